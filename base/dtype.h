@@ -1,0 +1,41 @@
+// DType: the element types of tensors, one enum for graphs, plans, kernels and Python.
+//
+// Owned by nobody: plain values. Threads: any. The numbers are part of the plan format (plan.proto
+// repeats them); append, never renumber. Read next: base/shape.h.
+#ifndef ONEFLOW_BASE_DTYPE_H_
+#define ONEFLOW_BASE_DTYPE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace oneflow {
+
+// Element type of a tensor.
+enum class DType : uint8_t {
+  kInvalid = 0,
+  kF32 = 1,
+  kBF16 = 2,
+  kF16 = 3,
+  kI64 = 4,
+  kI32 = 5,
+  kI8 = 6,
+  kU8 = 7,
+  kBool = 8,
+};
+
+// Bytes of one element; 0 for kInvalid.
+int64_t SizeOf(DType dtype);
+
+// Name as printed in graphs and plans: "f32", "bf16", "f16", "i64", "i32", "i8", "u8", "bool".
+std::string_view NameOf(DType dtype);
+
+// Inverse of NameOf; nullopt for an unknown name.
+std::optional<DType> ParseDType(std::string_view name);
+
+// True for f32, bf16, f16.
+bool IsFloating(DType dtype);
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_BASE_DTYPE_H_

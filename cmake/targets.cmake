@@ -1,0 +1,37 @@
+# oneflow_library(NAME folder files...): one static library per folder; its dependencies are the layers.
+# oneflow_tests(LIBRARY): every x_test.cc under the folder becomes one test binary of that library.
+add_library(oneflow_options INTERFACE)
+target_include_directories(oneflow_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+target_compile_options(oneflow_options INTERFACE -Wall -Wextra -Werror=return-type -Wno-missing-field-initializers
+                       -Wno-deprecated-declarations -ffp-contract=off -fvisibility=hidden)
+if(ONEFLOW_SANITIZE STREQUAL "address")
+  target_compile_options(oneflow_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
+                         -fno-omit-frame-pointer -g1)
+  target_link_options(oneflow_options INTERFACE -fsanitize=address,undefined)
+elseif(ONEFLOW_SANITIZE STREQUAL "thread")
+  target_compile_options(oneflow_options INTERFACE -fsanitize=thread -g1)
+  target_link_options(oneflow_options INTERFACE -fsanitize=thread)
+endif()
+
+function(oneflow_library name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$|_main\\.cc$|_benchmark\\.cc$")
+  add_library(${name} STATIC ${sources})
+  target_link_libraries(${name} PUBLIC oneflow_options ${ARG_DEPS})
+endfunction()
+
+function(oneflow_tests name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  if(NOT ONEFLOW_TESTS)
+    return()
+  endif()
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
+  if(NOT tests)
+    return()
+  endif()
+  add_executable(${name}_test ${tests})
+  target_link_libraries(${name}_test PRIVATE ${name} ${ARG_DEPS} GTest::gtest_main GTest::gmock)
+  add_test(NAME ${name} COMMAND ${name}_test)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "OMP_NUM_THREADS=1;OMP_WAIT_POLICY=PASSIVE")
+endfunction()

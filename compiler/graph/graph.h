@@ -1,0 +1,148 @@
+// Graph: what the user's step computes, logically: values, the ops that make them, the states that they
+// read and write. No device, no order beyond data.
+//
+// Owned by the tracer, then by the compile call; passes edit it in place. Threads: one at a time.
+// Invariants (VerifyGraph): node ids and value ids are dense and never reused; a value has one producer and
+// nodes only read values made before them in `order()`; every node's attrs, shapes and dtypes satisfy its
+// OpDef; a state is written at most once. Sharding fields are empty until compiler/parallel fills them.
+// Grammar of the text form: docs/architecture.md. Read next: compiler/ops/op_def.h, compiler/compile.cc.
+#ifndef ONEFLOW_COMPILER_GRAPH_GRAPH_H_
+#define ONEFLOW_COMPILER_GRAPH_GRAPH_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/dtype.h"
+#include "base/location.h"
+#include "base/shape.h"
+#include "plan/attrs.h"
+#include "plan/sharding.h"
+
+namespace oneflow {
+
+using ValueId = int32_t;
+using NodeId = int32_t;
+using LocationId = int32_t;  // 0 is the unknown place
+
+// Logical type of a value.
+struct TensorType {
+  DType dtype = DType::kInvalid;
+  Shape shape;
+  bool operator==(const TensorType&) const = default;
+  std::string ToString() const;  // "f32[2,3]"
+  int64_t bytes() const { return NumElements(shape) * SizeOf(dtype); }
+};
+
+// A tensor of the step.
+struct Value {
+  TensorType type;
+  NodeId producer = -1;      // -1 only for a value of a removed node
+  int output = 0;            // which output of the producer
+  Sharding sharding;         // filled by compiler/parallel
+  // What the user asked for, per axis name: {"tp": S(0)}. Axes not named are free.
+  std::map<std::string, Sbp> annotation;
+};
+
+// One application of an op. `input`, `state_read`, `state_write`, `output` are ops of the table too:
+//   input       attrs name, kind ("batch" | "scalar")          -> value
+//   state_read  attrs name                                     -> value
+//   state_write attrs name ; inputs: the new value             -> (none)
+//   output      attrs name ; inputs: the value                 -> (none)
+struct Node {
+  NodeId id = -1;
+  std::string op;
+  std::vector<ValueId> inputs;
+  std::vector<ValueId> outputs;
+  Attrs attrs;
+  LocationId location = 0;
+  std::string scope;         // module path, "encoder.0.attention"
+  std::optional<int> stage;  // asked by flow.stage; every node has one after stages are decided
+  NodeId forward = -1;       // for a gradient node: the node that it differentiates
+  bool removed = false;
+};
+
+// A named logical tensor that outlives the step.
+struct GraphState {
+  std::string name;
+  TensorType type;
+  std::map<std::string, Sbp> annotation;  // from the `parallel` rules
+  std::optional<Sharding> sharding;       // fixed by an earlier plan of the session
+};
+
+class Graph {
+ public:
+  explicit Graph(std::string name) : name_(std::move(name)), locations_(1) {}
+
+  // Interns a location.
+  LocationId AddLocation(const Location& location);
+  const Location& location(LocationId id) const { return locations_[id]; }
+  const std::vector<Location>& locations() const { return locations_; }
+
+  // Declares a state. Fails if the name exists with another type.
+  absl::Status AddState(const std::string& name, TensorType type,
+                        std::map<std::string, Sbp> annotation = {},
+                        std::optional<Sharding> sharding = std::nullopt);
+
+  // Appends a node: checks attrs against the schema (filling defaults), infers output types. Errors carry
+  // the location. `input` and `state_read` take their type from the attrs dtype/shape and from the state.
+  absl::StatusOr<std::vector<ValueId>> AddNode(const std::string& op, std::vector<ValueId> inputs,
+                                               Attrs attrs, LocationId location,
+                                               const std::string& scope = "",
+                                               std::optional<int> stage = std::nullopt,
+                                               NodeId forward = -1);
+
+  // Edits by passes. InsertBefore places a new node before `before` in the order.
+  absl::StatusOr<std::vector<ValueId>> InsertNode(NodeId before, const std::string& op,
+                                                  std::vector<ValueId> inputs, Attrs attrs,
+                                                  const Node& like);
+  void ReplaceUses(ValueId old_value, ValueId new_value);
+  void ReplaceInput(NodeId node, int index, ValueId value);
+  // REQUIRES: no uses of its outputs.
+  void RemoveNode(NodeId node);
+
+  const std::string& name() const { return name_; }
+  const Node& node(NodeId id) const { return nodes_[id]; }
+  Node& mutable_node(NodeId id) { return nodes_[id]; }
+  const Value& value(ValueId id) const { return values_[id]; }
+  Value& mutable_value(ValueId id) { return values_[id]; }
+  size_t num_values() const { return values_.size(); }
+  size_t num_nodes() const { return nodes_.size(); }  // removed ones included
+  // Live nodes in execution order (a topological order, deterministic).
+  std::vector<NodeId> order() const;
+  // Live consumers of a value in order.
+  const std::vector<NodeId>& uses(ValueId value) const { return uses_[value]; }
+  const std::map<std::string, GraphState>& states() const { return states_; }
+  GraphState* mutable_state(const std::string& name);
+
+  // Deterministic dump: one node per line, "%5 = matmul(%3, %4) {..} : f32[2,3]  # mlp.py:8".
+  std::string ToString() const;
+  // Parses what ToString prints. Total on arbitrary bytes.
+  static absl::StatusOr<Graph> Parse(const std::string& text);
+
+ private:
+  absl::StatusOr<std::vector<ValueId>> MakeNode(Node node, std::optional<NodeId> before);
+
+  std::string name_;
+  std::vector<Node> nodes_;
+  std::vector<Value> values_;
+  std::vector<std::vector<NodeId>> uses_;
+  std::vector<Location> locations_;
+  std::map<Location, LocationId> location_ids_;
+  std::map<std::string, GraphState> states_;
+  // Order keys: nodes sort by (key, id); InsertNode puts a node between two keys.
+  std::vector<int64_t> next_;      // doubly linked list over nodes
+  std::vector<int64_t> previous_;
+  int64_t first_ = -1;
+  int64_t last_ = -1;
+};
+
+// Checks the invariants above. `stage_name` is the pass that just ran.
+absl::Status VerifyGraph(const Graph& graph, const std::string& stage_name);
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_COMPILER_GRAPH_GRAPH_H_

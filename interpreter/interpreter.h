@@ -1,0 +1,34 @@
+// Interpreter: a graph or a single op at once on one CPU device, no plan: eager calls, and the oracle that
+// plans must equal.
+//
+// Stateless functions. Threads: any (kernels run on the calling thread's team). The whole logical tensor is
+// one shard. Read next: kernels/kernel.h.
+#ifndef ONEFLOW_INTERPRETER_INTERPRETER_H_
+#define ONEFLOW_INTERPRETER_INTERPRETER_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/host_tensor.h"
+#include "compiler/graph/graph.h"
+#include "kernels/kernel.h"
+
+namespace oneflow {
+
+// One op on host tensors: infers types through the op table, runs the kernel. `threads`: size of the team.
+absl::StatusOr<std::vector<HostTensor>> RunOp(const kernels::KernelTable& kernels,
+                                              const std::string& op,
+                                              const std::vector<HostTensor>& inputs, Attrs attrs,
+                                              const Location& location, int threads = 1);
+
+// A whole graph. `inputs` by name; `states` is read and, for state_write, replaced. Returns outputs by name.
+absl::StatusOr<std::map<std::string, HostTensor>> RunGraph(
+    const kernels::KernelTable& kernels, const Graph& graph,
+    const std::map<std::string, HostTensor>& inputs, std::map<std::string, HostTensor>* states,
+    int threads = 1);
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_INTERPRETER_INTERPRETER_H_

@@ -1,0 +1,97 @@
+// Kernel: one op on one device for one local problem. Plain functions behind one interface: no graph, no
+// actor, no allocation while running.
+//
+// Made at load time by a KernelTable from a KernelSpec, owned by whoever runs it (a loaded plan, the
+// interpreter). Threads: Run may be called from one thread at a time; different kernels from different
+// threads. Invariants: Run allocates nothing, reads only its inputs, writes only its outputs and workspace,
+// and gives the same bits for the same bytes and the same team of threads.
+// Read next: kernels/cpu/cpu_kernels.h.
+#ifndef ONEFLOW_KERNELS_KERNEL_H_
+#define ONEFLOW_KERNELS_KERNEL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/dtype.h"
+#include "base/shape.h"
+#include "plan/attrs.h"
+#include "plan/plan.pb.h"
+
+namespace oneflow::kernels {
+
+// Local type of one buffer, and where it lies in the logical tensor.
+struct Operand {
+  DType dtype = DType::kInvalid;
+  Shape shape;           // local
+  Shape logical_shape;   // == shape where nothing is cut
+  Shape begin;           // of the shard, at micro-batch 0
+  int micro_dim = 0;
+  int64_t micro_stride = 0;  // begin[micro_dim] += micro_stride * micro
+};
+
+// The problem that a kernel solves.
+struct KernelSpec {
+  std::string op;
+  Attrs attrs;
+  std::vector<Operand> inputs;
+  std::vector<Operand> outputs;
+  int threads = 1;  // team that runs it
+
+  // Deterministic text of op, attrs, local types and threads (slices are left out: they change no need).
+  std::string Key() const;
+  static KernelSpec FromTask(const plan::Task& task, int threads);
+};
+
+// What one call gets. Pointers are 64-byte aligned. An input and an output may be the same buffer where
+// Needs::in_place says so.
+struct KernelArgs {
+  const void* const* inputs = nullptr;
+  void* const* outputs = nullptr;
+  void* workspace = nullptr;
+  uint64_t step = 0;   // of the run
+  uint32_t micro = 0;
+  uint32_t chunk = 0;
+};
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual void Run(const KernelArgs& args) const = 0;
+};
+
+// What a kernel needs beyond its operands.
+struct Needs {
+  int64_t workspace_bytes = 0;
+  bool in_place = false;  // output 0 may be input 0's buffer
+};
+
+// One row of a table: an op's kernel on one kind of device.
+struct KernelDef {
+  std::string op;
+  std::function<absl::StatusOr<Needs>(const KernelSpec&)> describe;
+  std::function<absl::StatusOr<std::unique_ptr<Kernel>>(const KernelSpec&)> make;
+};
+
+// Ops by name. Const after construction.
+class KernelTable {
+ public:
+  explicit KernelTable(std::vector<KernelDef> defs);
+  // nullptr if the op has no kernel here.
+  const KernelDef* Find(const std::string& op) const;
+  std::vector<std::string> ops() const;
+  absl::StatusOr<Needs> Describe(const KernelSpec& spec) const;
+  absl::StatusOr<std::unique_ptr<Kernel>> Make(const KernelSpec& spec) const;
+
+ private:
+  std::map<std::string, KernelDef> defs_;
+};
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_KERNEL_H_

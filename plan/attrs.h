@@ -1,0 +1,53 @@
+// Attrs: the named constants of a node or task, in name order.
+//
+// A value. Threads: const access from any. Invariant: iteration is sorted by name, so everything printed
+// or hashed from it is reproducible. Read next: compiler/graph/graph.h.
+#ifndef ONEFLOW_PLAN_ATTRS_H_
+#define ONEFLOW_PLAN_ATTRS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "google/protobuf/repeated_field.h"
+#include "plan/plan.pb.h"
+
+namespace oneflow {
+
+using AttrValue = std::variant<int64_t, double, std::string, bool, std::vector<int64_t>,
+                               std::vector<double>, std::vector<std::string>>;
+
+// Named constants. Getters CHECK that the name exists with that type: schemas are verified when a node is
+// added to a graph, so a miss is our bug.
+class Attrs {
+ public:
+  Attrs() = default;
+  Attrs(std::initializer_list<std::pair<const std::string, AttrValue>> values) : values_(values) {}
+  static Attrs FromProto(const google::protobuf::RepeatedPtrField<plan::AttrProto>& attrs);
+  void ToProto(google::protobuf::RepeatedPtrField<plan::AttrProto>* attrs) const;
+
+  bool Has(const std::string& name) const { return values_.contains(name); }
+  int64_t Int(const std::string& name) const;
+  double Float(const std::string& name) const;
+  const std::string& String(const std::string& name) const;
+  bool Bool(const std::string& name) const;
+  const std::vector<int64_t>& Ints(const std::string& name) const;
+  const std::vector<double>& Floats(const std::string& name) const;
+  const std::vector<std::string>& Strings(const std::string& name) const;
+  void Set(const std::string& name, AttrValue value) { values_[name] = std::move(value); }
+  void Remove(const std::string& name) { values_.erase(name); }
+  const std::map<std::string, AttrValue>& values() const { return values_; }
+
+  // "{axis=1, eps=1e-05, mode="sum", dims=[0,2]}": floats print so that they parse back to the same bits.
+  std::string ToString() const;
+  bool operator==(const Attrs&) const = default;
+
+ private:
+  std::map<std::string, AttrValue> values_;
+};
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_PLAN_ATTRS_H_
