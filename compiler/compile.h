@@ -27,7 +27,7 @@ struct CompileOptions {
 
 struct Compiled {
   plan::Plan plan;
-  std::vector<plan::Task> missing;
+  std::vector<KernelQuery> missing;
   std::string decisions;                                    // text for plan.explain
   std::vector<std::pair<std::string, std::string>> dumps;   // (pass, graph text), if asked
 };

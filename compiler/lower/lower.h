@@ -17,11 +17,18 @@
 
 namespace oneflow {
 
-// A plan, and the kernel problems that the target has no row for. The caller asks the kernels' Describe,
-// adds the rows and compiles again until nothing is missing; until then an upper bound is used.
+// A kernel problem that the target has no row for. Its row's key must be `key`.
+struct KernelQuery {
+  std::string key;
+  plan::Task task;  // op, attrs and ports
+  uint32_t threads = 1;
+};
+
+// A plan, and what the target lacks. The caller asks the kernels' Describe, adds the rows and compiles again
+// until nothing is missing; such a plan must not run: its workspaces are unknown.
 struct Lowered {
   plan::Plan plan;
-  std::vector<plan::Task> missing;  // tasks whose kernel row is missing (op, ports, attrs)
+  std::vector<KernelQuery> missing;  // sorted by key
 };
 
 absl::StatusOr<Lowered> Lower(const Graph& graph, const Decisions& decisions,

@@ -1,0 +1,89 @@
+#include "compiler/lower/schedule.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace oneflow {
+namespace {
+
+bool VariesOverMicro(const NodeShardings& shardings) {
+  for (const auto* side : {&shardings.inputs, &shardings.outputs}) {
+    for (const Sharding& sharding : *side) {
+      if (sharding.sbps[0].kind != Sbp::kBroadcast) return true;
+    }
+  }
+  return false;
+}
+
+// True if output `value` is whole only after the last micro-batch although its node runs in the loop.
+bool LeavesMicroLoop(const Graph& graph, ValueId value) {
+  return graph.value(value).sharding.sbps[0].kind == Sbp::kBroadcast;
+}
+
+}  // namespace
+
+absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& decisions) {
+  Schedule schedule;
+  schedule.stages_ = decisions.mesh.stages();
+  schedule.micro_batches_ = decisions.micro_batches;
+  schedule.nodes_.resize(graph.num_nodes());
+  uint32_t position = 0;
+  for (NodeId id : graph.order()) {
+    const Node& node = graph.node(id);
+    NodeSchedule& entry = schedule.nodes_[id];
+    entry.position = position++;
+    if (schedule.micro_batches_ == 1) continue;
+
+    bool after_loop = false;  // reads a sum or concatenation over the micro-batches
+    bool backward = node.forward >= 0;
+    for (ValueId input : node.inputs) {
+      const NodeId producer = graph.value(input).producer;
+      const NodeSchedule& from = schedule.nodes_[producer];
+      if (from.phase == Phase::kEpilogue) after_loop = true;
+      if (from.in_micro_loop() && LeavesMicroLoop(graph, input)) after_loop = true;
+      if (from.phase == Phase::kBackward) backward = true;
+    }
+    if (VariesOverMicro(decisions.nodes[id].shardings)) {
+      if (after_loop) {
+        return MakeError(
+            ErrorKind::kSharding,
+            absl::StrCat("`", node.op, "` runs for every micro-batch but reads a value that is known only ",
+                         "after the last one, because it is summed over the batch. With accumulate=",
+                         schedule.micro_batches_,
+                         " compute it per sample, move it behind the loss, or use accumulate=1"),
+            graph.location(node.location));
+      }
+      entry.phase = backward ? Phase::kBackward : Phase::kForward;
+    } else {
+      entry.phase = after_loop ? Phase::kEpilogue : Phase::kPrologue;
+    }
+  }
+  return schedule;
+}
+
+plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub) const {
+  const NodeSchedule& entry = nodes_[id];
+  plan::StampProto stamp;
+  stamp.set_position(entry.position);
+  stamp.set_sub(static_cast<uint32_t>(sub));
+  const int p = stages_;
+  switch (entry.phase) {
+    case Phase::kPrologue:
+      stamp.set_slot(0);
+      break;
+    case Phase::kForward:
+      stamp.set_slot(1 + stage);
+      stamp.set_slot_per_micro(2);
+      break;
+    case Phase::kBackward:
+      stamp.set_slot(1 + 2 * p - 1 - stage);
+      stamp.set_slot_per_micro(2);
+      break;
+    case Phase::kEpilogue:
+      stamp.set_slot(2 * p + 2 * micro_batches_ + 1);
+      break;
+  }
+  return stamp;
+}
+
+}  // namespace oneflow
