@@ -1,13 +1,15 @@
 // Attrs: the named constants of a node or task, in name order.
 //
-// A value. Threads: const access from any. Invariant: iteration is sorted by name, so everything printed
-// or hashed from it is reproducible. Read next: compiler/graph/graph.h.
+// A value. Threads: const access from any. Invariant: iteration is sorted by name, so everything
+// printed or hashed from it is reproducible. Read next: compiler/graph/graph.h.
 #ifndef ONEFLOW_PLAN_ATTRS_H_
 #define ONEFLOW_PLAN_ATTRS_H_
 
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -19,8 +21,12 @@ namespace oneflow {
 using AttrValue = std::variant<int64_t, double, std::string, bool, std::vector<int64_t>,
                                std::vector<double>, std::vector<std::string>>;
 
-// Named constants. Getters CHECK that the name exists with that type: schemas are verified when a node is
-// added to a graph, so a miss is our bug.
+// "1", "1e-05", "\"sum\"", "true", "[0,2]", "[0.5]"; an empty list is "[]", "floats[]" or
+// "strings[]".
+std::string ToString(const AttrValue& value);
+
+// Named constants. Getters CHECK that the name exists with that type: schemas are verified when a
+// node is added to a graph, so a miss is our bug.
 class Attrs {
  public:
   Attrs() = default;
@@ -40,7 +46,8 @@ class Attrs {
   void Remove(const std::string& name) { values_.erase(name); }
   const std::map<std::string, AttrValue>& values() const { return values_; }
 
-  // "{axis=1, eps=1e-05, mode="sum", dims=[0,2]}": floats print so that they parse back to the same bits.
+  // "{axis=1, eps=1e-05, mode="sum", dims=[0,2]}": floats print so that they parse back to the same
+  // bits.
   std::string ToString() const;
   bool operator==(const Attrs&) const = default;
 
