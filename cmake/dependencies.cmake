@@ -1,12 +1,24 @@
-# What the build takes from outside, each found once. docs: README.md; ./dev build installs what is missing.
+# What the build takes from outside, each found once. ./dev build installs what is missing
+# (tools/setup/*.txt say what).
 find_package(Threads REQUIRED)
 find_package(Protobuf REQUIRED)  # module mode
 find_package(absl REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 
-# oneDNN 3: the wheel `onednn-devel-cpu-gomp` in the environment that CMAKE_PREFIX_PATH names.
-find_package(dnnl CONFIG REQUIRED)
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+
+# oneDNN 3: a newer 3.x of the system, or the wheel `onednn-devel-cpu-gomp`, whose files lie in the
+# prefix of the environment (.venv, or the isolated one that pip builds a wheel in).
+find_package(dnnl 3 CONFIG QUIET)
+if(NOT dnnl_FOUND)
+  execute_process(
+    COMMAND ${Python3_EXECUTABLE} -c "
+from importlib.metadata import files
+print(next(f.locate().resolve().parent for f in files('onednn-devel-cpu-gomp') if f.name == 'dnnl-config.cmake'))"
+    OUTPUT_VARIABLE dnnl_DIR OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  find_package(dnnl 3 CONFIG REQUIRED PATHS ${dnnl_DIR} NO_DEFAULT_PATH)
+endif()
 
 if(ONEFLOW_TESTS)
   find_package(GTest REQUIRED)
@@ -14,11 +26,7 @@ endif()
 if(ONEFLOW_PYTHON)
   find_package(Python3 REQUIRED COMPONENTS Interpreter Development.Module)
   execute_process(COMMAND ${Python3_EXECUTABLE} -m pybind11 --cmakedir
-                  OUTPUT_VARIABLE pybind11_DIR OUTPUT_STRIP_TRAILING_WHITESPACE)
-  find_package(pybind11 CONFIG REQUIRED)
-endif()
-
-find_program(CCACHE ccache)
-if(CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+                  OUTPUT_VARIABLE pybind11_DIR OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  set(PYBIND11_FINDPYTHON OFF)
+  find_package(pybind11 2.13 CONFIG REQUIRED)
 endif()

@@ -1,16 +1,19 @@
-# oneflow_library(NAME folder files...): one static library per folder; its dependencies are the layers.
+# oneflow_library(NAME DEPS...): one static library per folder; its dependencies are the layers.
 # oneflow_tests(LIBRARY): every x_test.cc under the folder becomes one test binary of that library.
+# oneflow_program(NAME SOURCE DEPS...): one executable from an x_main.cc.
 add_library(oneflow_options INTERFACE)
 target_include_directories(oneflow_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
 target_compile_options(oneflow_options INTERFACE -Wall -Wextra -Werror=return-type -Wno-missing-field-initializers
                        -Wno-deprecated-declarations -ffp-contract=off -fvisibility=hidden)
 if(ONEFLOW_SANITIZE STREQUAL "address")
   target_compile_options(oneflow_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
-                         -fno-omit-frame-pointer -g1)
+                         -fno-omit-frame-pointer)
   target_link_options(oneflow_options INTERFACE -fsanitize=address,undefined)
 elseif(ONEFLOW_SANITIZE STREQUAL "thread")
-  target_compile_options(oneflow_options INTERFACE -fsanitize=thread -g1)
+  target_compile_options(oneflow_options INTERFACE -fsanitize=thread)
   target_link_options(oneflow_options INTERFACE -fsanitize=thread)
+elseif(ONEFLOW_SANITIZE)
+  message(FATAL_ERROR "ONEFLOW_SANITIZE is address, thread or empty, not ${ONEFLOW_SANITIZE}")
 endif()
 
 function(oneflow_library name)
@@ -19,6 +22,12 @@ function(oneflow_library name)
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$|_main\\.cc$|_benchmark\\.cc$")
   add_library(${name} STATIC ${sources})
   target_link_libraries(${name} PUBLIC oneflow_options ${ARG_DEPS})
+endfunction()
+
+function(oneflow_program name source)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE oneflow_options ${ARG_DEPS})
 endfunction()
 
 function(oneflow_tests name)
@@ -33,5 +42,6 @@ function(oneflow_tests name)
   add_executable(${name}_test ${tests})
   target_link_libraries(${name}_test PRIVATE ${name} ${ARG_DEPS} GTest::gtest_main GTest::gmock)
   add_test(NAME ${name} COMMAND ${name}_test)
+  # libgomp is not instrumented, so that more than one OpenMP thread gives false reports under TSan.
   set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "OMP_NUM_THREADS=1;OMP_WAIT_POLICY=PASSIVE")
 endfunction()

@@ -1,0 +1,121 @@
+# Sourced by ./dev: makes the Debian packages and the virtual environment `.venv` complete, on demand.
+#
+#   ensure build   compilers, libraries, oneDNN, what the package and the examples need
+#   ensure test    the above, and what checks, tests and benchmarks need (PyTorch where it can be had)
+#
+# A stamp in .venv, keyed by a hash of the requirement files, makes the next call return at once.
+# As root missing Debian packages are installed; any other user is told the exact command.
+
+setup_dir=$root/tools/setup
+venv=$root/.venv
+python=$venv/bin/python
+
+requirements() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$@"; }
+
+# stamp_path LEVEL: where the stamp of LEVEL lies, given the requirement files as they are now.
+stamp_path() {
+  local files=("$setup_dir/setup.sh" "$setup_dir"/{debian,python}-build.txt)
+  [ "$1" = build ] || files+=("$setup_dir"/{debian,python}-test.txt "$setup_dir/python-torch.txt")
+  echo "$venv/stamps/$1-$( (echo "$root"; cat "${files[@]}") | sha256sum | cut -c1-16)"
+}
+
+install_packages() {  # FILE...
+  if ! command -v dpkg-query >/dev/null; then
+    say "no Debian packages here: the build needs what $setup_dir/debian-build.txt lists"
+    return 0
+  fi
+  local missing=() package
+  local installed; installed=$(dpkg-query -W -f='${db:Status-Abbrev}${Package}\n' 2>/dev/null | sed -n 's/^ii *//p')
+  for package in $(requirements "$@"); do
+    grep -qxF "$package" <<<"$installed" || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    fail "these Debian packages are missing; install them and try again:
+  sudo apt-get install -y --no-install-recommends ${missing[*]}"
+  fi
+  say "installing Debian packages: ${missing[*]}"
+  local apt=(timeout 900 apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+  export DEBIAN_FRONTEND=noninteractive
+  "${apt[@]}" update >/dev/null || say "apt-get update failed; trying with the lists that are here"
+  "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >"$root/build/apt.log" 2>&1 \
+    || { tail -20 "$root/build/apt.log" >&2; fail "apt-get could not install: ${missing[*]}"; }
+}
+
+# The first Python that is new enough and can make an environment.
+find_python() {
+  local candidate
+  for candidate in python3 /usr/bin/python3 python3.13 python3.12 python3.11; do
+    if command -v "$candidate" >/dev/null && "$candidate" -c \
+        'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      "$candidate" -c 'import sys; print(sys.executable)'
+      return 0
+    fi
+  done
+  fail "no Python >= 3.11 with the venv module was found"
+}
+
+pip_install() {
+  timeout 1200 "$python" -m pip install --disable-pip-version-check --no-input "$@" >"$root/build/pip.log" 2>&1
+}
+
+make_environment() {
+  # A copied or moved tree has an environment that points elsewhere.
+  if [ -x "$python" ] && [ "$(cat "$venv/made-for" 2>/dev/null)" = "$root" ] && "$python" -c '' 2>/dev/null; then
+    return 0
+  fi
+  say "making the virtual environment .venv"
+  rm -rf "$venv"
+  "$(find_python)" -m venv "$venv"
+  echo "$root" >"$venv/made-for"
+  # The package is imported from the source tree; the release build puts its extension beside it.
+  "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+    | { read -r site; echo "$root/python" >"$site/oneflow-source-tree.pth"; }
+}
+
+install_torch() {
+  local have
+  have=$("$python" -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null || true)
+  [ "torch==$have" != "$(requirements "$setup_dir/python-torch.txt")" ] || return 0
+  say "installing PyTorch's CPU build (a judge for tests)"
+  if ! pip_install --retries 1 --timeout 30 --extra-index-url https://download.pytorch.org/whl/cpu \
+      -r "$setup_dir/python-torch.txt"; then
+    say "PyTorch's CPU build cannot be had here: comparisons that need it are skipped"
+  fi
+}
+
+ensure() {  # build|test
+  local level=$1 stamp
+  stamp=$(stamp_path "$level")
+  [ -e "$stamp" ] && [ -x "$python" ] && return 0
+  mkdir -p "$root/build"
+  exec 9>"$root/build/setup.lock"
+  if command -v flock >/dev/null; then flock -w 1800 9 || fail "another setup holds build/setup.lock"; fi
+  local packages=("$setup_dir/debian-build.txt") modules=(-r "$setup_dir/python-build.txt")
+  if [ "$level" = test ]; then
+    packages+=("$setup_dir/debian-test.txt"); modules+=(-r "$setup_dir/python-test.txt")
+  fi
+  install_packages "${packages[@]}"
+  make_environment
+  say "installing Python packages ($level)"
+  pip_install "${modules[@]}" || { tail -20 "$root/build/pip.log" >&2; fail "pip could not install ${modules[*]}"; }
+  [ "$level" = build ] || install_torch
+  if ! find_cmake >/dev/null; then pip_install 'cmake>=3.25,<4' ninja; fi
+  mkdir -p "$venv/stamps"
+  rm -f "$venv/stamps/$level"-*
+  touch "$stamp"
+  exec 9>&-
+}
+
+# Debian's cmake where it is new enough, else one on the PATH, else the environment's.
+find_cmake() {
+  local candidate
+  for candidate in /usr/bin/cmake cmake "$venv/bin/cmake"; do
+    if command -v "$candidate" >/dev/null && "$candidate" --version 2>/dev/null \
+        | awk 'NR == 1 { split($3, v, "."); exit !(v[1] > 3 || (v[1] == 3 && v[2] >= 25)) }'; then
+      echo "$candidate"
+      return 0
+    fi
+  done
+  return 1
+}
