@@ -27,6 +27,6 @@ if(ONEFLOW_PYTHON)
   find_package(Python3 REQUIRED COMPONENTS Interpreter Development.Module)
   execute_process(COMMAND ${Python3_EXECUTABLE} -m pybind11 --cmakedir
                   OUTPUT_VARIABLE pybind11_DIR OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
-  set(PYBIND11_FINDPYTHON OFF)
+  set(PYBIND11_FINDPYTHON ON)
   find_package(pybind11 2.13 CONFIG REQUIRED)
 endif()
