@@ -1,0 +1,160 @@
+#include "plan/happens_before.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+#include <utility>
+
+#include "base/check.h"
+
+namespace oneflow {
+namespace {
+
+// Enough for every credit and lag that a compiler makes; what lies further apart is answered from
+// here.
+constexpr uint32_t kMaxSteps = 8;
+
+bool Join(const uint32_t* from, uint32_t* to, size_t lanes) {
+  bool learnt = false;
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    learnt |= from[lane] > to[lane];
+    to[lane] = std::max(to[lane], from[lane]);
+  }
+  return learnt;
+}
+
+}  // namespace
+
+HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps)
+    : plan_(plan), graph_(plan), lanes_(graph_.streams()) {
+  const uint32_t firings = graph_.size();
+  receive_.assign(firings, kNone);
+  for (uint32_t index = 0; index < firings; ++index) {
+    if (plan.tasks(static_cast<int>(graph_.TaskOf(index))).kind() == plan::RECV) {
+      receive_[index] = receives_++;
+    }
+  }
+
+  std::vector<Stamp> stamps;
+  stamps.reserve(firings);
+  for (uint32_t index = 0; index < firings; ++index) {
+    stamps.push_back(StampOf(plan, graph_.At(plan, index)));
+  }
+  by_stamp_.resize(firings);
+  std::iota(by_stamp_.begin(), by_stamp_.end(), 0u);
+  std::stable_sort(by_stamp_.begin(), by_stamp_.end(),
+                   [&](uint32_t a, uint32_t b) { return stamps[a] < stamps[b]; });
+  rank_.resize(firings);
+  for (uint32_t i = 0; i < firings; ++i) rank_[by_stamp_[i]] = i;
+
+  out_.resize(firings);
+  uint32_t furthest = 1;
+  for (const FiringEdge& edge : graph_.edges()) {
+    CheckRises(edge);
+    furthest = std::max(furthest, edge.steps);
+    out_[edge.from].push_back({edge.to, edge.steps, edge.kind == EdgeKind::kStream});
+  }
+  steps_ = steps > 0 ? steps : std::min(furthest + 2, kMaxSteps);
+
+  start_.assign(size_t{steps_} * firings * lanes_, 0);
+  arrive_.assign(size_t{steps_} * receives_ * lanes_, 0);
+  for (uint32_t step = 0; step < steps_; ++step) {
+    for (const uint32_t from : by_stamp_) {
+      Settle(step, from);
+      for (const Link& link : out_[from]) {
+        const uint64_t to_step = uint64_t{step} + link.steps;
+        if (to_step < steps_)
+          Flow(step, from, static_cast<uint32_t>(to_step), link.other, link.stream);
+      }
+    }
+  }
+}
+
+void HappensBefore::CheckRises(const FiringEdge& edge) const {
+  const FiringId from = graph_.At(plan_, edge.from);
+  const FiringId to = graph_.At(plan_, edge.to, edge.steps);
+  OF_CHECK(StampOf(plan_, from) < StampOf(plan_, to))
+      << DescribeEdge(plan_, graph_, edge) << ": does not raise the stamp, "
+      << ToString(StampOf(plan_, from)) << " to " << ToString(StampOf(plan_, to));
+}
+
+bool HappensBefore::Flow(uint32_t from_step, uint32_t from, uint32_t to_step, uint32_t to,
+                         bool stream) {
+  const uint32_t lane = graph_.StreamOf(from);
+  const uint32_t over = from_step * graph_.StreamLength(lane) + graph_.PositionOf(from) + 1;
+  if (!IsReceive(from)) {
+    uint32_t* target = Start(to_step, to);
+    bool learnt = Join(Start(from_step, from), target, lanes_);
+    if (target[lane] < over) {
+      target[lane] = over;
+      learnt = true;
+    }
+    return learnt;
+  }
+  bool learnt = false;
+  uint32_t* target = Start(to_step, to);
+  if (stream &&
+      IsReceive(
+          to)) {  // post to post, and arrive to arrive: a post does not wait for the arrive before
+                  // it
+    learnt |= Join(Start(from_step, from), target, lanes_);
+    target = Arrive(to_step, to);
+  }
+  learnt |= Join(Arrive(from_step, from), target, lanes_);
+  if (target[lane] < over) {
+    target[lane] = over;
+    learnt = true;
+  }
+  return learnt;
+}
+
+bool HappensBefore::Settle(uint32_t step, uint32_t index) {
+  return IsReceive(index) && Join(Start(step, index), Arrive(step, index), lanes_);
+}
+
+bool HappensBefore::Before(const FiringId& a, const FiringId& b) const {
+  if (b.step < a.step) return false;
+  const uint32_t step = std::min(b.step - a.step, steps_ - 1);
+  const uint32_t from = graph_.IndexOf(plan_, a);
+  const uint32_t to = graph_.IndexOf(plan_, b);
+  return Start(step, to)[graph_.StreamOf(from)] > graph_.PositionOf(from);
+}
+
+bool HappensBefore::AllBefore(uint32_t a, int64_t qa, uint32_t b, int64_t qb) const {
+  const plan::Register& first = plan_.registers(static_cast<int>(a));
+  const plan::Register& second = plan_.registers(static_cast<int>(b));
+  const FiringId begin = FirstFiring(plan_, second.producer(), second.level(), qb);
+  if (!Before(LastFiring(plan_, first.producer(), first.level(), qa), begin)) return false;
+  return std::all_of(first.consumers().begin(), first.consumers().end(), [&](uint32_t consumer) {
+    return Before(LastFiring(plan_, consumer, first.level(), qa), begin);
+  });
+}
+
+void HappensBefore::AddAfterEdge(uint32_t task, const plan::AfterEdge& after) {
+  // Firings whose past has grown, in an order in which every edge goes forward.
+  std::set<std::pair<uint32_t, uint32_t>> grown;  // (step, place in stamp order)
+  for (const FiringEdge& edge : graph_.EdgesOf(plan_, task, after, 0)) {
+    CheckRises(edge);
+    out_[edge.from].push_back({edge.to, edge.steps, false});
+    for (uint32_t step = 0; uint64_t{step} + edge.steps < steps_; ++step) {
+      if (Flow(step, edge.from, step + edge.steps, edge.to, false)) {
+        grown.emplace(step + edge.steps, rank_[edge.to]);
+      }
+    }
+  }
+  while (!grown.empty()) {
+    const auto [step, rank] = *grown.begin();
+    grown.erase(grown.begin());
+    const uint32_t from = by_stamp_[rank];
+    Settle(step, from);
+    for (const Link& link : out_[from]) {
+      const uint64_t to_step = uint64_t{step} + link.steps;
+      if (to_step >= steps_) continue;
+      if (Flow(step, from, static_cast<uint32_t>(to_step), link.other, link.stream)) {
+        grown.emplace(static_cast<uint32_t>(to_step), rank_[link.other]);
+      }
+    }
+  }
+}
+
+}  // namespace oneflow
