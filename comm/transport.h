@@ -56,6 +56,11 @@ class Transport {
   // Sender. REQUIRES: a credit (on_credit was called more often than Send).
   virtual void Send(ChannelId channel, const void* source, size_t bytes) = 0;
 
+  // Local: these channels are used no more. When it returns no callback of theirs runs or will run and no
+  // posted slot of theirs will be written, so the caller may free both. Not from a callback. What a peer
+  // still sends on them is dropped.
+  virtual void CloseChannels(const std::vector<ChannelId>& channels) = 0;
+
   // Tells all peers to stop with this cause, once.
   virtual void Abort(const std::string& cause) = 0;
   // A barrier with a payload: returns every rank's bytes, by rank. For collective calls (numbers, lines).
