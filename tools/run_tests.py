@@ -1,0 +1,196 @@
+"""Runs the fast suite and counts it: C++ tests, pytest, and the core's tests under sanitizers.
+
+Every step runs in a process group of its own under a time limit, so that nothing can hang. The last
+line is exactly `N passed, N failed, N skipped`, summed over the cases of GoogleTest and pytest; a
+binary that crashes, runs out of time or does not build counts as one failure. Logs: build/test-logs/.
+
+Called by ./run_tests (everything) and ./dev test [FILTER] (release only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / "build" / "test-logs"
+# Sanitizers cost three times a release build, so the fast suite gives them to the concurrent core only.
+SANITIZED = ("base", "plan", "comm", "runtime")
+CASE = re.compile(r"^\[\s+(RUN|OK|FAILED|SKIPPED)\s+\] (\S+?)(?:,.*)?(?: \(\d+ ms\))?$")
+
+
+@dataclass
+class Counts:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def add(self, other: Counts) -> None:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def run(
+    name: str, command: list[str], limit: float, env: dict[str, str] | None = None, show: bool = False
+) -> tuple[int, str]:
+    """Runs `command` under `limit` seconds; returns its exit code (124: out of time) and its output."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / f"{name}.log"
+    environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", **(env or {}))
+    with open(log, "wb") as sink:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=None if show else sink,
+            stderr=None if show else subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout=limit)
+        except subprocess.TimeoutExpired:
+            code = 124
+        # Also after a clean end: what a test left running goes with it.
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+    return code, log.read_text(errors="replace")
+
+
+def count_cases(output: str, code: int) -> tuple[Counts, list[str]]:
+    """Counts GoogleTest cases from the output; a case that began and did not end has failed."""
+    state: dict[str, str] = {}
+    for line in output.splitlines():
+        if match := CASE.match(line):
+            state[match[2]] = match[1]
+    failed = sorted(case for case, end in state.items() if end in ("RUN", "FAILED"))
+    ends = list(state.values())
+    counts = Counts(ends.count("OK"), len(failed), ends.count("SKIPPED"))
+    if code != 0 and not failed:
+        counts.failed += 1
+        failed.append("out of time" if code == 124 else f"exit code {code}")
+    return counts, failed
+
+
+def report(name: str, counts: Counts, seconds: float, failed: list[str], output: str) -> None:
+    print(f"{'FAILED' if failed else 'ok':6} {name}: {counts} ({seconds:.1f} s)", flush=True)
+    for case in failed:
+        print(f"       {case}")
+    if failed:
+        interesting = [line for line in output.splitlines() if not line.startswith(("[ RUN", "[       OK"))]
+        print("\n".join("    | " + line for line in interesting[-60:]), flush=True)
+
+
+def without_address_randomisation(command: list[str]) -> list[str]:
+    """GCC 12's ThreadSanitizer cannot map its shadow where the kernel randomises with more than 28 bits."""
+    wrapper = ["setarch", os.uname().machine, "--addr-no-randomize"]
+    if shutil.which("setarch") and subprocess.run([*wrapper, "true"], capture_output=True).returncode == 0:
+        return [*wrapper, *command]
+    return command
+
+
+def run_binaries(preset: str, folders: list[str], case_filter: str | None) -> Counts:
+    total = Counts()
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "TSAN_OPTIONS": "second_deadlock_stack=1",
+    }
+    for folder in folders:
+        binary = ROOT / "build" / preset / folder / f"oneflow_{folder}_test"
+        if not binary.exists():
+            continue
+        command = [str(binary), "--gtest_brief=0", "--gtest_color=no"]
+        if case_filter:
+            command.append(f"--gtest_filter=*{case_filter}*")
+        if preset == "tsan":
+            command = without_address_randomisation(command)
+        start = time.monotonic()
+        code, output = run(f"{preset}-{folder}", command, 600, environment)
+        counts, failed = count_cases(output, code)
+        if case_filter and not counts.passed + counts.failed + counts.skipped:
+            continue
+        report(f"{preset} {folder}", counts, time.monotonic() - start, failed, output)
+        total.add(counts)
+    return total
+
+
+def run_pytest(arguments: list[str], limit: float, none_is_failure: bool) -> Counts:
+    results = LOGS / "pytest.xml"
+    LOGS.mkdir(parents=True, exist_ok=True)
+    results.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-rfEs", f"--junitxml={results}", *arguments]
+    code, _ = run("pytest", command, limit, {"OMP_NUM_THREADS": "1"}, show=True)
+    if code == 5:  # nothing collected
+        return Counts(failed=int(none_is_failure))
+    counts = Counts()
+    try:
+        suites = ElementTree.parse(results).getroot().iter("testsuite")
+        for suite in suites:
+            bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            skipped = int(suite.get("skipped", 0))
+            counts.add(Counts(int(suite.get("tests", 0)) - bad - skipped, bad, skipped))
+    except (OSError, ElementTree.ParseError):
+        print(f"FAILED pytest left no results (exit code {code})", flush=True)
+    if code != 0 and not counts.failed:
+        counts.failed = 1
+    return counts
+
+
+def build(preset: str, folders: list[str]) -> Counts:
+    """Builds all of a preset, or the test binaries of `folders`; prints the log only on failure."""
+    targets = [f"oneflow_{folder}_test" for folder in folders if any((ROOT / folder).rglob("*_test.cc"))]
+    start = time.monotonic()
+    code, output = run(f"build-{preset}", ["./dev", "build", preset, *targets], 2400)
+    if code == 0:
+        print(f"ok     build {preset} ({time.monotonic() - start:.0f} s)", flush=True)
+        return Counts()
+    errors = [line for line in output.splitlines() if "error:" in line or "FAILED" in line]
+    print(f"FAILED build {preset} (build/test-logs/build-{preset}.log)\n" + "\n".join(errors[:40]), flush=True)
+    return Counts(failed=1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("filter", nargs="?", help="a path of pytest, or part of a test's name")
+    parser.add_argument("--all", action="store_true", help="build first, and run the sanitizers too")
+    options = parser.parse_args()
+    folders = sorted(p.parent.name for p in ROOT.glob("*/CMakeLists.txt"))
+    total = Counts()
+    if options.all:
+        total.add(build("release", []))
+    if not options.filter:
+        total.add(run_binaries("release", folders, None))
+        total.add(run_pytest([], 1500, none_is_failure=True))
+    elif (ROOT / options.filter.split("::")[0]).exists():
+        total.add(run_pytest([options.filter], 1500, none_is_failure=True))
+    else:
+        total.add(run_binaries("release", folders, options.filter))
+        total.add(run_pytest(["-k", options.filter], 1500, none_is_failure=False))
+    if options.all:
+        for preset in ("asan", "tsan"):
+            built = build(preset, list(SANITIZED))
+            total.add(built if built.failed else run_binaries(preset, list(SANITIZED), None))
+    print(total)
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
