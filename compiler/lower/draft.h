@@ -1,9 +1,9 @@
-// Draft: the plan of one rank while it is being made, with what the lowering steps share: which local device
-// is which, where every value lies, and how to add tasks, registers and channels.
+// Draft: the plan of one rank while it is being made, with what the lowering steps share: which
+// local device is which, where every value lies, and how to add tasks, registers and channels.
 //
-// Owned by one call of Lower. Threads: one. Invariants: a register's producer is set when it is added;
-// consumers, slots and offsets are filled by later steps (credits.h, memory_planner.h). Tasks stand in stamp
-// order of their nodes. Read next: compiler/lower/lower.cc.
+// Owned by one call of Lower. Threads: one. Invariants: a register's producer is set when it is
+// added; consumers, slots and offsets are filled by later steps (credits.h, memory_planner.h).
+// Tasks stand in stamp order of their nodes. Read next: compiler/lower/lower.cc.
 #ifndef ONEFLOW_COMPILER_LOWER_DRAFT_H_
 #define ONEFLOW_COMPILER_LOWER_DRAFT_H_
 
@@ -38,15 +38,17 @@ class Draft {
 
   // Devices: global ids are positions in the target; local indexes are positions in plan.devices.
   int LocalIndex(int global_device) const;  // -1 on another rank
-  int RankOf(int global_device) const { return static_cast<int>(target.devices(global_device).rank()); }
+  int RankOf(int global_device) const {
+    return static_cast<int>(target.devices(global_device).rank());
+  }
   std::vector<int> StageDevices(int stage) const { return decisions.mesh.StageDevices(stage); }
   // Layout coordinates (micro = 0) of the i-th device of a stage.
   std::vector<int64_t> Coordinates(int position) const;
   int64_t TransferNs(int64_t bytes, plan::Link::Scope scope) const;
 
   // A task of `node` on a local device of `stage`. `level` is the node's unless it is a CHUNK task.
-  plan::Task* AddTask(const Node& node, const std::string& op, plan::TaskKind kind, int stage, int device,
-                      StreamKind stream, Sub sub);
+  plan::Task* AddTask(const Node& node, const std::string& op, plan::TaskKind kind, int stage,
+                      int device, StreamKind stream, Sub sub);
   // Makes the task a CHUNK task inside the node's loop.
   void SetChunks(plan::Task* task, int chunks);
   // A RECV stands on a stream of its own: it holds no thread.
@@ -54,10 +56,13 @@ class Draft {
   uint32_t IdOf(const plan::Task* task) const;
 
   // A register filled by `producer`; lives in the arena of local device `device`.
-  uint32_t AddRegister(const plan::Task* producer, plan::Level level, int device, const TensorType& local,
-                       int64_t bytes = -1);
+  uint32_t AddRegister(const plan::Task* producer, plan::Level level, int device,
+                       const TensorType& local, int64_t bytes = -1);
   uint32_t AddChannel(const std::string& name, int source_rank, int destination_rank, int64_t bytes,
-                      const plan::StampProto& stamp);
+                      int64_t slots, const plan::StampProto& stamp);
+  // Slots of a register between two devices: a function of the schedule alone, so that both ends of
+  // a channel agree. The least that stamps allow, and one more where a loop lets movement overlap.
+  int64_t LinkSlots(NodeId node, int from_stage, int to_stage, int chunks) const;
 
   // Ports. A MOVE port only has bytes and a local type.
   void AddInput(plan::Task* task, Buffer buffer, const TensorType& local);
@@ -79,15 +84,18 @@ class Draft {
   plan::Plan plan;
   std::map<std::string, KernelQuery> missing;  // by key
   std::set<uint32_t> links;  // registers written from another device or rank: they share no bytes
+  std::set<uint32_t> may_overwrite;  // tasks whose kernel can write output 0 over input 0
 
  private:
   std::map<int, int> local_index_;
+  std::map<const plan::Task*, uint32_t> task_ids_;
+  std::map<std::string, uint32_t> name_counts_;
   std::map<std::pair<ValueId, int>, Buffer> buffers_;
 };
 
 // The local shape of a logical tensor at layout coordinates.
-TensorType LocalType(const TensorType& logical, const Sharding& sharding, const std::vector<Axis>& axes,
-                     const std::vector<int64_t>& coordinates);
+TensorType LocalType(const TensorType& logical, const Sharding& sharding,
+                     const std::vector<Axis>& axes, const std::vector<int64_t>& coordinates);
 
 // The text under which the target keeps what a kernel needs: op, attrs, local types, threads.
 std::string KernelKey(const plan::Task& task, uint32_t threads);

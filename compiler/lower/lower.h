@@ -1,8 +1,8 @@
 // Lower: Graph with decisions -> Plan of one rank: tasks, streams, order, credits, memory.
 //
-// Pure. After InsertReshard its input cannot fail but for memory (OutOfMemoryError with the registers at the
-// peak). Looks at no other rank's tasks: only at the peers that this rank talks to. Threads: any.
-// Read next: compiler/lower/lower.cc (the steps in order), plan/plan.proto.
+// Pure. After InsertReshard its input cannot fail but for memory (OutOfMemoryError with the
+// registers at the peak). Looks at no other rank's tasks: only at the peers that this rank talks
+// to. Threads: any. Read next: compiler/lower/lower.cc (the steps in order), plan/plan.proto.
 #ifndef ONEFLOW_COMPILER_LOWER_LOWER_H_
 #define ONEFLOW_COMPILER_LOWER_LOWER_H_
 
@@ -24,8 +24,8 @@ struct KernelQuery {
   uint32_t threads = 1;
 };
 
-// A plan, and what the target lacks. The caller asks the kernels' Describe, adds the rows and compiles again
-// until nothing is missing; such a plan must not run: its workspaces are unknown.
+// A plan, and what the target lacks. The caller asks the kernels' Describe, adds the rows and
+// compiles again until nothing is missing; such a plan must not run: its workspaces are unknown.
 struct Lowered {
   plan::Plan plan;
   std::vector<KernelQuery> missing;  // sorted by key

@@ -15,7 +15,8 @@ bool VariesOverMicro(const NodeShardings& shardings) {
   return false;
 }
 
-// True if output `value` is whole only after the last micro-batch although its node runs in the loop.
+// True if output `value` is whole only after the last micro-batch although its node runs in the
+// loop.
 bool LeavesMicroLoop(const Graph& graph, ValueId value) {
   return graph.value(value).sharding.sbps[0].kind == Sbp::kBroadcast;
 }
@@ -47,10 +48,11 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
       if (after_loop) {
         return MakeError(
             ErrorKind::kSharding,
-            absl::StrCat("`", node.op, "` runs for every micro-batch but reads a value that is known only ",
-                         "after the last one, because it is summed over the batch. With accumulate=",
-                         schedule.micro_batches_,
-                         " compute it per sample, move it behind the loss, or use accumulate=1"),
+            absl::StrCat(
+                "`", node.op, "` runs for every micro-batch but reads a value that is known only ",
+                "after the last one, because it is summed over the batch. With accumulate=",
+                schedule.micro_batches_,
+                " compute it per sample, move it behind the loss, or use accumulate=1"),
             graph.location(node.location));
       }
       entry.phase = backward ? Phase::kBackward : Phase::kForward;
@@ -64,7 +66,8 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
 plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub) const {
   const NodeSchedule& entry = nodes_[id];
   plan::StampProto stamp;
-  stamp.set_position(entry.position);
+  // What follows a chunk loop of the same node stands behind all of its chunks.
+  stamp.set_position(2 * entry.position + (sub == Sub::kExtract ? 1 : 0));
   stamp.set_sub(static_cast<uint32_t>(sub));
   const int p = stages_;
   switch (entry.phase) {

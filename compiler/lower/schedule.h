@@ -1,15 +1,18 @@
-// Schedule: which loop every node runs in, in which phase of the step, and the stamp that follows from it.
+// Schedule: which loop every node runs in, in which phase of the step, and the stamp that follows
+// from it.
 //
-// Pure function of the graph and its decisions, so equal on all ranks. With K micro-batches and p stages:
+// Pure function of the graph and its decisions, so equal on all ranks. With K micro-batches and p
+// stages:
 //
 //   phase      level  slot of stage s, micro-batch m   what
-//   prologue   STEP   0                                feeds the micro loop, depends on no micro-batch
-//   forward    MICRO  1 + s + 2m
-//   backward   MICRO  1 + 2p - 1 - s + 2m              gradients, and what depends on them
-//   epilogue   STEP   2p + 2K + 1                      sums over micro-batches, updates, outputs
+//   prologue   STEP   0                                feeds the micro loop, depends on no
+//   micro-batch forward    MICRO  1 + s + 2m backward   MICRO  1 + 2p - 1 - s + 2m gradients, and
+//   what depends on them epilogue   STEP   2p + 2K + 1                      sums over
+//   micro-batches, updates, outputs
 //
-// On every stage that order is 1F1B: forward(p-1-s+i) < backward(i) < forward(p-s+i). Without accumulation all
-// nodes are STEP in slot 0, in graph order. Threads: any. Read next: compiler/lower/streams.h.
+// On every stage that order is 1F1B: forward(p-1-s+i) < backward(i) < forward(p-s+i). Without
+// accumulation all nodes are STEP in slot 0, in graph order. Threads: any. Read next:
+// compiler/lower/streams.h.
 #ifndef ONEFLOW_COMPILER_LOWER_SCHEDULE_H_
 #define ONEFLOW_COMPILER_LOWER_SCHEDULE_H_
 
@@ -33,7 +36,14 @@ struct NodeSchedule {
 };
 
 // The order of the tasks that one node becomes, in the `sub` part of their stamps.
-enum class Sub : uint32_t { kStage = 0, kPack = 1, kSend = 2, kReceive = 3, kCombine = 4, kExtract = 5 };
+enum class Sub : uint32_t {
+  kStage = 0,
+  kPack = 1,
+  kSend = 2,
+  kReceive = 3,
+  kCombine = 4,
+  kExtract = 5
+};
 
 class Schedule {
  public:

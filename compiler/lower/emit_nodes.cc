@@ -1,0 +1,346 @@
+#include "compiler/lower/emit_nodes.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "compiler/lower/emit_reshard.h"
+#include "compiler/ops/op_table.h"
+
+namespace oneflow {
+namespace {
+
+class NodeEmitter {
+ public:
+  explicit NodeEmitter(Draft* draft) : draft_(*draft), graph_(draft->graph) {}
+
+  absl::Status Emit() {
+    DeclareStates();
+    FindStateWriters();
+    for (NodeId id : graph_.order()) {
+      const Node& node = graph_.node(id);
+      if (node.op == "input") {
+        EmitInput(node);
+      } else if (node.op == "state_read") {
+        EmitStateRead(node);
+      } else if (node.op == "state_write") {
+        EmitStateWrite(node);
+      } else if (node.op == "output") {
+        EmitOutput(node);
+      } else if (node.op == "reshard") {
+        EmitReshard(node, &draft_);
+      } else if (FindOp(node.op)->view) {
+        EmitView(node);
+      } else {
+        EmitCompute(node);
+      }
+    }
+    return OrderStateAccesses();
+  }
+
+ private:
+  template <typename F>
+  void ForEachLocal(int stage, F f) {
+    const std::vector<int> devices = draft_.StageDevices(stage);
+    for (size_t i = 0; i < devices.size(); ++i) {
+      if (const int local = draft_.LocalIndex(devices[i]); local >= 0)
+        f(static_cast<int>(i), local);
+    }
+  }
+
+  const TensorType& TypeOf(ValueId value) const { return graph_.value(value).type; }
+  const Sharding& ShardingOf(ValueId value) const { return graph_.value(value).sharding; }
+
+  void DeclareStates() {
+    for (const auto& [name, state] : graph_.states()) {
+      if (!state.sharding.has_value()) continue;  // neither read nor written
+      const Sharding& sharding = *state.sharding;
+      plan::StateProto proto;
+      proto.set_name(name);
+      proto.set_dtype(static_cast<plan::DTypeProto>(state.type.dtype));
+      proto.mutable_logical_shape()->Assign(state.type.shape.begin(), state.type.shape.end());
+      *proto.mutable_sharding() = sharding.ToProto();
+      ForEachLocal(sharding.stage, [&](int position, int device) {
+        const Slice slice = SliceOf(sharding, draft_.decisions.axes, state.type.shape,
+                                    draft_.Coordinates(position));
+        plan::StateShard* shard = proto.add_shards();
+        shard->set_device(device);
+        shard->mutable_begin()->Assign(slice.begin.begin(), slice.begin.end());
+        shard->mutable_shape()->Assign(slice.extent.begin(), slice.extent.end());
+      });
+      if (proto.shards_size() == 0) continue;  // lives on other ranks
+      state_ids_[name] = draft_.plan.states_size();
+      *draft_.plan.add_states() = proto;
+    }
+  }
+
+  // An update's result goes straight into the state if nothing else reads it.
+  void FindStateWriters() {
+    for (NodeId id : graph_.order()) {
+      const Node& node = graph_.node(id);
+      if (node.op != "state_write") continue;
+      const ValueId value = node.inputs[0];
+      const Node& producer = graph_.node(graph_.value(value).producer);
+      const OpDef* op = FindOp(producer.op);
+      if (op->structural || op->view || graph_.uses(value).size() != 1 ||
+          producer.op == "reshard") {
+        continue;
+      }
+      written_directly_[value] = node.attrs.String("name");
+    }
+  }
+
+  void EmitInput(const Node& node) {
+    const ValueId value = node.outputs[0];
+    const std::string& name = node.attrs.String("name");
+    auto [it, inserted] = input_ids_.try_emplace(name, draft_.plan.inputs_size());
+    if (inserted) {
+      plan::InputProto* proto = draft_.plan.add_inputs();
+      proto->set_name(name);
+      proto->set_dtype(static_cast<plan::DTypeProto>(TypeOf(value).dtype));
+      proto->mutable_logical_shape()->Assign(TypeOf(value).shape.begin(),
+                                             TypeOf(value).shape.end());
+    }
+    const int stage = ShardingOf(value).stage;
+    ForEachLocal(stage, [&](int position, int device) {
+      plan::Task* task =
+          draft_.AddTask(node, "feed", plan::FEED, stage, device, StreamKind::kFeed, Sub::kStage);
+      task->set_index(it->second);
+      Output(task, value, position, device);
+      const int64_t bytes = RegisterBytes(value, position);
+      task->set_bytes(bytes);
+      task->set_duration_ns(draft_.TransferNs(bytes, plan::Link::DEVICE));
+    });
+  }
+
+  void EmitStateRead(const Node& node) {
+    const auto it = state_ids_.find(node.attrs.String("name"));
+    if (it == state_ids_.end()) return;  // on other ranks
+    ForEachLocal(ShardingOf(node.outputs[0]).stage, [&](int, int device) {
+      draft_.SetBuffer(node.outputs[0], device, {true, it->second});
+    });
+  }
+
+  void EmitStateWrite(const Node& node) {
+    const ValueId value = node.inputs[0];
+    if (written_directly_.contains(value)) return;
+    const auto it = state_ids_.find(node.attrs.String("name"));
+    if (it == state_ids_.end()) return;
+    const int stage = ShardingOf(value).stage;
+    ForEachLocal(stage, [&](int position, int device) {
+      TensorType local = LocalType(TypeOf(value), ShardingOf(value), draft_.decisions.axes,
+                                   draft_.Coordinates(position));
+      plan::Task* task = draft_.AddTask(node, "assemble", plan::MOVE, stage, device,
+                                        StreamKind::kCompute, Sub::kCombine);
+      draft_.AddInput(task, draft_.At(value, device), local);
+      draft_.AddOutput(task, {true, it->second}, local);
+      const Shape extent = local.shape.empty() ? Shape{1} : local.shape;
+      const Shape zero(extent.size(), 0);
+      if (local.shape.empty()) {
+        task->mutable_inputs(0)->mutable_type()->add_shape(1);
+        task->mutable_outputs(0)->mutable_type()->add_shape(1);
+      }
+      Attrs({{"rank", static_cast<int64_t>(extent.size())},
+             {"zero", false},
+             {"src_begin", zero},
+             {"dst_begin", zero},
+             {"extent", extent},
+             {"piece_input", std::vector<int64_t>{0}},
+             {"piece_mode", std::vector<std::string>{"copy"}}})
+          .ToProto(task->mutable_attrs());
+      task->set_bytes(2 * local.bytes());
+      task->set_duration_ns(draft_.TransferNs(local.bytes(), plan::Link::DEVICE));
+    });
+  }
+
+  // Each rank fetches an output from its lowest device that holds it.
+  void EmitOutput(const Node& node) {
+    const ValueId value = node.inputs[0];
+    const std::string& name = node.attrs.String("name");
+    if (fetched_.contains(name)) return;
+    const int stage = ShardingOf(value).stage;
+    bool done = false;
+    ForEachLocal(stage, [&](int position, int device) {
+      if (done) return;
+      done = true;
+      fetched_.insert(name);
+      plan::OutputProto* proto = draft_.plan.add_outputs();
+      proto->set_name(name);
+      proto->set_dtype(static_cast<plan::DTypeProto>(TypeOf(value).dtype));
+      proto->mutable_logical_shape()->Assign(TypeOf(value).shape.begin(),
+                                             TypeOf(value).shape.end());
+      plan::Task* task = draft_.AddTask(node, "fetch", plan::FETCH, stage, device,
+                                        StreamKind::kFetch, Sub::kCombine);
+      task->set_index(draft_.plan.outputs_size() - 1);
+      *task->add_inputs() =
+          draft_.ValuePort(draft_.At(value, device), TypeOf(value), ShardingOf(value), position);
+      task->set_bytes(TypeOf(value).bytes());
+      task->set_duration_ns(draft_.TransferNs(TypeOf(value).bytes(), plan::Link::DEVICE));
+    });
+  }
+
+  void EmitView(const Node& node) {
+    ForEachLocal(ShardingOf(node.outputs[0]).stage, [&](int, int device) {
+      draft_.SetBuffer(node.outputs[0], device, draft_.At(node.inputs[0], device));
+    });
+  }
+
+  void EmitCompute(const Node& node) {
+    const OpDef& op = *FindOp(node.op);
+    const NodeShardings& shardings = draft_.decisions.nodes[node.id].shardings;
+    const int stage = *node.stage;
+    std::vector<TensorType> logical_inputs, logical_outputs;
+    for (ValueId value : node.inputs) logical_inputs.push_back(TypeOf(value));
+    for (ValueId value : node.outputs) logical_outputs.push_back(TypeOf(value));
+    const std::string rule = op.rule ? op.rule({node.attrs, logical_inputs, logical_outputs}) : "";
+    ForEachLocal(stage, [&](int position, int device) {
+      const std::vector<int64_t> coordinates = draft_.Coordinates(position);
+      std::vector<TensorType> inputs, outputs;
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        inputs.push_back(
+            LocalType(logical_inputs[i], shardings.inputs[i], draft_.decisions.axes, coordinates));
+      }
+      for (size_t i = 0; i < node.outputs.size(); ++i) {
+        outputs.push_back(LocalType(logical_outputs[i], shardings.outputs[i], draft_.decisions.axes,
+                                    coordinates));
+      }
+      plan::Task* task = draft_.AddTask(node, node.op, plan::COMPUTE, stage, device,
+                                        StreamKind::kCompute, Sub::kCombine);
+      task->set_rule(rule);
+      const Attrs attrs = op.localize ? op.localize(node.attrs, inputs, outputs) : node.attrs;
+      attrs.ToProto(task->mutable_attrs());
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        *task->add_inputs() = draft_.ValuePort(draft_.At(node.inputs[i], device), logical_inputs[i],
+                                               shardings.inputs[i], position);
+      }
+      for (ValueId value : node.outputs) Output(task, value, position, device);
+      const OpCost cost = op.cost ? op.cost({attrs, inputs, outputs}) : OpCost{};
+      task->set_flops(cost.flops);
+      task->set_bytes(cost.bytes);
+      FillFromKernelRow(task, device);
+    });
+  }
+
+  // The output port of `value` and the register or state behind it.
+  void Output(plan::Task* task, ValueId value, int position, int device) {
+    Buffer buffer;
+    if (const auto it = written_directly_.find(value); it != written_directly_.end()) {
+      buffer = {true, state_ids_.at(it->second)};
+    } else {
+      const TensorType local = LocalType(TypeOf(value), ShardingOf(value), draft_.decisions.axes,
+                                         draft_.Coordinates(position));
+      // What is whole after the loop although its task runs inside it is filled once per step.
+      const plan::Level level =
+          ShardingOf(value).sbps[0].kind == Sbp::kBroadcast ? plan::STEP : task->level();
+      buffer = {false, draft_.AddRegister(task, level, device, local)};
+    }
+    *task->add_outputs() = draft_.ValuePort(buffer, TypeOf(value), ShardingOf(value), position);
+    draft_.SetBuffer(value, device, buffer);
+  }
+
+  int64_t RegisterBytes(ValueId value, int position) const {
+    return LocalType(TypeOf(value), ShardingOf(value), draft_.decisions.axes,
+                     draft_.Coordinates(position))
+        .bytes();
+  }
+
+  void FillFromKernelRow(plan::Task* task, int device) {
+    const uint32_t threads = draft_.plan.devices(device).threads();
+    const std::string key = KernelKey(*task, threads);
+    const auto& rows = draft_.target.kernels();
+    const auto row = std::lower_bound(
+        rows.begin(), rows.end(), key,
+        [](const plan::KernelRow& a, const std::string& k) { return a.key() < k; });
+    const plan::TargetDevice& spec = draft_.target.devices(draft_.plan.devices(device).id());
+    const int64_t compute_ns = task->flops() * 1000 / std::max<int64_t>(1, spec.flops_per_us());
+    const int64_t memory_ns = task->bytes() * 1000 / std::max<int64_t>(1, spec.bytes_per_us());
+    task->set_duration_ns(std::max(compute_ns, memory_ns) + draft_.target.task_overhead_ns());
+    if (row == rows.end() || row->key() != key) {
+      draft_.missing[key] = {key, *task, threads};
+      return;
+    }
+    if (row->in_place()) draft_.may_overwrite.insert(draft_.IdOf(task));
+    if (row->duration_ns() > 0) task->set_duration_ns(row->duration_ns());
+    if (row->workspace_bytes() > 0) {
+      task->set_workspace(
+          draft_.AddRegister(task, task->level(), device, {DType::kU8, {row->workspace_bytes()}}));
+    }
+  }
+
+  // Readers before the writer of a step, the writer before the next step's readers.
+  absl::Status OrderStateAccesses() {
+    struct Access {
+      uint32_t task;
+      bool writes;
+    };
+    std::map<std::pair<uint32_t, uint32_t>, std::vector<Access>> accesses;  // (state, device)
+    for (int t = 0; t < draft_.plan.tasks_size(); ++t) {
+      const plan::Task& task = draft_.plan.tasks(t);
+      std::map<uint32_t, bool> states;
+      for (const plan::Port& port : task.inputs()) {
+        if (port.has_state()) states.try_emplace(port.state(), false);
+      }
+      for (const plan::Port& port : task.outputs()) {
+        if (port.has_state()) states[port.state()] = true;
+      }
+      for (const auto& [state, writes] : states) {
+        accesses[{state, task.device()}].push_back({static_cast<uint32_t>(t), writes});
+      }
+    }
+    for (const auto& [key, list] : accesses) {
+      const auto writer =
+          std::find_if(list.begin(), list.end(), [](const Access& a) { return a.writes; });
+      if (writer == list.end()) continue;
+      plan::Task* write = draft_.plan.mutable_tasks(writer->task);
+      for (const Access& access : list) {
+        if (access.task == writer->task) continue;
+        plan::Task* read = draft_.plan.mutable_tasks(access.task);
+        const std::string& name = draft_.plan.states(key.first).name();
+        if (access.writes) {
+          return MakeError(
+              ErrorKind::kError,
+              absl::StrCat("state `", name, "` is written twice in one step; write it once"),
+              graph_.location(read->location()));
+        }
+        if (StampAfter(*read, *write)) {
+          return MakeError(
+              ErrorKind::kError,
+              absl::StrCat("`", read->op(), "` reads `", name, "` after `", write->op(), "` (",
+                           graph_.location(write->location()).Short(),
+                           ") wrote it in the same step; read it before the write"),
+              graph_.location(read->location()));
+        }
+        if (read->stream() == write->stream()) continue;
+        AddStepEdge(write, access.task, 0);
+        AddStepEdge(read, writer->task, 1);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  static bool StampAfter(const plan::Task& a, const plan::Task& b) {
+    return std::make_tuple(a.stamp().slot(), a.stamp().position(), a.stamp().sub()) >
+           std::make_tuple(b.stamp().slot(), b.stamp().position(), b.stamp().sub());
+  }
+
+  static void AddStepEdge(plan::Task* task, uint32_t before, uint32_t lag) {
+    plan::AfterEdge* edge = task->add_after();
+    edge->set_task(before);
+    edge->set_level(plan::STEP);
+    edge->set_lag(lag);
+  }
+
+  Draft& draft_;
+  const Graph& graph_;
+  std::map<std::string, uint32_t> state_ids_;
+  std::map<std::string, uint32_t> input_ids_;
+  std::set<std::string> fetched_;
+  std::map<ValueId, std::string> written_directly_;
+};
+
+}  // namespace
+
+absl::Status EmitNodes(Draft* draft) { return NodeEmitter(draft).Emit(); }
+
+}  // namespace oneflow

@@ -1,0 +1,49 @@
+// EmitReshard: one `reshard` node -> movement tasks on this rank's devices.
+//
+// What they do on one mesh axis of n devices, T = bytes of the whole value on the other axes (per
+// device: bytes received, chunk firings):
+//   P->B    ring all-reduce       2T(n-1)/n   2(n-1)
+//   P->S    ring reduce-scatter    T(n-1)/n     n-1
+//   S->B    ring all-gather        T(n-1)/n     n-1
+//   S->S'   exchange               T(n-1)/n^2   n-1 peers
+//   B->S, B->P   local             0
+// and between stages, or where one-axis steps do not reach, a general exchange: every destination
+// takes each piece of its slice once, sums over Partial sources in mesh order. On `micro`:
+// accumulate, concat, slice, mask. A ring is one ring_send and one ring_reduce task on the chunk
+// loop, so a plan does not grow with n:
+//
+//   %5 = reshard(%3) P->B on dp     ->   r1 = assemble(r0)                         the device's own
+//   part
+//                                        link = ring_send(r1)    chunk c: share (p-1-c) mod n, into
+//                                        the next device r2 = ring_reduce(r1, link)  in place of
+//                                        r1: share (p-2-c) mod n
+// Where the next device is on another rank the chunk goes through SEND and RECV; the order of the
+// additions is the mesh's, never the links', so one process and many give the same bits.
+#ifndef ONEFLOW_COMPILER_LOWER_EMIT_RESHARD_H_
+#define ONEFLOW_COMPILER_LOWER_EMIT_RESHARD_H_
+
+#include "compiler/lower/draft.h"
+
+namespace oneflow {
+
+// Adds the tasks of a `reshard` node and the buffers of its output on the local devices.
+void EmitReshard(const Node& node, Draft* draft);
+
+// The piece of `node`'s input that `destination` takes from `source` in a general exchange.
+struct ExchangePiece {
+  int source = 0;      // position in the source stage
+  Shape source_begin;  // in the source's local buffer
+  Shape destination_begin;
+  Shape extent;
+  bool combines = false;  // adds to what an earlier piece put there
+};
+
+// The pieces of one destination (position in its stage) in the order in which they are combined;
+// empty for a device that holds zeros of a Partial. Equal on all ranks.
+std::vector<ExchangePiece> PlanExchange(const Shape& shape, const Sharding& from,
+                                        const Sharding& to, const Mesh& mesh,
+                                        const std::vector<Axis>& axes, int destination);
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_COMPILER_LOWER_EMIT_RESHARD_H_

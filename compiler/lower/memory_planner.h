@@ -1,0 +1,29 @@
+// PlanMemory: an offset in its device's arena for every register, and the `after` edges that keep
+// registers apart which share bytes.
+//
+//   r1 [t1..t3]  64 KiB                      r1 at A+0x00000
+//   r2 [t2..t4]  32 KiB               ->     r2 at A+0x10000
+//   r3 [t4..t6]  64 KiB                      r3 at A+0x00000   t4 after {t3} only if t3's stream
+//   differs
+// Time is the order of stamps over one step, which every edge raises. Two registers whose busy
+// intervals are disjoint may share bytes; where streams and data do not already order the last
+// access of one before the first of the other, an edge is added, also across the wrap of the step.
+// Edges raise the stamp, so they cannot deadlock. Registers written from other devices (links) and
+// feeds share nothing: their lifetime begins before their stamp. Where a kernel allows, the last
+// reader of a register writes its result over it. Largest first and earliest first are both tried;
+// the smaller arena is kept. Runs last: it needs the slots.
+#ifndef ONEFLOW_COMPILER_LOWER_MEMORY_PLANNER_H_
+#define ONEFLOW_COMPILER_LOWER_MEMORY_PLANNER_H_
+
+#include "absl/status/status.h"
+#include "compiler/lower/draft.h"
+
+namespace oneflow {
+
+// Fails with OutOfMemoryError if a device's arena and states exceed the target's memory: the
+// message lists the largest registers alive at the peak with their lines.
+absl::Status PlanMemory(Draft* draft);
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_COMPILER_LOWER_MEMORY_PLANNER_H_
