@@ -44,7 +44,11 @@ class Counts:
 
 
 def run(
-    name: str, command: list[str], limit: float, env: dict[str, str] | None = None, show: bool = False
+    name: str,
+    command: list[str],
+    limit: float,
+    env: dict[str, str] | None = None,
+    show: bool = False,
 ) -> tuple[int, str]:
     """Runs `command` under `limit` seconds; returns its exit code (124: out of time) and its output."""
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -93,14 +97,19 @@ def report(name: str, counts: Counts, seconds: float, failed: list[str], output:
     for case in failed:
         print(f"       {case}")
     if failed:
-        interesting = [line for line in output.splitlines() if not line.startswith(("[ RUN", "[       OK"))]
+        interesting = [
+            line for line in output.splitlines() if not line.startswith(("[ RUN", "[       OK"))
+        ]
         print("\n".join("    | " + line for line in interesting[-60:]), flush=True)
 
 
 def without_address_randomisation(command: list[str]) -> list[str]:
     """GCC 12's ThreadSanitizer cannot map its shadow where the kernel randomises with more than 28 bits."""
     wrapper = ["setarch", os.uname().machine, "--addr-no-randomize"]
-    if shutil.which("setarch") and subprocess.run([*wrapper, "true"], capture_output=True).returncode == 0:
+    if (
+        shutil.which("setarch")
+        and subprocess.run([*wrapper, "true"], capture_output=True).returncode == 0
+    ):
         return [*wrapper, *command]
     return command
 
@@ -156,21 +165,28 @@ def run_pytest(arguments: list[str], limit: float, none_is_failure: bool) -> Cou
 
 def build(preset: str, folders: list[str]) -> Counts:
     """Builds all of a preset, or the test binaries of `folders`; prints the log only on failure."""
-    targets = [f"oneflow_{folder}_test" for folder in folders if any((ROOT / folder).rglob("*_test.cc"))]
+    targets = [
+        f"oneflow_{folder}_test" for folder in folders if any((ROOT / folder).rglob("*_test.cc"))
+    ]
     start = time.monotonic()
     code, output = run(f"build-{preset}", ["./dev", "build", preset, *targets], 2400)
     if code == 0:
         print(f"ok     build {preset} ({time.monotonic() - start:.0f} s)", flush=True)
         return Counts()
     errors = [line for line in output.splitlines() if "error:" in line or "FAILED" in line]
-    print(f"FAILED build {preset} (build/test-logs/build-{preset}.log)\n" + "\n".join(errors[:40]), flush=True)
+    print(
+        f"FAILED build {preset} (build/test-logs/build-{preset}.log)\n" + "\n".join(errors[:40]),
+        flush=True,
+    )
     return Counts(failed=1)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("filter", nargs="?", help="a path of pytest, or part of a test's name")
-    parser.add_argument("--all", action="store_true", help="build first, and run the sanitizers too")
+    parser.add_argument(
+        "--all", action="store_true", help="build first, and run the sanitizers too"
+    )
     options = parser.parse_args()
     folders = sorted(p.parent.name for p in ROOT.glob("*/CMakeLists.txt"))
     total = Counts()
