@@ -13,13 +13,14 @@ import argparse
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools import process
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test-logs"
@@ -48,32 +49,10 @@ def run(
     command: list[str],
     limit: float,
     env: dict[str, str] | None = None,
-    show: bool = False,
 ) -> tuple[int, str]:
-    """Runs `command` under `limit` seconds; returns its exit code (124: out of time) and its output."""
-    LOGS.mkdir(parents=True, exist_ok=True)
+    """Runs `command` with a log named `name`; returns its exit code and its output."""
     log = LOGS / f"{name}.log"
-    environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", **(env or {}))
-    with open(log, "wb") as sink:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=None if show else sink,
-            stderr=None if show else subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(timeout=limit)
-        except subprocess.TimeoutExpired:
-            code = 124
-        # Also after a clean end: what a test left running goes with it.
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+    code = process.run(command, limit, cwd=ROOT, env=env, log=log)
     return code, log.read_text(errors="replace")
 
 
@@ -146,7 +125,7 @@ def run_pytest(arguments: list[str], limit: float, none_is_failure: bool) -> Cou
     LOGS.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-rfEs", f"--junitxml={results}", *arguments]
-    code, _ = run("pytest", command, limit, {"OMP_NUM_THREADS": "1"}, show=True)
+    code = process.run(command, limit, cwd=ROOT, env={"OMP_NUM_THREADS": "1"})
     if code == 5:  # nothing collected
         return Counts(failed=int(none_is_failure))
     counts = Counts()

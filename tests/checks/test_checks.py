@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-from tools.checks.run import NAMES, violations  # noqa: E402
+from tools.checks.run import NAMES, ROOT, violations
 
 HEADER = """// Thing: a thing for this test.
 //

@@ -68,7 +68,11 @@ def check(root: Path) -> list[str]:
             top, target = name.split("/")[0], header.split("/")[0]
             if is_test or top not in ALLOWED or top == target or not quoted:
                 continue
-            if target in ALLOWED and target not in ALLOWED[top] or target in ("python", "tools", "tests"):
+            if (
+                target in ALLOWED
+                and target not in ALLOWED[top]
+                or target in ("python", "tools", "tests")
+            ):
                 problems.append(f"{place}: {top} may not include {target}/ ({header})")
     for cycle in cycles(headers):
         problems.append("include cycle: " + " -> ".join(cycle))

@@ -1,0 +1,165 @@
+"""Negative controls: every mutant of tests/mutants/ must turn its test red.
+
+For each patch: a worktree of HEAD in a temporary folder, build, run the test (it must pass), apply the
+patch, build again, run the test again (it must fail). Each test is run unmutated once. Arguments choose
+mutants by part of their name. The format of a patch is described in tests/mutants/README.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tools import process, results
+
+COST = "one incremental build and two test runs per mutant: 1-3 minutes each on 2 cores"
+ROOT = results.ROOT
+MUTANTS = ROOT / "tests" / "mutants"
+LOGS = ROOT / "build" / "mutants"
+FIELD = re.compile(r"^(Breaks|Bar|Build|Test): *(.+)$", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """One patch and what its header says."""
+
+    name: str
+    patch: Path
+    breaks: str
+    bar: str
+    build: list[str]
+    test: str
+
+
+def read_mutant(patch: Path) -> Mutant:
+    """Reads the header of a patch. Raises ValueError if a field is missing."""
+    header = patch.read_text().split("\n--- ", 1)[0].split("\ndiff ", 1)[0]
+    fields = dict(FIELD.findall(header))
+    if missing := {"Breaks", "Bar", "Build", "Test"} - fields.keys():
+        raise ValueError(f"{patch.name}: no line '{min(missing)}: ...' before the patch")
+    build = fields["Build"].split()
+    return Mutant(patch.stem, patch, fields["Breaks"], fields["Bar"], build, fields["Test"])
+
+
+class Worktree:
+    """A copy of HEAD with a release build of its own; the compiler cache is shared with this tree."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="oneflow-mutants-")) / "tree"
+        git("worktree", "add", "--detach", "--quiet", str(self.path), "HEAD")
+        cmake = shutil.which("cmake", path="/usr/bin") or "cmake"
+        self._build_folder = self.path / "build" / "release"
+        self._run(
+            "configure",
+            [
+                *(cmake, "-G", "Ninja", "-B", str(self._build_folder), "-DONEFLOW_INPLACE=ON"),
+                *(f"-DCMAKE_PREFIX_PATH={ROOT}/.venv", f"-DPython3_EXECUTABLE={sys.executable}"),
+            ],
+        )
+        self._cmake = cmake
+
+    def close(self) -> None:
+        git("worktree", "remove", "--force", str(self.path))
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+    def _run(self, name: str, command: list[str]) -> None:
+        log = LOGS / f"{name}.log"
+        if process.run(command, 2400, cwd=self.path, log=log):
+            raise RuntimeError(f"{name} failed, see {log.relative_to(ROOT)}")
+
+    def build(self, name: str, targets: list[str]) -> None:
+        jobs = str(os.cpu_count() or 1)
+        command = [
+            self._cmake,
+            "--build",
+            str(self._build_folder),
+            "-j",
+            jobs,
+            "--target",
+            *targets,
+        ]
+        self._run(f"{name}-build", command)
+
+    def test(self, name: str, test: str) -> int:
+        command = test.format(python=sys.executable, build=self._build_folder)
+        env = {"PYTHONPATH": str(self.path / "python"), "OMP_NUM_THREADS": "1"}
+        log = LOGS / f"{name}.log"
+        return process.run(shlex.split(command), 900, cwd=self.path, env=env, log=log)
+
+    def apply(self, patch: Path, reverse: bool = False) -> None:
+        flags = ["--reverse"] if reverse else []
+        subprocess.run(["git", "apply", *flags, str(patch)], cwd=self.path, check=True, timeout=60)
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, timeout=120)
+
+
+def is_red(test: str, code: int) -> bool:
+    """Whether exit code `code` of `test` is a failed assertion, not a test that could not run."""
+    if "pytest" in test:
+        return code == 1  # 2 to 5: interrupted, internal error, wrong usage, nothing collected
+    return code not in (0, 126, 127, process.OUT_OF_TIME)
+
+
+def judge(tree: Worktree, mutant: Mutant, green: dict[str, bool]) -> str:
+    """What became of `mutant`: `red` is what it must be; anything else says what went wrong."""
+    try:
+        if mutant.test not in green:
+            tree.build(f"{mutant.name}-before", mutant.build)
+            green[mutant.test] = tree.test(f"{mutant.name}-before", mutant.test) == 0
+        if not green[mutant.test]:
+            return "the test fails without the mutant"
+        tree.apply(mutant.patch)
+    except subprocess.CalledProcessError:
+        return "the patch does not apply"
+    except RuntimeError as error:
+        return str(error)
+    try:
+        tree.build(f"{mutant.name}-after", mutant.build)
+        code = tree.test(f"{mutant.name}-after", mutant.test)
+        return "red" if is_red(mutant.test, code) else f"SURVIVED (exit code {code})"
+    except RuntimeError as error:
+        return f"does not build: {error}"
+    finally:
+        tree.apply(mutant.patch, reverse=True)
+
+
+def main(arguments: list[str]) -> int:
+    mutants = [read_mutant(patch) for patch in sorted(MUTANTS.glob("*.patch"))]
+    chosen = [m for m in mutants if not arguments or any(a in m.name for a in arguments)]
+    if not chosen:
+        print("no mutant of that name", file=sys.stderr)
+        return 2
+    outcomes: dict[str, str] = {}
+    green: dict[str, bool] = {}
+    tree = Worktree()
+    try:
+        for mutant in chosen:
+            start = time.monotonic()
+            outcomes[mutant.name] = judge(tree, mutant, green)
+            seconds = time.monotonic() - start
+            print(
+                f"{outcomes[mutant.name]:10} {mutant.name}: {mutant.breaks} ({seconds:.0f} s)",
+                flush=True,
+            )
+    finally:
+        tree.close()
+    red = sum(outcome == "red" for outcome in outcomes.values())
+    code = 0 if red == len(chosen) else 1
+    results.append(
+        "mutants",
+        counts={"mutants": len(chosen), "red": red},
+        figures={"outcomes": outcomes},
+        exit_code=code,
+    )
+    print(f"{red} of {len(chosen)} mutants turned their test red")
+    return code
