@@ -1,0 +1,33 @@
+// The bytes that OpenChannels exchanges: length-prefixed, little-endian, total on arbitrary input.
+//
+// Values. Threads: any. Read next: comm/tcp_transport.cc.
+#ifndef ONEFLOW_COMM_WIRE_H_
+#define ONEFLOW_COMM_WIRE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "comm/transport.h"
+
+namespace oneflow::comm {
+
+// What one rank says when channels are opened.
+struct Announcement {
+  std::string fingerprint;
+  std::vector<std::string> rows;
+  std::vector<ChannelSpec> channels;
+  uint32_t first_channel = 0;  // number of channels[0] at the rank that says this
+};
+
+std::string Encode(const Announcement& announcement);
+absl::StatusOr<Announcement> Decode(const std::string& bytes);
+
+// Empty if all announcements fit together, else one sentence for all ranks: the fingerprint's first
+// differing row, or the channel whose ends differ. Pure, so every rank comes to the same words.
+std::string Compare(const std::vector<Announcement>& by_rank);
+
+}  // namespace oneflow::comm
+
+#endif  // ONEFLOW_COMM_WIRE_H_
