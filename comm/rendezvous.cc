@@ -48,6 +48,7 @@ absl::Status AcceptRanks(const Socket& listener, const Identity& self, std::vect
                          absl::StrJoin(missing, ", "),
                          "; see whether those processes started, or raise the time limit"));
       }
+      if (Clock::now() < next_report) continue;
       next_report = Clock::now() + std::chrono::seconds(5);
       if (announce) {
         std::fprintf(stderr, "oneflow: rank %u still waits for rank(s) %s\n", self.rank,

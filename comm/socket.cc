@@ -26,8 +26,8 @@ absl::Status SystemError(const std::string& what) {
 // Waits for `events`; kDeadlineExceeded when the time is over.
 absl::Status WaitFor(int fd, short events, Deadline deadline) {
   while (true) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd entry{fd, events, 0};
     const int ready = poll(&entry, 1, static_cast<int>(std::max<int64_t>(0, left.count())));
     if (ready > 0) return absl::OkStatus();
