@@ -1,10 +1,10 @@
-// Kernel: one op on one device for one local problem. Plain functions behind one interface: no graph, no
-// actor, no allocation while running.
+// Kernel: one op on one device for one local problem. Plain functions behind one interface: no
+// graph, no actor, no allocation while running.
 //
-// Made at load time by a KernelTable from a KernelSpec, owned by whoever runs it (a loaded plan, the
-// interpreter). Threads: Run may be called from one thread at a time; different kernels from different
-// threads. Invariants: Run allocates nothing, reads only its inputs, writes only its outputs and workspace,
-// and gives the same bits for the same bytes and the same team of threads.
+// Made at load time by a KernelTable from a KernelSpec, owned by whoever runs it (a loaded plan,
+// the interpreter). Threads: Run may be called from one thread at a time; different kernels from
+// different threads. Invariants: Run allocates nothing, reads only its inputs, writes only its
+// outputs and workspace, and gives the same bits for the same bytes and the same team of threads.
 // Read next: kernels/cpu/cpu_kernels.h.
 #ifndef ONEFLOW_KERNELS_KERNEL_H_
 #define ONEFLOW_KERNELS_KERNEL_H_
@@ -28,9 +28,9 @@ namespace oneflow::kernels {
 // Local type of one buffer, and where it lies in the logical tensor.
 struct Operand {
   DType dtype = DType::kInvalid;
-  Shape shape;           // local
-  Shape logical_shape;   // == shape where nothing is cut
-  Shape begin;           // of the shard, at micro-batch 0
+  Shape shape;          // local
+  Shape logical_shape;  // == shape where nothing is cut
+  Shape begin;          // of the shard, at micro-batch 0
   int micro_dim = 0;
   int64_t micro_stride = 0;  // begin[micro_dim] += micro_stride * micro
 };
@@ -43,18 +43,19 @@ struct KernelSpec {
   std::vector<Operand> outputs;
   int threads = 1;  // team that runs it
 
-  // Deterministic text of op, attrs, local types and threads (slices are left out: they change no need).
+  // Deterministic text of op, attrs, local types and threads (slices are left out: they change no
+  // need).
   std::string Key() const;
   static KernelSpec FromTask(const plan::Task& task, int threads);
 };
 
-// What one call gets. Pointers are 64-byte aligned. An input and an output may be the same buffer where
-// Needs::in_place says so.
+// What one call gets. Pointers are 64-byte aligned. An input and an output may be the same buffer
+// where Needs::in_place says so.
 struct KernelArgs {
   const void* const* inputs = nullptr;
   void* const* outputs = nullptr;
   void* workspace = nullptr;
-  uint64_t step = 0;   // of the run
+  uint64_t step = 0;  // of the run
   uint32_t micro = 0;
   uint32_t chunk = 0;
 };

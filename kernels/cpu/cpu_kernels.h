@@ -1,6 +1,7 @@
 // The table of CPU kernels, assembled from one function per family file.
 //
-// Owned by the process (function-local static, const). Threads: any. Read next: docs/adding_an_op.md.
+// Owned by the process (function-local static, const). Threads: any. Read next:
+// docs/adding_an_op.md.
 #ifndef ONEFLOW_KERNELS_CPU_CPU_KERNELS_H_
 #define ONEFLOW_KERNELS_CPU_CPU_KERNELS_H_
 

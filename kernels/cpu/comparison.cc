@@ -1,0 +1,114 @@
+// Comparisons (any dtype, result bool), logical_and (bool) and where (any dtype), with
+// broadcasting.
+#include <cstdint>
+
+#include "kernels/cpu/broadcast_rows.h"
+#include "kernels/cpu/families.h"
+#include "kernels/cpu/scalar_types.h"
+
+namespace oneflow::kernels {
+namespace {
+
+struct Eq {
+  template <typename T>
+  OF_LOOP static Bool Apply(T a, T b) {
+    return Bool(static_cast<Compute<T>>(a) == static_cast<Compute<T>>(b));
+  }
+};
+struct Ne {
+  template <typename T>
+  OF_LOOP static Bool Apply(T a, T b) {
+    return Bool(static_cast<Compute<T>>(a) != static_cast<Compute<T>>(b));
+  }
+};
+struct Lt {
+  template <typename T>
+  OF_LOOP static Bool Apply(T a, T b) {
+    return Bool(static_cast<Compute<T>>(a) < static_cast<Compute<T>>(b));
+  }
+};
+struct Le {
+  template <typename T>
+  OF_LOOP static Bool Apply(T a, T b) {
+    return Bool(static_cast<Compute<T>>(a) <= static_cast<Compute<T>>(b));
+  }
+};
+struct Gt {
+  template <typename T>
+  OF_LOOP static Bool Apply(T a, T b) {
+    return Bool(static_cast<Compute<T>>(a) > static_cast<Compute<T>>(b));
+  }
+};
+struct Ge {
+  template <typename T>
+  OF_LOOP static Bool Apply(T a, T b) {
+    return Bool(static_cast<Compute<T>>(a) >= static_cast<Compute<T>>(b));
+  }
+};
+struct LogicalAnd {
+  template <typename T>
+  OF_LOOP static Bool Apply(T a, T b) {
+    return Bool(static_cast<Compute<T>>(a) != 0 && static_cast<Compute<T>>(b) != 0);
+  }
+};
+
+template <typename Function>
+KernelDef Comparison(const char* op) {
+  return {op, NeedsNothing, [](const KernelSpec& spec) -> KernelOr {
+            return DispatchDType(spec.inputs.at(0).dtype,
+                                 [&]<typename T>() -> std::unique_ptr<Kernel> {
+                                   return MakeBroadcast<Function, T, Bool>(spec);
+                                 });
+          }};
+}
+
+// out = condition ? a : b; only moves bytes, so one copy per element size.
+KernelOr MakeWhere(const KernelSpec& spec) {
+  const Shape& shape = spec.outputs.at(0).shape;
+  const LoopNest<4> nest(shape,
+                         {BroadcastStrides(spec.inputs.at(0).shape, shape),
+                          BroadcastStrides(spec.inputs.at(1).shape, shape),
+                          BroadcastStrides(spec.inputs.at(2).shape, shape), StridesOf(shape)});
+  const int threads = spec.threads;
+  return DispatchSize(spec.outputs[0].dtype, [&]<typename T>() -> std::unique_ptr<Kernel> {
+    return KernelOf([nest, threads](const KernelArgs& args) {
+      const uint8_t* condition = In<uint8_t>(args, 0);
+      const T* a = In<T>(args, 1);
+      const T* b = In<T>(args, 2);
+      T* out = Out<T>(args, 0);
+      const int64_t sc = nest.inner_stride(0);
+      const int64_t sa = nest.inner_stride(1);
+      const int64_t sb = nest.inner_stride(2);
+      nest.ParallelRows(threads, kGrain, [&](const std::array<int64_t, 4>& at, int64_t n) {
+        const uint8_t* c_row = condition + at[0];
+        const T* a_row = a + at[1];
+        const T* b_row = b + at[2];
+        T* out_row = out + at[3];
+        if (sc == 1 && sa == 1 && sb == 1) {
+          for (int64_t i = 0; i < n; ++i) out_row[i] = c_row[i] ? a_row[i] : b_row[i];
+        } else {
+          for (int64_t i = 0; i < n; ++i) {
+            out_row[i] = c_row[i * sc] ? a_row[i * sa] : b_row[i * sb];
+          }
+        }
+      });
+    });
+  });
+}
+
+}  // namespace
+
+std::vector<KernelDef> ComparisonKernels() {
+  return {
+      Comparison<Eq>("eq"),
+      Comparison<Ne>("ne"),
+      Comparison<Lt>("lt"),
+      Comparison<Le>("le"),
+      Comparison<Gt>("gt"),
+      Comparison<Ge>("ge"),
+      Comparison<LogicalAnd>("logical_and"),
+      {"where", NeedsNothing, MakeWhere},
+  };
+}
+
+}  // namespace oneflow::kernels

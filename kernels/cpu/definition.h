@@ -1,0 +1,85 @@
+// Definition: short forms for the rows of the table: a kernel from a function object, attributes
+// that may be given in several forms, and the error of a dtype without a kernel.
+//
+// Functions only. Threads: any. Read next: kernels/cpu/elementwise.cc.
+#ifndef ONEFLOW_KERNELS_CPU_DEFINITION_H_
+#define ONEFLOW_KERNELS_CPU_DEFINITION_H_
+
+#include <array>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/status.h"
+#include "kernels/kernel.h"
+
+namespace oneflow::kernels {
+
+using KernelOr = absl::StatusOr<std::unique_ptr<Kernel>>;
+
+// A kernel that calls a function object; what it captures was computed when it was made.
+template <typename Function>
+class FunctionKernel final : public Kernel {
+ public:
+  explicit FunctionKernel(Function function) : function_(std::move(function)) {}
+  void Run(const KernelArgs& args) const override { function_(args); }
+
+ private:
+  Function function_;
+};
+template <typename Function>
+std::unique_ptr<Kernel> KernelOf(Function function) {
+  return std::make_unique<FunctionKernel<Function>>(std::move(function));
+}
+
+// `describe` that needs no workspace.
+inline absl::StatusOr<Needs> NeedsNothing(const KernelSpec&) { return Needs{}; }
+// No workspace, and output 0 may be input 0's buffer if they have the same type.
+inline absl::StatusOr<Needs> InPlaceIfSameType(const KernelSpec& spec) {
+  const Operand& in = spec.inputs.at(0);
+  const Operand& out = spec.outputs.at(0);
+  return Needs{0, in.dtype == out.dtype && in.shape == out.shape};
+}
+
+inline absl::Status UnsupportedDType(const KernelSpec& spec, DType dtype) {
+  return MakeError(ErrorKind::kDType,
+                   "the cpu kernel of " + spec.op + " does not take " + std::string(NameOf(dtype)));
+}
+
+template <typename T>
+const T* In(const KernelArgs& args, int i) {
+  return static_cast<const T*>(args.inputs[i]);
+}
+template <typename T>
+T* Out(const KernelArgs& args, int i) {
+  return static_cast<T*>(args.outputs[i]);
+}
+
+// An int or float attribute as double.
+inline double NumberAttr(const Attrs& attrs, const std::string& name) {
+  const auto it = attrs.values().find(name);
+  if (it != attrs.values().end() && std::holds_alternative<int64_t>(it->second)) {
+    return static_cast<double>(std::get<int64_t>(it->second));
+  }
+  return attrs.Float(name);
+}
+
+// An attribute for two image dims: one number for both, or [height, width].
+inline std::array<int64_t, 2> PairAttr(const Attrs& attrs, const std::string& name) {
+  const auto it = attrs.values().find(name);
+  if (it != attrs.values().end() && std::holds_alternative<int64_t>(it->second)) {
+    const int64_t both = std::get<int64_t>(it->second);
+    return {both, both};
+  }
+  const std::vector<int64_t>& values = attrs.Ints(name);
+  return {values.at(0), values.at(values.size() - 1)};
+}
+
+// A dim counted from the end if negative.
+inline int64_t WrapDim(int64_t dim, size_t rank) {
+  return dim < 0 ? dim + static_cast<int64_t>(rank) : dim;
+}
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CPU_DEFINITION_H_

@@ -1,0 +1,86 @@
+// matmul against a triple loop in double.
+#include "kernels/cpu/kernel_case.h"
+
+namespace oneflow::kernels {
+namespace {
+
+struct MatmulRow {
+  Shape a_batch, b_batch, out_batch;
+  int64_t m, k, n;
+};
+
+void CheckMatmul(const MatmulRow& row, bool transpose_a, bool transpose_b, int threads) {
+  Shape a = row.a_batch;
+  a.push_back(transpose_a ? row.k : row.m);
+  a.push_back(transpose_a ? row.m : row.k);
+  Shape b = row.b_batch;
+  b.push_back(transpose_b ? row.n : row.k);
+  b.push_back(transpose_b ? row.k : row.n);
+  Shape out = row.out_batch;
+  out.push_back(row.m);
+  out.push_back(row.n);
+  const std::vector<float> av = RandomFloats(NumElements(a), 1);
+  const std::vector<float> bv = RandomFloats(NumElements(b), 2);
+  std::vector<double> expected;
+  double scale = 1;
+  for (const Shape& batch : Indices(row.out_batch)) {
+    const float* am = av.data() + BroadcastPosition(row.a_batch, batch) * row.m * row.k;
+    const float* bm = bv.data() + BroadcastPosition(row.b_batch, batch) * row.k * row.n;
+    for (int64_t i = 0; i < row.m; ++i) {
+      for (int64_t j = 0; j < row.n; ++j) {
+        double sum = 0;
+        for (int64_t p = 0; p < row.k; ++p) {
+          sum += static_cast<double>(transpose_a ? am[p * row.m + i] : am[i * row.k + p]) *
+                 (transpose_b ? bm[j * row.k + p] : bm[p * row.n + j]);
+        }
+        expected.push_back(sum);
+        scale = std::max(scale, std::abs(sum));
+      }
+    }
+  }
+  ExpectClose(RunKernel("matmul", {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}},
+                        {TestTensor::Of<float>(a, av), TestTensor::Of<float>(b, bv)}, out, threads),
+              expected, 1e-6, 2e-6 * scale,
+              ToString(a) + ToString(b) + (transpose_a ? "t" : "n") + (transpose_b ? "t" : "n"));
+}
+
+TEST(Matmul, EqualsTripleLoop) {
+  const std::vector<MatmulRow> rows = {
+      {{}, {}, {}, 1, 1, 1},       {{}, {}, {}, 3, 5, 7},
+      {{}, {}, {}, 65, 33, 17},    {{}, {}, {}, 1, 300, 10},
+      {{}, {}, {}, 129, 70, 10},   {{}, {}, {}, 5, 64, 1},
+      {{}, {}, {}, 200, 257, 131}, {{4}, {}, {4}, 3, 5, 7},
+      {{4}, {4}, {4}, 3, 5, 7},    {{2, 3}, {3}, {2, 3}, 4, 6, 5},
+      {{1}, {4}, {4}, 3, 5, 7},    {{2, 1}, {1, 3}, {2, 3}, 9, 8, 33},
+      {{}, {}, {}, 0, 5, 7},       {{}, {}, {}, 3, 0, 7},
+      {{}, {}, {}, 3, 5, 0},       {{0}, {}, {0}, 3, 5, 7},
+      {{}, {}, {}, 40, 1030, 50},  {{}, {}, {}, 31, 600, 1100},
+  };
+  for (const MatmulRow& row : rows) {
+    for (const bool transpose_a : {false, true}) {
+      for (const bool transpose_b : {false, true}) {
+        for (const int threads : {1, 2}) CheckMatmul(row, transpose_a, transpose_b, threads);
+      }
+    }
+  }
+}
+
+TEST(Matmul, SameBitsInEveryRun) {
+  const TestTensor a = RandomTensor({256, 300}, 1);
+  const TestTensor b = RandomTensor({300, 200}, 2);
+  const std::vector<float> first = RunKernel("matmul", {}, {a, b}, {256, 200}, 2);
+  for (int run = 0; run < 10; ++run) {
+    EXPECT_EQ(RunKernel("matmul", {}, {a, b}, {256, 200}, 2), first);
+  }
+}
+
+TEST(Matmul, RefusesIntegers) {
+  KernelCase test("matmul", {},
+                  {TestTensor::Of<int64_t>({1, 1}, {2}), TestTensor::Of<int64_t>({1, 1}, {3})},
+                  {TestTensor::Empty(DType::kI64, {1, 1})});
+  EXPECT_FALSE(test.Make());
+  EXPECT_EQ(KindOf(test.status), ErrorKind::kDType);
+}
+
+}  // namespace
+}  // namespace oneflow::kernels

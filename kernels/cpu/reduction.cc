@@ -1,0 +1,343 @@
+// Reductions: sum and amax over any set of dims, argmax over one.
+//
+// Reads every element once (sizeof(T) bytes per element); two shapes of loop, after dims are
+// merged: the innermost dim is kept (columns are added row by row: a bias gradient) or reduced (a
+// row gives a number). f32 sums are made of blocks of at most kBlock additions in f32 lanes whose
+// results are added in f64, so the error does not grow with the length. A sum over nothing is 0, a
+// maximum over nothing the least value.
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "kernels/cpu/definition.h"
+#include "kernels/cpu/families.h"
+#include "kernels/cpu/loop_nest.h"
+#include "kernels/cpu/scalar_types.h"
+#include "kernels/cpu/simd.h"
+
+namespace oneflow::kernels {
+namespace {
+
+constexpr int64_t kBlock = 128;  // rows, or elements of one lane, that are added in the narrow type
+constexpr int64_t kTile = 256;   // columns at a time
+constexpr int64_t kLanes = 32;
+
+// What is reduced: T elements, R result; Narrow inside a block, Wide across blocks.
+struct SumF32 {
+  using T = float;
+  using R = float;
+  using Narrow = float;
+  using Wide = double;
+  static constexpr Wide kIdentity = 0;
+  template <typename A, typename B>
+  OF_LOOP static A Join(A a, B b) {
+    return a + static_cast<A>(b);
+  }
+};
+template <typename Element, typename Result>
+struct SumInt {
+  using T = Element;
+  using R = Result;
+  using Narrow = uint64_t;  // wraps
+  using Wide = uint64_t;
+  static constexpr Wide kIdentity = 0;
+  template <typename A, typename B>
+  OF_LOOP static A Join(A a, B b) {
+    return a + static_cast<A>(static_cast<int64_t>(b));
+  }
+};
+template <typename Element>
+struct Max {
+  using T = Element;
+  using R = Element;
+  using Narrow = Element;
+  using Wide = Element;
+  static constexpr Wide kIdentity = std::numeric_limits<Element>::has_infinity
+                                        ? -std::numeric_limits<Element>::infinity()
+                                        : std::numeric_limits<Element>::lowest();
+  template <typename A, typename B>
+  OF_LOOP static A Join(A a, B b) {
+    return b > a || b != b ? b : a;  // NaN wins, as in PyTorch
+  }
+};
+
+// block[j] = join over `rows` rows of in[row * stride + j].
+template <typename Op>
+struct ColumnLoop {
+  OF_LOOP static void Run(const typename Op::T* in, int64_t stride, int64_t rows, int64_t columns,
+                          typename Op::Narrow* block) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const typename Op::T* line = in + row * stride;
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j) block[j] = Op::Join(block[j], line[j]);
+    }
+  }
+};
+
+// The join of n contiguous elements, n <= kBlock * kLanes.
+template <typename Op>
+struct RowLoop {
+  OF_LOOP static typename Op::Wide Run(const typename Op::T* in, int64_t n) {
+    using Narrow = typename Op::Narrow;
+    Narrow lanes[kLanes];
+    for (int64_t l = 0; l < kLanes; ++l) lanes[l] = static_cast<Narrow>(Op::kIdentity);
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+#pragma omp simd
+      for (int64_t l = 0; l < kLanes; ++l) lanes[l] = Op::Join(lanes[l], in[i + l]);
+    }
+    for (int64_t l = 0; i + l < n; ++l) lanes[l] = Op::Join(lanes[l], in[i + l]);
+    typename Op::Wide total = Op::kIdentity;
+    for (int64_t l = 0; l < kLanes; ++l) total = Op::Join(total, lanes[l]);
+    return total;
+  }
+};
+
+// How the dims fall into kept and reduced ones.
+struct Split {
+  bool inner_kept = false;
+  int64_t columns = 1;  // contiguous kept elements
+  LoopNest<1> kept;     // the kept dims before the columns
+  LoopNest<1> reduced;
+};
+
+Split SplitDims(const KernelSpec& spec) {
+  const Shape& shape = spec.inputs.at(0).shape;
+  std::vector<bool> is_reduced(shape.size(), false);
+  for (int64_t dim : spec.attrs.Ints("dims")) is_reduced.at(WrapDim(dim, shape.size())) = true;
+  const Shape strides = StridesOf(shape);
+  Split split;
+  size_t end = shape.size();
+  while (end > 0 && (!is_reduced[end - 1] || shape[end - 1] == 1)) {
+    split.columns *= shape[--end];
+  }
+  split.inner_kept = split.columns != 1;
+  Shape kept, kept_strides, reduced, reduced_strides;
+  for (size_t d = 0; d < end; ++d) {
+    (is_reduced[d] ? reduced : kept).push_back(shape[d]);
+    (is_reduced[d] ? reduced_strides : kept_strides).push_back(strides[d]);
+  }
+  split.kept = LoopNest<1>(kept, {kept_strides});
+  split.reduced = LoopNest<1>(reduced, {reduced_strides});
+  return split;
+}
+
+template <typename Op>
+class Reduction final : public Kernel {
+ public:
+  using T = typename Op::T;
+  using Wide = typename Op::Wide;
+  using Narrow = typename Op::Narrow;
+
+  explicit Reduction(const KernelSpec& spec)
+      : split_(SplitDims(spec)),
+        column_loop_(Vectorised<ColumnLoop<Op>>()),
+        row_loop_(Vectorised<RowLoop<Op>>()) {
+    const int64_t elements = NumElements(spec.inputs[0].shape);
+    const int parts = PartsOf(spec.threads, elements, kGrain);
+    // Few results: the team shares each of them, and joins its shares in order of the threads.
+    share_parts_ = parts > 1 && results() <= 2048 ? parts : 1;
+    result_parts_ = share_parts_ > 1 ? 1 : parts;
+    tile_ = split_.inner_kept ? std::min(kTile, (split_.columns + parts - 1) / parts) : 1;
+    tiles_ = tile_ == 0 ? 0 : (split_.columns + tile_ - 1) / tile_;
+  }
+
+  int64_t results() const { return split_.kept.elements() * split_.columns; }
+  int64_t workspace_bytes() const {
+    return share_parts_ > 1 ? share_parts_ * results() * static_cast<int64_t>(sizeof(Wide)) : 0;
+  }
+
+  void Run(const KernelArgs& args) const override {
+    const T* in = In<T>(args, 0);
+    auto* out = Out<typename Op::R>(args, 0);
+    const int64_t items = split_.kept.elements() * tiles_;
+    if (share_parts_ == 1) {
+      ForEachPart(result_parts_, items, [&](int, int64_t begin, int64_t end) {
+        Wide totals[kTile];
+        for (int64_t item = begin; item < end; ++item) {
+          const int64_t at = ReduceItem(in, item, 0, 1, totals);
+          const int64_t width = Width(item);
+          for (int64_t j = 0; j < width; ++j) {
+            out[at + j] = static_cast<typename Op::R>(totals[j]);
+          }
+        }
+      });
+      return;
+    }
+    Wide* shares = static_cast<Wide*>(args.workspace);
+    const int64_t count = results();
+    ForEachPart(share_parts_, share_parts_, [&](int part, int64_t, int64_t) {
+      Wide totals[kTile];
+      for (int64_t item = 0; item < items; ++item) {
+        const int64_t at = ReduceItem(in, item, part, share_parts_, totals);
+        std::copy_n(totals, Width(item), shares + part * count + at);
+      }
+    });
+    for (int64_t i = 0; i < count; ++i) {
+      Wide total = shares[i];
+      for (int part = 1; part < share_parts_; ++part) {
+        total = Op::Join(total, shares[part * count + i]);
+      }
+      out[i] = static_cast<typename Op::R>(total);
+    }
+  }
+
+ private:
+  int64_t Width(int64_t item) const {
+    const int64_t first = item % tiles_ * tile_;
+    return std::min(tile_, split_.columns - first);
+  }
+
+  // Reduces share `part` of the tile `item` into totals; returns the tile's first result.
+  int64_t ReduceItem(const T* in, int64_t item, int part, int parts, Wide* totals) const {
+    const int64_t kept = item / tiles_;
+    const int64_t first = item % tiles_ * tile_;
+    const int64_t width = Width(item);
+    const T* base = in + split_.kept.OffsetOf(kept, 0) + first;
+    std::fill_n(totals, width, Op::kIdentity);
+    if (split_.inner_kept) {
+      const int64_t stride = split_.reduced.inner_stride(0);
+      Narrow block[kTile];
+      int64_t filled = 0;
+      std::fill_n(block, width, static_cast<Narrow>(Op::kIdentity));
+      split_.reduced.ForEachRowOfPart(part, parts, [&](const auto& at, int64_t n) {
+        for (int64_t row = 0; row < n;) {
+          const int64_t rows = std::min(n - row, kBlock - filled);
+          column_loop_(base + at[0] + row * stride, stride, rows, width, block);
+          row += rows;
+          filled += rows;
+          if (filled == kBlock) {
+            Flush(block, width, totals);
+            filled = 0;
+          }
+        }
+      });
+      Flush(block, width, totals);
+    } else {
+      split_.reduced.ForEachRowOfPart(part, parts, [&](const auto& at, int64_t n) {
+        for (int64_t i = 0; i < n; i += kBlock * kLanes) {
+          totals[0] =
+              Op::Join(totals[0], row_loop_(base + at[0] + i, std::min(n - i, kBlock * kLanes)));
+        }
+      });
+    }
+    return kept * split_.columns + first;
+  }
+
+  static void Flush(Narrow* block, int64_t width, Wide* totals) {
+    for (int64_t j = 0; j < width; ++j) {
+      totals[j] = Op::Join(totals[j], block[j]);
+      block[j] = static_cast<Narrow>(Op::kIdentity);
+    }
+  }
+
+  Split split_;
+  decltype(&ColumnLoop<Op>::Run) column_loop_;
+  decltype(&RowLoop<Op>::Run) row_loop_;
+  int share_parts_ = 1;   // threads that share each result
+  int result_parts_ = 1;  // threads among which results are dealt out
+  int64_t tile_ = 1;
+  int64_t tiles_ = 1;
+};
+
+// f(Op type) for the dtypes of the spec.
+template <typename F>
+auto DispatchSum(const KernelSpec& spec, const F& f) -> decltype(f.template operator()<SumF32>()) {
+  const DType in = spec.inputs.at(0).dtype;
+  const DType out = spec.outputs.at(0).dtype;
+  if (in == DType::kF32 && out == in) return f.template operator()<SumF32>();
+  if (in == DType::kI64 && out == in) return f.template operator()<SumInt<int64_t, int64_t>>();
+  if (in == DType::kI32 && out == in) return f.template operator()<SumInt<int32_t, int32_t>>();
+  if (in == DType::kI8 && out == in) return f.template operator()<SumInt<int8_t, int8_t>>();
+  if (in == DType::kU8 && out == in) return f.template operator()<SumInt<uint8_t, uint8_t>>();
+  if (in == DType::kI32 && out == DType::kI64) {
+    return f.template operator()<SumInt<int32_t, int64_t>>();
+  }
+  if (in == DType::kBool && out == DType::kI64) {
+    return f.template operator()<SumInt<Bool, int64_t>>();
+  }
+  return UnsupportedDType(spec, in);
+}
+template <typename F>
+auto DispatchMax(const KernelSpec& spec, const F& f)
+    -> decltype(f.template operator()<Max<float>>()) {
+  switch (const DType dtype = spec.inputs.at(0).dtype) {
+    case DType::kF32:
+      return f.template operator()<Max<float>>();
+    case DType::kI64:
+      return f.template operator()<Max<int64_t>>();
+    case DType::kI32:
+      return f.template operator()<Max<int32_t>>();
+    case DType::kI8:
+      return f.template operator()<Max<int8_t>>();
+    case DType::kU8:
+      return f.template operator()<Max<uint8_t>>();
+    default:
+      return UnsupportedDType(spec, dtype);
+  }
+}
+
+struct DescribeOp {
+  const KernelSpec& spec;
+  template <typename Op>
+  absl::StatusOr<Needs> operator()() const {
+    return Needs{Reduction<Op>(spec).workspace_bytes(), false};
+  }
+};
+struct MakeOp {
+  const KernelSpec& spec;
+  template <typename Op>
+  KernelOr operator()() const {
+    return std::unique_ptr<Kernel>(std::make_unique<Reduction<Op>>(spec));
+  }
+};
+
+// The index of the first greatest element along `dim`; NaN counts as greatest. in [outer, extent,
+// inner].
+template <typename T>
+std::unique_ptr<Kernel> MakeArgmaxOf(const KernelSpec& spec) {
+  const Shape& shape = spec.inputs.at(0).shape;
+  const int64_t dim = WrapDim(spec.attrs.Int("dim"), shape.size());
+  int64_t outer = 1;
+  int64_t inner = 1;
+  for (int64_t d = 0; d < dim; ++d) outer *= shape[d];
+  for (size_t d = dim + 1; d < shape.size(); ++d) inner *= shape[d];
+  const int64_t extent = shape.empty() ? 1 : shape[dim];
+  return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
+    const T* in = In<T>(args, 0);
+    int64_t* out = Out<int64_t>(args, 0);
+    ParallelFor(threads, outer * inner, kGrain / std::max<int64_t>(extent, 1) + 1,
+                [&](int64_t begin, int64_t end) {
+                  for (int64_t i = begin; i < end; ++i) {
+                    const T* line = in + i / inner * extent * inner + i % inner;
+                    int64_t best = 0;
+                    for (int64_t k = 1; k < extent; ++k) {
+                      const Compute<T> a = line[best * inner];
+                      const Compute<T> b = line[k * inner];
+                      if (b > a || (b != b && a == a)) best = k;
+                    }
+                    out[i] = best;
+                  }
+                });
+  });
+}
+
+}  // namespace
+
+std::vector<KernelDef> ReductionKernels() {
+  return {
+      {"sum", [](const KernelSpec& spec) { return DispatchSum(spec, DescribeOp{spec}); },
+       [](const KernelSpec& spec) { return DispatchSum(spec, MakeOp{spec}); }},
+      {"amax", [](const KernelSpec& spec) { return DispatchMax(spec, DescribeOp{spec}); },
+       [](const KernelSpec& spec) { return DispatchMax(spec, MakeOp{spec}); }},
+      {"argmax", NeedsNothing,
+       [](const KernelSpec& spec) -> KernelOr {
+         return DispatchDType(spec.inputs.at(0).dtype,
+                              [&]<typename T>() { return MakeArgmaxOf<T>(spec); });
+       }},
+  };
+}
+
+}  // namespace oneflow::kernels

@@ -1,0 +1,176 @@
+// Unary elementwise ops: y = f(x), dense, one pass (read x, write y: 2 * sizeof(T) bytes per
+// element). f32 loops are vectorised; integers take the ops that make sense for them. All may run
+// in place.
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/cpu/definition.h"
+#include "kernels/cpu/families.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scalar_types.h"
+#include "kernels/cpu/simd.h"
+
+namespace oneflow::kernels {
+namespace {
+
+// Each function sees the element and the attribute `value` (0 where the op has none).
+struct Neg {
+  template <typename T>
+  OF_LOOP static T Apply(T x, T) {
+    if constexpr (std::is_integral_v<T>) return static_cast<T>(0 - static_cast<uint64_t>(x));
+    return -x;
+  }
+};
+struct Abs {
+  template <typename T>
+  OF_LOOP static T Apply(T x, T) {
+    if constexpr (std::is_floating_point_v<T>) return std::fabs(x);
+    return x < 0 ? static_cast<T>(0 - static_cast<uint64_t>(x)) : x;
+  }
+};
+struct Exp {
+  OF_LOOP static float Apply(float x, float) { return ExpF(x); }
+};
+struct Log {
+  OF_LOOP static float Apply(float x, float) { return std::log(x); }
+};
+struct Sqrt {
+  OF_LOOP static float Apply(float x, float) { return std::sqrt(x); }
+};
+struct Rsqrt {
+  OF_LOOP static float Apply(float x, float) { return 1.0f / std::sqrt(x); }
+};
+struct Tanh {
+  OF_LOOP static float Apply(float x, float) { return TanhF(x); }
+};
+struct Sigmoid {
+  OF_LOOP static float Apply(float x, float) { return 1.0f / (1.0f + ExpF(-x)); }
+};
+// NaN stays NaN, as in PyTorch.
+struct Relu {
+  template <typename T>
+  OF_LOOP static T Apply(T x, T) {
+    return x < 0 ? T{0} : x;
+  }
+};
+struct Square {
+  template <typename T>
+  OF_LOOP static T Apply(T x, T) {
+    if constexpr (std::is_integral_v<T>) {
+      return static_cast<T>(static_cast<uint64_t>(x) * static_cast<uint64_t>(x));
+    }
+    return x * x;
+  }
+};
+struct AddScalar {
+  template <typename T>
+  OF_LOOP static T Apply(T x, T value) {
+    if constexpr (std::is_integral_v<T>) {
+      return static_cast<T>(static_cast<uint64_t>(x) + static_cast<uint64_t>(value));
+    }
+    return x + value;
+  }
+};
+struct MulScalar {
+  template <typename T>
+  OF_LOOP static T Apply(T x, T value) {
+    if constexpr (std::is_integral_v<T>) {
+      return static_cast<T>(static_cast<uint64_t>(x) * static_cast<uint64_t>(value));
+    }
+    return x * value;
+  }
+};
+struct PowScalar {
+  OF_LOOP static float Apply(float x, float value) { return std::pow(x, value); }
+};
+
+template <typename Function, typename T>
+struct UnaryLoop {
+  OF_LOOP static void Run(const T* x, T* y, T value, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = Function::Apply(x[i], value);
+  }
+};
+
+template <typename Function, typename T>
+std::unique_ptr<Kernel> MakeUnary(const KernelSpec& spec, int64_t grain) {
+  const auto loop = Vectorised<UnaryLoop<Function, T>>();
+  const T value = spec.attrs.Has("value") ? static_cast<T>(NumberAttr(spec.attrs, "value")) : T{0};
+  const int64_t n = NumElements(spec.outputs[0].shape);
+  return KernelOf([loop, value, n, grain, threads = spec.threads](const KernelArgs& args) {
+    const T* x = In<T>(args, 0);
+    T* y = Out<T>(args, 0);
+    ParallelFor(threads, n, grain, [&](int64_t begin, int64_t end) {
+      loop(x + begin, y + begin, value, end - begin);
+    });
+  });
+}
+
+template <typename Function>
+KernelDef FloatOp(const char* op, int64_t grain) {
+  return {op, InPlaceIfSameType, [grain](const KernelSpec& spec) -> KernelOr {
+            const DType dtype = spec.inputs.at(0).dtype;
+            if (dtype != DType::kF32) return UnsupportedDType(spec, dtype);
+            return MakeUnary<Function, float>(spec, grain);
+          }};
+}
+
+template <typename Function>
+KernelDef NumberOp(const char* op) {
+  return {op, InPlaceIfSameType, [](const KernelSpec& spec) -> KernelOr {
+            switch (const DType dtype = spec.inputs.at(0).dtype) {
+              case DType::kF32:
+                return MakeUnary<Function, float>(spec, kGrain);
+              case DType::kI64:
+                return MakeUnary<Function, int64_t>(spec, kGrain);
+              case DType::kI32:
+                return MakeUnary<Function, int32_t>(spec, kGrain);
+              case DType::kI8:
+                return MakeUnary<Function, int8_t>(spec, kGrain);
+              case DType::kU8:
+                return MakeUnary<Function, uint8_t>(spec, kGrain);
+              default:
+                return UnsupportedDType(spec, dtype);
+            }
+          }};
+}
+
+// x^value: the common exponents by their own loops, which vectorise.
+struct Reciprocal {
+  OF_LOOP static float Apply(float x, float) { return 1.0f / x; }
+};
+struct Cube {
+  OF_LOOP static float Apply(float x, float) { return x * x * x; }
+};
+KernelOr MakePow(const KernelSpec& spec) {
+  const DType dtype = spec.inputs.at(0).dtype;
+  if (dtype != DType::kF32) return UnsupportedDType(spec, dtype);
+  const double value = NumberAttr(spec.attrs, "value");
+  if (value == 2) return MakeUnary<Square, float>(spec, kGrain);
+  if (value == 3) return MakeUnary<Cube, float>(spec, kGrain);
+  if (value == -1) return MakeUnary<Reciprocal, float>(spec, kGrain);
+  return MakeUnary<PowScalar, float>(spec, kGrain / 16);
+}
+
+}  // namespace
+
+std::vector<KernelDef> UnaryKernels() {
+  return {
+      NumberOp<Neg>("neg"),
+      NumberOp<Abs>("abs"),
+      NumberOp<Relu>("relu"),
+      NumberOp<Square>("square"),
+      NumberOp<AddScalar>("add_scalar"),
+      NumberOp<MulScalar>("mul_scalar"),
+      FloatOp<Exp>("exp", kGrain / 2),
+      FloatOp<Log>("log", kGrain / 16),
+      FloatOp<Sqrt>("sqrt", kGrain / 2),
+      FloatOp<Rsqrt>("rsqrt", kGrain / 2),
+      FloatOp<Tanh>("tanh", kGrain / 2),
+      FloatOp<Sigmoid>("sigmoid", kGrain / 2),
+      {"pow_scalar", InPlaceIfSameType, MakePow},
+  };
+}
+
+}  // namespace oneflow::kernels
