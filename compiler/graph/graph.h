@@ -1,15 +1,18 @@
-// Graph: what the user's step computes, logically: values, the ops that make them, the states that they
-// read and write. No device, no order beyond data.
+// Graph: what the user's step computes, logically: values, the ops that make them, the states that
+// they read and write. No device, no order beyond data.
 //
 // Owned by the tracer, then by the compile call; passes edit it in place. Threads: one at a time.
-// Invariants (VerifyGraph): node ids and value ids are dense and never reused; a value has one producer and
-// nodes only read values made before them in `order()`; every node's attrs, shapes and dtypes satisfy its
-// OpDef; a state is written at most once. Sharding fields are empty until compiler/parallel fills them.
-// Grammar of the text form: docs/architecture.md. Read next: compiler/ops/op_def.h, compiler/compile.cc.
+// Invariants (VerifyGraph): node ids and value ids are dense and never reused; a value has one
+// producer and nodes only read values made before them in `order()`; every node's attrs, shapes and
+// dtypes satisfy its OpDef; a state is written at most once. References to nodes and values stay
+// valid while others are added, those to uses() do not. Sharding fields are empty until
+// compiler/parallel fills them. Grammar of the text form: graph_text.cc. Read next:
+// compiler/ops/op_def.h, compiler/compile.cc.
 #ifndef ONEFLOW_COMPILER_GRAPH_GRAPH_H_
 #define ONEFLOW_COMPILER_GRAPH_GRAPH_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -40,14 +43,15 @@ struct TensorType {
 // A tensor of the step.
 struct Value {
   TensorType type;
-  NodeId producer = -1;      // -1 only for a value of a removed node
-  int output = 0;            // which output of the producer
-  Sharding sharding;         // filled by compiler/parallel
+  NodeId producer = -1;  // -1 only for a value of a removed node
+  int output = 0;        // which output of the producer
+  Sharding sharding;     // filled by compiler/parallel
   // What the user asked for, per axis name: {"tp": S(0)}. Axes not named are free.
   std::map<std::string, Sbp> annotation;
 };
 
-// One application of an op. `input`, `state_read`, `state_write`, `output` are ops of the table too:
+// One application of an op. `input`, `state_read`, `state_write`, `output` are ops of the table
+// too:
 //   input       attrs name, kind ("batch" | "scalar")          -> value
 //   state_read  attrs name                                     -> value
 //   state_write attrs name ; inputs: the new value             -> (none)
@@ -87,8 +91,9 @@ class Graph {
                         std::map<std::string, Sbp> annotation = {},
                         std::optional<Sharding> sharding = std::nullopt);
 
-  // Appends a node: checks attrs against the schema (filling defaults), infers output types. Errors carry
-  // the location. `input` and `state_read` take their type from the attrs dtype/shape and from the state.
+  // Appends a node: checks attrs against the schema (filling defaults), infers output types. Errors
+  // carry the location. `input` and `state_read` take their type from the attrs dtype/shape and
+  // from the state.
   absl::StatusOr<std::vector<ValueId>> AddNode(const std::string& op, std::vector<ValueId> inputs,
                                                Attrs attrs, LocationId location,
                                                const std::string& scope = "",
@@ -99,6 +104,8 @@ class Graph {
   absl::StatusOr<std::vector<ValueId>> InsertNode(NodeId before, const std::string& op,
                                                   std::vector<ValueId> inputs, Attrs attrs,
                                                   const Node& like);
+  // Every reader of `old_value`, but the node that makes `new_value`, reads `new_value` from now
+  // on. REQUIRES: the types are equal and `new_value` is made before those readers.
   void ReplaceUses(ValueId old_value, ValueId new_value);
   void ReplaceInput(NodeId node, int index, ValueId value);
   // REQUIRES: no uses of its outputs.
@@ -113,7 +120,9 @@ class Graph {
   size_t num_nodes() const { return nodes_.size(); }  // removed ones included
   // Live nodes in execution order (a topological order, deterministic).
   std::vector<NodeId> order() const;
-  // Live consumers of a value in order.
+  // True if live node a stands before live node b in order(). Constant time.
+  bool Before(NodeId a, NodeId b) const { return keys_[a] < keys_[b]; }
+  // Live consumers of a value in order; one that reads it twice stands once.
   const std::vector<NodeId>& uses(ValueId value) const { return uses_[value]; }
   const std::map<std::string, GraphState>& states() const { return states_; }
   GraphState* mutable_state(const std::string& name);
@@ -125,19 +134,28 @@ class Graph {
 
  private:
   absl::StatusOr<std::vector<ValueId>> MakeNode(Node node, std::optional<NodeId> before);
+  // Types of the outputs; fills defaults into node->attrs. All that the user can do wrong is found
+  // here.
+  absl::StatusOr<std::vector<TensorType>> InferNode(Node* node) const;
+  void Link(NodeId id, std::optional<NodeId> before);
+  void RenumberKeys();
+  void AddUse(ValueId value, NodeId node);
+  void RemoveUse(ValueId value, NodeId node);
 
   std::string name_;
-  std::vector<Node> nodes_;
-  std::vector<Value> values_;
+  std::deque<Node> nodes_;  // deques: references outlive additions
+  std::deque<Value> values_;
   std::vector<std::vector<NodeId>> uses_;
   std::vector<Location> locations_;
   std::map<Location, LocationId> location_ids_;
   std::map<std::string, GraphState> states_;
-  // Order keys: nodes sort by (key, id); InsertNode puts a node between two keys.
-  std::vector<int64_t> next_;      // doubly linked list over nodes
-  std::vector<int64_t> previous_;
-  int64_t first_ = -1;
-  int64_t last_ = -1;
+  // The order: a doubly linked list over the live nodes, and keys that rise along it with gaps, so
+  // that two nodes compare in constant time.
+  std::vector<NodeId> next_;
+  std::vector<NodeId> previous_;
+  std::vector<int64_t> keys_;
+  NodeId first_ = -1;
+  NodeId last_ = -1;
 };
 
 // Checks the invariants above. `stage_name` is the pass that just ran.

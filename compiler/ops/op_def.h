@@ -1,9 +1,10 @@
-// OpDef: everything the framework knows of an op, said once: schema, doc, shape, sharding rule, gradient,
-// cost. Kernels of the same name stand in kernels/; Python signature, docstring and stub come from here.
+// OpDef: everything the framework knows of an op, said once: schema, doc, shape, sharding rule,
+// gradient, cost. Kernels of the same name stand in kernels/; Python signature, docstring and stub
+// come from here.
 //
-// The table is const, made once per process by Ops() from the family files listed in op_table.cc; no
-// registration by static initialisers. Threads: any. How to add one: docs/adding_an_op.md.
-// Read next: compiler/ops/op_table.h, compiler/ops/elementwise.cc.
+// The table is const, made once per process by Ops() from the family files listed in op_table.cc;
+// no registration by static initialisers. Threads: any. How to add one: docs/adding_an_op.md. Read
+// next: compiler/ops/op_table.h, compiler/ops/elementwise.cc.
 #ifndef ONEFLOW_COMPILER_OPS_OP_DEF_H_
 #define ONEFLOW_COMPILER_OPS_OP_DEF_H_
 
@@ -41,7 +42,8 @@ struct ArgDef {
   bool optional = false;  // trailing inputs only
 };
 
-// One attribute. `kind`: "int", "float", "string", "bool", "ints", "floats", "strings", "dtype" (a string).
+// One attribute. `kind`: "int", "float", "string", "bool", "ints", "floats", "strings", "dtype" (a
+// string).
 struct AttrDef {
   std::string name;
   std::string kind;
@@ -59,7 +61,8 @@ using ShapeFn = std::function<absl::StatusOr<std::vector<TensorType>>(const OpCo
 using RuleFn = std::function<std::string(const OpContext&)>;
 using GradFn = std::function<absl::Status(GradBuilder&)>;
 using CostFn = std::function<OpCost(const OpContext&)>;
-// Rewrites attributes that hold logical extents (a reshape's target, a slice's end) for a local shard.
+// Rewrites attributes that hold logical extents (a reshape's target, a slice's end) for a local
+// shard.
 using LocalizeFn = std::function<Attrs(const Attrs&, const std::vector<TensorType>& local_inputs,
                                        const std::vector<TensorType>& local_outputs)>;
 
@@ -67,22 +70,60 @@ class OpDef {
  public:
   explicit OpDef(std::string name) : name(std::move(name)) {}
   // Builders, in the order in which a reader wants the facts.
-  OpDef& Doc(std::string text) { doc = std::move(text); return *this; }
+  OpDef& Doc(std::string text) {
+    doc = std::move(text);
+    return *this;
+  }
   OpDef& In(std::string arg, DTypeSet dtypes, std::string text);
   OpDef& OptionalIn(std::string arg, DTypeSet dtypes, std::string text);
   OpDef& VariadicIn(std::string arg, DTypeSet dtypes, std::string text);
   OpDef& Out(std::string arg, std::string text);
   OpDef& Attr(std::string attr, std::string kind, std::optional<AttrValue> def, std::string text);
-  OpDef& Shape(ShapeFn fn) { shape = std::move(fn); return *this; }
+  OpDef& Shape(ShapeFn fn) {
+    shape = std::move(fn);
+    return *this;
+  }
   OpDef& Sharding(std::string rule);
-  OpDef& Sharding(RuleFn fn) { rule = std::move(fn); return *this; }
-  OpDef& Grad(GradFn fn) { grad = std::move(fn); return *this; }
-  OpDef& NotDifferentiable(std::string why) { not_differentiable = std::move(why); return *this; }
-  OpDef& Cost(CostFn fn) { cost = std::move(fn); return *this; }
-  OpDef& Localize(LocalizeFn fn) { localize = std::move(fn); return *this; }
-  OpDef& View() { view = true; return *this; }              // output 0 is input 0's bytes: no kernel
-  OpDef& NeedsSlice() { needs_slice = true; return *this; }  // its kernel needs where its shard begins
-  OpDef& Structural() { structural = true; return *this; }   // input, state_read, ..: no kernel
+  OpDef& Sharding(RuleFn fn) {
+    rule = std::move(fn);
+    return *this;
+  }
+  OpDef& Grad(GradFn fn) {
+    grad = std::move(fn);
+    return *this;
+  }
+  OpDef& NotDifferentiable(std::string why) {
+    not_differentiable = std::move(why);
+    return *this;
+  }
+  OpDef& Cost(CostFn fn) {
+    cost = std::move(fn);
+    return *this;
+  }
+  OpDef& Localize(LocalizeFn fn) {
+    localize = std::move(fn);
+    return *this;
+  }
+  OpDef& View() {
+    view = true;
+    return *this;
+  }  // output 0 is input 0's bytes: no kernel
+  OpDef& NeedsSlice() {
+    needs_slice = true;
+    return *this;
+  }  // its kernel needs where its shard begins
+  // The leading dim of input i is a sequence of micro-batches that the op folds in order into input
+  // 0: on the layout axis `micro` (axis 0), and on no other, input i may be S(0) while all else is
+  // B. The op then fires once per micro-batch on the value that it left behind. The rule says
+  // "whole" of that dim.
+  OpDef& SequentialOverMicro(int i) {
+    sequential_over_micro = i;
+    return *this;
+  }
+  OpDef& Structural() {
+    structural = true;
+    return *this;
+  }  // input, state_read, ..: no kernel
 
   std::string name;
   std::string doc;
@@ -98,6 +139,7 @@ class OpDef {
   bool view = false;
   bool needs_slice = false;
   bool structural = false;
+  int sequential_over_micro = -1;  // the input folded micro-batch by micro-batch; -1: none
 };
 
 // What a gradient function uses: reads the forward node, adds nodes, sets the inputs' gradients.

@@ -5,8 +5,9 @@
 //                     ->    %4 = constant {value=1} : f32[]        (d loss)
 //                           %5 = broadcast_to(%4) : like %2
 //                           %6 = mul(%5, %1)                       (d %0)
-// Runs while tracing, before sharding is decided: gradients then get layouts like any node, and inherit
-// their forward node's stage. Reverse order of nodes; contributions are summed in that fixed order.
+// Runs while tracing, before sharding is decided: gradients then get layouts like any node, and
+// inherit their forward node's stage. Reverse order of nodes; contributions are summed in that
+// fixed order.
 #ifndef ONEFLOW_COMPILER_PASSES_AUTODIFF_H_
 #define ONEFLOW_COMPILER_PASSES_AUTODIFF_H_
 
@@ -17,8 +18,8 @@
 
 namespace oneflow {
 
-// Gradients of `loss` (0-d, floating) with respect to `wrt`, in that order; zeros for a value on which the
-// loss does not depend. Errors name the op that has no gradient and its line.
+// Gradients of `loss` (0-d, floating) with respect to `wrt`, in that order; zeros for a value on
+// which the loss does not depend. Errors name the op that has no gradient and its line.
 absl::StatusOr<std::vector<ValueId>> AddGradients(Graph* graph, ValueId loss,
                                                   const std::vector<ValueId>& wrt);
 

@@ -1,0 +1,152 @@
+// Binary elementwise ops with broadcasting, comparisons, where.
+#include <string>
+#include <utility>
+
+#include "base/status.h"
+#include "compiler/ops/cost.h"
+#include "compiler/ops/families.h"
+#include "compiler/ops/gradient.h"
+#include "compiler/ops/shape_functions.h"
+
+namespace oneflow {
+namespace {
+
+ShapeFn BroadcastOf(const std::string& op_name, std::optional<DType> result) {
+  return [op_name, result](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+    OF_RETURN_IF_ERROR(CheckSameDType(op_name, "a", op.inputs[0], "b", op.inputs[1]));
+    OF_ASSIGN_OR_RETURN(Shape shape,
+                        BroadcastShapes(op_name, "a", op.inputs[0], "b", op.inputs[1]));
+    return std::vector<TensorType>{{result.value_or(op.inputs[0].dtype), std::move(shape)}};
+  };
+}
+
+OpDef Binary(const std::string& name, DTypeSet dtypes) {
+  return OpDef(name)
+      .In("a", dtypes, "any shape")
+      .In("b", dtypes, "dtype of a; its shape broadcasts with a's, dims aligned from the right")
+      .Out("y", "the broadcast shape, dtype of a and b")
+      .Shape(BroadcastOf(name, std::nullopt))
+      .Sharding("..., ... -> ...")
+      .Cost(FlopsPerElement(1));
+}
+
+OpDef Comparison(const std::string& name, DTypeSet dtypes, const std::string& formula) {
+  return Binary(name, std::move(dtypes))
+      .Doc(formula)
+      .Shape(BroadcastOf(name, DType::kBool))
+      .NotDifferentiable("its result is true or false");
+}
+
+OpDef Add() {
+  return Binary("add", AnyNumber())
+      .Doc("y = a + b.")
+      .Sharding("..., ... -> ... ; linear")
+      .Grad(Grads({PassGradient, PassGradient}));
+}
+
+OpDef Sub() {
+  return Binary("sub", AnyNumber())
+      .Doc("y = a - b.")
+      .Sharding("..., ... -> ... ; linear")
+      .Grad(Grads({PassGradient, [](GradBuilder& g) { return g.Op("neg", {g.dout(0)}); }}));
+}
+
+OpDef Mul() {
+  return Binary("mul", AnyNumber())
+      .Doc("y = a * b.")
+      .Sharding("..., ... -> ... ; multilinear")
+      .Grad(Grads({[](GradBuilder& g) {
+                     return g.Op("mul", {g.dout(0), g.in(1)});
+                   },
+                   [](GradBuilder& g) {
+                     return g.Op("mul", {g.dout(0), g.in(0)});
+                   }}));
+}
+
+OpDef Div() {
+  return Binary("div", AnyFloat())
+      .Doc("y = a / b.")
+      .Sharding("..., ... -> ... ; linear 0")
+      .Grad(Grads({[](GradBuilder& g) {
+                     return g.Op("div", {g.dout(0), g.in(1)});
+                   },
+                   [](GradBuilder& g) {
+                     // -dy * y / b
+                     const ValueId product = g.Op("mul", {g.dout(0), g.out(0)});
+                     return g.Op("neg", {g.Op("div", {product, g.in(1)})});
+                   }}));
+}
+
+// Where a and b are equal each gets half, as in PyTorch. `wins` is "gt" for maximum, "lt" for
+// minimum.
+InputGradFn ExtremumGrad(const std::string& wins, int mine, int other) {
+  return [wins, mine, other](GradBuilder& g) {
+    const ValueId zero = ConstantLike(g, 0.0, g.dout(0));
+    const ValueId half = g.Op("mul_scalar", {g.dout(0)}, {{"value", 0.5}});
+    const ValueId won = g.Op(wins, {g.in(mine), g.in(other)});
+    const ValueId tie = g.Op("eq", {g.in(mine), g.in(other)});
+    return g.Op("where", {tie, half, g.Op("where", {won, g.dout(0), zero})});
+  };
+}
+
+OpDef Maximum() {
+  return Binary("maximum", AnyNumber())
+      .Doc("y = the larger of a and b; nan if one is nan.")
+      .Grad(Grads({ExtremumGrad("gt", 0, 1), ExtremumGrad("gt", 1, 0)}));
+}
+
+OpDef Minimum() {
+  return Binary("minimum", AnyNumber())
+      .Doc("y = the smaller of a and b; nan if one is nan.")
+      .Grad(Grads({ExtremumGrad("lt", 0, 1), ExtremumGrad("lt", 1, 0)}));
+}
+
+OpDef Where() {
+  return OpDef("where")
+      .Doc("y = a where c is true, else b.")
+      .In("c", {DType::kBool}, "the condition; its shape broadcasts with a's and b's")
+      .In("a", AnyDType(), "any shape")
+      .In("b", AnyDType(), "dtype of a; broadcasts")
+      .Out("y", "the broadcast shape, dtype of a and b")
+      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+        OF_RETURN_IF_ERROR(CheckSameDType("where", "a", op.inputs[1], "b", op.inputs[2]));
+        TensorType type = op.inputs[1];
+        OF_ASSIGN_OR_RETURN(type.shape,
+                            BroadcastShapes("where", "a", op.inputs[1], "b", op.inputs[2]));
+        OF_ASSIGN_OR_RETURN(type.shape,
+                            BroadcastShapes("where", "c", op.inputs[0], "a and b", type));
+        return std::vector<TensorType>{type};
+      })
+      .Sharding("..., ..., ... -> ... ; linear 1 2")
+      .Grad(Grads({nullptr,
+                   [](GradBuilder& g) {
+                     return g.Op("where", {g.in(0), g.dout(0), ConstantLike(g, 0.0, g.dout(0))});
+                   },
+                   [](GradBuilder& g) {
+                     return g.Op("where", {g.in(0), ConstantLike(g, 0.0, g.dout(0)), g.dout(0)});
+                   }}))
+      .Cost(FlopsPerElement(1));
+}
+
+}  // namespace
+
+std::vector<OpDef> BinaryOps() {
+  return {Add(),
+          Sub(),
+          Mul(),
+          Div(),
+          Maximum(),
+          Minimum(),
+          Comparison("eq", AnyDType(), "y = a == b."),
+          Comparison("ne", AnyDType(), "y = a != b."),
+          Comparison("lt", AnyNumber(), "y = a < b."),
+          Comparison("le", AnyNumber(), "y = a <= b."),
+          Comparison("gt", AnyNumber(), "y = a > b."),
+          Comparison("ge", AnyNumber(), "y = a >= b."),
+          Binary("logical_and", {DType::kBool})
+              .Doc("y = a and b.")
+              .NotDifferentiable("its result is true or false"),
+          Where()};
+}
+
+}  // namespace oneflow

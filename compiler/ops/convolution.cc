@@ -1,0 +1,230 @@
+// conv2d and its two gradients, on channels-last images: NHWC with weights [out, in / groups, kh,
+// kw].
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "compiler/ops/cost.h"
+#include "compiler/ops/families.h"
+#include "compiler/ops/gradient.h"
+#include "compiler/ops/shape_functions.h"
+#include "compiler/ops/window.h"
+
+namespace oneflow {
+namespace {
+
+constexpr char kImage[] = "[n, h, w, channels]";
+constexpr char kWeight[] = "[out, in / groups, kh, kw]";
+
+OpDef& GeometryAttrs(OpDef& def) {
+  return def.Attr("stride", "ints", std::vector<int64_t>{1, 1}, "[height, width], >= 1")
+      .Attr("padding", "ints", std::vector<int64_t>{0, 0}, "zeros on each side, [height, width]")
+      .Attr("dilation", "ints", std::vector<int64_t>{1, 1}, "[height, width], >= 1")
+      .Attr("groups", "int", int64_t{1}, "channels are cut into so many independent groups");
+}
+
+// Channels and groups fit: image has groups * weight.shape[1] channels, weight a multiple of
+// groups.
+absl::Status CheckChannels(const std::string& op_name, int64_t groups, int64_t in_channels,
+                           int64_t out_channels, int64_t per_group) {
+  if (groups >= 1 && in_channels % groups == 0 && out_channels % groups == 0 &&
+      in_channels / groups == per_group) {
+    return absl::OkStatus();
+  }
+  return MakeError(
+      ErrorKind::kShape,
+      absl::StrCat(op_name, ": the image has ", in_channels, " channels, the weight is for ",
+                   per_group, " per group and makes ", out_channels, ", with groups = ", groups,
+                   ": image channels must be groups times the weight's, and both channel counts "
+                   "multiples of groups. Check in_channels and groups of the layer"));
+}
+
+absl::StatusOr<std::vector<TensorType>> ConvShape(const OpContext& op) {
+  const TensorType& x = op.inputs[0];
+  const TensorType& weight = op.inputs[1];
+  OF_RETURN_IF_ERROR(CheckRank("conv2d", "x", x, 4, kImage));
+  OF_RETURN_IF_ERROR(CheckRank("conv2d", "weight", weight, 4, kWeight));
+  OF_RETURN_IF_ERROR(CheckSameDType("conv2d", "x", x, "weight", weight));
+  OF_RETURN_IF_ERROR(CheckChannels("conv2d", op.attrs.Int("groups"), x.shape[3], weight.shape[0],
+                                   weight.shape[1]));
+  OF_ASSIGN_OR_RETURN(Window window,
+                      WindowFromAttrs("conv2d", op.attrs, {weight.shape[2], weight.shape[3]}));
+  OF_ASSIGN_OR_RETURN(std::vector<int64_t> extents, WindowExtents("conv2d", window, x));
+  return std::vector<TensorType>{{x.dtype, {x.shape[0], extents[0], extents[1], weight.shape[0]}}};
+}
+
+absl::StatusOr<std::vector<TensorType>> GradInputShape(const OpContext& op) {
+  const std::string name = "conv2d_grad_input";
+  const TensorType& dy = op.inputs[0];
+  const TensorType& weight = op.inputs[1];
+  const int64_t groups = op.attrs.Int("groups");
+  OF_RETURN_IF_ERROR(CheckRank(name, "dy", dy, 4, kImage));
+  OF_RETURN_IF_ERROR(CheckRank(name, "weight", weight, 4, kWeight));
+  OF_RETURN_IF_ERROR(CheckSameDType(name, "dy", dy, "weight", weight));
+  int64_t channels = 0;
+  if (__builtin_mul_overflow(groups, weight.shape[1], &channels)) channels = -1;
+  OF_RETURN_IF_ERROR(CheckChannels(name, groups, channels, weight.shape[0], weight.shape[1]));
+  const int64_t h = op.attrs.Int("h");
+  const int64_t w = op.attrs.Int("w");
+  constexpr int64_t kMost = int64_t{1} << 40;
+  if (h < 0 || w < 0 || h > kMost || w > kMost) {
+    return MakeError(ErrorKind::kShape, absl::StrCat(name, ": bad image size ", h, " x ", w));
+  }
+  const TensorType x{dy.dtype, {dy.shape[0], h, w, channels}};
+  OF_ASSIGN_OR_RETURN(Window window,
+                      WindowFromAttrs(name, op.attrs, {weight.shape[2], weight.shape[3]}));
+  OF_ASSIGN_OR_RETURN(std::vector<int64_t> extents, WindowExtents(name, window, x));
+  OF_RETURN_IF_ERROR(CheckShape(name, "dy", dy,
+                                {dy.shape[0], extents[0], extents[1], weight.shape[0]},
+                                "that of conv2d's result"));
+  return std::vector<TensorType>{x};
+}
+
+absl::StatusOr<std::vector<TensorType>> GradWeightShape(const OpContext& op) {
+  const std::string name = "conv2d_grad_weight";
+  const TensorType& x = op.inputs[0];
+  const TensorType& dy = op.inputs[1];
+  const int64_t groups = op.attrs.Int("groups");
+  OF_RETURN_IF_ERROR(CheckRank(name, "x", x, 4, kImage));
+  OF_RETURN_IF_ERROR(CheckRank(name, "dy", dy, 4, kImage));
+  OF_RETURN_IF_ERROR(CheckSameDType(name, "x", x, "dy", dy));
+  const int64_t per_group = groups >= 1 ? x.shape[3] / groups : -1;
+  OF_RETURN_IF_ERROR(CheckChannels(name, groups, x.shape[3], dy.shape[3], per_group));
+  OF_ASSIGN_OR_RETURN(Window window,
+                      WindowFromAttrs(name, op.attrs, {op.attrs.Int("kh"), op.attrs.Int("kw")}));
+  OF_ASSIGN_OR_RETURN(std::vector<int64_t> extents, WindowExtents(name, window, x));
+  OF_RETURN_IF_ERROR(CheckShape(name, "dy", dy, {x.shape[0], extents[0], extents[1], dy.shape[3]},
+                                "that of conv2d's result"));
+  return std::vector<TensorType>{
+      {x.dtype, {dy.shape[3], per_group, window.kernel[0], window.kernel[1]}}};
+}
+
+// Image channels c or (g c), output channels k or (g k); only whole groups are split where there
+// are any.
+std::string ConvRule(int64_t groups, const std::string& format) {
+  std::string rule;
+  for (char letter : format) {
+    if (letter == 'C') {
+      rule += groups == 1 ? "c" : "(g c)";
+    } else if (letter == 'K') {
+      rule += groups == 1 ? "k" : "(g k)";
+    } else {
+      rule += letter;
+    }
+  }
+  // The weight's second dim alone tells c and k: the number of groups comes from the attribute.
+  if (groups != 1) rule.replace(rule.find("(g"), 2, absl::StrCat("(g:", groups));
+  return rule + " ; whole h w r s p q ; multilinear";
+}
+
+// A shard along the channels holds whole groups: their local number is what the local shapes say.
+LocalizeFn LocalGroups(std::function<int64_t(const std::vector<TensorType>& inputs,
+                                             const std::vector<TensorType>& outputs)>
+                           local_groups) {
+  return [local_groups](const Attrs& attrs, const std::vector<TensorType>& local_inputs,
+                        const std::vector<TensorType>& local_outputs) {
+    Attrs local = attrs;
+    local.Set("groups", local_groups(local_inputs, local_outputs));
+    return local;
+  };
+}
+
+int64_t Quotient(int64_t channels, int64_t per_group) {
+  return per_group == 0 ? 1 : std::max<int64_t>(channels / per_group, 1);
+}
+
+// 2 flops per multiply-add: each element of the weight meets each position of the result.
+OpCost ConvCost(const OpContext& op, const TensorType& y, const TensorType& weight) {
+  const int64_t per_output = weight.shape[0] == 0 ? 0 : NumElements(weight.shape) / weight.shape[0];
+  return {2 * NumElements(y.shape) * per_output, BytesOf(op)};
+}
+
+OpDef Conv2d() {
+  OpDef def("conv2d");
+  def.Doc(
+         "2-D convolution (cross-correlation, as everywhere) of channels-last images. Accumulates "
+         "in float32. A bias is added by `add`.")
+      .In("x", AnyFloat(), "images [n, h, w, in]")
+      .In("weight", AnyFloat(), "[out, in / groups, kh, kw], dtype of x")
+      .Out("y", "[n, p, q, out] with p = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1");
+  GeometryAttrs(def)
+      .Shape(ConvShape)
+      .Sharding([](const OpContext& op) {
+        const int64_t groups = op.attrs.Int("groups");
+        return ConvRule(groups, "n h w C, K c r s -> n p q K ; sum c");
+      })
+      .Grad([](GradBuilder& g) {
+        if (g.NeedsGrad(0)) {
+          Attrs attrs = g.attrs();
+          const Shape& x = g.type(g.in(0)).shape;
+          attrs.Set("h", x[1]);
+          attrs.Set("w", x[2]);
+          g.SetGrad(0, g.Op("conv2d_grad_input", {g.dout(0), g.in(1)}, attrs));
+        }
+        if (g.NeedsGrad(1)) {
+          Attrs attrs = g.attrs();
+          const Shape& weight = g.type(g.in(1)).shape;
+          attrs.Set("kh", weight[2]);
+          attrs.Set("kw", weight[3]);
+          g.SetGrad(1, g.Op("conv2d_grad_weight", {g.in(0), g.dout(0)}, attrs));
+        }
+        return absl::OkStatus();
+      })
+      .Cost([](const OpContext& op) { return ConvCost(op, op.outputs[0], op.inputs[1]); })
+      .Localize(LocalGroups([](const auto& inputs, const auto&) {
+        return Quotient(inputs[0].shape[3], inputs[1].shape[1]);
+      }));
+  return def;
+}
+
+OpDef ConvGradInput() {
+  OpDef def("conv2d_grad_input");
+  def.Doc("Gradient of conv2d with respect to its images.")
+      .In("dy", AnyFloat(), "gradient of the result [n, p, q, out]")
+      .In("weight", AnyFloat(), "[out, in / groups, kh, kw], dtype of dy")
+      .Out("dx", "[n, h, w, in]");
+  GeometryAttrs(def)
+      .Attr("h", "int", std::nullopt, "height of the images")
+      .Attr("w", "int", std::nullopt, "width of the images")
+      .Shape(GradInputShape)
+      .Sharding([](const OpContext& op) {
+        const int64_t groups = op.attrs.Int("groups");
+        return ConvRule(groups, "n p q K, K c r s -> n h w C ; sum k");
+      })
+      .NotDifferentiable("second derivatives of convolutions are not supported")
+      .Cost([](const OpContext& op) { return ConvCost(op, op.inputs[0], op.inputs[1]); })
+      .Localize(LocalGroups([](const auto& inputs, const auto& outputs) {
+        return Quotient(outputs[0].shape[3], inputs[1].shape[1]);
+      }));
+  return def;
+}
+
+OpDef ConvGradWeight() {
+  OpDef def("conv2d_grad_weight");
+  def.Doc("Gradient of conv2d with respect to its weight.")
+      .In("x", AnyFloat(), "images [n, h, w, in]")
+      .In("dy", AnyFloat(), "gradient of the result [n, p, q, out], dtype of x")
+      .Out("dweight", "[out, in / groups, kh, kw]");
+  GeometryAttrs(def)
+      .Attr("kh", "int", std::nullopt, "height of the kernel")
+      .Attr("kw", "int", std::nullopt, "width of the kernel")
+      .Shape(GradWeightShape)
+      .Sharding([](const OpContext& op) {
+        const int64_t groups = op.attrs.Int("groups");
+        return ConvRule(groups, "n h w C, n p q K -> K c r s ; sum n");
+      })
+      .NotDifferentiable("second derivatives of convolutions are not supported")
+      .Cost([](const OpContext& op) { return ConvCost(op, op.inputs[1], op.outputs[0]); })
+      .Localize(LocalGroups([](const auto& inputs, const auto& outputs) {
+        return Quotient(inputs[0].shape[3], outputs[0].shape[1]);
+      }));
+  return def;
+}
+
+}  // namespace
+
+std::vector<OpDef> ConvolutionOps() { return {Conv2d(), ConvGradInput(), ConvGradWeight()}; }
+
+}  // namespace oneflow

@@ -1,0 +1,28 @@
+// The op families: one function per file, each returning its definitions. op_table.cc joins them.
+//
+// Called once, by Ops(). Threads: any. Read next: elementwise.cc, docs/adding_an_op.md.
+#ifndef ONEFLOW_COMPILER_OPS_FAMILIES_H_
+#define ONEFLOW_COMPILER_OPS_FAMILIES_H_
+
+#include <vector>
+
+#include "compiler/ops/op_def.h"
+
+namespace oneflow {
+
+std::vector<OpDef> StructuralOps();
+std::vector<OpDef> UnaryOps();
+std::vector<OpDef> BinaryOps();
+std::vector<OpDef> ReductionOps();
+std::vector<OpDef> ShapeOps();
+std::vector<OpDef> MatmulOps();
+std::vector<OpDef> ConvolutionOps();
+std::vector<OpDef> PoolingOps();
+std::vector<OpDef> BatchNormOps();
+std::vector<OpDef> SoftmaxOps();
+std::vector<OpDef> RandomOps();
+std::vector<OpDef> OptimizerOps();
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_COMPILER_OPS_FAMILIES_H_

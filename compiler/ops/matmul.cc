@@ -1,0 +1,123 @@
+// matmul: the op that tensor parallelism is about.
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "compiler/ops/cost.h"
+#include "compiler/ops/families.h"
+#include "compiler/ops/gradient.h"
+#include "compiler/ops/shape_functions.h"
+
+namespace oneflow {
+namespace {
+
+// The leading dims of a matmul operand as a tensor type, for broadcasting and messages.
+TensorType BatchOf(const TensorType& type) {
+  return {type.dtype, Shape(type.shape.begin(), type.shape.end() - 2)};
+}
+
+absl::StatusOr<std::vector<TensorType>> MatmulShape(const OpContext& op) {
+  const TensorType& a = op.inputs[0];
+  const TensorType& b = op.inputs[1];
+  OF_RETURN_IF_ERROR(CheckSameDType("matmul", "a", a, "b", b));
+  for (int i = 0; i < 2; ++i) {
+    if (op.inputs[i].shape.size() < 2) {
+      return MakeError(ErrorKind::kShape,
+                       absl::StrCat("matmul: ", i == 0 ? "a" : "b", " is ", op.inputs[i].ToString(),
+                                    " but must have at least 2 dims: unsqueeze a vector into a "
+                                    "row or a column first"));
+    }
+  }
+  const bool transpose_a = op.attrs.Bool("transpose_a");
+  const bool transpose_b = op.attrs.Bool("transpose_b");
+  const size_t a_rank = a.shape.size();
+  const size_t b_rank = b.shape.size();
+  const int64_t m = a.shape[a_rank - (transpose_a ? 1 : 2)];
+  const int64_t a_inner = a.shape[a_rank - (transpose_a ? 2 : 1)];
+  const int64_t b_inner = b.shape[b_rank - (transpose_b ? 1 : 2)];
+  const int64_t n = b.shape[b_rank - (transpose_b ? 2 : 1)];
+  if (a_inner != b_inner) {
+    return MakeError(
+        ErrorKind::kShape,
+        absl::StrCat("matmul: a is ", a.ToString(), transpose_a ? " transposed" : "", " and b is ",
+                     b.ToString(), transpose_b ? " transposed" : "", ": a has ", a_inner,
+                     " columns and b has ", b_inner,
+                     " rows, which must be equal. In a Linear layer in_features must be the last "
+                     "extent of its input; elsewhere transpose one operand"));
+  }
+  OF_ASSIGN_OR_RETURN(Shape shape, BroadcastShapes("matmul", "the batch of a", BatchOf(a),
+                                                   "the batch of b", BatchOf(b)));
+  shape.push_back(m);
+  shape.push_back(n);
+  return std::vector<TensorType>{{a.dtype, std::move(shape)}};
+}
+
+std::string MatmulRule(const OpContext& op) {
+  const bool batched_a = op.inputs[0].shape.size() > 2;
+  const bool batched_b = op.inputs[1].shape.size() > 2;
+  return absl::StrCat(batched_a ? "... " : "", op.attrs.Bool("transpose_a") ? "k m" : "m k", ", ",
+                      batched_b ? "... " : "", op.attrs.Bool("transpose_b") ? "n k" : "k n", " -> ",
+                      batched_a || batched_b ? "... " : "", "m n ; sum k ; multilinear");
+}
+
+ValueId Product(GradBuilder& g, ValueId a, ValueId b, bool transpose_a, bool transpose_b) {
+  return g.Op("matmul", {a, b}, {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}});
+}
+
+ValueId GradOfA(GradBuilder& g) {
+  const bool transpose_b = g.attrs().Bool("transpose_b");
+  if (g.attrs().Bool("transpose_a")) return Product(g, g.in(1), g.dout(0), transpose_b, true);
+  return Product(g, g.dout(0), g.in(1), false, !transpose_b);
+}
+
+// [b.., m, k] as [b.. * m, k]: no bytes move.
+ValueId AsMatrix(GradBuilder& g, ValueId value) {
+  const Shape& shape = g.type(value).shape;
+  if (shape.size() == 2) return value;
+  int64_t rows = 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+  const int64_t columns = shape.back();
+  return g.Op("reshape", {value}, {{"shape", Shape{rows, columns}}});
+}
+
+ValueId GradOfB(GradBuilder& g) {
+  const bool transpose_a = g.attrs().Bool("transpose_a");
+  const bool transpose_b = g.attrs().Bool("transpose_b");
+  ValueId a = g.in(0);
+  ValueId dy = g.dout(0);
+  // A matrix b shared by the whole batch (a Linear layer): one product over all rows, instead of
+  // one for each batch entry and a sum.
+  if (g.type(g.in(1)).shape.size() == 2 && !transpose_a) {
+    a = AsMatrix(g, a);
+    dy = AsMatrix(g, dy);
+  }
+  return transpose_b ? Product(g, dy, a, true, transpose_a)
+                     : Product(g, a, dy, !transpose_a, false);
+}
+
+OpDef Matmul() {
+  return OpDef("matmul")
+      .Doc(
+          "Matrix product over the last two dims; leading dims are a batch and broadcast. "
+          "Accumulates in float32.")
+      .In("a", AnyFloat(), "[..., m, k], or [..., k, m] with transpose_a")
+      .In("b", AnyFloat(), "[..., k, n], or [..., n, k] with transpose_b; dtype of a")
+      .Out("y", "[..., m, n], dtype of a and b")
+      .Attr("transpose_a", "bool", false, "a's last two dims are swapped")
+      .Attr("transpose_b", "bool", false, "b's last two dims are swapped")
+      .Shape(MatmulShape)
+      .Sharding(MatmulRule)
+      .Grad(Grads({GradOfA, GradOfB}))
+      .Cost([](const OpContext& op) {
+        const Shape& a = op.inputs[0].shape;
+        const int64_t inner = a[a.size() - (op.attrs.Bool("transpose_a") ? 2 : 1)];
+        return OpCost{2 * NumElements(op.outputs[0].shape) * inner, BytesOf(op)};
+      });
+}
+
+}  // namespace
+
+std::vector<OpDef> MatmulOps() { return {Matmul()}; }
+
+}  // namespace oneflow
