@@ -162,7 +162,7 @@ def build(preset: str, folders: list[str]) -> Counts:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("filter", nargs="?", help="a path of pytest, or part of a test's name")
+    parser.add_argument("filter", nargs="?", help="a folder, a path of pytest, or part of a test's name")
     parser.add_argument(
         "--all", action="store_true", help="build first, and run the sanitizers too"
     )
@@ -174,6 +174,9 @@ def main() -> int:
     if not options.filter:
         total.add(run_binaries("release", folders, None))
         total.add(run_pytest([], 1500, none_is_failure=True))
+    elif options.filter in folders:
+        total.add(run_binaries("release", [options.filter], None))
+        total.add(run_pytest(["-k", options.filter], 1500, none_is_failure=False))
     elif (ROOT / options.filter.split("::")[0]).exists():
         total.add(run_pytest([options.filter], 1500, none_is_failure=True))
     else:
