@@ -1,0 +1,141 @@
+// Compile with the Describe closure: what a kernel needs is asked until no row is missing.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+
+#include "base/status.h"
+#include "compiler/compile.h"
+#include "kernels/cpu/cpu_kernels.h"
+#include "plan/target.pb.h"
+#include "python/bindings/bindings.h"
+#include "python/bindings/convert.h"
+#include "python/bindings/errors.h"
+
+namespace oneflow::python {
+namespace py = pybind11;
+namespace {
+
+// Assumed rates of one core, until a profile of the device writes measured ones into the target file:
+// 3 GHz x 16 f32 FMA lanes (AVX2) x 2 x 1/3 of peak, and one core's share of two DDR4 channels.
+constexpr int64_t kFlopsPerMicrosecondPerCore = 32'000;
+constexpr int64_t kBytesPerMicrosecond = 10'000;
+// Between devices of one process: a memcpy and the two messages that announce it. Between processes of one
+// host: loopback TCP as measured in comm/.
+constexpr int64_t kDeviceLatencyNs = 5'000;
+constexpr int64_t kRankLatencyNs = 40'000;
+constexpr int64_t kRankBytesPerMicrosecond = 2'000;
+constexpr int64_t kTaskOverheadNs = 2'000;
+
+const char* Isa() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return "avx512";
+  if (__builtin_cpu_supports("avx2")) return "avx2";
+#endif
+  return "generic";
+}
+
+plan::Target CpuTarget(const std::vector<uint32_t>& ranks, uint32_t threads, int64_t cores,
+                       int64_t memory_bytes, const std::string& kind) {
+  plan::Target target;
+  target.set_name(kind + "-" + std::to_string(ranks.size()) + "x" + std::to_string(threads));
+  for (uint32_t rank : ranks) {
+    plan::TargetDevice* device = target.add_devices();
+    device->set_kind(kind);
+    device->set_rank(rank);
+    device->set_threads(threads);
+    device->set_memory_bytes(memory_bytes);
+    device->set_flops_per_us(kFlopsPerMicrosecondPerCore * threads);
+    device->set_bytes_per_us(kBytesPerMicrosecond);
+    device->set_isa(Isa());
+  }
+  auto add_link = [&](plan::Link::Scope scope, int64_t latency_ns, int64_t bytes_per_us) {
+    plan::Link* link = target.add_links();
+    link->set_scope(scope);
+    link->set_latency_ns(latency_ns);
+    link->set_bytes_per_us(bytes_per_us);
+  };
+  add_link(plan::Link::DEVICE, 0, kBytesPerMicrosecond);
+  add_link(plan::Link::RANK, kDeviceLatencyNs, kBytesPerMicrosecond);
+  add_link(plan::Link::HOST, kRankLatencyNs, kRankBytesPerMicrosecond);
+  target.set_cores(cores);
+  target.set_task_overhead_ns(kTaskOverheadNs);
+  return target;
+}
+
+// Asks the kernels what they need for `missing` and adds the rows in key order.
+absl::Status Describe(const std::vector<plan::Task>& missing, const plan::Plan& plan,
+                      plan::Target* target) {
+  std::map<std::string, plan::KernelRow> rows;
+  for (const plan::KernelRow& row : target->kernels()) rows[row.key()] = row;
+  for (const plan::Task& task : missing) {
+    const int threads = static_cast<int>(plan.devices(static_cast<int>(task.device())).threads());
+    const auto spec = kernels::KernelSpec::FromTask(task, threads);
+    absl::StatusOr<kernels::Needs> needs = kernels::CpuKernels().Describe(spec);
+    if (!needs.ok()) {
+      Location place;
+      if (task.location() < static_cast<uint32_t>(plan.locations_size())) {
+        const plan::LocationProto& proto = plan.locations(static_cast<int>(task.location()));
+        place = {proto.file(), static_cast<int>(proto.line()), proto.function()};
+      }
+      return WithLocation(needs.status(), place);
+    }
+    plan::KernelRow row;
+    row.set_key(spec.Key());
+    row.set_workspace_bytes(needs->workspace_bytes);
+    row.set_in_place(needs->in_place);
+    rows[row.key()] = row;
+  }
+  target->clear_kernels();
+  for (const auto& [key, row] : rows) *target->add_kernels() = row;
+  return absl::OkStatus();
+}
+
+// Each round adds rows that the round before lacked; a plan settles in two or three.
+constexpr int kMaxRounds = 8;
+
+absl::StatusOr<Compiled> CompileUntilComplete(const Graph& graph, const CompileOptions& options,
+                                              bool keep_dumps, plan::Target* target) {
+  for (int round = 0; round < kMaxRounds; ++round) {
+    OF_ASSIGN_OR_RETURN(Compiled compiled, Compile(graph, *target, options, keep_dumps));
+    if (compiled.missing.empty()) return compiled;
+    OF_RETURN_IF_ERROR(Describe(compiled.missing, compiled.plan, target));
+  }
+  return MakeError(ErrorKind::kPlan, "the compiler still misses kernel rows after 8 rounds: our bug");
+}
+
+}  // namespace
+
+void BindCompile(py::module_& module) {
+  py::class_<plan::Target>(module, "Target", "The machine as data (plan/target.proto).")
+      .def_static("cpu", &CpuTarget, py::arg("ranks"), py::arg("threads"), py::arg("cores"),
+                  py::arg("memory_bytes") = 0, py::arg("kind") = "cpu",
+                  "One device per entry of `ranks` (its rank), all alike.")
+      .def_property_readonly("name", [](const plan::Target& target) { return target.name(); })
+      .def_property_readonly("num_devices",
+                             [](const plan::Target& target) { return target.devices_size(); })
+      .def("__str__", [](const plan::Target& target) { return target.DebugString(); })
+      .def("serialize",
+           [](const plan::Target& target) { return py::bytes(target.SerializeAsString()); });
+
+  py::class_<Compiled>(module, "Compiled", "A plan with what was decided on the way.")
+      .def_property_readonly("plan", [](const Compiled& compiled) { return compiled.plan; })
+      .def_readonly("decisions", &Compiled::decisions)
+      .def_readonly("dumps", &Compiled::dumps);
+
+  module.def(
+      "compile",
+      [](const Graph& graph, plan::Target& target,
+         const std::vector<std::pair<std::string, int64_t>>& axes, const std::vector<int>& devices,
+         int micro_batches, int rank, int world_size, bool keep_dumps) {
+        const CompileOptions options{ToMesh(axes, devices), micro_batches, rank, world_size};
+        py::gil_scoped_release release;
+        absl::StatusOr<Compiled> compiled =
+            CompileUntilComplete(graph, options, keep_dumps, &target);
+        return ValueOrThrow(std::move(compiled));
+      },
+      py::arg("graph"), py::arg("target"), py::arg("axes"), py::arg("devices"),
+      py::arg("micro_batches"), py::arg("rank"), py::arg("world_size"), py::arg("keep_dumps") = false,
+      "Compiles one rank's plan; kernel rows that the target lacks are added to it.");
+}
+
+}  // namespace oneflow::python

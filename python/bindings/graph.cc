@@ -1,0 +1,81 @@
+// Graph for the tracer: states, nodes with the user's line, gradients, text.
+#include <pybind11/stl.h>
+
+#include "base/status.h"
+#include "compiler/graph/graph.h"
+#include "compiler/ops/op_table.h"
+#include "compiler/passes/autodiff.h"
+#include "python/bindings/bindings.h"
+#include "python/bindings/convert.h"
+#include "python/bindings/errors.h"
+
+namespace oneflow::python {
+namespace py = pybind11;
+namespace {
+
+const OpDef& OpOrThrow(const std::string& op) {
+  const OpDef* def = FindOp(op);
+  if (def == nullptr) throw StatusError(MakeError(ErrorKind::kError, "there is no op \"" + op + "\""));
+  return *def;
+}
+
+std::vector<ValueId> AddNode(Graph& graph, const std::string& op, const std::vector<ValueId>& inputs,
+                             const py::dict& attrs, const py::object& location,
+                             const std::string& scope, std::optional<int> stage) {
+  for (ValueId input : inputs) {
+    if (input < 0 || static_cast<size_t>(input) >= graph.num_values()) {
+      throw StatusError(MakeError(ErrorKind::kError, "value id out of range", ToLocation(location)));
+    }
+  }
+  const LocationId id = location.is_none() ? 0 : graph.AddLocation(ToLocation(location));
+  return ValueOrThrow(graph.AddNode(op, inputs, ToAttrs(OpOrThrow(op), attrs), id, scope, stage));
+}
+
+void AddState(Graph& graph, const std::string& name, const std::string& dtype, const Shape& shape,
+              const std::map<std::string, std::string>& annotation, const std::string& sharding,
+              size_t layout_axes) {
+  std::optional<Sharding> fixed;
+  if (!sharding.empty()) fixed = ValueOrThrow(Sharding::Parse(sharding, layout_axes, shape.size()));
+  ThrowIfError(graph.AddState(name, {DTypeFromName(dtype), shape}, ToAnnotation(annotation), fixed));
+}
+
+void Annotate(Graph& graph, ValueId value, const std::map<std::string, std::string>& annotation) {
+  for (const auto& [axis, sbp] : ToAnnotation(annotation)) {
+    graph.mutable_value(value).annotation[axis] = sbp;
+  }
+}
+
+py::tuple TypeOf(const Graph& graph, ValueId value) {
+  const TensorType& type = graph.value(value).type;
+  return py::make_tuple(std::string(NameOf(type.dtype)), py::tuple(py::cast(type.shape)));
+}
+
+}  // namespace
+
+void BindGraph(py::module_& module) {
+  py::class_<Graph>(module, "Graph", "What a step computes, logically (compiler/graph/graph.h).")
+      .def(py::init<std::string>(), py::arg("name"))
+      .def("add_state", &AddState, py::arg("name"), py::arg("dtype"), py::arg("shape"),
+           py::arg("annotation"), py::arg("sharding"), py::arg("layout_axes"))
+      .def("add_node", &AddNode, py::arg("op"), py::arg("inputs"), py::arg("attrs"),
+           py::arg("location"), py::arg("scope"), py::arg("stage"))
+      .def("annotate", &Annotate, py::arg("value"), py::arg("annotation"))
+      .def("type_of", &TypeOf, py::arg("value"), "(dtype name, shape) of a value.")
+      .def("add_gradients",
+           [](Graph& graph, ValueId loss, const std::vector<ValueId>& wrt) {
+             return ValueOrThrow(AddGradients(&graph, loss, wrt));
+           },
+           py::arg("loss"), py::arg("wrt"))
+      .def("num_nodes", [](const Graph& graph) { return graph.order().size(); })
+      .def("states",
+           [](const Graph& graph) {
+             std::vector<std::string> names;
+             for (const auto& [name, state] : graph.states()) names.push_back(name);
+             return names;
+           })
+      .def("verify", [](const Graph& graph) { ThrowIfError(VerifyGraph(graph, "trace")); })
+      .def("copy", [](const Graph& graph) { return Graph(graph); })
+      .def("__str__", &Graph::ToString);
+}
+
+}  // namespace oneflow::python

@@ -1,0 +1,124 @@
+// Plan as Python sees it: text, proofs, analysis, and what a session needs to know of it.
+#include <pybind11/stl.h>
+
+#include "base/status.h"
+#include "plan/analyse.h"
+#include "plan/plan.pb.h"
+#include "plan/sharding.h"
+#include "plan/text.h"
+#include "plan/verify.h"
+#include "python/bindings/bindings.h"
+#include "python/bindings/convert.h"
+#include "python/bindings/errors.h"
+
+namespace oneflow::python {
+namespace py = pybind11;
+namespace {
+
+plan::Plan Parse(const py::bytes& bytes) {
+  plan::Plan plan;
+  if (!plan.ParseFromString(static_cast<std::string>(bytes))) {
+    throw StatusError(MakeError(ErrorKind::kPlan, "these bytes are no plan"));
+  }
+  return plan;
+}
+
+py::list Memory(const plan::Plan& plan) {
+  py::list devices;
+  for (const DeviceMemory& memory : AnalysePlan(plan).memory) {
+    py::list live;
+    for (const LiveRegister& item : memory.live_at_peak) {
+      live.append(py::make_tuple(item.name, item.bytes, item.location));
+    }
+    py::dict device;
+    device["device"] = plan.devices(static_cast<int>(memory.device)).id();
+    device["arena_bytes"] = memory.arena_bytes;
+    device["lower_bound"] = memory.lower_bound;
+    device["state_bytes"] = memory.state_bytes;
+    device["peak_task"] = memory.peak_task;
+    device["live_at_peak"] = live;
+    devices.append(device);
+  }
+  return devices;
+}
+
+py::dict Figures(const plan::Plan& plan) {
+  const PlanAnalysis analysis = AnalysePlan(plan);
+  py::dict figures;
+  figures["step_ns"] = analysis.step_ns;
+  figures["flops_per_step"] = analysis.flops_per_step;
+  figures["moved_bytes_per_step"] = analysis.moved_bytes_per_step;
+  return figures;
+}
+
+template <typename Items>
+py::list NamesAndTypes(const Items& items) {
+  py::list result;
+  for (const auto& item : items) {
+    const auto dtype = static_cast<DType>(item.dtype());
+    const Shape shape(item.logical_shape().begin(), item.logical_shape().end());
+    result.append(py::make_tuple(item.name(), std::string(NameOf(dtype)), py::tuple(py::cast(shape))));
+  }
+  return result;
+}
+
+// {name: sharding text}, in the form that Graph.add_state takes back.
+std::map<std::string, std::string> StateShardings(const plan::Plan& plan) {
+  std::map<std::string, std::string> shardings;
+  for (const plan::StateProto& state : plan.states()) {
+    shardings[state.name()] =
+        Sharding::FromProto(state.sharding(), state.logical_shape_size()).ToString();
+  }
+  return shardings;
+}
+
+std::vector<std::string> WrittenStates(const plan::Plan& plan) {
+  std::vector<bool> written(plan.states_size(), false);
+  for (const plan::Task& task : plan.tasks()) {
+    for (const plan::Port& port : task.outputs()) {
+      if (port.source_case() == plan::Port::kState) written[port.state()] = true;
+    }
+  }
+  std::vector<std::string> names;
+  for (int i = 0; i < plan.states_size(); ++i) {
+    if (written[i]) names.push_back(plan.states(i).name());
+  }
+  return names;
+}
+
+}  // namespace
+
+void BindPlan(py::module_& module) {
+  py::class_<plan::Plan>(module, "Plan", "Everything one rank does in a step, as data (plan/plan.proto).")
+      .def_static("parse", &Parse, py::arg("bytes"))
+      .def_static("parse_text",
+                  [](const std::string& text) { return ValueOrThrow(ParsePlan(text)); }, py::arg("text"))
+      .def("serialize", [](const plan::Plan& plan) { return py::bytes(plan.SerializeAsString()); })
+      .def("text", &PrintPlan)
+      .def("fingerprint", &Fingerprint)
+      .def("summary", [](const plan::Plan& plan) { return Summary(plan, AnalysePlan(plan)); })
+      .def("memory", &Memory)
+      .def("figures", &Figures)
+      .def("verify", [](const plan::Plan& plan) { ThrowIfError(VerifyPlan(plan)); })
+      .def_property_readonly("name", [](const plan::Plan& plan) { return plan.name(); })
+      .def_property_readonly("rank", [](const plan::Plan& plan) { return plan.rank(); })
+      .def_property_readonly("num_tasks", [](const plan::Plan& plan) { return plan.tasks_size(); })
+      .def_property_readonly("inputs",
+                             [](const plan::Plan& plan) { return NamesAndTypes(plan.inputs()); })
+      .def_property_readonly("outputs",
+                             [](const plan::Plan& plan) { return NamesAndTypes(plan.outputs()); })
+      .def_property_readonly("states",
+                             [](const plan::Plan& plan) { return NamesAndTypes(plan.states()); })
+      .def("state_shardings", &StateShardings)
+      .def("written_states", &WrittenStates);
+  module.def(
+      "verify_plans",
+      [](const std::vector<plan::Plan>& plans) {
+        std::vector<const plan::Plan*> pointers;
+        for (const plan::Plan& plan : plans) pointers.push_back(&plan);
+        ThrowIfError(VerifyPlans(pointers));
+      },
+      py::arg("plans"), "Proofs over the plans of all ranks together.");
+}
+
+}  // namespace oneflow::python

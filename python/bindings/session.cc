@@ -1,0 +1,179 @@
+// Session and virtual-time runs for Python. Every call that waits releases the GIL.
+#include <pybind11/stl.h>
+
+#include "base/status.h"
+#include "kernels/cpu/cpu_kernels.h"
+#include "python/bindings/bindings.h"
+#include "python/bindings/convert.h"
+#include "python/bindings/errors.h"
+#include "python/bindings/transport.h"
+#include "runtime/session.h"
+
+namespace oneflow::python {
+namespace py = pybind11;
+namespace {
+
+// A session and the transport that it borrows. The destructor stops threads: without the GIL.
+class PySession {
+ public:
+  PySession(std::shared_ptr<TransportHandle> transport, double watchdog_seconds,
+            const std::string& trace_path)
+      : transport_(std::move(transport)) {
+    SessionOptions options;
+    options.cpu_kernels = &kernels::CpuKernels();
+    options.transport = transport_ ? transport_->transport.get() : nullptr;
+    options.watchdog_seconds = watchdog_seconds;
+    options.trace_path = trace_path;
+    session_ = ValueOrThrow(Session::Create(options));
+  }
+  ~PySession() { Close(); }
+  PySession(const PySession&) = delete;
+  PySession& operator=(const PySession&) = delete;
+
+  void Close() {
+    if (!session_) return;
+    py::gil_scoped_release release;
+    session_.reset();
+  }
+
+  Session& get() {
+    if (!session_) throw StatusError(MakeError(ErrorKind::kError, "the session is closed"));
+    return *session_;
+  }
+
+ private:
+  std::shared_ptr<TransportHandle> transport_;
+  std::unique_ptr<Session> session_;
+};
+
+PlanId Load(PySession& self, const plan::Plan& plan) {
+  Session& session = self.get();
+  py::gil_scoped_release release;
+  return ValueOrThrow(session.Load(plan));
+}
+
+void WriteState(PySession& self, const std::string& name, const py::array& value,
+                const std::string& dtype) {
+  Session& session = self.get();
+  const HostTensor tensor = CopyArray(value, dtype);
+  py::gil_scoped_release release;
+  ThrowIfError(session.WriteState(name, tensor));
+}
+
+py::array ReadState(PySession& self, const std::string& name) {
+  Session& session = self.get();
+  HostTensor tensor;
+  {
+    py::gil_scoped_release release;
+    tensor = ValueOrThrow(session.ReadState(name));
+  }
+  return ToArray(tensor);
+}
+
+// Inputs are copied: the caller may reuse its arrays as soon as this returns.
+InvocationId Launch(PySession& self, PlanId plan, const std::vector<py::array>& inputs) {
+  Session& session = self.get();
+  std::vector<HostTensor> tensors;
+  for (const py::array& input : inputs) tensors.push_back(CopyArray(input));
+  py::gil_scoped_release release;
+  return ValueOrThrow(session.Launch(plan, std::move(tensors)));
+}
+
+std::vector<py::array> Fetch(PySession& self, InvocationId invocation) {
+  Session& session = self.get();
+  std::vector<HostTensor> outputs;
+  {
+    py::gil_scoped_release release;
+    outputs = ValueOrThrow(session.Fetch(invocation));
+  }
+  std::vector<py::array> arrays;
+  for (const HostTensor& output : outputs) arrays.push_back(ToArray(output));
+  return arrays;
+}
+
+void Wait(PySession& self) {
+  Session& session = self.get();
+  py::gil_scoped_release release;
+  ThrowIfError(session.Wait());
+}
+
+py::list Counters(PySession& self) {
+  py::list result;
+  for (const DeviceCounters& counters : self.get().Counters()) {
+    py::dict item;
+    item["device"] = counters.device;
+    item["flops"] = counters.flops;
+    item["received_bytes"] = counters.received_bytes;
+    item["state_bytes"] = counters.state_bytes;
+    item["arena_bytes"] = counters.arena_bytes;
+    item["firings"] = counters.firings;
+    item["busy_ns"] = counters.busy_ns;
+    result.append(item);
+  }
+  return result;
+}
+
+py::dict VirtualTime(const std::vector<plan::Plan>& plans, const std::map<std::string, py::array>& states,
+                     const std::vector<std::vector<py::array>>& inputs, uint64_t seed, double jitter,
+                     bool with_kernels) {
+  std::vector<const plan::Plan*> pointers;
+  for (const plan::Plan& plan : plans) pointers.push_back(&plan);
+  std::vector<std::pair<std::string, HostTensor>> values;
+  for (const auto& [name, array] : states) values.emplace_back(name, CopyArray(array));
+  std::vector<std::vector<HostTensor>> feeds;
+  for (const std::vector<py::array>& step : inputs) {
+    feeds.emplace_back();
+    for (const py::array& input : step) feeds.back().push_back(CopyArray(input));
+  }
+  VirtualOptions options;
+  options.cpu_kernels = with_kernels ? &kernels::CpuKernels() : nullptr;
+  options.seed = seed;
+  options.jitter = jitter;
+  options.steps = static_cast<int>(inputs.size());
+  VirtualRun run;
+  {
+    py::gil_scoped_release release;
+    run = ValueOrThrow(RunInVirtualTime(pointers, values, feeds, options));
+  }
+  py::list outputs;
+  for (const std::vector<HostTensor>& step : run.outputs) {
+    py::list arrays;
+    for (const HostTensor& output : step) arrays.append(ToArray(output));
+    outputs.append(arrays);
+  }
+  py::dict final_states;
+  for (const auto& [name, tensor] : run.states) final_states[py::str(name)] = ToArray(tensor);
+  py::dict result;
+  result["outputs"] = outputs;
+  result["states"] = final_states;
+  result["event_order_hash"] = run.event_order_hash;
+  result["virtual_ns"] = run.virtual_ns;
+  result["firings"] = run.firings;
+  return result;
+}
+
+}  // namespace
+
+void BindSession(py::module_& module) {
+  py::class_<PySession>(module, "Session", "Owns everything alive (runtime/session.h).")
+      .def(py::init<std::shared_ptr<TransportHandle>, double, std::string>(), py::arg("transport"),
+           py::arg("watchdog_seconds"), py::arg("trace_path"))
+      .def("close", &PySession::Close)
+      .def("load", &Load, py::arg("plan"))
+      .def("write_state", &WriteState, py::arg("name"), py::arg("value"), py::arg("dtype") = "")
+      .def("read_state", &ReadState, py::arg("name"))
+      .def("has_state",
+           [](PySession& self, const std::string& name) { return self.get().HasState(name); })
+      .def("state_version",
+           [](PySession& self, const std::string& name) { return self.get().StateVersion(name); })
+      .def("launch", &Launch, py::arg("plan"), py::arg("inputs"))
+      .def("fetch", &Fetch, py::arg("invocation"))
+      .def("wait", &Wait)
+      .def("counters", &Counters)
+      .def("__str__", [](PySession& self) { return self.get().DebugString(); });
+  module.def("run_in_virtual_time", &VirtualTime, py::arg("plans"), py::arg("states"), py::arg("inputs"),
+             py::arg("seed"), py::arg("jitter"), py::arg("with_kernels"),
+             "Runs the plans of all ranks in one thread from a seed; inputs[step][input].");
+}
+
+}  // namespace oneflow::python

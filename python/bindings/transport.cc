@@ -1,0 +1,64 @@
+// The ranks of a job: connect and exchange small values.
+#include "python/bindings/transport.h"
+
+#include <pybind11/stl.h>
+
+#include "comm/rendezvous.h"
+#include "python/bindings/bindings.h"
+#include "python/bindings/errors.h"
+
+namespace oneflow::python {
+namespace py = pybind11;
+
+void BindTransport(py::module_& module) {
+  py::class_<TransportHandle, std::shared_ptr<TransportHandle>>(module, "Transport")
+      .def_property_readonly("rank", [](const TransportHandle& handle) { return handle.transport->rank(); })
+      .def_property_readonly(
+          "world_size", [](const TransportHandle& handle) { return handle.transport->world_size(); })
+      .def("all_gather",
+           [](TransportHandle& handle, const py::bytes& value) {
+             const std::string bytes = value;
+             absl::StatusOr<std::vector<std::string>> gathered;
+             {
+               py::gil_scoped_release release;
+               gathered = handle.transport->AllGather(bytes);
+             }
+             py::list result;
+             for (const std::string& item : ValueOrThrow(std::move(gathered))) {
+               result.append(py::bytes(item));
+             }
+             return result;
+           })
+      .def("abort",
+           [](TransportHandle& handle, const std::string& cause) {
+             py::gil_scoped_release release;
+             handle.transport->Abort(cause);
+           })
+      .def_property_readonly(
+          "bytes_received", [](const TransportHandle& handle) { return handle.transport->bytes_received(); })
+      .def_property_readonly(
+          "bytes_sent", [](const TransportHandle& handle) { return handle.transport->bytes_sent(); });
+
+  module.def(
+      "connect",
+      [](int rank, int world_size, const std::string& address, const py::bytes& secret,
+         const std::string& job, double timeout_seconds) {
+        comm::RendezvousOptions options;
+        options.rank = rank;
+        options.world_size = world_size;
+        options.address = address;
+        options.secret = secret;
+        options.job = job;
+        options.timeout_seconds = timeout_seconds;
+        auto handle = std::make_shared<TransportHandle>();
+        {
+          py::gil_scoped_release release;
+          handle->transport = ValueOrThrow(comm::Connect(options));
+        }
+        return handle;
+      },
+      py::arg("rank"), py::arg("world_size"), py::arg("address"), py::arg("secret"), py::arg("job"),
+      py::arg("timeout_seconds"), "Finds the other ranks of the job; blocks until all are there.");
+}
+
+}  // namespace oneflow::python

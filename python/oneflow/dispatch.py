@@ -1,0 +1,31 @@
+"""One op call: a node of the graph inside a step, the interpreter outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _core
+from .location import user_location
+from .state import StateCell
+from .tensor import Tensor
+from .tracing import TracedValue, current_trace, used_after_trace
+
+
+def apply_all(op: str, inputs: list[Tensor], **attrs: Any) -> list[Tensor]:
+    """All outputs of `op`."""
+    trace = current_trace()
+    location = user_location()
+    if trace is not None and any(isinstance(x._source, (TracedValue, StateCell)) for x in inputs):
+        ids = trace.add(op, [trace.id_of(x) for x in inputs], attrs, location)
+        return [trace.wrap(id, location) for id in ids]
+    arrays = []
+    for x in inputs:
+        if isinstance(x._source, TracedValue):
+            raise used_after_trace(x)
+        arrays.append(x.numpy())
+    return [Tensor(array) for array in _core.run_op(op, arrays, attrs, location)]
+
+
+def apply(op: str, *inputs: Tensor, **attrs: Any) -> Tensor:
+    """The first output of `op`."""
+    return apply_all(op, list(inputs), **attrs)[0]

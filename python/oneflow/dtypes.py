@@ -1,0 +1,107 @@
+"""Element types, named as in PyTorch, and its promotion rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .errors import DTypeError
+from .location import user_location
+
+
+class DType:
+    """An element type; `name` is how graphs and plans print it."""
+
+    __slots__ = ("name", "title", "numpy", "rank")
+
+    def __init__(self, name: str, title: str, numpy: Any, rank: int) -> None:
+        self.name = name
+        self.title = title
+        self.numpy = np.dtype(numpy)
+        self.rank = rank  # order of promotion inside and across categories
+
+    @property
+    def is_floating_point(self) -> bool:
+        return self.rank >= 20
+
+    @property
+    def itemsize(self) -> int:
+        return self.numpy.itemsize
+
+    def __repr__(self) -> str:
+        return f"oneflow.{self.title}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (by_name, (self.name,))
+
+
+bool_ = DType("bool", "bool", np.bool_, 0)
+uint8 = DType("u8", "uint8", np.uint8, 10)
+int8 = DType("i8", "int8", np.int8, 11)
+int32 = DType("i32", "int32", np.int32, 12)
+int64 = DType("i64", "int64", np.int64, 13)
+float16 = DType("f16", "float16", np.float16, 20)
+bfloat16 = DType("bf16", "bfloat16", np.uint16, 20)
+float32 = DType("f32", "float32", np.float32, 21)
+
+ALL = (float32, bfloat16, float16, int64, int32, int8, uint8, bool_)
+_BY_NAME = {dtype.name: dtype for dtype in ALL}
+_BY_NUMPY = {dtype.numpy: dtype for dtype in ALL if dtype is not bfloat16}
+
+
+def by_name(name: str) -> DType:
+    return _BY_NAME[name]
+
+
+def of_array(array: np.ndarray) -> DType:
+    """The dtype of a NumPy array that already has one of our element types."""
+    try:
+        return _BY_NUMPY[array.dtype]
+    except KeyError:
+        raise DTypeError(
+            f"NumPy dtype {array.dtype} has no counterpart; use .astype(numpy.float32) or numpy.int64",
+            user_location(),
+        ) from None
+
+
+# NumPy types that are narrowed where data enters: we have no 64-bit floats and few unsigned integers.
+_NARROWED = {
+    np.dtype(np.float64): np.float32,
+    np.dtype(np.int16): np.int32,
+    np.dtype(np.uint16): np.int32,
+    np.dtype(np.uint32): np.int64,
+}
+
+
+def to_array(data: Any, dtype: DType | None = None) -> np.ndarray:
+    """`data` as a dense NumPy array of one of our element types (float64 becomes float32)."""
+    array = np.asarray(data)
+    if dtype is not None:
+        if dtype is bfloat16:
+            raise DTypeError("bfloat16 tensors cannot be made from host data", user_location())
+        array = array.astype(dtype.numpy, copy=False)
+    elif array.dtype in _NARROWED:
+        array = array.astype(_NARROWED[array.dtype])
+    of_array(array)
+    return np.ascontiguousarray(array) if array.ndim else array.reshape(())
+
+
+def promote(a: DType, b: DType) -> DType:
+    """The result type of two tensors: bool < uint8, int8 < int32 < int64 < floats."""
+    if a is b:
+        return a
+    if {a, b} == {float16, bfloat16}:
+        return float32
+    if {a, b} == {uint8, int8}:
+        return int32
+    return a if a.rank > b.rank else b
+
+
+def promote_scalar(dtype: DType, scalar: bool | int | float) -> DType:
+    """The result type of a tensor and a Python number: the number only raises the category."""
+    if isinstance(scalar, bool):
+        return dtype
+    if isinstance(scalar, int):
+        return int64 if dtype is bool_ else dtype
+    return dtype if dtype.is_floating_point else float32

@@ -1,0 +1,124 @@
+"""All environment variables that the package reads, in one place (docs/environment.md lists them).
+
+The launcher's contract is RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and ONEFLOW_JOB_SECRET_FILE.
+Without a launcher there is one rank, which owns every device.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import Error
+
+
+def set_thread_defaults() -> None:
+    """Defaults that libgomp reads when it is loaded: call it before oneflow._core is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", str(core_count()))
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the launcher said of this process."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    address: str
+    secret_file: str
+    job: str
+
+
+def _integer(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise Error(f"the environment variable {name} is {text!r}, which is no integer") from None
+
+
+@functools.cache
+def launch() -> Launch:
+    """The launcher's variables, read once."""
+    world_size = _integer("WORLD_SIZE", 1)
+    rank = _integer("RANK", 0)
+    if not 0 <= rank < world_size:
+        raise Error(f"RANK={rank} does not lie in [0, WORLD_SIZE={world_size})")
+    host = os.environ.get("MASTER_ADDR", "127.0.0.1")
+    port = _integer("MASTER_PORT", 29500)
+    return Launch(
+        rank=rank,
+        world_size=world_size,
+        local_rank=_integer("LOCAL_RANK", rank),
+        address=f"{host}:{port}",
+        secret_file=os.environ.get("ONEFLOW_JOB_SECRET_FILE", ""),
+        job=os.environ.get("ONEFLOW_JOB", "job"),
+    )
+
+
+def watchdog_seconds() -> float:
+    """ONEFLOW_WATCHDOG: seconds of standstill after which the watchdog names the culprit."""
+    text = os.environ.get("ONEFLOW_WATCHDOG", "")
+    return float(text) if text else 30.0
+
+
+def trace_path() -> str:
+    """ONEFLOW_TRACE: file for a Perfetto trace of what ran; with several ranks, one file each."""
+    path = os.environ.get("ONEFLOW_TRACE", "")
+    if path and launch().world_size > 1:
+        path = f"{path}.rank{launch().rank}"
+    return path
+
+
+def dump_directory() -> str:
+    """ONEFLOW_DUMP: directory for the graph after each pass and the plan."""
+    return os.environ.get("ONEFLOW_DUMP", "")
+
+
+@functools.cache
+def transport() -> Any:
+    """The connection to the other ranks, made at the first use; None for one rank."""
+    here = launch()
+    if here.world_size == 1:
+        return None
+    if not here.secret_file:
+        raise Error(
+            "WORLD_SIZE is set, but ONEFLOW_JOB_SECRET_FILE is not: start the ranks with oneflow-launch"
+        )
+    with open(here.secret_file, "rb") as file:
+        secret = file.read()
+    from . import _core
+
+    return _core.connect(
+        rank=here.rank,
+        world_size=here.world_size,
+        address=here.address,
+        secret=secret,
+        job=here.job,
+        timeout_seconds=120.0,
+    )
+
+
+def rank() -> int:
+    """Rank of this process, from 0."""
+    return launch().rank
+
+
+def world_size() -> int:
+    """Number of ranks of the job."""
+    return launch().world_size
+
+
+def local_rank() -> int:
+    """Rank of this process among those of its host."""
+    return launch().local_rank

@@ -1,0 +1,92 @@
+"""What can go wrong, and where in the user's program it did.
+
+Every error is a `flow.Error` and has `.location`, the user's line. Messages say what happened, where, why, and
+what to do. The interpreter survives all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+
+class Location(NamedTuple):
+    """A line of the user's program."""
+
+    file: str
+    line: int
+    function: str
+
+    def short(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+
+class Error(Exception):
+    """Root of all errors of this package."""
+
+    def __init__(self, message: str, location: tuple[str, int, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.location = Location(*location) if location is not None else None
+
+    def __str__(self) -> str:
+        if self.location is None:
+            return self.message
+        place = self.location
+        return f'{self.message}\n  at "{place.file}", line {place.line}, in {place.function}'
+
+
+class ShapeError(Error):
+    """Shapes that do not fit the op."""
+
+
+class DTypeError(Error, TypeError):
+    """An element type that the op does not take."""
+
+
+class ShardingError(Error):
+    """A layout that is not possible, or a batch that cannot be cut."""
+
+
+class PlanError(Error):
+    """A plan that its proofs refuse."""
+
+
+class OutOfMemoryError(Error, MemoryError):
+    """A plan that needs more memory than its devices have."""
+
+
+class DataError(Error):
+    """A batch that does not have the form that the step was given before."""
+
+
+class CheckpointError(Error):
+    """A file or state dict that does not fit the model."""
+
+
+class PeerError(Error):
+    """Another rank is lost or does something else than this one."""
+
+
+class NumericsError(Error):
+    """A value that is not finite."""
+
+
+# By oneflow::ErrorKind (base/status.h).
+_BY_KIND = (
+    Error,
+    ShapeError,
+    DTypeError,
+    ShardingError,
+    PlanError,
+    OutOfMemoryError,
+    DataError,
+    CheckpointError,
+    PeerError,
+    NumericsError,
+)
+
+
+def make_error(kind: int, message: str, location: tuple[str, int, str] | None) -> Error:
+    """The exception for a failed Status; called by oneflow._core."""
+    return _BY_KIND[kind](message, location)

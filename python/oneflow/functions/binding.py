@@ -1,0 +1,80 @@
+"""Binds the functions as methods and operators of Tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtypes
+from ..tensor import Tensor
+from . import elementwise, indexing, products, reductions, shapes
+
+_METHODS = {
+    elementwise: [
+        "abs", "add", "clamp", "div", "eq", "exp", "ge", "gt", "le", "log", "logical_and", "lt", "masked_fill",
+        "maximum", "minimum", "mul", "ne", "neg", "pow", "relu", "rsqrt", "sigmoid", "sqrt", "square", "sub", "tanh",
+    ],
+    reductions: [
+        "amax", "amin", "argmax", "argmin", "log_softmax", "max", "mean", "min", "softmax", "std", "sum", "var",
+    ],
+    shapes: [
+        "broadcast_to", "chunk", "expand", "flatten", "narrow", "permute", "reshape", "split", "squeeze", "t",
+        "transpose", "unsqueeze",
+    ],
+    products: ["bmm", "matmul", "mm"],
+}
+
+
+def _to(self: Tensor, *args: Any, dtype: dtypes.DType | None = None, **ignored: Any) -> Tensor:
+    """Converts the elements; devices are accepted and are the mesh's business."""
+    for arg in args:
+        if isinstance(arg, dtypes.DType):
+            dtype = arg
+        elif isinstance(arg, Tensor):
+            dtype = arg.dtype
+    return self if dtype is None else elementwise.cast(self, dtype)
+
+
+def bind_methods() -> None:
+    """Called once, when the package is imported."""
+    for module, names in _METHODS.items():
+        for name in names:
+            setattr(Tensor, name, getattr(module, name))
+    operators = {
+        "__add__": elementwise.add,
+        "__radd__": lambda self, other: elementwise.add(other, self),
+        "__sub__": elementwise.sub,
+        "__rsub__": lambda self, other: elementwise.sub(other, self),
+        "__mul__": elementwise.mul,
+        "__rmul__": lambda self, other: elementwise.mul(other, self),
+        "__truediv__": elementwise.div,
+        "__rtruediv__": lambda self, other: elementwise.div(other, self),
+        "__pow__": elementwise.pow,
+        "__matmul__": products.matmul,
+        "__rmatmul__": lambda self, other: products.matmul(other, self),
+        "__neg__": elementwise.neg,
+        "__abs__": elementwise.abs,
+        "__eq__": elementwise.eq,
+        "__ne__": elementwise.ne,
+        "__lt__": elementwise.lt,
+        "__le__": elementwise.le,
+        "__gt__": elementwise.gt,
+        "__ge__": elementwise.ge,
+        "__and__": elementwise.logical_and,
+        "__getitem__": indexing.getitem,
+    }
+    for name, function in operators.items():
+        setattr(Tensor, name, function)
+    conversions = {
+        "float": dtypes.float32, "half": dtypes.float16, "bfloat16": dtypes.bfloat16, "long": dtypes.int64,
+        "int": dtypes.int32, "bool": dtypes.bool_,
+    }
+    for name, dtype in conversions.items():
+        setattr(Tensor, name, lambda self, dtype=dtype: elementwise.cast(self, dtype))
+    for name in ("contiguous", "cpu", "cuda", "clone"):
+        setattr(Tensor, name, lambda self, *args, **kwargs: self)
+    Tensor.to = _to  # type: ignore[attr-defined]
+    Tensor.view = shapes.reshape  # type: ignore[attr-defined]
+    Tensor.T = property(shapes.t)  # type: ignore[attr-defined]
+    Tensor.mT = property(lambda self: shapes.transpose(self, -2, -1))  # type: ignore[attr-defined]
+    Tensor.view_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
+    Tensor.type_as = lambda self, other: elementwise.cast(self, other.dtype)  # type: ignore[attr-defined]

@@ -1,0 +1,55 @@
+"""x[...] by ints, slices, None and `...`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..dispatch import apply
+from ..errors import Error, ShapeError
+from ..location import user_location
+from ..tensor import Tensor
+from .shapes import reshape
+
+
+def getitem(input: Tensor, index: Any) -> Tensor:
+    """Basic indexing, as in NumPy and PyTorch."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    consumed = sum(1 for item in items if item is not None and item is not Ellipsis)
+    if consumed > input.ndim:
+        raise ShapeError(f"{consumed} indices for a tensor with {input.ndim} dims", user_location())
+    if Ellipsis in [item for item in items if item is Ellipsis]:
+        position = next(i for i, item in enumerate(items) if item is Ellipsis)
+        items[position : position + 1] = [slice(None)] * (input.ndim - consumed)
+    else:
+        items += [slice(None)] * (input.ndim - consumed)
+    result, shape, dim = input, [], 0
+    for item in items:
+        if item is None:
+            shape.append(1)
+            continue
+        extent = input.shape[dim]
+        if isinstance(item, slice):
+            start, stop, step = item.indices(extent)
+            if step <= 0:
+                raise ShapeError("a slice needs a positive step; use flip", user_location())
+            stop = max(start, stop)
+            if (start, stop, step) != (0, extent, 1):
+                result = apply("slice", result, dim=dim, start=start, stop=stop, step=step)
+            shape.append(len(range(start, stop, step)))
+        elif isinstance(item, int) and not isinstance(item, bool):
+            if not -extent <= item < extent:
+                raise ShapeError(f"index {item} is out of range for dim {dim} of extent {extent}", user_location())
+            start = item % extent
+            if extent != 1:
+                result = apply("slice", result, dim=dim, start=start, stop=start + 1, step=1)
+        else:
+            raise Error(
+                f"a tensor is indexed by {type(item).__name__}; ints, slices, None and ... can be used (the shape of "
+                "a selection by a mask would depend on its values: use flow.where)",
+                user_location(),
+            )
+        dim += 1
+    return reshape(result, shape) if tuple(shape) != result.shape else result
+
+
+__all__ = ["getitem"]

@@ -1,0 +1,145 @@
+"""Functions that move or rename dims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..dispatch import apply, apply_all
+from ..errors import ShapeError
+from ..location import user_location
+from ..tensor import Tensor
+from .reductions import normalize_dim
+
+
+def _ints(values: tuple[Any, ...]) -> list[int]:
+    if len(values) == 1 and isinstance(values[0], (tuple, list)):
+        values = tuple(values[0])
+    return [int(value) for value in values]
+
+
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements in row-major order in another shape; one extent may be -1."""
+    target = _ints(shape)
+    unknown = [i for i, extent in enumerate(target) if extent == -1]
+    known = 1
+    for extent in target:
+        known *= extent if extent != -1 else 1
+    count = input.numel()
+    if len(unknown) > 1 or (unknown and (known == 0 or count % known)) or (not unknown and known != count):
+        raise ShapeError(f"{list(input.shape)} ({count} elements) cannot be reshaped to {target}", user_location())
+    if unknown:
+        target[unknown[0]] = count // known
+    return input if tuple(target) == input.shape else apply("reshape", input, shape=target)
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dims start_dim..end_dim become one."""
+    if input.ndim == 0:
+        return reshape(input, 1)
+    start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
+    merged = 1
+    for extent in input.shape[start : end + 1]:
+        merged *= extent
+    return reshape(input, *input.shape[:start], merged, *input.shape[end + 1 :])
+
+
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """Dim i of the result is dim dims[i] of the input."""
+    order = [normalize_dim(dim, input.ndim) for dim in _ints(dims)]
+    if sorted(order) != list(range(input.ndim)):
+        raise ShapeError(f"permute of a tensor with {input.ndim} dims by {order}", user_location())
+    return input if order == sorted(order) else apply("permute", input, dims=order)
+
+
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Swaps two dims."""
+    order = list(range(input.ndim))
+    a, b = normalize_dim(dim0, input.ndim), normalize_dim(dim1, input.ndim)
+    order[a], order[b] = order[b], order[a]
+    return permute(input, order)
+
+
+def t(input: Tensor) -> Tensor:
+    """Transposes a matrix."""
+    if input.ndim > 2:
+        raise ShapeError(f"t() takes at most 2 dims, not {input.ndim}; use transpose or permute", user_location())
+    return input if input.ndim < 2 else transpose(input, 0, 1)
+
+
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """A new dim of extent 1 before `dim`."""
+    position = normalize_dim(dim, input.ndim + 1)
+    return reshape(input, *input.shape[:position], 1, *input.shape[position:])
+
+
+def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
+    """Without its dims of extent 1, or without `dim` if it has extent 1."""
+    if dim is None:
+        return reshape(input, [extent for extent in input.shape if extent != 1])
+    position = normalize_dim(dim, input.ndim)
+    if input.shape[position] != 1:
+        return input
+    return reshape(input, [*input.shape[:position], *input.shape[position + 1 :]])
+
+
+def expand(input: Tensor, *sizes: Any) -> Tensor:
+    """Dims of extent 1 repeated to `sizes`; -1 keeps an extent."""
+    target = _ints(sizes)
+    offset = len(target) - input.ndim
+    if offset < 0:
+        raise ShapeError(f"expand of {list(input.shape)} to fewer dims {target}", user_location())
+    target = [input.shape[i - offset] if extent == -1 and i >= offset else extent for i, extent in enumerate(target)]
+    return input if tuple(target) == input.shape else apply("broadcast_to", input, shape=target)
+
+
+def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
+    return expand(input, *shape)
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors one after the other along `dim`."""
+    tensors = list(tensors)
+    if not tensors:
+        raise ShapeError("cat of no tensors", user_location())
+    return apply_all("cat", tensors, dim=normalize_dim(dim, tensors[0].ndim))[0]
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors along a new dim."""
+    return cat([unsqueeze(tensor, dim) for tensor in tensors], dim)
+
+
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """`length` elements of `dim` from `start`."""
+    position = normalize_dim(dim, input.ndim)
+    return apply("slice", input, dim=position, start=start, stop=start + length, step=1)
+
+
+def split(tensor: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of `split_size` along `dim` (the last may be smaller), or of the sizes given."""
+    position = normalize_dim(dim, tensor.ndim)
+    extent = tensor.shape[position]
+    if isinstance(split_size, int):
+        sizes = [min(split_size, extent - begin) for begin in range(0, extent, split_size)] or [0]
+    else:
+        sizes = list(split_size)
+        if sum(sizes) != extent:
+            raise ShapeError(f"split sizes {sizes} do not add up to {extent}", user_location())
+    pieces, begin = [], 0
+    for size in sizes:
+        pieces.append(narrow(tensor, position, begin, size))
+        begin += size
+    return tuple(pieces)
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` equal pieces along `dim`."""
+    extent = input.shape[normalize_dim(dim, input.ndim)]
+    return split(input, max(-(-extent // chunks), 1), dim)
+
+
+__all__ = [
+    "broadcast_to", "cat", "chunk", "expand", "flatten", "narrow", "permute", "reshape", "split", "squeeze", "stack",
+    "t", "transpose", "unsqueeze",
+]

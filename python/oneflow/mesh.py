@@ -1,0 +1,85 @@
+"""Mesh: named axes over the devices of the launch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from . import _core, environment
+from .errors import ShardingError
+from .location import user_location
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Named axes over devices, the last axis the nearest; `pp` cuts the mesh into pipeline stages.
+
+    Global device ids are dealt to the ranks in contiguous blocks.
+    """
+
+    kind: str
+    axes: tuple[tuple[str, int], ...]
+    threads: int
+
+    @property
+    def num_devices(self) -> int:
+        count = 1
+        for _, size in self.axes:
+            count *= size
+        return count
+
+    @property
+    def layout_axes(self) -> int:
+        """Number of layout axes: `micro`, then the axes without `pp`."""
+        return 1 + sum(1 for name, _ in self.axes if name != "pp")
+
+    @property
+    def shape(self) -> Mapping[str, int]:
+        return dict(self.axes)
+
+    def size(self, axis: str) -> int:
+        return self.shape[axis]
+
+    def device_ranks(self, world_size: int) -> list[int]:
+        """The rank of each device."""
+        block = self.num_devices // world_size
+        return [device // block for device in range(self.num_devices)]
+
+    def target(self, world_size: int) -> _core.Target:
+        """The machine as the compiler sees it."""
+        return _core.Target.cpu(
+            ranks=self.device_ranks(world_size), threads=self.threads, cores=environment.core_count(), kind=self.kind
+        )
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}:{size}" for name, size in self.axes)
+
+
+def mesh(kind: str = "cpu", *, threads: int | None = None, **axes: int) -> Mesh:
+    """A mesh of CPU devices: `flow.mesh("cpu", dp=2, tp=2)`; without axes, one device per rank on `dp`.
+
+    `threads` is the team of each device; by default the cores of the host are shared out evenly.
+    """
+    location = user_location()
+    if kind not in ("cpu", "null"):
+        raise ShardingError(f"there are no {kind!r} devices here; use flow.mesh('cpu', ...)", location)
+    world_size = environment.world_size()
+    if not axes:
+        axes = {"dp": world_size}
+    for name, size in axes.items():
+        if name == "micro" or not name.isidentifier():
+            raise ShardingError(f"{name!r} cannot be the name of a mesh axis", location)
+        if not isinstance(size, int) or size < 1:
+            raise ShardingError(f"mesh axis {name} has size {size!r}; sizes are integers from 1", location)
+    count = 1
+    for size in axes.values():
+        count *= size
+    if count % world_size:
+        raise ShardingError(
+            f"a mesh of {count} devices cannot be dealt to {world_size} ranks; make the product of the axes a "
+            f"multiple of {world_size}",
+            location,
+        )
+    if threads is None:
+        threads = max(1, environment.core_count() // count)
+    return Mesh(kind, tuple(axes.items()), threads)

@@ -1,0 +1,64 @@
+"""Plan: what a step will do, looked at before it runs."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from . import _core
+
+
+class Plan:
+    """One rank's plan with the decisions behind it; `step.compile(batch)` returns one."""
+
+    def __init__(self, core: _core.Plan, decisions: str, dumps: Sequence[tuple[str, str]], graph: str) -> None:
+        self.core = core
+        self.graph = graph
+        self.dumps = list(dumps)
+        self._decisions = decisions
+
+    @property
+    def text(self) -> str:
+        """The text form (docs/plan_format.md): the same bytes for the same program and target."""
+        return self.core.text()
+
+    @property
+    def fingerprint(self) -> int:
+        return self.core.fingerprint()
+
+    def summary(self) -> str:
+        """Memory per device, predicted step time and what limits it."""
+        return self.core.summary()
+
+    def memory(self) -> list[dict[str, Any]]:
+        """Per device: arena_bytes, lower_bound, state_bytes, peak_task and (name, bytes, line) at the peak."""
+        return self.core.memory()
+
+    def figures(self) -> dict[str, int]:
+        """Predicted step_ns, flops_per_step and moved_bytes_per_step."""
+        return self.core.figures()
+
+    def explain(self, pattern: str = "") -> str:
+        """The decisions about the nodes whose line of text contains `pattern`, with the alternatives' costs."""
+        return "\n".join(line for line in self._decisions.splitlines() if pattern in line)
+
+    def verify(self) -> None:
+        """Proves the plan once more; PlanError names what is wrong."""
+        self.core.verify()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the text form; tools/plan_tool reads it."""
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.text)
+
+    def diff(self, other: Plan) -> str:
+        """What changed from this plan to another, as a unified diff of their text."""
+        lines = difflib.unified_diff(
+            self.text.splitlines(), other.text.splitlines(), "this plan", "the other", lineterm=""
+        )
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.core.name}: {self.core.num_tasks} tasks on rank {self.core.rank}>"

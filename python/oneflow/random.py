@@ -1,0 +1,72 @@
+"""Randomness that is a function of a seed and logical positions, never of the layout or of time."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from . import _core
+from .dtypes import DType, float32, int64
+from .tensor import Tensor
+
+
+class Generator:
+    """A seed and a count of the random tensors that were made from it."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.manual_seed(seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        self.seed = int(seed) & 0x7FFFFFFFFFFFFFFF
+        self._made = 0
+        return self
+
+    def next_key(self) -> int:
+        """A key that no earlier tensor of this generator has."""
+        self._made += 1
+        return self._made
+
+
+# The generator of calls that name none, as in PyTorch.
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seeds initialisation and the masks of steps without a `seed` of their own."""
+    return default_generator.manual_seed(seed)
+
+
+def stable_key(text: str) -> int:
+    """A key for a place in the program, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") & 0x7FFFFFFFFFFFFFFF
+
+
+def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        return tuple(size[0])
+    return tuple(size)
+
+
+def rand(*size: Any, generator: Generator | None = None) -> Tensor:
+    """Uniform on [0, 1)."""
+    source = generator or default_generator
+    return Tensor(_core.philox_uniform(source.seed, source.next_key(), _shape(size), 0.0, 1.0))
+
+
+def randn(*size: Any, generator: Generator | None = None) -> Tensor:
+    """Normal with mean 0 and standard deviation 1."""
+    source = generator or default_generator
+    return Tensor(_core.philox_normal(source.seed, source.next_key(), _shape(size), 0.0, 1.0))
+
+
+def randint(low: int, high: int | None = None, size: tuple[int, ...] = (), *, dtype: DType = int64,
+            generator: Generator | None = None) -> Tensor:
+    """Integers in [low, high); with one bound in [0, low)."""
+    if high is None:
+        low, high = 0, low
+    source = generator or default_generator
+    values = _core.philox_uniform(source.seed, source.next_key(), tuple(size), 0.0, 1.0)
+    return Tensor((low + (values.astype("float64") * (high - low)).astype("int64")).astype(dtype.numpy))
+
+
+__all__ = ["Generator", "float32", "manual_seed", "rand", "randint", "randn"]

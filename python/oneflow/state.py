@@ -1,0 +1,75 @@
+"""StateCell: a logical tensor that outlives steps: parameter, buffer, optimizer slot, captured constant.
+
+Construction allocates nothing: a cell records how to make its first value. Its current value lives in one place,
+the host array or the store (a session on one mesh) that wrote it last; `version` counts the writes, so that any
+store sees whether its copy is current.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .dtypes import DType
+from .errors import ShapeError
+from .location import user_location
+
+if TYPE_CHECKING:
+    from .initializers import Initializer
+    from .store import Store
+
+
+class StateCell:
+    """See the module."""
+
+    __slots__ = ("dtype", "shape", "initializer", "version", "home", "_array", "_array_version", "__weakref__")
+
+    def __init__(self, shape: tuple[int, ...], dtype: DType, initializer: Initializer) -> None:
+        self.shape = tuple(int(extent) for extent in shape)
+        self.dtype = dtype
+        self.initializer = initializer
+        self.version = 0
+        self.home: Store | None = None
+        self._array: np.ndarray | None = None
+        self._array_version = -1
+
+    def read(self) -> np.ndarray:
+        """The current value; waits for steps in flight that write it."""
+        if self._array is None or self._array_version != self.version:
+            if self.home is not None:
+                self._array = self.home.read(self)
+            else:
+                self._array = self.initializer.make(self.shape, self.dtype)
+            self._array_version = self.version
+        return self._array
+
+    def write(self, array: np.ndarray) -> None:
+        """A new value from the host; takes effect at the next step."""
+        if tuple(array.shape) != self.shape:
+            raise ShapeError(
+                f"a value of shape {tuple(array.shape)} cannot be copied into a state of shape {self.shape}",
+                user_location(),
+            )
+        self._array = np.array(array, dtype=self.dtype.numpy, order="C")
+        self.version += 1
+        self._array_version = self.version
+        self.home = None
+
+    def initialize(self, initializer: Initializer) -> None:
+        """Replaces the record of the first value."""
+        self.initializer = initializer
+        self.version += 1
+        self.home = None
+        self._array = None
+
+    def written_by(self, store: Store) -> None:
+        """A launched step of `store` writes it."""
+        self.version += 1
+        self.home = store
+        self._array = None
+
+    @property
+    def is_fresh_zeros(self) -> bool:
+        """True while nobody wrote it and its first value is zeros: stores start so without a copy."""
+        return self.home is None and self._array is None and self.initializer.is_zeros

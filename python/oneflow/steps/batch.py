@@ -1,0 +1,94 @@
+"""A batch as a step sees it: leaves that are fed, and leaves that are part of the plan's key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes, tree
+from ..dtypes import DType, float32
+from ..errors import DataError, DTypeError
+from ..location import user_location
+from ..tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Shape and dtype of an array that is not there yet."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+
+def spec(shape: tuple[int, ...], dtype: DType = float32) -> Spec:
+    """For step.compile: `flow.spec((64, 128), flow.int64)`."""
+    return Spec(tuple(shape), dtype)
+
+
+@dataclass(frozen=True)
+class Static:
+    """A value that is part of the plan's key instead of an input."""
+
+    value: Any
+
+
+def static(value: Any) -> Static:
+    """`value` enters the plan's key: another value compiles another plan. It must be hashable."""
+    return Static(value)
+
+
+@dataclass
+class Leaf:
+    """One leaf of a batch. `array` is None for a Spec; `dtype` is None for a leaf that is part of the key."""
+
+    path: str
+    shape: tuple[int, ...] = ()
+    dtype: DType | None = None
+    array: np.ndarray | None = None
+    value: Any = None
+
+    @property
+    def is_input(self) -> bool:
+        return self.dtype is not None
+
+    @property
+    def kind(self) -> str:
+        return "batch" if self.shape else "scalar"
+
+    def key(self) -> Any:
+        return (self.shape, self.dtype) if self.is_input else ("static", self.value)
+
+
+def make_leaf(path: str, value: Any) -> Leaf:
+    """Sorts one leaf of a batch into inputs and keys."""
+    if value is None or isinstance(value, (bool, str)):
+        return Leaf(path, value=value)
+    if isinstance(value, Static):
+        return Leaf(path, value=value.value)
+    if isinstance(value, Spec):
+        return Leaf(path, value.shape, value.dtype)
+    if isinstance(value, int):
+        array = np.asarray(value, dtype=np.int64)
+    elif isinstance(value, float):
+        array = np.asarray(value, dtype=np.float32)
+    elif isinstance(value, Tensor):
+        array = value.numpy()
+    elif hasattr(value, "__array__"):
+        try:
+            array = dtypes.to_array(value)
+        except DTypeError as error:
+            raise DataError(f"batch entry {path!r}: {error.message}", user_location()) from None
+    else:
+        raise DataError(
+            f"batch entry {path!r} is a {type(value).__name__}; arrays, numbers, strings, bools, None and "
+            "flow.static(x) can be passed to a step",
+            user_location(),
+        )
+    return Leaf(path, tuple(array.shape), dtypes.of_array(array), array)
+
+
+def leaves_of(arguments: dict[str, Any]) -> list[Leaf]:
+    """All leaves of a call's arguments, in order."""
+    return [make_leaf(path, value) for path, value in tree.flatten(arguments)]

@@ -1,0 +1,61 @@
+"""value_and_grad: the loss and every parameter's gradient, for tests, debugging and analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import Error
+from ..location import user_location
+from ..mesh import Mesh
+from ..nn.module import Module
+from ..sharding import Rules
+from ..tensor import Tensor
+from ..tracing import Trace
+from .step import Step, add_outputs
+from .train import split_loss
+
+
+class ValueAndGrad(Step):
+    """Made by `flow.value_and_grad`. Returns (loss, {parameter name: gradient}) and changes no state."""
+
+    def _trace_body(self, trace: Trace, call: Callable[[], Any]) -> tuple[Any, Tensor | None]:
+        loss, _ = split_loss(call())
+        trace.writes.clear()
+        trace.host_updates.clear()
+        parameters = {
+            name: parameter
+            for name, parameter in self.named_parameters().items()
+            if parameter.requires_grad and parameter.cell in trace.reads
+        }
+        if not parameters:
+            raise Error("the loss depends on no parameter with requires_grad", user_location())
+        values = [trace.id_of(trace.reads[parameter.cell]) for parameter in parameters.values()]
+        gradients = trace.graph.add_gradients(trace.id_of(loss), values)
+        tensors = {
+            f"grad.{name}": trace.wrap(gradient, user_location())
+            for name, gradient in zip(parameters, gradients, strict=True)
+        }
+        return add_outputs(trace, {"loss": loss, **tensors}), loss
+
+    def _result(self, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        gradients = {name[len("grad.") :]: value for name, value in values.items() if name.startswith("grad.")}
+        order = [name for name in self.named_parameters() if name in gradients]
+        return values["loss"], {name: gradients[name] for name in order}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        program, invocation = self._launch(args, kwargs)
+        arrays = self.store.session.fetch(invocation)
+        return self._result({name: Tensor(a) for name, a in zip(program.output_names, arrays, strict=True)})
+
+    def interpret(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same computed op by op on one device, no plan."""
+        return self._result(self._interpret(args, kwargs)[1])
+
+
+def value_and_grad(fn: Callable[..., Any], *, model: Module | Mapping[str, Module], mesh: Mesh | None = None,
+                   parallel: str | Rules = "auto", accumulate: int = 1, seed: int | None = None,
+                   max_plans: int = 8) -> ValueAndGrad:
+    """`loss, grads = flow.value_and_grad(fn, model=model, mesh=mesh)(batch)`; buffers stay as they are."""
+    return ValueAndGrad(fn, model=model, mesh=mesh, parallel=parallel, accumulate=accumulate, seed=seed,
+                        max_plans=max_plans)

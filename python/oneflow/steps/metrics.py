@@ -1,0 +1,61 @@
+"""Metrics: what a step returns, fetched when it is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import NumericsError
+from ..store import Store
+from ..tensor import Tensor
+
+
+class Metrics(Mapping[str, Any]):
+    """loss, lr, step and the user's entries of one step; reading the first one waits for the step."""
+
+    def __init__(self, store: Store, invocation: int, names: list[str], known: dict[str, Any], checked: bool,
+                 location: tuple[str, int, str] | None) -> None:
+        self._store = store
+        self._invocation: int | None = invocation
+        self._names = names
+        self._values: dict[str, Any] = dict(known)
+        self._checked = checked
+        self._location = location
+
+    def wait(self) -> Metrics:
+        """Blocks until the step is done."""
+        if self._invocation is not None:
+            invocation, self._invocation = self._invocation, None
+            arrays: list[np.ndarray] = self._store.session.fetch(invocation)
+            self._values.update((name, Tensor(array)) for name, array in zip(self._names, arrays, strict=True))
+        if self._checked and not math.isfinite(float(self._values["loss"])):
+            raise NumericsError(
+                f"the loss of step {self._values['step']} is {float(self._values['loss'])}; lower the learning rate "
+                "or look for a division or log of zero (check='off' goes on)",
+                self._location,
+            )
+        return self
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            self.wait()
+        elif name == "loss":
+            self.wait()
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._names, *self._values]))
+
+    def __len__(self) -> int:
+        return len(set(self._names) | set(self._values))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or (name not in self._names and name not in self._values):
+            raise AttributeError(name)
+        return self[name]
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{name}: {value}" for name, value in self.items()) + "}"

@@ -1,0 +1,297 @@
+"""Step: what train, eval and gradient steps share: keys, tracing, compiling, the cache of plans."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import re
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _core, environment, tree
+from ..errors import Error, ShardingError
+from ..location import user_location
+from ..mesh import Mesh, mesh as default_mesh
+from ..nn.module import Module
+from ..nn.parameter import Parameter
+from ..plan import Plan
+from ..random import default_generator
+from ..sharding import Rules, annotations
+from ..state import StateCell
+from ..store import Store, store_of
+from ..tensor import Tensor
+from ..tracing import Trace, TracedValue
+from .batch import Leaf, leaves_of
+
+
+@dataclass
+class Program:
+    """One traced kind of batch, its plan once it is compiled, its number in the session once it is loaded."""
+
+    trace: Trace
+    result: Any                       # tree of the traced result: output names and host values
+    loss_location: tuple[str, int, str] | None = None
+    plan: Plan | None = None
+    plan_id: int | None = None
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    written: tuple[StateCell, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutputName:
+    """Stands in a result tree for an output of the plan."""
+
+    name: str
+
+
+class Step:
+    """Base of all steps. Subclasses say what is traced and what a call does with the outputs."""
+
+    def __init__(self, fn: Callable[..., Any], *, model: Module | Mapping[str, Module], mesh: Mesh | None,
+                 parallel: str | Rules, accumulate: int, seed: int | None, max_plans: int) -> None:
+        functools.update_wrapper(self, fn)
+        self._location = user_location()
+        self._fn = fn
+        self._signature = inspect.signature(fn)
+        self.mesh = mesh if mesh is not None else default_mesh()
+        if isinstance(model, Module):
+            self._models = {"": model}
+        elif isinstance(model, Mapping) and model and all(isinstance(m, Module) for m in model.values()):
+            self._models = dict(model)
+        else:
+            raise Error("model= takes an nn.Module or a dict of them", self._location)
+        if not isinstance(accumulate, int) or accumulate < 1:
+            raise ShardingError(f"accumulate={accumulate!r}: an integer from 1", self._location)
+        self.accumulate = accumulate
+        self._parallel = parallel
+        self._seed = seed
+        self._max_plans = max_plans
+        self._programs: OrderedDict[Any, Program] = OrderedDict()
+        self._check_rules()
+
+    # What subclasses say.
+
+    def _extra_key(self) -> Any:
+        """What beside the batch and the model's flags is part of a plan."""
+        return None
+
+    def _trace_body(self, trace: Trace, call: Callable[[], Any]) -> tuple[Any, Tensor | None]:
+        """Calls the function and adds what the step does with its result; returns the outputs' tree and the loss."""
+        raise NotImplementedError
+
+    def _scalars(self) -> dict[str, np.ndarray]:
+        """Values of the scalar inputs that are not in the batch, at the next launch."""
+        return {"step": np.asarray(0, dtype=np.int64)}
+
+    @contextlib.contextmanager
+    def _mode(self) -> Iterator[None]:
+        """The training flags under which the function is traced."""
+        yield
+
+    # The model.
+
+    @property
+    def store(self) -> Store:
+        """The states of the model on this mesh, shared with other steps over them."""
+        return store_of(tuple(self._models.values()), self.mesh)
+
+    def _named(self, kind: str) -> dict[str, Any]:
+        result = {}
+        for key, model in self._models.items():
+            for name, member in getattr(model, kind)(prefix=key):
+                result[name] = member
+        return result
+
+    def named_parameters(self) -> dict[str, Parameter]:
+        """All parameters by name; with several models, under their keys."""
+        return self._named("named_parameters")
+
+    def _check_rules(self) -> None:
+        annotations(self._parallel, self.named_parameters(), self.mesh, self._location)
+
+    # Programs.
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        try:
+            return self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise Error(f"{self._fn.__name__}: {error}", user_location()) from None
+
+    def _key(self, arguments: dict[str, Any], leaves: list[Leaf]) -> Any:
+        flags = tuple(m.training for model in self._models.values() for m in model.modules())
+        grads = tuple(p.requires_grad for model in self._models.values() for p in model.parameters())
+        seed = self._seed if self._seed is not None else default_generator.seed
+        return (
+            tree.structure(arguments), tuple(leaf.key() for leaf in leaves), flags, grads, seed, self._extra_key(),
+        )
+
+    def _program(self, bound: inspect.BoundArguments, leaves: list[Leaf], compiled: bool = True) -> Program:
+        """The program for this kind of batch, traced and compiled at the first use."""
+        key = self._key(bound.arguments, leaves)
+        try:
+            program = self._programs.get(key)
+        except TypeError as error:
+            raise Error(f"a static part of the batch is not hashable ({error})", user_location()) from None
+        if program is None:
+            program = self._build(bound, leaves)
+            self._programs[key] = program
+            while len(self._programs) > self._max_plans:
+                self._programs.popitem(last=False)
+        self._programs.move_to_end(key)
+        if compiled and program.plan is None:
+            others = sum(1 for other in self._programs.values() if other.plan is not None)
+            if others and environment.rank() == 0:
+                kinds = ", ".join(f"{leaf.path}: {leaf.dtype.name}{list(leaf.shape)}" for leaf in leaves if leaf.dtype)
+                print(f"oneflow: {self._fn.__name__} compiles plan {others + 1} for ({kinds})", file=sys.stderr)
+            self._compile(program)
+        return program
+
+    def _check_batch(self, leaves: list[Leaf]) -> None:
+        for leaf in leaves:
+            if leaf.is_input and leaf.shape and leaf.shape[0] % self.accumulate:
+                raise ShardingError(
+                    f"accumulate={self.accumulate} must divide dim 0 of every batch entry; {leaf.path!r} has shape "
+                    f"{list(leaf.shape)}",
+                    user_location(),
+                )
+
+    def _build(self, bound: inspect.BoundArguments, leaves: list[Leaf]) -> Program:
+        self._check_batch(leaves)
+        store = self.store
+        seed = self._seed if self._seed is not None else default_generator.seed
+        trace = Trace(self._fn.__name__, self.mesh, self.accumulate, seed)
+        parameters = self.named_parameters()
+        for kind in (parameters, self._named("named_buffers")):
+            for name, member in kind.items():
+                trace.names[member.cell] = store.name_of(member.cell, name)
+        for key, model in self._models.items():
+            for path, module in model.named_modules(prefix=key):
+                trace.module_paths.setdefault(id(module), path)
+        trace.annotations = annotations(self._parallel, parameters, self.mesh, self._location)
+        trace.shardings = store.shardings
+        with trace, self._mode():
+            inputs = {
+                leaf.path: trace.input(leaf.path, leaf.dtype, leaf.shape, leaf.kind) if leaf.dtype else leaf.value
+                for leaf in leaves
+            }
+            arguments = tree.map_leaves(lambda path, _: inputs[path], dict(bound.arguments))
+            call = inspect.BoundArguments(self._signature, OrderedDict(arguments))
+            result, loss = self._trace_body(trace, lambda: self._fn(*call.args, **call.kwargs))
+            trace.finish_writes()
+        for cell, name in trace.cells.items():
+            if cell not in trace.names:
+                # a captured constant: the store may know another one by this name
+                trace.names[cell] = name
+        source = loss._source if loss is not None else None
+        return Program(
+            trace,
+            result,
+            loss_location=source.location if isinstance(source, TracedValue) else None,
+            written=tuple(trace.writes),
+        )
+
+    def _compile(self, program: Program) -> None:
+        graph = program.trace.graph
+        directory = environment.dump_directory()
+        compiled = _core.compile(
+            graph, self.store.target, list(self.mesh.axes), list(range(self.mesh.num_devices)), self.accumulate,
+            environment.rank(), environment.world_size(), keep_dumps=bool(directory),
+        )
+        plan = Plan(compiled.plan, compiled.decisions, compiled.dumps, str(graph))
+        for name, sharding in plan.core.state_shardings().items():
+            self.store.shardings.setdefault(name, sharding)
+        program.input_names = tuple(name for name, _, _ in plan.core.inputs)
+        program.output_names = tuple(name for name, _, _ in plan.core.outputs)
+        program.plan = plan
+        if directory:
+            _dump(directory, plan)
+
+    def compile(self, *args: Any, **kwargs: Any) -> Plan:
+        """The plan for this batch, or for `flow.spec(...)` in its place; nothing runs."""
+        bound = self._bind(args, kwargs)
+        program = self._program(bound, leaves_of(bound.arguments))
+        assert program.plan is not None
+        return program.plan
+
+    def graph(self, *args: Any, **kwargs: Any) -> str:
+        """The traced graph as text."""
+        bound = self._bind(args, kwargs)
+        return str(self._program(bound, leaves_of(bound.arguments), compiled=False).trace.graph)
+
+    # Running.
+
+    def _feeds(self, leaves: list[Leaf]) -> dict[str, np.ndarray]:
+        feeds = self._scalars()
+        for leaf in leaves:
+            if leaf.is_input:
+                if leaf.array is None:
+                    raise Error(f"batch entry {leaf.path!r} is a flow.spec: give an array to run", user_location())
+                feeds[leaf.path] = leaf.array
+        return feeds
+
+    def _launch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program, int]:
+        bound = self._bind(args, kwargs)
+        leaves = leaves_of(bound.arguments)
+        program = self._program(bound, leaves)
+        store = self.store
+        assert program.plan is not None
+        if program.plan_id is None:
+            program.plan_id = store.load(program.plan.core)
+        feeds = self._feeds(leaves)
+        store.prepare(program.trace.cells)
+        invocation = store.launch(program.plan_id, [feeds[name] for name in program.input_names], program.written)
+        for cell, count in program.trace.host_updates.items():
+            cell.write(cell.read() + count)
+        return program, invocation
+
+    def _interpret(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program, dict[str, Tensor]]:
+        bound = self._bind(args, kwargs)
+        leaves = leaves_of(bound.arguments)
+        program = self._program(bound, leaves, compiled=False)
+        feeds = self._feeds(leaves)
+        trace = program.trace
+        states = {name: cell.read() for cell, name in trace.cells.items()}
+        outputs, _ = _core.run_graph(
+            trace.graph, {name: feeds[name] for name in trace.inputs}, states, threads=environment.core_count()
+        )
+        return program, {name: Tensor(array) for name, array in outputs.items()}
+
+    def counters(self) -> list[dict[str, Any]]:
+        """Per device: flops, received_bytes, state_bytes, arena_bytes, firings, counted where they happen."""
+        return self.store.counters()
+
+
+def add_outputs(trace: Trace, result: Any, prefix: str = "") -> Any:
+    """Adds an output per traced leaf; returns the tree with their names, host values as they are."""
+
+    def one(path: str, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        name = path or "result"
+        trace.add("output", [trace.id_of(leaf)], {"name": name}, user_location())
+        return OutputName(name)
+
+    return tree.map_leaves(one, result, prefix)
+
+
+def fill_outputs(result: Any, values: Mapping[str, Any]) -> Any:
+    """The tree with values in place of output names."""
+    return tree.map_leaves(lambda _, leaf: values[leaf.name] if isinstance(leaf, OutputName) else leaf, result)
+
+
+def _dump(directory: str, plan: Plan) -> None:
+    """Writes what ONEFLOW_DUMP asks for."""
+    os.makedirs(directory, exist_ok=True)
+    base = os.path.join(directory, f"{re.sub(r'[^A-Za-z0-9_.-]', '_', plan.core.name)}.rank{plan.core.rank}")
+    texts = [("0.traced", plan.graph), *((f"{i + 1}.{name}", text) for i, (name, text) in enumerate(plan.dumps))]
+    for name, text in [*texts, ("plan", plan.text)]:
+        with open(f"{base}.{name}.txt", "w", encoding="utf-8") as file:
+            file.write(text)

@@ -1,0 +1,160 @@
+"""train_step: forward, gradients and the optimizer's update as one step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import float32
+from ..errors import DataError, Error
+from ..location import user_location
+from ..mesh import Mesh
+from ..nn.module import Module
+from ..optim.optimizer import Optimizer
+from ..sharding import Rules
+from ..tensor import Tensor
+from ..tracing import Trace
+from .metrics import Metrics
+from .progress import Progress
+from .step import Step, add_outputs, fill_outputs
+
+
+def split_loss(result: Any) -> tuple[Tensor, dict[str, Any]]:
+    """The loss and the further metrics of what a step's function returned."""
+    if isinstance(result, Tensor):
+        loss, metrics = result, {}
+    elif isinstance(result, Mapping) and "loss" in result:
+        loss, metrics = result["loss"], {name: value for name, value in result.items() if name != "loss"}
+    else:
+        raise Error(
+            f"a train step returns a scalar loss or a dict with 'loss' and metrics, not {type(result).__name__}",
+            user_location(),
+        )
+    if not isinstance(loss, Tensor) or loss.shape != () or not loss.dtype.is_floating_point:
+        raise Error(f"the loss must be a floating-point tensor without dims, not {loss!r}", user_location())
+    if not loss.is_traced:
+        raise Error("the loss does not depend on the batch or the model", user_location())
+    return loss, metrics
+
+
+class TrainStep(Step):
+    """Made by `@flow.train_step`. Calling it trains on one global batch and returns its Metrics at once."""
+
+    def __init__(self, fn: Callable[..., Any], *, optimizer: Optimizer, check: str, **options: Any) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise Error(f"optimizer= takes a flow.optim.Optimizer, not {type(optimizer).__name__}", user_location())
+        if check not in ("off", "loss"):
+            raise Error(f"check={check!r}: 'off' or 'loss'", user_location())
+        self.optimizer = optimizer
+        self._check = check
+        super().__init__(fn, **options)
+
+    def _extra_key(self) -> Any:
+        return self.optimizer.key()
+
+    def _trace_body(self, trace: Trace, call: Callable[[], Any]) -> tuple[Any, Tensor | None]:
+        loss, metrics = split_loss(call())
+        outputs = add_outputs(trace, {"loss": loss, **metrics})
+        named = {parameter.cell: name for name, parameter in self.named_parameters().items()}
+        updates = [
+            (group_index, group, parameter)
+            for group_index, group in enumerate(self.optimizer.param_groups)
+            for parameter in group["params"]
+            if parameter.requires_grad and parameter.cell in trace.reads
+        ]
+        if not updates:
+            raise Error("the loss depends on no parameter of the optimizer", user_location())
+        values = [trace.reads[parameter.cell] for _, _, parameter in updates]
+        gradients = trace.graph.add_gradients(trace.id_of(loss), [trace.id_of(value) for value in values])
+        rates = {
+            index: trace.input(f"lr.{index}", float32, (), "scalar") for index in sorted({u[0] for u in updates})
+        }
+        for (index, group, parameter), value, gradient in zip(updates, values, gradients, strict=True):
+            name = named.get(parameter.cell, "parameter")
+            cells = self.optimizer.state_cells(parameter, group)
+            for slot, cell in cells.items():
+                trace.names[cell] = self.store.name_of(cell, f"{name}.{slot}")
+                if parameter.cell in trace.annotations:
+                    trace.annotations[cell] = trace.annotations[parameter.cell]
+            new, slots = self.optimizer.update(
+                value, trace.wrap(gradient, user_location()), {slot: trace.read(cell) for slot, cell in cells.items()},
+                rates[index], trace.step(), group,
+            )
+            trace.write(parameter.cell, new)
+            for slot, cell in cells.items():
+                trace.write(cell, slots[slot])
+        return outputs, loss
+
+    def _scalars(self) -> dict[str, np.ndarray]:
+        scalars = {"step": np.asarray(self.optimizer.steps, dtype=np.int64)}
+        for index, rate in enumerate(self.optimizer.learning_rates()):
+            scalars[f"lr.{index}"] = np.asarray(rate, dtype=np.float32)
+        return scalars
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Metrics:
+        rates = self.optimizer.learning_rates()
+        program, invocation = self._launch(args, kwargs)
+        number = self.optimizer.steps
+        self.optimizer.steps += 1
+        known = {"lr": rates[0], "step": number}
+        known.update((name, value) for name, value in program.result.items() if name not in program.output_names)
+        return Metrics(self.store, invocation, list(program.output_names), known, self._check == "loss",
+                       program.loss_location)
+
+    def interpret(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The metrics of this step computed op by op on one device, no plan; changes no state."""
+        program, values = self._interpret(args, kwargs)
+        return {**fill_outputs(program.result, values), "lr": self.optimizer.learning_rates()[0],
+                "step": self.optimizer.steps}
+
+    def run(self, loader: Iterable[Any], steps: int | None = None) -> Iterator[Metrics]:
+        """Trains over `loader`, again and again until the optimizer has made `steps` steps in all; once without."""
+        taken = self._count_parameters()
+        with Progress(self._fn.__name__, steps) as progress:
+            while True:
+                start = self.optimizer.steps
+                for batch in loader:
+                    if steps is not None and self.optimizer.steps >= steps:
+                        return
+                    metrics = self._call_on(batch, taken)
+                    yield metrics
+                    progress.show(self.optimizer.steps, metrics)
+                if steps is None or self.optimizer.steps >= steps:
+                    return
+                if self.optimizer.steps == start:
+                    raise DataError(
+                        f"the loader is empty at step {start} of {steps}; an iterator ends for good: pass something "
+                        "that can be iterated again",
+                        user_location(),
+                    )
+
+    def _count_parameters(self) -> int:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return sum(1 for parameter in self._signature.parameters.values() if parameter.kind in kinds)
+
+    def _call_on(self, batch: Any, taken: int) -> Metrics:
+        if taken > 1 and isinstance(batch, (tuple, list)):
+            return self(*batch)
+        if taken > 1 and isinstance(batch, dict):
+            return self(**batch)
+        return self(batch)
+
+
+def train_step(fn: Callable[..., Any] | None = None, *, model: Module | Mapping[str, Module], optimizer: Optimizer,
+               mesh: Mesh | None = None, parallel: str | Rules = "auto", accumulate: int = 1, seed: int | None = None,
+               check: str = "loss", max_plans: int = 8) -> Any:
+    """Makes a function of a batch that returns a loss (or a dict with "loss" and metrics) into a train step.
+
+    The batch is the global one; how it is cut is the plan's business. `parallel` is "auto" or rules over parameter
+    names, `{"encoder.*.weight": dict(tp="S(0)")}`, first match wins. `accumulate=k` cuts each batch into k
+    micro-batches; `seed` is that of dropout masks.
+    """
+
+    def make(function: Callable[..., Any]) -> TrainStep:
+        return TrainStep(function, optimizer=optimizer, check=check, model=model, mesh=mesh, parallel=parallel,
+                         accumulate=accumulate, seed=seed, max_plans=max_plans)
+
+    return make if fn is None else make(fn)

@@ -1,0 +1,246 @@
+"""Tensor: a logical tensor, one class for all places.
+
+Inside a step it stands for a value of the graph; outside it holds its elements (a NumPy array) or names a state
+(a parameter or buffer, whose elements may live in a session). Methods that are ops stand in oneflow.functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import dtypes
+from .dtypes import DType
+from .errors import Error, ShapeError
+from .location import user_location
+from .state import StateCell
+from .tracing import TracedValue, current_trace, not_a_number, used_after_trace
+
+Source = np.ndarray | StateCell | TracedValue
+
+
+class Tensor:
+    """See the module. Make one with `flow.tensor`, `flow.from_numpy`, `flow.zeros`, ..."""
+
+    __array_priority__ = 100  # NumPy leaves `array + tensor` to us
+    requires_grad = False
+
+    def __init__(self, data: Any, dtype: DType | None = None) -> None:
+        if isinstance(data, Tensor):
+            data = data.numpy()
+        array = dtypes.to_array(data, dtype)
+        self._source: Source = array
+        self._shape = array.shape
+        self._dtype = dtypes.of_array(array)
+
+    @classmethod
+    def _traced(cls, value: TracedValue, shape: tuple[int, ...], dtype: DType) -> Tensor:
+        tensor = Tensor.__new__(Tensor)
+        tensor._source = value
+        tensor._shape = tuple(shape)
+        tensor._dtype = dtype
+        return tensor
+
+    @classmethod
+    def _of_cell(cls, cell: StateCell) -> Tensor:
+        tensor = Tensor.__new__(Tensor)
+        tensor._source = cell
+        tensor._shape = cell.shape
+        tensor._dtype = cell.dtype
+        return tensor
+
+    # Type.
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def dtype(self) -> DType:
+        return self._dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self._shape)
+
+    def dim(self) -> int:
+        return len(self._shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self._shape if dim is None else self._shape[dim]
+
+    def numel(self) -> int:
+        count = 1
+        for extent in self._shape:
+            count *= extent
+        return count
+
+    @property
+    def is_traced(self) -> bool:
+        """True for a value of a step that is being traced."""
+        return isinstance(self._source, TracedValue)
+
+    @property
+    def device(self) -> str:
+        """Where things live is the mesh's business; outside a step it is the host."""
+        return "cpu"
+
+    # Elements.
+
+    def numpy(self) -> np.ndarray:
+        """The elements on the host. For a parameter, after all steps called so far."""
+        source = self._source
+        if isinstance(source, np.ndarray):
+            return source
+        if isinstance(source, TracedValue):
+            if source.trace is not current_trace():
+                raise used_after_trace(self)
+            raise not_a_number(self, "reading the elements")
+        if current_trace() is not None:
+            raise not_a_number(self, "reading the elements of a state")
+        array = source.read().view()
+        array.flags.writeable = False  # write with copy_()
+        return array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
+    def item(self) -> Any:
+        if self.numel() != 1:
+            raise ShapeError(f"item() needs one element, the tensor has shape {self._shape}", user_location())
+        return self.numpy().reshape(()).item()
+
+    def tolist(self) -> Any:
+        return self.numpy().tolist()
+
+    def _branch(self) -> Any:
+        if isinstance(self._source, TracedValue) and self._source.trace is current_trace():
+            raise Error(
+                f"a branch on {self!r}: its value is not known while the step is traced; use flow.where(condition, "
+                "a, b) to choose element by element",
+                user_location(),
+            )
+        return self.item()
+
+    def __bool__(self) -> bool:
+        return bool(self._branch())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __index__(self) -> int:
+        if self._dtype.is_floating_point:
+            raise TypeError("only integer tensors can be used as an index")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self._shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self._shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __format__(self, spec: str) -> str:
+        if not spec or self.is_traced:
+            return repr(self) if self._shape or self.is_traced else str(self.item())
+        return format(self.item(), spec)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        source = self._source
+        if isinstance(source, TracedValue):
+            shape = ",".join(str(extent) for extent in self._shape)
+            place = f", at {source.location[0]}:{source.location[1]}" if source.location else ""
+            return f"Tensor({self._dtype.name}[{shape}], traced{place})"
+        if isinstance(source, StateCell) and current_trace() is not None:
+            return f"Tensor({self._dtype.name}{list(self._shape)}, state)"
+        text = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=1000)
+        suffix = "" if self._dtype in (dtypes.float32, dtypes.int64, dtypes.bool_) else f", dtype={self._dtype!r}"
+        return f"tensor({text}{suffix})"
+
+    # States.
+
+    def detach(self) -> Tensor:
+        """The same value without a gradient; of a parameter, a handle on its state."""
+        if isinstance(self._source, StateCell):
+            return Tensor._of_cell(self._source)
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        self.requires_grad = requires_grad
+        return self
+
+    def copy_(self, value: Any) -> Tensor:
+        """Writes all elements: of a state, at the next step; inside a step, a state update."""
+        source = self._source
+        trace = current_trace()
+        if isinstance(source, StateCell):
+            if trace is not None:
+                new = value if isinstance(value, Tensor) else Tensor(value)
+                if new.shape != self._shape or new.dtype is not self._dtype:
+                    raise ShapeError(
+                        f"{new!r} cannot be assigned to a state of type {self._dtype.name}{list(self._shape)}",
+                        user_location(),
+                    )
+                if not new.is_traced:
+                    new = trace.wrap(trace.id_of(new), user_location())
+                trace.write(source, new)
+            else:
+                array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+                source.write(np.broadcast_to(array, self._shape) if array.ndim == 0 else array)
+        elif isinstance(source, np.ndarray):
+            source[...] = value.numpy() if isinstance(value, Tensor) else value
+        else:
+            new = value if isinstance(value, Tensor) else Tensor(value, self._dtype)
+            self._source = new.expand(self._shape)._source if new.shape != self._shape else new._source
+        return self
+
+    def fill_(self, value: float) -> Tensor:
+        return self.copy_(np.full(self._shape, value, dtype=self._dtype.numpy))
+
+    def zero_(self) -> Tensor:
+        return self.fill_(0)
+
+    def backward(self, *args: Any, **kwargs: Any) -> None:
+        raise Error(
+            "there is no backward() on a tensor: gradients are part of a step; use @flow.train_step, or "
+            "flow.value_and_grad(fn, model=model)(batch) to look at them",
+            user_location(),
+        )
+
+    @property
+    def grad(self) -> None:
+        raise Error(
+            "tensors hold no gradients; flow.value_and_grad(fn, model=model)(batch) returns them by parameter name",
+            user_location(),
+        )
+
+
+def tensor(data: Any, dtype: DType | None = None) -> Tensor:
+    """A tensor of the elements of `data` (numbers, lists, arrays); float64 becomes float32."""
+    if isinstance(data, Tensor):
+        return Tensor(data.numpy().copy(), dtype)
+    return Tensor(np.array(data), dtype)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares the array's memory where its dtype and strides allow."""
+    return Tensor(array)
+
+
+def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:
+    """`data` itself if it is a tensor, else a new one."""
+    return data if isinstance(data, Tensor) and dtype in (None, data.dtype) else Tensor(data, dtype)
