@@ -1,6 +1,7 @@
 // The functions that fill the module oneflow._core, one per file of this folder.
 //
-// Called once at import with the GIL held. Read next: python/bindings/module.cc, docs/architecture.md.
+// Called once at import with the GIL held. Read next: python/bindings/module.cc,
+// docs/architecture.md.
 #ifndef ONEFLOW_PYTHON_BINDINGS_BINDINGS_H_
 #define ONEFLOW_PYTHON_BINDINGS_BINDINGS_H_
 

@@ -1,10 +1,11 @@
 // Compile with the Describe closure: what a kernel needs is asked until no row is missing.
+#include "compiler/compile.h"
+
 #include <pybind11/stl.h>
 
 #include <algorithm>
 
 #include "base/status.h"
-#include "compiler/compile.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "plan/target.pb.h"
 #include "python/bindings/bindings.h"
@@ -15,12 +16,13 @@ namespace oneflow::python {
 namespace py = pybind11;
 namespace {
 
-// Assumed rates of one core, until a profile of the device writes measured ones into the target file:
-// 3 GHz x 16 f32 FMA lanes (AVX2) x 2 x 1/3 of peak, and one core's share of two DDR4 channels.
+// Assumed rates of one core, until a profile of the device writes measured ones into the target
+// file: 3 GHz x 16 f32 FMA lanes (AVX2) x 2 x 1/3 of peak, and one core's share of two DDR4
+// channels.
 constexpr int64_t kFlopsPerMicrosecondPerCore = 32'000;
 constexpr int64_t kBytesPerMicrosecond = 10'000;
-// Between devices of one process: a memcpy and the two messages that announce it. Between processes of one
-// host: loopback TCP as measured in comm/.
+// Between devices of one process: a memcpy and the two messages that announce it. Between processes
+// of one host: loopback TCP as measured in comm/.
 constexpr int64_t kDeviceLatencyNs = 5'000;
 constexpr int64_t kRankLatencyNs = 40'000;
 constexpr int64_t kRankBytesPerMicrosecond = 2'000;
@@ -62,25 +64,24 @@ plan::Target CpuTarget(const std::vector<uint32_t>& ranks, uint32_t threads, int
   return target;
 }
 
-// Asks the kernels what they need for `missing` and adds the rows in key order.
-absl::Status Describe(const std::vector<plan::Task>& missing, const plan::Plan& plan,
+// The user's line of a task.
+Location LocationOf(const plan::Task& task, const plan::Plan& plan) {
+  if (task.location() >= static_cast<uint32_t>(plan.locations_size())) return {};
+  const plan::LocationProto& proto = plan.locations(static_cast<int>(task.location()));
+  return {proto.file(), static_cast<int>(proto.line()), proto.function()};
+}
+
+// Asks the kernels what they need and adds the rows in key order.
+absl::Status Describe(const std::vector<KernelQuery>& missing, const plan::Plan& plan,
                       plan::Target* target) {
   std::map<std::string, plan::KernelRow> rows;
   for (const plan::KernelRow& row : target->kernels()) rows[row.key()] = row;
-  for (const plan::Task& task : missing) {
-    const int threads = static_cast<int>(plan.devices(static_cast<int>(task.device())).threads());
-    const auto spec = kernels::KernelSpec::FromTask(task, threads);
+  for (const KernelQuery& query : missing) {
+    const auto spec = kernels::KernelSpec::FromTask(query.task, static_cast<int>(query.threads));
     absl::StatusOr<kernels::Needs> needs = kernels::CpuKernels().Describe(spec);
-    if (!needs.ok()) {
-      Location place;
-      if (task.location() < static_cast<uint32_t>(plan.locations_size())) {
-        const plan::LocationProto& proto = plan.locations(static_cast<int>(task.location()));
-        place = {proto.file(), static_cast<int>(proto.line()), proto.function()};
-      }
-      return WithLocation(needs.status(), place);
-    }
+    if (!needs.ok()) return WithLocation(needs.status(), LocationOf(query.task, plan));
     plan::KernelRow row;
-    row.set_key(spec.Key());
+    row.set_key(query.key);
     row.set_workspace_bytes(needs->workspace_bytes);
     row.set_in_place(needs->in_place);
     rows[row.key()] = row;
@@ -100,7 +101,8 @@ absl::StatusOr<Compiled> CompileUntilComplete(const Graph& graph, const CompileO
     if (compiled.missing.empty()) return compiled;
     OF_RETURN_IF_ERROR(Describe(compiled.missing, compiled.plan, target));
   }
-  return MakeError(ErrorKind::kPlan, "the compiler still misses kernel rows after 8 rounds: our bug");
+  return MakeError(ErrorKind::kPlan,
+                   "the compiler still misses kernel rows after 8 rounds: our bug");
 }
 
 }  // namespace
@@ -134,7 +136,8 @@ void BindCompile(py::module_& module) {
         return ValueOrThrow(std::move(compiled));
       },
       py::arg("graph"), py::arg("target"), py::arg("axes"), py::arg("devices"),
-      py::arg("micro_batches"), py::arg("rank"), py::arg("world_size"), py::arg("keep_dumps") = false,
+      py::arg("micro_batches"), py::arg("rank"), py::arg("world_size"),
+      py::arg("keep_dumps") = false,
       "Compiles one rank's plan; kernel rows that the target lacks are added to it.");
 }
 

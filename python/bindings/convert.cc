@@ -27,28 +27,36 @@ DType DTypeOf(const py::array& array) {
   if (kind == 'i' && size == 1) return DType::kI8;
   if (kind == 'u' && size == 1) return DType::kU8;
   if (kind == 'b') return DType::kBool;
-  Fail(ErrorKind::kDType, "NumPy dtype " + py::str(static_cast<py::object>(dtype)).cast<std::string>() +
-                              " has no counterpart; convert with .astype(numpy.float32) or numpy.int64");
+  Fail(ErrorKind::kDType,
+       "NumPy dtype " + py::str(static_cast<py::object>(dtype)).cast<std::string>() +
+           " has no counterpart; convert with .astype(numpy.float32) or numpy.int64");
 }
 
 const char* NumpyName(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return "float32";
-    case DType::kBF16: return "uint16";
-    case DType::kF16: return "float16";
-    case DType::kI64: return "int64";
-    case DType::kI32: return "int32";
-    case DType::kI8: return "int8";
-    case DType::kU8: return "uint8";
-    case DType::kBool: return "bool";
-    case DType::kInvalid: break;
+    case DType::kF32:
+      return "float32";
+    case DType::kBF16:
+      return "uint16";
+    case DType::kF16:
+      return "float16";
+    case DType::kI64:
+      return "int64";
+    case DType::kI32:
+      return "int32";
+    case DType::kI8:
+      return "int8";
+    case DType::kU8:
+      return "uint8";
+    case DType::kBool:
+      return "bool";
+    case DType::kInvalid:
+      break;
   }
   Fail(ErrorKind::kDType, "a tensor without a dtype cannot become an array");
 }
 
-Shape ShapeOf(const py::array& array) {
-  return Shape(array.shape(), array.shape() + array.ndim());
-}
+Shape ShapeOf(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
 
 py::array Contiguous(const py::array& array) {
   if ((array.flags() & py::array::c_style) != 0) return array;
@@ -58,7 +66,8 @@ py::array Contiguous(const py::array& array) {
 template <typename T>
 std::vector<T> ToList(const py::handle& value) {
   std::vector<T> list;
-  for (py::handle item : py::reinterpret_borrow<py::iterable>(value)) list.push_back(item.cast<T>());
+  for (py::handle item : py::reinterpret_borrow<py::iterable>(value))
+    list.push_back(item.cast<T>());
   return list;
 }
 
@@ -94,17 +103,16 @@ HostTensor BorrowArray(const py::array& array, const std::string& dtype) {
 
 HostTensor CopyArray(const py::array& array, const std::string& dtype) {
   const py::array dense = Contiguous(array);
-  HostTensor tensor = HostTensor::Allocate(dtype.empty() ? DTypeOf(dense) : DTypeFromName(dtype),
-                                           ShapeOf(dense));
+  HostTensor tensor =
+      HostTensor::Allocate(dtype.empty() ? DTypeOf(dense) : DTypeFromName(dtype), ShapeOf(dense));
   if (tensor.bytes() > 0) std::memcpy(tensor.data.get(), dense.data(), tensor.bytes());
   return tensor;
 }
 
 py::array ToArray(const HostTensor& tensor) {
   auto* owner = new std::shared_ptr<std::byte>(tensor.data);
-  py::capsule capsule(owner, [](void* pointer) {
-    delete static_cast<std::shared_ptr<std::byte>*>(pointer);
-  });
+  py::capsule capsule(
+      owner, [](void* pointer) { delete static_cast<std::shared_ptr<std::byte>*>(pointer); });
   std::vector<py::ssize_t> shape(tensor.shape.begin(), tensor.shape.end());
   return py::array(py::dtype(NumpyName(tensor.dtype)), shape, tensor.data.get(), capsule);
 }
@@ -145,7 +153,8 @@ std::map<std::string, Sbp> ToAnnotation(const std::map<std::string, std::string>
   return annotation;
 }
 
-Mesh ToMesh(const std::vector<std::pair<std::string, int64_t>>& axes, const std::vector<int>& devices) {
+Mesh ToMesh(const std::vector<std::pair<std::string, int64_t>>& axes,
+            const std::vector<int>& devices) {
   Mesh mesh;
   for (const auto& [name, size] : axes) mesh.axes.push_back({name, size});
   mesh.devices = devices;

@@ -1,7 +1,8 @@
-// Conversions between Python and C++ values: NumPy arrays <-> HostTensor, dicts <-> Attrs, tuples -> Location.
+// Conversions between Python and C++ values: NumPy arrays <-> HostTensor, dicts <-> Attrs, tuples
+// -> Location.
 //
-// Functions. Threads: the GIL is held. bf16 travels as uint16 (NumPy has no bfloat16), with the dtype named
-// beside it. Read next: python/bindings/errors.h.
+// Functions. Threads: the GIL is held. bf16 travels as uint16 (NumPy has no bfloat16), with the
+// dtype named beside it. Read next: python/bindings/errors.h.
 #ifndef ONEFLOW_PYTHON_BINDINGS_CONVERT_H_
 #define ONEFLOW_PYTHON_BINDINGS_CONVERT_H_
 
@@ -22,8 +23,8 @@ class OpDef;
 
 namespace oneflow::python {
 
-// Shares the array's memory when it is C-contiguous: the array must outlive the tensor, which must die with
-// the GIL held. Throws DTypeError for an element type that we do not have.
+// Shares the array's memory when it is C-contiguous: the array must outlive the tensor, which must
+// die with the GIL held. Throws DTypeError for an element type that we do not have.
 HostTensor BorrowArray(const pybind11::array& array, const std::string& dtype = "");
 // A tensor with bytes of its own, free to go to other threads.
 HostTensor CopyArray(const pybind11::array& array, const std::string& dtype = "");
@@ -44,7 +45,8 @@ pybind11::object FromAttrValue(const AttrValue& value);
 std::map<std::string, Sbp> ToAnnotation(const std::map<std::string, std::string>& values);
 
 // [("dp", 2), ("tp", 2)] and the global device ids, row-major.
-Mesh ToMesh(const std::vector<std::pair<std::string, int64_t>>& axes, const std::vector<int>& devices);
+Mesh ToMesh(const std::vector<std::pair<std::string, int64_t>>& axes,
+            const std::vector<int>& devices);
 
 }  // namespace oneflow::python
 

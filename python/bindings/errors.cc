@@ -16,8 +16,9 @@ void RaisePython(const StatusError& error) {
   if (std::optional<Location> place = LocationOf(status); place && place->known()) {
     location = py::make_tuple(place->file, place->line, place->function);
   }
-  py::object exception = py::module_::import("oneflow.errors")
-                             .attr("make_error")(static_cast<int>(KindOf(status)), error.what(), location);
+  py::object exception =
+      py::module_::import("oneflow.errors")
+          .attr("make_error")(static_cast<int>(KindOf(status)), error.what(), location);
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
 }
 

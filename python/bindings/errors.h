@@ -1,8 +1,8 @@
 // Status -> Python exceptions: the only C++ of the project that throws.
 //
-// The class that Python sees is oneflow.errors.<Kind>Error, chosen by KindOf(status); its `location` is the
-// user's line. Functions. Threads: throw anywhere; the translation runs with the GIL held.
-// Read next: base/status.h, python/oneflow/errors.py.
+// The class that Python sees is oneflow.errors.<Kind>Error, chosen by KindOf(status); its
+// `location` is the user's line. Functions. Threads: throw anywhere; the translation runs with the
+// GIL held. Read next: base/status.h, python/oneflow/errors.py.
 #ifndef ONEFLOW_PYTHON_BINDINGS_ERRORS_H_
 #define ONEFLOW_PYTHON_BINDINGS_ERRORS_H_
 

@@ -1,8 +1,9 @@
 // Graph for the tracer: states, nodes with the user's line, gradients, text.
+#include "compiler/graph/graph.h"
+
 #include <pybind11/stl.h>
 
 #include "base/status.h"
-#include "compiler/graph/graph.h"
 #include "compiler/ops/op_table.h"
 #include "compiler/passes/autodiff.h"
 #include "python/bindings/bindings.h"
@@ -15,16 +16,19 @@ namespace {
 
 const OpDef& OpOrThrow(const std::string& op) {
   const OpDef* def = FindOp(op);
-  if (def == nullptr) throw StatusError(MakeError(ErrorKind::kError, "there is no op \"" + op + "\""));
+  if (def == nullptr)
+    throw StatusError(MakeError(ErrorKind::kError, "there is no op \"" + op + "\""));
   return *def;
 }
 
-std::vector<ValueId> AddNode(Graph& graph, const std::string& op, const std::vector<ValueId>& inputs,
-                             const py::dict& attrs, const py::object& location,
-                             const std::string& scope, std::optional<int> stage) {
+std::vector<ValueId> AddNode(Graph& graph, const std::string& op,
+                             const std::vector<ValueId>& inputs, const py::dict& attrs,
+                             const py::object& location, const std::string& scope,
+                             std::optional<int> stage) {
   for (ValueId input : inputs) {
     if (input < 0 || static_cast<size_t>(input) >= graph.num_values()) {
-      throw StatusError(MakeError(ErrorKind::kError, "value id out of range", ToLocation(location)));
+      throw StatusError(
+          MakeError(ErrorKind::kError, "value id out of range", ToLocation(location)));
     }
   }
   const LocationId id = location.is_none() ? 0 : graph.AddLocation(ToLocation(location));
@@ -36,7 +40,8 @@ void AddState(Graph& graph, const std::string& name, const std::string& dtype, c
               size_t layout_axes) {
   std::optional<Sharding> fixed;
   if (!sharding.empty()) fixed = ValueOrThrow(Sharding::Parse(sharding, layout_axes, shape.size()));
-  ThrowIfError(graph.AddState(name, {DTypeFromName(dtype), shape}, ToAnnotation(annotation), fixed));
+  ThrowIfError(
+      graph.AddState(name, {DTypeFromName(dtype), shape}, ToAnnotation(annotation), fixed));
 }
 
 void Annotate(Graph& graph, ValueId value, const std::map<std::string, std::string>& annotation) {
@@ -61,11 +66,12 @@ void BindGraph(py::module_& module) {
            py::arg("location"), py::arg("scope"), py::arg("stage"))
       .def("annotate", &Annotate, py::arg("value"), py::arg("annotation"))
       .def("type_of", &TypeOf, py::arg("value"), "(dtype name, shape) of a value.")
-      .def("add_gradients",
-           [](Graph& graph, ValueId loss, const std::vector<ValueId>& wrt) {
-             return ValueOrThrow(AddGradients(&graph, loss, wrt));
-           },
-           py::arg("loss"), py::arg("wrt"))
+      .def(
+          "add_gradients",
+          [](Graph& graph, ValueId loss, const std::vector<ValueId>& wrt) {
+            return ValueOrThrow(AddGradients(&graph, loss, wrt));
+          },
+          py::arg("loss"), py::arg("wrt"))
       .def("num_nodes", [](const Graph& graph) { return graph.order().size(); })
       .def("states",
            [](const Graph& graph) {

@@ -53,13 +53,15 @@ py::dict Describe(const OpDef& op) {
 
 const OpDef& OpOrThrow(const std::string& name) {
   const OpDef* op = FindOp(name);
-  if (op == nullptr) throw StatusError(MakeError(ErrorKind::kError, "there is no op \"" + name + "\""));
+  if (op == nullptr)
+    throw StatusError(MakeError(ErrorKind::kError, "there is no op \"" + name + "\""));
   return *op;
 }
 
 // The inputs borrow the arrays: they die before this returns, with the GIL held.
 std::vector<py::array> RunOpOnArrays(const std::string& name, const std::vector<py::array>& inputs,
-                                     const py::dict& attrs, const py::object& location, int threads) {
+                                     const py::dict& attrs, const py::object& location,
+                                     int threads) {
   const Attrs values = ToAttrs(OpOrThrow(name), attrs);
   const Location place = ToLocation(location);
   std::vector<HostTensor> tensors;
@@ -70,7 +72,8 @@ std::vector<py::array> RunOpOnArrays(const std::string& name, const std::vector<
     outputs = RunOp(kernels::CpuKernels(), name, tensors, values, place, threads);
   }
   std::vector<py::array> arrays;
-  for (const HostTensor& output : ValueOrThrow(std::move(outputs))) arrays.push_back(ToArray(output));
+  for (const HostTensor& output : ValueOrThrow(std::move(outputs)))
+    arrays.push_back(ToArray(output));
   return arrays;
 }
 
@@ -102,8 +105,9 @@ void BindOps(py::module_& module) {
     for (const OpDef& op : Ops()) names.push_back(op.name);
     return names;
   });
-  module.def("describe_op", [](const std::string& name) { return Describe(OpOrThrow(name)); },
-             py::arg("name"), "Schema, doc and defaults of one op of the table.");
+  module.def(
+      "describe_op", [](const std::string& name) { return Describe(OpOrThrow(name)); },
+      py::arg("name"), "Schema, doc and defaults of one op of the table.");
   module.def("run_op", &RunOpOnArrays, py::arg("op"), py::arg("inputs"), py::arg("attrs"),
              py::arg("location"), py::arg("threads") = 1, "Runs one op at once on one CPU device.");
   module.def("run_graph", &RunGraphOnArrays, py::arg("graph"), py::arg("inputs"), py::arg("states"),

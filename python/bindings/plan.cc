@@ -57,7 +57,8 @@ py::list NamesAndTypes(const Items& items) {
   for (const auto& item : items) {
     const auto dtype = static_cast<DType>(item.dtype());
     const Shape shape(item.logical_shape().begin(), item.logical_shape().end());
-    result.append(py::make_tuple(item.name(), std::string(NameOf(dtype)), py::tuple(py::cast(shape))));
+    result.append(
+        py::make_tuple(item.name(), std::string(NameOf(dtype)), py::tuple(py::cast(shape))));
   }
   return result;
 }
@@ -89,10 +90,12 @@ std::vector<std::string> WrittenStates(const plan::Plan& plan) {
 }  // namespace
 
 void BindPlan(py::module_& module) {
-  py::class_<plan::Plan>(module, "Plan", "Everything one rank does in a step, as data (plan/plan.proto).")
+  py::class_<plan::Plan>(module, "Plan",
+                         "Everything one rank does in a step, as data (plan/plan.proto).")
       .def_static("parse", &Parse, py::arg("bytes"))
-      .def_static("parse_text",
-                  [](const std::string& text) { return ValueOrThrow(ParsePlan(text)); }, py::arg("text"))
+      .def_static(
+          "parse_text", [](const std::string& text) { return ValueOrThrow(ParsePlan(text)); },
+          py::arg("text"))
       .def("serialize", [](const plan::Plan& plan) { return py::bytes(plan.SerializeAsString()); })
       .def("text", &PrintPlan)
       .def("fingerprint", &Fingerprint)

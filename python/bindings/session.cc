@@ -1,4 +1,6 @@
 // Session and virtual-time runs for Python. Every call that waits releases the GIL.
+#include "runtime/session.h"
+
 #include <pybind11/stl.h>
 
 #include "base/status.h"
@@ -7,7 +9,6 @@
 #include "python/bindings/convert.h"
 #include "python/bindings/errors.h"
 #include "python/bindings/transport.h"
-#include "runtime/session.h"
 
 namespace oneflow::python {
 namespace py = pybind11;
@@ -113,9 +114,10 @@ py::list Counters(PySession& self) {
   return result;
 }
 
-py::dict VirtualTime(const std::vector<plan::Plan>& plans, const std::map<std::string, py::array>& states,
-                     const std::vector<std::vector<py::array>>& inputs, uint64_t seed, double jitter,
-                     bool with_kernels) {
+py::dict VirtualTime(const std::vector<plan::Plan>& plans,
+                     const std::map<std::string, py::array>& states,
+                     const std::vector<std::vector<py::array>>& inputs, uint64_t seed,
+                     double jitter, bool with_kernels) {
   std::vector<const plan::Plan*> pointers;
   for (const plan::Plan& plan : plans) pointers.push_back(&plan);
   std::vector<std::pair<std::string, HostTensor>> values;
@@ -171,8 +173,8 @@ void BindSession(py::module_& module) {
       .def("wait", &Wait)
       .def("counters", &Counters)
       .def("__str__", [](PySession& self) { return self.get().DebugString(); });
-  module.def("run_in_virtual_time", &VirtualTime, py::arg("plans"), py::arg("states"), py::arg("inputs"),
-             py::arg("seed"), py::arg("jitter"), py::arg("with_kernels"),
+  module.def("run_in_virtual_time", &VirtualTime, py::arg("plans"), py::arg("states"),
+             py::arg("inputs"), py::arg("seed"), py::arg("jitter"), py::arg("with_kernels"),
              "Runs the plans of all ranks in one thread from a seed; inputs[step][input].");
 }
 

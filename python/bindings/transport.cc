@@ -12,9 +12,11 @@ namespace py = pybind11;
 
 void BindTransport(py::module_& module) {
   py::class_<TransportHandle, std::shared_ptr<TransportHandle>>(module, "Transport")
-      .def_property_readonly("rank", [](const TransportHandle& handle) { return handle.transport->rank(); })
+      .def_property_readonly("rank",
+                             [](const TransportHandle& handle) { return handle.transport->rank(); })
       .def_property_readonly(
-          "world_size", [](const TransportHandle& handle) { return handle.transport->world_size(); })
+          "world_size",
+          [](const TransportHandle& handle) { return handle.transport->world_size(); })
       .def("all_gather",
            [](TransportHandle& handle, const py::bytes& value) {
              const std::string bytes = value;
@@ -35,9 +37,11 @@ void BindTransport(py::module_& module) {
              handle.transport->Abort(cause);
            })
       .def_property_readonly(
-          "bytes_received", [](const TransportHandle& handle) { return handle.transport->bytes_received(); })
-      .def_property_readonly(
-          "bytes_sent", [](const TransportHandle& handle) { return handle.transport->bytes_sent(); });
+          "bytes_received",
+          [](const TransportHandle& handle) { return handle.transport->bytes_received(); })
+      .def_property_readonly("bytes_sent", [](const TransportHandle& handle) {
+        return handle.transport->bytes_sent();
+      });
 
   module.def(
       "connect",

@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """oneflow: a static-scheduled dataflow framework for training deep networks on many devices.
 
 Write a model as if for one device; a compiler decides data, tensor and pipeline parallelism, and actors execute its
@@ -8,12 +9,12 @@ from . import environment as _environment
 
 _environment.set_thread_defaults()
 
-from . import _core, errors, functions, nn, optim, random  # noqa: E402
-from . import dtypes as _dtypes  # noqa: E402
-from .dtypes import bfloat16, float16, float32, int8, int32, int64, uint8  # noqa: E402
-from .dtypes import bool_ as bool  # noqa: E402, A004
-from .environment import local_rank, rank, world_size  # noqa: E402
-from .errors import (  # noqa: E402
+from . import errors, functions, nn, ops, optim, random
+from .dtypes import DType as dtype
+from .dtypes import bfloat16, float16, float32, int8, int32, int64, uint8
+from .dtypes import bool_ as bool
+from .environment import local_rank, rank, world_size
+from .errors import (
     CheckpointError,
     DataError,
     DTypeError,
@@ -25,14 +26,69 @@ from .errors import (  # noqa: E402
     ShapeError,
     ShardingError,
 )
-from .functions import *  # noqa: E402, F403
-from .mesh import Mesh, mesh  # noqa: E402
-from .plan import Plan  # noqa: E402
-from .random import Generator, manual_seed, rand, randint, randn  # noqa: E402
-from .serialization import load, save  # noqa: E402
-from .sharding import B, P, S, shard, stage  # noqa: E402
-from .steps import eval_step, spec, static, train_step, value_and_grad  # noqa: E402
-from .tensor import Tensor, as_tensor, from_numpy, tensor  # noqa: E402
+from .functions import *  # noqa: F403
+from .mesh import Mesh, mesh
+from .plan import Plan
+from .random import Generator, manual_seed, rand, randint, randn
+from .serialization import load, save
+from .sharding import B, P, S, shard, stage
+from .steps import eval_step, spec, static, train_step, value_and_grad
+from .tensor import Tensor, as_tensor, from_numpy, tensor
 
-dtype = _dtypes.DType
 __version__ = "0.1.0"
+
+__all__ = [
+    *functions.__all__,
+    "B",
+    "CheckpointError",
+    "DTypeError",
+    "DataError",
+    "Error",
+    "Generator",
+    "Mesh",
+    "NumericsError",
+    "OutOfMemoryError",
+    "P",
+    "PeerError",
+    "Plan",
+    "PlanError",
+    "S",
+    "ShapeError",
+    "ShardingError",
+    "Tensor",
+    "as_tensor",
+    "bfloat16",
+    "bool",
+    "dtype",
+    "errors",
+    "eval_step",
+    "float16",
+    "float32",
+    "from_numpy",
+    "functions",
+    "int32",
+    "int64",
+    "int8",
+    "load",
+    "local_rank",
+    "manual_seed",
+    "mesh",
+    "nn",
+    "ops",
+    "optim",
+    "rand",
+    "randint",
+    "randn",
+    "random",
+    "rank",
+    "save",
+    "shard",
+    "spec",
+    "stage",
+    "static",
+    "tensor",
+    "train_step",
+    "uint8",
+    "value_and_grad",
+    "world_size",
+]

@@ -49,7 +49,9 @@ class Uniform:
     is_zeros = False
 
     def make(self, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
-        return _core.philox_uniform(self.seed, self.key, shape, self.low, self.high).astype(dtype.numpy, copy=False)
+        return _core.philox_uniform(self.seed, self.key, shape, self.low, self.high).astype(
+            dtype.numpy, copy=False
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Normal:
     is_zeros = False
 
     def make(self, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
-        return _core.philox_normal(self.seed, self.key, shape, self.mean, self.std).astype(dtype.numpy, copy=False)
+        return _core.philox_normal(self.seed, self.key, shape, self.mean, self.std).astype(
+            dtype.numpy, copy=False
+        )
 
 
 @dataclass(frozen=True, eq=False)

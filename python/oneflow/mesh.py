@@ -48,7 +48,10 @@ class Mesh:
     def target(self, world_size: int) -> _core.Target:
         """The machine as the compiler sees it."""
         return _core.Target.cpu(
-            ranks=self.device_ranks(world_size), threads=self.threads, cores=environment.core_count(), kind=self.kind
+            ranks=self.device_ranks(world_size),
+            threads=self.threads,
+            cores=environment.core_count(),
+            kind=self.kind,
         )
 
     def __str__(self) -> str:
@@ -62,7 +65,9 @@ def mesh(kind: str = "cpu", *, threads: int | None = None, **axes: int) -> Mesh:
     """
     location = user_location()
     if kind not in ("cpu", "null"):
-        raise ShardingError(f"there are no {kind!r} devices here; use flow.mesh('cpu', ...)", location)
+        raise ShardingError(
+            f"there are no {kind!r} devices here; use flow.mesh('cpu', ...)", location
+        )
     world_size = environment.world_size()
     if not axes:
         axes = {"dp": world_size}
@@ -70,7 +75,9 @@ def mesh(kind: str = "cpu", *, threads: int | None = None, **axes: int) -> Mesh:
         if name == "micro" or not name.isidentifier():
             raise ShardingError(f"{name!r} cannot be the name of a mesh axis", location)
         if not isinstance(size, int) or size < 1:
-            raise ShardingError(f"mesh axis {name} has size {size!r}; sizes are integers from 1", location)
+            raise ShardingError(
+                f"mesh axis {name} has size {size!r}; sizes are integers from 1", location
+            )
     count = 1
     for size in axes.values():
         count *= size

@@ -13,7 +13,9 @@ from . import _core
 class Plan:
     """One rank's plan with the decisions behind it; `step.compile(batch)` returns one."""
 
-    def __init__(self, core: _core.Plan, decisions: str, dumps: Sequence[tuple[str, str]], graph: str) -> None:
+    def __init__(
+        self, core: _core.Plan, decisions: str, dumps: Sequence[tuple[str, str]], graph: str
+    ) -> None:
         self.core = core
         self.graph = graph
         self.dumps = list(dumps)

@@ -38,7 +38,10 @@ def manual_seed(seed: int) -> Generator:
 
 def stable_key(text: str) -> int:
     """A key for a place in the program, the same in every process."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") & 0x7FFFFFFFFFFFFFFF
+    return (
+        int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+        & 0x7FFFFFFFFFFFFFFF
+    )
 
 
 def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
@@ -59,14 +62,22 @@ def randn(*size: Any, generator: Generator | None = None) -> Tensor:
     return Tensor(_core.philox_normal(source.seed, source.next_key(), _shape(size), 0.0, 1.0))
 
 
-def randint(low: int, high: int | None = None, size: tuple[int, ...] = (), *, dtype: DType = int64,
-            generator: Generator | None = None) -> Tensor:
+def randint(
+    low: int,
+    high: int | None = None,
+    size: tuple[int, ...] = (),
+    *,
+    dtype: DType = int64,
+    generator: Generator | None = None,
+) -> Tensor:
     """Integers in [low, high); with one bound in [0, low)."""
     if high is None:
         low, high = 0, low
     source = generator or default_generator
     values = _core.philox_uniform(source.seed, source.next_key(), tuple(size), 0.0, 1.0)
-    return Tensor((low + (values.astype("float64") * (high - low)).astype("int64")).astype(dtype.numpy))
+    return Tensor(
+        (low + (values.astype("float64") * (high - low)).astype("int64")).astype(dtype.numpy)
+    )
 
 
 __all__ = ["Generator", "float32", "manual_seed", "rand", "randint", "randn"]

@@ -39,24 +39,35 @@ B = "B"
 P = "P"
 
 
-def check(name: str, axes: Mapping[str, Any], shape: tuple[int, ...], mesh: Mesh | None,
-          location: tuple[str, int, str] | None) -> dict[str, str]:
+def check(
+    name: str,
+    axes: Mapping[str, Any],
+    shape: tuple[int, ...],
+    mesh: Mesh | None,
+    location: tuple[str, int, str] | None,
+) -> dict[str, str]:
     """The annotation as text per axis; ShardingError where an axis is absent or a dim does not exist."""
     result = {}
     for axis, value in axes.items():
         text = str(value)
         match = _SBP.fullmatch(text)
         if match is None:
-            raise ShardingError(f"{name}: {axis}={text!r} is no layout; use 'S(dim)', 'B' or 'P'", location)
+            raise ShardingError(
+                f"{name}: {axis}={text!r} is no layout; use 'S(dim)', 'B' or 'P'", location
+            )
         if match.group(1) is not None and int(match.group(1)) >= len(shape):
-            raise ShardingError(f"{name}: {axis}={text!r} splits a dim that shape {tuple(shape)} lacks", location)
+            raise ShardingError(
+                f"{name}: {axis}={text!r} splits a dim that shape {tuple(shape)} lacks", location
+            )
         if mesh is not None and axis not in mesh.shape:
             raise ShardingError(
                 f"{name}: the mesh ({mesh}) has no axis {axis!r}; an axis of size 1 may be named, an absent one not",
                 location,
             )
         if axis == "pp":
-            raise ShardingError(f"{name}: stages are not layouts; use flow.stage(i) for pp", location)
+            raise ShardingError(
+                f"{name}: stages are not layouts; use flow.stage(i) for pp", location
+            )
         result[axis] = text
     return result
 
@@ -76,7 +87,9 @@ def shard(x: T, **axes: Any) -> T:
     if trace is None:
         return x
     if isinstance(x._source, StateCell):
-        raise ShardingError("flow.shard of a state inside a step: annotate the parameter outside", location)
+        raise ShardingError(
+            "flow.shard of a state inside a step: annotate the parameter outside", location
+        )
     if isinstance(x._source, TracedValue):
         trace.graph.annotate(trace.id_of(x), annotation)
     return x
@@ -91,7 +104,10 @@ def stage(index: int) -> Iterator[None]:
         return
     stages = trace.mesh.shape.get("pp", 1)
     if not 0 <= index < stages and stages > 1:
-        raise ShardingError(f"stage {index} does not exist: the mesh ({trace.mesh}) has pp={stages}", user_location())
+        raise ShardingError(
+            f"stage {index} does not exist: the mesh ({trace.mesh}) has pp={stages}",
+            user_location(),
+        )
     outer, trace.stage = trace.stage, min(index, stages - 1)
     try:
         yield
@@ -99,16 +115,25 @@ def stage(index: int) -> Iterator[None]:
         trace.stage = outer
 
 
-def annotations(parallel: str | Rules, parameters: Mapping[str, Parameter], mesh: Mesh,
-                location: tuple[str, int, str] | None) -> dict[StateCell, dict[str, str]]:
+def annotations(
+    parallel: str | Rules,
+    parameters: Mapping[str, Parameter],
+    mesh: Mesh,
+    location: tuple[str, int, str] | None,
+) -> dict[StateCell, dict[str, str]]:
     """What `parallel` and flow.shard ask of each parameter; the first rule that matches a name wins."""
     result: dict[StateCell, dict[str, str]] = {}
     for name, parameter in parameters.items():
         if parameter.annotation:
-            result[parameter.cell] = check(name, parameter.annotation, parameter.shape, mesh, location)
+            result[parameter.cell] = check(
+                name, parameter.annotation, parameter.shape, mesh, location
+            )
     if isinstance(parallel, str):
         if parallel != "auto":
-            raise ShardingError(f"parallel={parallel!r}: use 'auto' or rules {{pattern: dict(axis=layout)}}", location)
+            raise ShardingError(
+                f"parallel={parallel!r}: use 'auto' or rules {{pattern: dict(axis=layout)}}",
+                location,
+            )
         return result
     matched: set[str] = set()
     for name, parameter in parameters.items():
@@ -116,7 +141,9 @@ def annotations(parallel: str | Rules, parameters: Mapping[str, Parameter], mesh
             if fnmatch.fnmatchcase(name, pattern):
                 if pattern not in matched:
                     matched.add(pattern)
-                result[parameter.cell] = check(f"rule {pattern!r} for {name}", axes, parameter.shape, mesh, location)
+                result[parameter.cell] = check(
+                    f"rule {pattern!r} for {name}", axes, parameter.shape, mesh, location
+                )
                 break
     for pattern in parallel:
         if pattern not in matched:

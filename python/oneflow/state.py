@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 class StateCell:
     """See the module."""
 
-    __slots__ = ("dtype", "shape", "initializer", "version", "home", "_array", "_array_version", "__weakref__")
+    __slots__ = (
+        "dtype",
+        "shape",
+        "initializer",
+        "version",
+        "home",
+        "_array",
+        "_array_version",
+        "__weakref__",
+    )
 
     def __init__(self, shape: tuple[int, ...], dtype: DType, initializer: Initializer) -> None:
         self.shape = tuple(int(extent) for extent in shape)

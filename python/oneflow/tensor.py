@@ -110,7 +110,9 @@ class Tensor:
 
     def item(self) -> Any:
         if self.numel() != 1:
-            raise ShapeError(f"item() needs one element, the tensor has shape {self._shape}", user_location())
+            raise ShapeError(
+                f"item() needs one element, the tensor has shape {self._shape}", user_location()
+            )
         return self.numpy().reshape(()).item()
 
     def tolist(self) -> Any:
@@ -164,7 +166,11 @@ class Tensor:
         if isinstance(source, StateCell) and current_trace() is not None:
             return f"Tensor({self._dtype.name}{list(self._shape)}, state)"
         text = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=1000)
-        suffix = "" if self._dtype in (dtypes.float32, dtypes.int64, dtypes.bool_) else f", dtype={self._dtype!r}"
+        suffix = (
+            ""
+            if self._dtype in (dtypes.float32, dtypes.int64, dtypes.bool_)
+            else f", dtype={self._dtype!r}"
+        )
         return f"tensor({text}{suffix})"
 
     # States.
@@ -205,7 +211,9 @@ class Tensor:
             source[...] = value.numpy() if isinstance(value, Tensor) else value
         else:
             new = value if isinstance(value, Tensor) else Tensor(value, self._dtype)
-            self._source = new.expand(self._shape)._source if new.shape != self._shape else new._source
+            self._source = (
+                new.expand(self._shape)._source if new.shape != self._shape else new._source
+            )
         return self
 
     def fill_(self, value: float) -> Tensor:

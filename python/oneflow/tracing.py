@@ -103,8 +103,13 @@ class Trace:
 
     # Nodes.
 
-    def add(self, op: str, inputs: list[int], attrs: dict[str, Any],
-            location: tuple[str, int, str] | None) -> list[int]:
+    def add(
+        self,
+        op: str,
+        inputs: list[int],
+        attrs: dict[str, Any],
+        location: tuple[str, int, str] | None,
+    ) -> list[int]:
         return self.graph.add_node(op, inputs, attrs, location, self.scope, self.stage)
 
     def wrap(self, id: int, location: tuple[str, int, str] | None) -> Tensor:
@@ -135,11 +140,14 @@ class Trace:
         if name is None:
             name = self.names.get(cell)
             if name is None:
-                name = f"constant.{sum(1 for n in self.cells.values() if n.startswith('constant.'))}"
+                name = (
+                    f"constant.{sum(1 for n in self.cells.values() if n.startswith('constant.'))}"
+                )
             annotation = self.annotations.get(cell, {})
             sharding = self.shardings.get(name, "")
-            self.graph.add_state(name, cell.dtype.name, list(cell.shape), annotation, sharding,
-                                 self.mesh.layout_axes)
+            self.graph.add_state(
+                name, cell.dtype.name, list(cell.shape), annotation, sharding, self.mesh.layout_axes
+            )
             self.cells[cell] = name
         return name
 
@@ -150,7 +158,9 @@ class Trace:
         if cell not in self.reads:
             location = user_location()
             name = self._declare(cell)
-            self.reads[cell] = self.wrap(self.add("state_read", [], {"name": name}, location)[0], location)
+            self.reads[cell] = self.wrap(
+                self.add("state_read", [], {"name": name}, location)[0], location
+            )
         return self.reads[cell]
 
     def write(self, cell: StateCell, value: Tensor) -> None:
@@ -163,7 +173,9 @@ class Trace:
         for cell, value in self.writes.items():
             source = value._source
             assert isinstance(source, TracedValue)
-            self.graph.add_node("state_write", [source.id], {"name": self.cells[cell]}, source.location, "", None)
+            self.graph.add_node(
+                "state_write", [source.id], {"name": self.cells[cell]}, source.location, "", None
+            )
 
     def capture(self, tensor: Tensor) -> Tensor:
         """A tensor of the host becomes a constant of the step."""

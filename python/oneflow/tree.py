@@ -40,7 +40,9 @@ def map_leaves(fn: Callable[[str, Any], Any], tree: Any, prefix: str = "") -> An
     if isinstance(tree, dict):
         return {key: map_leaves(fn, item, under(str(key))) for key, item in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_leaves(fn, x, under(n)) for n, x in zip(tree._fields, tree, strict=True)))
+        return type(tree)(
+            *(map_leaves(fn, x, under(n)) for n, x in zip(tree._fields, tree, strict=True))
+        )
     if isinstance(tree, (list, tuple)):
         return type(tree)(map_leaves(fn, item, under(str(i))) for i, item in enumerate(tree))
     return fn(prefix, tree)

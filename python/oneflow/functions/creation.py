@@ -23,7 +23,9 @@ def full(size: Any, fill_value: float, *, dtype: DType | None = None, device: An
     del device
     shape = _shape((size,))
     if dtype is None:
-        dtype = int64 if isinstance(fill_value, int) and not isinstance(fill_value, bool) else float32
+        dtype = (
+            int64 if isinstance(fill_value, int) and not isinstance(fill_value, bool) else float32
+        )
     trace = current_trace()
     if trace is not None:
         location = user_location()
@@ -57,7 +59,9 @@ def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None) -
     return full(input.shape, fill_value, dtype=dtype or input.dtype)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DType | None = None) -> Tensor:
+def arange(
+    start: float, end: float | None = None, step: float = 1, *, dtype: DType | None = None
+) -> Tensor:
     """Numbers from `start` (0 if only one bound is given) up to, without, `end`."""
     if end is None:
         start, end = 0, start
@@ -68,4 +72,14 @@ def eye(n: int, m: int | None = None, *, dtype: DType = float32) -> Tensor:
     return Tensor(np.eye(n, m, dtype=dtype.numpy))
 
 
-__all__ = ["arange", "empty", "eye", "full", "full_like", "ones", "ones_like", "zeros", "zeros_like"]
+__all__ = [
+    "arange",
+    "empty",
+    "eye",
+    "full",
+    "full_like",
+    "ones",
+    "ones_like",
+    "zeros",
+    "zeros_like",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Union
+from typing import Any
 
 from .. import _core, dtypes
 from ..dispatch import apply
@@ -13,8 +13,8 @@ from ..location import user_location
 from ..tensor import Tensor
 from .creation import full
 
-Number = Union[bool, int, float]
-Operand = Union[Tensor, Number, Any]
+Number = bool | int | float
+Operand = Tensor | Number | Any
 
 
 @functools.cache
@@ -161,7 +161,9 @@ def logical_and(input: Operand, other: Operand) -> Tensor:
 def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     """`input` where `condition` holds, `other` elsewhere, element by element."""
     if _is_number(input) and _is_number(other):
-        dtype = dtypes.float32 if isinstance(input, float) or isinstance(other, float) else dtypes.int64
+        dtype = (
+            dtypes.float32 if isinstance(input, float) or isinstance(other, float) else dtypes.int64
+        )
         a, b = full((), input, dtype=dtype), full((), other, dtype=dtype)
     else:
         a, b = _pair(input, other)
@@ -225,7 +227,32 @@ def clamp(input: Tensor, min: Number | None = None, max: Number | None = None) -
 
 
 __all__ = [
-    "abs", "add", "cast", "clamp", "div", "eq", "exp", "ge", "gt", "le", "log", "logical_and", "lt", "masked_fill",
-    "maximum", "minimum", "mul", "ne", "neg", "pow", "relu", "rsqrt", "sigmoid", "sqrt", "square", "sub", "tanh",
+    "abs",
+    "add",
+    "cast",
+    "clamp",
+    "div",
+    "eq",
+    "exp",
+    "ge",
+    "gt",
+    "le",
+    "log",
+    "logical_and",
+    "lt",
+    "masked_fill",
+    "maximum",
+    "minimum",
+    "mul",
+    "ne",
+    "neg",
+    "pow",
+    "relu",
+    "rsqrt",
+    "sigmoid",
+    "sqrt",
+    "square",
+    "sub",
+    "tanh",
     "where",
 ]

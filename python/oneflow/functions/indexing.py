@@ -38,7 +38,10 @@ def getitem(input: Tensor, index: Any) -> Tensor:
             shape.append(len(range(start, stop, step)))
         elif isinstance(item, int) and not isinstance(item, bool):
             if not -extent <= item < extent:
-                raise ShapeError(f"index {item} is out of range for dim {dim} of extent {extent}", user_location())
+                raise ShapeError(
+                    f"index {item} is out of range for dim {dim} of extent {extent}",
+                    user_location(),
+                )
             start = item % extent
             if extent != 1:
                 result = apply("slice", result, dim=dim, start=start, stop=start + 1, step=1)

@@ -36,7 +36,9 @@ def _count(input: Tensor, dims: list[int]) -> int:
     return count
 
 
-def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+def sum(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """Sum over `dim` (all dims by default); integers and bools add up in int64."""
     if dtype is None and not input.dtype.is_floating_point:
         dtype = dtypes.int64
@@ -44,11 +46,15 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType 
     return apply("sum", x, dims=_dims(dim, x.ndim), keepdim=keepdim)
 
 
-def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+def mean(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """Mean over `dim` (all dims by default)."""
     x = input if dtype is None else cast(input, dtype)
     if not x.dtype.is_floating_point:
-        raise DTypeError(f"mean of {x.dtype!r} elements; convert with .float() first", user_location())
+        raise DTypeError(
+            f"mean of {x.dtype!r} elements; convert with .float() first", user_location()
+        )
     dims = _dims(dim, x.ndim)
     return mul(apply("sum", x, dims=dims, keepdim=keepdim), 1.0 / max_(_count(x, dims), 1))
 
@@ -99,7 +105,9 @@ class ValuesAndIndices(NamedTuple):
     indices: Tensor
 
 
-def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Tensor | ValuesAndIndices:
+def max(
+    input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False
+) -> Tensor | ValuesAndIndices:
     """The largest element; with `dim`, the largest along it and where it stands; with a tensor, maximum."""
     if isinstance(dim, Tensor):
         from .elementwise import maximum
@@ -110,7 +118,9 @@ def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -
     return ValuesAndIndices(amax(input, dim, keepdim), argmax(input, dim, keepdim))
 
 
-def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Tensor | ValuesAndIndices:
+def min(
+    input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False
+) -> Tensor | ValuesAndIndices:
     """As max, for the smallest."""
     if isinstance(dim, Tensor):
         from .elementwise import minimum
@@ -133,4 +143,17 @@ def log_softmax(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tenso
     return apply("log_softmax", x, dim=normalize_dim(dim, x.ndim))
 
 
-__all__ = ["amax", "amin", "argmax", "argmin", "log_softmax", "max", "mean", "min", "softmax", "std", "sum", "var"]
+__all__ = [
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
+    "log_softmax",
+    "max",
+    "mean",
+    "min",
+    "softmax",
+    "std",
+    "sum",
+    "var",
+]

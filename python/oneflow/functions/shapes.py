@@ -26,8 +26,15 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     for extent in target:
         known *= extent if extent != -1 else 1
     count = input.numel()
-    if len(unknown) > 1 or (unknown and (known == 0 or count % known)) or (not unknown and known != count):
-        raise ShapeError(f"{list(input.shape)} ({count} elements) cannot be reshaped to {target}", user_location())
+    if (
+        len(unknown) > 1
+        or (unknown and (known == 0 or count % known))
+        or (not unknown and known != count)
+    ):
+        raise ShapeError(
+            f"{list(input.shape)} ({count} elements) cannot be reshaped to {target}",
+            user_location(),
+        )
     if unknown:
         target[unknown[0]] = count // known
     return input if tuple(target) == input.shape else apply("reshape", input, shape=target)
@@ -63,7 +70,9 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 def t(input: Tensor) -> Tensor:
     """Transposes a matrix."""
     if input.ndim > 2:
-        raise ShapeError(f"t() takes at most 2 dims, not {input.ndim}; use transpose or permute", user_location())
+        raise ShapeError(
+            f"t() takes at most 2 dims, not {input.ndim}; use transpose or permute", user_location()
+        )
     return input if input.ndim < 2 else transpose(input, 0, 1)
 
 
@@ -89,7 +98,10 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     offset = len(target) - input.ndim
     if offset < 0:
         raise ShapeError(f"expand of {list(input.shape)} to fewer dims {target}", user_location())
-    target = [input.shape[i - offset] if extent == -1 and i >= offset else extent for i, extent in enumerate(target)]
+    target = [
+        input.shape[i - offset] if extent == -1 and i >= offset else extent
+        for i, extent in enumerate(target)
+    ]
     return input if tuple(target) == input.shape else apply("broadcast_to", input, shape=target)
 
 
@@ -140,6 +152,18 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 __all__ = [
-    "broadcast_to", "cat", "chunk", "expand", "flatten", "narrow", "permute", "reshape", "split", "squeeze", "stack",
-    "t", "transpose", "unsqueeze",
+    "broadcast_to",
+    "cat",
+    "chunk",
+    "expand",
+    "flatten",
+    "narrow",
+    "permute",
+    "reshape",
+    "split",
+    "squeeze",
+    "stack",
+    "t",
+    "transpose",
+    "unsqueeze",
 ]

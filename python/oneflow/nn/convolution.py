@@ -19,9 +19,20 @@ Size = int | tuple[int, int]
 class Conv2d(Module):
     """Cross-correlation; weight is [out_channels, in_channels / groups, kernel, kernel]."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1, padding: Size | str = 0,
-                 dilation: Size = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros",
-                 device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         if in_channels % groups or out_channels % groups:
             raise ShapeError(
@@ -31,7 +42,11 @@ class Conv2d(Module):
         if padding_mode != "zeros":
             raise ShapeError(f"padding_mode={padding_mode!r}: only 'zeros' exists", user_location())
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = F.pair(kernel_size), F.pair(stride), F.pair(dilation)
+        self.kernel_size, self.stride, self.dilation = (
+            F.pair(kernel_size),
+            F.pair(stride),
+            F.pair(dilation),
+        )
         self.padding = padding if isinstance(padding, str) else F.pair(padding)
         self.weight = Parameter(shape=(out_channels, in_channels // groups, *self.kernel_size))
         self.register_parameter("bias", Parameter(shape=(out_channels,)) if bias else None)
@@ -45,7 +60,9 @@ class Conv2d(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return F.conv2d(
+            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"

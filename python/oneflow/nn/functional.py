@@ -69,8 +69,15 @@ def _to_channels_first(input: Tensor) -> Tensor:
     return permute(input, 0, 3, 1, 2)
 
 
-def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-           dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """Cross-correlation of [n, c, h, w] with [out, c / groups, kh, kw]; padding may be 'same' or 'valid'."""
     x = _to_channels_last(input, "conv2d")
     if input.shape[1] != weight.shape[1] * groups:
@@ -87,7 +94,15 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: An
         if pair(stride) != (1, 1) or reach[0] % 2 or reach[1] % 2:
             raise ShapeError("padding='same' needs stride 1 and odd kernels", user_location())
         padding = (reach[0] // 2, reach[1] // 2)
-    y = apply("conv2d", x, weight, stride=pair(stride), padding=pair(padding), dilation=dilation, groups=groups)
+    y = apply(
+        "conv2d",
+        x,
+        weight,
+        stride=pair(stride),
+        padding=pair(padding),
+        dilation=dilation,
+        groups=groups,
+    )
     if bias is not None:
         y = apply("add", y, bias)
     return _to_channels_first(y)
@@ -155,9 +170,18 @@ def count_batches(counter: Tensor, groups: int | None) -> None:
         trace.host_updates[cell] = trace.host_updates.get(cell, 0) + _groups_of(groups)
 
 
-def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
-               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5, *,
-               groups: int | None = None) -> Tensor:
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    groups: int | None = None,
+) -> Tensor:
     """Batch normalisation of [n, c, h, w] or [n, c]; see nn.BatchNorm2d for `groups`."""
     channels = input.shape[1]
     x = _to_channels_last(input, "batch_norm") if input.ndim == 4 else input
@@ -170,16 +194,21 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
         return _to_channels_first(y) if input.ndim == 4 else y
     count_groups = _groups_of(groups)
     if input.shape[0] % count_groups:
-        raise ShapeError(f"batch_norm: {count_groups} groups must divide {input.shape[0]} samples", user_location())
+        raise ShapeError(
+            f"batch_norm: {count_groups} groups must divide {input.shape[0]} samples",
+            user_location(),
+        )
     count = input.numel() // channels // count_groups
     batch_mean = mul(apply("bn_sum", x, groups=count_groups), 1.0 / count)
     squares = apply("bn_sq_sum", x, batch_mean, groups=count_groups)
     rstd = rsqrt(mul(squares, 1.0 / count) + eps)
-    y = apply("bn_apply", x, batch_mean, rstd, scale, shift, groups=count_groups)
+    y = apply("bn_apply", x, batch_mean, rstd, scale, shift, groups=count_groups, count=count)
     if running_mean is not None and running_var is not None:
         unbiased = mul(squares, 1.0 / max(count - 1, 1))
         for running, statistics in ((running_mean, batch_mean), (running_var, unbiased)):
-            running.copy_(apply("running_update", running, statistics, momentum=momentum, steps=count_groups))
+            running.copy_(
+                apply("running_update", running, statistics, momentum=momentum, steps=count_groups)
+            )
     return _to_channels_first(y) if input.ndim == 4 else y
 
 
@@ -202,7 +231,9 @@ def cross_entropy(input: Tensor, target: Tensor, *, reduction: str = "mean") -> 
             user_location(),
         )
     if target.dtype.is_floating_point:
-        raise DTypeError(f"cross_entropy takes integer class indices, not {target.dtype!r}", user_location())
+        raise DTypeError(
+            f"cross_entropy takes integer class indices, not {target.dtype!r}", user_location()
+        )
     return _reduce(apply_all("cross_entropy", [input, cast(target, int64)])[0], reduction)
 
 

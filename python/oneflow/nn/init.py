@@ -21,7 +21,10 @@ def _set(tensor: Tensor, initializer: Initializer) -> Tensor:
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
     if tensor.ndim < 2:
-        raise Error(f"fan in and out need at least 2 dims, the tensor has shape {tensor.shape}", user_location())
+        raise Error(
+            f"fan in and out need at least 2 dims, the tensor has shape {tensor.shape}",
+            user_location(),
+        )
     receptive = 1
     for extent in tensor.shape[2:]:
         receptive *= extent
@@ -58,17 +61,27 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return 5.0 / 3 if nonlinearity == "tanh" else 1.0
 
 
-def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+def kaiming_uniform_(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Tensor:
     """Uniform with the variance of He et al. 2015."""
     fan_in, fan_out = _fans(tensor)
-    bound = calculate_gain(nonlinearity, a) * math.sqrt(3.0 / (fan_in if mode == "fan_in" else fan_out))
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(
+        3.0 / (fan_in if mode == "fan_in" else fan_out)
+    )
     return uniform_(tensor, -bound, bound)
 
 
-def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+def kaiming_normal_(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Tensor:
     """Normal with the variance of He et al. 2015."""
     fan_in, fan_out = _fans(tensor)
-    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan_in if mode == "fan_in" else fan_out))
+    return normal_(
+        tensor,
+        0.0,
+        calculate_gain(nonlinearity, a) / math.sqrt(fan_in if mode == "fan_in" else fan_out),
+    )
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:

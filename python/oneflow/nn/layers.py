@@ -15,8 +15,14 @@ from .parameter import Parameter
 class Linear(Module):
     """input @ weight.T + bias; weight is [out_features, in_features]."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None,
-                 dtype: Any = None) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(shape=(out_features, in_features))

@@ -50,7 +50,9 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         members = self.__dict__
         if "_parameters" not in members:
-            raise AttributeError(f"call super().__init__() in {type(self).__name__} before assigning {name}")
+            raise AttributeError(
+                f"call super().__init__() in {type(self).__name__} before assigning {name}"
+            )
         if isinstance(value, Parameter):
             self._forget(name)
             members["_parameters"][name] = value
@@ -64,7 +66,9 @@ class Module:
             members["_buffers"][name].copy_(value)  # inside a step a state update
         elif name in members["_parameters"]:
             if value is not None:
-                raise TypeError(f"{name} is a parameter: assign an nn.Parameter, or write into it with copy_()")
+                raise TypeError(
+                    f"{name} is a parameter: assign an nn.Parameter, or write into it with copy_()"
+                )
             members["_parameters"][name] = None
         elif name in members["_buffers"] or name in members["_modules"]:
             members["_buffers" if name in members["_buffers"] else "_modules"][name] = value
@@ -148,7 +152,9 @@ class Module:
 
     # The tree.
 
-    def named_modules(self, memo: set[int] | None = None, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, memo: set[int] | None = None, prefix: str = ""
+    ) -> Iterator[tuple[str, Module]]:
         """Every module once, parents first."""
         memo = set() if memo is None else memo
         if id(self) in memo:
@@ -174,7 +180,9 @@ class Module:
             module = getattr(module, part)
         return module
 
-    def _named_members(self, kind: str, prefix: str, recurse: bool, every_name: bool) -> Iterator[tuple[str, Any]]:
+    def _named_members(
+        self, kind: str, prefix: str, recurse: bool, every_name: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         stack = self._paths(prefix) if recurse else iter([(prefix, self)])
         for path, module in stack:
@@ -191,7 +199,9 @@ class Module:
             if module is not None:
                 yield from module._paths(f"{prefix}.{name}" if prefix else name)
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, under its first name."""
         return self._named_members("_parameters", prefix, recurse, every_name=False)
 
@@ -253,7 +263,9 @@ class Module:
             if module is not None:
                 module._collect_state(f"{prefix}{name}.", result)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> IncompatibleKeys:
         """Writes arrays or tensors by name; takes effect at the next step. Nothing is written if anything fails."""
         own = self.state_dict()
         missing = [name for name in own if name not in state_dict]
@@ -288,7 +300,9 @@ class Module:
         children = []
         for name, module in self._modules.items():
             lines = repr(module).split("\n")
-            children.append(f"({name}): " + "\n".join([lines[0], *("  " + line for line in lines[1:])]))
+            children.append(
+                f"({name}): " + "\n".join([lines[0], *("  " + line for line in lines[1:])])
+            )
         if not children:
             return f"{type(self).__name__}({extra})"
         body = ([extra] if extra else []) + children

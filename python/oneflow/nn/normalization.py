@@ -22,9 +22,18 @@ class BatchNorm2d(Module):
     PyTorch's: updated once per group, with the unbiased variance.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
-                 track_running_stats: bool = True, device: Any = None, dtype: Any = None, *,
-                 groups: int | None = None) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        groups: int | None = None,
+    ) -> None:
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats, self.groups = affine, track_running_stats, groups
@@ -33,7 +42,9 @@ class BatchNorm2d(Module):
         track = track_running_stats
         self.register_buffer("running_mean", self._buffer(0.0) if track else None)
         self.register_buffer("running_var", self._buffer(1.0) if track else None)
-        self.register_buffer("num_batches_tracked", Buffer(shape=(), dtype=int64) if track else None)
+        self.register_buffer(
+            "num_batches_tracked", Buffer(shape=(), dtype=int64) if track else None
+        )
 
     def _parameter(self, value: float) -> Parameter:
         return Parameter(shape=(self.num_features,), initializer=Constant(value))
@@ -43,12 +54,23 @@ class BatchNorm2d(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim != 4:
-            raise ShapeError(f"BatchNorm2d takes [n, c, h, w], not {list(input.shape)}", user_location())
+            raise ShapeError(
+                f"BatchNorm2d takes [n, c, h, w], not {list(input.shape)}", user_location()
+            )
         training = self.training or self.running_mean is None
         if self.training and self.track_running_stats:
             F.count_batches(self.num_batches_tracked, self.groups)
-        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, training,
-                            self.momentum, self.eps, groups=self.groups)
+        return F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training,
+            self.momentum,
+            self.eps,
+            groups=self.groups,
+        )
 
     def extra_repr(self) -> str:
         text = (

@@ -14,8 +14,14 @@ from ..tensor import Tensor
 class _StateTensor(Tensor):
     """A tensor whose elements are a state."""
 
-    def __init__(self, data: Any = None, *, shape: tuple[int, ...] | None = None, dtype: DType = float32,
-                 initializer: Initializer | None = None) -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        shape: tuple[int, ...] | None = None,
+        dtype: DType = float32,
+        initializer: Initializer | None = None,
+    ) -> None:
         if isinstance(data, Tensor) and isinstance(data._source, StateCell):
             cell = data._source
         elif data is not None:
@@ -37,8 +43,15 @@ class _StateTensor(Tensor):
 class Parameter(_StateTensor):
     """A state that optimizers update. Construction allocates nothing: it records how its first value is made."""
 
-    def __init__(self, data: Any = None, requires_grad: bool = True, *, shape: tuple[int, ...] | None = None,
-                 dtype: DType = float32, initializer: Initializer | None = None) -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        requires_grad: bool = True,
+        *,
+        shape: tuple[int, ...] | None = None,
+        dtype: DType = float32,
+        initializer: Initializer | None = None,
+    ) -> None:
         super().__init__(data, shape=shape, dtype=dtype, initializer=initializer)
         self.requires_grad = requires_grad
         self.annotation: dict[str, str] = {}
@@ -47,7 +60,14 @@ class Parameter(_StateTensor):
 class Buffer(_StateTensor):
     """A state that the model itself updates: running statistics, caches."""
 
-    def __init__(self, data: Any = None, persistent: bool = True, *, shape: tuple[int, ...] | None = None,
-                 dtype: DType = float32, initializer: Initializer | None = None) -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        persistent: bool = True,
+        *,
+        shape: tuple[int, ...] | None = None,
+        dtype: DType = float32,
+        initializer: Initializer | None = None,
+    ) -> None:
         super().__init__(data, shape=shape, dtype=dtype, initializer=initializer)
         self.persistent = persistent

@@ -30,7 +30,9 @@ def poly(base: float, steps: int, end: float = 0.0, power: float = 1.0) -> Sched
 
 def cosine(base: float, steps: int, end: float = 0.0) -> Schedule:
     """Falls from `base` to `end` over `steps` steps along half a cosine."""
-    return lambda step: end + (base - end) * 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
+    return lambda step: (
+        end + (base - end) * 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
+    )
 
 
 __all__ = ["cosine", "linear", "poly", "warmup"]

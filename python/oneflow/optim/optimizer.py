@@ -41,11 +41,16 @@ class Optimizer:
     def add_param_group(self, group: dict[str, Any]) -> None:
         """One more group; what it does not say comes from the defaults."""
         group = {**self.defaults, **group}
-        group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        group["params"] = (
+            [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        )
         seen = {id(p.cell) for other in self.param_groups for p in other["params"]}
         for parameter in group["params"]:
             if not isinstance(parameter, Parameter):
-                raise Error(f"an optimizer takes nn.Parameter, not {type(parameter).__name__}", user_location())
+                raise Error(
+                    f"an optimizer takes nn.Parameter, not {type(parameter).__name__}",
+                    user_location(),
+                )
             if id(parameter.cell) in seen:
                 raise Error("a parameter stands in two groups of one optimizer", user_location())
             seen.add(id(parameter.cell))
@@ -75,26 +80,45 @@ class Optimizer:
 
     def learning_rates(self) -> list[float]:
         """The rate of each group at the next step."""
-        return [float(g["lr"](self.steps)) if callable(g["lr"]) else float(g["lr"]) for g in self.param_groups]
+        return [
+            float(g["lr"](self.steps)) if callable(g["lr"]) else float(g["lr"])
+            for g in self.param_groups
+        ]
 
     def key(self) -> tuple[Any, ...]:
         """What of the hyperparameters is part of a plan."""
         return tuple(
-            tuple((name, value) for name, value in sorted(group.items()) if name not in ("params", "lr"))
+            tuple(
+                (name, value)
+                for name, value in sorted(group.items())
+                if name not in ("params", "lr")
+            )
             + (tuple(id(p.cell) for p in group["params"]),)
             for group in self.param_groups
         )
 
-    def update(self, parameter: Tensor, gradient: Tensor, slots: dict[str, Tensor], lr: Tensor, step: Tensor,
-               group: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def update(
+        self,
+        parameter: Tensor,
+        gradient: Tensor,
+        slots: dict[str, Tensor],
+        lr: Tensor,
+        step: Tensor,
+        group: dict[str, Any],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The new parameter and slots."""
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        raise Error("there is nothing to zero: a train step computes its gradients anew", user_location())
+        raise Error(
+            "there is nothing to zero: a train step computes its gradients anew", user_location()
+        )
 
     def step(self) -> None:
-        raise Error("optimizer.step() is part of a @flow.train_step, which calls the update itself", user_location())
+        raise Error(
+            "optimizer.step() is part of a @flow.train_step, which calls the update itself",
+            user_location(),
+        )
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

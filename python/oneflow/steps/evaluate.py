@@ -35,7 +35,9 @@ class EvalStep(Step):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         program, invocation = self._launch(args, kwargs)
         arrays = self.store.session.fetch(invocation)
-        values = {name: Tensor(array) for name, array in zip(program.output_names, arrays, strict=True)}
+        values = {
+            name: Tensor(array) for name, array in zip(program.output_names, arrays, strict=True)
+        }
         return fill_outputs(program.result, values)
 
     def interpret(self, *args: Any, **kwargs: Any) -> Any:
@@ -44,13 +46,28 @@ class EvalStep(Step):
         return fill_outputs(program.result, values)
 
 
-def eval_step(fn: Callable[..., Any] | None = None, *, model: Module | Mapping[str, Module], mesh: Mesh | None = None,
-              parallel: str | Rules = "auto", accumulate: int = 1, seed: int | None = None, max_plans: int = 8) -> Any:
+def eval_step(
+    fn: Callable[..., Any] | None = None,
+    *,
+    model: Module | Mapping[str, Module],
+    mesh: Mesh | None = None,
+    parallel: str | Rules = "auto",
+    accumulate: int = 1,
+    seed: int | None = None,
+    max_plans: int = 8,
+) -> Any:
     """Makes a function of a batch into an eval step, as a decorator or a call; it shares the model's states with
     train steps on the same mesh and is traced under model.eval()."""
 
     def make(function: Callable[..., Any]) -> EvalStep:
-        return EvalStep(function, model=model, mesh=mesh, parallel=parallel, accumulate=accumulate, seed=seed,
-                        max_plans=max_plans)
+        return EvalStep(
+            function,
+            model=model,
+            mesh=mesh,
+            parallel=parallel,
+            accumulate=accumulate,
+            seed=seed,
+            max_plans=max_plans,
+        )
 
     return make if fn is None else make(fn)

@@ -39,23 +39,43 @@ class ValueAndGrad(Step):
         return add_outputs(trace, {"loss": loss, **tensors}), loss
 
     def _result(self, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        gradients = {name[len("grad.") :]: value for name, value in values.items() if name.startswith("grad.")}
+        gradients = {
+            name[len("grad.") :]: value
+            for name, value in values.items()
+            if name.startswith("grad.")
+        }
         order = [name for name in self.named_parameters() if name in gradients]
         return values["loss"], {name: gradients[name] for name in order}
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         program, invocation = self._launch(args, kwargs)
         arrays = self.store.session.fetch(invocation)
-        return self._result({name: Tensor(a) for name, a in zip(program.output_names, arrays, strict=True)})
+        return self._result(
+            {name: Tensor(a) for name, a in zip(program.output_names, arrays, strict=True)}
+        )
 
     def interpret(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The same computed op by op on one device, no plan."""
         return self._result(self._interpret(args, kwargs)[1])
 
 
-def value_and_grad(fn: Callable[..., Any], *, model: Module | Mapping[str, Module], mesh: Mesh | None = None,
-                   parallel: str | Rules = "auto", accumulate: int = 1, seed: int | None = None,
-                   max_plans: int = 8) -> ValueAndGrad:
+def value_and_grad(
+    fn: Callable[..., Any],
+    *,
+    model: Module | Mapping[str, Module],
+    mesh: Mesh | None = None,
+    parallel: str | Rules = "auto",
+    accumulate: int = 1,
+    seed: int | None = None,
+    max_plans: int = 8,
+) -> ValueAndGrad:
     """`loss, grads = flow.value_and_grad(fn, model=model, mesh=mesh)(batch)`; buffers stay as they are."""
-    return ValueAndGrad(fn, model=model, mesh=mesh, parallel=parallel, accumulate=accumulate, seed=seed,
-                        max_plans=max_plans)
+    return ValueAndGrad(
+        fn,
+        model=model,
+        mesh=mesh,
+        parallel=parallel,
+        accumulate=accumulate,
+        seed=seed,
+        max_plans=max_plans,
+    )

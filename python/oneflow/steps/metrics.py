@@ -16,8 +16,15 @@ from ..tensor import Tensor
 class Metrics(Mapping[str, Any]):
     """loss, lr, step and the user's entries of one step; reading the first one waits for the step."""
 
-    def __init__(self, store: Store, invocation: int, names: list[str], known: dict[str, Any], checked: bool,
-                 location: tuple[str, int, str] | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        invocation: int,
+        names: list[str],
+        known: dict[str, Any],
+        checked: bool,
+        location: tuple[str, int, str] | None,
+    ) -> None:
         self._store = store
         self._invocation: int | None = invocation
         self._names = names
@@ -30,7 +37,9 @@ class Metrics(Mapping[str, Any]):
         if self._invocation is not None:
             invocation, self._invocation = self._invocation, None
             arrays: list[np.ndarray] = self._store.session.fetch(invocation)
-            self._values.update((name, Tensor(array)) for name, array in zip(self._names, arrays, strict=True))
+            self._values.update(
+                (name, Tensor(array)) for name, array in zip(self._names, arrays, strict=True)
+            )
         if self._checked and not math.isfinite(float(self._values["loss"])):
             raise NumericsError(
                 f"the loss of step {self._values['step']} is {float(self._values['loss'])}; lower the learning rate "
@@ -40,9 +49,7 @@ class Metrics(Mapping[str, Any]):
         return self
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._values:
-            self.wait()
-        elif name == "loss":
+        if name not in self._values or name == "loss":
             self.wait()
         return self._values[name]
 

@@ -18,7 +18,8 @@ import numpy as np
 from .. import _core, environment, tree
 from ..errors import Error, ShardingError
 from ..location import user_location
-from ..mesh import Mesh, mesh as default_mesh
+from ..mesh import Mesh
+from ..mesh import mesh as default_mesh
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from ..plan import Plan
@@ -36,7 +37,7 @@ class Program:
     """One traced kind of batch, its plan once it is compiled, its number in the session once it is loaded."""
 
     trace: Trace
-    result: Any                       # tree of the traced result: output names and host values
+    result: Any  # tree of the traced result: output names and host values
     loss_location: tuple[str, int, str] | None = None
     plan: Plan | None = None
     plan_id: int | None = None
@@ -55,8 +56,17 @@ class OutputName:
 class Step:
     """Base of all steps. Subclasses say what is traced and what a call does with the outputs."""
 
-    def __init__(self, fn: Callable[..., Any], *, model: Module | Mapping[str, Module], mesh: Mesh | None,
-                 parallel: str | Rules, accumulate: int, seed: int | None, max_plans: int) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        model: Module | Mapping[str, Module],
+        mesh: Mesh | None,
+        parallel: str | Rules,
+        accumulate: int,
+        seed: int | None,
+        max_plans: int,
+    ) -> None:
         functools.update_wrapper(self, fn)
         self._location = user_location()
         self._fn = fn
@@ -64,7 +74,11 @@ class Step:
         self.mesh = mesh if mesh is not None else default_mesh()
         if isinstance(model, Module):
             self._models = {"": model}
-        elif isinstance(model, Mapping) and model and all(isinstance(m, Module) for m in model.values()):
+        elif (
+            isinstance(model, Mapping)
+            and model
+            and all(isinstance(m, Module) for m in model.values())
+        ):
             self._models = dict(model)
         else:
             raise Error("model= takes an nn.Module or a dict of them", self._location)
@@ -127,19 +141,30 @@ class Step:
 
     def _key(self, arguments: dict[str, Any], leaves: list[Leaf]) -> Any:
         flags = tuple(m.training for model in self._models.values() for m in model.modules())
-        grads = tuple(p.requires_grad for model in self._models.values() for p in model.parameters())
+        grads = tuple(
+            p.requires_grad for model in self._models.values() for p in model.parameters()
+        )
         seed = self._seed if self._seed is not None else default_generator.seed
         return (
-            tree.structure(arguments), tuple(leaf.key() for leaf in leaves), flags, grads, seed, self._extra_key(),
+            tree.structure(arguments),
+            tuple(leaf.key() for leaf in leaves),
+            flags,
+            grads,
+            seed,
+            self._extra_key(),
         )
 
-    def _program(self, bound: inspect.BoundArguments, leaves: list[Leaf], compiled: bool = True) -> Program:
+    def _program(
+        self, bound: inspect.BoundArguments, leaves: list[Leaf], compiled: bool = True
+    ) -> Program:
         """The program for this kind of batch, traced and compiled at the first use."""
         key = self._key(bound.arguments, leaves)
         try:
             program = self._programs.get(key)
         except TypeError as error:
-            raise Error(f"a static part of the batch is not hashable ({error})", user_location()) from None
+            raise Error(
+                f"a static part of the batch is not hashable ({error})", user_location()
+            ) from None
         if program is None:
             program = self._build(bound, leaves)
             self._programs[key] = program
@@ -149,8 +174,15 @@ class Step:
         if compiled and program.plan is None:
             others = sum(1 for other in self._programs.values() if other.plan is not None)
             if others and environment.rank() == 0:
-                kinds = ", ".join(f"{leaf.path}: {leaf.dtype.name}{list(leaf.shape)}" for leaf in leaves if leaf.dtype)
-                print(f"oneflow: {self._fn.__name__} compiles plan {others + 1} for ({kinds})", file=sys.stderr)
+                kinds = ", ".join(
+                    f"{leaf.path}: {leaf.dtype.name}{list(leaf.shape)}"
+                    for leaf in leaves
+                    if leaf.dtype
+                )
+                print(
+                    f"oneflow: {self._fn.__name__} compiles plan {others + 1} for ({kinds})",
+                    file=sys.stderr,
+                )
             self._compile(program)
         return program
 
@@ -179,7 +211,9 @@ class Step:
         trace.shardings = store.shardings
         with trace, self._mode():
             inputs = {
-                leaf.path: trace.input(leaf.path, leaf.dtype, leaf.shape, leaf.kind) if leaf.dtype else leaf.value
+                leaf.path: trace.input(leaf.path, leaf.dtype, leaf.shape, leaf.kind)
+                if leaf.dtype
+                else leaf.value
                 for leaf in leaves
             }
             arguments = tree.map_leaves(lambda path, _: inputs[path], dict(bound.arguments))
@@ -202,8 +236,14 @@ class Step:
         graph = program.trace.graph
         directory = environment.dump_directory()
         compiled = _core.compile(
-            graph, self.store.target, list(self.mesh.axes), list(range(self.mesh.num_devices)), self.accumulate,
-            environment.rank(), environment.world_size(), keep_dumps=bool(directory),
+            graph,
+            self.store.target,
+            list(self.mesh.axes),
+            list(range(self.mesh.num_devices)),
+            self.accumulate,
+            environment.rank(),
+            environment.world_size(),
+            keep_dumps=bool(directory),
         )
         plan = Plan(compiled.plan, compiled.decisions, compiled.dumps, str(graph))
         for name, sharding in plan.core.state_shardings().items():
@@ -233,7 +273,10 @@ class Step:
         for leaf in leaves:
             if leaf.is_input:
                 if leaf.array is None:
-                    raise Error(f"batch entry {leaf.path!r} is a flow.spec: give an array to run", user_location())
+                    raise Error(
+                        f"batch entry {leaf.path!r} is a flow.spec: give an array to run",
+                        user_location(),
+                    )
                 feeds[leaf.path] = leaf.array
         return feeds
 
@@ -247,12 +290,16 @@ class Step:
             program.plan_id = store.load(program.plan.core)
         feeds = self._feeds(leaves)
         store.prepare(program.trace.cells)
-        invocation = store.launch(program.plan_id, [feeds[name] for name in program.input_names], program.written)
+        invocation = store.launch(
+            program.plan_id, [feeds[name] for name in program.input_names], program.written
+        )
         for cell, count in program.trace.host_updates.items():
             cell.write(cell.read() + count)
         return program, invocation
 
-    def _interpret(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program, dict[str, Tensor]]:
+    def _interpret(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Program, dict[str, Tensor]]:
         bound = self._bind(args, kwargs)
         leaves = leaves_of(bound.arguments)
         program = self._program(bound, leaves, compiled=False)
@@ -260,7 +307,10 @@ class Step:
         trace = program.trace
         states = {name: cell.read() for cell, name in trace.cells.items()}
         outputs, _ = _core.run_graph(
-            trace.graph, {name: feeds[name] for name in trace.inputs}, states, threads=environment.core_count()
+            trace.graph,
+            {name: feeds[name] for name in trace.inputs},
+            states,
+            threads=environment.core_count(),
         )
         return program, {name: Tensor(array) for name, array in outputs.items()}
 
@@ -284,14 +334,21 @@ def add_outputs(trace: Trace, result: Any, prefix: str = "") -> Any:
 
 def fill_outputs(result: Any, values: Mapping[str, Any]) -> Any:
     """The tree with values in place of output names."""
-    return tree.map_leaves(lambda _, leaf: values[leaf.name] if isinstance(leaf, OutputName) else leaf, result)
+    return tree.map_leaves(
+        lambda _, leaf: values[leaf.name] if isinstance(leaf, OutputName) else leaf, result
+    )
 
 
 def _dump(directory: str, plan: Plan) -> None:
     """Writes what ONEFLOW_DUMP asks for."""
     os.makedirs(directory, exist_ok=True)
-    base = os.path.join(directory, f"{re.sub(r'[^A-Za-z0-9_.-]', '_', plan.core.name)}.rank{plan.core.rank}")
-    texts = [("0.traced", plan.graph), *((f"{i + 1}.{name}", text) for i, (name, text) in enumerate(plan.dumps))]
+    base = os.path.join(
+        directory, f"{re.sub(r'[^A-Za-z0-9_.-]', '_', plan.core.name)}.rank{plan.core.rank}"
+    )
+    texts = [
+        ("0.traced", plan.graph),
+        *((f"{i + 1}.{name}", text) for i, (name, text) in enumerate(plan.dumps)),
+    ]
     for name, text in [*texts, ("plan", plan.text)]:
         with open(f"{base}.{name}.txt", "w", encoding="utf-8") as file:
             file.write(text)

@@ -27,14 +27,19 @@ def split_loss(result: Any) -> tuple[Tensor, dict[str, Any]]:
     if isinstance(result, Tensor):
         loss, metrics = result, {}
     elif isinstance(result, Mapping) and "loss" in result:
-        loss, metrics = result["loss"], {name: value for name, value in result.items() if name != "loss"}
+        loss, metrics = (
+            result["loss"],
+            {name: value for name, value in result.items() if name != "loss"},
+        )
     else:
         raise Error(
             f"a train step returns a scalar loss or a dict with 'loss' and metrics, not {type(result).__name__}",
             user_location(),
         )
     if not isinstance(loss, Tensor) or loss.shape != () or not loss.dtype.is_floating_point:
-        raise Error(f"the loss must be a floating-point tensor without dims, not {loss!r}", user_location())
+        raise Error(
+            f"the loss must be a floating-point tensor without dims, not {loss!r}", user_location()
+        )
     if not loss.is_traced:
         raise Error("the loss does not depend on the batch or the model", user_location())
     return loss, metrics
@@ -43,9 +48,14 @@ def split_loss(result: Any) -> tuple[Tensor, dict[str, Any]]:
 class TrainStep(Step):
     """Made by `@flow.train_step`. Calling it trains on one global batch and returns its Metrics at once."""
 
-    def __init__(self, fn: Callable[..., Any], *, optimizer: Optimizer, check: str, **options: Any) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], *, optimizer: Optimizer, check: str, **options: Any
+    ) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise Error(f"optimizer= takes a flow.optim.Optimizer, not {type(optimizer).__name__}", user_location())
+            raise Error(
+                f"optimizer= takes a flow.optim.Optimizer, not {type(optimizer).__name__}",
+                user_location(),
+            )
         if check not in ("off", "loss"):
             raise Error(f"check={check!r}: 'off' or 'loss'", user_location())
         self.optimizer = optimizer
@@ -68,11 +78,16 @@ class TrainStep(Step):
         if not updates:
             raise Error("the loss depends on no parameter of the optimizer", user_location())
         values = [trace.reads[parameter.cell] for _, _, parameter in updates]
-        gradients = trace.graph.add_gradients(trace.id_of(loss), [trace.id_of(value) for value in values])
+        gradients = trace.graph.add_gradients(
+            trace.id_of(loss), [trace.id_of(value) for value in values]
+        )
         rates = {
-            index: trace.input(f"lr.{index}", float32, (), "scalar") for index in sorted({u[0] for u in updates})
+            index: trace.input(f"lr.{index}", float32, (), "scalar")
+            for index in sorted({u[0] for u in updates})
         }
-        for (index, group, parameter), value, gradient in zip(updates, values, gradients, strict=True):
+        for (index, group, parameter), value, gradient in zip(
+            updates, values, gradients, strict=True
+        ):
             name = named.get(parameter.cell, "parameter")
             cells = self.optimizer.state_cells(parameter, group)
             for slot, cell in cells.items():
@@ -80,8 +95,12 @@ class TrainStep(Step):
                 if parameter.cell in trace.annotations:
                     trace.annotations[cell] = trace.annotations[parameter.cell]
             new, slots = self.optimizer.update(
-                value, trace.wrap(gradient, user_location()), {slot: trace.read(cell) for slot, cell in cells.items()},
-                rates[index], trace.step(), group,
+                value,
+                trace.wrap(gradient, user_location()),
+                {slot: trace.read(cell) for slot, cell in cells.items()},
+                rates[index],
+                trace.step(),
+                group,
             )
             trace.write(parameter.cell, new)
             for slot, cell in cells.items():
@@ -100,15 +119,28 @@ class TrainStep(Step):
         number = self.optimizer.steps
         self.optimizer.steps += 1
         known = {"lr": rates[0], "step": number}
-        known.update((name, value) for name, value in program.result.items() if name not in program.output_names)
-        return Metrics(self.store, invocation, list(program.output_names), known, self._check == "loss",
-                       program.loss_location)
+        known.update(
+            (name, value)
+            for name, value in program.result.items()
+            if name not in program.output_names
+        )
+        return Metrics(
+            self.store,
+            invocation,
+            list(program.output_names),
+            known,
+            self._check == "loss",
+            program.loss_location,
+        )
 
     def interpret(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The metrics of this step computed op by op on one device, no plan; changes no state."""
         program, values = self._interpret(args, kwargs)
-        return {**fill_outputs(program.result, values), "lr": self.optimizer.learning_rates()[0],
-                "step": self.optimizer.steps}
+        return {
+            **fill_outputs(program.result, values),
+            "lr": self.optimizer.learning_rates()[0],
+            "step": self.optimizer.steps,
+        }
 
     def run(self, loader: Iterable[Any], steps: int | None = None) -> Iterator[Metrics]:
         """Trains over `loader`, again and again until the optimizer has made `steps` steps in all; once without."""
@@ -133,7 +165,9 @@ class TrainStep(Step):
 
     def _count_parameters(self) -> int:
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return sum(1 for parameter in self._signature.parameters.values() if parameter.kind in kinds)
+        return sum(
+            1 for parameter in self._signature.parameters.values() if parameter.kind in kinds
+        )
 
     def _call_on(self, batch: Any, taken: int) -> Metrics:
         if taken > 1 and isinstance(batch, (tuple, list)):
@@ -143,9 +177,18 @@ class TrainStep(Step):
         return self(batch)
 
 
-def train_step(fn: Callable[..., Any] | None = None, *, model: Module | Mapping[str, Module], optimizer: Optimizer,
-               mesh: Mesh | None = None, parallel: str | Rules = "auto", accumulate: int = 1, seed: int | None = None,
-               check: str = "loss", max_plans: int = 8) -> Any:
+def train_step(
+    fn: Callable[..., Any] | None = None,
+    *,
+    model: Module | Mapping[str, Module],
+    optimizer: Optimizer,
+    mesh: Mesh | None = None,
+    parallel: str | Rules = "auto",
+    accumulate: int = 1,
+    seed: int | None = None,
+    check: str = "loss",
+    max_plans: int = 8,
+) -> Any:
     """Makes a function of a batch that returns a loss (or a dict with "loss" and metrics) into a train step.
 
     The batch is the global one; how it is cut is the plan's business. `parallel` is "auto" or rules over parameter
@@ -154,7 +197,16 @@ def train_step(fn: Callable[..., Any] | None = None, *, model: Module | Mapping[
     """
 
     def make(function: Callable[..., Any]) -> TrainStep:
-        return TrainStep(function, optimizer=optimizer, check=check, model=model, mesh=mesh, parallel=parallel,
-                         accumulate=accumulate, seed=seed, max_plans=max_plans)
+        return TrainStep(
+            function,
+            optimizer=optimizer,
+            check=check,
+            model=model,
+            mesh=mesh,
+            parallel=parallel,
+            accumulate=accumulate,
+            seed=seed,
+            max_plans=max_plans,
+        )
 
     return make if fn is None else make(fn)
