@@ -184,7 +184,10 @@ class Job:
             self.ranks.append(Rank(number, process))
         for rank in self.ranks:
             log = (logs / f"rank{rank.number}.log").open("ab") if logs is not None else None
-            streams = ((rank.process.stdout, sys.stdout.buffer), (rank.process.stderr, sys.stderr.buffer))
+            streams = (
+                (rank.process.stdout, sys.stdout.buffer),
+                (rank.process.stderr, sys.stderr.buffer),
+            )
             for index, (stream, out) in enumerate(streams):
                 assert stream is not None
                 reader = threading.Thread(
@@ -265,9 +268,14 @@ def _report(failures: list[Failure], world: int) -> int:
     sys.stdout.flush()
     if others:
         print(
-            f"oneflow-launch: {others} rank(s) stopped because rank {first.rank} failed.", file=sys.stderr
+            f"oneflow-launch: {others} rank(s) stopped because rank {first.rank} failed.",
+            file=sys.stderr,
         )
-    print(f"oneflow-launch: root cause: rank {first.rank}: {first.text()}", file=sys.stderr, flush=True)
+    print(
+        f"oneflow-launch: root cause: rank {first.rank}: {first.text()}",
+        file=sys.stderr,
+        flush=True,
+    )
     return first.exit_code if first.exit_code > 0 else 128 - first.exit_code
 
 

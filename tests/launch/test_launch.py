@@ -14,7 +14,11 @@ LAUNCH = Path(__file__).parents[2] / "python" / "oneflow" / "launch.py"
 
 def launch(*arguments: str, timeout: float = 60, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(LAUNCH), *arguments], capture_output=True, text=True, timeout=timeout, **options
+        [sys.executable, str(LAUNCH), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        **options,
     )
 
 
@@ -77,7 +81,9 @@ def test_one_failure_ends_all_and_the_root_cause_is_last_and_once(tmp_path):
 
 
 def test_a_killed_rank_is_named_with_its_signal(tmp_path):
-    program = script(tmp_path, "if rank == 0: os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(600)\n")
+    program = script(
+        tmp_path, "if rank == 0: os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(600)\n"
+    )
     result = launch("--nproc-per-node", "2", program)
     assert result.returncode == 128 + signal.SIGKILL
     assert "root cause: rank 0: killed by signal 9 (SIGKILL)" in result.stderr
@@ -94,7 +100,8 @@ def test_a_rank_that_ignores_sigterm_is_killed(tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_orphan_outlives_the_launcher(tmp_path, how):
     program = script(
-        tmp_path, f"open({str(tmp_path)!r} + f'/pid{{rank}}', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
+        tmp_path,
+        f"open({str(tmp_path)!r} + f'/pid{{rank}}', 'w').write(str(os.getpid()))\ntime.sleep(600)\n",
     )
     launcher = subprocess.Popen(
         [sys.executable, str(LAUNCH), "--nproc-per-node", "2", program], stderr=subprocess.DEVNULL
@@ -110,7 +117,10 @@ def test_no_orphan_outlives_the_launcher(tmp_path, how):
 
 def test_logs_are_written_per_rank(tmp_path):
     program = script(tmp_path, "print('hello', rank)\n")
-    assert launch("--nproc-per-node", "2", "--log-dir", str(tmp_path / "logs"), program).returncode == 0
+    assert (
+        launch("--nproc-per-node", "2", "--log-dir", str(tmp_path / "logs"), program).returncode
+        == 0
+    )
     assert (tmp_path / "logs" / "rank1.log").read_text() == "hello 1\n"
 
 
@@ -137,7 +147,8 @@ def test_dry_run_starts_nothing(tmp_path):
 
 def test_json_reports_that_are_damaged_do_not_hide_the_failure(tmp_path):
     program = script(
-        tmp_path, "open(os.environ['ONEFLOW_JOB_DIR'] + '/error.0.json', 'w').write('{')\nsys.exit(4)\n"
+        tmp_path,
+        "open(os.environ['ONEFLOW_JOB_DIR'] + '/error.0.json', 'w').write('{')\nsys.exit(4)\n",
     )
     result = launch("--nproc-per-node", "1", program)
     assert result.returncode == 4
