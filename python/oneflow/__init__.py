@@ -8,6 +8,7 @@ plan. Start with docs/architecture.md and examples/resnet/.
 from . import environment as _environment
 
 _environment.set_thread_defaults()
+_environment.report_failures()
 
 from . import errors, functions, nn, ops, optim, random
 from .dtypes import DType as dtype

@@ -1,17 +1,23 @@
 """All environment variables that the package reads, in one place (docs/environment.md lists them).
 
-The launcher's contract is RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and ONEFLOW_JOB_SECRET_FILE.
+The launcher's contract is RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and ONEFLOW_JOB_DIR, a
+folder of the job with its secret, in which a failing rank leaves its error for the launcher.
 Without a launcher there is one rank, which owns every device.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import os
+import sys
+import time
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
-from .errors import Error
+from .errors import Error, PeerError
 
 
 def set_thread_defaults() -> None:
@@ -33,8 +39,7 @@ class Launch:
     world_size: int
     local_rank: int
     address: str
-    secret_file: str
-    job: str
+    job_dir: str
 
 
 def _integer(name: str, default: int) -> int:
@@ -61,8 +66,7 @@ def launch() -> Launch:
         world_size=world_size,
         local_rank=_integer("LOCAL_RANK", rank),
         address=f"{host}:{port}",
-        secret_file=os.environ.get("ONEFLOW_JOB_SECRET_FILE", ""),
-        job=os.environ.get("ONEFLOW_JOB", "job"),
+        job_dir=os.environ.get("ONEFLOW_JOB_DIR", ""),
     )
 
 
@@ -91,11 +95,11 @@ def transport() -> Any:
     here = launch()
     if here.world_size == 1:
         return None
-    if not here.secret_file:
+    if not here.job_dir:
         raise Error(
-            "WORLD_SIZE is set, but ONEFLOW_JOB_SECRET_FILE is not: start the ranks with oneflow-launch"
+            "WORLD_SIZE is set, but ONEFLOW_JOB_DIR is not: start the ranks with oneflow-launch"
         )
-    with open(here.secret_file, "rb") as file:
+    with open(os.path.join(here.job_dir, "secret"), "rb") as file:
         secret = file.read()
     from . import _core
 
@@ -104,7 +108,7 @@ def transport() -> Any:
         world_size=here.world_size,
         address=here.address,
         secret=secret,
-        job=here.job,
+        job=os.path.basename(here.job_dir),
         timeout_seconds=120.0,
     )
 
@@ -122,3 +126,36 @@ def world_size() -> int:
 def local_rank() -> int:
     """Rank of this process among those of its host."""
     return launch().local_rank
+
+
+def report_failures() -> None:
+    """Under the launcher: an uncaught exception is left in the job's folder and told to the other ranks,
+    so that all stop at once and the launcher can name the root cause."""
+    if not os.environ.get("ONEFLOW_JOB_DIR") or world_size() == 1:
+        return
+    here = launch()
+    shown = sys.excepthook
+
+    def report(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        when = time.time()
+        place = getattr(error, "location", None)
+        where = place.short() if place else ""
+        text = getattr(error, "message", str(error))
+        record = {
+            "type": kind.__name__,
+            "message": text,
+            "location": where,
+            "peer": isinstance(error, PeerError),
+            "time": when,
+        }
+        path = os.path.join(here.job_dir, f"error.{here.rank}.json")
+        with contextlib.suppress(OSError), open(path, "w") as file:
+            json.dump(record, file)
+        if transport.cache_info().currsize and not record["peer"]:
+            with contextlib.suppress(Exception):
+                transport().abort(f"{kind.__name__}{f' at {where}' if where else ''}: {text}")
+        shown(kind, error, trace)
+
+    sys.excepthook = report

@@ -41,7 +41,6 @@ class Rank:
     process: subprocess.Popen[bytes]
     readers: list[threading.Thread] = field(default_factory=list)
     exit_code: int | None = None
-    exit_time: float = 0.0
 
 
 @dataclass
@@ -203,7 +202,7 @@ class Job:
         ended = []
         for rank in self.ranks:
             if rank.exit_code is None and (code := rank.process.poll()) is not None:
-                rank.exit_code, rank.exit_time = code, time.monotonic()
+                rank.exit_code = code
                 ended.append(rank)
         return ended
 
@@ -233,7 +232,7 @@ class Job:
             report = json.loads(path.read_text())
         except (OSError, ValueError):
             report = {}
-        when = float(report.get("time", rank.exit_time))
+        when = float(report.get("time", time.time()))
         assert rank.exit_code is not None
         return Failure(rank.number, rank.exit_code, when, report)
 
