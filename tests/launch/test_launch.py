@@ -14,7 +14,7 @@ LAUNCH = Path(__file__).parents[2] / "python" / "oneflow" / "launch.py"
 
 def launch(*arguments: str, timeout: float = 60, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(LAUNCH), *arguments],
+        [sys.executable, "-P", str(LAUNCH), *arguments],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -104,7 +104,8 @@ def test_no_orphan_outlives_the_launcher(tmp_path, how):
         f"open({str(tmp_path)!r} + f'/pid{{rank}}', 'w').write(str(os.getpid()))\ntime.sleep(600)\n",
     )
     launcher = subprocess.Popen(
-        [sys.executable, str(LAUNCH), "--nproc-per-node", "2", program], stderr=subprocess.DEVNULL
+        [sys.executable, "-P", str(LAUNCH), "--nproc-per-node", "2", program],
+        stderr=subprocess.DEVNULL,
     )
     files = [tmp_path / "pid0", tmp_path / "pid1"]
     assert wait_until(lambda: all(f.exists() and f.read_text() for f in files))
