@@ -32,8 +32,8 @@ void ForEachIndex(const Shape& extent, F f) {
 
 using Element = std::map<int, int>;  // contributions: P-coordinate group -> times
 
-// What a device holds: for every logical index the set of partial contributions that its value sums.
-// A non-partial holder has the whole sum: contribution -1 stands for all.
+// What a device holds: for every logical index the set of partial contributions that its value
+// sums. A non-partial holder has the whole sum: contribution -1 stands for all.
 class Judge {
  public:
   Judge(const Shape& shape, const Sharding& from, const Sharding& to, const Mesh& mesh,
@@ -51,8 +51,8 @@ class Judge {
     return number;
   }
 
-  // For each destination: every element of its slice must get each contribution of the axes that are reduced
-  // exactly once, from a device that holds that element.
+  // For each destination: every element of its slice must get each contribution of the axes that
+  // are reduced exactly once, from a device that holds that element.
   void Check(int destination) const {
     const std::vector<int64_t> at = CoordinatesOf(mesh_, destination);
     const Slice wanted = SliceOf(to_, axes_, shape_, at);

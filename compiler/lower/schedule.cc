@@ -44,6 +44,24 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
       if (from.in_micro_loop() && LeavesMicroLoop(graph, input)) after_loop = true;
       if (from.phase == Phase::kBackward) backward = true;
     }
+    // A move between stages runs where it keeps the order of slots: a forward value goes up the
+    // stages in the forward phase even if only gradients read it, and down in the backward phase.
+    if (node.op == "reshard") {
+      const int from = graph.value(node.inputs[0]).sharding.stage;
+      const int to = graph.value(node.outputs[0]).sharding.stage;
+      const Phase producer = schedule.nodes_[graph.value(node.inputs[0]).producer].phase;
+      if (from < to && producer == Phase::kForward) backward = false;
+      if (from > to) backward = true;
+      if (from < to && producer == Phase::kBackward &&
+          VariesOverMicro(decisions.nodes[id].shardings)) {
+        return MakeError(
+            ErrorKind::kSharding,
+            absl::StrCat("a gradient would move from pipeline stage ", from, " up to stage ", to,
+                         " for every micro-batch; put this op on stage ", from,
+                         " or an earlier one"),
+            graph.location(node.location));
+      }
+    }
     if (VariesOverMicro(decisions.nodes[id].shardings)) {
       if (after_loop) {
         return MakeError(
