@@ -192,7 +192,7 @@ std::string BytesText(int64_t bytes) {
     ++name;
   }
   const uint64_t whole = size / unit;
-  const uint64_t tenth = (size % unit) / (unit / 1024) * 10 / 1024;
+  const uint64_t tenth = size % unit * 10 / unit;  // unit <= 2^60: no overflow
   return sign + std::to_string(whole) + "." + std::to_string(tenth) + " " + kNames[name];
 }
 
