@@ -27,11 +27,11 @@ struct TaskSpec {
   uint32_t slot = 0;
   uint32_t slot_per_micro = 0;
   uint32_t chunks = 0;
+  int position = -1;  // -1: the number of tasks so far
   uint32_t sub = 0;
   int64_t duration_ns = 1000;
   std::string op;  // empty: the name up to the first '.'
   std::string rule;
-  int position = -1;  // -1: the number of tasks so far
 };
 
 // What a test may say of a register.
@@ -106,7 +106,8 @@ class PlanBuilder {
                                     : static_cast<uint32_t>(spec.device));
     FillType(plan::F32, spec.shape, reg->mutable_type());
     reg->set_bytes(4 * NumElements(spec.shape));
-    FillPort(id, spec.shape, plan_.mutable_tasks(static_cast<int>(producer))->add_outputs());
+    FillPort(producer, id, spec.shape,
+             plan_.mutable_tasks(static_cast<int>(producer))->add_outputs());
     for (const uint32_t consumer : consumers) Read(consumer, id);
     if (spec.in_place_of >= 0) {
       const plan::Register& input = plan_.registers(spec.in_place_of);
@@ -122,7 +123,7 @@ class PlanBuilder {
   // One more consumer of a register.
   void Read(uint32_t task, uint32_t reg) {
     plan::Register* r = plan_.mutable_registers(static_cast<int>(reg));
-    FillPort(reg, Shape(r->type().shape().begin(), r->type().shape().end()),
+    FillPort(task, reg, Shape(r->type().shape().begin(), r->type().shape().end()),
              plan_.mutable_tasks(static_cast<int>(task))->add_inputs());
     r->add_consumers(task);
     std::sort(r->mutable_consumers()->begin(), r->mutable_consumers()->end());
@@ -146,13 +147,15 @@ class PlanBuilder {
     return id;
   }
 
-  uint32_t State(const std::string& name, const Shape& shape) {
+  // Held whole by every device, or with UseStages by the one of `stage`.
+  uint32_t State(const std::string& name, const Shape& shape, uint32_t stage = 0) {
     plan::StateProto* state = plan_.add_states();
     state->set_name(name);
     state->set_dtype(plan::F32);
     state->mutable_logical_shape()->Assign(shape.begin(), shape.end());
-    FillSharding(state->mutable_sharding());
+    FillSharding(stage, state->mutable_sharding());
     for (int d = 0; d < plan_.devices_size(); ++d) {
+      if (staged_ && d != static_cast<int>(stage)) continue;
       plan::StateShard* shard = state->add_shards();
       shard->set_device(static_cast<uint32_t>(d));
       for (const int64_t extent : shape) {
@@ -162,11 +165,28 @@ class PlanBuilder {
     }
     return static_cast<uint32_t>(plan_.states_size() - 1);
   }
+  void Input(const std::string& name, const Shape& shape) {
+    plan::InputProto* input = plan_.add_inputs();
+    input->set_name(name);
+    input->set_dtype(plan::F32);
+    input->mutable_logical_shape()->Assign(shape.begin(), shape.end());
+  }
+  void Output(const std::string& name, const Shape& shape) {
+    plan::OutputProto* output = plan_.add_outputs();
+    output->set_name(name);
+    output->set_dtype(plan::F32);
+    output->mutable_logical_shape()->Assign(shape.begin(), shape.end());
+  }
+  // The devices are stages (axis `pp`) instead of replicas (axis `dp`). Call it first.
+  void UseStages() {
+    staged_ = true;
+    plan_.mutable_mesh()->mutable_axes(0)->set_name("pp");
+  }
   void ReadState(uint32_t task, uint32_t state) {
-    FillStatePort(state, plan_.mutable_tasks(static_cast<int>(task))->add_inputs());
+    FillStatePort(task, state, plan_.mutable_tasks(static_cast<int>(task))->add_inputs());
   }
   void WriteState(uint32_t task, uint32_t state) {
-    FillStatePort(state, plan_.mutable_tasks(static_cast<int>(task))->add_outputs());
+    FillStatePort(task, state, plan_.mutable_tasks(static_cast<int>(task))->add_outputs());
   }
 
   void After(uint32_t task, uint32_t other, plan::Level level = plan::STEP, uint32_t lag = 0) {
@@ -176,9 +196,9 @@ class PlanBuilder {
     edge->set_lag(lag);
   }
 
-  // Binds a SEND or RECV task to a new channel; stamp as the task's.
+  // Binds a SEND or RECV task to a new channel; its stamp is the task's with the SEND's `sub`.
   uint32_t Channel(uint32_t task, const std::string& name, uint32_t source, uint32_t destination,
-                   int64_t bytes, uint32_t slots) {
+                   int64_t bytes, uint32_t slots, uint32_t sub) {
     const auto id = static_cast<uint32_t>(plan_.channels_size());
     plan::ChannelProto* channel = plan_.add_channels();
     channel->set_name(name);
@@ -188,7 +208,7 @@ class PlanBuilder {
     channel->set_slots(slots);
     plan::Task* t = plan_.mutable_tasks(static_cast<int>(task));
     *channel->mutable_stamp() = t->stamp();
-    channel->mutable_stamp()->set_sub(0);
+    channel->mutable_stamp()->set_sub(sub);
     t->set_channel(id);
     return id;
   }
@@ -230,24 +250,29 @@ class PlanBuilder {
     type->set_dtype(dtype);
     type->mutable_shape()->Assign(shape.begin(), shape.end());
   }
-  void FillSharding(plan::ShardingProto* sharding) {
-    for (int axis = 0; axis < 1 + plan_.mesh().axes_size(); ++axis) sharding->add_sbps();
+  void FillSharding(uint32_t stage, plan::ShardingProto* sharding) {
+    sharding->set_stage(staged_ ? stage : 0);
+    const int axes = 1 + plan_.mesh().axes_size() - (staged_ ? 1 : 0);
+    for (int axis = 0; axis < axes; ++axis) sharding->add_sbps();
   }
-  void FillPort(uint32_t reg, const Shape& shape, plan::Port* port) {
+  void FillPort(uint32_t task, uint32_t reg, const Shape& shape, plan::Port* port) {
     port->set_register_(reg);
     FillType(plan::F32, shape, port->mutable_type());
-    FillLogical(shape, port);
+    FillLogical(task, shape, port);
   }
-  void FillStatePort(uint32_t state, plan::Port* port) {
+  void FillStatePort(uint32_t task, uint32_t state, plan::Port* port) {
     const plan::StateProto& s = plan_.states(static_cast<int>(state));
     const Shape shape(s.logical_shape().begin(), s.logical_shape().end());
     port->set_state(state);
     FillType(s.dtype(), shape, port->mutable_type());
-    FillLogical(shape, port);
+    FillLogical(task, shape, port);
   }
-  void FillLogical(const Shape& shape, plan::Port* port) {
+  // Ports of movement are plain bytes.
+  void FillLogical(uint32_t task, const Shape& shape, plan::Port* port) {
+    const plan::Task& t = plan_.tasks(static_cast<int>(task));
+    if (t.kind() == plan::MOVE || t.kind() == plan::SEND || t.kind() == plan::RECV) return;
     port->mutable_logical_shape()->Assign(shape.begin(), shape.end());
-    FillSharding(port->mutable_sharding());
+    FillSharding(t.device(), port->mutable_sharding());
     for (size_t i = 0; i < shape.size(); ++i) port->add_begin(0);
   }
   void Place(plan::Register* reg) {
@@ -259,6 +284,7 @@ class PlanBuilder {
   }
 
   plan::Plan plan_;
+  bool staged_ = false;
 };
 
 }  // namespace oneflow
