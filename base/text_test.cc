@@ -90,7 +90,7 @@ TEST(TextTest, BytesForPeople) {
   EXPECT_EQ(BytesText(1023), "1023 B");
   EXPECT_EQ(BytesText(1024), "1.0 KiB");
   EXPECT_EQ(BytesText(64 << 10), "64.0 KiB");
-  EXPECT_EQ(BytesText(17196646), "16.4 MiB");
+  EXPECT_EQ(BytesText(17196647), "16.4 MiB");
   EXPECT_EQ(BytesText(std::numeric_limits<int64_t>::max()), "7.9 EiB");
   EXPECT_EQ(BytesText(-2048), "-2.0 KiB");
 }
