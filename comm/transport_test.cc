@@ -88,8 +88,8 @@ class Recorder {
 };
 
 TEST(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
-  auto world = World(2);
   Recorder recorders[2];
+  auto world = World(2);
   std::vector<ChannelId> ids[2];
   std::thread other([&] {
     ids[1] = *world[1]->OpenChannels("f", {"row"}, {{"c", 0, false, 1 << 20, 2, "s"}},
@@ -135,8 +135,8 @@ TEST(TransportTest, AllGatherGivesEveryRanksBytesInRankOrder) {
 }
 
 TEST(TransportTest, DifferentProgramsFailOnAllRanksAndNameTheFirstRow) {
-  auto world = World(2);
   Recorder recorders[2];
+  auto world = World(2);
   absl::Status statuses[2];
   std::thread other([&] {
     statuses[1] = world[1]->OpenChannels("g", {"a mlp.py:3", "c mlp.py:9"}, {}, {}).status();
@@ -164,8 +164,8 @@ TEST(TransportTest, EndsOfAChannelThatDifferAreRefused) {
 }
 
 TEST(TransportTest, ALostPeerIsNamedOnce) {
-  auto world = World(3);
   Recorder recorder;
+  auto world = World(3);
   std::vector<std::future<void>> opened;
   for (int r = 1; r < 3; ++r) {
     opened.push_back(std::async(std::launch::async, [&, r] {

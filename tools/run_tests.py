@@ -79,7 +79,7 @@ def report(name: str, counts: Counts, seconds: float, failed: list[str], output:
         interesting = [
             line for line in output.splitlines() if not line.startswith(("[ RUN", "[       OK"))
         ]
-        print("\n".join("    | " + line for line in interesting[-60:]), flush=True)
+        print("\n".join(f"    | {line[:180]}" for line in interesting[-60:]), flush=True)
 
 
 def without_address_randomisation(command: list[str]) -> list[str]:
