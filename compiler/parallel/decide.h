@@ -1,9 +1,10 @@
-// Decide: a stage and a Sharding for every value, honouring what the user fixed and otherwise minimising
-// reshard cost.
+// Decide: a stage and a Sharding for every value, honouring what the user fixed and otherwise
+// minimising reshard cost.
 //
-// Pure. After it every Value has a canonical Sharding on the layout axes (plan/sharding.h), every node a
-// stage, and an input whose sharding differs from what its node needs is listed in `Decisions` (ApplyReshards
-// then inserts the moves). Threads: any. Read next: docs/sharding.md, compiler/passes/insert_reshard.h.
+// Pure. After it every Value has a canonical Sharding on the layout axes (plan/sharding.h), every
+// node a stage, and an input whose sharding differs from what its node needs is listed in
+// `Decisions` (ApplyReshards then inserts the moves). Threads: any. Read next: docs/sharding.md,
+// compiler/passes/insert_reshard.h.
 #ifndef ONEFLOW_COMPILER_PARALLEL_DECIDE_H_
 #define ONEFLOW_COMPILER_PARALLEL_DECIDE_H_
 
@@ -20,20 +21,20 @@ namespace oneflow {
 
 // What was decided for one node, with what it cost.
 struct NodeDecision {
-  NodeShardings shardings;       // what its inputs must have and its outputs get
-  std::vector<int> choice;       // per layout axis: index into BoundRule::signatures()
-  std::string reason;            // for plan.explain: alternatives with their cost
+  NodeShardings shardings;  // what its inputs must have and its outputs get
+  std::vector<int> choice;  // per layout axis: index into BoundRule::signatures()
+  std::string reason;       // for plan.explain: alternatives with their cost
 };
 
 struct Decisions {
   Mesh mesh;
   int micro_batches = 1;
-  std::vector<Axis> axes;              // layout axes
-  std::vector<NodeDecision> nodes;     // by NodeId; empty shardings for removed nodes
+  std::vector<Axis> axes;           // layout axes
+  std::vector<NodeDecision> nodes;  // by NodeId; empty shardings for removed nodes
 };
 
-// Fills Value::sharding and Node::stage in the graph. Errors: ShardingError with the user's line: an
-// annotation that no signature allows, an absent axis, a value that micro-batches cannot cut
+// Fills Value::sharding and Node::stage in the graph. Errors: ShardingError with the user's line:
+// an annotation that no signature allows, an absent axis, a value that micro-batches cannot cut
 // ("x @ x.T over samples"), a sum over micro-batches that is needed before the last one.
 absl::StatusOr<Decisions> Decide(Graph* graph, const Mesh& mesh, int micro_batches,
                                  const plan::Target& target);

@@ -1,0 +1,82 @@
+#include "compiler/compile.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "compiler/parallel/decide.h"
+#include "compiler/passes/cancel_permutes.h"
+#include "compiler/passes/insert_reshard.h"
+#include "compiler/passes/merge_common.h"
+#include "compiler/passes/remove_dead.h"
+
+namespace oneflow {
+namespace {
+
+// One line per node that was decided: "%4 matmul mlp.py:8 (B,S(1)) (S(1),B) -> (B,S(1))  tp: ...".
+std::string DecisionsText(const Graph& graph, const Decisions& decisions) {
+  std::string text;
+  for (NodeId id : graph.order()) {
+    const Node& node = graph.node(id);
+    const NodeDecision& decision = decisions.nodes[id];
+    for (ValueId output : node.outputs) absl::StrAppend(&text, "%", output, " ");
+    absl::StrAppend(&text, node.op, " ", node.scope.empty() ? "" : absl::StrCat(node.scope, " "),
+                    graph.location(node.location).Short());
+    for (const Sharding& sharding : decision.shardings.inputs) {
+      absl::StrAppend(&text, " ", sharding.ToString(decisions.axes));
+    }
+    absl::StrAppend(&text, " ->");
+    for (const Sharding& sharding : decision.shardings.outputs) {
+      absl::StrAppend(&text, " ", sharding.ToString(decisions.axes));
+    }
+    absl::StrAppend(&text, decision.reason.empty() ? "" : absl::StrCat("  ", decision.reason),
+                    "\n");
+  }
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
+                                 const CompileOptions& options, bool keep_dumps) {
+  Compiled compiled;
+  const auto border = [&](const std::string& pass) {
+    if (keep_dumps) compiled.dumps.emplace_back(pass, graph.ToString());
+    return VerifyGraph(graph, pass);
+  };
+  OF_RETURN_IF_ERROR(border("trace"));
+
+  // Image ops are channels-last inside; what the user's NCHW left between them goes first, so that
+  // no later pass sees layout noise.
+  OF_RETURN_IF_ERROR(CancelPermutes(&graph));
+  OF_RETURN_IF_ERROR(border("cancel_permutes"));
+
+  // The same thing twice (also what the pass above made equal) is computed once.
+  MergeCommon(&graph);
+  OF_RETURN_IF_ERROR(border("merge_common"));
+
+  // What nobody reads needs no layout and no memory.
+  RemoveDead(&graph);
+  OF_RETURN_IF_ERROR(border("remove_dead"));
+
+  // Stage, micro-batch and device layout of every value. The last pass that can find the user's
+  // mistakes.
+  OF_ASSIGN_OR_RETURN(Decisions decisions,
+                      Decide(&graph, options.mesh, options.micro_batches, target));
+  OF_RETURN_IF_ERROR(border("decide"));
+
+  // Data movement becomes work of the same rank as computation: only now is it known where layouts
+  // differ.
+  OF_RETURN_IF_ERROR(InsertReshard(&graph, &decisions, options.world_size, target));
+  OF_RETURN_IF_ERROR(border("insert_reshard"));
+  compiled.decisions = DecisionsText(graph, decisions);
+
+  // From here on it is this rank's part alone: tasks, streams, order, credits, memory.
+  OF_ASSIGN_OR_RETURN(Lowered lowered,
+                      Lower(graph, decisions, target, options.rank, options.world_size));
+  compiled.plan = std::move(lowered.plan);
+  compiled.missing = std::move(lowered.missing);
+  return compiled;
+}
+
+}  // namespace oneflow

@@ -1,0 +1,104 @@
+#include "compiler/parallel/decide.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "compiler/parallel/assign_stages.h"
+#include "compiler/parallel/bound_graph.h"
+#include "compiler/parallel/cost_model.h"
+#include "compiler/parallel/layout_search.h"
+#include "compiler/parallel/layout_state.h"
+#include "compiler/parallel/micro_search.h"
+#include "compiler/parallel/reshard_path.h"
+
+namespace oneflow {
+namespace {
+
+std::string Microseconds(int64_t ns) {
+  const int64_t tenths = (ns < 0 ? -ns : ns) / 100;
+  return absl::StrCat(ns < 0 ? "-" : "", tenths / 10, ".", tenths % 10, " us");
+}
+
+// "S(0),B->S(0)" of the chosen layout on one axis.
+std::string ChosenText(const LayoutState& state, const NodeLayout& layout, size_t axis) {
+  AxisSignature signature;
+  for (int index : layout.inputs) signature.inputs.push_back(state.sharding(index).sbps[axis]);
+  for (int index : layout.outputs) signature.outputs.push_back(state.sharding(index).sbps[axis]);
+  return signature.ToString();
+}
+
+// What was chosen on each axis, and what the step would cost more with each alternative:
+// "tp: B,S(1)->S(1), not S(1),S(0)->P (+12.5 us)".
+std::string Explain(const BoundGraph& bound, NodeId id, LayoutState* state) {
+  std::string text;
+  const std::vector<int> chosen = state->node(id).choice;
+  for (size_t axis = 0; axis < bound.axes.size(); ++axis) {
+    if (bound.axes[axis].size == 1) continue;
+    absl::StrAppend(&text, text.empty() ? "" : "; ", bound.axes[axis].name, ": ",
+                    ChosenText(*state, state->node(id), axis));
+    if (axis == 0) continue;
+    std::string separator = ", not ";
+    for (int number : bound.nodes[id].allowed[axis]) {
+      if (number == chosen[axis]) continue;
+      std::vector<int> choice = chosen;
+      choice[axis] = number;
+      const int64_t before = state->total();
+      const size_t mark = state->Mark();
+      if (state->Choose(id, choice)) {
+        const int64_t more = state->total() - before;
+        absl::StrAppend(&text, separator, bound.nodes[id].rule->signature(number).ToString(), " (",
+                        more >= LayoutState::kImpossible ? std::string("not possible")
+                        : more >= LayoutState::kGatherPenalty
+                            ? std::string("gives up the split of the batch")
+                            : absl::StrCat(more < 0 ? "" : "+", Microseconds(more)),
+                        ")");
+        separator = ", ";
+      }
+      state->Rollback(mark);
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<Decisions> Decide(Graph* graph, const Mesh& mesh, int micro_batches,
+                                 const plan::Target& target) {
+  OF_CHECK(micro_batches >= 1) << "micro_batches " << micro_batches;
+  const CostModel cost(target, mesh, micro_batches);
+  // What the user fixed becomes nodes, so that a value may be made in one layout and read in
+  // another.
+  OF_RETURN_IF_ERROR(PinAnnotatedValues(graph, cost.axes()));
+  // Stages first: a layout lives on one stage.
+  OF_RETURN_IF_ERROR(AssignStages(graph, mesh.stages(), cost));
+  OF_ASSIGN_OR_RETURN(const BoundGraph bound, BindGraph(*graph, cost.axes()));
+  // Then time, which has hard rules, then space, which has costs.
+  OF_ASSIGN_OR_RETURN(const std::vector<int> micro_choice, SearchMicro(bound, cost));
+  ReshardPaths paths(&cost);
+  const std::unique_ptr<LayoutState> state = SearchLayouts(bound, cost, &paths, micro_choice);
+
+  Decisions decisions;
+  decisions.mesh = mesh;
+  decisions.micro_batches = micro_batches;
+  decisions.axes = cost.axes();
+  decisions.nodes.resize(graph->num_nodes());
+  for (NodeId id : bound.order) {
+    const Node& node = graph->node(id);
+    NodeDecision& decision = decisions.nodes[id];
+    const NodeLayout layout = state->node(id);
+    decision.choice = layout.choice;
+    for (int index : layout.inputs) decision.shardings.inputs.push_back(state->sharding(index));
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      const Sharding& sharding = state->sharding(layout.outputs[i]);
+      decision.shardings.outputs.push_back(sharding);
+      graph->mutable_value(node.outputs[i]).sharding = sharding;
+    }
+    if (bound.nodes[id].role == NodeRole::kSearched)
+      decision.reason = Explain(bound, id, state.get());
+  }
+  return decisions;
+}
+
+}  // namespace oneflow

@@ -1,0 +1,316 @@
+#include "compiler/parallel/layout_state.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/check.h"
+#include "compiler/parallel/node_kind.h"
+
+namespace oneflow {
+namespace {
+
+// All partial axes of one value reduce alike, and every micro-batch gets as many units as the
+// others.
+bool LegalSharding(const Sharding& sharding, int64_t micro_batches) {
+  std::optional<Sbp::Reduce> reduce;
+  for (const Sbp& sbp : sharding.sbps) {
+    if (sbp.kind != Sbp::kPartial) continue;
+    if (reduce.has_value() && *reduce != sbp.reduce) return false;
+    reduce = sbp.reduce;
+  }
+  const Sbp& micro = sharding.sbps[0];
+  return micro.kind != Sbp::kSplit || sharding.units[micro.dim] % micro_batches == 0;
+}
+
+}  // namespace
+
+LayoutState::LayoutState(const BoundGraph* bound, const CostModel* cost, ReshardPaths* paths,
+                         std::vector<int> micro_choice, int64_t state_weight)
+    : bound_(*bound),
+      graph_(*bound->graph),
+      cost_(*cost),
+      paths_(*paths),
+      state_weight_(state_weight),
+      nodes_(graph_.num_nodes()),
+      have_(graph_.num_values(), kUndecided),
+      needs_(graph_.num_values()),
+      value_cost_(graph_.num_values(), 0),
+      groups_(bound->groups.size(), kUndecided),
+      group_cost_(bound->groups.size(), 0),
+      position_(graph_.num_nodes(), -1),
+      memo_(graph_.num_nodes()) {
+  for (size_t i = 0; i < bound_.order.size(); ++i) position_[bound_.order[i]] = static_cast<int>(i);
+  for (NodeId id : bound_.order) {
+    const Node& node = graph_.node(id);
+    const BoundNode& bound_node = bound_.nodes[id];
+    NodeLayout layout;
+    switch (bound_node.role) {
+      case NodeRole::kFixed:
+        layout.outputs = {Intern(bound_node.fixed)};
+        break;
+      case NodeRole::kOutput:
+        layout.inputs = {Intern(Sharding::Broadcast(
+            *node.stage, bound_.axes.size(), graph_.value(node.inputs[0]).type.shape.size()))};
+        break;
+      case NodeRole::kStateRead:
+        layout.outputs = {kUndecided};
+        break;
+      case NodeRole::kStateWrite:
+        layout.inputs = {kUndecided};
+        break;
+      case NodeRole::kSearched:
+      case NodeRole::kPin: {
+        std::vector<int> choice(bound_.axes.size(), 0);
+        choice[0] = micro_choice[id];
+        for (size_t axis = 1; axis < choice.size(); ++axis)
+          choice[axis] = bound_node.allowed[axis][0];
+        std::optional<NodeLayout> evaluated = Evaluate(id, choice);
+        OF_CHECK(evaluated.has_value()) << node.op << ": B on all mesh axes must be legal";
+        layout = *std::move(evaluated);
+        break;
+      }
+    }
+    Install(id, std::move(layout));
+  }
+  for (size_t g = 0; g < bound_.groups.size(); ++g) {
+    const StateGroup& group = bound_.groups[g];
+    if (group.fixed.has_value()) {
+      ChooseGroup(static_cast<int>(g), *group.fixed);
+      continue;
+    }
+    if (!std::all_of(group.asked.begin(), group.asked.end(),
+                     [](const auto& sbp) { return sbp.has_value(); })) {
+      continue;
+    }
+    std::vector<Sbp> sbps;
+    for (const std::optional<Sbp>& sbp : group.asked) sbps.push_back(*sbp);
+    ChooseGroup(static_cast<int>(g), GroupSharding(static_cast<int>(g), sbps));
+  }
+  log_.clear();
+}
+
+Sharding LayoutState::GroupSharding(int group, const std::vector<Sbp>& sbps) const {
+  const StateGroup& states = bound_.groups[group];
+  Sharding sharding = Sharding::Broadcast(states.stage, bound_.axes.size(), states.shape.size());
+  sharding.sbps = sbps;
+  return Canonical(std::move(sharding), bound_.axes, states.shape);
+}
+
+int LayoutState::Intern(const Sharding& sharding) {
+  const auto [it, added] =
+      interned_.try_emplace(ShardingKey(sharding), static_cast<int>(shardings_.size()));
+  if (added) shardings_.push_back(sharding);
+  return it->second;
+}
+
+std::optional<NodeLayout> LayoutState::Evaluate(NodeId id, const std::vector<int>& choice) {
+  const Node& node = graph_.node(id);
+  const BoundNode& bound = bound_.nodes[id];
+  std::vector<int> current;
+  for (ValueId input : node.inputs) current.push_back(have_[input]);
+  auto [it, added] = memo_[id].try_emplace({choice, current});
+  if (!added) return it->second;
+  if (!bound.rule->IsLegalChoice(choice, bound_.axes)) return std::nullopt;
+
+  std::vector<const Sharding*> known;
+  for (int index : current) known.push_back(index == kUndecided ? nullptr : &shardings_[index]);
+  const NodeShardings shardings = bound.rule->Apply(choice, bound_.axes, known, *node.stage);
+  NodeLayout layout;
+  layout.choice = choice;
+  bool in_loop = false;
+  std::vector<TensorType> inputs, outputs;
+  for (size_t i = 0; i < node.inputs.size() + node.outputs.size(); ++i) {
+    const bool is_input = i < node.inputs.size();
+    const size_t j = is_input ? i : i - node.inputs.size();
+    const Sharding& sharding = is_input ? shardings.inputs[j] : shardings.outputs[j];
+    if (!LegalSharding(sharding, cost_.micro_batches())) return std::nullopt;
+    in_loop = in_loop || sharding.sbps[0].kind != Sbp::kBroadcast;
+    const TensorType& type = graph_.value(is_input ? node.inputs[j] : node.outputs[j]).type;
+    (is_input ? inputs : outputs).push_back(LargestShard(type, sharding, bound_.axes));
+    (is_input ? layout.inputs : layout.outputs).push_back(Intern(sharding));
+  }
+  if (bound.role != NodeRole::kPin && !bound.def->view) {
+    layout.compute_ns =
+        (in_loop ? cost_.micro_batches() : 1) *
+        cost_.ComputeNs(oneflow::LocalCost(*bound.def, node.attrs, inputs, outputs));
+  }
+  it->second = layout;
+  return layout;
+}
+
+int64_t LayoutState::ReshardNs(ValueId value, int from, int to) {
+  if (from == to || from == kUndecided || to == kUndecided) return 0;
+  const TensorType& type = graph_.value(value).type;
+  std::vector<int64_t> key = {from, to, static_cast<int64_t>(type.dtype)};
+  key.insert(key.end(), type.shape.begin(), type.shape.end());
+  const auto [it, added] = reshard_ns_.try_emplace(std::move(key), 0);
+  if (added) {
+    const ReshardPath& path = paths_.Find(type, shardings_[from], shardings_[to]);
+    it->second = path.possible ? path.cost_ns : kImpossible;
+  }
+  return it->second;
+}
+
+bool LayoutState::LeavesDp(ValueId value, const Sharding& from, const Sharding& to) const {
+  if (bound_.nodes[graph_.value(value).producer].role == NodeRole::kStateRead) return false;
+  for (size_t axis = 1; axis < bound_.axes.size(); ++axis) {
+    if (bound_.axes[axis].name == "dp" && from.sbps[axis].kind == Sbp::kSplit &&
+        to.sbps[axis].kind == Sbp::kBroadcast) {
+      return true;
+    }
+  }
+  return false;
+}
+
+int64_t LayoutState::ValueCost(ValueId value) {
+  const int from = have_[value];
+  if (from == kUndecided) return 0;
+  int64_t total = 0;
+  int last = kUndecided;
+  for (const auto& [need, count] : needs_[value]) {
+    const auto [to, reader] = need;
+    if (to != last) total += ReshardNs(value, from, to);
+    if (reader == NodeRole::kStateWrite) {
+      total += to == from || to == kUndecided ? 0 : kGatherPenalty;
+    } else if (reader != NodeRole::kOutput && LeavesDp(value, shardings_[from], shardings_[to])) {
+      total += kGatherPenalty;
+    }
+    last = to;
+  }
+  return total;
+}
+
+int64_t LayoutState::LocalCost(NodeId id, const NodeLayout& layout) {
+  const Node& node = graph_.node(id);
+  int64_t total = layout.compute_ns;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const ValueId value = node.inputs[i];
+    const int from = have_[value];
+    const Sharding& to = shardings_[layout.inputs[i]];
+    if (from != kUndecided) {
+      total += ReshardNs(value, from, layout.inputs[i]);
+      if (LeavesDp(value, shardings_[from], to)) total += kGatherPenalty;
+      continue;
+    }
+    // A state that is still free: it can be had in any layout that a state may have.
+    const int64_t shard = LargestShard(graph_.value(value).type, to, bound_.axes).bytes();
+    total += state_weight_ * kTouches * cost_.MemoryNs(shard);
+    if (to.IsPartial()) total += kImpossible;
+  }
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    Sharding whole = shardings_[layout.outputs[i]];
+    for (size_t axis = 1; axis < whole.sbps.size(); ++axis) {
+      if (whole.sbps[axis].kind == Sbp::kPartial) whole.sbps[axis] = Sbp::B();
+    }
+    total += ReshardNs(node.outputs[i], layout.outputs[i], Intern(whole));
+  }
+  return total;
+}
+
+void LayoutState::Replace(NodeId id, NodeLayout layout) {
+  const Node& node = graph_.node(id);
+  NodeLayout& old = nodes_[id];
+  std::set<ValueId> touched(node.inputs.begin(), node.inputs.end());
+  touched.insert(node.outputs.begin(), node.outputs.end());
+  const NodeRole role = bound_.nodes[id].role;
+  for (size_t i = 0; i < old.inputs.size(); ++i) {
+    Needs& needs = needs_[node.inputs[i]];
+    const auto need = needs.find({old.inputs[i], role});
+    if (--need->second == 0) needs.erase(need);
+  }
+  total_ += layout.compute_ns - old.compute_ns;
+  old = std::move(layout);
+  for (size_t i = 0; i < old.inputs.size(); ++i) ++needs_[node.inputs[i]][{old.inputs[i], role}];
+  for (size_t i = 0; i < old.outputs.size(); ++i) have_[node.outputs[i]] = old.outputs[i];
+  for (ValueId value : touched) {
+    total_ -= value_cost_[value];
+    value_cost_[value] = ValueCost(value);
+    total_ += value_cost_[value];
+  }
+}
+
+void LayoutState::Install(NodeId id, NodeLayout layout) {
+  log_.push_back({id, nodes_[id], -1, kUndecided});
+  Replace(id, std::move(layout));
+}
+
+void LayoutState::Propagate(NodeId id) {
+  std::set<std::pair<int, NodeId>> open;
+  const auto add_readers = [&](NodeId from) {
+    for (ValueId output : graph_.node(from).outputs) {
+      for (NodeId reader : graph_.uses(output)) {
+        if (bound_.nodes[reader].rule.has_value()) open.insert({position_[reader], reader});
+      }
+    }
+  };
+  add_readers(id);
+  while (!open.empty()) {
+    const NodeId reader = open.begin()->second;
+    open.erase(open.begin());
+    std::optional<NodeLayout> layout = Evaluate(reader, nodes_[reader].choice);
+    // Units can only make a choice illegal on micro, whose cuts do not change here.
+    if (!layout.has_value() || *layout == nodes_[reader]) continue;
+    const bool outputs_changed = layout->outputs != nodes_[reader].outputs;
+    Install(reader, *std::move(layout));
+    if (outputs_changed) add_readers(reader);
+  }
+}
+
+bool LayoutState::Choose(NodeId id, const std::vector<int>& choice) {
+  std::optional<NodeLayout> layout = Evaluate(id, choice);
+  if (!layout.has_value()) return false;
+  if (*layout == nodes_[id]) return true;
+  const bool outputs_changed = layout->outputs != nodes_[id].outputs;
+  Install(id, *std::move(layout));
+  if (outputs_changed) Propagate(id);
+  return true;
+}
+
+int64_t LayoutState::GroupCost(int group) const {
+  if (groups_[group] == kUndecided) return 0;
+  const StateGroup& states = bound_.groups[group];
+  const Slice local = SliceOf(shardings_[groups_[group]], bound_.axes, states.shape,
+                              std::vector<int64_t>(bound_.axes.size(), 0));
+  const int64_t elements = NumElements(states.shape);
+  const int64_t bytes = elements == 0 ? 0 : states.bytes / elements * NumElements(local.extent);
+  return state_weight_ * kTouches * cost_.MemoryNs(bytes);
+}
+
+void LayoutState::SetGroup(int group, int sharding) {
+  total_ -= group_cost_[group];
+  groups_[group] = sharding;
+  group_cost_[group] = GroupCost(group);
+  total_ += group_cost_[group];
+}
+
+void LayoutState::ChooseGroup(int group, const Sharding& sharding) {
+  const int index = Intern(sharding);
+  if (groups_[group] == index) return;
+  log_.push_back({-1, {}, group, groups_[group]});
+  SetGroup(group, index);
+  for (NodeId read : bound_.groups[group].reads) {
+    NodeLayout layout;
+    layout.outputs = {index};
+    Install(read, std::move(layout));
+  }
+  for (NodeId write : bound_.groups[group].writes) {
+    NodeLayout layout;
+    layout.inputs = {index};
+    Install(write, std::move(layout));
+  }
+  for (NodeId read : bound_.groups[group].reads) Propagate(read);
+}
+
+void LayoutState::Rollback(size_t mark) {
+  while (log_.size() > mark) {
+    Change change = std::move(log_.back());
+    log_.pop_back();
+    if (change.node < 0) {
+      SetGroup(change.group, change.sharding);
+    } else {
+      Replace(change.node, std::move(change.layout));
+    }
+  }
+}
+
+}  // namespace oneflow

@@ -1,0 +1,124 @@
+// LayoutState: one complete choice of layouts for a graph, what it costs, and how to try a change
+// and take it back. The moves of layout_search are made of these.
+//
+// The cost of a choice is
+//   sum over nodes   time of the node on its largest shard
+// + sum over values  time of each distinct reshard that its readers need (readers that want one
+// layout share)
+// + sum over states  time to touch each device's part kTouches times (this is what makes sharding a
+// parameter
+//                    and its optimizer state worth something), times `state_weight`
+// and kGatherPenalty for each value that leaves a split on `dp` other than for an output (`dp`
+// splits the batch from the first op to the last, or it would not be used), and for each new value
+// of a state that is not made in the state's own layout (updates happen in place).
+//
+// Owner: one search. Threads: one. Invariant: total() equals the sum above at any time; a node's
+// layouts are what its rule gives for its choice and its inputs' current layouts (changed units run
+// downstream). Read next: compiler/parallel/layout_search.h.
+#ifndef ONEFLOW_COMPILER_PARALLEL_LAYOUT_STATE_H_
+#define ONEFLOW_COMPILER_PARALLEL_LAYOUT_STATE_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "compiler/parallel/bound_graph.h"
+#include "compiler/parallel/cost_model.h"
+#include "compiler/parallel/reshard_path.h"
+
+namespace oneflow {
+
+// Layouts of one node, interned (LayoutState::sharding).
+struct NodeLayout {
+  std::vector<int>
+      choice;  // per layout axis, index into the rule's signatures; empty without a rule
+  std::vector<int> inputs;
+  std::vector<int> outputs;
+  int64_t compute_ns = 0;
+  bool operator==(const NodeLayout&) const = default;
+};
+
+class LayoutState {
+ public:
+  static constexpr int kUndecided = -1;
+  static constexpr int64_t kGatherPenalty = int64_t{1} << 40;
+  static constexpr int64_t kImpossible = int64_t{1} << 50;
+  static constexpr int64_t kTouches = 4;
+
+  // Starts with all nodes on their micro choice and B on the mesh axes; groups that are free are
+  // undecided.
+  LayoutState(const BoundGraph* bound, const CostModel* cost, ReshardPaths* paths,
+              std::vector<int> micro_choice, int64_t state_weight);
+
+  const BoundGraph& bound() const { return bound_; }
+  const NodeLayout& node(NodeId id) const { return nodes_[id]; }
+  const Sharding& sharding(int index) const { return shardings_[index]; }
+  int have(ValueId value) const { return have_[value]; }  // kUndecided: any layout is at hand
+  int group(int index) const { return groups_[index]; }
+  int64_t total() const { return total_; }
+
+  // What `choice` would give the node now; nullopt if its layouts are not legal together.
+  std::optional<NodeLayout> Evaluate(NodeId id, const std::vector<int>& choice);
+  // Time of the inputs' reshards and the node itself, as if it were alone, and the sums that its
+  // partial outputs will cost: what a forward sweep knows.
+  int64_t LocalCost(NodeId id, const NodeLayout& layout);
+
+  // Changes. Each is logged; Rollback undoes those since the mark.
+  size_t Mark() const { return log_.size(); }
+  void Rollback(size_t mark);
+  // Forgets the log. Marks become invalid.
+  void Commit() { log_.clear(); }
+  bool Choose(NodeId id, const std::vector<int>& choice);  // false (and no change) if not legal
+  void ChooseGroup(int group, const Sharding& sharding);
+
+  // Canonical layout of a group's states with these Sbps.
+  Sharding GroupSharding(int group, const std::vector<Sbp>& sbps) const;
+
+ private:
+  struct Change {
+    NodeId node = -1;  // -1: a group
+    NodeLayout layout;
+    int group = -1;
+    int sharding = kUndecided;
+  };
+  using Needs = std::map<std::pair<int, NodeRole>, int>;  // (sharding, who) -> readers
+
+  int Intern(const Sharding& sharding);
+  // Installs a layout and logs the old one; keeps total_.
+  void Install(NodeId id, NodeLayout layout);
+  void Replace(NodeId id, NodeLayout layout);
+  // Recomputes the readers of a node whose outputs changed, in order.
+  void Propagate(NodeId id);
+  void SetGroup(int group, int sharding);
+  int64_t ReshardNs(ValueId value, int from, int to);
+  int64_t ValueCost(ValueId value);
+  int64_t GroupCost(int group) const;
+  bool LeavesDp(ValueId value, const Sharding& from, const Sharding& to) const;
+
+  const BoundGraph& bound_;
+  const Graph& graph_;
+  const CostModel& cost_;
+  ReshardPaths& paths_;
+  const int64_t state_weight_;
+  std::vector<NodeLayout> nodes_;    // by NodeId
+  std::vector<int> have_;            // by ValueId
+  std::vector<Needs> needs_;         // by ValueId
+  std::vector<int64_t> value_cost_;  // by ValueId
+  std::vector<int> groups_;          // sharding of each group
+  std::vector<int64_t> group_cost_;
+  std::vector<int> position_;  // by NodeId, in order
+  std::vector<Sharding> shardings_;
+  std::map<std::vector<int64_t>, int> interned_;
+  // By NodeId: (choice, layouts of the inputs) -> layout.
+  std::vector<std::map<std::pair<std::vector<int>, std::vector<int>>, std::optional<NodeLayout>>>
+      memo_;
+  std::map<std::vector<int64_t>, int64_t> reshard_ns_;
+  std::vector<Change> log_;
+  int64_t total_ = 0;
+};
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_COMPILER_PARALLEL_LAYOUT_STATE_H_

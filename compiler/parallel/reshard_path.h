@@ -1,0 +1,86 @@
+// ReshardPath: the cheapest sequence of steps from one layout to another, and its predicted time.
+//
+//   (P,S(0)) -> (S(1),B)   =   P->S(1) on dp   (reduce-scatter)   then   S(0)->B on tp (all-gather)
+//
+// Each step changes one layout axis, or is one general exchange (axis -1) that may change all mesh
+// axes and the stage. What steps exist, with T the bytes that the group of the axis (n devices)
+// shares:
+//
+//   mesh axis   S->B all-gather T(n-1)/n        P->B ring all-reduce 2T(n-1)/n   P->S
+//   reduce-scatter T(n-1)/n
+//               S(i)->S(j) all-to-all T(n-1)/n2 B->S slice 0                     B->P keep on one,
+//               zeros elsewhere 0
+//   micro       P->B accumulate   S->B concatenate   B->S slice   B->P first micro-batch only:
+//   nothing else exchange    any to any on the mesh axes, with the same Sbp on micro; P on an axis
+//   of the target only where
+//               the source has it too (each device then keeps its own partial on that axis)
+//
+// A step on an axis that begins or ends a split of dim d is taken only while no inner axis splits d
+// (else the pieces would not be contiguous), and a change of units alone is an exchange. Found by
+// Dijkstra over the lattice of layouts whose every axis is the source's, the target's or B: at most
+// 3^axes of them.
+//
+// Owner: one ReshardPaths per compile, a memo. Threads: one at a time. Invariant: the answer
+// depends on its arguments alone, so all ranks and both callers (decide, insert_reshard) see the
+// same path. Read next: compiler/passes/insert_reshard.h.
+#ifndef ONEFLOW_COMPILER_PARALLEL_RESHARD_PATH_H_
+#define ONEFLOW_COMPILER_PARALLEL_RESHARD_PATH_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "compiler/parallel/cost_model.h"
+#include "plan/sharding.h"
+
+namespace oneflow {
+
+// One change of layout.
+struct ReshardStep {
+  int axis = -1;  // layout axis, -1 for a general exchange
+  Sharding to;
+  int64_t cost_ns = 0;  // per step of the program: all micro-batches
+};
+
+// How to get from one layout to another.
+struct ReshardPath {
+  bool possible = false;
+  int64_t cost_ns = 0;
+  std::vector<ReshardStep> steps;  // empty if the layouts are equal
+};
+
+class ReshardPaths {
+ public:
+  // REQUIRES: `cost` outlives this.
+  explicit ReshardPaths(const CostModel* cost) : cost_(cost) {}
+
+  // REQUIRES: canonical shardings of that type. Not possible only where micro cannot change so.
+  const ReshardPath& Find(const TensorType& type, const Sharding& from, const Sharding& to);
+
+ private:
+  using Key = std::vector<int64_t>;
+
+  ReshardPath Search(const TensorType& type, const Sharding& from, const Sharding& to) const;
+  // Steps from `at` towards `to`.
+  std::vector<ReshardStep> NextSteps(const TensorType& type, const Sharding& at,
+                                     const Sharding& to) const;
+  int64_t AxisStepNs(const TensorType& type, const Sharding& from, const Sharding& to,
+                     int axis) const;
+  int64_t ExchangeNs(const TensorType& type, const Sharding& from, const Sharding& to) const;
+
+  const CostModel* cost_;
+  std::map<Key, ReshardPath> paths_;
+};
+
+// The change that a step makes, for dumps: "P->B on dp", "(S(0))->(B)@1".
+std::string ChangeText(const std::vector<Axis>& axes, const Sharding& from,
+                       const ReshardStep& step);
+
+// A sharding as numbers, equal exactly for equal shardings: a key for maps.
+std::vector<int64_t> ShardingKey(const Sharding& sharding);
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_COMPILER_PARALLEL_RESHARD_PATH_H_

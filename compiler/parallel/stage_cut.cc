@@ -1,0 +1,86 @@
+#include "compiler/parallel/stage_cut.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "base/check.h"
+
+namespace oneflow {
+namespace {
+
+constexpr int64_t kInfinite = std::numeric_limits<int64_t>::max() / 4;
+// Positions considered: the search is quadratic in them.
+constexpr size_t kMaxCandidates = 512;
+
+// Positions where a cut may lie, ascending: the cheapest to cross when there are too many.
+std::vector<size_t> Candidates(const std::vector<int64_t>& crossing, int parts) {
+  std::vector<size_t> positions;
+  for (size_t i = 1; i < crossing.size(); ++i) positions.push_back(i);
+  const size_t limit = std::max<size_t>(kMaxCandidates, 8 * static_cast<size_t>(parts));
+  if (positions.size() > limit) {
+    std::stable_sort(positions.begin(), positions.end(),
+                     [&](size_t a, size_t b) { return crossing[a] < crossing[b]; });
+    positions.resize(limit);
+    std::sort(positions.begin(), positions.end());
+  }
+  return positions;
+}
+
+}  // namespace
+
+std::vector<size_t> StageCut(const std::vector<int64_t>& weights,
+                             const std::vector<int64_t>& crossing, int parts) {
+  OF_CHECK(weights.size() == crossing.size() && parts >= 1) << "one crossing per item";
+  const size_t items = weights.size();
+  std::vector<size_t> cuts;
+  if (items <= static_cast<size_t>(parts)) {
+    for (int i = 1; i < parts; ++i) cuts.push_back(std::min<size_t>(i, items));
+    return cuts;
+  }
+  std::vector<int64_t> prefix(items + 1, 0);
+  std::partial_sum(weights.begin(), weights.end(), prefix.begin() + 1);
+  std::vector<size_t> bounds = {0};
+  for (size_t position : Candidates(crossing, parts)) bounds.push_back(position);
+  bounds.push_back(items);
+  const size_t last = bounds.size() - 1;
+
+  // heaviest[k][j]: least possible heaviest range when the items before bounds[j] form k ranges.
+  const auto range = [&](size_t i, size_t j) { return prefix[bounds[j]] - prefix[bounds[i]]; };
+  std::vector<std::vector<int64_t>> heaviest(parts + 1, std::vector<int64_t>(last + 1, kInfinite));
+  heaviest[0][0] = 0;
+  for (int k = 1; k <= parts; ++k) {
+    for (size_t j = k; j <= last; ++j) {
+      for (size_t i = k - 1; i < j; ++i) {
+        heaviest[k][j] = std::min(heaviest[k][j], std::max(heaviest[k - 1][i], range(i, j)));
+      }
+    }
+  }
+  const int64_t limit = heaviest[parts][last] + heaviest[parts][last] / 10;
+
+  // bytes[k][j]: fewest bytes over the cuts when no range is heavier than the limit.
+  std::vector<std::vector<int64_t>> bytes(parts + 1, std::vector<int64_t>(last + 1, kInfinite));
+  std::vector<std::vector<size_t>> from(parts + 1, std::vector<size_t>(last + 1, 0));
+  bytes[0][0] = 0;
+  for (int k = 1; k <= parts; ++k) {
+    for (size_t j = k; j <= last; ++j) {
+      for (size_t i = k - 1; i < j; ++i) {
+        if (bytes[k - 1][i] >= kInfinite || range(i, j) > limit) continue;
+        const int64_t total = bytes[k - 1][i] + (i == 0 ? 0 : crossing[bounds[i]]);
+        if (total < bytes[k][j]) {
+          bytes[k][j] = total;
+          from[k][j] = i;
+        }
+      }
+    }
+  }
+  size_t j = last;
+  for (int k = parts; k > 1; --k) {
+    j = from[k][j];
+    cuts.push_back(bounds[j]);
+  }
+  std::reverse(cuts.begin(), cuts.end());
+  return cuts;
+}
+
+}  // namespace oneflow

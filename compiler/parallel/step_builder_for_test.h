@@ -1,0 +1,160 @@
+// StepBuilder: writes small training steps for the unit tests of decide and the passes.
+//
+// Owned by a test. Threads: one. A failure to build is a test's bug and CHECKs. Lines: each Op call
+// takes the next line of "model.py", from 1, so that tests can look for the line of an error.
+#ifndef ONEFLOW_COMPILER_PARALLEL_STEP_BUILDER_FOR_TEST_H_
+#define ONEFLOW_COMPILER_PARALLEL_STEP_BUILDER_FOR_TEST_H_
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/status.h"
+#include "compiler/graph/graph.h"
+#include "compiler/passes/autodiff.h"
+#include "plan/target.pb.h"
+
+namespace oneflow {
+
+class StepBuilder {
+ public:
+  using Annotation = std::map<std::string, Sbp>;
+
+  explicit StepBuilder(const std::string& name = "step") : graph(name) {}
+
+  ValueId Input(const std::string& name, Shape shape, const std::string& dtype = "f32") {
+    return Op("input", {},
+              {{"name", AttrValue(name)},
+               {"dtype", AttrValue(dtype)},
+               {"shape", AttrValue(std::vector<int64_t>(shape))},
+               {"kind", AttrValue(std::string("batch"))}});
+  }
+  ValueId Scalar(const std::string& name, const std::string& dtype = "f32") {
+    return Op("input", {},
+              {{"name", AttrValue(name)},
+               {"dtype", AttrValue(dtype)},
+               {"shape", AttrValue(std::vector<int64_t>())},
+               {"kind", AttrValue(std::string("scalar"))}});
+  }
+  // A state without an optimizer.
+  ValueId Buffer(const std::string& name, Shape shape, Annotation annotation = {}) {
+    OF_CHECK(graph.AddState(name, {DType::kF32, std::move(shape)}, std::move(annotation)).ok())
+        << name;
+    return Op("state_read", {}, {{"name", AttrValue(name)}});
+  }
+  ValueId Parameter(const std::string& name, Shape shape, Annotation annotation = {}) {
+    const ValueId value = Buffer(name, std::move(shape), std::move(annotation));
+    parameters.emplace_back(name, value);
+    return value;
+  }
+  std::vector<ValueId> OpN(const std::string& op, std::vector<ValueId> inputs, Attrs attrs = {}) {
+    const LocationId location = graph.AddLocation({"model.py", ++line, "forward"});
+    auto outputs = graph.AddNode(op, std::move(inputs), std::move(attrs), location, "", stage);
+    OF_CHECK(outputs.ok()) << MessageOf(outputs.status());
+    return *outputs;
+  }
+  ValueId Op(const std::string& op, std::vector<ValueId> inputs, Attrs attrs = {}) {
+    const std::vector<ValueId> outputs = OpN(op, std::move(inputs), std::move(attrs));
+    return outputs.empty() ? -1 : outputs[0];
+  }
+  ValueId Linear(ValueId x, ValueId w) {
+    return Op("matmul", {x, w},
+              {{"transpose_a", AttrValue(false)}, {"transpose_b", AttrValue(false)}});
+  }
+  // The mean over all elements.
+  ValueId Mean(ValueId x) {
+    const Shape shape = graph.value(x).type.shape;
+    std::vector<int64_t> dims;
+    for (size_t d = 0; d < shape.size(); ++d) dims.push_back(static_cast<int64_t>(d));
+    const ValueId sum = Op("sum", {x}, {{"dims", AttrValue(dims)}, {"keepdim", AttrValue(false)}});
+    return Op("mul_scalar", {sum},
+              {{"value", AttrValue(1.0 / static_cast<double>(NumElements(shape)))}});
+  }
+  void Output(const std::string& name, ValueId value) {
+    Op("output", {value}, {{"name", AttrValue(name)}});
+  }
+  // Gradients of all parameters, SGD with momentum, and the loss as an output.
+  void Train(ValueId loss) {
+    stage.reset();
+    Output("loss", loss);
+    std::vector<ValueId> wrt;
+    for (const auto& [name, value] : parameters) wrt.push_back(value);
+    const auto gradients = AddGradients(&graph, loss, wrt);
+    OF_CHECK(gradients.ok()) << MessageOf(gradients.status());
+    const ValueId lr = Scalar("lr.0");
+    const ValueId step = Scalar("step", "i64");
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const auto& [name, value] = parameters[i];
+      const ValueId momentum = Buffer(name + ".momentum", graph.value(value).type.shape);
+      const std::vector<ValueId> updated =
+          OpN("sgd_update", {value, (*gradients)[i], lr, step, momentum},
+              {{"momentum", AttrValue(0.9)}});
+      Op("state_write", {updated[0]}, {{"name", AttrValue(name)}});
+      Op("state_write", {updated[1]}, {{"name", AttrValue(name + ".momentum")}});
+    }
+  }
+
+  Graph graph;
+  std::optional<int> stage;
+  int line = 0;
+  std::vector<std::pair<std::string, ValueId>> parameters;
+};
+
+// "dp:2 tp:2" over the first devices.
+inline Mesh MeshOf(std::vector<Axis> axes) {
+  Mesh mesh;
+  int64_t devices = 1;
+  for (const Axis& axis : axes) devices *= axis.size;
+  mesh.axes = std::move(axes);
+  for (int64_t i = 0; i < devices; ++i) mesh.devices.push_back(static_cast<int>(i));
+  return mesh;
+}
+
+// CPU devices, `per_rank` of them in each process: 50 GFLOP/s, 10 GB/s memory, 4 GB/s between
+// devices.
+inline plan::Target CpuTarget(int devices, int per_rank) {
+  plan::Target target;
+  target.set_name("test");
+  for (int i = 0; i < devices; ++i) {
+    plan::TargetDevice* device = target.add_devices();
+    device->set_kind("cpu");
+    device->set_rank(static_cast<uint32_t>(i / per_rank));
+    device->set_threads(1);
+    device->set_flops_per_us(50'000);
+    device->set_bytes_per_us(10'000);
+  }
+  const std::pair<plan::Link::Scope, std::pair<int64_t, int64_t>> links[] = {
+      {plan::Link::DEVICE, {500, 10'000}},
+      {plan::Link::RANK, {2'000, 4'000}},
+      {plan::Link::HOST, {20'000, 1'500}}};
+  for (const auto& [scope, rate] : links) {
+    plan::Link* link = target.add_links();
+    link->set_scope(scope);
+    link->set_latency_ns(rate.first);
+    link->set_bytes_per_us(rate.second);
+  }
+  target.set_cores(devices);
+  target.set_task_overhead_ns(1'000);
+  return target;
+}
+
+// "dp: S(0),B->S(0)" of one node on one layout axis.
+inline std::string LayoutOn(const Graph& graph, const NodeShardings& shardings, NodeId id,
+                            size_t axis) {
+  std::string text = graph.node(id).op + " ";
+  for (size_t i = 0; i < shardings.inputs.size(); ++i) {
+    text += (i > 0 ? "," : "") + shardings.inputs[i].sbps[axis].ToString();
+  }
+  text += "->";
+  for (size_t i = 0; i < shardings.outputs.size(); ++i) {
+    text += (i > 0 ? "," : "") + shardings.outputs[i].sbps[axis].ToString();
+  }
+  return text;
+}
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_COMPILER_PARALLEL_STEP_BUILDER_FOR_TEST_H_
