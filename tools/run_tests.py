@@ -162,7 +162,9 @@ def build(preset: str, folders: list[str]) -> Counts:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("filter", nargs="?", help="a folder, a path of pytest, or part of a test's name")
+    parser.add_argument(
+        "filter", nargs="?", help="a folder, a path of pytest, or part of a test's name"
+    )
     parser.add_argument(
         "--all", action="store_true", help="build first, and run the sanitizers too"
     )

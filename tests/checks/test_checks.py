@@ -145,7 +145,7 @@ def test_include_cycle_is_seen(tree: Path) -> None:
 def test_cycle_of_folders_is_seen(tree: Path) -> None:
     write(tree, "compiler/graph/a.h", '#include "compiler/ops/b.h"\n')
     write(tree, "compiler/ops/b.h", "\n")
-    write(tree, "compiler/ops/c.cc", '#include "compiler/graph/d.h"\n')
+    write(tree, "compiler/ops/c.h", '#include "compiler/graph/d.h"\n')
     write(tree, "compiler/graph/d.h", "\n")
     (problem,) = violations("layers", tree)
     assert problem.startswith("folders include each other: compiler/graph/a.h:1")

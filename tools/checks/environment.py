@@ -11,7 +11,7 @@ DOC = __doc__
 
 LIMIT = 12
 READ = re.compile(
-    r"""(?:getenv\(|environ\.get\(|environ\.setdefault\(|environ\.pop\(|environ\[|GetEnv\w*\()\s*["']([A-Z][A-Z0-9_]*)["']"""
+    r"""(?:getenv\(|environ\.get\(|environ\.setdefault\(|environ\.pop\(|environ\[|GetEnv\w*\(|_integer\()\s*["']([A-Z][A-Z0-9_]*)["']"""
 )
 ROW = re.compile(r"^\|\s*`([A-Z][A-Z0-9_]*)(?:=[^`]*)?`", re.MULTILINE)
 PLACES = (
