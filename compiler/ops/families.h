@@ -1,6 +1,6 @@
 // The op families: one function per file, each returning its definitions. op_table.cc joins them.
 //
-// Called once, by Ops(). Threads: any. Read next: elementwise.cc, docs/adding_an_op.md.
+// Called once, by Ops(). Threads: any. Read next: unary.cc, docs/adding_an_op.md.
 #ifndef ONEFLOW_COMPILER_OPS_FAMILIES_H_
 #define ONEFLOW_COMPILER_OPS_FAMILIES_H_
 

@@ -1,6 +1,6 @@
 // Pieces of gradient functions that op families share.
 //
-// Pure; threads: any. Read next: compiler/passes/autodiff.h, compiler/ops/elementwise.cc.
+// Pure; threads: any. Read next: compiler/passes/autodiff.h, compiler/ops/unary.cc.
 #ifndef ONEFLOW_COMPILER_OPS_GRADIENT_H_
 #define ONEFLOW_COMPILER_OPS_GRADIENT_H_
 

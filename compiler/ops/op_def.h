@@ -4,7 +4,7 @@
 //
 // The table is const, made once per process by Ops() from the family files listed in op_table.cc;
 // no registration by static initialisers. Threads: any. How to add one: docs/adding_an_op.md. Read
-// next: compiler/ops/op_table.h, compiler/ops/elementwise.cc.
+// next: compiler/ops/op_table.h, compiler/ops/unary.cc.
 #ifndef ONEFLOW_COMPILER_OPS_OP_DEF_H_
 #define ONEFLOW_COMPILER_OPS_OP_DEF_H_
 

@@ -63,11 +63,13 @@ std::string ReductionRule(size_t rank, const std::vector<int64_t>& dims, bool ke
 }
 
 // The gradient or the result with its reduced dims back as extent 1, so that it broadcasts against
-// x.
+// x. Leading dims need nothing: broadcasting aligns from the right.
 ValueId WithKeptDims(GradBuilder& g, ValueId value) {
   if (g.attrs().Bool("keepdim")) return value;
-  const Shape shape = ReducedShape(g.type(g.in(0)).shape, g.attrs().Ints("dims"), /*keepdim=*/true);
-  if (g.type(value).shape == shape) return value;
+  std::vector<int64_t> dims = g.attrs().Ints("dims");
+  std::sort(dims.begin(), dims.end());
+  if (dims.empty() || dims.back() + 1 == static_cast<int64_t>(dims.size())) return value;
+  const Shape shape = ReducedShape(g.type(g.in(0)).shape, dims, /*keepdim=*/true);
   return g.Op("reshape", {value}, {{"shape", shape}});
 }
 

@@ -1,7 +1,7 @@
 // Shape functions, extent checks and rule texts that several op families share.
 //
 // Pure functions; threads: any. Errors name the op and the argument, show the types and say what to
-// do; the caller attaches the user's line. Read next: compiler/ops/elementwise.cc.
+// do; the caller attaches the user's line. Read next: compiler/ops/unary.cc.
 #ifndef ONEFLOW_COMPILER_OPS_SHAPE_FUNCTIONS_H_
 #define ONEFLOW_COMPILER_OPS_SHAPE_FUNCTIONS_H_
 

@@ -1,0 +1,342 @@
+#include "compiler/ops/op_cases_for_test.h"
+
+namespace oneflow {
+namespace {
+
+void AddElementwise(std::vector<OpCase>* cases) {
+  const TensorType x = F32({4, 6});
+  for (const char* op : {"neg", "mul_scalar", "cast"}) {
+    OpCase linear{op, {x}, {}, {"B->B", "S(0)->S(0)", "S(1)->S(1)", "P->P"}, {}};
+    if (linear.op == "mul_scalar") linear.attrs.Set("value", 0.5);
+    if (linear.op == "cast") linear.attrs.Set("dtype", std::string("f32"));
+    cases->push_back(linear);
+  }
+  cases->push_back({"cast", {x}, {{"dtype", std::string("i64")}}, {"S(0)->S(0)"}, {"P->P"}});
+  for (const char* op :
+       {"abs", "exp", "log", "sqrt", "rsqrt", "tanh", "sigmoid", "relu", "square"}) {
+    cases->push_back({op, {x}, {}, {"S(0)->S(0)", "S(1)->S(1)"}, {"P->P"}});
+  }
+  for (const char* op : {"add_scalar", "pow_scalar"}) {
+    cases->push_back({op, {x}, {{"value", 3.0}}, {"S(0)->S(0)", "S(1)->S(1)"}, {"P->P"}});
+  }
+  for (const char* op : {"relu_grad", "tanh_grad", "sigmoid_grad", "abs_grad"}) {
+    cases->push_back(
+        {op, {x, x}, {}, {"S(0),S(0)->S(0)", "S(1),S(1)->S(1)", "B,P->P"}, {"P,B->P", "P,P->P"}});
+  }
+  const TensorType row = F32({6});
+  for (const char* op : {"add", "sub"}) {
+    cases->push_back(
+        {op, {x, row}, {}, {"S(0),B->S(0)", "S(1),S(0)->S(1)", "P,P->P"}, {"P,B->P", "B,P->P"}});
+  }
+  cases->push_back(
+      {"mul", {x, row}, {}, {"S(0),B->S(0)", "S(1),S(0)->S(1)", "P,B->P", "B,P->P"}, {"P,P->P"}});
+  cases->push_back({"mul", {F32({}), x}, {}, {"B,S(0)->S(0)", "P,B->P", "B,P->P"}, {}});
+  cases->push_back({"mul", {F32({4, 1}), x}, {}, {"S(0),S(0)->S(0)", "B,S(1)->S(1)"}, {}});
+  cases->push_back(
+      {"div", {x, row}, {}, {"S(0),B->S(0)", "S(1),S(0)->S(1)", "P,B->P"}, {"B,P->P", "P,P->P"}});
+  for (const char* op : {"maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge"}) {
+    cases->push_back({op, {x, row}, {}, {"S(0),B->S(0)", "S(1),S(0)->S(1)"}, {"P,P->P", "P,B->P"}});
+  }
+  cases->push_back(
+      {"logical_and", {BoolOf({4, 6}), BoolOf({6})}, {}, {"S(0),B->S(0)", "S(1),S(0)->S(1)"}, {}});
+  cases->push_back({"where",
+                    {BoolOf({4, 1}), x, row},
+                    {},
+                    {"S(0),S(0),B->S(0)", "B,S(1),S(0)->S(1)", "B,P,P->P"},
+                    {"P,B,B->P"}});
+}
+
+void AddReductionsAndShapes(std::vector<OpCase>* cases) {
+  const TensorType x = F32({4, 6, 5});
+  cases->push_back({"sum",
+                    {x},
+                    {{"dims", Ints{0, 2}}, {"keepdim", false}},
+                    {"S(0)->P", "S(2)->P", "S(1)->S(0)", "P->P"},
+                    {}});
+  cases->push_back({"sum",
+                    {x},
+                    {{"dims", Ints{0, 1, 2}}, {"keepdim", false}},
+                    {"S(0)->P", "S(1)->P", "S(2)->P", "P->P"},
+                    {}});
+  cases->push_back({"sum",
+                    {x},
+                    {{"dims", Ints{1}}, {"keepdim", true}},
+                    {"S(0)->S(0)", "S(1)->P", "S(2)->S(2)", "P->P"},
+                    {"S(1)->S(1)"}});
+  cases->push_back({"amax",
+                    {x},
+                    {{"dims", Ints{1}}, {"keepdim", false}},
+                    {"S(0)->S(0)", "S(1)->P(max)", "S(2)->S(1)"},
+                    {"P->P", "S(1)->P"}});
+  cases->push_back({"argmax",
+                    {x},
+                    {{"dim", int64_t{1}}},
+                    {"S(0)->S(0)", "S(2)->S(1)"},
+                    {"S(1)->P", "S(1)->B", "P->P"}});
+  cases->push_back({"reshape",
+                    {x},
+                    {{"shape", Ints{24, 5}}},
+                    {"S(0)->S(0)", "S(2)->S(1)", "P->P"},
+                    {"S(1)->S(0)"}});
+  cases->push_back({"reshape",
+                    {F32({24, 5})},
+                    {{"shape", Ints{4, 6, 5}}},
+                    {"S(0)->S(0)", "S(1)->S(2)", "P->P"},
+                    {"S(0)->S(1)"}});
+  cases->push_back(
+      {"reshape", {F32({12, 2})}, {{"shape", Ints{3, 8}}}, {"S(0)->S(0)", "P->P"}, {"S(1)->S(1)"}});
+  cases->push_back(
+      {"reshape", {F32({6, 4})}, {{"shape", Ints{4, 6}}}, {"S(0)->S(0)", "P->P"}, {"S(1)->S(1)"}});
+  cases->push_back({"reshape",
+                    {F32({4, 1, 6})},
+                    {{"shape", Ints{1, 4, 6, 1}}},
+                    {"S(0)->S(1)", "S(2)->S(2)"},
+                    {}});
+  cases->push_back({"reshape", {F32({1, 1})}, {{"shape", Ints{}}}, {"P->P", "B->B"}, {}});
+  cases->push_back({"reshape",
+                    {F32({0, 6})},
+                    {{"shape", Ints{3, 0, 2}}},
+                    {"B->B"},
+                    {"S(0)->S(0)", "S(0)->S(1)"}});
+  cases->push_back({"permute",
+                    {x},
+                    {{"dims", Ints{2, 0, 1}}},
+                    {"S(0)->S(1)", "S(1)->S(2)", "S(2)->S(0)", "P->P"},
+                    {"S(0)->S(0)"}});
+  cases->push_back({"broadcast_to",
+                    {F32({6, 1})},
+                    {{"shape", Ints{4, 6, 5}}},
+                    {"B->S(0)", "S(0)->S(1)", "B->S(2)", "P->P"},
+                    {"S(0)->S(0)"}});
+  cases->push_back({"broadcast_to", {F32({})}, {{"shape", Ints{4}}}, {"B->S(0)", "P->P"}, {}});
+  cases->push_back({"cat",
+                    {F32({4, 2}), F32({4, 3}), F32({4, 0})},
+                    {{"dim", int64_t{1}}},
+                    {"S(0),S(0),S(0)->S(0)", "P,P,P->P"},
+                    {"S(1),S(1),S(1)->S(1)"}});
+  const Attrs cut{
+      {"dim", int64_t{1}}, {"start", int64_t{1}}, {"stop", int64_t{6}}, {"step", int64_t{2}}};
+  const Attrs full{{"dim", int64_t{1}}, {"start", int64_t{0}}, {"stop", int64_t{6}}};
+  cases->push_back({"slice", {x}, cut, {"S(0)->S(0)", "S(2)->S(2)", "P->P"}, {"S(1)->S(1)"}});
+  cases->push_back({"slice", {x}, full, {"S(0)->S(0)", "S(1)->S(1)", "P->P"}, {}});
+  Attrs cut_grad = cut;
+  cut_grad.Set("extent", int64_t{6});
+  Attrs full_grad = full;
+  full_grad.Set("extent", int64_t{6});
+  cases->push_back({"slice_grad",
+                    {F32({4, 3, 5})},
+                    cut_grad,
+                    {"S(0)->S(0)", "S(2)->S(2)", "P->P"},
+                    {"S(1)->S(1)"}});
+  cases->push_back({"slice_grad", {x}, full_grad, {"S(1)->S(1)", "P->P"}, {}});
+}
+
+void AddMatmul(std::vector<OpCase>* cases) {
+  const std::vector<std::string> linear = {"P,B->P", "B,P->P"};
+  for (bool transpose_a : {false, true}) {
+    for (bool transpose_b : {false, true}) {
+      OpCase product{
+          "matmul",
+          {transpose_a ? F32({6, 4}) : F32({4, 6}), transpose_b ? F32({5, 6}) : F32({6, 5})},
+          {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}},
+          linear,
+          {"P,P->P", "S(0),S(1)->S(0)"}};
+      const std::string m = transpose_a ? "S(1)" : "S(0)";
+      const std::string k_of_a = transpose_a ? "S(0)" : "S(1)";
+      const std::string k_of_b = transpose_b ? "S(1)" : "S(0)";
+      const std::string n = transpose_b ? "S(0)" : "S(1)";
+      product.must.push_back(m + ",B->S(0)");
+      product.must.push_back("B," + n + "->S(1)");
+      product.must.push_back(k_of_a + "," + k_of_b + "->P");
+      cases->push_back(product);
+    }
+  }
+  cases->push_back({"matmul",
+                    {F32({3, 4, 6}), F32({6, 5})},
+                    {},
+                    {"S(0),B->S(0)", "S(1),B->S(1)", "B,S(1)->S(2)", "S(2),S(0)->P"},
+                    {}});
+  cases->push_back({"matmul",
+                    {F32({3, 1, 4, 6}), F32({2, 6, 5})},
+                    {},
+                    {"S(0),B->S(0)", "B,S(0)->S(1)", "S(2),B->S(2)", "S(3),S(1)->P"},
+                    {}});
+}
+
+void AddImages(std::vector<OpCase>* cases) {
+  const Attrs geometry{{"stride", Ints{2, 1}}, {"padding", Ints{1, 0}}};
+  const std::vector<std::string> product = {"P,B->P", "B,P->P"};
+  const auto with = [](Attrs attrs, std::initializer_list<std::pair<std::string, int64_t>> more) {
+    for (const auto& [name, value] : more) attrs.Set(name, value);
+    return attrs;
+  };
+  const std::vector<std::string> no_space = {"S(1),B->S(1)", "S(2),B->S(2)", "S(1),B->P"};
+  cases->push_back({"conv2d",
+                    {F32({4, 7, 6, 6}), F32({8, 6, 3, 2})},
+                    geometry,
+                    {"S(0),B->S(0)", "B,S(0)->S(3)", "S(3),S(1)->P", "P,B->P", "B,P->P"},
+                    no_space});
+  cases->push_back({"conv2d",
+                    {F32({4, 7, 6, 6}), F32({4, 3, 3, 2})},
+                    with(geometry, {{"groups", 2}}),
+                    {"S(0),B->S(0)", "S(3),S(0)->S(3)"},
+                    {"S(3),S(1)->P", "B,S(0)->S(3)"}});
+  cases->push_back({"conv2d",
+                    {F32({4, 7, 6, 6}), F32({6, 1, 3, 2})},
+                    with(geometry, {{"groups", 6}}),
+                    {"S(0),B->S(0)", "S(3),S(0)->S(3)"},
+                    {}});
+  cases->push_back({"conv2d_grad_input",
+                    {F32({4, 4, 5, 8}), F32({8, 6, 3, 2})},
+                    with(geometry, {{"h", 7}, {"w", 6}}),
+                    {"S(0),B->S(0)", "S(3),S(0)->P", "B,S(1)->S(3)", "P,B->P", "B,P->P"},
+                    no_space});
+  cases->push_back({"conv2d_grad_input",
+                    {F32({4, 4, 5, 4}), F32({4, 3, 3, 2})},
+                    with(geometry, {{"h", 7}, {"w", 6}, {"groups", 2}}),
+                    {"S(0),B->S(0)", "S(3),S(0)->S(3)"},
+                    {"S(3),S(0)->P"}});
+  cases->push_back({"conv2d_grad_weight",
+                    {F32({4, 7, 6, 6}), F32({4, 4, 5, 8})},
+                    with(geometry, {{"kh", 3}, {"kw", 2}}),
+                    {"S(0),S(0)->P", "S(3),B->S(1)", "B,S(3)->S(0)", "P,B->P", "B,P->P"},
+                    no_space});
+  cases->push_back({"conv2d_grad_weight",
+                    {F32({4, 7, 6, 6}), F32({4, 4, 5, 4})},
+                    with(geometry, {{"kh", 3}, {"kw", 2}, {"groups", 2}}),
+                    {"S(0),S(0)->P", "S(3),S(3)->S(0)"},
+                    {"B,S(3)->S(0)"}});
+  const Attrs pool{{"kernel", Ints{3, 2}}, {"stride", Ints{2, 2}}, {"padding", Ints{1, 0}}};
+  const TensorType image = F32({4, 7, 6, 6});
+  const TensorType pooled = F32({4, 4, 3, 6});
+  cases->push_back(
+      {"max_pool2d", {image}, pool, {"S(0)->S(0)", "S(3)->S(3)"}, {"S(1)->S(1)", "P->P"}});
+  cases->push_back(
+      {"avg_pool2d", {image}, pool, {"S(0)->S(0)", "S(3)->S(3)", "P->P"}, {"S(1)->S(1)"}});
+  cases->push_back({"max_pool2d_grad",
+                    {image, pooled, pooled},
+                    pool,
+                    {"S(0),S(0),S(0)->S(0)", "S(3),S(3),S(3)->S(3)", "B,B,P->P"},
+                    {"P,B,B->P"}});
+  cases->push_back({"avg_pool2d_grad",
+                    {pooled},
+                    with(pool, {{"h", 7}, {"w", 6}}),
+                    {"S(0)->S(0)", "S(3)->S(3)", "P->P"},
+                    {"S(1)->S(1)"}});
+}
+
+void AddBatchNorm(std::vector<OpCase>* cases) {
+  for (int64_t groups : {1, 2}) {
+    const TensorType x = F32({12, 3, 2, 6});
+    const TensorType s = F32({groups, 6});
+    const TensorType c = F32({6});
+    const Attrs attrs{{"groups", groups}};
+    Attrs counted = attrs;
+    counted.Set("count", 12 / groups * 6);
+    OpCase sum{"bn_sum", {x}, attrs, {"S(3)->S(1)", "S(1)->P", "S(2)->P", "P->P"}, {}};
+    OpCase sq_sum{"bn_sq_sum", {x, s}, attrs, {"S(3),S(1)->S(1)", "S(1),B->P"}, {"P,P->P"}};
+    OpCase apply{
+        "bn_apply", {x, s, s, c, c}, counted, {"S(3),S(1),S(1),S(0),S(0)->S(3)"}, {"P,B,B,B,B->P"}};
+    OpCase grad_sums{"bn_grad_sums",
+                     {x, x, s, s},
+                     attrs,
+                     {"S(3),S(3),S(1),S(1)->S(1),S(1)", "B,P,B,B->P,P"},
+                     {}};
+    OpCase grad_input{"bn_grad_input",
+                      {x, x, s, s, c, s, s},
+                      counted,
+                      {"S(3),S(3),S(1),S(1),S(0),S(1),S(1)->S(3)"},
+                      {}};
+    if (groups == 1) {
+      sum.must.push_back("S(0)->P");
+      sq_sum.must.push_back("S(0),B->P");
+      apply.must.push_back("S(0),B,B,B,B->S(0)");
+      grad_sums.must.push_back("S(0),S(0),B,B->P,P");
+      grad_input.must.push_back("S(0),S(0),B,B,B,B,B->S(0)");
+    } else {
+      sum.must.push_back("S(0)->S(0)");
+      sum.must_not.push_back("S(0)->P");
+      sq_sum.must.push_back("S(0),S(0)->S(0)");
+      apply.must.push_back("S(0),S(0),S(0),B,B->S(0)");
+      grad_sums.must.push_back("S(0),S(0),S(0),S(0)->S(0),S(0)");
+      grad_input.must.push_back("S(0),S(0),S(0),S(0),B,S(0),S(0)->S(0)");
+    }
+    for (const OpCase& op_case : {sum, sq_sum, apply, grad_sums, grad_input}) {
+      cases->push_back(op_case);
+    }
+  }
+  cases->push_back({"bn_sum", {F32({4, 6})}, {}, {"S(0)->P", "S(1)->S(1)"}, {}});
+  cases->push_back({"running_update",
+                    {F32({6}), F32({3, 6})},
+                    {{"momentum", 0.1}, {"steps", int64_t{3}}},
+                    {"S(0),S(1)->S(0)"},
+                    {"B,S(0)->B", "B,S(0)->P"}});
+}
+
+void AddRest(std::vector<OpCase>* cases) {
+  const TensorType x = F32({4, 6});
+  for (const char* op : {"softmax", "log_softmax"}) {
+    cases->push_back({op, {x}, {{"dim", int64_t{1}}}, {"S(0)->S(0)"}, {"S(1)->S(1)", "P->P"}});
+    cases->push_back({std::string(op) + "_grad",
+                      {x, x},
+                      {{"dim", int64_t{1}}},
+                      {"S(0),S(0)->S(0)", "B,P->P"},
+                      {"S(1),S(1)->S(1)", "P,B->P"}});
+  }
+  cases->push_back({"cross_entropy",
+                    {x, I64({4})},
+                    {},
+                    {"S(0),S(0)->S(0),S(0)"},
+                    {"S(1),B->P,S(1)", "S(1),B->B,S(1)", "P,B->P,P"}});
+  cases->push_back({"cross_entropy_grad",
+                    {x, I64({4}), F32({4})},
+                    {},
+                    {"S(0),S(0),S(0)->S(0)", "B,B,P->P"},
+                    {"S(1),B,B->S(1)"}});
+  const Attrs random{{"p", 0.25}, {"seed", int64_t{1}}, {"key", int64_t{2}}};
+  for (const char* op : {"dropout", "dropout_grad"}) {
+    cases->push_back(
+        {op, {x, I64({})}, random, {"S(0),B->S(0)", "S(1),B->S(1)", "P,B->P"}, {"B,P->P"}});
+  }
+  const TensorType lr = F32({});
+  const TensorType step = I64({});
+  cases->push_back({"sgd_update", {x, x, lr, step}, {}, {"S(0),S(0),B,B->S(0)"}, {"P,P,B,B->P"}});
+  cases->push_back({"sgd_update",
+                    {x, x, lr, step, x},
+                    {{"momentum", 0.9}},
+                    {"S(0),S(0),B,B,S(0)->S(0),S(0)", "S(1),S(1),B,B,S(1)->S(1),S(1)"},
+                    {}});
+  cases->push_back({"adamw_update",
+                    {x, x, x, x, lr, step},
+                    {},
+                    {"S(0),S(0),S(0),S(0),B,B->S(0),S(0),S(0)"},
+                    {"B,P,B,B,B,B->B,B,B"}});
+  cases->push_back(
+      {"input",
+       {},
+       {{"name", std::string("x")}, {"dtype", std::string("f32")}, {"shape", Ints{4, 6}}},
+       {"->B", "->S(0)", "->S(1)"},
+       {}});
+  cases->push_back({"constant",
+                    {},
+                    {{"value", 1.0}, {"dtype", std::string("f32")}, {"shape", Ints{4, 6}}},
+                    {"->B", "->S(0)", "->S(1)"},
+                    {}});
+  cases->push_back({"output", {x}, {{"name", std::string("y")}}, {"B->", "S(0)->"}, {}});
+  cases->push_back({"reshard", {x}, {}, {"B->B"}, {}});
+}
+
+}  // namespace
+
+std::vector<OpCase> OpCases() {
+  std::vector<OpCase> cases;
+  AddElementwise(&cases);
+  AddReductionsAndShapes(&cases);
+  AddMatmul(&cases);
+  AddImages(&cases);
+  AddBatchNorm(&cases);
+  AddRest(&cases);
+  return cases;
+}
+
+}  // namespace oneflow
