@@ -28,11 +28,11 @@ Operand OperandOf(const plan::Port& port) {
 }  // namespace
 
 std::string KernelSpec::Key() const {
-  std::string key = op + attrs.ToString() + "(";
-  for (size_t i = 0; i < inputs.size(); ++i) key += (i > 0 ? "," : "") + TypeText(inputs[i]);
-  key += ")->(";
-  for (size_t i = 0; i < outputs.size(); ++i) key += (i > 0 ? "," : "") + TypeText(outputs[i]);
-  return key + ")x" + std::to_string(threads);
+  std::string key = op + attrs.ToString();
+  for (const Operand& input : inputs) key += " " + TypeText(input);
+  key += " ->";
+  for (const Operand& output : outputs) key += " " + TypeText(output);
+  return key + " x" + std::to_string(threads);
 }
 
 KernelSpec KernelSpec::FromTask(const plan::Task& task, int threads) {

@@ -47,7 +47,7 @@ TEST(KernelSpec, KeyNamesTheProblemButNotThePlace) {
   spec.inputs = {operand};
   spec.outputs = {operand};
   const std::string key = spec.Key();
-  EXPECT_EQ(key, "add_scalar" + spec.attrs.ToString() + "(f32[2,3])->(f32[2,3])x1");
+  EXPECT_EQ(key, "add_scalar" + spec.attrs.ToString() + " f32[2,3] -> f32[2,3] x1");
   spec.inputs[0].begin = {4, 0};
   EXPECT_EQ(spec.Key(), key);
   spec.threads = 2;

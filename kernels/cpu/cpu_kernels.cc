@@ -13,7 +13,8 @@ std::vector<KernelDef> AllKernels() {
   std::vector<KernelDef> all;
   for (std::vector<KernelDef> family :
        {UnaryKernels(), BinaryKernels(), ComparisonKernels(), CastKernels(), ReductionKernels(),
-        ShapeKernels(), MatmulKernels(), MovementKernels()}) {
+        ShapeKernels(), MatmulKernels(), MovementKernels(), Conv2dKernels(), PoolKernels(),
+        BatchNormKernels(), SoftmaxKernels(), RandomKernels(), OptimizerKernels()}) {
     std::move(family.begin(), family.end(), std::back_inserter(all));
   }
   return all;

@@ -1,0 +1,106 @@
+// Optimizer updates over several steps against the formulas of their papers in double.
+#include <cmath>
+
+#include "kernels/cpu/kernel_case.h"
+
+namespace oneflow::kernels {
+namespace {
+
+constexpr int64_t kSize = 70001;
+
+struct SgdRow {
+  double momentum, weight_decay, dampening;
+  bool nesterov;
+};
+
+TEST(Sgd, FollowsTorch) {
+  for (const SgdRow& row : std::vector<SgdRow>{{0, 0, 0, false},
+                                               {0, 0.1, 0, false},
+                                               {0.9, 0, 0, false},
+                                               {0.9, 0.01, 0.5, false},
+                                               {0.8, 0.01, 0, true}}) {
+    for (const int threads : {1, 2}) {
+      const TestTensor p = RandomTensor({kSize}, 1);
+      std::vector<float> start = p.Values<float>();
+      std::vector<double> expected(start.begin(), start.end());
+      std::vector<double> m(kSize, 0);
+      // The slot's first contents must not matter.
+      const TestTensor slot = TestTensor::Of<float>({kSize}, std::vector<float>(kSize, NAN));
+      for (int64_t step = 0; step < 3; ++step) {
+        const TestTensor g = RandomTensor({kSize}, static_cast<uint32_t>(10 + step));
+        const std::vector<float> gv = g.Values<float>();
+        const double lr = 0.1 / static_cast<double>(step + 1);
+        for (int64_t i = 0; i < kSize; ++i) {
+          double grad = gv[i] + row.weight_decay * expected[i];
+          if (row.momentum != 0) {
+            m[i] = step == 0 ? grad : row.momentum * m[i] + (1 - row.dampening) * grad;
+            grad = row.nesterov ? grad + row.momentum * m[i] : m[i];
+          }
+          expected[i] -= lr * grad;
+        }
+        std::vector<TestTensor> inputs = {p, g, TestTensor::Of<float>({}, {static_cast<float>(lr)}),
+                                          TestTensor::Of<int64_t>({}, {step})};
+        std::vector<TestTensor> outputs = {p};
+        if (row.momentum != 0) {
+          inputs.push_back(slot);
+          outputs.push_back(slot);
+        }
+        KernelCase test("sgd_update",
+                        {{"momentum", row.momentum},
+                         {"weight_decay", row.weight_decay},
+                         {"dampening", row.dampening},
+                         {"nesterov", row.nesterov}},
+                        inputs, outputs, threads);
+        test.Run();
+        EXPECT_TRUE(test.needs().in_place);
+      }
+      ExpectClose(p.Values<float>(), expected, 2e-6, 1e-6);
+      if (row.momentum != 0) ExpectClose(slot.Values<float>(), m, 2e-6, 1e-6);
+    }
+  }
+}
+
+TEST(AdamW, FollowsTorch) {
+  for (const int threads : {1, 2}) {
+    const TestTensor p = RandomTensor({kSize}, 1);
+    const TestTensor m = TestTensor::Of<float>({kSize}, std::vector<float>(kSize, 0));
+    const TestTensor v = TestTensor::Of<float>({kSize}, std::vector<float>(kSize, 0));
+    const std::vector<float> start = p.Values<float>();
+    std::vector<double> ep(start.begin(), start.end()), em(kSize, 0), ev(kSize, 0);
+    for (int64_t step = 0; step < 4; ++step) {
+      const TestTensor g = RandomTensor({kSize}, static_cast<uint32_t>(20 + step));
+      const std::vector<float> gv = g.Values<float>();
+      const double lr = 0.01;
+      const double t = static_cast<double>(step + 1);
+      for (int64_t i = 0; i < kSize; ++i) {
+        ep[i] *= 1 - lr * 0.05;
+        em[i] = 0.9 * em[i] + 0.1 * gv[i];
+        ev[i] = 0.99 * ev[i] + 0.01 * gv[i] * gv[i];
+        ep[i] -= lr * em[i] / (1 - std::pow(0.9, t)) /
+                 (std::sqrt(ev[i] / (1 - std::pow(0.99, t))) + 1e-8);
+      }
+      KernelCase test(
+          "adamw_update", {{"beta1", 0.9}, {"beta2", 0.99}, {"eps", 1e-8}, {"weight_decay", 0.05}},
+          {p, g, m, v, TestTensor::Of<float>({}, {0.01f}), TestTensor::Of<int64_t>({}, {step})},
+          {p, m, v}, threads);
+      test.Run();
+    }
+    ExpectClose(p.Values<float>(), ep, 2e-6, 1e-6);
+    ExpectClose(m.Values<float>(), em, 2e-6, 1e-6);
+    ExpectClose(v.Values<float>(), ev, 2e-6, 1e-6);
+  }
+}
+
+TEST(Optimizers, EmptyShard) {
+  const TestTensor empty = TestTensor::Of<float>({0, 3}, {});
+  const TestTensor lr = TestTensor::Of<float>({}, {0.1f});
+  const TestTensor step = TestTensor::Of<int64_t>({}, {0});
+  KernelCase sgd("sgd_update", {}, {empty, empty, lr, step}, {empty});
+  sgd.Run();
+  KernelCase adamw("adamw_update", {}, {empty, empty, empty, empty, lr, step},
+                   {empty, empty, empty});
+  adamw.Run();
+}
+
+}  // namespace
+}  // namespace oneflow::kernels
