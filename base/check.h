@@ -1,5 +1,5 @@
-// OF_CHECK: our own invariants. A failed check is our bug, never the user's: it prints the condition,
-// the place and a message, then aborts. User mistakes are absl::Status (base/status.h).
+// OF_CHECK: our own invariants. A failed check is our bug, never the user's: it prints the
+// condition, the place and a message, then aborts. User mistakes are absl::Status (base/status.h).
 //
 // Threads: any. Read next: base/status.h.
 #ifndef ONEFLOW_BASE_CHECK_H_
@@ -24,8 +24,8 @@ class CheckFailure {
 
 // OF_CHECK(a == b) << "why it must hold";
 #define OF_CHECK(condition) \
-  if (condition) [[likely]] \
-    ;                       \
+  if (condition)            \
+    [[likely]];             \
   else                      \
     ::oneflow::CheckFailure(#condition, __FILE__, __LINE__).stream()
 

@@ -1,8 +1,9 @@
 // HostTensor: a dense row-major tensor in host memory, the form in which data enters and leaves:
 // batches, fetched metrics, initial values, checkpoint entries, interpreter values.
 //
-// Shares ownership of its bytes. Threads: the bytes are immutable once shared. Invariant: data holds
-// NumElements(shape) * SizeOf(dtype) bytes, at any alignment (memcpy out of foreign arrays).
+// Shares ownership of its bytes. Threads: the bytes are immutable once shared. Invariant: data
+// holds NumElements(shape) * SizeOf(dtype) bytes, at any alignment (memcpy out of foreign arrays).
+// Read next: kernels/kernel.h.
 #ifndef ONEFLOW_BASE_HOST_TENSOR_H_
 #define ONEFLOW_BASE_HOST_TENSOR_H_
 

@@ -1,9 +1,9 @@
 // Errors between folders: absl::Status with two payloads, the kind of error (which Python class it
 // becomes) and the user's location.
 //
-// A Status is a value. Threads: any. Invariant: a payload is never lost: annotate with the functions
-// here, never by building a new Status from code and message.
-// Message form: what happened, where, why, what to do. Read next: python/bindings/errors.h.
+// A Status is a value. Threads: any. Invariant: a payload is never lost: annotate with the
+// functions here, never by building a new Status from code and message. Message form: what
+// happened, where, why, what to do. Read next: python/bindings/errors.h.
 #ifndef ONEFLOW_BASE_STATUS_H_
 #define ONEFLOW_BASE_STATUS_H_
 
@@ -55,8 +55,8 @@ std::string MessageOf(const absl::Status& status);
 #define OF_CONCAT(a, b) OF_CONCAT_INNER(a, b)
 
 // Returns the Status of `expression` from the enclosing function unless it is ok.
-#define OF_RETURN_IF_ERROR(expression)                 \
-  do {                                                 \
+#define OF_RETURN_IF_ERROR(expression)                                                 \
+  do {                                                                                 \
     if (::absl::Status of_status_ = (expression); !of_status_.ok()) return of_status_; \
   } while (false)
 

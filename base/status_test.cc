@@ -5,7 +5,7 @@
 namespace oneflow {
 namespace {
 
-const Location kLine = {"/home/user/mlp.py", 8, "forward"};
+const Location kLine = {"/models/mlp.py", 8, "forward"};
 
 TEST(StatusTest, CarriesKindAndLocation) {
   const absl::Status status = MakeError(ErrorKind::kShape, "no", kLine);

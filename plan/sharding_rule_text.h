@@ -1,7 +1,7 @@
 // The text of a sharding rule, parsed but not bound: which names stand where.
 //
-// A value; internal to sharding_rule.cc. Threads: any. Total on arbitrary text. Grammar:
-// plan/sharding_rule.h.
+// A value; internal to sharding_rule.cc. Threads: any. Total on arbitrary text. The grammar stands
+// in plan/sharding_rule.h. Read next: plan/sharding_rule.cc.
 #ifndef ONEFLOW_PLAN_SHARDING_RULE_TEXT_H_
 #define ONEFLOW_PLAN_SHARDING_RULE_TEXT_H_
 

@@ -1,7 +1,7 @@
 // The text form of a plan: deterministic bytes, one item per line, prints and parses back.
 //
-// Pure functions. Threads: any. Invariant: Parse(Print(p)) equals p field by field, Print(Parse(t)) == t.
-// Grammar and an example: docs/plan_format.md. Read next: plan/verify.h.
+// Pure functions. Threads: any. Invariant: Parse(Print(p)) equals p field by field, Print(Parse(t))
+// == t. Grammar and an example: docs/plan_format.md. Read next: plan/verify.h.
 #ifndef ONEFLOW_PLAN_TEXT_H_
 #define ONEFLOW_PLAN_TEXT_H_
 

@@ -43,7 +43,7 @@ plan::Plan Sample() {
   const std::vector<Axis> axes = {{"micro", 2}, {"dp", 2}};
   plan.add_locations();
   plan::LocationProto* location = plan.add_locations();
-  location->set_file("/home/user/mlp.py");
+  location->set_file("/models/mlp.py");
   location->set_line(8);
   location->set_function("forward");
   plan::NodeFingerprint* node = plan.add_node_fingerprints();
@@ -146,7 +146,7 @@ state s0 fc.weight f32[1024,7] (S(1))/[0,7]
 input i0 x f32[16,1024]
 output o0 loss f32[]
 location l0 ""
-location l1 "/home/user/mlp.py" line=8 function=forward
+location l1 "/models/mlp.py" line=8 function=forward
 node n0 hash=0x000000000000feed location=l1  # mlp.py:8
 stream q0 compute device=d0 { t0 micro i=0..1 { t1[i+1] t1[i] } }
 register r0 f32[4,1024] device=d0 level=micro slots=2 bytes=16384 at=0x001000 stride=16384 t0 -> t1
