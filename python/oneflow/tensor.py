@@ -165,7 +165,7 @@ class Tensor:
             return f"Tensor({self._dtype.name}[{shape}], traced{place})"
         if isinstance(source, StateCell) and current_trace() is not None:
             return f"Tensor({self._dtype.name}{list(self._shape)}, state)"
-        text = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=1000)
+        text = np.array2string(self.numpy(), separator=", ", prefix="tensor(", precision=4)
         suffix = (
             ""
             if self._dtype in (dtypes.float32, dtypes.int64, dtypes.bool_)

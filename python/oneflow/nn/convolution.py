@@ -91,6 +91,9 @@ class MaxPool2d(_Pool2d):
     def forward(self, input: Tensor) -> Tensor:
         return F.max_pool2d(input, self.kernel_size, self.stride, self.padding)
 
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ", dilation=1, ceil_mode=False"
+
 
 class AvgPool2d(_Pool2d):
     """The mean of each window, padding counted as zeros."""
