@@ -1,0 +1,65 @@
+// Device: where a loaded plan keeps bytes and gets kernels from.
+//
+// Owned by a session (or a virtual runtime), longer than what it allocated. Threads: Allocate and
+// MakeKernel from the session's caller; EnterThread on the thread that will run kernels. A device
+// schedules nothing: the executor does. Read next: runtime/devices/cpu.h, runtime/devices/null.h.
+#ifndef ONEFLOW_RUNTIME_DEVICES_DEVICE_H_
+#define ONEFLOW_RUNTIME_DEVICES_DEVICE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "kernels/kernel.h"
+#include "plan/plan.pb.h"
+
+namespace oneflow {
+
+// One allocation of a device, freed with it. data() is nullptr where the device holds no bytes.
+class Block {
+ public:
+  Block() = default;
+  Block(std::byte* data, size_t bytes, void (*release)(std::byte*, size_t))
+      : data_(data), bytes_(bytes), release_(release) {}
+  Block(Block&& other) noexcept { *this = std::move(other); }
+  Block& operator=(Block&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(release_, other.release_);
+    return *this;
+  }
+  ~Block() {
+    if (release_ != nullptr && data_ != nullptr) release_(data_, bytes_);
+  }
+
+  std::byte* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t bytes_ = 0;
+  void (*release_)(std::byte*, size_t) = nullptr;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  // "cpu", "null".
+  virtual std::string kind() const = 0;
+  // False: no memory, no kernels; a plan runs for its order alone.
+  virtual bool holds_bytes() const = 0;
+  // Zeros, aligned to 64 bytes at least. OutOfMemoryError if the system has no more.
+  virtual absl::StatusOr<Block> Allocate(int64_t bytes) = 0;
+  // The kernel of a COMPUTE or MOVE task for a team of `threads`; nullptr where firings do nothing.
+  virtual absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(const plan::Task& task,
+                                                                      int threads) const = 0;
+  // Called once on a thread before it runs kernels for a team of `threads`.
+  virtual void EnterThread(int threads) const = 0;
+};
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_RUNTIME_DEVICES_DEVICE_H_

@@ -1,0 +1,44 @@
+#include "runtime/devices/device_set.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "runtime/devices/cpu.h"
+#include "runtime/devices/null.h"
+
+namespace oneflow {
+
+absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
+  const std::string kind =
+      device.kind() == "cpu" && cpu_kernels_ == nullptr ? "null" : device.kind();
+  if (auto found = entries_.find(device.id()); found != entries_.end()) {
+    if (found->second.device->kind() != kind) {
+      return MakeError(ErrorKind::kPlan,
+                       absl::StrCat("device ", device.id(), " is a ", found->second.device->kind(),
+                                    " device, but the plan wants ", kind));
+    }
+    return found->second.device.get();
+  }
+  std::unique_ptr<Device> made;
+  if (kind == "cpu") made = MakeCpuDevice(cpu_kernels_);
+  if (kind == "null") made = MakeNullDevice();
+  if (made == nullptr) {
+    return MakeError(ErrorKind::kPlan,
+                     absl::StrCat("this process has no devices of kind \"", kind, "\""));
+  }
+  Entry& entry = entries_[device.id()];
+  entry.device = std::move(made);
+  return entry.device.get();
+}
+
+absl::StatusOr<bool> DeviceSet::GrowArena(uint32_t id, int64_t bytes) {
+  Entry& entry = entries_.at(id);
+  if (static_cast<int64_t>(entry.arena.bytes()) >= bytes || !entry.device->holds_bytes()) {
+    return false;
+  }
+  // The old one stays until the new one is there: plans are bound to it if this fails.
+  OF_ASSIGN_OR_RETURN(Block larger, entry.device->Allocate(bytes));
+  entry.arena = std::move(larger);
+  return true;
+}
+
+}  // namespace oneflow

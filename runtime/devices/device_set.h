@@ -1,0 +1,47 @@
+// DeviceSet: the devices of one session by global id, each with one arena that all its plans share.
+//
+// Owned by a session or a virtual runtime. Threads: the owner's caller; arenas change only while
+// nothing runs. Invariant: an arena is as large as the largest plan bound to it, and never shrinks.
+// Read next: runtime/program.h.
+#ifndef ONEFLOW_RUNTIME_DEVICES_DEVICE_SET_H_
+#define ONEFLOW_RUNTIME_DEVICES_DEVICE_SET_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/kernel.h"
+#include "plan/plan.pb.h"
+#include "runtime/devices/device.h"
+
+namespace oneflow {
+
+class DeviceSet {
+ public:
+  struct Entry {
+    std::unique_ptr<Device> device;
+    Block arena;
+  };
+
+  // `cpu_kernels` may be nullptr: then devices of kind "cpu" are null devices, for size and order
+  // alone.
+  explicit DeviceSet(const kernels::KernelTable* cpu_kernels) : cpu_kernels_(cpu_kernels) {}
+
+  // Finds or makes the device. PlanError for an unknown kind, or a kind that differs from before.
+  absl::StatusOr<Device*> Find(const plan::DeviceProto& device);
+  // Makes the arena at least that large. True if its bytes are elsewhere now: plans must be bound
+  // again. REQUIRES: Find was called for it, nothing runs.
+  absl::StatusOr<bool> GrowArena(uint32_t id, int64_t bytes);
+
+  const Entry& at(uint32_t id) const { return entries_.at(id); }
+  const std::map<uint32_t, Entry>& entries() const { return entries_; }
+
+ private:
+  const kernels::KernelTable* cpu_kernels_;
+  std::map<uint32_t, Entry> entries_;  // by global id
+};
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_RUNTIME_DEVICES_DEVICE_SET_H_

@@ -1,0 +1,44 @@
+// PlanRun: the moving parts of one loaded plan under the threaded executor: actors, stream
+// positions, the ring of invocations.
+//
+// Owned by the executor. Threads: an actor and a stream belong to one worker and are touched only
+// under its state lock; the counts of steps only under the executor's progress lock. Read next:
+// runtime/worker.h.
+#ifndef ONEFLOW_RUNTIME_PLAN_RUN_H_
+#define ONEFLOW_RUNTIME_PLAN_RUN_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "comm/transport.h"
+#include "runtime/actor.h"
+#include "runtime/program.h"
+#include "runtime/stream_order.h"
+
+namespace oneflow {
+
+class Worker;
+
+struct PlanRun {
+  uint16_t index = 0;  // of the executor
+  Program* program = nullptr;
+  std::vector<Actor> actors;
+  std::vector<StreamOrder> streams;
+  std::vector<uint32_t> stream_of;  // task
+  std::vector<Worker*> worker_of;   // task
+  std::vector<Worker*> workers;     // each once
+  std::vector<int64_t> posted_ns;  // task: when what is in flight began (SEND, RECV), for the trace
+  std::vector<comm::ChannelId> channels;  // by Plan.channels
+  std::array<Invocation, Invocation::kWindow> ring;
+  int64_t launched = 0;
+  int64_t completed = 0;
+
+  Invocation& InvocationOf(int64_t step) {
+    return ring[static_cast<size_t>(step % Invocation::kWindow)];
+  }
+};
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_RUNTIME_PLAN_RUN_H_

@@ -1,0 +1,347 @@
+#include "runtime/program.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "plan/attrs.h"
+
+namespace oneflow {
+namespace {
+
+Shape ShapeOf(const google::protobuf::RepeatedField<int64_t>& dims) {
+  return Shape(dims.begin(), dims.end());
+}
+
+int64_t ElementBytes(const plan::Port& port) {
+  return SizeOf(static_cast<DType>(port.type().dtype()));
+}
+
+int64_t PortBytes(const plan::Port& port) {
+  return NumElements(ShapeOf(port.type().shape())) * ElementBytes(port);
+}
+
+// Registers that a task reads, each once, in port order.
+std::vector<uint32_t> InputRegisters(const plan::Task& task) {
+  std::vector<uint32_t> ids;
+  for (const plan::Port& port : task.inputs()) {
+    if (port.source_case() != plan::Port::kRegister) continue;
+    if (std::find(ids.begin(), ids.end(), port.register_()) == ids.end()) {
+      ids.push_back(port.register_());
+    }
+  }
+  return ids;
+}
+
+absl::Status PlanError(const plan::Plan& plan, const std::string& what) {
+  return MakeError(ErrorKind::kPlan, absl::StrCat("plan ", plan.name(), ": ", what));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Program>> Program::Create(const plan::Plan& plan,
+                                                         DeviceSet* devices) {
+  std::unique_ptr<Program> program(new Program(plan));
+  OF_RETURN_IF_ERROR(program->AddStreams());
+  program->AddActors();
+  OF_RETURN_IF_ERROR(program->AddWork(devices));
+  return program;
+}
+
+absl::Status Program::AddStreams() {
+  tasks_.resize(static_cast<size_t>(plan_.tasks_size()));
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    Task& task = tasks_[i];
+    task.proto = &plan_.tasks(static_cast<int>(i));
+    task.chunks = task.proto->level() == plan::CHUNK ? task.proto->chunks() : 1;
+    task.micros = InMicroLoop(*task.proto) ? plan_.micro_batches() : 1;
+    if (task.firings_per_step() <= 0) {
+      return PlanError(plan_, absl::StrCat(task.proto->name(), " never fires"));
+    }
+  }
+  std::vector<int64_t> next(tasks_.size(), 0);
+  for (const plan::Stream& stream : plan_.streams()) {
+    const Lane lane = stream.name() == "compute" ? Lane::kCompute
+                      : stream.name() == "recv"  ? Lane::kReceive
+                                                 : Lane::kMovement;
+    std::vector<uint32_t> order;
+    for (const FiringId& firing : ExpandStream(plan_, stream)) {
+      // Actors count firings, so a stream must name them in the order of their ordinals.
+      if (OrdinalOf(plan_, firing) != next[firing.task]++) {
+        return PlanError(plan_, absl::StrCat("stream ", stream.name(), " fires ",
+                                             tasks_[firing.task].proto->name(), " out of order"));
+      }
+      tasks_[firing.task].lane = lane;
+      order.push_back(firing.task);
+    }
+    if (!order.empty()) ++busy_streams_;
+    orders_.push_back(std::move(order));
+    lanes_.push_back(lane);
+  }
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    const Task& task = tasks_[i];
+    if (next[i] != task.firings_per_step()) {
+      return PlanError(plan_, absl::StrCat(task.proto->name(), " stands ", next[i],
+                                           " times in its stream, but fires ",
+                                           task.firings_per_step(), " times a step"));
+    }
+    if ((task.lane == Lane::kReceive) != (task.proto->kind() == plan::RECV)) {
+      return PlanError(plan_, absl::StrCat(task.proto->name(),
+                                           ": RECV tasks, and they alone, are on recv streams"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+uint32_t Program::Inner(uint32_t task, plan::Level level) const {
+  return static_cast<uint32_t>(FiringsPerStep(plan_, task) / IterationsPerStep(plan_, task, level));
+}
+
+void Program::AddActors() {
+  // Outputs first, with room for their consumers; then inputs, which fill in both directions.
+  const size_t registers = static_cast<size_t>(plan_.registers_size());
+  std::vector<int> output_of(registers, -1);
+  for (uint32_t t = 0; t < tasks_.size(); ++t) {
+    ActorSpec& actor = tasks_[t].actor;
+    actor.sends = tasks_[t].proto->kind() == plan::SEND;
+    actor.receives = tasks_[t].proto->kind() == plan::RECV;
+    for (const plan::Port& port : tasks_[t].proto->outputs()) {
+      if (port.source_case() != plan::Port::kRegister) continue;
+      const plan::Register& reg = plan_.registers(static_cast<int>(port.register_()));
+      ActorSpec::Output output;
+      output.register_id = port.register_();
+      output.inner = Inner(t, reg.level());
+      output.slots = reg.slots();
+      output.first_credit = actor.credits;
+      output.consumers.resize(static_cast<size_t>(reg.consumers_size()));
+      actor.credits += static_cast<uint32_t>(reg.consumers_size());
+      output_of[port.register_()] = static_cast<int>(actor.outputs.size());
+      actor.outputs.push_back(std::move(output));
+    }
+  }
+  for (uint32_t t = 0; t < tasks_.size(); ++t) {
+    ActorSpec& actor = tasks_[t].actor;
+    for (uint32_t id : InputRegisters(*tasks_[t].proto)) {
+      const plan::Register& reg = plan_.registers(static_cast<int>(id));
+      const auto consumer = std::find(reg.consumers().begin(), reg.consumers().end(), t);
+      OF_CHECK(consumer != reg.consumers().end() && output_of[id] >= 0)
+          << tasks_[t].proto->name() << " reads register " << id << " but is no consumer of it";
+      const uint32_t place = static_cast<uint32_t>(consumer - reg.consumers().begin());
+      ActorSpec::Output& output =
+          tasks_[reg.producer()].actor.outputs[static_cast<size_t>(output_of[id])];
+      output.consumers[place] = {t, static_cast<uint32_t>(actor.inputs.size())};
+      actor.inputs.push_back(
+          {id, Inner(t, reg.level()), {reg.producer(), output.first_credit + place}});
+    }
+    for (const plan::AfterEdge& edge : tasks_[t].proto->after()) {
+      tasks_[edge.task()].actor.waiters.push_back(
+          {{t, static_cast<uint32_t>(actor.after.size())}, Inner(edge.task(), edge.level())});
+      actor.after.push_back({edge.task(), Inner(t, edge.level()), edge.lag()});
+    }
+  }
+}
+
+absl::Status Program::AddWork(DeviceSet* devices) {
+  std::vector<Device*> found;
+  for (const plan::DeviceProto& proto : plan_.devices()) {
+    OF_ASSIGN_OR_RETURN(Device * device, devices->Find(proto));
+    found.push_back(device);
+    if (device->holds_bytes() != found.front()->holds_bytes()) {
+      return PlanError(plan_, "null devices and others do not mix");
+    }
+  }
+  holds_bytes_ = !found.empty() && found.front()->holds_bytes();
+  // Distinct regions per output and micro-batch: copies of a B output do not count twice.
+  std::vector<std::set<std::pair<Shape, Shape>>> fetched(static_cast<size_t>(plan_.outputs_size()));
+  std::vector<int64_t> fetched_bytes(fetched.size(), 0);
+  for (Task& task : tasks_) {
+    const plan::Task& proto = *task.proto;
+    task.inputs.resize(static_cast<size_t>(proto.inputs_size()));
+    task.outputs.resize(static_cast<size_t>(proto.outputs_size()));
+    task.input_pointers.resize(task.inputs.size());
+    task.output_pointers.resize(task.outputs.size());
+    switch (proto.kind()) {
+      case plan::COMPUTE:
+      case plan::MOVE: {
+        const plan::DeviceProto& device = plan_.devices(static_cast<int>(proto.device()));
+        const int threads = task.lane == Lane::kCompute ? static_cast<int>(device.threads()) : 1;
+        absl::StatusOr<std::unique_ptr<kernels::Kernel>> kernel =
+            found[proto.device()]->MakeKernel(proto, threads);
+        if (!kernel.ok()) {
+          return WithLocation(WithContext(kernel.status(), proto.name()),
+                              LocationOfTask(plan_, static_cast<uint32_t>(&task - tasks_.data())));
+        }
+        task.kernel = *std::move(kernel);
+        CountReceivedBytes(&task);
+        break;
+      }
+      case plan::FEED:
+      case plan::FETCH: {
+        const plan::Port& port = proto.kind() == plan::FEED ? proto.outputs(0) : proto.inputs(0);
+        const Shape logical = ShapeOf(port.logical_shape());
+        const Shape begin = ShapeOf(port.begin());
+        const Shape extent = ShapeOf(port.type().shape());
+        task.region = RegionCopy(logical, begin, extent, ElementBytes(port));
+        if (task.micros > 1 && port.micro_dim() < logical.size()) {
+          task.micro_bytes =
+              port.micro_stride() * StridesOf(logical)[port.micro_dim()] * ElementBytes(port);
+        }
+        if (proto.kind() == plan::FEED) {
+          feeds_per_step_ += static_cast<int32_t>(task.firings_per_step());
+          break;
+        }
+        fetches_per_step_ += static_cast<int32_t>(task.firings_per_step());
+        if (fetched[proto.index()].emplace(begin, extent).second) {
+          fetched_bytes[proto.index()] +=
+              task.region.bytes() * (task.micro_bytes > 0 ? task.micros : 1);
+        }
+        break;
+      }
+      case plan::SEND:
+        task.message_bytes = holds_bytes_ ? PortBytes(proto.inputs(0)) : 0;
+        break;
+      case plan::RECV:
+        task.message_bytes = holds_bytes_ ? PortBytes(proto.outputs(0)) : 0;
+        task.received_bytes = static_cast<uint64_t>(PortBytes(proto.outputs(0)));
+        break;
+      default:
+        return PlanError(plan_, absl::StrCat(proto.name(), " is of no known kind"));
+    }
+  }
+  for (int i = 0; i < plan_.outputs_size(); ++i) {
+    const plan::OutputProto& output = plan_.outputs(i);
+    const int64_t bytes =
+        NumElements(ShapeOf(output.logical_shape())) * SizeOf(static_cast<DType>(output.dtype()));
+    fetches_all_.push_back(!fetched[static_cast<size_t>(i)].empty() &&
+                           fetched_bytes[static_cast<size_t>(i)] >= bytes);
+  }
+  return absl::OkStatus();
+}
+
+bool Program::OnOtherDevice(const plan::Port& port, uint32_t device) const {
+  return port.source_case() == plan::Port::kRegister &&
+         plan_.registers(static_cast<int>(port.register_())).device() != device;
+}
+
+void Program::CountReceivedBytes(Task* task) const {
+  const plan::Task& proto = *task->proto;
+  const Attrs attrs = Attrs::FromProto(proto.attrs());
+  if (proto.op() == "assemble" && attrs.Has("piece_input")) {
+    // Reads regions of its inputs, not all of them.
+    const std::vector<int64_t>& inputs = attrs.Ints("piece_input");
+    const std::vector<int64_t>& extents = attrs.Ints("extent");
+    const size_t rank = static_cast<size_t>(attrs.Int("rank"));
+    for (size_t piece = 0; piece < inputs.size(); ++piece) {
+      const plan::Port& port = proto.inputs(static_cast<int>(inputs[piece]));
+      if (!OnOtherDevice(port, proto.device())) continue;
+      int64_t bytes = ElementBytes(port);
+      for (size_t d = 0; d < rank; ++d) bytes *= extents[piece * rank + d];
+      task->received_bytes += static_cast<uint64_t>(bytes);
+    }
+    return;
+  }
+  for (const plan::Port& port : proto.inputs()) {
+    if (!OnOtherDevice(port, proto.device())) continue;
+    // pack reads as much as it writes.
+    const plan::Port& read = proto.op() == "pack" ? proto.outputs(0) : port;
+    task->received_bytes += static_cast<uint64_t>(PortBytes(read));
+  }
+}
+
+void Program::BindPort(const plan::Port& port, uint32_t task, const DeviceSet& devices,
+                       const StateStore& states, Buffer* buffer) const {
+  if (port.source_case() == plan::Port::kState) {
+    const uint32_t device =
+        plan_.devices(static_cast<int>(plan_.tasks(static_cast<int>(task)).device())).id();
+    *buffer = {states.Shard(plan_.states(static_cast<int>(port.state())).name(), device)};
+    return;
+  }
+  const plan::Register& reg = plan_.registers(static_cast<int>(port.register_()));
+  const Block& arena = devices.at(plan_.devices(static_cast<int>(reg.device())).id()).arena;
+  OF_CHECK(reg.offset() >= 0 &&
+           reg.offset() + (reg.slots() - 1) * reg.slot_stride() + reg.bytes() <=
+               static_cast<int64_t>(arena.bytes()))
+      << "register " << port.register_() << " of plan " << plan_.name() << " ends behind its arena";
+  *buffer = {arena.data() + reg.offset(), reg.slot_stride(), reg.slots(), Inner(task, reg.level())};
+}
+
+void Program::Bind(const DeviceSet& devices, const StateStore& states) {
+  if (!holds_bytes_) return;
+  for (uint32_t t = 0; t < tasks_.size(); ++t) {
+    Task& task = tasks_[t];
+    for (int i = 0; i < task.proto->inputs_size(); ++i) {
+      BindPort(task.proto->inputs(i), t, devices, states, &task.inputs[static_cast<size_t>(i)]);
+    }
+    for (int i = 0; i < task.proto->outputs_size(); ++i) {
+      BindPort(task.proto->outputs(i), t, devices, states, &task.outputs[static_cast<size_t>(i)]);
+    }
+    if (task.proto->has_workspace()) {
+      plan::Port port;
+      port.set_register_(task.proto->workspace());
+      BindPort(port, t, devices, states, &task.workspace);
+    }
+  }
+}
+
+void Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& invocation) {
+  Task& task = tasks_[id];
+  if (!holds_bytes_) return;
+  const FiringId firing = FiringAt(id, ordinal);
+  switch (task.proto->kind()) {
+    case plan::FEED:
+      task.region.ToLocal(
+          invocation.input_bytes[task.proto->index()] + task.micro_bytes * firing.micro,
+          task.outputs[0].At(ordinal));
+      return;
+    case plan::FETCH: {
+      std::byte* output = invocation.output_bytes[task.proto->index()];
+      if (output == nullptr) return;
+      task.region.FromLocal(output + task.micro_bytes * firing.micro, task.inputs[0].At(ordinal));
+      return;
+    }
+    default:
+      break;
+  }
+  for (size_t i = 0; i < task.inputs.size(); ++i) {
+    task.input_pointers[i] = task.inputs[i].At(ordinal);
+  }
+  for (size_t i = 0; i < task.outputs.size(); ++i) {
+    task.output_pointers[i] = task.outputs[i].At(ordinal);
+  }
+  kernels::KernelArgs args;
+  args.inputs = task.input_pointers.data();
+  args.outputs = task.output_pointers.data();
+  args.workspace = task.workspace.base == nullptr ? nullptr : task.workspace.At(ordinal);
+  args.step = firing.step;
+  args.micro = firing.micro;
+  args.chunk = firing.chunk;
+  task.kernel->Run(args);
+}
+
+std::byte* Program::SendSource(uint32_t task, int64_t ordinal) const {
+  return holds_bytes_ ? tasks_[task].inputs[0].At(ordinal) : nullptr;
+}
+
+std::byte* Program::ReceiveSlot(uint32_t task, int64_t ordinal) const {
+  return holds_bytes_ ? tasks_[task].outputs[0].At(ordinal) : nullptr;
+}
+
+FiringId Program::FiringAt(uint32_t id, int64_t ordinal) const {
+  const Task& task = tasks_[id];
+  const int64_t per_step = task.firings_per_step();
+  const int64_t in_step = ordinal % per_step;
+  return {id, static_cast<uint32_t>(ordinal / per_step),
+          static_cast<uint32_t>(in_step / task.chunks),
+          static_cast<uint32_t>(in_step % task.chunks)};
+}
+
+std::string Program::NameOf(uint32_t task) const {
+  const Location location = LocationOfTask(plan_, task);
+  return absl::StrCat("rank ", plan_.rank(), " ", plan_.tasks(static_cast<int>(task)).name(),
+                      location.known() ? absl::StrCat(" (", location.Short(), ")") : "");
+}
+
+}  // namespace oneflow

@@ -1,0 +1,124 @@
+// Program: a loaded plan: actor specs, the order of each stream, kernels, and where every buffer
+// is. What both executors run.
+//
+// Owned by a session or a virtual runtime. Threads: after Bind it is const but for the pointer
+// scratch of a task, which only the thread that runs the task touches. Invariant: RunFiring
+// allocates nothing. Read next: runtime/actor.h, runtime/threaded_executor.h,
+// runtime/virtual_runtime.cc.
+#ifndef ONEFLOW_RUNTIME_PROGRAM_H_
+#define ONEFLOW_RUNTIME_PROGRAM_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/kernel.h"
+#include "plan/firings.h"
+#include "plan/plan.pb.h"
+#include "runtime/actor.h"
+#include "runtime/devices/device_set.h"
+#include "runtime/io/invocation.h"
+#include "runtime/io/region.h"
+#include "runtime/states.h"
+
+namespace oneflow {
+
+class Program {
+ public:
+  // Who runs a stream. RECV streams hold no thread: whoever brings the bytes delivers the message.
+  enum class Lane : uint8_t { kCompute, kMovement, kReceive };
+
+  // The slots of one port.
+  struct Buffer {
+    std::byte* base = nullptr;
+    int64_t stride = 0;
+    uint32_t slots = 1;
+    uint32_t inner = 1;  // firings of the task per filling of a slot
+    std::byte* At(int64_t ordinal) const {
+      return slots == 1 ? base : base + (ordinal / inner % slots) * stride;
+    }
+  };
+
+  struct Task {
+    const plan::Task* proto = nullptr;
+    ActorSpec actor;
+    Lane lane = Lane::kCompute;
+    uint32_t micros = 1;  // firings per step = micros * chunks
+    uint32_t chunks = 1;
+    std::vector<Buffer> inputs;
+    std::vector<Buffer> outputs;
+    Buffer workspace;
+    std::unique_ptr<kernels::Kernel> kernel;
+    RegionCopy region;  // FEED, FETCH
+    int64_t micro_bytes =
+        0;  // FEED, FETCH: how much further in the logical tensor each micro-batch is
+    int64_t message_bytes = 0;    // SEND, RECV
+    uint64_t received_bytes = 0;  // per firing, from another device
+    // Scratch of RunFiring.
+    std::vector<const void*> input_pointers;
+    std::vector<void*> output_pointers;
+
+    int64_t firings_per_step() const { return int64_t{micros} * chunks; }
+  };
+
+  // REQUIRES: `plan` passed VerifyPlan (or the caller trusts it). Makes kernels; binds nothing.
+  static absl::StatusOr<std::unique_ptr<Program>> Create(const plan::Plan& plan,
+                                                         DeviceSet* devices);
+
+  // Computes every address. Again after an arena has moved. REQUIRES: nothing runs.
+  void Bind(const DeviceSet& devices, const StateStore& states);
+
+  // What firing `ordinal` of a COMPUTE, MOVE, FEED or FETCH task does.
+  void RunFiring(uint32_t task, int64_t ordinal, const Invocation& invocation);
+  // The bytes that firing `ordinal` of a SEND reads, or of a RECV fills.
+  std::byte* SendSource(uint32_t task, int64_t ordinal) const;
+  std::byte* ReceiveSlot(uint32_t task, int64_t ordinal) const;
+
+  const plan::Plan& plan() const { return plan_; }
+  const std::vector<Task>& tasks() const { return tasks_; }
+  // Tasks of one step's firings, by stream; may be empty.
+  const std::vector<std::vector<uint32_t>>& orders() const { return orders_; }
+  Lane LaneOfStream(uint32_t stream) const { return lanes_[stream]; }
+  bool holds_bytes() const { return holds_bytes_; }
+
+  // Per step.
+  int32_t feeds_per_step() const { return feeds_per_step_; }
+  int32_t fetches_per_step() const { return fetches_per_step_; }
+  int32_t busy_streams() const { return busy_streams_; }
+  // True if the FETCH tasks here write every element of the output.
+  bool FetchesAll(int output) const { return fetches_all_[static_cast<size_t>(output)]; }
+
+  FiringId FiringAt(uint32_t task, int64_t ordinal) const;
+  int64_t StepOf(uint32_t task, int64_t ordinal) const {
+    return ordinal / tasks_[task].firings_per_step();
+  }
+  // "rank 0 matmul.3 (mlp.py:8)".
+  std::string NameOf(uint32_t task) const;
+
+ private:
+  explicit Program(const plan::Plan& plan) : plan_(plan) {}
+  absl::Status AddStreams();
+  void AddActors();
+  absl::Status AddWork(DeviceSet* devices);
+  void CountReceivedBytes(Task* task) const;
+  uint32_t Inner(uint32_t task, plan::Level level) const;
+  bool OnOtherDevice(const plan::Port& port, uint32_t device) const;
+  void BindPort(const plan::Port& port, uint32_t task, const DeviceSet& devices,
+                const StateStore& states, Buffer* buffer) const;
+
+  const plan::Plan plan_;
+  std::vector<Task> tasks_;
+  std::vector<std::vector<uint32_t>> orders_;
+  std::vector<Lane> lanes_;
+  std::vector<bool> fetches_all_;
+  bool holds_bytes_ = true;
+  int32_t feeds_per_step_ = 0;
+  int32_t fetches_per_step_ = 0;
+  int32_t busy_streams_ = 0;
+};
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_RUNTIME_PROGRAM_H_

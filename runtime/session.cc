@@ -1,0 +1,332 @@
+#include "runtime/session.h"
+
+#include <cstdio>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "plan/verify.h"
+#include "runtime/io/fetch_ring.h"
+#include "runtime/threaded_executor.h"
+#include "runtime/trace.h"
+#include "runtime/watchdog.h"
+
+namespace oneflow {
+namespace {
+
+Shape ShapeOf(const google::protobuf::RepeatedField<int64_t>& dims) {
+  return Shape(dims.begin(), dims.end());
+}
+
+// A plan that a session has loaded.
+struct LoadedPlan {
+  std::unique_ptr<Program> program;
+  std::unique_ptr<FetchRing> outputs;
+  std::vector<std::string> written;  // states
+  PlanRun* run = nullptr;
+};
+
+class SessionImpl : public Session {
+ public:
+  explicit SessionImpl(const SessionOptions& options)
+      : options_(options),
+        devices_(options.cpu_kernels),
+        states_(&devices_),
+        executor_(&devices_, options.transport,
+                  options.trace_path.empty() ? 0 : options.trace_slices) {
+    Watchdog::Options watchdog;
+    watchdog.speak_seconds = options.watchdog_seconds;
+    watchdog.peer_seconds = options.peer_seconds;
+    watchdog.speak = [](const std::string& report) { std::fputs(report.c_str(), stderr); };
+    watchdog.give_up = [this](const absl::Status& cause) {
+      if (executor_.Fail(cause)) options_.transport->Abort(MessageOf(cause));
+    };
+    watchdog_ = std::make_unique<Watchdog>(std::move(watchdog), &executor_);
+  }
+
+  ~SessionImpl() override {
+    watchdog_.reset();
+    executor_.Stop();
+    // The threads are gone; a callback of the transport may still run, and slots may still be
+    // posted.
+    if (options_.transport != nullptr && !channels_.empty()) {
+      options_.transport->CloseChannels(channels_);
+    }
+    if (options_.trace_path.empty()) return;
+    std::vector<const Program*> programs;
+    for (const LoadedPlan& plan : plans_) programs.push_back(plan.program.get());
+    const absl::Status written = WriteTrace(options_.trace_path, programs, executor_.TraceSlices());
+    if (!written.ok()) std::fprintf(stderr, "oneflow: %s\n", MessageOf(written).c_str());
+  }
+
+  absl::StatusOr<PlanId> Load(const plan::Plan& plan) override {
+    OF_RETURN_IF_ERROR(Settle());
+    if (options_.verify) OF_RETURN_IF_ERROR(VerifyPlan(plan));
+    OF_RETURN_IF_ERROR(CheckRank(plan));
+    LoadedPlan loaded;
+    OF_ASSIGN_OR_RETURN(loaded.program, Program::Create(plan, &devices_));
+    OF_RETURN_IF_ERROR(states_.Declare(plan, /*other_ranks=*/false));
+    bool moved = false;
+    for (const plan::DeviceProto& device : plan.devices()) {
+      OF_ASSIGN_OR_RETURN(const bool grown, devices_.GrowArena(device.id(), device.arena_bytes()));
+      moved |= grown;
+    }
+    if (moved) {
+      for (LoadedPlan& other : plans_) other.program->Bind(devices_, states_);
+    }
+    loaded.program->Bind(devices_, states_);
+    loaded.outputs = std::make_unique<FetchRing>(loaded.program.get());
+    loaded.written = StatesWritten(plan);
+    loaded.run = executor_.AddProgram(loaded.program.get());
+    // Before channels are opened: the threads hold the program from here on.
+    plans_.push_back(std::move(loaded));
+    OF_RETURN_IF_ERROR(OpenChannels(&plans_.back()));
+    return static_cast<PlanId>(plans_.size()) - 1;
+  }
+
+  absl::Status WriteState(const std::string& name, const HostTensor& value) override {
+    OF_RETURN_IF_ERROR(Settle());
+    return states_.Write(name, value);
+  }
+
+  absl::StatusOr<HostTensor> ReadState(const std::string& name) override {
+    OF_RETURN_IF_ERROR(Settle());
+    return states_.Read(name, /*check_replicas=*/false);
+  }
+
+  bool HasState(const std::string& name) const override { return states_.Has(name); }
+  uint64_t StateVersion(const std::string& name) const override { return states_.Version(name); }
+
+  absl::StatusOr<InvocationId> Launch(PlanId id, std::vector<HostTensor> inputs) override {
+    if (id < 0 || id >= static_cast<PlanId>(plans_.size())) {
+      return MakeError(ErrorKind::kError, absl::StrCat("no plan ", id, " is loaded"));
+    }
+    LoadedPlan& plan = plans_[static_cast<size_t>(id)];
+    OF_RETURN_IF_ERROR(CheckInputs(plan.program->plan(), inputs));
+    PlanRun* run = plan.run;
+    if (running_ != run) {
+      OF_RETURN_IF_ERROR(Settle());
+      running_ = run;
+    }
+    OF_RETURN_IF_ERROR(executor_.WaitUntil(
+        [run] { return run->launched - run->completed < Invocation::kWindow; }));
+    ReleaseInputs(run);
+    Invocation& invocation = run->InvocationOf(run->launched);
+    invocation.id = next_invocation_++;
+    invocation.inputs = std::move(inputs);
+    for (size_t i = 0; i < invocation.inputs.size(); ++i) {
+      invocation.input_bytes[i] = invocation.inputs[i].data.get();
+    }
+    invocation.fetch = plan.outputs->Open(invocation.id);
+    for (size_t i = 0; i < invocation.output_bytes.size(); ++i) {
+      invocation.output_bytes[i] = invocation.fetch->tensors[i].data.get();
+    }
+    for (const std::string& state : plan.written) states_.BumpVersion(state);
+    executor_.Launch(run);
+    return invocation.id;
+  }
+
+  absl::StatusOr<std::vector<HostTensor>> Fetch(InvocationId id) override {
+    FetchRing* ring = nullptr;
+    FetchEntry* entry = FindOutputs(id, &ring);
+    OF_RETURN_IF_ERROR(executor_.failure());
+    if (entry == nullptr) {
+      return MakeError(ErrorKind::kError, absl::StrCat("invocation ", id,
+                                                       " was fetched or discarded before, or never "
+                                                       "launched"));
+    }
+    OF_RETURN_IF_ERROR(executor_.WaitUntil([entry] { return entry->done.load(); }));
+    if (running_ != nullptr) ReleaseInputs(running_);
+    std::vector<HostTensor> outputs = entry->tensors;
+    ring->Release(entry);
+    return outputs;
+  }
+
+  void Discard(InvocationId id) override {
+    FetchRing* ring = nullptr;
+    if (FetchEntry* entry = FindOutputs(id, &ring); entry != nullptr) ring->Release(entry);
+  }
+
+  absl::Status Wait() override { return Settle(); }
+
+  std::vector<DeviceCounters> Counters() const override {
+    std::map<uint32_t, DeviceCounters> by_device;
+    for (const auto& [id, entry] : devices_.entries()) {
+      DeviceCounters& counters = by_device[id];
+      counters.device = id;
+      counters.arena_bytes = entry.arena.bytes();
+      counters.state_bytes = states_.BytesOn(id);
+    }
+    for (const std::unique_ptr<Worker>& worker : executor_.workers()) {
+      for (const Worker::Counts& counts : worker->counts()) {
+        DeviceCounters& counters = by_device.at(counts.device);
+        counters.flops += counts.flops;
+        counters.received_bytes += counts.received_bytes;
+        counters.firings += counts.firings;
+        counters.busy_ns += counts.busy_ns;
+      }
+    }
+    std::vector<DeviceCounters> all;
+    for (const auto& [id, counters] : by_device) all.push_back(counters);
+    return all;
+  }
+
+  std::string DebugString() const override {
+    std::string text;
+    for (const RunSnapshot& run : executor_.Snapshot(/*only_in_flight=*/false)) {
+      text += DescribeRun(run);
+    }
+    return text;
+  }
+
+ private:
+  // Waits until nothing runs; then what the caller gave and nobody reads any more is let go.
+  absl::Status Settle() {
+    OF_RETURN_IF_ERROR(executor_.WaitUntil([this] { return executor_.Quiet(); }));
+    if (running_ != nullptr) ReleaseInputs(running_);
+    return absl::OkStatus();
+  }
+
+  void ReleaseInputs(PlanRun* run) {
+    for (Invocation& invocation : run->ring) {
+      if (invocation.feeds_left.load(std::memory_order_acquire) == 0) invocation.inputs.clear();
+    }
+  }
+
+  absl::Status CheckRank(const plan::Plan& plan) const {
+    const int rank = options_.transport == nullptr ? 0 : options_.transport->rank();
+    const int world = options_.transport == nullptr ? 1 : options_.transport->world_size();
+    if (plan.rank() == static_cast<uint32_t>(rank) &&
+        plan.world_size() == static_cast<uint32_t>(world)) {
+      return absl::OkStatus();
+    }
+    return MakeError(ErrorKind::kPlan,
+                     absl::StrFormat("plan %s is for rank %d of %d, this session is rank %d of %d",
+                                     plan.name(), plan.rank(), plan.world_size(), rank, world));
+  }
+
+  static std::vector<std::string> StatesWritten(const plan::Plan& plan) {
+    std::map<std::string, bool> written;
+    for (const plan::Task& task : plan.tasks()) {
+      for (const plan::Port& port : task.outputs()) {
+        if (port.source_case() != plan::Port::kState) continue;
+        written[plan.states(static_cast<int>(port.state())).name()] = true;
+      }
+    }
+    std::vector<std::string> names;
+    for (const auto& [name, yes] : written) names.push_back(name);
+    return names;
+  }
+
+  absl::Status CheckInputs(const plan::Plan& plan, const std::vector<HostTensor>& inputs) const {
+    if (inputs.size() != static_cast<size_t>(plan.inputs_size())) {
+      return MakeError(ErrorKind::kData,
+                       absl::StrFormat("plan %s takes %d inputs, not %d", plan.name(),
+                                       plan.inputs_size(), inputs.size()));
+    }
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const plan::InputProto& input = plan.inputs(static_cast<int>(i));
+      const DType dtype = static_cast<DType>(input.dtype());
+      if (inputs[i].dtype != dtype) {
+        return MakeError(ErrorKind::kDType,
+                         absl::StrCat("input \"", input.name(), "\" is ", NameOf(dtype).data(),
+                                      ", not ", NameOf(inputs[i].dtype).data()));
+      }
+      if (inputs[i].shape != ShapeOf(input.logical_shape())) {
+        return MakeError(ErrorKind::kShape, absl::StrCat("input \"", input.name(), "\" has shape ",
+                                                         ToString(ShapeOf(input.logical_shape())),
+                                                         ", not ", ToString(inputs[i].shape)));
+      }
+      if (inputs[i].data == nullptr && inputs[i].bytes() > 0) {
+        return MakeError(ErrorKind::kData,
+                         absl::StrCat("input \"", input.name(), "\" has no data"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenChannels(LoadedPlan* loaded) {
+    const plan::Plan& plan = loaded->program->plan();
+    if (options_.transport == nullptr) {
+      if (plan.channels_size() == 0) return absl::OkStatus();
+      return MakeError(ErrorKind::kPlan, absl::StrCat("plan ", plan.name(),
+                                                      " has channels, the session no transport"));
+    }
+    std::vector<std::string> rows;
+    for (const plan::NodeFingerprint& node : plan.node_fingerprints()) {
+      Location location;
+      if (node.location() < static_cast<uint32_t>(plan.locations_size())) {
+        const plan::LocationProto& place = plan.locations(static_cast<int>(node.location()));
+        location = {place.file(), static_cast<int>(place.line()), place.function()};
+      }
+      rows.push_back(absl::StrFormat("%016x %s", node.hash(), location.Short()));
+    }
+    std::vector<comm::ChannelSpec> specs;
+    for (const plan::ChannelProto& channel : plan.channels()) {
+      comm::ChannelSpec spec;
+      spec.name = channel.name();
+      spec.sends = channel.source() == plan.rank();
+      spec.peer = static_cast<int>(spec.sends ? channel.destination() : channel.source());
+      spec.bytes = channel.bytes();
+      spec.slots = static_cast<int>(channel.slots());
+      spec.check =
+          absl::StrFormat("stamp (%d, %d, %d, %d), %d bytes, %d slots", channel.stamp().slot(),
+                          channel.stamp().slot_per_micro(), channel.stamp().position(),
+                          channel.stamp().sub(), channel.bytes(), channel.slots());
+      specs.push_back(std::move(spec));
+    }
+    PlanRun* run = loaded->run;
+    comm::TransportCallbacks callbacks;
+    callbacks.on_credit = [this, run](comm::ChannelId channel) {
+      executor_.OnChannel(run, MessageKind::kCredit, channel);
+    };
+    callbacks.on_sent = [this, run](comm::ChannelId channel) {
+      executor_.OnChannel(run, MessageKind::kFired, channel);
+    };
+    callbacks.on_arrived = [this, run](comm::ChannelId channel) {
+      executor_.OnChannel(run, MessageKind::kArrived, channel);
+    };
+    callbacks.on_error = [this](const absl::Status& cause) { executor_.Fail(cause); };
+    OF_ASSIGN_OR_RETURN(
+        std::vector<comm::ChannelId> channels,
+        options_.transport->OpenChannels(absl::StrFormat("%016x", plan.graph_fingerprint()), rows,
+                                         specs, std::move(callbacks)));
+    channels_.insert(channels_.end(), channels.begin(), channels.end());
+    executor_.BindChannels(run, std::move(channels));
+    return absl::OkStatus();
+  }
+
+  FetchEntry* FindOutputs(InvocationId id, FetchRing** ring) {
+    for (LoadedPlan& plan : plans_) {
+      if (FetchEntry* entry = plan.outputs->Find(id); entry != nullptr) {
+        *ring = plan.outputs.get();
+        return entry;
+      }
+    }
+    return nullptr;
+  }
+
+  const SessionOptions options_;
+  DeviceSet devices_;
+  StateStore states_;
+  std::vector<LoadedPlan> plans_;  // the executor's threads use their programs
+  std::vector<comm::ChannelId> channels_;
+  ThreadedExecutor executor_;
+  std::unique_ptr<Watchdog> watchdog_;
+  PlanRun* running_ = nullptr;  // the plan of the last invocation
+  InvocationId next_invocation_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Session>> Session::Create(const SessionOptions& options) {
+  if (options.watchdog_seconds <= 0 || options.peer_seconds <= 0) {
+    return MakeError(ErrorKind::kError, "the watchdog's times must be positive");
+  }
+  return std::unique_ptr<Session>(std::make_unique<SessionImpl>(options));
+}
+
+}  // namespace oneflow

@@ -1,0 +1,282 @@
+#include "runtime/threaded_executor.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+
+namespace oneflow {
+namespace {
+
+constexpr size_t kStepsRemembered = 31;
+// About 20 us of looking before a thread parks, if every thread has a core of its own.
+constexpr int kSpins = 500;
+
+int64_t NowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Threads that the plan's devices want on this host, kernels' teams included.
+int64_t ThreadsWanted(const plan::Plan& plan) {
+  int64_t threads = 1;  // the caller's
+  for (const plan::DeviceProto& device : plan.devices()) threads += device.threads() + 1;
+  return threads * std::max<int64_t>(1, plan.world_size());
+}
+
+const char* LaneName(Program::Lane lane) {
+  return lane == Program::Lane::kCompute ? "compute" : "movement";
+}
+
+}  // namespace
+
+ThreadedExecutor::ThreadedExecutor(const DeviceSet* devices, comm::Transport* transport,
+                                   size_t trace_capacity)
+    : devices_(devices), transport_(transport), trace_capacity_(trace_capacity) {
+  step_ns_.reserve(kStepsRemembered);
+}
+
+ThreadedExecutor::~ThreadedExecutor() { Stop(); }
+
+Worker* ThreadedExecutor::WorkerOf(const Program& program, uint32_t stream) {
+  const Program::Lane lane = program.LaneOfStream(stream);
+  const plan::DeviceProto& device = program.plan().devices(
+      static_cast<int>(program.plan().streams(static_cast<int>(stream)).device()));
+  const bool receive = lane == Program::Lane::kReceive;
+  auto [found, is_new] =
+      worker_of_.try_emplace({receive ? -1 : int64_t{device.id()}, lane}, nullptr);
+  if (is_new) {
+    Worker::Options options;
+    options.name =
+        receive ? "receive" : absl::StrCat(device.kind(), ":", device.id(), " ", LaneName(lane));
+    options.device = receive ? nullptr : devices_->at(device.id()).device.get();
+    options.compute = lane == Program::Lane::kCompute;
+    options.trace_capacity = trace_capacity_;
+    options.spins =
+        ThreadsWanted(program.plan()) <= int64_t{std::thread::hardware_concurrency()} ? kSpins : 0;
+    workers_.push_back(std::make_unique<Worker>(std::move(options), this, transport_, &halted_));
+    found->second = workers_.back().get();
+  }
+  return found->second;
+}
+
+PlanRun* ThreadedExecutor::AddProgram(Program* program) {
+  std::lock_guard<std::mutex> lists_lock(lists_mutex_);
+  auto owned = std::make_unique<PlanRun>();
+  PlanRun* run = owned.get();
+  run->index = static_cast<uint16_t>(runs_.size());
+  run->program = program;
+  const std::vector<Program::Task>& tasks = program->tasks();
+  run->actors.reserve(tasks.size());
+  for (const Program::Task& task : tasks) run->actors.emplace_back(&task.actor);
+  run->stream_of.resize(tasks.size());
+  run->worker_of.resize(tasks.size());
+  run->posted_ns.resize(tasks.size());
+  for (uint32_t s = 0; s < program->orders().size(); ++s) {
+    const std::vector<uint32_t>& order = program->orders()[s];
+    run->streams.emplace_back(&order);
+    if (order.empty()) continue;
+    Worker* worker = WorkerOf(*program, s);
+    if (std::find(run->workers.begin(), run->workers.end(), worker) == run->workers.end()) {
+      run->workers.push_back(worker);
+    }
+    for (uint32_t task : order) {
+      run->stream_of[task] = s;
+      run->worker_of[task] = worker;
+    }
+  }
+  for (Invocation& invocation : run->ring) {
+    invocation.input_bytes.resize(static_cast<size_t>(program->plan().inputs_size()));
+    invocation.output_bytes.resize(static_cast<size_t>(program->plan().outputs_size()));
+  }
+  for (Worker* worker : run->workers) worker->AddRun(run);
+  for (Worker* worker : run->workers) worker->Start();
+  runs_.push_back(std::move(owned));
+  std::lock_guard<std::mutex> lock(channels_mutex_);
+  channels_.push_back(std::make_unique<ChannelEnds>());
+  return run;
+}
+
+void ThreadedExecutor::BindChannels(PlanRun* run, std::vector<comm::ChannelId> channels) {
+  std::vector<std::pair<MessageKind, uint32_t>> early;
+  run->channels = std::move(channels);
+  {
+    std::lock_guard<std::mutex> lock(channels_mutex_);
+    ChannelEnds& ends = *channels_[run->index];
+    for (uint32_t t = 0; t < run->program->tasks().size(); ++t) {
+      const plan::Task& task = *run->program->tasks()[t].proto;
+      if (task.kind() != plan::SEND && task.kind() != plan::RECV) continue;
+      ends.task_of[run->channels[task.channel()]] = t;
+    }
+    ends.bound = true;
+    for (const auto& [kind, channel] : ends.early)
+      early.push_back({kind, ends.task_of.at(channel)});
+    ends.early.clear();
+  }
+  for (const auto& [kind, task] : early) DeliverToChannel(run, kind, task);
+}
+
+void ThreadedExecutor::OnChannel(PlanRun* run, MessageKind kind, comm::ChannelId channel) {
+  uint32_t task = 0;
+  {
+    std::lock_guard<std::mutex> lock(channels_mutex_);
+    ChannelEnds& ends = *channels_[run->index];
+    if (!ends.bound) {
+      ends.early.push_back({kind, channel});
+      return;
+    }
+    const auto found = ends.task_of.find(channel);
+    OF_CHECK(found != ends.task_of.end()) << "no task uses channel " << channel;
+    task = found->second;
+  }
+  DeliverToChannel(run, kind, task);
+}
+
+void ThreadedExecutor::DeliverToChannel(PlanRun* run, MessageKind kind, uint32_t task) {
+  run->worker_of[task]->Deliver({kind, run->index, task, 0});
+}
+
+void ThreadedExecutor::Launch(PlanRun* run) {
+  const int64_t now = NowNs();
+  {
+    std::lock_guard<std::mutex> lock(progress_mutex_);
+    Invocation& invocation = run->InvocationOf(run->launched++);
+    invocation.launched_ns = now;
+    invocation.feeds_left.store(run->program->feeds_per_step());
+    invocation.fetches_left.store(run->program->fetches_per_step());
+    invocation.streams_left.store(run->program->busy_streams());
+    if (run->program->busy_streams() == 0) {  // this rank has no part in the plan
+      ++run->completed;
+      if (invocation.fetch != nullptr) invocation.fetch->done.store(true);
+    }
+  }
+  for (Worker* worker : run->workers) worker->Deliver({MessageKind::kLaunch, run->index, 0, 0});
+}
+
+absl::Status ThreadedExecutor::WaitUntil(const std::function<bool()>& reached) {
+  std::unique_lock<std::mutex> lock(progress_mutex_);
+  progress_changed_.wait(lock, [&] { return !failure_.ok() || reached(); });
+  return failure_;
+}
+
+bool ThreadedExecutor::Quiet() const {
+  return std::all_of(runs_.begin(), runs_.end(), [](const std::unique_ptr<PlanRun>& run) {
+    return run->launched == run->completed;
+  });
+}
+
+bool ThreadedExecutor::Fail(const absl::Status& cause) {
+  {
+    std::lock_guard<std::mutex> lock(progress_mutex_);
+    if (!failure_.ok()) return false;
+    failure_ = cause;
+  }
+  halted_.store(true);
+  progress_changed_.notify_all();
+  return true;
+}
+
+absl::Status ThreadedExecutor::failure() const {
+  std::lock_guard<std::mutex> lock(progress_mutex_);
+  return failure_;
+}
+
+void ThreadedExecutor::Stop() {
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->Stop();
+}
+
+void ThreadedExecutor::StreamFinished(PlanRun* run, int64_t step) {
+  Invocation& invocation = run->InvocationOf(step);
+  if (invocation.streams_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  {
+    std::lock_guard<std::mutex> lock(progress_mutex_);
+    ++run->completed;
+    // Else OutputsFetched has said so, and the entry may serve another invocation already.
+    if (invocation.fetch != nullptr && run->program->fetches_per_step() == 0) {
+      invocation.fetch->done.store(true);
+    }
+    const int64_t duration = NowNs() - invocation.launched_ns;
+    if (step_ns_.size() < kStepsRemembered) {
+      step_ns_.push_back(duration);
+    } else {
+      step_ns_[steps_ % kStepsRemembered] = duration;
+    }
+    ++steps_;
+  }
+  progress_changed_.notify_all();
+}
+
+void ThreadedExecutor::OutputsFetched(PlanRun* run, int64_t step) {
+  {
+    std::lock_guard<std::mutex> lock(progress_mutex_);
+    if (FetchEntry* fetch = run->InvocationOf(step).fetch; fetch != nullptr)
+      fetch->done.store(true);
+  }
+  progress_changed_.notify_all();
+}
+
+ThreadedExecutor::Progress ThreadedExecutor::progress() const {
+  Progress progress;
+  std::lock_guard<std::mutex> lists_lock(lists_mutex_);
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    for (const Worker::Counts& counts : worker->counts()) progress.firings += counts.firings;
+  }
+  std::lock_guard<std::mutex> lock(progress_mutex_);
+  progress.in_flight = failure_.ok() && !Quiet();
+  if (!step_ns_.empty()) {
+    std::vector<int64_t> sorted = step_ns_;
+    std::nth_element(sorted.begin(), sorted.begin() + sorted.size() / 2, sorted.end());
+    progress.median_step_ns = sorted[sorted.size() / 2];
+  }
+  return progress;
+}
+
+std::vector<RunSnapshot> ThreadedExecutor::Snapshot(bool only_in_flight) const {
+  std::vector<RunSnapshot> snapshots;
+  std::lock_guard<std::mutex> lists_lock(lists_mutex_);
+  const int64_t now = NowNs();
+  for (const std::unique_ptr<PlanRun>& run : runs_) {
+    RunSnapshot snapshot;
+    snapshot.program = run->program;
+    {
+      std::lock_guard<std::mutex> lock(progress_mutex_);
+      if (only_in_flight && run->launched == run->completed) continue;
+      snapshot.launched = run->launched;
+      snapshot.completed = run->completed;
+    }
+    for (const Program::Task& task : run->program->tasks())
+      snapshot.actors.emplace_back(&task.actor);
+    snapshot.turns.resize(run->streams.size(), StreamOrder::kNobody);
+    snapshot.stream_of = run->stream_of;
+    snapshot.running_ns.resize(snapshot.actors.size(), -1);
+    for (Worker* worker : run->workers) {
+      worker->Inspect([&](const Worker::Activity& activity) {
+        for (size_t t = 0; t < snapshot.actors.size(); ++t) {
+          if (run->worker_of[t] != worker) continue;
+          snapshot.actors[t] = run->actors[t];
+          snapshot.turns[run->stream_of[t]] = run->streams[run->stream_of[t]].Current();
+        }
+        if (activity.running >= 0 && activity.plan == run->index) {
+          snapshot.running_ns[static_cast<size_t>(activity.running)] = now - activity.since_ns;
+        }
+      });
+    }
+    snapshots.push_back(std::move(snapshot));
+  }
+  return snapshots;
+}
+
+std::vector<TraceSlice> ThreadedExecutor::TraceSlices() const {
+  std::vector<TraceSlice> slices;
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    const std::vector<TraceSlice> more = worker->TraceSlices();
+    slices.insert(slices.end(), more.begin(), more.end());
+  }
+  return slices;
+}
+
+}  // namespace oneflow

@@ -1,0 +1,107 @@
+// ThreadedExecutor: delivers messages and calls kernels with threads: per CPU device one for
+// compute and one for movement; receives hold none.
+//
+// Owned by a session. Threads: its methods from the session's caller (Fail from any). Invariant: a
+// steady step allocates nothing. After Fail nothing more is started and every wait returns the
+// first cause. Read next: runtime/worker.h, runtime/session.cc.
+#ifndef ONEFLOW_RUNTIME_THREADED_EXECUTOR_H_
+#define ONEFLOW_RUNTIME_THREADED_EXECUTOR_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "comm/transport.h"
+#include "runtime/devices/device_set.h"
+#include "runtime/plan_run.h"
+#include "runtime/stall.h"
+#include "runtime/worker.h"
+
+namespace oneflow {
+
+class ThreadedExecutor : public StepListener {
+ public:
+  // `transport` may be nullptr; both outlive the executor.
+  ThreadedExecutor(const DeviceSet* devices, comm::Transport* transport, size_t trace_capacity);
+  ~ThreadedExecutor() override;
+
+  // Actors, workers and mailboxes for a plan. REQUIRES: nothing runs. `program` outlives the
+  // executor's threads. Channels are bound later (BindChannels), before the first Launch.
+  PlanRun* AddProgram(Program* program);
+  // Numbers of Plan.channels. Callbacks of the transport go to OnCredit, OnSent, OnArrived of this
+  // run.
+  void BindChannels(PlanRun* run, std::vector<comm::ChannelId> channels);
+  // From the transport's thread, also before BindChannels.
+  void OnChannel(PlanRun* run, MessageKind kind, comm::ChannelId channel);
+
+  // Starts the next step. REQUIRES: the invocation entry of that step is filled, fewer than kWindow
+  // steps are in flight, and no other run has one.
+  void Launch(PlanRun* run);
+  // Waits until `reached`, called under the progress lock, is true. The first failure if there is
+  // one.
+  absl::Status WaitUntil(const std::function<bool()>& reached);
+  // True if no step is in flight. REQUIRES: called by the predicate of WaitUntil.
+  bool Quiet() const;
+
+  // Stops everything with this cause, unless there is one already. True if it is the first.
+  bool Fail(const absl::Status& cause);
+  absl::Status failure() const;
+  // Ends and joins all threads.
+  void Stop();
+
+  // For the watchdog and reports.
+  struct Progress {
+    bool in_flight = false;
+    uint64_t firings = 0;
+    int64_t median_step_ns = 0;
+  };
+  Progress progress() const;
+  // Copies of all actors that have a step in flight (or of all), taken worker by worker.
+  std::vector<RunSnapshot> Snapshot(bool only_in_flight) const;
+  const std::vector<std::unique_ptr<Worker>>& workers() const { return workers_; }
+  std::vector<TraceSlice> TraceSlices() const;
+
+  void StreamFinished(PlanRun* run, int64_t step) override;
+  void OutputsFetched(PlanRun* run, int64_t step) override;
+
+ private:
+  Worker* WorkerOf(const Program& program, uint32_t stream);
+
+  // Where a channel's callbacks go, and those that came before that was known.
+  struct ChannelEnds {
+    std::map<comm::ChannelId, uint32_t> task_of;
+    std::vector<std::pair<MessageKind, comm::ChannelId>> early;
+    bool bound = false;
+  };
+  void DeliverToChannel(PlanRun* run, MessageKind kind, uint32_t task);
+
+  const DeviceSet* devices_;
+  comm::Transport* transport_;
+  const size_t trace_capacity_;
+  std::atomic<bool> halted_{false};
+  // Guards the two lists against a watchdog that looks while a plan is loaded. Taken before all
+  // other locks.
+  mutable std::mutex lists_mutex_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::map<std::pair<int64_t, Program::Lane>, Worker*> worker_of_;  // (global device or -1, lane)
+  std::vector<std::unique_ptr<PlanRun>> runs_;
+
+  std::mutex channels_mutex_;
+  std::vector<std::unique_ptr<ChannelEnds>> channels_;  // by run
+
+  mutable std::mutex progress_mutex_;
+  std::condition_variable progress_changed_;
+  absl::Status failure_;
+  std::vector<int64_t> step_ns_;  // of the last steps, a ring
+  uint64_t steps_ = 0;
+};
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_RUNTIME_THREADED_EXECUTOR_H_
