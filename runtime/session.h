@@ -21,6 +21,7 @@
 #include "comm/transport.h"
 #include "kernels/kernel.h"
 #include "plan/plan.pb.h"
+#include "runtime/virtual_runtime.h"
 
 namespace oneflow {
 
