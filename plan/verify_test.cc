@@ -99,6 +99,34 @@ TEST(Verify, ReuseWithinOneStreamNeedsNoEdgeAcrossStreamsItDoes) {
   EXPECT_EQ(Message(plan), "ok");
 }
 
+TEST(Verify, WhatTheNextStepFillsMustWaitForThisStepsReaders) {
+  // a is over before b begins, in one stream; but b's reader stands in another, and nothing keeps
+  // the next step's a from being filled before it.
+  PlanBuilder builder;
+  const uint32_t compute = builder.Stream("compute");
+  const uint32_t comm = builder.Stream("comm");
+  const uint32_t make = builder.Task("make.0", compute);
+  const uint32_t use = builder.Task("use.1", compute);
+  const uint32_t other = builder.Task("other.2", compute);
+  const uint32_t slow = builder.Task("slow.3", comm);
+  const uint32_t a = builder.Register(make, {use});
+  const uint32_t b = builder.Register(other, {slow});
+  builder.Register(use, {});
+  const uint32_t done = builder.Register(slow, {});
+  plan::Plan plan = builder.Build();
+  EXPECT_EQ(Message(plan), "ok");
+  Reg(&plan, a)->set_offset(plan.registers(static_cast<int>(b)).offset());
+  EXPECT_THAT(Message(plan),
+              AllOf(HasSubstr("no overlap"), HasSubstr("slow.3"), HasSubstr("make.0")));
+  // With a reader of slow.3's result at the end of the compute stream, the wrap is ordered.
+  const uint32_t last = builder.Task("last.4", compute);
+  builder.Read(last, done);
+  builder.Register(last, {});
+  plan = builder.Build();
+  Reg(&plan, a)->set_offset(plan.registers(static_cast<int>(b)).offset());
+  EXPECT_EQ(Message(plan), "ok");
+}
+
 TEST(Verify, SlotsThatCrossTheWrapAreComparedOverTheirWholePeriod) {
   // a (two slots) and b (one) share the second slot's bytes, two streams apart: every other step
   // they meet.
