@@ -52,10 +52,23 @@ class NodeEmitter {
   const TensorType& TypeOf(ValueId value) const { return graph_.value(value).type; }
   const Sharding& ShardingOf(ValueId value) const { return graph_.value(value).sharding; }
 
+  // Where each state lies: as it is read, or as it is written if the step only writes it.
+  std::map<std::string, Sharding> StateShardings() const {
+    std::map<std::string, Sharding> shardings;
+    for (NodeId id : graph_.order()) {
+      const Node& node = graph_.node(id);
+      if (node.op == "state_read") {
+        shardings.insert_or_assign(node.attrs.String("name"), ShardingOf(node.outputs[0]));
+      } else if (node.op == "state_write") {
+        shardings.try_emplace(node.attrs.String("name"), ShardingOf(node.inputs[0]));
+      }
+    }
+    return shardings;
+  }
+
   void DeclareStates() {
-    for (const auto& [name, state] : graph_.states()) {
-      if (!state.sharding.has_value()) continue;  // neither read nor written
-      const Sharding& sharding = *state.sharding;
+    for (const auto& [name, sharding] : StateShardings()) {
+      const GraphState& state = graph_.states().at(name);
       plan::StateProto proto;
       proto.set_name(name);
       proto.set_dtype(static_cast<plan::DTypeProto>(state.type.dtype));
