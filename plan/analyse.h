@@ -1,7 +1,9 @@
-// AnalysePlan: peak memory to the byte with what is alive at the peak, the lower bound, predicted step
-// time with the critical cycle.
+// AnalysePlan: peak memory to the byte with what is alive at the peak, the lower bound, predicted
+// step time with the critical cycle.
 //
-// Pure. Threads: any. Read next: tools/plan_tool.cc.
+// Pure. Threads: any. Predicted times are of this rank alone: other ranks answer at once. Where
+// devices share cores they are a lower bound. Read next: plan/cycle_ratio.h,
+// tools/plan_tool_main.cc.
 #ifndef ONEFLOW_PLAN_ANALYSE_H_
 #define ONEFLOW_PLAN_ANALYSE_H_
 
@@ -23,28 +25,39 @@ struct LiveRegister {
 
 // Memory of one device of the rank.
 struct DeviceMemory {
-  uint32_t device = 0;           // index in Plan.devices
-  int64_t arena_bytes = 0;       // highest planned byte: the peak
-  int64_t lower_bound = 0;       // max over the order of the live bytes
+  uint32_t device = 0;      // index in Plan.devices
+  int64_t arena_bytes = 0;  // highest planned byte: the peak
+  int64_t lower_bound = 0;  // max over the order of stamps of the live bytes
   int64_t state_bytes = 0;
-  std::string peak_task;         // firing at which the live bytes are highest
+  std::string peak_task;                   // firing at which the live bytes are highest
   std::vector<LiveRegister> live_at_peak;  // largest first
 };
 
-// One hop of the critical cycle.
+// One hop of the critical cycle: firings of one task that follow each other on it.
 struct CycleHop {
   uint32_t task = 0;
-  int64_t duration_ns = 0;
+  int64_t duration_ns = 0;  // together
+};
+
+// What the reshards of one declared change bring from other devices in a step.
+struct MovedBytes {
+  std::string change;  // Task.reshard: "P->B on dp"
+  int64_t tasks = 0;   // all that work on it
+  int64_t bytes = 0;   // that arrive
 };
 
 struct PlanAnalysis {
   std::vector<DeviceMemory> memory;
-  int64_t step_ns = 0;                    // maximum cycle ratio of the timed marked graph
-  std::vector<CycleHop> critical_cycle;   // the explanation of the bottleneck
+  int64_t step_ns = 0;  // maximum cycle ratio of the timed marked graph
+  std::vector<CycleHop>
+      critical_cycle;  // the explanation of the bottleneck; repeats every `cycle_steps`
+  int64_t cycle_steps = 1;
   int64_t flops_per_step = 0;
-  int64_t moved_bytes_per_step = 0;
+  int64_t moved_bytes_per_step = 0;  // that arrive from another device
+  std::vector<MovedBytes> moved;     // by change, most bytes first
 };
 
+// REQUIRES: VerifyPlan(plan).
 PlanAnalysis AnalysePlan(const plan::Plan& plan);
 
 // The analysis as the text that plan.summary() shows.

@@ -98,10 +98,12 @@ std::string DescribeEdge(const plan::Plan& plan, const FiringGraph& graph, const
     case EdgeKind::kData:
       why = absl::StrCat("reads register ", edge.item);
       break;
-    case EdgeKind::kCredit:
-      why = absl::StrCat("refills register ", edge.item, " (",
-                         plan.registers(static_cast<int>(edge.item)).slots(), " slots)");
+    case EdgeKind::kCredit: {
+      const uint32_t slots = plan.registers(static_cast<int>(edge.item)).slots();
+      why = absl::StrCat("refills register ", edge.item, " (", slots,
+                         slots == 1 ? " slot)" : " slots)");
       break;
+    }
     case EdgeKind::kAfter:
       why = "after edge";
       break;

@@ -50,7 +50,7 @@ TEST(Verify, LiveNamesTheCycleAndTheLeastCreditsThatOpenIt) {
   Reg(&plan, pipeline.stash)->set_slots(1);
   const std::string message = Message(plan);
   EXPECT_THAT(message,
-              AllOf(HasSubstr("live: deadlock"), HasSubstr("refills register 1 (1 slots)"),
+              AllOf(HasSubstr("live: deadlock"), HasSubstr("refills register 1 (1 slot)"),
                     HasSubstr("backward.7[micro 0] -> forward.1[micro 1]"),
                     HasSubstr("2 slots of register 1 (of forward.1, model.py:20) would open it")));
   EXPECT_EQ(LeastSlots(plan, pipeline.stash), 2);
@@ -308,7 +308,7 @@ TEST(Verify, SymbolicFiringSaysWhichCreditOpensADeadlock) {
   Reg(&plan, pipeline.stash)->set_slots(1);
   const std::string message = MessageOf(ProveFires({&plan}));
   EXPECT_THAT(message,
-              AllOf(HasSubstr("deadlock"), HasSubstr("refills register 1 (1 slots)"),
+              AllOf(HasSubstr("deadlock"), HasSubstr("refills register 1 (1 slot)"),
                     HasSubstr("2 slots of register 1 (of forward.1, model.py:20) would open it")));
 }
 
