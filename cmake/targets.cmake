@@ -9,11 +9,15 @@ if(ONEFLOW_SANITIZE STREQUAL "address")
   target_compile_options(oneflow_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
                          -fno-omit-frame-pointer)
   target_link_options(oneflow_options INTERFACE -fsanitize=address,undefined)
+elseif(ONEFLOW_SANITIZE STREQUAL "fuzzer")  # clang only
+  target_compile_options(oneflow_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined
+                         -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_link_options(oneflow_options INTERFACE -fsanitize=address,undefined)
 elseif(ONEFLOW_SANITIZE STREQUAL "thread")
   target_compile_options(oneflow_options INTERFACE -fsanitize=thread)
   target_link_options(oneflow_options INTERFACE -fsanitize=thread)
 elseif(ONEFLOW_SANITIZE)
-  message(FATAL_ERROR "ONEFLOW_SANITIZE is address, thread or empty, not ${ONEFLOW_SANITIZE}")
+  message(FATAL_ERROR "ONEFLOW_SANITIZE is address, thread, fuzzer or empty, not ${ONEFLOW_SANITIZE}")
 endif()
 
 function(oneflow_library name)
