@@ -1,0 +1,9 @@
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "tools/plan_tool.h"
+
+int main(int argc, char** argv) {
+  return oneflow::PlanTool(std::vector<std::string>(argv + 1, argv + argc), std::cout, std::cerr);
+}
