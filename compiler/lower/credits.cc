@@ -52,7 +52,8 @@ void GrantCredits(Draft* draft) {
       int64_t slots = 1;
       while (!EnoughSlots(plan, *reg, slots)) ++slots;
       const bool prefetch = producer.kind() == plan::FEED;
-      if (prefetch || (reg->level() == plan::MICRO && CrossesStreams(plan, *reg))) ++slots;
+      const bool waits = slots == 1 && reg->level() == plan::MICRO && CrossesStreams(plan, *reg);
+      if (prefetch || waits) ++slots;
       reg->set_slots(slots);
     }
     OF_CHECK(EnoughSlots(plan, *reg, reg->slots())) << producer.name();

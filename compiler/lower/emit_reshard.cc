@@ -109,7 +109,7 @@ class ReshardEmitter {
 
   plan::Task* Move(const std::string& op, int stage, int device, Sub sub,
                    StreamKind stream = StreamKind::kComm) {
-    plan::Task* task = draft_.AddTask(node_, op, plan::MOVE, stage, device, stream, sub);
+    plan::Task* task = draft_.AddTask(node_, op, plan::MOVE, stage, device, stream, sub, piece_);
     task->set_reshard(change_);
     return task;
   }
@@ -139,8 +139,8 @@ class ReshardEmitter {
     SetCost(producer, type.bytes(),
             here && local != device ? plan::Link::RANK : plan::Link::DEVICE);
     if (here) return buffer;
-    plan::Task* send =
-        draft_.AddTask(node_, "send", plan::SEND, stage, device, StreamKind::kComm, Sub::kSend);
+    plan::Task* send = draft_.AddTask(node_, "send", plan::SEND, stage, device, StreamKind::kComm,
+                                      Sub::kSend, piece_);
     Follow(producer, send);
     draft_.AddInput(send, buffer, type);
     SetCost(send, type.bytes(), plan::Link::HOST);
@@ -153,8 +153,8 @@ class ReshardEmitter {
   // The receiving end of a Ship from another rank.
   Buffer Receive(int source, int device, int stage, const TensorType& type, const std::string& path,
                  int chunks) {
-    plan::Task* task =
-        draft_.AddTask(node_, "recv", plan::RECV, stage, device, StreamKind::kComm, Sub::kReceive);
+    plan::Task* task = draft_.AddTask(node_, "recv", plan::RECV, stage, device, StreamKind::kComm,
+                                      Sub::kReceive, piece_);
     if (chunks > 0) draft_.SetChunks(task, chunks);
     draft_.MoveToReceiveStream(task);
     task->set_reshard(change_);
@@ -163,9 +163,10 @@ class ReshardEmitter {
     draft_.links.insert(buffer.id);
     draft_.plan.mutable_registers(buffer.id)->set_slots(slots);
     SetCost(task, type.bytes(), plan::Link::HOST);
-    task->set_channel(draft_.AddChannel(ChannelName(path, source, draft_.plan.devices(device).id()),
-                                        draft_.RankOf(source), draft_.rank, type.bytes(), slots,
-                                        draft_.schedule.Stamp(node_.id, stage, Sub::kSend)));
+    task->set_channel(
+        draft_.AddChannel(ChannelName(path, source, draft_.plan.devices(device).id()),
+                          draft_.RankOf(source), draft_.rank, type.bytes(), slots,
+                          draft_.schedule.Stamp(node_.id, stage, Sub::kSend, piece_)));
     return buffer;
   }
 
@@ -355,6 +356,7 @@ class ReshardEmitter {
       AssembleAttrs attrs;
       for (size_t i = 0; i < pieces.size(); ++i) {
         const ExchangePiece& piece = pieces[i];
+        ++piece_;  // counted on every rank, whether it takes part or not
         const int source = sources[piece.source];
         const int source_local = draft_.LocalIndex(source);
         if (local < 0 && source_local < 0) continue;
@@ -412,6 +414,7 @@ class ReshardEmitter {
   const std::vector<Axis> axes_;
   const plan::Level level_;
   std::string change_;
+  uint32_t piece_ = 0;  // of an exchange
 };
 
 }  // namespace

@@ -181,6 +181,7 @@ TEST(LowerTest, ActivationsInFlightAreTheTextbooks) {
     for (const plan::Register& reg : plan.registers()) {
       const plan::Task& producer = plan.tasks(reg.producer());
       if (plan.devices(reg.device()).id() != static_cast<uint32_t>(stage)) continue;
+      if (producer.stamp().slot() > 4) continue;  // backward
       if (producer.op() == "matmul" || producer.op() == "relu") most = std::max(most, reg.slots());
     }
     EXPECT_EQ(most, static_cast<uint32_t>(4 - stage)) << "stage " << stage;

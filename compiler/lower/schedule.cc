@@ -81,12 +81,12 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
   return schedule;
 }
 
-plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub) const {
+plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub, uint32_t piece) const {
   const NodeSchedule& entry = nodes_[id];
   plan::StampProto stamp;
   // What follows a chunk loop of the same node stands behind all of its chunks.
   stamp.set_position(2 * entry.position + (sub == Sub::kExtract ? 1 : 0));
-  stamp.set_sub(static_cast<uint32_t>(sub));
+  stamp.set_sub(static_cast<uint32_t>(sub) * kPiecesPerSub + piece);
   const int p = stages_;
   switch (entry.phase) {
     case Phase::kPrologue:

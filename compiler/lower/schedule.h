@@ -35,7 +35,9 @@ struct NodeSchedule {
   plan::Level level() const { return in_micro_loop() ? plan::MICRO : plan::STEP; }
 };
 
-// The order of the tasks that one node becomes, in the `sub` part of their stamps.
+// The order of the tasks that one node becomes: the high part of `sub` in their stamps. The low
+// part numbers the pieces of an exchange, of which one device may have several.
+inline constexpr uint32_t kPiecesPerSub = 1u << 20;
 enum class Sub : uint32_t {
   kStage = 0,
   kPack = 1,
@@ -52,7 +54,7 @@ class Schedule {
 
   const NodeSchedule& node(NodeId id) const { return nodes_[id]; }
   // Stamp of a task of `id` that runs on a device of `stage`.
-  plan::StampProto Stamp(NodeId id, int stage, Sub sub) const;
+  plan::StampProto Stamp(NodeId id, int stage, Sub sub, uint32_t piece = 0) const;
   int stages() const { return stages_; }
   int micro_batches() const { return micro_batches_; }
 
