@@ -95,12 +95,13 @@ const ReshardPath& ReshardPaths::Find(const TensorType& type, const Sharding& fr
   key.push_back(static_cast<int64_t>(type.dtype));
   key.insert(key.end(), type.shape.begin(), type.shape.end());
   auto [it, added] = paths_.try_emplace(std::move(key));
-  if (added) it->second = Search(type, from, to);
+  if (added && from.stage == to.stage) it->second = Search(type, from, to, false);
+  if (added && !it->second.possible) it->second = Search(type, from, to, true);
   return it->second;
 }
 
-ReshardPath ReshardPaths::Search(const TensorType& type, const Sharding& from,
-                                 const Sharding& to) const {
+ReshardPath ReshardPaths::Search(const TensorType& type, const Sharding& from, const Sharding& to,
+                                 bool exchange) const {
   // Dijkstra; ties go to fewer steps, then to the smaller key, so that the answer is one.
   struct Reached {
     int64_t cost = 0;
@@ -122,7 +123,7 @@ ReshardPath ReshardPaths::Search(const TensorType& type, const Sharding& from,
     open.erase(open.begin());
     if (!closed.insert(key).second) continue;
     if (key == goal) break;
-    for (ReshardStep& step : NextSteps(type, layouts.at(key), to)) {
+    for (ReshardStep& step : NextSteps(type, layouts.at(key), to, exchange)) {
       Key next = ShardingKey(step.to);
       if (closed.contains(next)) continue;
       const int64_t total = cost + step.cost_ns;
@@ -143,7 +144,7 @@ ReshardPath ReshardPaths::Search(const TensorType& type, const Sharding& from,
 }
 
 std::vector<ReshardStep> ReshardPaths::NextSteps(const TensorType& type, const Sharding& at,
-                                                 const Sharding& to) const {
+                                                 const Sharding& to, bool exchange) const {
   const std::vector<Axis>& axes = cost_->axes();
   std::vector<ReshardStep> steps;
   for (size_t axis = 0; axis < axes.size(); ++axis) {
@@ -156,6 +157,7 @@ std::vector<ReshardStep> ReshardPaths::NextSteps(const TensorType& type, const S
       steps.push_back({static_cast<int>(axis), std::move(*next), cost});
     }
   }
+  if (!exchange) return steps;
   if (at.sbps[0] == to.sbps[0]) {
     if (LegalExchange(at, to)) steps.push_back({-1, to, ExchangeNs(type, at, to)});
   } else {

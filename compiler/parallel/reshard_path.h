@@ -20,6 +20,9 @@
 // Dijkstra over the lattice of layouts whose every axis is the source's, the target's or B: at most
 // 3^axes of them.
 //
+// A general exchange has a task per peer and moves each Partial piece whole, so a plan with it
+// grows with the group: within a stage it is taken only where one-axis steps do not reach.
+//
 // Owner: one ReshardPaths per compile, a memo. Threads: one at a time. Invariant: the answer
 // depends on its arguments alone, so all ranks and both callers (decide, insert_reshard) see the
 // same path. Read next: compiler/passes/insert_reshard.h.
@@ -62,10 +65,12 @@ class ReshardPaths {
  private:
   using Key = std::vector<int64_t>;
 
-  ReshardPath Search(const TensorType& type, const Sharding& from, const Sharding& to) const;
+  // `exchange`: also by general exchanges.
+  ReshardPath Search(const TensorType& type, const Sharding& from, const Sharding& to,
+                     bool exchange) const;
   // Steps from `at` towards `to`.
-  std::vector<ReshardStep> NextSteps(const TensorType& type, const Sharding& at,
-                                     const Sharding& to) const;
+  std::vector<ReshardStep> NextSteps(const TensorType& type, const Sharding& at, const Sharding& to,
+                                     bool exchange) const;
   int64_t AxisStepNs(const TensorType& type, const Sharding& from, const Sharding& to,
                      int axis) const;
   int64_t ExchangeNs(const TensorType& type, const Sharding& from, const Sharding& to) const;
