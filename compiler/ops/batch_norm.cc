@@ -329,6 +329,8 @@ OpDef RunningUpdate() {
             CheckSameDType("running_update", "running", running, "stats", op.inputs[1]));
         return std::vector<TensorType>{running};
       })
+      // The order of the steps matters, so no axis splits them: split over micro they are gathered and
+      // folded once, after the last micro-batch.
       .Sharding("c, u c -> c ; whole u")
       .NotDifferentiable("running statistics are not part of the loss")
       .Cost(FlopsPerElement(3))
@@ -337,8 +339,7 @@ OpDef RunningUpdate() {
         Attrs local = attrs;
         local.Set("steps", local_inputs[1].shape[0]);
         return local;
-      })
-      .SequentialOverMicro(1);
+      });
 }
 
 }  // namespace

@@ -112,14 +112,6 @@ class OpDef {
     needs_slice = true;
     return *this;
   }  // its kernel needs where its shard begins
-  // The leading dim of input i is a sequence of micro-batches that the op folds in order into input
-  // 0: on the layout axis `micro` (axis 0), and on no other, input i may be S(0) while all else is
-  // B. The op then fires once per micro-batch on the value that it left behind. The rule says
-  // "whole" of that dim.
-  OpDef& SequentialOverMicro(int i) {
-    sequential_over_micro = i;
-    return *this;
-  }
   OpDef& Structural() {
     structural = true;
     return *this;
@@ -139,7 +131,6 @@ class OpDef {
   bool view = false;
   bool needs_slice = false;
   bool structural = false;
-  int sequential_over_micro = -1;  // the input folded micro-batch by micro-batch; -1: none
 };
 
 // What a gradient function uses: reads the forward node, adds nodes, sets the inputs' gradients.
