@@ -105,7 +105,7 @@ TEST(InferTest, MistakesNameOpArgumentTypesAndCure) {
        ErrorKind::kShape,
        {"add: a is f32[4,3] and b is f32[4]", "dim -1 is 3 in one and 4", "unsqueeze"}},
       {"add", {F32({4}), I64({4})}, {}, ErrorKind::kDType, {"add", "f32[4]", "i64[4]", ".to("}},
-      {"relu", {I64({4})}, {}, ErrorKind::kDType, {"relu: argument x is i64[4]", "f32", ".to("}},
+      {"exp", {I64({4})}, {}, ErrorKind::kDType, {"exp: argument x is i64[4]", "f32", ".to("}},
       {"add", {F32({4})}, {}, ErrorKind::kError, {"add: takes (a, b), got 1 tensor"}},
       {"sum",
        {F32({4, 3})},

@@ -82,7 +82,7 @@ OpDef Sigmoid() {
 }
 
 OpDef Relu() {
-  return Unary("relu", AnyFloat(), 1)
+  return Unary("relu", AnyNumber(), 1)
       .Doc("y = max(x, 0); nan stays nan. Its gradient at 0 is 0.")
       .Grad(Grads({[](GradBuilder& g) {
         return g.Op("relu_grad", {g.out(0), g.dout(0)});
