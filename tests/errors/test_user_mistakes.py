@@ -1,0 +1,223 @@
+"""Each mistake a user can make: the class, the line, the advice, and that following the advice cures it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import oneflow as flow
+import oneflow.nn.functional as F
+import pytest
+from oneflow import nn
+
+X = np.ones((4, 3), np.float32)
+Y = np.zeros(4, np.int64)
+
+
+def raises(
+    kind: type[flow.Error], message: str, run: Callable[[], Any], marker: str = "# here"
+) -> None:
+    """`run` fails with `kind`, and the location is the line of the calling test that ends on `marker`."""
+    with pytest.raises(kind, match=message) as caught:
+        run()
+    frame = inspect.currentframe()
+    assert frame is not None and frame.f_back is not None
+    source, first = inspect.getsourcelines(frame.f_back.f_code)
+    lines = [first + i for i, line in enumerate(source) if line.rstrip().endswith(marker)]
+    location = caught.value.location
+    assert location is not None, caught.value
+    assert location.file == __file__ and location.line in lines, (location, lines)
+    assert str(location.line) in str(caught.value)
+
+
+def graph_of(
+    fn: Callable[..., Any], model: nn.Module | None = None, **options: Any
+) -> Callable[[], Any]:
+    """Traces `fn(x, y)` as an eval step."""
+    step = flow.eval_step(
+        fn, model=model or nn.Linear(3, 5), mesh=flow.mesh("cpu", dp=2), **options
+    )
+    return lambda: step.graph(X, Y)
+
+
+def test_a_branch_on_a_traced_value() -> None:
+    def step(x: flow.Tensor, y: flow.Tensor) -> flow.Tensor:
+        if x.sum() > 0:  # here
+            return x
+        return -x
+
+    raises(flow.Error, r"flow\.where", graph_of(step))
+    graph_of(lambda x, y: flow.where(x.sum() > 0, x, -x))()
+
+
+def test_the_value_of_a_traced_tensor() -> None:
+    def step(x: flow.Tensor, y: flow.Tensor) -> flow.Tensor:
+        return x * x.sum().item()  # here
+
+    raises(flow.Error, "not known while the step is traced", graph_of(step))
+    graph_of(lambda x, y: x * x.sum())()
+
+
+def test_a_traced_value_used_after_the_trace() -> None:
+    kept = []
+
+    def step(x: flow.Tensor, y: flow.Tensor) -> flow.Tensor:
+        kept.append(x * 2)
+        return x
+
+    graph_of(step)()
+    raises(flow.Error, "used after the trace", lambda: kept[0] + 1)  # here
+    raises(flow.Error, "used after the trace", lambda: kept[0].numpy())  # here
+
+
+def test_shapes_that_do_not_fit() -> None:
+    def step(x: flow.Tensor, y: flow.Tensor) -> flow.Tensor:
+        return x @ x  # here
+
+    raises(flow.ShapeError, "matmul", graph_of(step))
+    graph_of(lambda x, y: x @ x.T)()
+
+
+def test_shapes_that_do_not_broadcast() -> None:
+    def step(x: flow.Tensor, y: flow.Tensor) -> flow.Tensor:
+        return x + flow.zeros(4)  # here
+
+    raises(flow.ShapeError, "add", graph_of(step))
+
+
+def test_the_wrong_number_of_features_in_a_module() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x: flow.Tensor) -> flow.Tensor:
+            return self.layer(x)  # here
+
+    model = Model()
+    raises(flow.ShapeError, "linear", graph_of(lambda x, y: model(x), model))
+
+
+def test_integer_logits() -> None:
+    raises(flow.DTypeError, "mean of", lambda: flow.tensor([1, 2]).mean())  # here
+    assert flow.tensor([1, 2]).float().mean().item() == 1.5
+
+
+def test_floating_labels() -> None:
+    raises(
+        flow.DTypeError,
+        "integer class indices",
+        lambda: F.cross_entropy(flow.ones(2, 3), flow.ones(2)),  # here
+    )
+
+
+def test_a_reshape_that_loses_elements() -> None:
+    raises(flow.ShapeError, "12 elements", lambda: flow.zeros(3, 4).reshape(5, -1))  # here
+
+
+def test_an_index_out_of_range() -> None:
+    raises(flow.ShapeError, "out of range", lambda: flow.zeros(3)[3])  # here
+
+
+def test_a_mask_as_index() -> None:
+    x = flow.tensor([1.0, -1.0])
+    raises(flow.Error, r"flow\.where", lambda: x[x > 0])  # here
+
+
+def test_a_rule_that_matches_nothing() -> None:
+    model = nn.Linear(3, 5)
+    mesh = flow.mesh("cpu", tp=2)
+
+    def make(rules: dict[str, dict[str, str]]) -> flow.steps.EvalStep:
+        return flow.eval_step(model, model=model, mesh=mesh, parallel=rules)  # here
+
+    raises(flow.ShardingError, "matches no parameter", lambda: make({"wieght": {"tp": "S(0)"}}))
+    raises(flow.ShardingError, "no axis 'tq'", lambda: make({"weight": {"tq": "S(0)"}}))
+    raises(flow.ShardingError, "lacks", lambda: make({"weight": {"tp": "S(2)"}}))
+    raises(flow.ShardingError, "no layout", lambda: make({"weight": {"tp": "split"}}))
+    raises(
+        flow.ShardingError,
+        "never the first",
+        lambda: make({"*": {"tp": "B"}, "weight": {"tp": "S(0)"}}),
+    )
+    make({"weight": {"tp": "S(0)"}})
+
+
+def test_an_axis_of_size_one_may_be_named() -> None:
+    model = nn.Linear(3, 5)
+    rules = {"weight": {"tp": "S(0)"}}
+    flow.eval_step(model, model=model, mesh=flow.mesh("cpu", dp=2, tp=1), parallel=rules)
+
+
+def test_accumulate_must_divide_the_batch() -> None:
+    step = flow.eval_step(
+        lambda x: x * 2, model=nn.Linear(1, 1), mesh=flow.mesh("cpu", dp=1), accumulate=3
+    )
+    raises(flow.ShardingError, "must divide dim 0", lambda: step.graph(X))  # here
+    step.graph(X[:3])
+
+
+def test_a_loss_that_is_no_scalar() -> None:
+    model = nn.Linear(3, 5)
+    optimizer = flow.optim.SGD(model.parameters(), lr=0.1)
+    mesh = flow.mesh("cpu", dp=1)
+    step = flow.train_step(lambda x: model(x), model=model, optimizer=optimizer, mesh=mesh)
+    raises(flow.Error, "the loss must be", lambda: step.graph(X))  # here
+    step = flow.train_step(lambda x: {"acc": model(x)}, model=model, optimizer=optimizer, mesh=mesh)
+    raises(flow.Error, "dict with 'loss'", lambda: step.graph(X))  # here
+    step = flow.train_step(lambda x: x.sum(), model=model, optimizer=optimizer, mesh=mesh)
+    raises(flow.Error, "no parameter", lambda: step.graph(X))  # here
+
+
+def test_a_batch_of_objects() -> None:
+    step = flow.eval_step(lambda x: x, model=nn.Linear(1, 1), mesh=flow.mesh("cpu", dp=1))
+    raises(flow.DataError, "object", lambda: step.graph(object()))  # here
+    raises(flow.Error, "missing a required argument", lambda: step.graph())  # here
+
+
+def test_a_step_inside_a_step() -> None:
+    inner = flow.eval_step(lambda x: x * 2, model=nn.Linear(1, 1), mesh=flow.mesh("cpu", dp=1))
+
+    def step(x: flow.Tensor, y: flow.Tensor) -> flow.Tensor:
+        return inner.graph(X)  # here
+
+    raises(flow.Error, "while another one is traced", graph_of(step))
+
+
+def test_torch_habits_get_advice() -> None:
+    model = nn.Linear(3, 5)
+    optimizer = flow.optim.SGD(model.parameters(), lr=0.1)
+    raises(flow.Error, "nothing to zero", lambda: optimizer.zero_grad())  # here
+    raises(flow.Error, "train_step", lambda: optimizer.step())  # here
+    raises(flow.Error, "no parameters", lambda: flow.optim.SGD([], lr=0.1))  # here
+
+
+def test_meshes_that_are_not_possible() -> None:
+    raises(flow.ShardingError, "sizes are integers", lambda: flow.mesh("cpu", dp=0))  # here
+    raises(flow.ShardingError, "micro", lambda: flow.mesh("cpu", micro=2))  # here
+    raises(flow.ShardingError, "devices here", lambda: flow.mesh("tpu", dp=2))  # here
+
+
+def test_a_stage_that_does_not_exist() -> None:
+    def fn(x: flow.Tensor) -> flow.Tensor:
+        with flow.stage(2):  # here
+            return x * 2
+
+    step = flow.eval_step(fn, model=nn.Linear(1, 1), mesh=flow.mesh("cpu", pp=2))
+    raises(flow.ShardingError, "stage 2 does not exist", lambda: step.graph(X))
+
+
+def test_a_large_constant_gets_a_warning() -> None:
+    table = flow.zeros(1 << 19)
+
+    def step(x: flow.Tensor, y: flow.Tensor) -> flow.Tensor:
+        return x.sum() + table.sum()
+
+    model = nn.Linear(1, 1)
+    wrapped = flow.eval_step(
+        lambda x, y: x.sum() + table * x.sum(), model=model, mesh=flow.mesh("cpu")
+    )
+    with pytest.warns(UserWarning, match=r"2\.0 MiB"):
+        wrapped.graph(X, Y)
