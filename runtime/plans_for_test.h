@@ -173,6 +173,9 @@ inline plan::Plan PipelinePlan(uint32_t micros, uint32_t slots) {
                            b.plan().mutable_tasks(static_cast<int>(z))->mutable_inputs(0)}) {
     port->set_logical_shape(0, rows);
     port->set_micro_stride(4);
+    port->mutable_sharding()->mutable_sbps(0)->set_kind(plan::SbpProto::S);  // S(0) on micro
+    port->mutable_sharding()->add_units(micros);
+    port->mutable_sharding()->add_units(0);
   }
   b.plan().mutable_tasks(static_cast<int>(y))->set_index(1);
   AddInput(&b.plan(), "x", {rows, 4});
@@ -211,7 +214,7 @@ inline std::vector<plan::Plan> TwoRankPlans(uint32_t chunks, uint32_t slots) {
       const uint32_t send = b.Task("send", comm, chunked(plan::SEND, "send", 1));
       b.Register(x, {add});
       b.Register(add, {send});
-      b.Channel(send, "r0.0.0-1", 0, 1, 4 * kElements, slots);
+      b.Channel(send, "r0.0.0-1", 0, 1, 4 * kElements, slots, 1);
     } else {
       const uint32_t recv = b.Stream("recv"), comm = b.Stream("comm"), fetch = b.Stream("fetch");
       const uint32_t receive = b.Task("receive", recv, chunked(plan::RECV, "recv", 2));
@@ -221,10 +224,21 @@ inline std::vector<plan::Plan> TwoRankPlans(uint32_t chunks, uint32_t slots) {
       const uint32_t y = b.Task("fetch.y", fetch, last);
       b.Register(receive, {sum}, reg);
       b.Register(sum, {y});
-      b.Channel(receive, "r0.0.0-1", 0, 1, 4 * kElements, slots);
+      b.Channel(receive, "r0.0.0-1", 0, 1, 4 * kElements, slots, 1);
     }
     AddInput(&b.plan(), "x", {4, 4});
     AddOutput(&b.plan(), "y", {4, 4});
+    // Rank r is stage r: its values live there.
+    plan::MeshProto* mesh = b.plan().mutable_mesh();
+    plan::AxisProto* stages = mesh->add_axes();
+    stages->set_name("pp");
+    stages->set_size(2);
+    mesh->clear_devices();
+    for (uint32_t device = 0; device < 2; ++device) mesh->add_devices(device);
+    for (plan::Task& task : *b.plan().mutable_tasks()) {
+      for (plan::Port& port : *task.mutable_inputs()) port.mutable_sharding()->set_stage(rank);
+      for (plan::Port& port : *task.mutable_outputs()) port.mutable_sharding()->set_stage(rank);
+    }
     plans.push_back(b.Build());
   }
   return plans;

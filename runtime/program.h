@@ -87,8 +87,8 @@ class Program {
   int32_t feeds_per_step() const { return feeds_per_step_; }
   int32_t fetches_per_step() const { return fetches_per_step_; }
   int32_t busy_streams() const { return busy_streams_; }
-  // True if the FETCH tasks here write every element of the output.
-  bool FetchesAll(int output) const { return fetches_all_[static_cast<size_t>(output)]; }
+  // By output: true if the FETCH tasks here write every element of it.
+  const std::vector<bool>& fetches_all() const { return fetches_all_; }
 
   FiringId FiringAt(uint32_t task, int64_t ordinal) const;
   int64_t StepOf(uint32_t task, int64_t ordinal) const {

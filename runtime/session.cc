@@ -78,7 +78,8 @@ class SessionImpl : public Session {
       for (LoadedPlan& other : plans_) other.program->Bind(devices_, states_);
     }
     loaded.program->Bind(devices_, states_);
-    loaded.outputs = std::make_unique<FetchRing>(loaded.program.get());
+    loaded.outputs =
+        std::make_unique<FetchRing>(loaded.program->plan(), loaded.program->fetches_all());
     loaded.written = StatesWritten(plan);
     loaded.run = executor_.AddProgram(loaded.program.get());
     // Before channels are opened: the threads hold the program from here on.

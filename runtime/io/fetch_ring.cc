@@ -1,6 +1,7 @@
 #include "runtime/io/fetch_ring.h"
 
 #include <cstring>
+#include <utility>
 
 namespace oneflow {
 namespace {
@@ -15,7 +16,8 @@ HostTensor Zeros(const plan::OutputProto& output) {
 
 }  // namespace
 
-FetchRing::FetchRing(const Program* program) : program_(program) {}
+FetchRing::FetchRing(const plan::Plan& plan, std::vector<bool> fetched)
+    : plan_(plan), fetched_(std::move(fetched)) {}
 
 FetchEntry* FetchRing::Open(int64_t id) {
   FetchEntry* free = nullptr;
@@ -30,17 +32,17 @@ FetchEntry* FetchRing::Open(int64_t id) {
   if (free == nullptr) {
     entries_.push_back(std::make_unique<FetchEntry>());
     free = entries_.back().get();
-    for (const plan::OutputProto& output : program_->plan().outputs()) {
+    for (const plan::OutputProto& output : plan_.outputs()) {
       free->tensors.push_back({static_cast<DType>(output.dtype()),
                                Shape(output.logical_shape().begin(), output.logical_shape().end()),
                                nullptr});
     }
   }
-  for (int i = 0; i < program_->plan().outputs_size(); ++i) {
+  for (int i = 0; i < plan_.outputs_size(); ++i) {
     HostTensor& tensor = free->tensors[static_cast<size_t>(i)];
-    if (!program_->FetchesAll(i)) continue;
+    if (!fetched_[static_cast<size_t>(i)]) continue;
     if (tensor.data == nullptr || tensor.data.use_count() > 1) {
-      tensor = Zeros(program_->plan().outputs(i));
+      tensor = Zeros(plan_.outputs(i));
     }
   }
   free->id = id;

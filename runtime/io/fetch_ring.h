@@ -13,13 +13,13 @@
 
 #include "plan/plan.pb.h"
 #include "runtime/io/invocation.h"
-#include "runtime/program.h"
 
 namespace oneflow {
 
 class FetchRing {
  public:
-  explicit FetchRing(const Program* program);
+  // `fetched[i]`: tasks here write all of output i.
+  FetchRing(const plan::Plan& plan, std::vector<bool> fetched);
 
   // An entry for invocation `id` with a buffer for each output that is fetched here (data is
   // nullptr for the others). Stays until Release.
@@ -30,7 +30,8 @@ class FetchRing {
   void Release(FetchEntry* entry);
 
  private:
-  const Program* program_;
+  const plan::Plan& plan_;  // of the program that outlives this
+  const std::vector<bool> fetched_;
   std::vector<std::unique_ptr<FetchEntry>> entries_;
 };
 
