@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from .errors import ShardingError
@@ -95,24 +94,29 @@ def shard(x: T, **axes: Any) -> T:
     return x
 
 
-@contextlib.contextmanager
-def stage(index: int) -> Iterator[None]:
-    """Ops inside belong to pipeline stage `index`."""
-    trace = current_trace()
-    if trace is None:
-        yield
-        return
-    stages = trace.mesh.shape.get("pp", 1)
-    if not 0 <= index < stages and stages > 1:
-        raise ShardingError(
-            f"stage {index} does not exist: the mesh ({trace.mesh}) has pp={stages}",
-            user_location(),
-        )
-    outer, trace.stage = trace.stage, min(index, stages - 1)
-    try:
-        yield
-    finally:
-        trace.stage = outer
+class stage:  # noqa: N801
+    """`with flow.stage(i):` ops inside belong to pipeline stage i; outside a step it does nothing."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._outer: int | None = None
+
+    def __enter__(self) -> None:
+        trace = current_trace()
+        if trace is None:
+            return
+        stages = trace.mesh.shape.get("pp", 1)
+        if self._index < 0 or (self._index >= stages and stages > 1):
+            raise ShardingError(
+                f"stage {self._index} does not exist: the mesh ({trace.mesh}) has pp={stages}",
+                user_location(),
+            )
+        self._outer, trace.stage = trace.stage, min(self._index, stages - 1)
+
+    def __exit__(self, *exc: object) -> None:
+        trace = current_trace()
+        if trace is not None:
+            trace.stage = self._outer
 
 
 def annotations(

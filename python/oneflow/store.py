@@ -79,7 +79,8 @@ class Store:
         return self.session.read_state(self._names[cell])
 
     def counters(self) -> list[dict[str, Any]]:
-        """What each device did and holds, counted where it happens."""
+        """What each device did and holds after all steps so far, counted where it happens."""
+        self.session.wait()
         return self.session.counters()
 
 

@@ -74,7 +74,7 @@ class BatchNorm2d(Module):
 
     def extra_repr(self) -> str:
         text = (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, bias={self.affine}, "
             f"track_running_stats={self.track_running_stats}"
         )
         return text if self.groups is None else f"{text}, groups={self.groups}"

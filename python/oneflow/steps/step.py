@@ -43,6 +43,7 @@ class Program:
     plan_id: int | None = None
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
+    cells: tuple[StateCell, ...] = ()  # states that the plan has
     written: tuple[StateCell, ...] = ()
 
 
@@ -229,7 +230,6 @@ class Step:
             trace,
             result,
             loss_location=source.location if isinstance(source, TracedValue) else None,
-            written=tuple(trace.writes),
         )
 
     def _compile(self, program: Program) -> None:
@@ -250,6 +250,10 @@ class Step:
             self.store.shardings.setdefault(name, sharding)
         program.input_names = tuple(name for name, _, _ in plan.core.inputs)
         program.output_names = tuple(name for name, _, _ in plan.core.outputs)
+        used, written = {name for name, _, _ in plan.core.states}, set(plan.core.written_states())
+        cells = program.trace.cells
+        program.cells = tuple(cell for cell, name in cells.items() if name in used)
+        program.written = tuple(cell for cell, name in cells.items() if name in written)
         program.plan = plan
         if directory:
             _dump(directory, plan)
@@ -289,7 +293,7 @@ class Step:
         if program.plan_id is None:
             program.plan_id = store.load(program.plan.core)
         feeds = self._feeds(leaves)
-        store.prepare(program.trace.cells)
+        store.prepare(program.cells)
         invocation = store.launch(
             program.plan_id, [feeds[name] for name in program.input_names], program.written
         )
