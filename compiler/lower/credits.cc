@@ -40,6 +40,22 @@ bool CrossesStreams(const plan::Plan& plan, const plan::Register& reg) {
                      [&](uint32_t c) { return plan.tasks(c).stream() != stream; });
 }
 
+// Registers on the same bytes have the same slots: the most that one of them needs.
+void ShareSlots(plan::Plan* plan) {
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (plan::Register& reg : *plan->mutable_registers()) {
+      if (!reg.has_in_place_of()) continue;
+      plan::Register* below = plan->mutable_registers(reg.in_place_of());
+      if (reg.slots() == below->slots()) continue;
+      const uint32_t slots = std::max(reg.slots(), below->slots());
+      reg.set_slots(slots);
+      below->set_slots(slots);
+      changed = true;
+    }
+  }
+}
+
 }  // namespace
 
 void GrantCredits(Draft* draft) {
@@ -59,6 +75,7 @@ void GrantCredits(Draft* draft) {
     OF_CHECK(EnoughSlots(plan, *reg, reg->slots())) << producer.name();
     reg->set_slot_stride((reg->bytes() + 63) / 64 * 64);
   }
+  ShareSlots(&plan);
 }
 
 }  // namespace oneflow

@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include "compiler/parallel/step_builder_for_test.h"
+#include "compiler/passes/cancel_permutes.h"
 #include "compiler/passes/insert_reshard.h"
+#include "compiler/passes/merge_common.h"
+#include "compiler/passes/remove_dead.h"
 
 namespace oneflow {
 namespace {

@@ -12,6 +12,8 @@ constexpr int kSweeps = 8;
 constexpr int64_t kStateEmphasis = 1000;
 // Above this many combinations over the axes the forward sweep goes axis by axis.
 constexpr size_t kMaxCombinations = 256;
+// The same for the sweeps of single changes.
+constexpr size_t kMaxChanges = 64;
 // Nodes around a group of states that adapt to it.
 constexpr int kRadius = 4;
 constexpr size_t kMaxAround = 96;
@@ -35,8 +37,9 @@ class LayoutSearch {
     state_.Commit();
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
       bool changed = false;
-      for (NodeId id : searched_) changed = ImproveNode(id) || changed;
-      for (size_t i = searched_.size(); i-- > 0;) changed = ImproveNode(searched_[i]) || changed;
+      for (NodeId id : searched_) changed = ImproveNode(id, /*combine=*/true) || changed;
+      for (size_t i = searched_.size(); i-- > 0;)
+        changed = ImproveNode(searched_[i], /*combine=*/true) || changed;
       for (size_t g = 0; g < bound_.groups.size(); ++g)
         changed = ImproveGroup(static_cast<int>(g)) || changed;
       if (!changed) {
@@ -80,12 +83,17 @@ class LayoutSearch {
     return result;
   }
 
+  size_t Combinations(NodeId id) const {
+    size_t combinations = 1;
+    for (size_t axis = 1; axis < axes(); ++axis) {
+      combinations *= bound_.nodes[id].allowed[axis].size();
+    }
+    return combinations;
+  }
+
   void ForwardSweep() {
     for (NodeId id : searched_) {
-      size_t combinations = 1;
-      for (size_t axis = 1; axis < axes(); ++axis)
-        combinations *= bound_.nodes[id].allowed[axis].size();
-      const bool combine = combinations <= kMaxCombinations;
+      const bool combine = Combinations(id) <= kMaxCombinations;
       // Axis by axis: repeat until no single axis improves.
       std::vector<int> base = state_.node(id).choice;
       int64_t best_cost = LocalCost(id, base).value_or(LayoutState::kImpossible * 1000);
@@ -137,13 +145,14 @@ class LayoutSearch {
     }
   }
 
-  // The best change of one node on one axis, if it helps.
-  bool ImproveNode(NodeId id) {
+  // The best change of one node, if one helps: on one axis, or on all at once.
+  bool ImproveNode(NodeId id, bool combine) {
     const int64_t before = state_.total();
     const std::vector<int> old = state_.node(id).choice;
     int64_t best_total = before;
     std::vector<int> best;
-    for (const std::vector<int>& choice : Candidates(id, old, /*combine=*/false)) {
+    for (const std::vector<int>& choice :
+         Candidates(id, old, combine && Combinations(id) <= kMaxChanges)) {
       const size_t mark = state_.Mark();
       if (state_.Choose(id, choice) && state_.total() < best_total) {
         best_total = state_.total();
@@ -183,7 +192,7 @@ class LayoutSearch {
          Candidates(id, state_.node(id).choice, /*combine=*/false)) {
       const size_t mark = state_.Mark();
       if (state_.Choose(id, choice)) {
-        for (NodeId neighbour : neighbours) ImproveNode(neighbour);
+        for (NodeId neighbour : neighbours) ImproveNode(neighbour, /*combine=*/false);
         if (state_.total() < before) return true;
       }
       state_.Rollback(mark);
@@ -239,7 +248,7 @@ class LayoutSearch {
         const int64_t before = state_.total();
         const size_t mark = state_.Mark();
         state_.ChooseGroup(group, state_.GroupSharding(group, sbps));
-        for (NodeId id : Around(group)) ImproveNode(id);
+        for (NodeId id : Around(group)) ImproveNode(id, /*combine=*/false);
         if (state_.total() < before) {
           changed = true;
         } else {

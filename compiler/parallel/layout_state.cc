@@ -154,8 +154,9 @@ int64_t LayoutState::ReshardNs(ValueId value, int from, int to) {
 bool LayoutState::LeavesDp(ValueId value, const Sharding& from, const Sharding& to) const {
   if (bound_.nodes[graph_.value(value).producer].role == NodeRole::kStateRead) return false;
   for (size_t axis = 1; axis < bound_.axes.size(); ++axis) {
-    if (bound_.axes[axis].name == "dp" && from.sbps[axis].kind == Sbp::kSplit &&
-        to.sbps[axis].kind == Sbp::kBroadcast) {
+    if (bound_.axes[axis].name != "dp" || to.sbps[axis] == from.sbps[axis]) continue;
+    if (from.sbps[axis].kind == Sbp::kSplit ||
+        (from.sbps[axis].kind == Sbp::kPartial && to.sbps[axis].kind == Sbp::kSplit)) {
       return true;
     }
   }

@@ -8,9 +8,10 @@
 // + sum over states  time to touch each device's part kTouches times (this is what makes sharding a
 // parameter
 //                    and its optimizer state worth something), times `state_weight`
-// and kGatherPenalty for each value that leaves a split on `dp` other than for an output (`dp`
-// splits the batch from the first op to the last, or it would not be used), and for each new value
-// of a state that is not made in the state's own layout (updates happen in place).
+// and kGatherPenalty for each value that changes its split on `dp` other than for an output, and
+// for each sum that becomes split there (`dp` splits the batch from the first op to the last and
+// nothing else, or it would not be used), and for each new value of a state that is not made in the
+// state's own layout (updates happen in place).
 //
 // Owner: one search. Threads: one. Invariant: total() equals the sum above at any time; a node's
 // layouts are what its rule gives for its choice and its inputs' current layouts (changed units run

@@ -175,20 +175,18 @@ class MicroSearch {
       }
     }
     if (!wanted.has_value() || wanted->kind != Sbp::kSplit) return;
-    for (ValueId input : node.inputs) {
-      if (sbp(input).kind != Sbp::kBroadcast) return;
-    }
-    int64_t best_cost = CandidateCost(node, 0) + CopyPiecesNs(value);
-    int best = 0;
+    // Worth it where no more bytes are cut before the node than would be cut behind it.
     for (int index : bound.allowed[0]) {
-      if (signatures(node)[index].outputs[0] != *wanted) continue;
-      const int64_t cost = CandidateCost(node, index);
-      if (cost < best_cost) {
-        best = index;
-        best_cost = cost;
+      const AxisSignature& signature = signatures(node)[index];
+      if (signature.outputs[0] != *wanted || CandidateCost(node, index) >= kInfeasible) continue;
+      int64_t cut_bytes = 0;
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        if (signature.inputs[i].kind == Sbp::kSplit) cut_bytes += type(node.inputs[i]).bytes();
       }
+      if (cut_bytes > type(value).bytes()) continue;
+      Take(node, index);
+      return;
     }
-    if (best != 0) Take(node, best);
   }
 
   absl::Status NeededTooEarly(const Node& node) const {

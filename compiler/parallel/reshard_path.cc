@@ -227,13 +227,17 @@ int64_t ReshardPaths::ExchangeNs(const TensorType& type, const Sharding& from,
   }
   const std::vector<int64_t> origin(axes.size(), 0);
   const Slice source = SliceOf(from, axes, type.shape, origin);
-  // The first device and the last bound what the others receive.
-  std::vector<int64_t> corner;
-  for (const Axis& axis : axes) corner.push_back(axis.size - 1);
-  corner[0] = 0;
+  // Few devices speak for all: the first, the last, and those that differ from the first on one
+  // axis.
+  std::vector<std::vector<int64_t>> places(2, origin);
+  for (size_t axis = 1; axis < axes.size(); ++axis) {
+    places[1][axis] = axes[axis].size - 1;
+    places.push_back(origin);
+    places.back()[axis] = axes[axis].size - 1;
+  }
   int64_t received = 0;
   int64_t pieces = 1;
-  for (const std::vector<int64_t>& place : {origin, corner}) {
+  for (const std::vector<int64_t>& place : places) {
     const Slice held = SliceOf(from, axes, type.shape, place);
     const Slice wanted = SliceOf(to, axes, type.shape, place);
     const int64_t elements = NumElements(wanted.extent);

@@ -73,6 +73,42 @@ class StepBuilder {
     return Op("mul_scalar", {sum},
               {{"value", AttrValue(1.0 / static_cast<double>(NumElements(shape)))}});
   }
+  ValueId Permute(ValueId x, std::vector<int64_t> dims) {
+    return Op("permute", {x}, {{"dims", AttrValue(std::move(dims))}});
+  }
+  // As F.conv2d of an NCHW tensor traces: permute, conv2d on NHWC, permute.
+  ValueId Conv(ValueId x, ValueId w, int64_t stride = 1) {
+    const int64_t padding = graph.value(w).type.shape[2] / 2;
+    const ValueId y = Op("conv2d", {Permute(x, {0, 2, 3, 1}), w},
+                         {{"stride", AttrValue(std::vector<int64_t>{stride, stride})},
+                          {"padding", AttrValue(std::vector<int64_t>{padding, padding})}});
+    return Permute(y, {0, 3, 1, 2});
+  }
+  // As F.batch_norm of an NCHW tensor in training traces, running mean included.
+  ValueId BatchNorm(ValueId x_nchw, const std::string& name, int64_t groups = 1) {
+    const ValueId x = Permute(x_nchw, {0, 2, 3, 1});
+    const Shape shape = graph.value(x).type.shape;
+    const ValueId weight = Parameter(name + ".weight", {shape[3]});
+    const ValueId bias = Parameter(name + ".bias", {shape[3]});
+    const ValueId running = Buffer(name + ".running_mean", {shape[3]});
+    const int64_t count = shape[0] / groups * shape[1] * shape[2];
+    const AttrValue part(1.0 / static_cast<double>(count));
+    const Attrs group{{"groups", AttrValue(groups)}};
+    const ValueId mean = Op("mul_scalar", {Op("bn_sum", {x}, group)}, {{"value", part}});
+    const ValueId variance =
+        Op("mul_scalar", {Op("bn_sq_sum", {x, mean}, group)}, {{"value", part}});
+    const ValueId rstd = Op("rsqrt", {Op("add_scalar", {variance}, {{"value", AttrValue(1e-5)}})});
+    const ValueId y = Op("bn_apply", {x, mean, rstd, weight, bias},
+                         {{"groups", AttrValue(groups)}, {"count", AttrValue(count)}});
+    const ValueId updated = Op("running_update", {running, mean},
+                               {{"momentum", AttrValue(0.1)}, {"steps", AttrValue(groups)}});
+    Op("state_write", {updated}, {{"name", AttrValue(name + ".running_mean")}});
+    return Permute(y, {0, 3, 1, 2});
+  }
+  // The mean loss of a classifier on [n, classes].
+  ValueId CrossEntropy(ValueId logits, ValueId labels) {
+    return Mean(OpN("cross_entropy", {logits, labels})[0]);
+  }
   void Output(const std::string& name, ValueId value) {
     Op("output", {value}, {{"name", AttrValue(name)}});
   }
@@ -102,6 +138,34 @@ class StepBuilder {
   int line = 0;
   std::vector<std::pair<std::string, ValueId>> parameters;
 };
+
+// x - conv - bn - relu - conv - bn - add x - relu - mean over pixels - linear - loss, on 8x8
+// images.
+inline StepBuilder ResidualNet(int64_t batch, int64_t groups = 1, bool stages = false) {
+  StepBuilder b;
+  const ValueId images = b.Input("images", {batch, 1, 8, 8});
+  const ValueId labels = b.Input("labels", {batch}, "i64");
+  if (stages) b.stage = 0;
+  const ValueId stem = b.Op(
+      "relu",
+      {b.BatchNorm(b.Conv(images, b.Parameter("stem.weight", {16, 1, 3, 3})), "stem.bn", groups)});
+  const ValueId first =
+      b.Op("relu",
+           {b.BatchNorm(b.Conv(stem, b.Parameter("conv1.weight", {16, 16, 3, 3})), "bn1", groups)});
+  if (stages) b.stage = 1;
+  const ValueId second =
+      b.BatchNorm(b.Conv(first, b.Parameter("conv2.weight", {16, 16, 3, 3})), "bn2", groups);
+  const ValueId out = b.Op("relu", {b.Op("add", {second, stem})});
+  const ValueId pooled =
+      b.Op("mul_scalar",
+           {b.Op("sum", {out},
+                 {{"dims", AttrValue(std::vector<int64_t>{2, 3})}, {"keepdim", AttrValue(false)}})},
+           {{"value", AttrValue(1.0 / 64)}});
+  const ValueId logits = b.Op(
+      "add", {b.Linear(pooled, b.Parameter("fc.weight", {16, 10})), b.Parameter("fc.bias", {10})});
+  b.Train(b.CrossEntropy(logits, labels));
+  return b;
+}
 
 // "dp:2 tp:2" over the first devices.
 inline Mesh MeshOf(std::vector<Axis> axes) {

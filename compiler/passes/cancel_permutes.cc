@@ -167,6 +167,17 @@ class PermuteCanceller {
     return simplified;
   }
 
+  // Small beside the result, or the broadcast of something small.
+  bool IsCheapToPermute(ValueId value, const Shape& result) const {
+    const Node& producer = graph_.node(graph_.value(value).producer);
+    if (producer.op == "broadcast_to" && !Annotated(value) &&
+        ShapeOf(producer.inputs[0]).size() == ShapeOf(value).size()) {
+      value = producer.inputs[0];
+    }
+    return ShapeOf(value).size() == result.size() &&
+           NumElements(ShapeOf(value)) * kSmallOperand <= NumElements(result);
+  }
+
   absl::Status VisitElementwise(NodeId id) {
     const Node node = graph_.node(id);
     const Shape shape = ShapeOf(node.outputs[0]);
@@ -180,9 +191,7 @@ class PermuteCanceller {
     if (!p.has_value()) return absl::OkStatus();
     for (ValueId input : node.inputs) {
       if (PermutedBy(input) == p || NumElements(ShapeOf(input)) == 1) continue;
-      const bool small = ShapeOf(input).size() == shape.size() &&
-                         NumElements(ShapeOf(input)) * kSmallOperand <= NumElements(shape);
-      if (!small) return absl::OkStatus();
+      if (!IsCheapToPermute(input, shape)) return absl::OkStatus();
     }
     std::vector<ValueId> inputs;
     for (ValueId input : node.inputs) {
