@@ -35,37 +35,18 @@ const plan::Register& RegisterOf(const plan::Plan& plan, uint32_t r) {
   return plan.registers(static_cast<int>(r));
 }
 
-// One step in stamp order, which every edge raises: a legal sequential run.
-class Order {
- public:
-  Order(const plan::Plan& plan, const FiringGraph& graph) : plan_(plan), graph_(graph) {
-    std::vector<std::pair<Stamp, uint32_t>> stamps;
-    for (uint32_t i = 0; i < graph.size(); ++i)
-      stamps.emplace_back(StampOf(plan, graph.At(plan, i)), i);
-    std::sort(stamps.begin(), stamps.end());
-    for (const auto& [stamp, index] : stamps) firings.push_back(index);
-    place_.resize(graph.size());
-    for (uint32_t i = 0; i < firings.size(); ++i) place_[firings[i]] = i;
-  }
-  uint32_t PlaceOf(const FiringId& firing) const { return place_[graph_.IndexOf(plan_, firing)]; }
-
-  std::vector<uint32_t> firings;  // by place
-
- private:
-  const plan::Plan& plan_;
-  const FiringGraph& graph_;
-  std::vector<uint32_t> place_;
-};
-
 // One filling of a register, with what is written in place of it.
 struct Life {
   uint32_t register_id = 0;
-  uint32_t begin = 0;  // places in the order, both inclusive
+  uint32_t begin = 0;  // places in stamp order, both inclusive
   uint32_t end = 0;
   int64_t bytes = 0;
 };
 
-std::vector<Life> LivesOn(const plan::Plan& plan, const Order& order, uint32_t device) {
+std::vector<Life> LivesOn(const plan::Plan& plan, const FiringGraph& graph, uint32_t device) {
+  const auto place = [&](const FiringId& firing) {
+    return graph.StampRank(graph.IndexOf(plan, firing));
+  };
   const auto registers = static_cast<uint32_t>(plan.registers_size());
   std::vector<uint32_t> root(registers);
   std::iota(root.begin(), root.end(), 0u);
@@ -81,10 +62,10 @@ std::vector<Life> LivesOn(const plan::Plan& plan, const Order& order, uint32_t d
     if (reg.device() != device) continue;
     const int64_t iterations = IterationsPerStep(plan, reg.producer(), reg.level());
     for (int64_t q = 0; q < iterations; ++q) {
-      const uint32_t begin = order.PlaceOf(FirstFiring(plan, reg.producer(), reg.level(), q));
-      uint32_t end = order.PlaceOf(LastFiring(plan, reg.producer(), reg.level(), q));
+      const uint32_t begin = place(FirstFiring(plan, reg.producer(), reg.level(), q));
+      uint32_t end = place(LastFiring(plan, reg.producer(), reg.level(), q));
       for (const uint32_t consumer : reg.consumers()) {
-        end = std::max(end, order.PlaceOf(LastFiring(plan, consumer, reg.level(), q)));
+        end = std::max(end, place(LastFiring(plan, consumer, reg.level(), q)));
       }
       const auto [life, first] =
           lives.try_emplace({root[r], q}, Life{root[r], begin, end, reg.bytes()});
@@ -98,8 +79,7 @@ std::vector<Life> LivesOn(const plan::Plan& plan, const Order& order, uint32_t d
   return list;
 }
 
-DeviceMemory MemoryOf(const plan::Plan& plan, const FiringGraph& graph, const Order& order,
-                      uint32_t device) {
+DeviceMemory MemoryOf(const plan::Plan& plan, const FiringGraph& graph, uint32_t device) {
   DeviceMemory memory;
   memory.device = device;
   memory.arena_bytes = plan.devices(static_cast<int>(device)).arena_bytes();
@@ -111,7 +91,7 @@ DeviceMemory MemoryOf(const plan::Plan& plan, const FiringGraph& graph, const Or
     }
   }
 
-  const std::vector<Life> lives = LivesOn(plan, order, device);
+  const std::vector<Life> lives = LivesOn(plan, graph, device);
   std::vector<int64_t> change(graph.size() + 1, 0);
   for (const Life& life : lives) {
     change[life.begin] += life.bytes;
@@ -126,7 +106,7 @@ DeviceMemory MemoryOf(const plan::Plan& plan, const FiringGraph& graph, const Or
     peak = place;
   }
   if (memory.lower_bound == 0) return memory;
-  memory.peak_task = FiringName(plan, graph.At(plan, order.firings[peak]));
+  memory.peak_task = FiringName(plan, graph.At(plan, graph.ByStamp()[peak]));
   for (const Life& life : lives) {
     if (life.begin > peak || life.end < peak || life.bytes == 0) continue;
     const uint32_t producer = RegisterOf(plan, life.register_id).producer();
@@ -139,8 +119,7 @@ DeviceMemory MemoryOf(const plan::Plan& plan, const FiringGraph& graph, const Or
 }
 
 // The timed graph: a node is the begin of a firing; a RECV has a second one, its arrival.
-void PredictStep(const plan::Plan& plan, const FiringGraph& graph, const Order& order,
-                 PlanAnalysis* analysis) {
+void PredictStep(const plan::Plan& plan, const FiringGraph& graph, PlanAnalysis* analysis) {
   const uint32_t firings = graph.size();
   const auto receives = [&](uint32_t i) {
     return TaskOf(plan, graph.TaskOf(i)).kind() == plan::RECV;
@@ -168,7 +147,7 @@ void PredictStep(const plan::Plan& plan, const FiringGraph& graph, const Order& 
     }
   }
   std::vector<uint32_t> nodes;
-  for (const uint32_t i : order.firings) {
+  for (const uint32_t i : graph.ByStamp()) {
     nodes.push_back(i);
     nodes.push_back(firings + i);
   }
@@ -218,11 +197,10 @@ void CountWork(const plan::Plan& plan, PlanAnalysis* analysis) {
 PlanAnalysis AnalysePlan(const plan::Plan& plan) {
   PlanAnalysis analysis;
   const FiringGraph graph(plan);
-  const Order order(plan, graph);
   for (uint32_t device = 0; device < static_cast<uint32_t>(plan.devices_size()); ++device) {
-    analysis.memory.push_back(MemoryOf(plan, graph, order, device));
+    analysis.memory.push_back(MemoryOf(plan, graph, device));
   }
-  PredictStep(plan, graph, order, &analysis);
+  PredictStep(plan, graph, &analysis);
   CountWork(plan, &analysis);
   return analysis;
 }

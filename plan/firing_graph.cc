@@ -1,6 +1,7 @@
 #include "plan/firing_graph.h"
 
 #include <algorithm>
+#include <numeric>
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
@@ -62,6 +63,19 @@ FiringGraph::FiringGraph(const plan::Plan& plan) {
   std::sort(edges_.begin(), edges_.end(), [](const FiringEdge& a, const FiringEdge& b) {
     return std::tie(a.to, a.kind, a.item, a.from) < std::tie(b.to, b.kind, b.item, b.from);
   });
+
+  std::vector<Stamp> stamps;
+  stamps.reserve(size());
+  for (uint32_t index = 0; index < size(); ++index)
+    stamps.push_back(StampOf(plan, At(plan, index)));
+  by_stamp_.resize(size());
+  std::iota(by_stamp_.begin(), by_stamp_.end(), 0u);
+  std::sort(by_stamp_.begin(), by_stamp_.end(), [&](uint32_t a, uint32_t b) {
+    return std::tie(stamps[a], stream_[a], position_[a]) <
+           std::tie(stamps[b], stream_[b], position_[b]);
+  });
+  stamp_rank_.resize(size());
+  for (uint32_t rank = 0; rank < size(); ++rank) stamp_rank_[by_stamp_[rank]] = rank;
 }
 
 uint32_t FiringGraph::IndexOf(const plan::Plan& plan, const FiringId& firing) const {

@@ -63,6 +63,11 @@ class FiringGraph {
   uint32_t streams() const { return static_cast<uint32_t>(order_.size()); }
   const std::vector<FiringEdge>& edges() const { return edges_; }
 
+  // The firings of a step by stamp, those of equal stamps by stream and place in it: in a live plan
+  // every edge within a step goes forward in this order.
+  const std::vector<uint32_t>& ByStamp() const { return by_stamp_; }
+  uint32_t StampRank(uint32_t index) const { return stamp_rank_[index]; }  // inverse of ByStamp
+
   // The edges of one more `after` of a task (not added here).
   std::vector<FiringEdge> EdgesOf(const plan::Plan& plan, uint32_t task,
                                   const plan::AfterEdge& after, uint32_t item) const;
@@ -74,6 +79,8 @@ class FiringGraph {
   std::vector<uint32_t> position_;
   std::vector<std::vector<uint32_t>> order_;  // per stream
   std::vector<FiringEdge> edges_;
+  std::vector<uint32_t> by_stamp_;
+  std::vector<uint32_t> stamp_rank_;
 };
 
 // "matmul.3 -> relu.4: reads register 7 (2 slots) of matmul.3, mlp.py:8": one hop of a printed

@@ -1,7 +1,6 @@
 #include "plan/happens_before.h"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
 #include <utility>
 
@@ -35,18 +34,6 @@ HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps)
     }
   }
 
-  std::vector<Stamp> stamps;
-  stamps.reserve(firings);
-  for (uint32_t index = 0; index < firings; ++index) {
-    stamps.push_back(StampOf(plan, graph_.At(plan, index)));
-  }
-  by_stamp_.resize(firings);
-  std::iota(by_stamp_.begin(), by_stamp_.end(), 0u);
-  std::stable_sort(by_stamp_.begin(), by_stamp_.end(),
-                   [&](uint32_t a, uint32_t b) { return stamps[a] < stamps[b]; });
-  rank_.resize(firings);
-  for (uint32_t i = 0; i < firings; ++i) rank_[by_stamp_[i]] = i;
-
   out_.resize(firings);
   uint32_t furthest = 1;
   for (const FiringEdge& edge : graph_.edges()) {
@@ -59,7 +46,7 @@ HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps)
   start_.assign(size_t{steps_} * firings * lanes_, 0);
   arrive_.assign(size_t{steps_} * receives_ * lanes_, 0);
   for (uint32_t step = 0; step < steps_; ++step) {
-    for (const uint32_t from : by_stamp_) {
+    for (const uint32_t from : graph_.ByStamp()) {
       Settle(step, from);
       for (const Link& link : out_[from]) {
         const uint64_t to_step = uint64_t{step} + link.steps;
@@ -73,9 +60,10 @@ HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps)
 void HappensBefore::CheckRises(const FiringEdge& edge) const {
   const FiringId from = graph_.At(plan_, edge.from);
   const FiringId to = graph_.At(plan_, edge.to, edge.steps);
-  OF_CHECK(StampOf(plan_, from) < StampOf(plan_, to))
-      << DescribeEdge(plan_, graph_, edge) << ": does not raise the stamp, "
-      << ToString(StampOf(plan_, from)) << " to " << ToString(StampOf(plan_, to));
+  const Stamp before = StampOf(plan_, from), after = StampOf(plan_, to);
+  OF_CHECK(before < after || (edge.kind == EdgeKind::kStream && before == after))
+      << DescribeEdge(plan_, graph_, edge) << ": does not raise the stamp, " << ToString(before)
+      << " to " << ToString(after);
 }
 
 bool HappensBefore::Flow(uint32_t from_step, uint32_t from, uint32_t to_step, uint32_t to,
@@ -93,10 +81,8 @@ bool HappensBefore::Flow(uint32_t from_step, uint32_t from, uint32_t to_step, ui
   }
   bool learnt = false;
   uint32_t* target = Start(to_step, to);
-  if (stream &&
-      IsReceive(
-          to)) {  // post to post, and arrive to arrive: a post does not wait for the arrive before
-                  // it
+  if (stream && IsReceive(to)) {  // post to post, and arrive to arrive: a post does not wait for
+                                  // the arrive before it
     learnt |= Join(Start(from_step, from), target, lanes_);
     target = Arrive(to_step, to);
   }
@@ -138,20 +124,20 @@ void HappensBefore::AddAfterEdge(uint32_t task, const plan::AfterEdge& after) {
     out_[edge.from].push_back({edge.to, edge.steps, false});
     for (uint32_t step = 0; uint64_t{step} + edge.steps < steps_; ++step) {
       if (Flow(step, edge.from, step + edge.steps, edge.to, false)) {
-        grown.emplace(step + edge.steps, rank_[edge.to]);
+        grown.emplace(step + edge.steps, graph_.StampRank(edge.to));
       }
     }
   }
   while (!grown.empty()) {
     const auto [step, rank] = *grown.begin();
     grown.erase(grown.begin());
-    const uint32_t from = by_stamp_[rank];
+    const uint32_t from = graph_.ByStamp()[rank];
     Settle(step, from);
     for (const Link& link : out_[from]) {
       const uint64_t to_step = uint64_t{step} + link.steps;
       if (to_step >= steps_) continue;
       if (Flow(step, from, static_cast<uint32_t>(to_step), link.other, link.stream)) {
-        grown.emplace(static_cast<uint32_t>(to_step), rank_[link.other]);
+        grown.emplace(static_cast<uint32_t>(to_step), graph_.StampRank(link.other));
       }
     }
   }

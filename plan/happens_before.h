@@ -25,8 +25,8 @@ namespace oneflow {
 class HappensBefore {
  public:
   // REQUIRES: proofs 1 and 2 of plan/verify.h but for offsets: every firing in one stream, every
-  // edge raises the stamp (CHECKed here). `steps` 0 chooses enough steps for every credit and lag
-  // of the plan.
+  // edge raises the stamp or stays in its stream (CHECKed here). `steps` 0 chooses enough steps for
+  // every credit and lag of the plan.
   explicit HappensBefore(const plan::Plan& plan, uint32_t steps = 0);
 
   // True if `a` is over before `b` begins under any timing. False for a == b.
@@ -76,8 +76,6 @@ class HappensBefore {
   size_t lanes_ = 0;                    // one per stream
   uint32_t receives_ = 0;               // RECV firings per step
   std::vector<uint32_t> receive_;       // per firing: its number among RECV firings, or kNone
-  std::vector<uint32_t> by_stamp_;      // firings of a step in stamp order
-  std::vector<uint32_t> rank_;          // inverse of by_stamp_
   std::vector<std::vector<Link>> out_;  // per firing
   std::vector<uint32_t> start_;   // [step][firing][lane]: firings of the lane over before it starts
   std::vector<uint32_t> arrive_;  // [step][receive][lane]: the same for the arrive of a RECV

@@ -20,8 +20,8 @@ namespace oneflow {
 // parse.
 absl::Status ProveWellFormed(const plan::Plan& plan);
 
-// 2. Every edge raises the stamp. Prints the cycle if there is one, else the pair, with the least
-// number of slots that would open it. REQUIRES: 1.
+// 2. Every edge raises the stamp, but that neighbours in a stream may tie. Prints the cycle if
+// there is one, else the pair, with the least number of slots that would open it. REQUIRES: 1.
 absl::Status ProveLive(const plan::Plan& plan, const FiringGraph& graph);
 
 // 3. No two unordered accesses of the same bytes, of registers and of states. REQUIRES: 1, 2.

@@ -192,12 +192,14 @@ class Overlaps {
                          RegisterText(plan_, place->members[0]), " bytes of its own"));
       }
     }
+    const FiringGraph& graph = order_.graph();
     // Every slot is used in the first period, and meets in the second what it meets ever after.
-    std::vector<std::pair<Stamp, Use>> uses;
+    std::vector<std::pair<int64_t, Use>> uses;  // by place in stamp order
     for (const Place* place : places) {
       for (int64_t q = 0; q < place->iterations * 2 * period; ++q) {
-        uses.push_back(
-            {StampOf(plan_, FirstFiring(plan_, place->first, place->level, q)), {place, q}});
+        const FiringId begin = FirstFiring(plan_, place->first, place->level, q);
+        const uint32_t rank = graph.StampRank(graph.IndexOf(plan_, begin));
+        uses.push_back({int64_t{begin.step} * graph.size() + rank, {place, q}});
       }
     }
     std::stable_sort(uses.begin(), uses.end(),
@@ -208,7 +210,7 @@ class Overlaps {
       Use use;
     };
     std::map<int64_t, Held> arena;  // by first byte; disjoint
-    for (const auto& [stamp, use] : uses) {
+    for (const auto& [time, use] : uses) {
       const int64_t begin =
           use.place->offset + use.place->stride * (use.iteration % use.place->slots);
       const int64_t end = begin + use.place->bytes;

@@ -70,6 +70,19 @@ TEST(Verify, LiveNamesASwappedStreamAsACycle) {
                     HasSubstr("matmul.1 -> relu.2: reads register 1"), HasSubstr("model.py:30")));
 }
 
+TEST(Verify, NeighboursInAStreamMayTieWhatReadsMayNot) {
+  PlanBuilder builder;
+  const uint32_t comm = builder.Stream("comm");
+  const uint32_t one = builder.Task("pack.0", comm, {.kind = plan::MOVE, .position = 4});
+  const uint32_t two = builder.Task("pack.1", comm, {.kind = plan::MOVE, .position = 4});
+  builder.Register(one, {});
+  builder.Register(two, {});
+  EXPECT_EQ(Message(builder.Build()), "ok");
+  builder.Register(one, {two});
+  EXPECT_THAT(Message(builder.Build()),
+              AllOf(HasSubstr("pack.0 -> pack.1"), HasSubstr("does not raise the stamp")));
+}
+
 TEST(Verify, ARefillMustWaitForReadersOfTheSameBytes) {
   TrainingStep step;
   plan::Plan plan = step.Build();
