@@ -24,6 +24,7 @@
 
 namespace oneflow {
 
+// What joins the ranks, and the thread that delivers.
 class FakeNetwork {
  public:
   FakeNetwork(int world_size, uint32_t seed) : random_(seed), world_size_(world_size) {

@@ -10,6 +10,7 @@
 
 namespace oneflow {
 
+// What a message says.
 enum class MessageKind : uint8_t {
   kReady,   // input `port` was filled
   kFree,    // credit `port` was given back

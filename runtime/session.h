@@ -25,6 +25,7 @@
 
 namespace oneflow {
 
+// What a session is made of; what it points to outlives it.
 struct SessionOptions {
   const kernels::KernelTable* cpu_kernels = nullptr;
   comm::Transport* transport = nullptr;  // nullptr for one rank; outlives the session

@@ -26,6 +26,7 @@ struct TraceSlice {
   int64_t end_ns = 0;
 };
 
+// The last slices of one worker.
 class TraceRing {
  public:
   // Keeps the last `capacity` slices; 0: none.

@@ -33,6 +33,7 @@ struct VirtualRun {
   uint64_t firings = 0;
 };
 
+// Of one run.
 struct VirtualOptions {
   const kernels::KernelTable* cpu_kernels =
       nullptr;  // nullptr: no kernels, for size (Create's wins)
