@@ -10,15 +10,17 @@
 // and between stages, or where one-axis steps do not reach, a general exchange: every destination
 // takes each piece of its slice once, sums over Partial sources in mesh order. On `micro`:
 // accumulate, concat, slice, mask. A ring is one ring_send and one ring_reduce task on the chunk
-// loop, so a plan does not grow with n:
+// loop, so a plan does not grow with n; with p the device's place in the ring:
 //
-//   %5 = reshard(%3) P->B on dp     ->   r1 = assemble(r0)                         the device's own
-//   part
-//                                        link = ring_send(r1)    chunk c: share (p-1-c) mod n, into
-//                                        the next device r2 = ring_reduce(r1, link)  in place of
-//                                        r1: share (p-2-c) mod n
+//   %5 = reshard(%3) P->B on dp   ->   r1 = assemble(r0)           the device's own part
+//                                      link = ring_send(r1)        chunk c: share (p-1-c) mod n,
+//                                                                  into the next device
+//                                      r2 = ring_reduce(r1, link)  in place of r1: share
+//                                                                  (p-2-c) mod n
+//
 // Where the next device is on another rank the chunk goes through SEND and RECV; the order of the
 // additions is the mesh's, never the links', so one process and many give the same bits.
+// Pure; edits the draft of one call. Read next: docs/sharding.md, compiler/lower/plan_exchange.cc.
 #ifndef ONEFLOW_COMPILER_LOWER_EMIT_RESHARD_H_
 #define ONEFLOW_COMPILER_LOWER_EMIT_RESHARD_H_
 

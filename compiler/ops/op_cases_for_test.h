@@ -1,7 +1,7 @@
 // One or more calls of every op of the table, written by hand: what the tests of shapes, rules,
 // gradients and costs run over. Small, with extents that tell dims apart and divide unevenly.
 //
-// Values. Read next: op_table_test.cc, rules_test.cc.
+// Values. Threads: any. Read next: op_table_test.cc, rules_test.cc.
 #ifndef ONEFLOW_COMPILER_OPS_OP_CASES_FOR_TEST_H_
 #define ONEFLOW_COMPILER_OPS_OP_CASES_FOR_TEST_H_
 

@@ -2,6 +2,7 @@
 //
 // Owned by a test. Threads: one. A failure to build is a test's bug and CHECKs. Lines: each Op call
 // takes the next line of "model.py", from 1, so that tests can look for the line of an error.
+// Read next: compiler/parallel/decide_test.cc.
 #ifndef ONEFLOW_COMPILER_PARALLEL_STEP_BUILDER_FOR_TEST_H_
 #define ONEFLOW_COMPILER_PARALLEL_STEP_BUILDER_FOR_TEST_H_
 

@@ -2,6 +2,7 @@
 //
 // Test code only; header-only. Threads: one test at a time. Fails the test (gtest) if a kernel
 // writes behind an output or its workspace, or changes an input that is not its output.
+// Read next: kernels/kernel.h.
 #ifndef ONEFLOW_KERNELS_CPU_KERNEL_CASE_H_
 #define ONEFLOW_KERNELS_CPU_KERNEL_CASE_H_
 

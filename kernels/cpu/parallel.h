@@ -5,6 +5,7 @@
 // timing, so a kernel gives the same bits in every run; a region always asks for the whole team,
 // because libgomp ends the workers that a smaller one leaves out. Small ranges stay on the calling
 // thread: several devices share the cores, and waking a worker costs several microseconds.
+// Read next: simd.h.
 #ifndef ONEFLOW_KERNELS_CPU_PARALLEL_H_
 #define ONEFLOW_KERNELS_CPU_PARALLEL_H_
 

@@ -1,7 +1,7 @@
 // ScalarTypes: the C++ type of each DType, and the switch from one to the other.
 //
 // Values and functions. Threads: any. bf16 and f16 are storage types: they are read as float and
-// written with round to nearest even. bool is one byte, 0 or 1.
+// written with round to nearest even. bool is one byte, 0 or 1. Read next: base/dtype.h.
 #ifndef ONEFLOW_KERNELS_CPU_SCALAR_TYPES_H_
 #define ONEFLOW_KERNELS_CPU_SCALAR_TYPES_H_
 

@@ -4,6 +4,7 @@
 // vectorises; Vectorised<Loop>() is the pointer to its best copy for this machine. Templates with a
 // target attribute rather than target_clones: no ifunc (which crashes under TSan), and they work
 // for templates. Threads: any. Invariant: the choice is the same during the life of the process.
+// Read next: kernels/cpu/unary.cc.
 #ifndef ONEFLOW_KERNELS_CPU_SIMD_H_
 #define ONEFLOW_KERNELS_CPU_SIMD_H_
 

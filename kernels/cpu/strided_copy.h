@@ -2,7 +2,7 @@
 // element size: the kernel under permute, broadcast_to, cat, slice, pack, assemble and the ring.
 //
 // A value inside a kernel. Threads: Run may be called from any thread; it uses the caller's team.
-// Invariants: source and destination do not overlap; allocates nothing.
+// Invariants: source and destination do not overlap; allocates nothing. Read next: parallel.h.
 #ifndef ONEFLOW_KERNELS_CPU_STRIDED_COPY_H_
 #define ONEFLOW_KERNELS_CPU_STRIDED_COPY_H_
 

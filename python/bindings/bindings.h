@@ -1,6 +1,6 @@
 // The functions that fill the module oneflow._core, one per file of this folder.
 //
-// Called once at import with the GIL held. Read next: python/bindings/module.cc,
+// Called once at import. Threads: the importing one, which holds the GIL. Read next: python/bindings/module.cc,
 // docs/architecture.md.
 #ifndef ONEFLOW_PYTHON_BINDINGS_BINDINGS_H_
 #define ONEFLOW_PYTHON_BINDINGS_BINDINGS_H_

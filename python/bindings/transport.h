@@ -1,7 +1,7 @@
 // TransportHandle: the process's transport as Python holds it; sessions borrow it.
 //
 // Owned by Python (one per process, made by oneflow.environment). Outlives the sessions that use
-// it: they keep a reference. Read next: comm/rendezvous.h.
+// it: they keep a reference. Threads: any that holds the GIL. Read next: comm/rendezvous.h.
 #ifndef ONEFLOW_PYTHON_BINDINGS_TRANSPORT_H_
 #define ONEFLOW_PYTHON_BINDINGS_TRANSPORT_H_
 

@@ -10,7 +10,7 @@ from tools.checks.tree import files, without_comments
 DOC = __doc__
 
 VAGUE = re.compile(r"\b(?:class|struct|enum class)\s+(\w*(?:Util|Helper|Manager|Base2)\w*)")
-VAGUE_FILE = re.compile(r"(^|[_/])(utils?|helpers?|managers?|misc|common)(_|\.|/)")
+VAGUE_FILE = re.compile(r"(^|[_/])(utils?|helpers?|managers?)(_|\.|/)")
 UNFINISHED = re.compile(
     r"\b(TODO|FIXME|XXX|HACK)\b|\b(for now|not implemented|placeholder|stubbed)\b", re.IGNORECASE
 )

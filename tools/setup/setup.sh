@@ -1,7 +1,8 @@
 # Sourced by ./dev: makes the Debian packages and the virtual environment `.venv` complete, on demand.
 #
 #   ensure build   compilers, libraries, oneDNN, what the package and the examples need
-#   ensure test    the above, and what checks, tests and benchmarks need (PyTorch where it can be had)
+#   ensure test    the above, and what checks and tests need (PyTorch where it can be had)
+#   ensure long    the above, and what the long suite needs (clang's fuzzer, valgrind)
 #
 # A stamp in .venv, keyed by a hash of the requirement files, makes the next call return at once.
 # As root missing Debian packages are installed; any other user is told the exact command.
@@ -16,7 +17,16 @@ requirements() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$@"; }
 stamp_path() {
   local files=("$setup_dir/setup.sh" "$setup_dir"/{debian,python}-build.txt)
   [ "$1" = build ] || files+=("$setup_dir"/{debian,python}-test.txt "$setup_dir/python-torch.txt")
+  [ "$1" != long ] || files+=("$setup_dir/debian-long.txt")
   echo "$venv/stamps/$1-$( (echo "$root"; cat "${files[@]}") | sha256sum | cut -c1-16)"
+}
+
+# is_ready LEVEL: whether LEVEL or one that includes it was made complete.
+is_ready() {
+  local level
+  [ -x "$python" ] || return 1
+  for level in "$@"; do [ ! -e "$(stamp_path "$level")" ] || return 0; done
+  return 1
 }
 
 install_packages() {  # FILE...
@@ -84,26 +94,30 @@ install_torch() {
   fi
 }
 
-ensure() {  # build|test
-  local level=$1 stamp
-  stamp=$(stamp_path "$level")
-  if [ -x "$python" ] && { [ -e "$stamp" ] || [ -e "$(stamp_path test)" ]; }; then return 0; fi
+ensure() {  # build|test|long
+  local packages=("$setup_dir/debian-build.txt") modules=(-r "$setup_dir/python-build.txt")
+  case $1 in
+    build) is_ready build test long && return 0 ;;
+    test) is_ready test long && return 0 ;;
+    long) is_ready long && return 0 ;;
+    *) fail "setup knows build, test and long, not $1" ;;
+  esac
+  if [ "$1" != build ]; then
+    packages+=("$setup_dir/debian-test.txt"); modules+=(-r "$setup_dir/python-test.txt")
+  fi
+  [ "$1" != long ] || packages+=("$setup_dir/debian-long.txt")
   mkdir -p "$root/build"
   exec 9>"$root/build/setup.lock"
   if command -v flock >/dev/null; then flock -w 1800 9 || fail "another setup holds build/setup.lock"; fi
-  local packages=("$setup_dir/debian-build.txt") modules=(-r "$setup_dir/python-build.txt")
-  if [ "$level" = test ]; then
-    packages+=("$setup_dir/debian-test.txt"); modules+=(-r "$setup_dir/python-test.txt")
-  fi
   install_packages "${packages[@]}"
   make_environment
-  say "installing Python packages ($level)"
+  say "installing Python packages ($1)"
   pip_install "${modules[@]}" || { tail -20 "$root/build/pip.log" >&2; fail "pip could not install ${modules[*]}"; }
-  [ "$level" = build ] || install_torch
+  [ "$1" = build ] || install_torch
   if ! find_cmake >/dev/null; then pip_install 'cmake>=3.25,<4' ninja; fi
   mkdir -p "$venv/stamps"
-  rm -f "$venv/stamps/$level"-*
-  touch "$stamp"
+  rm -f "$venv/stamps/$1"-*
+  touch "$(stamp_path "$1")"
   exec 9>&-
 }
 
