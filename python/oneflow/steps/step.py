@@ -314,7 +314,7 @@ class Step:
             trace.graph,
             {name: feeds[name] for name in trace.inputs},
             states,
-            threads=environment.core_count(),
+            threads=self.mesh.threads,
         )
         return program, {name: Tensor(array) for name, array in outputs.items()}
 
