@@ -44,19 +44,16 @@ std::string Explain(const BoundGraph& bound, NodeId id, LayoutState* state) {
       if (number == chosen[axis]) continue;
       std::vector<int> choice = chosen;
       choice[axis] = number;
-      const int64_t before = state->total();
-      const size_t mark = state->Mark();
-      if (state->Choose(id, choice)) {
-        const int64_t more = state->total() - before;
-        absl::StrAppend(&text, separator, bound.nodes[id].rule->signature(number).ToString(), " (",
-                        more >= LayoutState::kImpossible ? std::string("not possible")
-                        : more >= LayoutState::kGatherPenalty
-                            ? std::string("gives up the split of the batch")
-                            : absl::StrCat(more < 0 ? "" : "+", Microseconds(more)),
-                        ")");
-        separator = ", ";
-      }
-      state->Rollback(mark);
+      const NodeLayout* layout = state->Evaluate(id, choice);
+      if (layout == nullptr) continue;
+      const int64_t more = state->Delta(id, *layout);
+      absl::StrAppend(&text, separator, bound.nodes[id].rule->signature(number).ToString(), " (",
+                      more >= LayoutState::kImpossible ? std::string("not possible")
+                      : more >= LayoutState::kGatherPenalty
+                          ? std::string("gives up a split or layout that is kept")
+                          : absl::StrCat(more < 0 ? "" : "+", Microseconds(more)),
+                      ")");
+      separator = ", ";
     }
   }
   return text;

@@ -35,6 +35,7 @@ class LayoutSearch {
   void Run() {
     ForwardSweep();
     state_.Commit();
+    bool with_neighbours = true;  // once: it costs as much as all the rest
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
       bool changed = false;
       for (NodeId id : searched_) changed = ImproveNode(id, /*combine=*/true) || changed;
@@ -42,8 +43,9 @@ class LayoutSearch {
         changed = ImproveNode(searched_[i], /*combine=*/true) || changed;
       for (size_t g = 0; g < bound_.groups.size(); ++g)
         changed = ImproveGroup(static_cast<int>(g)) || changed;
-      if (!changed) {
+      if (!changed && with_neighbours) {
         for (NodeId id : searched_) changed = ImproveWithNeighbours(id) || changed;
+        with_neighbours = false;
       }
       state_.Commit();
       if (!changed) break;
@@ -122,8 +124,8 @@ class LayoutSearch {
   }
 
   std::optional<int64_t> LocalCost(NodeId id, const std::vector<int>& choice) {
-    const std::optional<NodeLayout> layout = state_.Evaluate(id, choice);
-    if (!layout.has_value()) return std::nullopt;
+    const NodeLayout* layout = state_.Evaluate(id, choice);
+    if (layout == nullptr) return std::nullopt;
     return state_.LocalCost(id, *layout);
   }
 
@@ -147,21 +149,24 @@ class LayoutSearch {
 
   // The best change of one node, if one helps: on one axis, or on all at once.
   bool ImproveNode(NodeId id, bool combine) {
-    const int64_t before = state_.total();
-    const std::vector<int> old = state_.node(id).choice;
-    int64_t best_total = before;
+    int64_t best_delta = 0;
     std::vector<int> best;
-    for (const std::vector<int>& choice :
-         Candidates(id, old, combine && Combinations(id) <= kMaxChanges)) {
-      const size_t mark = state_.Mark();
-      if (state_.Choose(id, choice) && state_.total() < best_total) {
-        best_total = state_.total();
-        best = choice;
-      }
-      state_.Rollback(mark);
+    const bool all_axes = combine && Combinations(id) <= kMaxChanges;
+    for (const std::vector<int>& choice : Candidates(id, state_.node(id).choice, all_axes)) {
+      const NodeLayout* layout = state_.Evaluate(id, choice);
+      if (layout == nullptr) continue;
+      const int64_t delta = state_.Delta(id, *layout);
+      if (delta >= best_delta) continue;
+      best_delta = delta;
+      best = choice;
     }
     if (best.empty()) return false;
-    return state_.Choose(id, best);
+    // With uneven splits the estimate leaves the readers out: the total decides.
+    const int64_t before = state_.total();
+    const size_t mark = state_.Mark();
+    if (state_.Choose(id, best) && state_.total() < before) return true;
+    state_.Rollback(mark);
+    return false;
   }
 
   std::vector<NodeId> Neighbours(NodeId id) const {

@@ -40,6 +40,15 @@ LayoutState::LayoutState(const BoundGraph* bound, const CostModel* cost, Reshard
       position_(graph_.num_nodes(), -1),
       memo_(graph_.num_nodes()) {
   for (size_t i = 0; i < bound_.order.size(); ++i) position_[bound_.order[i]] = static_cast<int>(i);
+  for (size_t axis = 1; axis < bound_.axes.size(); ++axis) {
+    if (bound_.axes[axis].name == "dp") dp_axis_ = static_cast<int>(axis);
+  }
+  std::map<std::pair<DType, Shape>, int> types;
+  for (size_t value = 0; value < graph_.num_values(); ++value) {
+    const TensorType& type = graph_.value(static_cast<ValueId>(value)).type;
+    type_of_.push_back(
+        types.try_emplace({type.dtype, type.shape}, static_cast<int>(types.size())).first->second);
+  }
   for (NodeId id : bound_.order) {
     const Node& node = graph_.node(id);
     const BoundNode& bound_node = bound_.nodes[id];
@@ -64,9 +73,9 @@ LayoutState::LayoutState(const BoundGraph* bound, const CostModel* cost, Reshard
         choice[0] = micro_choice[id];
         for (size_t axis = 1; axis < choice.size(); ++axis)
           choice[axis] = bound_node.allowed[axis][0];
-        std::optional<NodeLayout> evaluated = Evaluate(id, choice);
-        OF_CHECK(evaluated.has_value()) << node.op << ": B on all mesh axes must be legal";
-        layout = *std::move(evaluated);
+        const NodeLayout* evaluated = Evaluate(id, choice);
+        OF_CHECK(evaluated != nullptr) << node.op << ": B on all mesh axes must be legal";
+        layout = *evaluated;
         break;
       }
     }
@@ -103,17 +112,19 @@ int LayoutState::Intern(const Sharding& sharding) {
   return it->second;
 }
 
-std::optional<NodeLayout> LayoutState::Evaluate(NodeId id, const std::vector<int>& choice) {
+const NodeLayout* LayoutState::Evaluate(NodeId id, const std::vector<int>& choice) {
   const Node& node = graph_.node(id);
   const BoundNode& bound = bound_.nodes[id];
-  std::vector<int> current;
-  for (ValueId input : node.inputs) current.push_back(have_[input]);
-  auto [it, added] = memo_[id].try_emplace({choice, current});
-  if (!added) return it->second;
-  if (!bound.rule->IsLegalChoice(choice, bound_.axes)) return std::nullopt;
+  std::vector<int> key = choice;
+  for (ValueId input : node.inputs) key.push_back(have_[input]);
+  const auto [it, added] = memo_[id].try_emplace(std::move(key));
+  const auto result = [&found = it->second] { return found.has_value() ? &*found : nullptr; };
+  if (!added || !bound.rule->IsLegalChoice(choice, bound_.axes)) return result();
 
   std::vector<const Sharding*> known;
-  for (int index : current) known.push_back(index == kUndecided ? nullptr : &shardings_[index]);
+  for (ValueId input : node.inputs) {
+    known.push_back(have_[input] == kUndecided ? nullptr : &shardings_[have_[input]]);
+  }
   const NodeShardings shardings = bound.rule->Apply(choice, bound_.axes, known, *node.stage);
   NodeLayout layout;
   layout.choice = choice;
@@ -123,7 +134,7 @@ std::optional<NodeLayout> LayoutState::Evaluate(NodeId id, const std::vector<int
     const bool is_input = i < node.inputs.size();
     const size_t j = is_input ? i : i - node.inputs.size();
     const Sharding& sharding = is_input ? shardings.inputs[j] : shardings.outputs[j];
-    if (!LegalSharding(sharding, cost_.micro_batches())) return std::nullopt;
+    if (!LegalSharding(sharding, cost_.micro_batches())) return result();
     in_loop = in_loop || sharding.sbps[0].kind != Sbp::kBroadcast;
     const TensorType& type = graph_.value(is_input ? node.inputs[j] : node.outputs[j]).type;
     (is_input ? inputs : outputs).push_back(LargestShard(type, sharding, bound_.axes));
@@ -134,33 +145,45 @@ std::optional<NodeLayout> LayoutState::Evaluate(NodeId id, const std::vector<int
         (in_loop ? cost_.micro_batches() : 1) *
         cost_.ComputeNs(oneflow::LocalCost(*bound.def, node.attrs, inputs, outputs));
   }
-  it->second = layout;
-  return layout;
+  it->second = std::move(layout);
+  return result();
 }
 
 int64_t LayoutState::ReshardNs(ValueId value, int from, int to) {
   if (from == to || from == kUndecided || to == kUndecided) return 0;
-  const TensorType& type = graph_.value(value).type;
-  std::vector<int64_t> key = {from, to, static_cast<int64_t>(type.dtype)};
-  key.insert(key.end(), type.shape.begin(), type.shape.end());
-  const auto [it, added] = reshard_ns_.try_emplace(std::move(key), 0);
+  OF_CHECK(from < (1 << 20) && to < (1 << 20) && type_of_[value] < (1 << 24)) << "too many layouts";
+  const uint64_t key = static_cast<uint64_t>(type_of_[value]) << 40 |
+                       static_cast<uint64_t>(from) << 20 | static_cast<uint64_t>(to);
+  const auto [it, added] = reshard_ns_.try_emplace(key, 0);
   if (added) {
-    const ReshardPath& path = paths_.Find(type, shardings_[from], shardings_[to]);
+    const ReshardPath& path =
+        paths_.Find(graph_.value(value).type, shardings_[from], shardings_[to]);
     it->second = path.possible ? path.cost_ns : kImpossible;
   }
   return it->second;
 }
 
-bool LayoutState::LeavesDp(ValueId value, const Sharding& from, const Sharding& to) const {
-  if (bound_.nodes[graph_.value(value).producer].role == NodeRole::kStateRead) return false;
-  for (size_t axis = 1; axis < bound_.axes.size(); ++axis) {
-    if (bound_.axes[axis].name != "dp" || to.sbps[axis] == from.sbps[axis]) continue;
-    if (from.sbps[axis].kind == Sbp::kSplit ||
-        (from.sbps[axis].kind == Sbp::kPartial && to.sbps[axis].kind == Sbp::kSplit)) {
-      return true;
-    }
+bool LayoutState::LeavesDp(ValueId value, int from, int to) const {
+  if (dp_axis_ < 0 || from == to) return false;
+  const Sbp& a = shardings_[from].sbps[dp_axis_];
+  const Sbp& b = shardings_[to].sbps[dp_axis_];
+  if (a == b || a.kind == Sbp::kBroadcast || (a.kind == Sbp::kPartial && b.kind != Sbp::kSplit))
+    return false;
+  return bound_.nodes[graph_.value(value).producer].role != NodeRole::kStateRead;
+}
+
+int64_t LayoutState::NeedCost(ValueId value, int from, const std::pair<int, NodeRole>& need,
+                              int* last) {
+  const auto [to, reader] = need;
+  int64_t total = to == *last ? 0 : ReshardNs(value, from, to);
+  *last = to;
+  if (to == kUndecided) return total;
+  if (reader == NodeRole::kStateWrite) {
+    total += to == from ? 0 : kGatherPenalty;
+  } else if (reader != NodeRole::kOutput && LeavesDp(value, from, to)) {
+    total += kGatherPenalty;
   }
-  return false;
+  return total;
 }
 
 int64_t LayoutState::ValueCost(ValueId value) {
@@ -168,17 +191,55 @@ int64_t LayoutState::ValueCost(ValueId value) {
   if (from == kUndecided) return 0;
   int64_t total = 0;
   int last = kUndecided;
+  for (const auto& [need, count] : needs_[value]) total += NeedCost(value, from, need, &last);
+  return total;
+}
+
+int64_t LayoutState::ValueCostWith(ValueId value, NodeId id, const NodeLayout& layout) {
+  const Node& node = graph_.node(id);
+  const NodeRole role = bound_.nodes[id].role;
+  int from = have_[value];
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    if (node.outputs[i] == value) from = layout.outputs[i];
+  }
+  if (from == kUndecided) return 0;
+  Needs changed;  // counts to add
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    if (node.inputs[i] != value || layout.inputs[i] == nodes_[id].inputs[i]) continue;
+    --changed[{nodes_[id].inputs[i], role}];
+    ++changed[{layout.inputs[i], role}];
+  }
+  int64_t total = 0;
+  int last = kUndecided;
+  auto next = changed.begin();
   for (const auto& [need, count] : needs_[value]) {
-    const auto [to, reader] = need;
-    if (to != last) total += ReshardNs(value, from, to);
-    if (reader == NodeRole::kStateWrite) {
-      total += to == from || to == kUndecided ? 0 : kGatherPenalty;
-    } else if (reader != NodeRole::kOutput && LeavesDp(value, shardings_[from], shardings_[to])) {
-      total += kGatherPenalty;
+    for (; next != changed.end() && next->first < need; ++next) {
+      if (next->second > 0) total += NeedCost(value, from, next->first, &last);
     }
-    last = to;
+    int readers = count;
+    if (next != changed.end() && next->first == need) readers += (next++)->second;
+    if (readers > 0) total += NeedCost(value, from, need, &last);
+  }
+  for (; next != changed.end(); ++next) {
+    if (next->second > 0) total += NeedCost(value, from, next->first, &last);
   }
   return total;
+}
+
+int64_t LayoutState::Delta(NodeId id, const NodeLayout& layout) {
+  const Node& node = graph_.node(id);
+  const NodeLayout& old = nodes_[id];
+  int64_t delta = layout.compute_ns - old.compute_ns;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const auto first = std::find(node.inputs.begin(), node.inputs.end(), node.inputs[i]);
+    if (first - node.inputs.begin() != static_cast<std::ptrdiff_t>(i)) continue;
+    delta += ValueCostWith(node.inputs[i], id, layout) - value_cost_[node.inputs[i]];
+  }
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    if (layout.outputs[i] == old.outputs[i]) continue;
+    delta += ValueCostWith(node.outputs[i], id, layout) - value_cost_[node.outputs[i]];
+  }
+  return delta;
 }
 
 int64_t LayoutState::LocalCost(NodeId id, const NodeLayout& layout) {
@@ -190,7 +251,7 @@ int64_t LayoutState::LocalCost(NodeId id, const NodeLayout& layout) {
     const Sharding& to = shardings_[layout.inputs[i]];
     if (from != kUndecided) {
       total += ReshardNs(value, from, layout.inputs[i]);
-      if (LeavesDp(value, shardings_[from], to)) total += kGatherPenalty;
+      if (LeavesDp(value, from, layout.inputs[i])) total += kGatherPenalty;
       continue;
     }
     // A state that is still free: it can be had in any layout that a state may have.
@@ -248,21 +309,21 @@ void LayoutState::Propagate(NodeId id) {
   while (!open.empty()) {
     const NodeId reader = open.begin()->second;
     open.erase(open.begin());
-    std::optional<NodeLayout> layout = Evaluate(reader, nodes_[reader].choice);
+    const NodeLayout* layout = Evaluate(reader, nodes_[reader].choice);
     // Units can only make a choice illegal on micro, whose cuts do not change here.
-    if (!layout.has_value() || *layout == nodes_[reader]) continue;
+    if (layout == nullptr || *layout == nodes_[reader]) continue;
     const bool outputs_changed = layout->outputs != nodes_[reader].outputs;
-    Install(reader, *std::move(layout));
+    Install(reader, *layout);
     if (outputs_changed) add_readers(reader);
   }
 }
 
 bool LayoutState::Choose(NodeId id, const std::vector<int>& choice) {
-  std::optional<NodeLayout> layout = Evaluate(id, choice);
-  if (!layout.has_value()) return false;
+  const NodeLayout* layout = Evaluate(id, choice);
+  if (layout == nullptr) return false;
   if (*layout == nodes_[id]) return true;
   const bool outputs_changed = layout->outputs != nodes_[id].outputs;
-  Install(id, *std::move(layout));
+  Install(id, *layout);
   if (outputs_changed) Propagate(id);
   return true;
 }

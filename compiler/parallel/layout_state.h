@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -60,8 +61,12 @@ class LayoutState {
   int group(int index) const { return groups_[index]; }
   int64_t total() const { return total_; }
 
-  // What `choice` would give the node now; nullopt if its layouts are not legal together.
-  std::optional<NodeLayout> Evaluate(NodeId id, const std::vector<int>& choice);
+  // What `choice` would give the node now; nullptr if its layouts are not legal together. Stays
+  // valid.
+  const NodeLayout* Evaluate(NodeId id, const std::vector<int>& choice);
+  // By how much total() would change with that layout of the node, if all splits are even (uneven
+  // units may also change the readers' layouts).
+  int64_t Delta(NodeId id, const NodeLayout& layout);
   // Time of the inputs' reshards and the node itself, as if it were alone, and the sums that its
   // partial outputs will cost: what a forward sweep knows.
   int64_t LocalCost(NodeId id, const NodeLayout& layout);
@@ -94,9 +99,14 @@ class LayoutState {
   void Propagate(NodeId id);
   void SetGroup(int group, int sharding);
   int64_t ReshardNs(ValueId value, int from, int to);
+  // One reader's layout of a value, and whether what it costs to bring it there is shared with
+  // `last`.
+  int64_t NeedCost(ValueId value, int from, const std::pair<int, NodeRole>& need, int* last);
   int64_t ValueCost(ValueId value);
+  // ValueCost if `id` had `layout`.
+  int64_t ValueCostWith(ValueId value, NodeId id, const NodeLayout& layout);
   int64_t GroupCost(int group) const;
-  bool LeavesDp(ValueId value, const Sharding& from, const Sharding& to) const;
+  bool LeavesDp(ValueId value, int from, int to) const;
 
   const BoundGraph& bound_;
   const Graph& graph_;
@@ -112,10 +122,11 @@ class LayoutState {
   std::vector<int> position_;  // by NodeId, in order
   std::vector<Sharding> shardings_;
   std::map<std::vector<int64_t>, int> interned_;
-  // By NodeId: (choice, layouts of the inputs) -> layout.
-  std::vector<std::map<std::pair<std::vector<int>, std::vector<int>>, std::optional<NodeLayout>>>
-      memo_;
-  std::map<std::vector<int64_t>, int64_t> reshard_ns_;
+  // By NodeId: choice and layouts of the inputs -> layout; nullopt if not legal.
+  std::vector<std::map<std::vector<int>, std::optional<NodeLayout>>> memo_;
+  std::vector<int> type_of_;                          // by ValueId: equal types have equal numbers
+  std::unordered_map<uint64_t, int64_t> reshard_ns_;  // by (type, from, to); only looked up
+  int dp_axis_ = -1;
   std::vector<Change> log_;
   int64_t total_ = 0;
 };
