@@ -28,8 +28,8 @@ struct CompileOptions {
 struct Compiled {
   plan::Plan plan;
   std::vector<KernelQuery> missing;
-  std::string decisions;                                    // text for plan.explain
-  std::vector<std::pair<std::string, std::string>> dumps;   // (pass, graph text), if asked
+  std::string decisions;                                   // text for plan.explain
+  std::vector<std::pair<std::string, std::string>> dumps;  // (pass, graph text), if asked
 };
 
 absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,

@@ -119,7 +119,7 @@ class stage:  # noqa: N801
             trace.stage = self._outer
 
 
-def annotations(
+def collect_annotations(
     parallel: str | Rules,
     parameters: Mapping[str, Parameter],
     mesh: Mesh,

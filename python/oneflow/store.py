@@ -63,7 +63,9 @@ class Store:
             if self._synced.get(name) == cell.version:
                 continue
             here = self.session.has_state(name)  # a stage on other ranks has states of its own
-            if here and (name in self._synced or not cell.is_fresh_zeros):  # new states start as zeros
+            if here and (
+                name in self._synced or not cell.is_fresh_zeros
+            ):  # new states start as zeros
                 self.session.write_state(name, cell.read())
             self._synced[name] = cell.version
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ def check(root: Path) -> list[str]:
     if not (root / "python" / "oneflow").exists():
         return []
     result = subprocess.run(
-        [sys.executable, "-m", "mypy", "--no-error-summary", "--cache-dir", str(root / "build" / "mypy")],
+        [sys.executable, "-m", "mypy", "--no-error-summary", "--cache-dir", os.devnull],
         capture_output=True, text=True, timeout=600, cwd=root,
     )  # fmt: skip
     if result.returncode == 0:

@@ -14,7 +14,7 @@ from ..tensor import Tensor
 from .creation import full
 
 Number = bool | int | float
-Operand = Tensor | Number | Any
+Operand = Any  # a Tensor, a number, or an array
 
 
 @functools.cache

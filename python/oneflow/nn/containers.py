@@ -18,9 +18,9 @@ class Sequential(Module):
             for name, module in modules[0].items():
                 self.register_module(name, module)
         else:
-            for i, module in enumerate(modules):
-                assert isinstance(module, Module)
-                self.register_module(str(i), module)
+            for i, entry in enumerate(modules):
+                assert isinstance(entry, Module)
+                self.register_module(str(i), entry)
 
     def append(self, module: Module) -> Sequential:
         self.register_module(str(len(self)), module)

@@ -11,7 +11,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from ..nn.module import Module
 from ..nn.parameter import Parameter
 from ..plan import Plan
 from ..random import default_generator
-from ..sharding import Rules, annotations
+from ..sharding import Rules, collect_annotations
 from ..state import StateCell
 from ..store import Store, store_of
 from ..tensor import Tensor
@@ -68,7 +68,7 @@ class Step:
         seed: int | None,
         max_plans: int,
     ) -> None:
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(cast(Callable[..., Any], self), fn)
         self._location = user_location()
         self._fn = fn
         self._signature = inspect.signature(fn)
@@ -130,7 +130,7 @@ class Step:
         return self._named("named_parameters")
 
     def _check_rules(self) -> None:
-        annotations(self._parallel, self.named_parameters(), self.mesh, self._location)
+        collect_annotations(self._parallel, self.named_parameters(), self.mesh, self._location)
 
     # Programs.
 
@@ -208,7 +208,9 @@ class Step:
         for key, model in self._models.items():
             for path, module in model.named_modules(prefix=key):
                 trace.module_paths.setdefault(id(module), path)
-        trace.annotations = annotations(self._parallel, parameters, self.mesh, self._location)
+        trace.annotations = collect_annotations(
+            self._parallel, parameters, self.mesh, self._location
+        )
         trace.shardings = store.shardings
         with trace, self._mode():
             inputs = {
