@@ -5,6 +5,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -128,61 +129,73 @@ class NoHarm {
     Add("other durations", "all tasks", std::move(changed));
   }
 
-  // Bytes that a task touches: (device, begin, end) of its registers, all slots, and its states.
+  // Bytes that a task touches: its registers, all slots, and its states.
   struct Touched {
-    std::vector<std::array<int64_t, 4>> bytes;  // device, begin, end, register
+    struct Range {
+      uint32_t device, register_id;
+      int64_t begin, end;
+      bool written;
+    };
+    std::vector<Range> ranges;
     std::set<uint32_t> states;
   };
   Touched TouchedBy(uint32_t t) const {
     Touched touched;
-    std::set<uint32_t> registers;
+    std::map<uint32_t, bool> registers;  // -> written
     const plan::Task& task = TaskAt(t);
-    for (const auto* ports : {&task.inputs(), &task.outputs()}) {
-      for (const plan::Port& port : *ports) {
-        if (port.has_state()) {
-          touched.states.insert(port.state());
-        } else {
-          registers.insert(port.register_());
-        }
+    for (const plan::Port& port : task.inputs()) {
+      if (port.has_state()) {
+        touched.states.insert(port.state());
+      } else {
+        registers.try_emplace(port.register_(), false);
       }
     }
-    if (task.has_workspace()) registers.insert(task.workspace());
-    for (const uint32_t r : registers) {
+    for (const plan::Port& port : task.outputs()) {
+      if (port.has_state()) {
+        touched.states.insert(port.state());
+      } else {
+        registers[port.register_()] = true;
+      }
+    }
+    if (task.has_workspace()) registers[task.workspace()] = true;
+    for (const auto& [r, written] : registers) {
       const plan::Register& reg = Reg(r);
-      touched.bytes.push_back({reg.device(), reg.offset(),
-                               reg.offset() + reg.slot_stride() * (reg.slots() - 1) + reg.bytes(),
-                               r});
+      touched.ranges.push_back({reg.device(), r, reg.offset(),
+                                reg.offset() + reg.slot_stride() * (reg.slots() - 1) + reg.bytes(),
+                                written});
     }
     return touched;
   }
-  // Touching nothing in common.
+  // Touching nothing in common but registers that both read.
   bool Disjoint(uint32_t a, uint32_t b) const {
     const Touched one = TouchedBy(a), two = TouchedBy(b);
-    for (const auto& x : one.bytes) {
-      for (const auto& y : two.bytes) {
-        if (x[0] == y[0] && x[1] < y[2] && y[1] < x[2]) return false;
+    for (const Touched::Range& x : one.ranges) {
+      for (const Touched::Range& y : two.ranges) {
+        const bool both_read = x.register_id == y.register_id && !x.written && !y.written;
+        if (!both_read && x.device == y.device && x.begin < y.end && y.begin < x.end) return false;
       }
     }
     return std::none_of(one.states.begin(), one.states.end(),
                         [&](uint32_t s) { return two.states.contains(s); });
   }
 
-  // Neighbours of one stream that no edge, byte or state ties to each other or to another stream,
-  // and between whose stamps nothing else stands: their order is nobody's business.
+  // Neighbours of one stream that no edge, byte or state ties to each other, that have the same
+  // edges to other streams, and between whose stamps nothing else stands: their order is nobody's
+  // business.
   void CommutingTasks() {
-    std::set<uint32_t> tied;  // tasks with an edge to another stream
+    using Tie = std::tuple<bool, uint32_t, uint32_t>;  // (into the task, the other firing, steps)
+    std::map<uint32_t, std::set<Tie>> ties;            // by task
     std::set<std::pair<uint32_t, uint32_t>> pairs;
     for (const FiringEdge& edge : graph_.edges()) {
       if (edge.kind == EdgeKind::kStream) continue;
       const uint32_t from = graph_.TaskOf(edge.from), to = graph_.TaskOf(edge.to);
       if (graph_.StreamOf(edge.from) != graph_.StreamOf(edge.to)) {
-        tied.insert(from);
-        tied.insert(to);
+        ties[from].insert({false, edge.to, edge.steps});
+        ties[to].insert({true, edge.from, edge.steps});
       }
       pairs.insert({std::min(from, to), std::max(from, to)});
     }
-    std::set<std::array<uint32_t, 2>> positions;  // (slot, position) in use by others
-    std::map<std::array<uint32_t, 2>, int> users;
+    std::map<std::array<uint32_t, 2>, int> users;  // of (slot, position)
     for (const plan::Task& task : plan_.tasks())
       ++users[{task.stamp().slot(), task.stamp().position()}];
 
@@ -199,9 +212,7 @@ class NoHarm {
         if (x.level() != plan::STEP || y.level() != plan::STEP || !x.reshard().empty() ||
             !y.reshard().empty())
           continue;
-        if (tied.contains(a) || tied.contains(b) ||
-            pairs.contains({std::min(a, b), std::max(a, b)}))
-          continue;
+        if (ties[a] != ties[b] || pairs.contains({std::min(a, b), std::max(a, b)})) continue;
         if (x.stamp().slot() != y.stamp().slot() || !Disjoint(a, b)) continue;
         const auto from = users.find({x.stamp().slot(), x.stamp().position()});
         const auto to = users.find({y.stamp().slot(), y.stamp().position()});
