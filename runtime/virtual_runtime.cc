@@ -83,6 +83,7 @@ struct Rank {
   std::vector<int64_t> last_arrival;  // task, RECV
   std::array<Invocation, Invocation::kWindow> ring;
   std::array<int32_t, Invocation::kWindow> streams_left{};
+  std::vector<size_t> output_of;  // Plan.outputs -> VirtualRun.outputs
   int64_t launched = 0;
   int64_t completed = 0;
 };
@@ -104,16 +105,14 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     }
     for (const std::unique_ptr<Program>& program : programs_) program->Bind(devices_, states_);
     for (const std::unique_ptr<Rank>& rank : ranks_) MakeLanes(rank.get());
+    NameOutputs();
     return ConnectChannels();
   }
 
   absl::StatusOr<VirtualRun> Run(const std::vector<std::pair<std::string, HostTensor>>& states,
                                  const std::vector<std::vector<HostTensor>>& inputs,
                                  const VirtualOptions& options) override {
-    if (static_cast<int>(inputs.size()) < options.steps) {
-      return MakeError(ErrorKind::kData,
-                       absl::StrCat("inputs for ", inputs.size(), " steps, not ", options.steps));
-    }
+    OF_RETURN_IF_ERROR(CheckInputs(inputs, options.steps));
     options_ = &options;
     inputs_ = &inputs;
     random_ = Random(options.seed * 0x9e3779b97f4a7c15u + 1);
@@ -199,14 +198,49 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     return absl::OkStatus();
   }
 
+  void NameOutputs() {
+    for (const std::unique_ptr<Rank>& rank : ranks_) {
+      for (const plan::OutputProto& output : rank->program->plan().outputs()) {
+        size_t place = 0;
+        while (place < outputs_.size() && outputs_[place]->name() != output.name()) ++place;
+        if (place == outputs_.size()) outputs_.push_back(&output);
+        rank->output_of.push_back(place);
+      }
+    }
+  }
+
+  absl::Status CheckInputs(const std::vector<std::vector<HostTensor>>& inputs, int steps) const {
+    if (static_cast<int>(inputs.size()) < steps) {
+      return MakeError(ErrorKind::kData,
+                       absl::StrCat("inputs for ", inputs.size(), " steps, not ", steps));
+    }
+    for (const std::unique_ptr<Rank>& rank : ranks_) {
+      const plan::Plan& plan = rank->program->plan();
+      for (const std::vector<HostTensor>& step : inputs) {
+        bool fits = static_cast<int>(step.size()) == plan.inputs_size();
+        for (int i = 0; fits && i < plan.inputs_size(); ++i) {
+          const plan::InputProto& input = plan.inputs(i);
+          const HostTensor& given = step[static_cast<size_t>(i)];
+          fits = given.dtype == static_cast<DType>(input.dtype()) &&
+                 given.shape == Shape(input.logical_shape().begin(), input.logical_shape().end());
+        }
+        if (!fits) {
+          return MakeError(ErrorKind::kData, absl::StrCat("the inputs are not those of plan ",
+                                                          plan.name(), " rank ", plan.rank()));
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
   void MakeOutputs() {
-    if (programs_.empty()) return;
+    for (const plan::OutputProto* proto : outputs_) run_.output_names.push_back(proto->name());
     for (int step = 0; step < options_->steps; ++step) {
       std::vector<HostTensor>& outputs = run_.outputs.emplace_back();
-      for (const plan::OutputProto& proto : programs_[0]->plan().outputs()) {
+      for (const plan::OutputProto* proto : outputs_) {
         outputs.push_back(HostTensor::Allocate(
-            static_cast<DType>(proto.dtype()),
-            Shape(proto.logical_shape().begin(), proto.logical_shape().end())));
+            static_cast<DType>(proto->dtype()),
+            Shape(proto->logical_shape().begin(), proto->logical_shape().end())));
         std::memset(outputs.back().data.get(), 0, static_cast<size_t>(outputs.back().bytes()));
       }
     }
@@ -257,8 +291,8 @@ class VirtualRuntimeImpl : public VirtualRuntime {
         invocation.input_bytes.push_back(input.data.get());
       }
       invocation.output_bytes.clear();
-      for (const HostTensor& output : run_.outputs[step]) {
-        invocation.output_bytes.push_back(output.data.get());
+      for (size_t output : rank.output_of) {
+        invocation.output_bytes.push_back(run_.outputs[step][output].data.get());
       }
       rank.streams_left[place] = rank.program->busy_streams();
       if (rank.streams_left[place] == 0) ++rank.completed;
@@ -418,6 +452,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
   StateStore states_;
   std::vector<std::unique_ptr<Program>> programs_;
   std::vector<std::unique_ptr<Rank>> ranks_;
+  std::vector<const plan::OutputProto*> outputs_;
 
   // Of the current run.
   const VirtualOptions* options_ = nullptr;

@@ -26,7 +26,10 @@ namespace oneflow {
 
 // What a run gave.
 struct VirtualRun {
-  std::vector<std::vector<HostTensor>> outputs;            // [step][output], logical, of all ranks
+  // A rank's plan names the outputs that it fetches; here are those of all ranks, by first
+  // appearance.
+  std::vector<std::string> output_names;
+  std::vector<std::vector<HostTensor>> outputs;            // [step][output], logical
   std::vector<std::pair<std::string, HostTensor>> states;  // final, logical, sorted by name
   uint64_t event_order_hash = 0;  // of the order in which firings completed
   int64_t virtual_ns = 0;         // when the last firing completed

@@ -166,6 +166,20 @@ TEST(VirtualRuntimeTest, ACreditTooFewDeadlocksAndTheCycleIsPrinted) {
       << text;
 }
 
+// Rank 0 fetches nothing and its plan says so: the outputs are those of rank 1.
+TEST(VirtualRuntimeTest, OutputsOfAllRanksAreMergedByName) {
+  const kernels::KernelTable table = TestKernels();
+  std::vector<plan::Plan> plans = TwoRankPlans(2, 1);
+  plans[0].clear_outputs();
+  std::unique_ptr<VirtualRuntime> runtime = Loaded(plans, &table);
+  absl::StatusOr<VirtualRun> run = runtime->Run({}, Inputs({4, 4}, 2), Options(0, 2));
+  ASSERT_TRUE(run.ok()) << MessageOf(run.status());
+  EXPECT_EQ(run->output_names, std::vector<std::string>{"y"});
+  EXPECT_EQ(ValuesOf(run->outputs[1][0])[0], 2 * (1.0f + 1.0f));
+  EXPECT_EQ(KindOf(runtime->Run({}, Inputs({4, 5}, 1), Options(0, 1)).status()), ErrorKind::kData);
+  EXPECT_EQ(KindOf(runtime->Run({}, {}, Options(0, 1)).status()), ErrorKind::kData);
+}
+
 TEST(VirtualRuntimeTest, PlansMustFitTogether) {
   const kernels::KernelTable table = TestKernels();
   const std::vector<plan::Plan> plans = TwoRankPlans(2, 1);
