@@ -154,3 +154,8 @@ def test_cycle_of_folders_is_seen(tree: Path) -> None:
 def test_tests_may_include_anything(tree: Path) -> None:
     write(tree, "runtime/a_test.cc", '#include "compiler/graph/graph.h"\n#include <thread>\n')
     assert violations("layers", tree) == []
+
+
+def test_hash_table_that_is_only_looked_up_is_accepted(tree: Path) -> None:
+    write(tree, "compiler/a.cc", "std::unordered_map<int, int> cost;  // only looked up\n")
+    assert violations("words", tree) == []
