@@ -9,12 +9,18 @@
 #include <cstring>
 #include <memory>
 
+#include "kernels/cpu/convolution.h"
 #include "kernels/cpu/definition.h"
 #include "kernels/cpu/families.h"
-#include "kernels/cpu/onednn.h"
 
 namespace oneflow::kernels {
 namespace {
+
+enum class ConvolutionPass {
+  kForward,     // (x, weight) -> y
+  kGradInput,   // (dy, weight) -> dx
+  kGradWeight,  // (x, dy) -> dweight
+};
 
 // Which operand of the spec is what.
 struct Operands {
@@ -70,14 +76,26 @@ bool IsEmpty(const ConvolutionProblem& p) {
          p.r == 0 || p.s == 0;
 }
 
+// f(the object that computes the pass).
+template <typename F>
+auto WithImplementation(ConvolutionPass pass, const ConvolutionProblem& problem, int threads,
+                        const F& f) {
+  if (pass == ConvolutionPass::kGradWeight) {
+    return f(WeightGradient(problem, HostMicroKernels(), threads));
+  }
+  return f(TapConvolution(pass == ConvolutionPass::kForward ? TapConvolution::Direction::kForward
+                                                            : TapConvolution::Direction::kGradInput,
+                          problem, HostMicroKernels(), threads));
+}
+
 KernelDef ConvolutionOp(const char* op, ConvolutionPass pass) {
   return {op,
           [pass](const KernelSpec& spec) -> absl::StatusOr<Needs> {
             OF_ASSIGN_OR_RETURN(const ConvolutionProblem problem, ProblemOf(pass, spec));
             if (IsEmpty(problem)) return Needs{};
-            OF_ASSIGN_OR_RETURN(const auto primitive,
-                                MakeOnednnConvolution(pass, problem, spec.threads));
-            return Needs{primitive->workspace_bytes(), false};
+            return WithImplementation(pass, problem, spec.threads, [](const auto& made) {
+              return Needs{made.workspace_bytes(), false};
+            });
           },
           [pass](const KernelSpec& spec) -> KernelOr {
             OF_ASSIGN_OR_RETURN(const ConvolutionProblem problem, ProblemOf(pass, spec));
@@ -87,11 +105,13 @@ KernelDef ConvolutionOp(const char* op, ConvolutionPass pass) {
                 if (bytes > 0) std::memset(args.outputs[0], 0, bytes);
               });
             }
-            OF_ASSIGN_OR_RETURN(std::shared_ptr<const OnednnPrimitive> primitive,
-                                MakeOnednnConvolution(pass, problem, spec.threads));
-            return KernelOf([primitive](const KernelArgs& args) {
-              primitive->Run(args.inputs[0], args.inputs[1], args.outputs[0], args.workspace);
-            });
+            return WithImplementation(
+                pass, problem, spec.threads, [](auto made) -> std::unique_ptr<Kernel> {
+                  return KernelOf([made = std::move(made)](const KernelArgs& args) {
+                    made.Run(In<float>(args, 0), In<float>(args, 1), Out<float>(args, 0),
+                             args.workspace);
+                  });
+                });
           }};
 }
 

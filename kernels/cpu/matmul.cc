@@ -7,24 +7,23 @@
 
 #include "kernels/cpu/definition.h"
 #include "kernels/cpu/families.h"
-#include "kernels/cpu/onednn.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/loop_nest.h"
 
 namespace oneflow::kernels {
 namespace {
 
-// The operand as seen by the product: last two dims in the order of the formula, leading ones
-// filled up to `rank` with extent 1.
-StridedOperand Seen(const Operand& operand, bool transpose, size_t rank) {
-  StridedOperand seen{operand.shape, StridesOf(operand.shape)};
-  const size_t last = operand.shape.size() - 1;
+// The operand as seen by the product: last two dims in the order of the formula.
+struct Seen {
+  Shape batch;
+  int64_t rows, columns, row_stride, column_stride;
+};
+Seen SeenAs(const Shape& shape, bool transpose) {
+  const size_t last = shape.size() - 1;
+  Seen seen{Shape(shape.begin(), shape.end() - 2), shape[last - 1], shape[last], shape[last], 1};
   if (transpose) {
-    std::swap(seen.shape[last], seen.shape[last - 1]);
-    std::swap(seen.strides[last], seen.strides[last - 1]);
-  }
-  const int64_t whole = NumElements(operand.shape);
-  while (seen.shape.size() < rank) {
-    seen.shape.insert(seen.shape.begin(), 1);
-    seen.strides.insert(seen.strides.begin(), whole);
+    std::swap(seen.rows, seen.columns);
+    std::swap(seen.row_stride, seen.column_stride);
   }
   return seen;
 }
@@ -33,61 +32,82 @@ bool BoolAttr(const Attrs& attrs, const std::string& name) {
   return attrs.Has(name) && attrs.Bool(name);
 }
 
-// The problem after merging what is one matrix: [b, m, k] . [k, n] is [b * m, k] . [k, n].
-struct Product {
-  StridedOperand a;
-  StridedOperand b;
-  StridedOperand out;
-  int64_t k = 0;
+// One product for each index of the leading dims.
+struct Batches {
+  GemmProblem product;
+  LoopNest<2> nest;   // operands a and b, in elements; the result is dense
+  bool share = true;  // the team shares each product; else products are dealt out
 };
 
-absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
+absl::StatusOr<Batches> BatchesOf(const KernelSpec& spec) {
   for (const Operand& in : spec.inputs) {
     if (in.dtype != DType::kF32) return UnsupportedDType(spec, in.dtype);
   }
-  Operand a = spec.inputs.at(0);
-  const Operand& b = spec.inputs.at(1);
-  Operand out = spec.outputs.at(0);
-  const bool transpose_a = BoolAttr(spec.attrs, "transpose_a");
-  const bool transpose_b = BoolAttr(spec.attrs, "transpose_b");
-  if (a.shape.size() < 2 || b.shape.size() < 2) {
+  Shape a = spec.inputs.at(0).shape;
+  const Shape& b = spec.inputs.at(1).shape;
+  Shape out = spec.outputs.at(0).shape;
+  if (a.size() < 2 || b.size() < 2 || out.size() < 2) {
     return MakeError(ErrorKind::kShape, "matmul takes tensors of rank >= 2");
   }
-  if (b.shape.size() == 2 && a.shape.size() > 2 && !transpose_a) {
-    const int64_t k = a.shape.back();
-    const int64_t n = out.shape.back();
+  const bool transpose_a = BoolAttr(spec.attrs, "transpose_a");
+  const bool transpose_b = BoolAttr(spec.attrs, "transpose_b");
+  if (b.size() == 2 && a.size() > 2 && !transpose_a) {
+    // [.., m, k] . [k, n] is one product with all leading rows.
+    const int64_t k = a.back();
+    const int64_t n = out.back();
     int64_t rows = 1;
-    for (size_t d = 0; d + 1 < a.shape.size(); ++d) rows *= a.shape[d];
-    a.shape = {rows, k};
-    out.shape = {rows, n};
+    for (size_t d = 0; d + 1 < a.size(); ++d) rows *= a[d];
+    a = {rows, k};
+    out = {rows, n};
   }
-  const size_t rank = std::max({a.shape.size(), b.shape.size(), out.shape.size()});
-  Product product{Seen(a, transpose_a, rank), Seen(b, transpose_b, rank), Seen(out, false, rank),
-                  0};
-  product.k = product.a.shape[rank - 1];
-  return product;
+  const Seen left = SeenAs(a, transpose_a);
+  const Seen right = SeenAs(b, transpose_b);
+  Batches batches;
+  GemmProblem& g = batches.product;
+  g = {left.rows,          right.columns,    left.columns,        left.row_stride,
+       left.column_stride, right.row_stride, right.column_stride, right.columns};
+  const Shape batch(out.begin(), out.end() - 2);
+  Shape a_strides = BroadcastStrides(left.batch, batch);
+  Shape b_strides = BroadcastStrides(right.batch, batch);
+  for (int64_t& stride : a_strides) stride *= left.rows * left.columns;
+  for (int64_t& stride : b_strides) stride *= right.rows * right.columns;
+  batches.nest = LoopNest<2>(batch, {a_strides, b_strides});
+  batches.share = batches.nest.elements() < 2 * spec.threads;
+  return batches;
+}
+
+// Nothing to multiply: an empty shard.
+bool IsEmpty(const Batches& batches) {
+  const GemmProblem& g = batches.product;
+  return g.m == 0 || g.n == 0 || g.k == 0 || batches.nest.elements() == 0;
 }
 
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
-  OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
-  if (product.k == 0 || NumElements(product.out.shape) == 0) return Needs{};
-  OF_ASSIGN_OR_RETURN(const auto primitive,
-                      MakeOnednnMatmul(product.a, product.b, product.out, spec.threads));
-  return Needs{primitive->workspace_bytes(), false};
+  OF_ASSIGN_OR_RETURN(const Batches batches, BatchesOf(spec));
+  if (IsEmpty(batches)) return Needs{};
+  const Gemm gemm(batches.product, HostMicroKernels(), batches.share ? spec.threads : 1);
+  return Needs{gemm.workspace_bytes() * (batches.share ? 1 : spec.threads), false};
 }
 
 KernelOr MakeMatmul(const KernelSpec& spec) {
-  OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
-  const int64_t bytes = NumElements(product.out.shape) * SizeOf(DType::kF32);
-  if (product.k == 0 || bytes == 0) {  // an empty shard: the sum over nothing
+  OF_ASSIGN_OR_RETURN(const Batches batches, BatchesOf(spec));
+  if (IsEmpty(batches)) {  // the sum over nothing
+    const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(DType::kF32);
     return KernelOf([bytes](const KernelArgs& args) {
       if (bytes > 0) std::memset(args.outputs[0], 0, bytes);
     });
   }
-  OF_ASSIGN_OR_RETURN(std::shared_ptr<const OnednnPrimitive> primitive,
-                      MakeOnednnMatmul(product.a, product.b, product.out, spec.threads));
-  return KernelOf([primitive](const KernelArgs& args) {
-    primitive->Run(args.inputs[0], args.inputs[1], args.outputs[0], args.workspace);
+  const Gemm gemm(batches.product, HostMicroKernels(), batches.share ? spec.threads : 1);
+  const int64_t result = batches.product.m * batches.product.n;
+  return KernelOf([batches, gemm, result, threads = spec.threads](const KernelArgs& args) {
+    const int64_t count = batches.nest.elements();
+    ForEachPart(batches.share ? 1 : threads, count, [&](int part, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        gemm.Run(In<float>(args, 0) + batches.nest.OffsetOf(i, 0),
+                 In<float>(args, 1) + batches.nest.OffsetOf(i, 1), Out<float>(args, 0) + i * result,
+                 static_cast<char*>(args.workspace) + part * gemm.workspace_bytes());
+      }
+    });
   });
 }
 

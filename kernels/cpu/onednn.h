@@ -8,13 +8,13 @@
 #ifndef ONEFLOW_KERNELS_CPU_ONEDNN_H_
 #define ONEFLOW_KERNELS_CPU_ONEDNN_H_
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/shape.h"
+#include "kernels/cpu/convolution.h"
 
 namespace oneflow::kernels {
 
@@ -38,16 +38,6 @@ absl::StatusOr<std::unique_ptr<OnednnPrimitive>> MakeOnednnMatmul(const StridedO
                                                                   const StridedOperand& out,
                                                                   int threads);
 
-// A convolution: images NHWC, weights [out channels, in channels / groups, kh, kw].
-struct ConvolutionProblem {
-  int64_t n = 0, h = 0, w = 0, c = 0;  // image
-  int64_t k = 0, p = 0, q = 0;         // result
-  int64_t r = 0, s = 0;                // weights
-  int64_t groups = 1;
-  std::array<int64_t, 2> stride = {1, 1};
-  std::array<int64_t, 2> padding = {0, 0};
-  std::array<int64_t, 2> dilation = {1, 1};
-};
 enum class ConvolutionPass {
   kForward,     // (x, weight) -> y
   kGradInput,   // (dy, weight) -> dx

@@ -1,0 +1,121 @@
+// AVX-512: tiles of 8 x 48. Per term of the sum 3 loads of b, 8 broadcasts of a and 24 fused
+// multiply-adds into 24 of the 32 registers: 12 cycles on two FMA ports, 11 loads.
+#include <immintrin.h>
+
+#include <utility>
+
+#include "kernels/cpu/micro_kernels.h"
+
+namespace oneflow::kernels {
+namespace {
+
+#define OF_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx2")))
+
+constexpr int kWidth = 16;
+
+OF_AVX512 inline __mmask16 MaskOf(int64_t count) {
+  return static_cast<__mmask16>((1u << count) - 1);
+}
+
+template <int kRows, int kVectors>
+OF_AVX512 void Tile(const TileCall& call) {
+  __m512 sum[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm512_setzero_ps();
+  }
+  const float* b = call.b;
+  for (int64_t tap = 0; tap < call.taps; ++tap) {
+    const float* a[kRows];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) a[i] = call.a[tap * kRows + i] + call.a_offset;
+    const int64_t end = call.k * call.a_step;
+    for (int64_t p = 0; p < end; p += call.a_step) {
+      __m512 row[kVectors];
+#pragma GCC unroll 3
+      for (int v = 0; v < kVectors; ++v) row[v] = _mm512_loadu_ps(b + v * kWidth);
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) {
+        const __m512 element = _mm512_set1_ps(a[i][p]);
+#pragma GCC unroll 3
+        for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm512_fmadd_ps(element, row[v], sum[i][v]);
+      }
+      b += kVectors * kWidth;
+    }
+  }
+  const __mmask16 last = MaskOf(call.columns - (kVectors - 1) * kWidth);
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+    float* c = call.c[i] + call.c_offset;
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) {
+      const __mmask16 mask = v + 1 < kVectors ? static_cast<__mmask16>(0xffff) : last;
+      __m512 value = sum[i][v];
+      if (call.accumulate) {
+        value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c + v * kWidth), value);
+      }
+      _mm512_mask_storeu_ps(c + v * kWidth, mask, value);
+    }
+  }
+}
+
+template <int kRows, int kVectors>
+OF_AVX512 void Outer(const OuterCall& call) {
+  __m512 sum[kRows][kVectors];
+  __mmask16 mask[kVectors];
+  const float* const* b[kVectors];
+  int64_t offset[kVectors];
+#pragma GCC unroll 3
+  for (int v = 0; v < kVectors; ++v) {
+    mask[v] = MaskOf(call.count[v]);
+    b[v] = call.b[v];
+    offset[v] = call.b_offset[v];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) sum[i][v] = _mm512_setzero_ps();
+  }
+  const float* a = call.a;
+  for (int64_t p = 0; p < call.k; ++p) {
+    __m512 row[kVectors];
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) {
+      row[v] = _mm512_maskz_loadu_ps(mask[v], b[v][p] + offset[v]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const __m512 element = _mm512_set1_ps(a[i]);
+#pragma GCC unroll 3
+      for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm512_fmadd_ps(element, row[v], sum[i][v]);
+    }
+    a += call.a_step;
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) {
+      float* c = call.c + i * call.c_row + call.column[v];
+      __m512 value = sum[i][v];
+      if (call.accumulate) value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask[v], c), value);
+      _mm512_mask_storeu_ps(c, mask[v], value);
+    }
+  }
+}
+
+template <int... kRows>
+void Fill(MicroKernels* kernels, std::integer_sequence<int, kRows...>) {
+  ((kernels->tile[kRows] = {Tile<kRows + 1, 1>, Tile<kRows + 1, 2>, Tile<kRows + 1, 3>}), ...);
+  ((kernels->outer[kRows] = {Outer<kRows + 1, 1>, Outer<kRows + 1, 2>, Outer<kRows + 1, 3>}), ...);
+}
+
+}  // namespace
+
+MicroKernels Avx512MicroKernels() {
+  MicroKernels kernels;
+  kernels.width = kWidth;
+  kernels.rows = 8;
+  Fill(&kernels, std::make_integer_sequence<int, 8>());
+  kernels.transpose = Avx2MicroKernels().transpose;
+  return kernels;
+}
+
+}  // namespace oneflow::kernels
