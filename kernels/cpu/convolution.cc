@@ -11,6 +11,8 @@ constexpr int64_t kTilesTogether = 16;  // tiles that use a strip of weights whi
 constexpr int64_t kMaxTapsTogether = 64;
 constexpr int64_t kPixelBlock = 128;  // pixels of a gradient whose pointers are made at once
 constexpr double kFlopsPerPart = 2e6;
+constexpr int64_t kFewChannels = 8;  // below, the start of each tap costs more than its terms
+constexpr int64_t kPadding = INT64_MIN / 4;
 
 int64_t Up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -79,8 +81,32 @@ TapConvolution::TapConvolution(Direction direction, const ConvolutionProblem& pr
       Phase phase{lines(0, row), lines(1, column), workspace_floats_};
       if (phase.pixels() == 0) continue;
       workspace_floats_ += c.groups * phase.taps() * in_channels_ * padded_channels_;
+      const int64_t in_stride = in_channels_ * c.groups;
+      const size_t column_taps = phase.columns.taps.size();
+      const auto offset = [](int64_t line, int64_t stride) {
+        return line < 0 ? kPadding : line * stride;
+      };
+      for (size_t i = 0; i < phase.rows.source.size(); ++i) {
+        phase.row_offset.insert(phase.row_offset.end(), column_taps,
+                                offset(phase.rows.source[i], source_size_[1] * in_stride));
+      }
+      for (size_t j = 0; j < phase.columns.targets.size(); ++j) {
+        for (size_t a = 0; a < phase.rows.taps.size(); ++a) {
+          for (size_t b = 0; b < column_taps; ++b) {
+            phase.column_offset.push_back(
+                offset(phase.columns.source[j * column_taps + b], in_stride));
+          }
+        }
+      }
       phases_.push_back(std::move(phase));
     }
+  }
+  workspace_floats_ = Up(workspace_floats_, 16);
+  unrolls_ = c.groups == 1 && in_channels_ < kFewChannels;
+  if (unrolls_) {
+    unrolled_at_ = workspace_floats_;
+    unrolled_floats_ = Up(kTilesTogether * kernels_.rows * kMaxTapsTogether * in_channels_, 16);
+    workspace_floats_ += parts_ * unrolled_floats_;
   }
 }
 
@@ -91,8 +117,9 @@ void TapConvolution::Run(const float* source, const float* weight, float* target
     PackWeights(phase, weight, space + phase.packed);
     const int64_t pixels = problem_.n * phase.pixels();
     const int64_t tiles = (pixels + kernels_.rows - 1) / kernels_.rows;
-    ForEachPart(parts_, tiles, [&](int, int64_t begin, int64_t end) {
-      RunTiles(phase, source, space + phase.packed, target, begin, end);
+    ForEachPart(parts_, tiles, [&](int part, int64_t begin, int64_t end) {
+      RunTiles(phase, source, space + phase.packed, target, begin, end,
+               space + unrolled_at_ + part * unrolled_floats_);
     });
   }
 }
@@ -132,17 +159,15 @@ void TapConvolution::PackWeights(const Phase& phase, const float* weight, float*
 }
 
 void TapConvolution::RunTiles(const Phase& phase, const float* source, const float* packed,
-                              float* target, int64_t begin, int64_t end) const {
+                              float* target, int64_t begin, int64_t end, float* unrolled) const {
   const ConvolutionProblem& c = problem_;
   const int64_t taps = phase.taps();
-  const int64_t row_taps = static_cast<int64_t>(phase.rows.taps.size());
-  const int64_t column_taps = static_cast<int64_t>(phase.columns.taps.size());
   const int64_t columns = static_cast<int64_t>(phase.columns.targets.size());
   const int64_t pixels = phase.pixels();
   const int64_t all_pixels = c.n * pixels;
   const int64_t in_stride = in_channels_ * c.groups;
   const int64_t out_stride = out_channels_ * c.groups;
-  // Kernels with very many taps are done in passes; a kernel that no tap reaches leaves zeros.
+  // Kernels with very many taps are done in passes; a phase that no tap reaches leaves zeros.
   const int64_t together = std::clamp<int64_t>(taps, 1, kMaxTapsTogether);
   const float* a[kTilesTogether * kMaxTapsTogether * kMaxTileRows];
   float* out[kTilesTogether * kMaxTileRows];
@@ -151,24 +176,40 @@ void TapConvolution::RunTiles(const Phase& phase, const float* source, const flo
     const int64_t tiles = std::min(kTilesTogether, end - first);
     for (int64_t tap0 = 0; tap0 == 0 || tap0 < taps; tap0 += together) {
       const int64_t tap_count = std::min(together, taps - tap0);
+      int64_t image = first * rows / pixels;
+      int64_t row = first * rows % pixels / columns;
+      int64_t column = first * rows % columns;
       for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t pixel0 = (first + tile) * rows;
-        const int64_t count = std::min(rows, all_pixels - pixel0);
+        const int64_t count = std::min(rows, all_pixels - (first + tile) * rows);
+        const float** to = a + tile * tap_count * rows;
         for (int64_t i = 0; i < count; ++i) {
-          const int64_t image = (pixel0 + i) / pixels;
-          const int64_t row = (pixel0 + i) % pixels / columns;
-          const int64_t column = (pixel0 + i) % columns;
           out[tile * rows + i] =
               target + ((image * target_size_[0] + phase.rows.targets[row]) * target_size_[1] +
                         phase.columns.targets[column]) *
                            out_stride;
           const float* base = source + image * source_size_[0] * source_size_[1] * in_stride;
-          const float** to = a + tile * tap_count * rows + i;
-          int64_t tap = tap0;
-          for (int64_t t = 0; t < tap_count; ++t, ++tap, to += count) {
-            const int64_t y = phase.rows.source[row * row_taps + tap / column_taps];
-            const int64_t x = phase.columns.source[column * column_taps + tap % column_taps];
-            *to = (y | x) < 0 ? zeros_.data() : base + (y * source_size_[1] + x) * in_stride;
+          const int64_t* row_offset = phase.row_offset.data() + row * taps + tap0;
+          const int64_t* column_offset = phase.column_offset.data() + column * taps + tap0;
+          if (unrolls_) {
+            float* copy = unrolled + (tile * rows + i) * tap_count * in_channels_;
+            to[i] = copy;
+            for (int64_t t = 0; t < tap_count; ++t) {
+              const int64_t offset = row_offset[t] + column_offset[t];
+              const float* from = offset < 0 ? zeros_.data() : base + offset;
+              for (int64_t j = 0; j < in_channels_; ++j) *copy++ = from[j];
+            }
+          } else {
+            for (int64_t t = 0; t < tap_count; ++t) {
+              const int64_t offset = row_offset[t] + column_offset[t];
+              to[t * count + i] = offset < 0 ? zeros_.data() : base + offset;
+            }
+          }
+          if (++column == columns) {
+            column = 0;
+            if (++row == static_cast<int64_t>(phase.rows.targets.size())) {
+              row = 0;
+              ++image;
+            }
           }
         }
       }
@@ -176,8 +217,8 @@ void TapConvolution::RunTiles(const Phase& phase, const float* source, const flo
         for (const ColumnStrip& strip : strips_) {
           TileCall call;
           call.a_offset = group * in_channels_;
-          call.taps = tap_count;
-          call.k = in_channels_;
+          call.taps = unrolls_ ? 1 : tap_count;
+          call.k = unrolls_ ? tap_count * in_channels_ : in_channels_;
           call.b = packed + (group * padded_channels_ + strip.begin) * taps * in_channels_ +
                    tap0 * in_channels_ * strip.vectors * kernels_.width;
           call.c_offset = group * out_channels_ + strip.begin;
@@ -206,46 +247,53 @@ WeightGradient::WeightGradient(const ConvolutionProblem& problem, const MicroKer
   channels_ = c.c / c.groups;
   filters_ = c.k / c.groups;
   width_ = c.r * c.s * channels_;
-  for (int64_t tap = 0; tap < c.r * c.s; ++tap) {
-    for (int64_t channel = 0; channel < channels_; channel += kernels_.width) {
-      vectors_.push_back({tap, channel, std::min<int64_t>(kernels_.width, channels_ - channel)});
+  unrolls_ = c.groups == 1 && channels_ < kFewChannels;
+  // Unrolled, the channels of all taps lie side by side as if they were one tap's.
+  const int64_t taps = unrolls_ ? 1 : c.r * c.s;
+  const int64_t channels = unrolls_ ? width_ : channels_;
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    for (int64_t channel = 0; channel < channels; channel += kernels_.width) {
+      vectors_.push_back({tap, channel, std::min<int64_t>(kernels_.width, channels - channel)});
     }
   }
 }
 
-// Per thread the sums [k][tap][channel], then the pointers of a block of pixels [tap][pixel].
 int64_t WeightGradient::workspace_bytes() const {
-  const int64_t sums = Up(problem_.k * width_ * static_cast<int64_t>(sizeof(float)), 64);
-  const int64_t pointers =
-      problem_.r * problem_.s * kPixelBlock * static_cast<int64_t>(sizeof(float*));
-  return parts_ * (sums + pointers);
+  const int64_t pointers = problem_.r * problem_.s * kPixelBlock * 2;  // in floats
+  const int64_t unrolled = unrolls_ ? kPixelBlock * width_ : 0;
+  return parts_ * (pointers + unrolled + Up(problem_.k * width_, 16)) *
+         static_cast<int64_t>(sizeof(float));
+}
+
+WeightGradient::Space WeightGradient::SpaceOf(void* workspace, int part) const {
+  char* at = static_cast<char*>(workspace) + part * (workspace_bytes() / parts_);
+  Space space;
+  space.rows = reinterpret_cast<const float**>(at);
+  at += problem_.r * problem_.s * kPixelBlock * static_cast<int64_t>(sizeof(float*));
+  space.unrolled = reinterpret_cast<float*>(at);
+  space.sums = space.unrolled + (unrolls_ ? kPixelBlock * width_ : 0);
+  return space;
 }
 
 void WeightGradient::Run(const float* x, const float* dy, float* dweight, void* workspace) const {
   const ConvolutionProblem& c = problem_;
-  const int64_t part_bytes = workspace_bytes() / parts_;
-  const int64_t pointer_bytes = c.r * c.s * kPixelBlock * static_cast<int64_t>(sizeof(float*));
-  const auto sums_of = [&](int part) {
-    return reinterpret_cast<float*>(static_cast<char*>(workspace) + part * part_bytes +
-                                    pointer_bytes);
-  };
-  const int64_t pixels = c.n * c.p * c.q;
-  ForEachPart(parts_, pixels, [&](int part, int64_t begin, int64_t end) {
-    SumShare(x, dy, begin, end,
-             reinterpret_cast<const float**>(static_cast<char*>(workspace) + part * part_bytes),
-             sums_of(part));
+  ForEachPart(parts_, c.n * c.p * c.q, [&](int part, int64_t begin, int64_t end) {
+    SumShare(x, dy, begin, end, SpaceOf(workspace, part));
   });
   // dweight[k][channel][tap] = sum of the shares [k][tap][channel].
   const int64_t taps = c.r * c.s;
   ParallelFor(parts_, c.k, kGrain / std::max<int64_t>(1, width_) + 1,
               [&](int64_t begin, int64_t end) {
-                for (int64_t k = begin; k < end; ++k) {
-                  for (int64_t tap = 0; tap < taps; ++tap) {
-                    for (int64_t channel = 0; channel < channels_; ++channel) {
-                      const int64_t at = k * width_ + tap * channels_ + channel;
-                      float total = sums_of(0)[at];
-                      for (int part = 1; part < parts_; ++part) total += sums_of(part)[at];
-                      dweight[k * width_ + channel * taps + tap] = total;
+                for (int part = 0; part < parts_; ++part) {
+                  const float* sums = SpaceOf(workspace, part).sums;
+                  for (int64_t k = begin; k < end; ++k) {
+                    for (int64_t tap = 0; tap < taps; ++tap) {
+                      const float* from = sums + k * width_ + tap * channels_;
+                      float* to = dweight + k * width_ + tap;
+                      for (int64_t channel = 0; channel < channels_; ++channel) {
+                        float& total = to[channel * taps];
+                        total = part == 0 ? from[channel] : total + from[channel];
+                      }
                     }
                   }
                 }
@@ -282,14 +330,28 @@ void WeightGradient::FillPointers(const float* x, int64_t begin, int64_t end,
   }
 }
 
+// The channels of all taps of each pixel side by side; the pointers of tap 0 then lead there.
+void WeightGradient::Unroll(int64_t pixels, const Space& space) const {
+  const int64_t taps = problem_.r * problem_.s;
+  for (int64_t i = 0; i < pixels; ++i) {
+    float* copy = space.unrolled + i * width_;
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      const float* from = space.rows[tap * kPixelBlock + i];
+      for (int64_t j = 0; j < channels_; ++j) *copy++ = from[j];
+    }
+  }
+  for (int64_t i = 0; i < pixels; ++i) space.rows[i] = space.unrolled + i * width_;
+}
+
 void WeightGradient::SumShare(const float* x, const float* dy, int64_t begin, int64_t end,
-                              const float** rows, float* sums) const {
+                              const Space& space) const {
   const ConvolutionProblem& c = problem_;
-  if (begin == end) std::fill(sums, sums + c.k * width_, 0.0f);
+  if (begin == end) std::fill(space.sums, space.sums + c.k * width_, 0.0f);
   const int64_t vectors = static_cast<int64_t>(vectors_.size());
   for (int64_t pixel = begin; pixel < end; pixel += kPixelBlock) {
     const int64_t last = std::min(end, pixel + kPixelBlock);
-    FillPointers(x, pixel, last, rows);
+    FillPointers(x, pixel, last, space.rows);
+    if (unrolls_) Unroll(last - pixel, space);
     OuterCall call;
     call.a_step = c.k;
     call.k = last - pixel;
@@ -301,7 +363,7 @@ void WeightGradient::SumShare(const float* x, const float* dy, int64_t begin, in
         const int count = left == 4 || left == 2 ? 2 : static_cast<int>(std::min<int64_t>(left, 3));
         for (int i = 0; i < count; ++i) {
           const Column& column = vectors_[v + i];
-          call.b[i] = rows + column.tap * kPixelBlock;
+          call.b[i] = space.rows + column.tap * kPixelBlock;
           call.b_offset[i] = group * channels_ + column.channel;
           call.count[i] = column.count;
           call.column[i] = column.tap * channels_ + column.channel;
@@ -309,7 +371,7 @@ void WeightGradient::SumShare(const float* x, const float* dy, int64_t begin, in
         for (int64_t k = 0; k < filters_; k += kernels_.rows) {
           const int64_t filter = group * filters_ + k;
           call.a = dy + pixel * c.k + filter;
-          call.c = sums + filter * width_;
+          call.c = space.sums + filter * width_;
           kernels_.outer[std::min<int64_t>(kernels_.rows, filters_ - k) - 1][count - 1](call);
         }
         v += count;

@@ -1,7 +1,8 @@
-// Convolution: conv2d on NHWC images and its two gradients as sums over taps, no image is unrolled.
+// Convolution: conv2d on NHWC images and its two gradients as sums over taps; no image is unrolled.
 //
 // Owned by the kernel that made it. Threads: one call at a time per workspace; the team is the
 // caller's. Invariants: Run allocates nothing; the order of sums follows the problem and the team.
+// Few channels (an image's 1 or 3) are the exception: there a few pixels at a time are unrolled.
 // A tap (a, b) of the kernel reads the image shifted: a row of the product is a pixel's channels,
 // reached by a pointer, which for padding points to zeros. The gradient of the image is the same
 // sum over dy, one sub-image per phase of the stride, so that no tap multiplies zeros. Read next:
@@ -55,6 +56,11 @@ class TapConvolution {
     TapLines rows;
     TapLines columns;
     int64_t packed = 0;  // its weights in the workspace
+    // Floats from the image's begin to the line (then the pixel in it) that a target line (column)
+    // reads through a tap, [line][tap]; very negative in the padding, so that the sum of both
+    // tells.
+    std::vector<int64_t> row_offset;
+    std::vector<int64_t> column_offset;
     int64_t taps() const { return static_cast<int64_t>(rows.taps.size() * columns.taps.size()); }
     int64_t pixels() const {
       return static_cast<int64_t>(rows.targets.size() * columns.targets.size());
@@ -63,7 +69,7 @@ class TapConvolution {
 
   void PackWeights(const Phase& phase, const float* weight, float* packed) const;
   void RunTiles(const Phase& phase, const float* source, const float* packed, float* target,
-                int64_t begin, int64_t end) const;
+                int64_t begin, int64_t end, float* unrolled) const;
 
   Direction direction_;
   ConvolutionProblem problem_;
@@ -77,6 +83,9 @@ class TapConvolution {
   std::vector<Phase> phases_;
   std::vector<ColumnStrip> strips_;
   std::vector<float> zeros_;
+  bool unrolls_ = false;     // so few channels that a pixel's taps are copied side by side first
+  int64_t unrolled_at_ = 0;  // in the workspace
+  int64_t unrolled_floats_ = 0;  // per part
   int64_t workspace_floats_ = 0;
 };
 
@@ -97,9 +106,17 @@ class WeightGradient {
     int64_t count = 0;
   };
 
+  // A share's part of the workspace.
+  struct Space {
+    const float** rows;  // [tap][pixel of the block]
+    float* unrolled;     // [pixel][tap][channel]
+    float* sums;         // [k][tap][channel]
+  };
+  Space SpaceOf(void* workspace, int part) const;
   void FillPointers(const float* x, int64_t begin, int64_t end, const float** rows) const;
-  void SumShare(const float* x, const float* dy, int64_t begin, int64_t end, const float** rows,
-                float* sums) const;
+  void Unroll(int64_t pixels, const Space& space) const;
+  void SumShare(const float* x, const float* dy, int64_t begin, int64_t end,
+                const Space& space) const;
 
   ConvolutionProblem problem_;
   MicroKernels kernels_;
@@ -111,6 +128,7 @@ class WeightGradient {
   int64_t channels_ = 0;  // of x, per group
   int64_t filters_ = 0;   // of dy, per group
   int64_t width_ = 0;     // columns of the sums: taps * channels_
+  bool unrolls_ = false;  // as in TapConvolution
 };
 
 }  // namespace oneflow::kernels

@@ -23,7 +23,10 @@ OF_AVX512 void Tile(const TileCall& call) {
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 3
-    for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm512_setzero_ps();
+    for (int v = 0; v < kVectors; ++v) {
+      sum[i][v] = _mm512_setzero_ps();
+      __builtin_prefetch(call.c[i] + call.c_offset + v * kWidth, 1);  // needed when the sum is done
+    }
   }
   const float* b = call.b;
   for (int64_t tap = 0; tap < call.taps; ++tap) {
