@@ -13,10 +13,6 @@ namespace oneflow {
 namespace {
 
 constexpr int64_t kInfeasible = std::numeric_limits<int64_t>::max() / 4;
-// Concatenating the micro-batches ends the loop early and computes the rest without cutting memory:
-// only where nothing else is possible.
-constexpr int64_t kConcatenationPenalty = int64_t{1} << 50;
-
 bool AllBroadcast(const AxisSignature& signature) {
   const auto is_broadcast = [](const Sbp& sbp) { return sbp.kind == Sbp::kBroadcast; };
   return std::all_of(signature.inputs.begin(), signature.inputs.end(), is_broadcast) &&
@@ -112,7 +108,8 @@ class MicroSearch {
   }
 
   // Time per step to bring an input from how it is to how a signature wants it.
-  int64_t ConversionCost(ValueId value, const Sbp& wanted, bool step_level) const {
+  // `folds`: the node may read the pieces of all micro-batches together, after the loop.
+  int64_t ConversionCost(ValueId value, const Sbp& wanted, bool step_level, bool folds) const {
     const Sbp& have = sbp(value);
     if (have == wanted) {
       return !step_level && after_loop_[value] ? kInfeasible : 0;
@@ -123,7 +120,18 @@ class MicroSearch {
                                         : batches_ * cost_.MemoryNs(2 * type(value).bytes());
     }
     if (!step_level) return kInfeasible;
-    return have.kind == Sbp::kPartial ? SumNs(value) : kConcatenationPenalty + CopyPiecesNs(value);
+    if (have.kind == Sbp::kPartial) return SumNs(value);
+    return folds ? CopyPiecesNs(value) : kInfeasible;
+  }
+
+  // A new value of a state may be folded from what the micro-batches left (running statistics).
+  bool OnlyUpdatesStates(const Node& node) const {
+    for (ValueId output : node.outputs) {
+      for (NodeId reader : graph_.uses(output)) {
+        if (graph_.node(reader).op != "state_write") return false;
+      }
+    }
+    return true;
   }
 
   int64_t ComputeCost(const Node& node, const NodeShardings& shardings, bool step_level) const {
@@ -143,9 +151,10 @@ class MicroSearch {
   int64_t CandidateCost(const Node& node, int index) const {
     const AxisSignature& signature = signatures(node)[index];
     const bool step_level = AllBroadcast(signature);
+    const bool folds = OnlyUpdatesStates(node);
     int64_t total = 0;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
-      const int64_t cost = ConversionCost(node.inputs[i], signature.inputs[i], step_level);
+      const int64_t cost = ConversionCost(node.inputs[i], signature.inputs[i], step_level, folds);
       if (cost >= kInfeasible) return kInfeasible;
       total += cost;
     }
@@ -190,26 +199,25 @@ class MicroSearch {
   }
 
   absl::Status NeededTooEarly(const Node& node) const {
-    const Node* culprit = nullptr;
-    for (ValueId input : node.inputs) {
-      if (after_loop_[input] || sbp(input).kind == Sbp::kPartial) {
-        culprit = &graph_.node(graph_.value(input).producer);
-        break;
-      }
-    }
-    const std::string made_by = culprit == nullptr
-                                    ? std::string("of its inputs")
-                                    : absl::StrCat("made by `", culprit->op, "` (",
-                                                   graph_.location(culprit->location).Short(), ")");
-    return MakeError(
-        ErrorKind::kSharding,
-        absl::StrCat(node.forward >= 0 ? "The gradient of this line" : "This line", " (`", node.op,
-                     "`) needs a value over the whole batch, ", made_by,
-                     ", before the last micro-batch: with accumulate=", batches_,
+    const std::string line = absl::StrCat(
+        node.forward >= 0 ? "The gradient of this line" : "This line", " (`", node.op, "`)");
+    const std::string advice =
+        absl::StrCat(": with accumulate=", batches_,
                      " the samples of a step are seen one micro-batch after the other. Compute it "
-                     "per sample, "
-                     "reduce it only in the loss or a metric, or use accumulate=1"),
-        graph_.location(node.location));
+                     "per sample and "
+                     "reduce it only in the loss or a metric, or use accumulate=1");
+    for (ValueId input : node.inputs) {
+      if (!after_loop_[input] && sbp(input).kind != Sbp::kPartial) continue;
+      const Node& culprit = graph_.node(graph_.value(input).producer);
+      return MakeError(ErrorKind::kSharding,
+                       absl::StrCat(line, " needs a value over the whole batch, made by `",
+                                    culprit.op, "` (", graph_.location(culprit.location).Short(),
+                                    "), before the last micro-batch", advice),
+                       graph_.location(node.location));
+    }
+    return MakeError(ErrorKind::kSharding,
+                     absl::StrCat(line, " combines samples of different micro-batches", advice),
+                     graph_.location(node.location));
   }
 
   const BoundGraph& bound_;

@@ -8,7 +8,8 @@
 //   micro-batch
 //
 // The loop over micro-batches is entered once, so a node is before it, in it, or after it, and
-// nothing in the loop may read what is known only after it. One forward sweep decides: a node stays
+// nothing in the loop may read what is known only after it. The pieces of all micro-batches come
+// together (S -> B) only in outputs and in new values of states (running statistics). One forward sweep decides: a node stays
 // in the loop while one of its signatures lets it; where only sums arrive (gradients) the cheaper
 // of summing first and summing later is taken. A second sweep, backwards, moves nodes that were
 // before the loop into it where all readers want their result in pieces anyway (the gradient of a
