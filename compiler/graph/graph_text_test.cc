@@ -5,6 +5,8 @@
 
 #include "base/status.h"
 #include "compiler/graph/graph.h"
+#include "compiler/ops/op_table.h"
+#include "plan/sharding_rule.h"
 
 namespace oneflow {
 namespace {
@@ -99,6 +101,26 @@ TEST(GraphTextTest, ErrorsNameTheLine) {
   EXPECT_THAT(error(head + "%1 = relu(%0) : f32[4] what\n"), HasSubstr("end of the line"));
 }
 
+// The sharding rule of every node that can be built binds to its shapes.
+void ExpectRulesBind(const Graph& graph) {
+  for (NodeId id : graph.order()) {
+    const Node& node = graph.node(id);
+    OpContext context{node.attrs, {}, {}};
+    std::vector<Shape> inputs;
+    std::vector<Shape> outputs;
+    for (ValueId value : node.inputs) {
+      context.inputs.push_back(graph.value(value).type);
+      inputs.push_back(graph.value(value).type.shape);
+    }
+    for (ValueId value : node.outputs) {
+      context.outputs.push_back(graph.value(value).type);
+      outputs.push_back(graph.value(value).type.shape);
+    }
+    const auto rule = BoundRule::Bind(FindOp(node.op)->rule(context), inputs, outputs);
+    EXPECT_TRUE(rule.ok()) << node.op << ": " << MessageOf(rule.status());
+  }
+}
+
 // Totality: whatever bytes come, the parser answers, and what it accepts is a sound graph.
 TEST(GraphTextTest, ParserIsTotalOnMutatedText) {
   const std::string text = Sample().ToString();
@@ -138,6 +160,7 @@ TEST(GraphTextTest, ParserIsTotalOnMutatedText) {
     if (!sound.ok()) {
       EXPECT_THAT(MessageOf(sound), HasSubstr("a second time")) << mutated;
     }
+    ExpectRulesBind(*parsed);
     auto again = Graph::Parse(parsed->ToString());
     ASSERT_TRUE(again.ok()) << MessageOf(again.status()) << "\n" << mutated;
     EXPECT_EQ(again->ToString(), parsed->ToString());

@@ -117,6 +117,13 @@ absl::StatusOr<std::vector<TensorType>> InferOutputs(const OpDef& def,
   OF_ASSIGN_OR_RETURN(std::vector<TensorType> outputs, def.shape(context));
   OF_CHECK(outputs.size() <= def.outputs.size()) << def.name << " infers too many outputs";
   for (const TensorType& type : outputs) {
+    // The most that NumPy and sharding rules know.
+    constexpr size_t kMostDims = 64;
+    if (type.shape.size() > kMostDims) {
+      return MakeError(ErrorKind::kShape,
+                       absl::StrCat(def.name, ": the result would have ", type.shape.size(),
+                                    " dims; at most ", kMostDims, " are supported"));
+    }
     const std::optional<int64_t> elements = CheckedNumElements(type.shape);
     // 2^56 elements of at most 8 bytes keep every byte count in int64.
     if (!elements.has_value() || *elements > (int64_t{1} << 56)) {
