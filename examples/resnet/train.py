@@ -117,9 +117,11 @@ def main() -> None:
     if chief:
         print(f"{steps} steps in {seconds:.1f} s on mesh {mesh}")
         print(f"test accuracy {100 * correct:.2f} % of {len(test[1])} held-out images")
-    if args.save and chief:
-        flow.save(model.state_dict(), args.save)
-        print(f"wrote {args.save}")
+    if args.save:
+        state = flow.gather(model.state_dict())  # whole on every rank
+        if chief:
+            flow.save(state, args.save)
+            print(f"wrote {args.save}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from .errors import (
     ShardingError,
 )
 from .functions import *  # noqa: F403
+from .gather import gather
 from .mesh import Mesh, mesh
 from .plan import Plan
 from .random import Generator, manual_seed, rand, randint, randn
@@ -67,6 +68,7 @@ __all__ = [
     "float32",
     "from_numpy",
     "functions",
+    "gather",
     "int32",
     "int64",
     "int8",

@@ -47,11 +47,21 @@ class StateCell:
         """The current value; waits for steps in flight that write it."""
         if self._array is None or self._array_version != self.version:
             if self.home is not None:
-                self._array = self.home.read(self)
+                self.cache(self.home.read(self))
             else:
-                self._array = self.initializer.make(self.shape, self.dtype)
-            self._array_version = self.version
+                self.cache(self.initializer.make(self.shape, self.dtype))
+        assert self._array is not None
         return self._array
+
+    @property
+    def is_on_host(self) -> bool:
+        """True if reading it moves no bytes."""
+        return self._array is not None and self._array_version == self.version
+
+    def cache(self, array: np.ndarray) -> None:
+        """`array` is the current value."""
+        self._array = array
+        self._array_version = self.version
 
     def write(self, array: np.ndarray) -> None:
         """A new value from the host; takes effect at the next step."""

@@ -53,6 +53,22 @@ class Store:
             self._cells[name] = cell
         return name
 
+    def compile(
+        self, graph: _core.Graph, micro_batches: int, dumps: bool = False
+    ) -> _core.Compiled:
+        """This rank's plan of a graph."""
+        mesh = self.mesh
+        return _core.compile(
+            graph,
+            self.target,
+            list(mesh.axes),
+            list(range(mesh.num_devices)),
+            micro_batches,
+            environment.rank(),
+            environment.world_size(),
+            keep_dumps=dumps,
+        )
+
     def load(self, plan: _core.Plan) -> int:
         return self.session.load(plan)
 

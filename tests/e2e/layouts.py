@@ -124,7 +124,8 @@ class Run:
     def train(self, batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The states after one SGD step per batch."""
         step = self.train_step()
-        for batch in batches:
-            step(**batch)
+        metrics = [step(**batch) for batch in batches]
+        self.losses = np.array([m["loss"].numpy() for m in metrics])
         self.counters = step.counters()
-        return {name: value.numpy().copy() for name, value in self.model.state_dict().items()}
+        state = flow.gather(self.model.state_dict())
+        return {name: value.numpy().copy() for name, value in state.items()}

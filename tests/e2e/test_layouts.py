@@ -133,8 +133,11 @@ def test_the_same_layout_twice_gives_the_same_bits(model: str, name: str) -> Non
 @pytest.mark.parametrize("dropout", [0.0, 0.4], ids=["plain", "dropout"])
 def test_interpret_equals_one_device(model: str, dropout: float) -> None:
     run = one_device_run(model, 16, 1, dropout)
-    for name, gradient in run["gradients"].items():
-        assert np.array_equal(gradient, run["interpreted"][name]), name
+    yardstick = gradient_yardstick(model, 16, 1)
+    assert not yardstick.violations(run["gradients"], against=run["interpreted"])
+    if model == "mlp":  # no pass changes the order of its sums
+        for name, gradient in run["gradients"].items():
+            assert np.array_equal(gradient, run["interpreted"][name]), name
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -237,16 +237,7 @@ class Step:
     def _compile(self, program: Program) -> None:
         graph = program.trace.graph
         directory = environment.dump_directory()
-        compiled = _core.compile(
-            graph,
-            self.store.target,
-            list(self.mesh.axes),
-            list(range(self.mesh.num_devices)),
-            self.accumulate,
-            environment.rank(),
-            environment.world_size(),
-            keep_dumps=bool(directory),
-        )
+        compiled = self.store.compile(graph, self.accumulate, dumps=bool(directory))
         plan = Plan(compiled.plan, compiled.decisions, compiled.dumps, str(graph))
         for name, sharding in plan.core.state_shardings().items():
             self.store.shardings.setdefault(name, sharding)

@@ -1,0 +1,38 @@
+"""Bar 2: a layout over two processes gives, on every rank, the bits of one process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(processes: int, model: str, layout: str, folder: Path) -> list[dict[str, np.ndarray]]:
+    """What each rank wrote."""
+    folder.mkdir()
+    program = [str(ROOT / "tests" / "e2e" / "rank_program.py"), model, layout, str(folder)]
+    result = subprocess.run(
+        [sys.executable, "-m", "oneflow.launch", "--nproc-per-node", str(processes), *program],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=ROOT,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return [dict(np.load(folder / f"rank{rank}.npz")) for rank in range(processes)]
+
+
+@pytest.mark.parametrize("layout", ["dp2", "pp2", "dp2_pp2"])
+@pytest.mark.parametrize("model", ["mlp", "resnet"])
+def test_two_processes_give_the_bits_of_one(model: str, layout: str, tmp_path: Path) -> None:
+    (one,) = run(1, model, layout, tmp_path / "one")
+    for rank, two in enumerate(run(2, model, layout, tmp_path / "two")):
+        assert sorted(one) == sorted(two)
+        for key, value in one.items():
+            assert value.tobytes() == two[key].tobytes(), (rank, key)
