@@ -35,6 +35,20 @@ std::string DecisionsText(const Graph& graph, const Decisions& decisions) {
   return text;
 }
 
+// Where each state lies: as it is read, or as it is written if the step only writes it.
+std::map<std::string, Sharding> StateShardings(const Graph& graph) {
+  std::map<std::string, Sharding> shardings;
+  for (NodeId id : graph.order()) {
+    const Node& node = graph.node(id);
+    if (node.op == "state_read") {
+      shardings.insert_or_assign(node.attrs.String("name"), graph.value(node.outputs[0]).sharding);
+    } else if (node.op == "state_write") {
+      shardings.try_emplace(node.attrs.String("name"), graph.value(node.inputs[0]).sharding);
+    }
+  }
+  return shardings;
+}
+
 }  // namespace
 
 absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
@@ -70,6 +84,7 @@ absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
   OF_RETURN_IF_ERROR(InsertReshard(&graph, &decisions, options.world_size, target));
   OF_RETURN_IF_ERROR(border("insert_reshard"));
   compiled.decisions = DecisionsText(graph, decisions);
+  compiled.states = StateShardings(graph);
 
   // From here on it is this rank's part alone: tasks, streams, order, credits, memory.
   OF_ASSIGN_OR_RETURN(Lowered lowered,

@@ -6,6 +6,7 @@
 #define ONEFLOW_COMPILER_COMPILE_H_
 
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,8 @@ struct CompileOptions {
 struct Compiled {
   plan::Plan plan;
   std::vector<KernelQuery> missing;
+  // Layouts of all states of the step, also of those that other ranks hold: equal on all ranks.
+  std::map<std::string, Sharding> states;
   std::string decisions;                                   // text for plan.explain
   std::vector<std::pair<std::string, std::string>> dumps;  // (pass, graph text), if asked
 };

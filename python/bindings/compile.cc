@@ -121,6 +121,16 @@ void BindCompile(py::module_& module) {
 
   py::class_<Compiled>(module, "Compiled", "A plan with what was decided on the way.")
       .def_property_readonly("plan", [](const Compiled& compiled) { return compiled.plan; })
+      .def_property_readonly(
+          "state_shardings",
+          [](const Compiled& compiled) {
+            std::map<std::string, std::string> shardings;
+            for (const auto& [name, sharding] : compiled.states) {
+              shardings[name] = sharding.ToString();
+            }
+            return shardings;
+          },
+          "{state: layout} over all ranks, in the form that Graph.add_state takes.")
       .def_readonly("decisions", &Compiled::decisions)
       .def_readonly("dumps", &Compiled::dumps);
 

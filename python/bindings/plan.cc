@@ -4,7 +4,6 @@
 #include "base/status.h"
 #include "plan/analyse.h"
 #include "plan/plan.pb.h"
-#include "plan/sharding.h"
 #include "plan/text.h"
 #include "plan/verify.h"
 #include "python/bindings/bindings.h"
@@ -63,30 +62,6 @@ py::list NamesAndTypes(const Items& items) {
   return result;
 }
 
-// {name: sharding text}, in the form that Graph.add_state takes back.
-std::map<std::string, std::string> StateShardings(const plan::Plan& plan) {
-  std::map<std::string, std::string> shardings;
-  for (const plan::StateProto& state : plan.states()) {
-    shardings[state.name()] =
-        Sharding::FromProto(state.sharding(), state.logical_shape_size()).ToString();
-  }
-  return shardings;
-}
-
-std::vector<std::string> WrittenStates(const plan::Plan& plan) {
-  std::vector<bool> written(plan.states_size(), false);
-  for (const plan::Task& task : plan.tasks()) {
-    for (const plan::Port& port : task.outputs()) {
-      if (port.source_case() == plan::Port::kState) written[port.state()] = true;
-    }
-  }
-  std::vector<std::string> names;
-  for (int i = 0; i < plan.states_size(); ++i) {
-    if (written[i]) names.push_back(plan.states(i).name());
-  }
-  return names;
-}
-
 }  // namespace
 
 void BindPlan(py::module_& module) {
@@ -111,9 +86,7 @@ void BindPlan(py::module_& module) {
       .def_property_readonly("outputs",
                              [](const plan::Plan& plan) { return NamesAndTypes(plan.outputs()); })
       .def_property_readonly("states",
-                             [](const plan::Plan& plan) { return NamesAndTypes(plan.states()); })
-      .def("state_shardings", &StateShardings)
-      .def("written_states", &WrittenStates);
+                             [](const plan::Plan& plan) { return NamesAndTypes(plan.states()); });
   module.def(
       "verify_plans",
       [](const std::vector<plan::Plan>& plans) {

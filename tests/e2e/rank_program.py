@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-
 import oneflow as flow
+
 from tests.e2e.layouts import BY_NAME, Run, make_batch
 
 

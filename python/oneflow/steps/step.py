@@ -43,7 +43,7 @@ class Program:
     plan_id: int | None = None
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
-    cells: tuple[StateCell, ...] = ()  # states that the plan has
+    cells: tuple[StateCell, ...] = ()  # states of the step, also those that other ranks hold
     written: tuple[StateCell, ...] = ()
 
 
@@ -239,14 +239,13 @@ class Step:
         directory = environment.dump_directory()
         compiled = self.store.compile(graph, self.accumulate, dumps=bool(directory))
         plan = Plan(compiled.plan, compiled.decisions, compiled.dumps, str(graph))
-        for name, sharding in plan.core.state_shardings().items():
+        for name, sharding in compiled.state_shardings.items():
             self.store.shardings.setdefault(name, sharding)
         program.input_names = tuple(name for name, _, _ in plan.core.inputs)
         program.output_names = tuple(name for name, _, _ in plan.core.outputs)
-        used, written = {name for name, _, _ in plan.core.states}, set(plan.core.written_states())
-        cells = program.trace.cells
+        cells, used = program.trace.cells, compiled.state_shardings
         program.cells = tuple(cell for cell, name in cells.items() if name in used)
-        program.written = tuple(cell for cell, name in cells.items() if name in written)
+        program.written = tuple(cell for cell in program.trace.writes if cells[cell] in used)
         program.plan = plan
         if directory:
             _dump(directory, plan)
