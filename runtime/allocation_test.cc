@@ -48,13 +48,14 @@ TEST(AllocationTest, ASteadyStepAllocatesNothingOnTheSessionsThreads) {
   };
   run(10);
   is_test_thread = true;
+  others_allocated.store(0);
   counting.store(true);
   run(200);
   counting.store(false);
   EXPECT_EQ(others_allocated.load(), 0);
   // The counter sees what other threads do.
   counting.store(true);
-  std::thread([] { delete new std::atomic<int>(1); }).join();
+  std::thread([] { ::operator delete(::operator new(8)); }).join();
   counting.store(false);
   EXPECT_GT(others_allocated.load(), 0);
 }

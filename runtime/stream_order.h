@@ -6,6 +6,7 @@
 #ifndef ONEFLOW_RUNTIME_STREAM_ORDER_H_
 #define ONEFLOW_RUNTIME_STREAM_ORDER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
