@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "compiler/graph/graph.h"
 #include "compiler/passes/autodiff.h"
+#include "plan/sharding_rule.h"
 #include "plan/target.pb.h"
 
 namespace oneflow {

@@ -1,0 +1,66 @@
+#include "compiler/parallel/stage_cut.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+namespace oneflow {
+namespace {
+
+using ::testing::ElementsAre;
+
+TEST(StageCutTest, EqualWeightsAreHalved) {
+  EXPECT_THAT(StageCut({1, 1, 1, 1}, {0, 5, 5, 5}, 2), ElementsAre(2));
+  EXPECT_THAT(StageCut({1, 1, 1, 1, 1, 1}, {0, 5, 5, 5, 5, 5}, 3), ElementsAre(2, 4));
+}
+
+TEST(StageCutTest, FewBytesDecideBetweenNearlyEqualCuts) {
+  // 50 + 50 and 49 + 51 are both good; the second crosses less.
+  EXPECT_THAT(StageCut({49, 1, 50}, {0, 10, 1000}, 2), ElementsAre(1));
+  EXPECT_THAT(StageCut({49, 1, 50}, {0, 1000, 10}, 2), ElementsAre(2));
+}
+
+TEST(StageCutTest, FewerItemsThanParts) {
+  EXPECT_THAT(StageCut({7}, {0}, 3), ElementsAre(1, 1));
+  EXPECT_THAT(StageCut({7, 7}, {0, 1}, 2), ElementsAre(1));
+}
+
+// Against all cuts, on small random cases.
+TEST(StageCutTest, WithinATenthOfTheBestAndCheapestThere) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 200; ++round) {
+    const int items = 4 + static_cast<int>(random() % 6);
+    std::vector<int64_t> weights, crossing;
+    for (int i = 0; i < items; ++i) {
+      weights.push_back(1 + static_cast<int64_t>(random() % 20));
+      crossing.push_back(static_cast<int64_t>(random() % 50));
+    }
+    const auto heaviest = [&](int a, int b) {
+      const auto sum = [&](int i, int j) {
+        return std::accumulate(weights.begin() + i, weights.begin() + j, int64_t{0});
+      };
+      return std::max({sum(0, a), sum(a, b), sum(b, items)});
+    };
+    int64_t best = 1 << 30;
+    for (int a = 1; a < items; ++a) {
+      for (int b = a + 1; b < items; ++b) best = std::min(best, heaviest(a, b));
+    }
+    int64_t fewest = 1 << 30;
+    for (int a = 1; a < items; ++a) {
+      for (int b = a + 1; b < items; ++b) {
+        if (heaviest(a, b) <= best + best / 10)
+          fewest = std::min(fewest, crossing[a] + crossing[b]);
+      }
+    }
+    const std::vector<size_t> cuts = StageCut(weights, crossing, 3);
+    ASSERT_EQ(cuts.size(), 2u);
+    EXPECT_LE(heaviest(static_cast<int>(cuts[0]), static_cast<int>(cuts[1])), best + best / 10);
+    EXPECT_EQ(crossing[cuts[0]] + crossing[cuts[1]], fewest);
+  }
+}
+
+}  // namespace
+}  // namespace oneflow
