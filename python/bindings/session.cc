@@ -114,45 +114,61 @@ py::list Counters(PySession& self) {
   return result;
 }
 
-py::dict VirtualTime(const std::vector<plan::Plan>& plans,
-                     const std::map<std::string, py::array>& states,
-                     const std::vector<std::vector<py::array>>& inputs, uint64_t seed,
-                     double jitter, bool with_kernels) {
-  std::vector<const plan::Plan*> pointers;
-  for (const plan::Plan& plan : plans) pointers.push_back(&plan);
-  std::vector<std::pair<std::string, HostTensor>> values;
-  for (const auto& [name, array] : states) values.emplace_back(name, CopyArray(array));
-  std::vector<std::vector<HostTensor>> feeds;
-  for (const std::vector<py::array>& step : inputs) {
-    feeds.emplace_back();
-    for (const py::array& input : step) feeds.back().push_back(CopyArray(input));
-  }
-  VirtualOptions options;
-  options.cpu_kernels = with_kernels ? &kernels::CpuKernels() : nullptr;
-  options.seed = seed;
-  options.jitter = jitter;
-  options.steps = static_cast<int>(inputs.size());
-  VirtualRun run;
-  {
+// Plans of all ranks, verified and with their kernels made once, for many seeds.
+class PyVirtualRuntime {
+ public:
+  PyVirtualRuntime(std::vector<plan::Plan> plans, bool with_kernels, bool verify)
+      : plans_(std::move(plans)) {
+    std::vector<const plan::Plan*> pointers;
+    for (const plan::Plan& plan : plans_) pointers.push_back(&plan);
+    VirtualRuntime::Setup setup;
+    setup.cpu_kernels = with_kernels ? &kernels::CpuKernels() : nullptr;
+    setup.verify = verify;
     py::gil_scoped_release release;
-    run = ValueOrThrow(RunInVirtualTime(pointers, values, feeds, options));
+    runtime_ = ValueOrThrow(VirtualRuntime::Create(pointers, setup));
   }
-  py::list outputs;
-  for (const std::vector<HostTensor>& step : run.outputs) {
-    py::list arrays;
-    for (const HostTensor& output : step) arrays.append(ToArray(output));
-    outputs.append(arrays);
+
+  py::dict Run(const std::map<std::string, py::array>& states,
+               const std::vector<std::vector<py::array>>& inputs, uint64_t seed, double jitter) {
+    std::vector<std::pair<std::string, HostTensor>> values;
+    for (const auto& [name, array] : states) values.emplace_back(name, CopyArray(array));
+    std::vector<std::vector<HostTensor>> feeds;
+    for (const std::vector<py::array>& step : inputs) {
+      feeds.emplace_back();
+      for (const py::array& input : step) feeds.back().push_back(CopyArray(input));
+    }
+    VirtualOptions options;
+    options.seed = seed;
+    options.jitter = jitter;
+    options.steps = static_cast<int>(inputs.size());
+    VirtualRun run;
+    {
+      py::gil_scoped_release release;
+      run = ValueOrThrow(runtime_->Run(values, feeds, options));
+    }
+    py::list outputs;
+    for (const std::vector<HostTensor>& step : run.outputs) {
+      py::dict named;
+      for (size_t i = 0; i < step.size(); ++i) {
+        named[py::str(run.output_names[i])] = ToArray(step[i]);
+      }
+      outputs.append(named);
+    }
+    py::dict final_states;
+    for (const auto& [name, tensor] : run.states) final_states[py::str(name)] = ToArray(tensor);
+    py::dict result;
+    result["outputs"] = outputs;
+    result["states"] = final_states;
+    result["event_order_hash"] = run.event_order_hash;
+    result["virtual_ns"] = run.virtual_ns;
+    result["firings"] = run.firings;
+    return result;
   }
-  py::dict final_states;
-  for (const auto& [name, tensor] : run.states) final_states[py::str(name)] = ToArray(tensor);
-  py::dict result;
-  result["outputs"] = outputs;
-  result["states"] = final_states;
-  result["event_order_hash"] = run.event_order_hash;
-  result["virtual_ns"] = run.virtual_ns;
-  result["firings"] = run.firings;
-  return result;
-}
+
+ private:
+  std::vector<plan::Plan> plans_;
+  std::unique_ptr<VirtualRuntime> runtime_;
+};
 
 }  // namespace
 
@@ -173,9 +189,15 @@ void BindSession(py::module_& module) {
       .def("wait", &Wait)
       .def("counters", &Counters)
       .def("__str__", [](PySession& self) { return self.get().DebugString(); });
-  module.def("run_in_virtual_time", &VirtualTime, py::arg("plans"), py::arg("states"),
-             py::arg("inputs"), py::arg("seed"), py::arg("jitter"), py::arg("with_kernels"),
-             "Runs the plans of all ranks in one thread from a seed; inputs[step][input].");
+  py::class_<PyVirtualRuntime>(
+      module, "VirtualRuntime",
+      "The plans of all ranks in one thread, in virtual time (runtime/virtual_runtime.h).")
+      .def(py::init<std::vector<plan::Plan>, bool, bool>(), py::arg("plans"),
+           py::arg("with_kernels") = true, py::arg("verify") = true)
+      .def("run", &PyVirtualRuntime::Run, py::arg("states"), py::arg("inputs"), py::arg("seed"),
+           py::arg("jitter") = 1.0,
+           "Runs len(inputs) steps from a seed; inputs[step][input]. Returns a dict: outputs (per "
+           "step, by name), states, event_order_hash, virtual_ns, firings.");
 }
 
 }  // namespace oneflow::python
