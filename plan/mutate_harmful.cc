@@ -99,7 +99,12 @@ class Harm {
   // Tries the candidates until `per_kind` mutations are made. `change` says false where a candidate
   // does not fit; what needs a run to be seen gives the tasks to delay there.
   struct Draft {
-    plan::Plan plan;
+    const plan::Plan* original = nullptr;
+    std::optional<plan::Plan> changed;  // copied when the change is known to fit
+    plan::Plan* Edit() {
+      if (!changed.has_value()) changed = *original;
+      return &*changed;
+    }
     std::string item;
     std::vector<std::string> names;
     bool evident = true;  // else only if a run shows it
@@ -112,19 +117,19 @@ class Harm {
     for (const Candidate& candidate : candidates) {
       if (made >= per_kind_ || suspects >= kSuspects) return;
       Draft draft;
-      draft.plan = plan_;
+      draft.original = &plan_;
       if (!change(candidate, &draft)) continue;
       ++suspects;
       if (!draft.evident && !ShowsHarm(draft)) continue;
       ++made;
-      made_.push_back({kind, true, draft.item, draft.names, std::move(draft.plan)});
+      made_.push_back({kind, true, draft.item, draft.names, std::move(*draft.changed)});
     }
   }
 
   bool ShowsHarm(const Draft& draft) {
     for (int run = 0; run < kRuns; ++run) {
       const std::vector<uint32_t> late = run % 2 == 0 ? draft.late : std::vector<uint32_t>{};
-      if (!Replay(draft.plan, random_(), kSteps, late).clean()) return true;
+      if (!Replay(*draft.changed, random_(), kSteps, late).clean()) return true;
     }
     return false;
   }
@@ -134,7 +139,7 @@ class Harm {
       const plan::Register& reg = Reg(r);
       const uint32_t producer = reg.producer();
       if (!Alone(r) || reg.bytes() == 0 || TaskAt(producer).kind() == plan::RECV) return false;
-      plan::Register* changed = MutableReg(&draft->plan, r);
+      plan::Register* changed = MutableReg(draft->Edit(), r);
       changed->set_slots(reg.slots() + 1);
       changed->set_slot_stride((reg.bytes() + 63) / 64 * 64);
       const int64_t end = reg.offset() + changed->slot_stride() * reg.slots() + reg.bytes();
@@ -151,7 +156,7 @@ class Harm {
     Try<uint32_t>("credit too few", ShuffledRegisters(), [&](const uint32_t& r, Draft* draft) {
       const int64_t least = LeastSlots(plan_, r);
       if (!Alone(r) || least < 2 || TaskAt(Reg(r).producer()).kind() == plan::RECV) return false;
-      MutableReg(&draft->plan, r)->set_slots(static_cast<uint32_t>(least - 1));
+      MutableReg(draft->Edit(), r)->set_slots(static_cast<uint32_t>(least - 1));
       draft->evident = false;
       draft->item = absl::StrCat("register ", r, " of ", NameOf(Reg(r).producer()), ": ", least - 1,
                                  " slots");
@@ -167,12 +172,12 @@ class Harm {
         if (port.has_state() || !Alone(port.register_()) ||
             Reg(port.register_()).device() != Reg(input).device())
           continue;
-        plan::Register* changed = MutableReg(&draft->plan, port.register_());
-        const int64_t arena = plan_.devices(static_cast<int>(changed->device())).arena_bytes();
-        if (changed->bytes() == 0 || Reg(input).bytes() == 0 ||
-            changed->offset() == Reg(input).offset())
+        const plan::Register& reg = Reg(port.register_());
+        const int64_t arena = plan_.devices(static_cast<int>(reg.device())).arena_bytes();
+        if (reg.bytes() == 0 || Reg(input).bytes() == 0 || reg.offset() == Reg(input).offset())
           continue;
-        if (Reg(input).offset() + changed->slot_stride() * changed->slots() > arena) continue;
+        if (Reg(input).offset() + reg.slot_stride() * reg.slots() > arena) continue;
+        plan::Register* changed = MutableReg(draft->Edit(), port.register_());
         changed->set_offset(Reg(input).offset());
         draft->evident = false;
         draft->item = absl::StrCat("register ", port.register_(), " of ", NameOf(task),
@@ -194,7 +199,7 @@ class Harm {
     Try<Pair>("missing after edge", edges, [&](const Pair& edge, Draft* draft) {
       const auto [task, index] = edge;
       const uint32_t other = TaskAt(task).after(static_cast<int>(index)).task();
-      MutableTask(&draft->plan, task)->mutable_after()->DeleteSubrange(static_cast<int>(index), 1);
+      MutableTask(draft->Edit(), task)->mutable_after()->DeleteSubrange(static_cast<int>(index), 1);
       draft->evident = false;
       draft->late = {other};
       draft->item = absl::StrCat(NameOf(other), " -> ", NameOf(task));
@@ -239,7 +244,7 @@ class Harm {
     }
     Shuffle(&places);
     Try<Pair>("swapped stream order", places, [&](const Pair& place, Draft* draft) {
-      Items* list = ListsOf(&draft->plan)[place.first];
+      Items* list = ListsOf(draft->Edit())[place.first];
       const auto i = static_cast<int>(place.second);
       const uint32_t a = list->Get(i).firing().task(), b = list->Get(i + 1).firing().task();
       list->SwapElements(i, i + 1);
@@ -306,22 +311,22 @@ class Harm {
     }
     Shuffle(&places);
     Try<Place>("swapped collectives", places, [&](const Place& place, Draft* draft) {
-      Items* list = ListsOf(&draft->plan)[place.list];
       std::set<uint32_t> first, second;
-      for (int i = place.a; i < place.b; ++i) TasksOf(list->Get(i), &first);
-      for (int i = place.b; i < place.end; ++i) TasksOf(list->Get(i), &second);
+      for (int i = place.a; i < place.b; ++i) TasksOf(lists[place.list]->Get(i), &first);
+      for (int i = place.b; i < place.end; ++i) TasksOf(lists[place.list]->Get(i), &second);
       if (!Links(first) || !Links(second)) return false;
       const plan::StampProto one = TaskAt(*first.begin()).stamp(),
                              two = TaskAt(*second.begin()).stamp();
       if (one.slot() != two.slot() || one.slot_per_micro() != two.slot_per_micro()) return false;
+      Items* list = ListsOf(draft->Edit())[place.list];
       Items swapped;
       for (int i = place.b; i < place.end; ++i) *swapped.Add() = list->Get(i);
       for (int i = place.a; i < place.b; ++i) *swapped.Add() = list->Get(i);
       for (int i = place.a; i < place.end; ++i) *list->Mutable(i) = swapped.Get(i - place.a);
       for (const uint32_t t : first)
-        MutableTask(&draft->plan, t)->mutable_stamp()->set_position(two.position());
+        MutableTask(draft->Edit(), t)->mutable_stamp()->set_position(two.position());
       for (const uint32_t t : second)
-        MutableTask(&draft->plan, t)->mutable_stamp()->set_position(one.position());
+        MutableTask(draft->Edit(), t)->mutable_stamp()->set_position(one.position());
       for (const std::set<uint32_t>* tasks : {&first, &second}) {
         for (const uint32_t t : *tasks) draft->names.push_back(NameOf(t));
       }
@@ -335,7 +340,7 @@ class Harm {
       const auto [task, r] = read;
       const uint32_t producer = Reg(r).producer();
       if (TaskAt(producer).level() != TaskAt(task).level()) return false;
-      *MutableTask(&draft->plan, task)->mutable_stamp() = TaskAt(producer).stamp();
+      *MutableTask(draft->Edit(), task)->mutable_stamp() = TaskAt(producer).stamp();
       draft->item = absl::StrCat(NameOf(task), " at the stamp of ", NameOf(producer));
       draft->names = {NameOf(task)};
       return true;
@@ -344,8 +349,8 @@ class Harm {
 
   void TypeChanged() {
     Try<uint32_t>("type changed", ShuffledTasks(), [&](const uint32_t& t, Draft* draft) {
-      plan::Task* task = MutableTask(&draft->plan, t);
-      if (task->kind() != plan::COMPUTE || task->outputs_size() == 0) return false;
+      if (TaskAt(t).kind() != plan::COMPUTE || TaskAt(t).outputs_size() == 0) return false;
+      plan::Task* task = MutableTask(draft->Edit(), t);
       plan::TensorTypeProto* type = task->mutable_outputs(0)->mutable_type();
       type->set_dtype(type->dtype() == plan::F32 ? plan::I32 : plan::F32);
       draft->item =
@@ -357,8 +362,8 @@ class Harm {
 
   void ShardingChanged() {
     Try<uint32_t>("sharding changed", ShuffledTasks(), [&](const uint32_t& t, Draft* draft) {
-      plan::Task* task = MutableTask(&draft->plan, t);
-      if (task->kind() != plan::COMPUTE || task->inputs_size() == 0) return false;
+      if (TaskAt(t).kind() != plan::COMPUTE || TaskAt(t).inputs_size() == 0) return false;
+      plan::Task* task = MutableTask(draft->Edit(), t);
       plan::Port* port = task->mutable_inputs(0);
       plan::ShardingProto* sharding = port->mutable_sharding();
       if (sharding->sbps_size() < 2) {  // only `pp`: the wrong stage
@@ -403,7 +408,7 @@ class Harm {
           const auto& [one, two] = pair;
           const plan::Port& kept = TaskAt(one.first).outputs(static_cast<int>(one.second));
           plan::Port* port =
-              MutableTask(&draft->plan, two.first)->mutable_outputs(static_cast<int>(two.second));
+              MutableTask(draft->Edit(), two.first)->mutable_outputs(static_cast<int>(two.second));
           if (port->state() == kept.state()) return false;
           *port = kept;
           const std::string& state = plan_.states(static_cast<int>(kept.state())).name();
@@ -416,7 +421,7 @@ class Harm {
   void ConsumerRemoved() {
     Try<Pair>("consumer removed", ShuffledReads(), [&](const Pair& read, Draft* draft) {
       const auto [task, r] = read;
-      auto* consumers = MutableReg(&draft->plan, r)->mutable_consumers();
+      auto* consumers = MutableReg(draft->Edit(), r)->mutable_consumers();
       consumers->erase(std::find(consumers->begin(), consumers->end(), task));
       draft->item = absl::StrCat(NameOf(task), " of register ", r);
       draft->names = {NameOf(task)};
@@ -432,12 +437,13 @@ class Harm {
         return false;
       for (const plan::Port& port : TaskAt(task).outputs()) {
         if (port.has_state() || !Alone(port.register_())) continue;
-        plan::Register* result = MutableReg(&draft->plan, port.register_());
-        if (result->bytes() != input.bytes() || result->slots() != input.slots() ||
-            result->level() != input.level() || result->device() != input.device() ||
+        const plan::Register& output = Reg(port.register_());
+        if (output.bytes() != input.bytes() || output.slots() != input.slots() ||
+            output.level() != input.level() || output.device() != input.device() ||
             input.bytes() == 0) {
           continue;
         }
+        plan::Register* result = MutableReg(draft->Edit(), port.register_());
         result->set_in_place_of(r);
         result->set_offset(input.offset());
         result->set_slot_stride(input.slot_stride());
@@ -467,7 +473,7 @@ class Harm {
     }
     Shuffle(&places);
     Try<Pair>("missing firing", places, [&](const Pair& place, Draft* draft) {
-      Items* list = ListsOf(&draft->plan)[place.first];
+      Items* list = ListsOf(draft->Edit())[place.first];
       const uint32_t task = list->Get(static_cast<int>(place.second)).firing().task();
       list->DeleteSubrange(static_cast<int>(place.second), 1);
       draft->item = NameOf(task);
