@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from .tensor import Tensor
 
 def names() -> list[str]: ...
+
 def abs(
     x: Tensor,
 ) -> Tensor:
@@ -925,7 +926,7 @@ def relu(
     y = max(x, 0); nan stays nan. Its gradient at 0 is 0.
 
     Inputs:
-        x: f32. any shape
+        x: f32|i64|i32|i8|u8. any shape
 
     Outputs:
         y: shape and dtype of x
