@@ -93,11 +93,13 @@ class ReshardInserter {
                        "the value with flow.shard, or use accumulate=1"),
           graph_.location(node.location));
     }
-    const Place place = PlaceFor(value, reader, path);
+    Place place = PlaceFor(value, reader, path);
     ValueId current = value;
     for (const ReshardStep& step : path.steps) {
       auto [known, added] = made_.try_emplace({value, ShardingKey(step.to)}, -1);
       if (added) {
+        // An earlier reader may have put the steps so far behind that place.
+        if (!graph_.Before(graph_.value(current).producer, place.before)) place.before = reader;
         OF_ASSIGN_OR_RETURN(known->second, AddStep(current, step, place));
       }
       current = known->second;

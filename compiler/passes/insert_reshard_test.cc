@@ -89,6 +89,24 @@ TEST(InsertReshardTest, MovementFollowsItsProducerAndSlicesWaitForTheirReader) {
               ElementsAre("reshard", "matmul", "reshard", "exp", "output", "relu", "output"));
 }
 
+// The first reader has a slice just before it; the second goes on from that slice to another stage.
+TEST(InsertReshardTest, ChainsThatShareASliceStandBehindIt) {
+  StepBuilder b;
+  const ValueId x = b.Input("x", {8, 64});
+  b.stage = 0;
+  const ValueId h = b.Op("exp", {x});
+  b.graph.mutable_value(h).annotation = {{"tp", Sbp::B()}};
+  b.Output("other", b.Op("neg", {x}));
+  const ValueId first = b.Op("relu", {h});
+  b.graph.mutable_value(first).annotation = {{"tp", Sbp::S(1)}};
+  b.Output("first", b.Op("tanh", {first}));
+  b.stage = 1;
+  const ValueId second = b.Op("sigmoid", {h});
+  b.graph.mutable_value(second).annotation = {{"tp", Sbp::S(1)}};
+  b.Output("second", b.Op("tanh", {second}));
+  ExpectEveryInputIsAsNeeded(Insert(b, {{"pp", 2}, {"tp", 2}}));
+}
+
 TEST(InsertReshardTest, OutputsReachEveryRank) {
   StepBuilder b;
   const ValueId x = b.Input("x", {8, 64});
