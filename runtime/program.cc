@@ -154,6 +154,15 @@ absl::Status Program::AddWork(DeviceSet* devices) {
     }
   }
   holds_bytes_ = !found.empty() && found.front()->holds_bytes();
+  // Again after the verifier: these bounds keep every kernel inside its arena.
+  for (int r = 0; r < plan_.registers_size(); ++r) {
+    const plan::Register& reg = plan_.registers(r);
+    const int64_t end = reg.offset() + (int64_t{reg.slots()} - 1) * reg.slot_stride() + reg.bytes();
+    if (reg.offset() < 0 || reg.slot_stride() < 0 || reg.slots() < 1 ||
+        end > plan_.devices(static_cast<int>(reg.device())).arena_bytes()) {
+      return PlanError(plan_, absl::StrCat("register ", r, " ends behind its arena"));
+    }
+  }
   // Distinct regions per output and micro-batch: copies of a B output do not count twice.
   std::vector<std::set<std::pair<Shape, Shape>>> fetched(static_cast<size_t>(plan_.outputs_size()));
   std::vector<int64_t> fetched_bytes(fetched.size(), 0);
@@ -261,10 +270,6 @@ void Program::BindPort(const plan::Port& port, uint32_t task, const DeviceSet& d
   }
   const plan::Register& reg = plan_.registers(static_cast<int>(port.register_()));
   const Block& arena = devices.at(plan_.devices(static_cast<int>(reg.device())).id()).arena;
-  OF_CHECK(reg.offset() >= 0 &&
-           reg.offset() + (reg.slots() - 1) * reg.slot_stride() + reg.bytes() <=
-               static_cast<int64_t>(arena.bytes()))
-      << "register " << port.register_() << " of plan " << plan_.name() << " ends behind its arena";
   *buffer = {arena.data() + reg.offset(), reg.slot_stride(), reg.slots(), Inner(task, reg.level())};
 }
 
