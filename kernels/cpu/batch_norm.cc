@@ -22,6 +22,8 @@ namespace oneflow::kernels {
 namespace {
 
 constexpr int64_t kBlock = 128;
+constexpr int64_t kNarrow = 64;  // channels below which several rows are added as one long row ..
+constexpr int64_t kWide = 128;   // .. of about so many floats
 
 // Rows of x (one per sample and place in the image) that belong to each local group.
 class Groups {
@@ -133,27 +135,41 @@ class RowSums final : public Kernel {
       : groups_(spec.inputs[0], spec.outputs.at(0)),
         inputs_(inputs),
         c_(spec.inputs[0].shape.back()),
+        fold_(c_ > 0 && c_ <= kNarrow ? kWide / c_ : 1),
         parts_(PartsOf(spec.threads, groups_.rows() * c_, kGrain)),
         loop_(Vectorised<Loop>()) {}
 
-  // Per thread one block of floats and one of doubles.
+  // Per thread totals in f64, blocks in f32 and the mean, both `fold_` rows wide.
   int64_t workspace_bytes() const { return parts_ * PartBytes(); }
 
   void Run(const KernelArgs& args) const override {
-    const int64_t wide = Loop::kSums * c_;
+    const int64_t width = c_ * fold_;
     for (int64_t group = 0; group < groups_.count(); ++group) {
       const Groups::Rows rows = groups_.RowsOf(group, args.micro);
       ForEachPart(parts_, rows.end - rows.begin, [&](int part, int64_t begin, int64_t end) {
         double* total = Total(args, part);
-        float* block = reinterpret_cast<float*>(total + wide);
-        std::fill_n(total, wide, 0.0);
-        for (int64_t row = rows.begin + begin; row < rows.begin + end; row += kBlock) {
-          std::fill_n(block, wide, 0.0f);
+        float* block = reinterpret_cast<float*>(total + Loop::kSums * c_);
+        float* mean = block + Loop::kSums * width;
+        std::fill_n(total, Loop::kSums * c_, 0.0);
+        for (int64_t row = 0; inputs_.mean >= 0 && row < fold_; ++row) {
+          std::copy_n(In<float>(args, inputs_.mean) + group * c_, c_, mean + row * c_);
+        }
+        for (int64_t row = rows.begin + begin; row < rows.begin + end;) {
+          const int64_t left = rows.begin + end - row;
+          const int64_t together = left >= fold_ ? fold_ : 1;
+          const int64_t count = std::min(kBlock, left / together);
+          std::fill_n(block, Loop::kSums * width, 0.0f);
           loop_(In<float>(args, 0) + row * c_,
-                inputs_.dy >= 0 ? In<float>(args, inputs_.dy) + row * c_ : nullptr,
-                inputs_.mean >= 0 ? In<float>(args, inputs_.mean) + group * c_ : nullptr,
-                std::min(kBlock, rows.begin + end - row), c_, block);
-          for (int64_t j = 0; j < wide; ++j) total[j] += block[j];
+                inputs_.dy >= 0 ? In<float>(args, inputs_.dy) + row * c_ : nullptr, mean, count,
+                c_ * together, block);
+          row += count * together;
+          for (int64_t sum = 0; sum < Loop::kSums; ++sum) {
+            for (int64_t t = 0; t < together; ++t) {
+              for (int64_t j = 0; j < c_; ++j) {
+                total[sum * c_ + j] += block[(sum * together + t) * c_ + j];
+              }
+            }
+          }
         }
       });
       for (int sum = 0; sum < Loop::kSums; ++sum) {
@@ -171,7 +187,9 @@ class RowSums final : public Kernel {
 
  private:
   int64_t PartBytes() const {
-    const int64_t bytes = Loop::kSums * c_ * static_cast<int64_t>(sizeof(double) + sizeof(float));
+    const int64_t floats = (Loop::kSums + 1) * c_ * fold_;
+    const int64_t bytes = Loop::kSums * c_ * static_cast<int64_t>(sizeof(double)) +
+                          floats * static_cast<int64_t>(sizeof(float));
     return (bytes + 63) / 64 * 64;  // threads share no cache line
   }
   double* Total(const KernelArgs& args, int part) const {
@@ -181,6 +199,7 @@ class RowSums final : public Kernel {
   Groups groups_;
   SumInputs inputs_;
   int64_t c_;
+  int64_t fold_;
   int parts_;
   decltype(&Loop::Run) loop_;
 };

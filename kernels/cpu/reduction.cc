@@ -23,6 +23,7 @@ namespace {
 constexpr int64_t kBlock = 128;  // rows, or elements of one lane, that are added in the narrow type
 constexpr int64_t kTile = 256;   // columns at a time
 constexpr int64_t kLanes = 32;
+constexpr int64_t kNarrow = 64;  // columns below which several rows are added as one long row
 
 // What is reduced: T elements, R result; Narrow inside a block, Wide across blocks.
 struct SumF32 {
@@ -199,22 +200,26 @@ class Reduction final : public Kernel {
     std::fill_n(totals, width, Op::kIdentity);
     if (split_.inner_kept) {
       const int64_t stride = split_.reduced.inner_stride(0);
+      // Narrow dense rows: lane j of a long row belongs to column j % width.
+      const int64_t fold = stride == width && width <= kNarrow ? kTile / width : 1;
       Narrow block[kTile];
       int64_t filled = 0;
-      std::fill_n(block, width, static_cast<Narrow>(Op::kIdentity));
+      std::fill_n(block, width * fold, static_cast<Narrow>(Op::kIdentity));
       split_.reduced.ForEachRowOfPart(part, parts, [&](const auto& at, int64_t n) {
         for (int64_t row = 0; row < n;) {
-          const int64_t rows = std::min(n - row, kBlock - filled);
-          column_loop_(base + at[0] + row * stride, stride, rows, width, block);
-          row += rows;
+          const int64_t together = n - row >= fold ? fold : 1;
+          const int64_t rows = std::min((n - row) / together, kBlock - filled);
+          column_loop_(base + at[0] + row * stride, stride * together, rows, width * together,
+                       block);
+          row += rows * together;
           filled += rows;
           if (filled == kBlock) {
-            Flush(block, width, totals);
+            Flush(block, width, fold, totals);
             filled = 0;
           }
         }
       });
-      Flush(block, width, totals);
+      Flush(block, width, fold, totals);
     } else {
       split_.reduced.ForEachRowOfPart(part, parts, [&](const auto& at, int64_t n) {
         for (int64_t i = 0; i < n; i += kBlock * kLanes) {
@@ -226,10 +231,12 @@ class Reduction final : public Kernel {
     return kept * split_.columns + first;
   }
 
-  static void Flush(Narrow* block, int64_t width, Wide* totals) {
-    for (int64_t j = 0; j < width; ++j) {
-      totals[j] = Op::Join(totals[j], block[j]);
-      block[j] = static_cast<Narrow>(Op::kIdentity);
+  static void Flush(Narrow* block, int64_t width, int64_t fold, Wide* totals) {
+    for (int64_t row = 0; row < fold; ++row, block += width) {
+      for (int64_t j = 0; j < width; ++j) {
+        totals[j] = Op::Join(totals[j], block[j]);
+        block[j] = static_cast<Narrow>(Op::kIdentity);
+      }
     }
   }
 
