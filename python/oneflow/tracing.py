@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import _core, dtypes
@@ -47,7 +47,14 @@ class TracedValue:
 class Trace:
     """See the module."""
 
-    def __init__(self, name: str, mesh: Mesh, accumulate: int, seed: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        mesh: Mesh,
+        accumulate: int,
+        seed: int,
+        name_of: Callable[[StateCell, str], str],
+    ) -> None:
         self.graph = _core.Graph(name)
         self.mesh = mesh
         self.accumulate = accumulate
@@ -60,6 +67,7 @@ class Trace:
         self.annotations: dict[StateCell, dict[str, str]] = {}
         self.shardings: dict[str, str] = {}
         self.names: dict[StateCell, str] = {}
+        self._name_of = name_of  # names a cell that nobody named, from a wish
         self.module_paths: dict[int, str] = {}
         self.inputs: list[str] = []
         self._scopes: list[str] = [""]
@@ -67,7 +75,6 @@ class Trace:
         self._captured: dict[int, Tensor] = {}
         self._captured_arrays: list[Any] = []
         self._step: Tensor | None = None
-        self._thread_outer: Trace | None = None
 
     # Entering and leaving.
 
@@ -138,11 +145,7 @@ class Trace:
     def _declare(self, cell: StateCell) -> str:
         name = self.cells.get(cell)
         if name is None:
-            name = self.names.get(cell)
-            if name is None:
-                name = (
-                    f"constant.{sum(1 for n in self.cells.values() if n.startswith('constant.'))}"
-                )
+            name = self.names.get(cell) or self._name_of(cell, "constant")
             annotation = self.annotations.get(cell, {})
             sharding = self.shardings.get(name, "")
             self.graph.add_state(

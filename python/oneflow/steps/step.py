@@ -200,7 +200,7 @@ class Step:
         self._check_batch(leaves)
         store = self.store
         seed = self._seed if self._seed is not None else default_generator.seed
-        trace = Trace(self._fn.__name__, self.mesh, self.accumulate, seed)
+        trace = Trace(self._fn.__name__, self.mesh, self.accumulate, seed, store.name_of)
         parameters = self.named_parameters()
         for kind in (parameters, self._named("named_buffers")):
             for name, member in kind.items():
@@ -223,10 +223,6 @@ class Step:
             call = inspect.BoundArguments(self._signature, OrderedDict(arguments))
             result, loss = self._trace_body(trace, lambda: self._fn(*call.args, **call.kwargs))
             trace.finish_writes()
-        for cell, name in trace.cells.items():
-            if cell not in trace.names:
-                # a captured constant: the store may know another one by this name
-                trace.names[cell] = name
         source = loss._source if loss is not None else None
         return Program(
             trace,
