@@ -5,8 +5,8 @@
 PYBIND11_MODULE(_core, module) {
   module.doc() = "C++ core of oneflow; the package oneflow is its public face.";
   oneflow::python::BindErrors(module);
-  oneflow::python::BindOps(module);
   oneflow::python::BindGraph(module);
+  oneflow::python::BindOps(module);
   oneflow::python::BindPlan(module);
   oneflow::python::BindCompile(module);
   oneflow::python::BindTransport(module);

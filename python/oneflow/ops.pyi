@@ -1,9 +1,10 @@
-# Made by python/make_stubs.py from the op table: do not edit.
+# Made by python/make_stubs.py: do not edit.
 from collections.abc import Sequence
 
 from .tensor import Tensor
 
 def names() -> list[str]: ...
+
 def abs(
     x: Tensor,
 ) -> Tensor:
