@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <map>
+#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -83,7 +84,10 @@ class SessionImpl : public Session {
     loaded.written = StatesWritten(plan);
     loaded.run = executor_.AddProgram(loaded.program.get());
     // Before channels are opened: the threads hold the program from here on.
-    plans_.push_back(std::move(loaded));
+    {
+      std::lock_guard<std::mutex> lock(outputs_mutex_);
+      plans_.push_back(std::move(loaded));
+    }
     OF_RETURN_IF_ERROR(OpenChannels(&plans_.back()));
     return static_cast<PlanId>(plans_.size()) - 1;
   }
@@ -121,7 +125,10 @@ class SessionImpl : public Session {
     for (size_t i = 0; i < invocation.inputs.size(); ++i) {
       invocation.input_bytes[i] = invocation.inputs[i].data.get();
     }
-    invocation.fetch = plan.outputs->Open(invocation.id);
+    {
+      std::lock_guard<std::mutex> lock(outputs_mutex_);
+      invocation.fetch = plan.outputs->Open(invocation.id);
+    }
     for (size_t i = 0; i < invocation.output_bytes.size(); ++i) {
       invocation.output_bytes[i] = invocation.fetch->tensors[i].data.get();
     }
@@ -132,7 +139,11 @@ class SessionImpl : public Session {
 
   absl::StatusOr<std::vector<HostTensor>> Fetch(InvocationId id) override {
     FetchRing* ring = nullptr;
-    FetchEntry* entry = FindOutputs(id, &ring);
+    FetchEntry* entry = nullptr;
+    {
+      std::lock_guard<std::mutex> lock(outputs_mutex_);
+      entry = FindOutputs(id, &ring);
+    }
     OF_RETURN_IF_ERROR(executor_.failure());
     if (entry == nullptr) {
       return MakeError(ErrorKind::kError, absl::StrCat("invocation ", id,
@@ -141,12 +152,14 @@ class SessionImpl : public Session {
     }
     OF_RETURN_IF_ERROR(executor_.WaitUntil([entry] { return entry->done.load(); }));
     if (running_ != nullptr) ReleaseInputs(running_);
+    std::lock_guard<std::mutex> lock(outputs_mutex_);
     std::vector<HostTensor> outputs = entry->tensors;
     ring->Release(entry);
     return outputs;
   }
 
   void Discard(InvocationId id) override {
+    std::lock_guard<std::mutex> lock(outputs_mutex_);
     FetchRing* ring = nullptr;
     if (FetchEntry* entry = FindOutputs(id, &ring); entry != nullptr) ring->Release(entry);
   }
@@ -313,6 +326,7 @@ class SessionImpl : public Session {
   const SessionOptions options_;
   DeviceSet devices_;
   StateStore states_;
+  std::mutex outputs_mutex_;  // fetch rings and growth of plans_: Discard comes from any thread
   std::vector<LoadedPlan> plans_;  // the executor's threads use their programs
   std::vector<comm::ChannelId> channels_;
   ThreadedExecutor executor_;

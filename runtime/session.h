@@ -76,7 +76,7 @@ class Session {
   // leave the fetch ring. An output that no task of this rank fetches (it lies on other ranks) has
   // data == nullptr. Unread outputs never stall a step, but stay in memory until Fetch or Discard.
   virtual absl::StatusOr<std::vector<HostTensor>> Fetch(InvocationId invocation) = 0;
-  // Nobody will fetch that invocation.
+  // Nobody will fetch that invocation. From any thread (a garbage collector's, say); never waits for a step.
   virtual void Discard(InvocationId invocation) = 0;
   // Waits until everything launched is done.
   virtual absl::Status Wait() = 0;

@@ -37,6 +37,8 @@ class PySession {
     session_.reset();
   }
 
+  bool is_open() const { return session_ != nullptr; }
+
   Session& get() {
     if (!session_) throw StatusError(MakeError(ErrorKind::kError, "the session is closed"));
     return *session_;
@@ -90,6 +92,10 @@ std::vector<py::array> Fetch(PySession& self, InvocationId invocation) {
   std::vector<py::array> arrays;
   for (const HostTensor& output : outputs) arrays.push_back(ToArray(output));
   return arrays;
+}
+
+void Discard(PySession& self, InvocationId invocation) {
+  if (self.is_open()) self.get().Discard(invocation);
 }
 
 void Wait(PySession& self) {
@@ -186,6 +192,7 @@ void BindSession(py::module_& module) {
            [](PySession& self, const std::string& name) { return self.get().StateVersion(name); })
       .def("launch", &Launch, py::arg("plan"), py::arg("inputs"))
       .def("fetch", &Fetch, py::arg("invocation"))
+      .def("discard", &Discard, py::arg("invocation"))
       .def("wait", &Wait)
       .def("counters", &Counters)
       .def("__str__", [](PySession& self) { return self.get().DebugString(); });

@@ -1,7 +1,7 @@
 // FetchRing: the outputs of invocations until somebody reads them. An unread metric never stalls a
 // step: the FETCH task copies into host memory and frees its slot at once.
 //
-// Owned by a session. Threads: the session's caller (movement threads write into the tensors of an
+// Owned by a session. Threads: under the session's lock (movement threads write into the tensors of an
 // entry that is not done). Buffers are used again once nobody holds them, so a loop that reads or
 // discards its outputs allocates nothing after the first steps. Read next: runtime/session.cc.
 #ifndef ONEFLOW_RUNTIME_IO_FETCH_RING_H_

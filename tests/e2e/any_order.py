@@ -84,7 +84,8 @@ def bits(result: dict[str, Any]) -> list[tuple[str, bytes]]:
 
 
 REGISTER = re.compile(
-    r"^register r(\d+) .* slots=(\d+) bytes=(\d+) at=0x([0-9a-f]+) stride=(\d+) t\d+ -> t",
+    r"^register r(?P<id>\d+) .* device=(?P<device>\w+) .*slots=(?P<slots>\d+) bytes=(?P<bytes>\d+) "
+    r"at=0x(?P<at>[0-9a-f]+) stride=(?P<stride>\d+) t\d+ -> t",
     re.MULTILINE,
 )
 
@@ -93,14 +94,22 @@ def with_a_credit_too_many(plan: _core.Plan) -> Iterator[tuple[str, _core.Plan]]
     """Copies of a plan, each with one more slot for one register and no bytes for it: the slot lies on
     whatever follows in the arena."""
     text = plan.text()
-    shared = set(re.findall(r"in_place_of=r(\d+)", text))
-    end = max(int(r[4], 16) + int(r[2]) * int(r[3]) for r in REGISTER.finditer(text))
+    in_place = set(re.findall(r"in_place_of=r(\d+)", text))
+    end: dict[str, int] = {}
     for register in REGISTER.finditer(text):
-        number, slots, size, at, stride = register.groups()
-        if "in_place_of" in register[0] or number in shared:
+        last = (
+            int(register["at"], 16)
+            + (int(register["slots"]) - 1) * int(register["stride"])
+            + int(register["bytes"])
+        )
+        end[register["device"]] = max(end.get(register["device"], 0), last)
+    for register in REGISTER.finditer(text):
+        slots = int(register["slots"])
+        last = int(register["at"], 16) + slots * int(register["stride"]) + int(register["bytes"])
+        if "in_place_of" in register[0] or register["id"] in in_place:
             continue
-        if int(at, 16) + int(stride) * int(slots) + int(size) > end:
+        if last > end[register["device"]]:
             continue
-        line = register[0].replace(f" slots={slots} ", f" slots={int(slots) + 1} ")
+        line = register[0].replace(f" slots={slots} ", f" slots={slots + 1} ")
         changed = text[: register.start()] + line + text[register.end() :]
-        yield f"r{number}", _core.Plan.parse_text(changed)
+        yield f"r{register['id']}", _core.Plan.parse_text(changed)

@@ -32,6 +32,12 @@ class Metrics(Mapping[str, Any]):
         self._checked = checked
         self._location = location
 
+    def __del__(self) -> None:
+        # Outputs that nobody reads would stay in memory.
+        invocation = self.__dict__.get("_invocation")
+        if invocation is not None:
+            self._store.session.discard(invocation)
+
     def wait(self) -> Metrics:
         """Blocks until the step is done."""
         if self._invocation is not None:
