@@ -287,13 +287,29 @@ class MemoryPlanner {
         if (task == fill.task || before.Before(access, fill)) continue;
         const bool micro = plan_.micro_batches() > 1 && InMicroLoop(plan_.tasks(task)) &&
                            InMicroLoop(plan_.tasks(fill.task));
-        int64_t lag = static_cast<int64_t>(fill.step) - access.step;
-        if (micro) {
-          lag = lag * plan_.micro_batches() + static_cast<int64_t>(fill.micro) - access.micro;
-        }
+        const int64_t steps = static_cast<int64_t>(fill.step) - access.step;
+        const int64_t lag = steps * (micro ? plan_.micro_batches() : 1) +
+                            (micro ? static_cast<int64_t>(fill.micro) - access.micro : 0);
         if (lag < 0) return false;
+        // An edge holds for all micro-batches: it must raise the stamp for each, not for this alone.
+        if (micro && !RaisesForAll(task, fill.task, lag)) {
+          if (steps < 1) return false;
+          edges->insert({fill.task, task, plan::STEP, static_cast<uint32_t>(steps)});
+          continue;
+        }
         edges->insert(
             {fill.task, task, micro ? plan::MICRO : plan::STEP, static_cast<uint32_t>(lag)});
+      }
+    }
+    return true;
+  }
+
+  // True if iteration q + lag of `fill` is stamped behind iteration q of `access` for every q.
+  bool RaisesForAll(uint32_t access, uint32_t fill, int64_t lag) const {
+    for (int64_t q = 0; q < plan_.micro_batches(); ++q) {
+      if (!(StampOf(plan_, LastFiring(plan_, access, plan::MICRO, q)) <
+            StampOf(plan_, FirstFiring(plan_, fill, plan::MICRO, q + lag)))) {
+        return false;
       }
     }
     return true;
