@@ -7,12 +7,13 @@ store sees whether its copy is current.
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .dtypes import DType
-from .errors import ShapeError
+from .errors import Error, ShapeError
 from .location import user_location
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class StateCell:
         "shape",
         "initializer",
         "version",
-        "home",
+        "_home",
         "_array",
         "_array_version",
         "__weakref__",
@@ -39,19 +40,32 @@ class StateCell:
         self.dtype = dtype
         self.initializer = initializer
         self.version = 0
-        self.home: Store | None = None
+        # Weak: a store keeps its cells, and a session (threads, arenas) must go with its model at once.
+        self._home: weakref.ref[Store] | None = None
         self._array: np.ndarray | None = None
         self._array_version = -1
 
     def read(self) -> np.ndarray:
         """The current value; waits for steps in flight that write it."""
         if self._array is None or self._array_version != self.version:
-            if self.home is not None:
-                self.cache(self.home.read(self))
+            if self._home is not None:
+                home = self.home
+                if home is None:
+                    raise Error(
+                        "the value of this parameter lived in the session of a model that was freed; keep the"
+                        " model, or read the parameter before",
+                        user_location(),
+                    )
+                self.cache(home.read(self))
             else:
                 self.cache(self.initializer.make(self.shape, self.dtype))
         assert self._array is not None
         return self._array
+
+    @property
+    def home(self) -> Store | None:
+        """The store that wrote it last, if that is where its value is."""
+        return self._home() if self._home is not None else None
 
     @property
     def is_on_host(self) -> bool:
@@ -73,22 +87,22 @@ class StateCell:
         self._array = np.array(array, dtype=self.dtype.numpy, order="C")
         self.version += 1
         self._array_version = self.version
-        self.home = None
+        self._home = None
 
     def initialize(self, initializer: Initializer) -> None:
         """Replaces the record of the first value."""
         self.initializer = initializer
         self.version += 1
-        self.home = None
+        self._home = None
         self._array = None
 
     def written_by(self, store: Store) -> None:
         """A launched step of `store` writes it."""
         self.version += 1
-        self.home = store
+        self._home = weakref.ref(store)
         self._array = None
 
     @property
     def is_fresh_zeros(self) -> bool:
         """True while nobody wrote it and its first value is zeros: stores start so without a copy."""
-        return self.home is None and self._array is None and self.initializer.is_zeros
+        return self._home is None and self._array is None and self.initializer.is_zeros

@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 import sys
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -200,7 +201,15 @@ class Step:
         self._check_batch(leaves)
         store = self.store
         seed = self._seed if self._seed is not None else default_generator.seed
-        trace = Trace(self._fn.__name__, self.mesh, self.accumulate, seed, store.name_of)
+        # Weak: traced tensors form cycles with their trace, and the session must not wait for the collector.
+        names = weakref.WeakMethod(store.name_of)
+
+        def name_of(cell: StateCell, wish: str) -> str:
+            method = names()
+            assert method is not None, "a step keeps its store"
+            return method(cell, wish)
+
+        trace = Trace(self._fn.__name__, self.mesh, self.accumulate, seed, name_of)
         parameters = self.named_parameters()
         for kind in (parameters, self._named("named_buffers")):
             for name, member in kind.items():
