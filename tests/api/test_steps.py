@@ -344,9 +344,12 @@ def test_sessions_end_with_their_model() -> None:
     step = make_step(model)
     step(X, Y)
     store = weakref.ref(step.store)
-    del model, step
-    gc.collect()
-    assert store() is None
+    gc.disable()
+    try:
+        del model, step
+        assert store() is None, "threads and arenas must not wait for the collector"
+    finally:
+        gc.enable()
 
 
 def test_dumps_are_written_where_the_environment_says(
