@@ -51,6 +51,7 @@ class Mesh:
             ranks=self.device_ranks(world_size),
             threads=self.threads,
             cores=environment.core_count(),
+            memory_bytes=environment.memory_bytes() // self.num_devices,
             kind=self.kind,
         )
 

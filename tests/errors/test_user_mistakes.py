@@ -221,3 +221,40 @@ def test_a_large_constant_gets_a_warning() -> None:
     )
     with pytest.warns(UserWarning, match=r"2\.0 MiB"):
         wrapped.graph(X, Y)
+
+
+def compiled(fn: Callable[..., Any], x: Any = X, **options: Any) -> Callable[[], Any]:
+    """Compiles `fn(x)` as an eval step on dp=2."""
+    model = options.pop("model", None) or nn.Linear(3, 5)
+    step = flow.eval_step(fn, model=model, mesh=flow.mesh("cpu", dp=2), **options)
+    return lambda: step.compile(x)
+
+
+def test_samples_of_different_micro_batches() -> None:
+    def step(x: flow.Tensor) -> flow.Tensor:
+        return (x @ x.T).sum()  # here
+
+    raises(flow.ShardingError, "different micro-batches", compiled(step, accumulate=2))
+    compiled(step)()
+
+
+def test_a_value_over_the_whole_batch_is_needed_too_early() -> None:
+    def step(x: flow.Tensor) -> flow.Tensor:
+        return x - x.mean(0)  # here
+
+    raises(flow.ShardingError, "before the last micro-batch", compiled(step, accumulate=2))
+    compiled(step)()
+    compiled(lambda x: x - x.mean(1, keepdim=True), accumulate=2)()
+
+
+def test_more_memory_than_there_is() -> None:
+    model = nn.Linear(10**6, 10**6)
+
+    def step(x: flow.Tensor) -> flow.Tensor:
+        return model(x)
+
+    x = flow.spec((4, 10**6))
+    with pytest.raises(MemoryError, match="parameters and optimizer") as caught:
+        compiled(step, x, model=model)()
+    assert isinstance(caught.value, flow.OutOfMemoryError) and caught.value.location is not None
+    assert "accumulate=" in str(caught.value)
