@@ -60,7 +60,7 @@ TestTensor F(const Shape& shape) { return RandomTensor(shape, 1, 0.5f, 1); }
 TestTensor Out(const Shape& shape) { return TestTensor::Empty(DType::kF32, shape); }
 
 std::vector<AllocationRow> Rows() {
-  const TestTensor labels = TestTensor::Of<int64_t>({300}, Longs(300, 3));
+  const TestTensor labels = TestTensor::Of<int64_t>({400}, Longs(400, 3));
   const TestTensor step = TestTensor::Of<int64_t>({}, {4});
   const TestTensor lr = F({});
   const Attrs conv = {{"stride", Longs{1, 1}}, {"padding", Longs{1, 1}}, {"dilation", Longs{1, 1}}};
@@ -69,20 +69,20 @@ std::vector<AllocationRow> Rows() {
   const Attrs pool = {{"kernel", Longs{2, 2}}, {"stride", Longs{2, 2}}, {"padding", Longs{0, 0}}};
   const Attrs groups = {{"groups", int64_t{1}}, {"count", int64_t{100}}};
   const Shape image = {16, 16, 16, 32};
-  const Shape large = {300, 300};
+  const Shape large = {400, 400};
   return {
       {"relu", {}, {F(large)}, {Out(large)}},
-      {"add", {}, {F(large), F({300})}, {Out(large)}},
+      {"add", {}, {F(large), F({400})}, {Out(large)}},
       {"where",
        {},
-       {TestTensor::Of<uint8_t>({300}, std::vector<uint8_t>(300, 1)), F(large), F({})},
+       {TestTensor::Of<uint8_t>({400}, std::vector<uint8_t>(400, 1)), F(large), F({})},
        {Out(large)}},
       {"cast", {}, {F(large)}, {TestTensor::Empty(DType::kI64, large)}},
-      {"sum", {{"dims", Longs{0}}}, {F(large)}, {Out({300})}},
+      {"sum", {{"dims", Longs{0}}}, {F(large)}, {Out({400})}},
       {"sum", {{"dims", Longs{0, 1}}}, {F(large)}, {Out({})}},
-      {"amax", {{"dims", Longs{1}}}, {F(large)}, {Out({300})}},
+      {"amax", {{"dims", Longs{1}}}, {F(large)}, {Out({400})}},
       {"permute", {{"dims", Longs{1, 0}}}, {F(large)}, {Out(large)}},
-      {"cat", {{"dim", int64_t{0}}}, {F({150, 300}), F({150, 300})}, {Out(large)}},
+      {"cat", {{"dim", int64_t{0}}}, {F({200, 400}), F({200, 400})}, {Out(large)}},
       {"matmul", {}, {F(large), F(large)}, {Out(large)}},
       {"matmul", {{"transpose_a", true}}, {F(large), F(large)}, {Out(large)}},
       {"matmul", {{"transpose_b", true}}, {F(large), F(large)}, {Out(large)}},
@@ -100,7 +100,7 @@ std::vector<AllocationRow> Rows() {
        {F(image), F(image), F({1, 32}), F({1, 32}), F({32}), F({1, 32}), F({1, 32})},
        {Out(image)}},
       {"softmax", {{"dim", int64_t{0}}}, {F(large)}, {Out(large)}},
-      {"cross_entropy", {}, {F(large), labels}, {Out({300}), Out(large)}},
+      {"cross_entropy", {}, {F(large), labels}, {Out({400}), Out(large)}},
       {"dropout",
        {{"p", 0.5}, {"seed", int64_t{1}}, {"key", int64_t{2}}},
        {F(large), step},

@@ -22,6 +22,8 @@ std::vector<ConvolutionRow> ConvolutionRows() {
       {1, 12, 13, 2, 3, 5, 4, 1, {3, 2}, {2, 1}, {1, 2}},
       {4, 1, 1, 33, 65, 1, 1, 1, {1, 1}, {0, 0}, {1, 1}},
       {2, 16, 16, 48, 40, 3, 3, 2, {2, 2}, {1, 1}, {1, 1}},
+      {4, 16, 16, 32, 48, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}},
+      {3, 33, 31, 3, 20, 5, 5, 1, {2, 2}, {2, 2}, {1, 1}},
       {0, 8, 8, 3, 4, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}},
       {2, 4, 4, 0, 4, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}},
       {2, 4, 4, 3, 0, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}},
@@ -108,7 +110,7 @@ TEST(Conv2d, ForwardAndGradients) {
 }
 
 TEST(Conv2d, SameBitsInEveryRun) {
-  const ConvolutionRow row = {8, 8, 8, 16, 32, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}};
+  const ConvolutionRow row = {32, 8, 8, 16, 32, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}};
   const Reference ref = Compute(row);
   const TestTensor x = TestTensor::Of<float>(ref.x_shape, ref.x);
   const TestTensor dy = TestTensor::Of<float>(ref.y_shape, ref.dy);

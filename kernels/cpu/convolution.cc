@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kTilesTogether = 16;  // tiles that use a strip of weights while it is near
 constexpr int64_t kMaxTapsTogether = 64;
 constexpr int64_t kPixelBlock = 128;  // pixels of a gradient whose pointers are made at once
-constexpr double kFlopsPerPart = 2e6;
+constexpr double kFlopsPerPart = 3e6;
 constexpr int64_t kFewChannels = 8;  // below, the start of each tap costs more than its terms
 constexpr int64_t kPadding = INT64_MIN / 4;
 

@@ -13,7 +13,7 @@ constexpr int64_t kDepth =
 constexpr int64_t kRowBlock = 128;  // rows of a that stay in the second cache while strips pass by
 constexpr int64_t kFarApart =
     512;  // floats between terms beyond which a is packed: a page holds two
-constexpr int64_t kFlopsPerPart = 2'000'000;
+constexpr int64_t kFlopsPerPart = 3'000'000;
 
 int64_t Up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 

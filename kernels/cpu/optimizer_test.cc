@@ -6,7 +6,7 @@
 namespace oneflow::kernels {
 namespace {
 
-constexpr int64_t kSize = 70001;
+constexpr int64_t kSize = 140001;
 
 struct SgdRow {
   double momentum, weight_decay, dampening;

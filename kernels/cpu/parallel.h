@@ -14,8 +14,9 @@
 
 namespace oneflow::kernels {
 
-// Elements of a simple f32 loop that are worth a second thread.
-inline constexpr int64_t kGrain = 1 << 15;
+// Elements of a simple f32 loop per thread below which a team costs more than it saves: a region of parked
+// workers takes 5 to 10 us (measured), in which one thread does 60,000 to 100,000 elements.
+inline constexpr int64_t kGrain = 1 << 16;
 
 // Number of parts in which n items are done: 1 or `threads`.
 inline int PartsOf(int threads, int64_t n, int64_t grain) {

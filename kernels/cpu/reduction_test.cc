@@ -31,12 +31,12 @@ std::vector<ReductionRow> ReductionRows() {
       {{5, 0}, {1}},
       {{256, 1030}, {0}},
       {{256, 1030}, {1}},
-      {{300, 300}, {0, 1}},
-      {{40, 12, 11, 17}, {0, 1, 2}},
-      {{40, 12, 11, 17}, {0, 3}},
-      {{3, 30000}, {0}},
-      {{30000, 3}, {0}},
-      {{2, 50000, 1}, {1}},
+      {{400, 400}, {0, 1}},
+      {{40, 12, 16, 19}, {0, 1, 2}},
+      {{40, 12, 16, 19}, {0, 3}},
+      {{3, 50000}, {0}},
+      {{50000, 3}, {0}},
+      {{2, 70000, 1}, {1}},
   };
 }
 
@@ -68,7 +68,7 @@ TEST(Sum, EqualsBruteForce) {
       const std::vector<float> out =
           RunKernel("sum", {{"dims", row.dims}, {"keepdim", true}},
                     {TestTensor::Of<float>(row.shape, x)}, shape, threads);
-      ExpectClose(out, expected, 2e-6, 2e-5, ToString(row.shape));
+      ExpectClose(out, expected, 2e-6, 1e-4, ToString(row.shape));
     }
   }
 }
