@@ -258,3 +258,42 @@ def test_more_memory_than_there_is() -> None:
         compiled(step, x, model=model)()
     assert isinstance(caught.value, flow.OutOfMemoryError) and caught.value.location is not None
     assert "accumulate=" in str(caught.value)
+
+
+def test_bfloat16_outside_a_step() -> None:
+    raises(flow.DTypeError, "bfloat16", lambda: flow.ones(2).bfloat16())  # here
+
+
+# One call each that NumPy, C or a kernel might choke on: all are errors of ours with a line, none ends the process.
+ODD_CALLS: dict[str, Callable[[], Any]] = {
+    "window larger than the image": lambda: F.max_pool2d(flow.zeros(1, 1, 2, 2), 3),
+    "stride 0": lambda: F.conv2d(flow.zeros(1, 1, 5, 5), flow.zeros(1, 1, 3, 3), stride=0),
+    "groups 0": lambda: flow.ops.conv2d(flow.zeros(1, 5, 5, 1), flow.zeros(1, 1, 3, 3), groups=0),
+    "one stride for two dims": lambda: flow.ops.conv2d(
+        flow.zeros(1, 5, 5, 1), flow.zeros(1, 1, 3, 3), stride=(1,)
+    ),
+    "a dim that does not exist": lambda: flow.ops.sum(flow.zeros(2), dims=[5]),
+    "a dim twice": lambda: flow.ops.sum(flow.zeros(2), dims=[0, 0]),
+    "no permutation": lambda: flow.zeros(2, 3).permute(0, 0),
+    "step 0": lambda: flow.ops.slice(flow.zeros(2), dim=0, start=0, stop=2, step=0),
+    "ranks that differ": lambda: flow.cat([flow.zeros(2), flow.zeros(2, 2)]),
+    "a probability of 2": lambda: F.dropout(flow.zeros(2), 2.0),
+    "a shape beyond 64 bits": lambda: flow.ops.reshape(flow.zeros(2), shape=[2**33, 2**33]),
+    "two unknown extents": lambda: flow.zeros(4).reshape(-1, -1),
+    "an unknown extent beside 0": lambda: flow.zeros(3).reshape(-1, 0),
+    "no element to find": lambda: flow.zeros(0, 3).argmax(0),
+    "groups that do not divide": lambda: flow.ops.bn_sum(flow.zeros(4, 3), groups=3),
+    "a missing slot": lambda: flow.ops.sgd_update(
+        flow.zeros(2), flow.zeros(2), flow.tensor(0.1), flow.tensor(0), momentum=0.9
+    ),
+    "an unknown dtype": lambda: flow.ops.cast(flow.zeros(2), dtype="zzz"),
+    "a huge batch": compiled(lambda x: x * 2, flow.spec((2**62, 4))),
+    "a negative batch": compiled(lambda x: x * 2, flow.spec((-1, 4))),
+}
+
+
+@pytest.mark.parametrize("name", ODD_CALLS)
+def test_odd_calls_are_errors(name: str) -> None:
+    with pytest.raises(flow.Error) as caught:
+        ODD_CALLS[name]()
+    assert caught.value.location is not None and caught.value.location.file == __file__
