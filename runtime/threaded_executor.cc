@@ -1,6 +1,7 @@
 #include "runtime/threaded_executor.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -222,15 +223,16 @@ void ThreadedExecutor::OutputsFetched(PlanRun* run, int64_t step) {
 ThreadedExecutor::Progress ThreadedExecutor::progress() const {
   Progress progress;
   std::lock_guard<std::mutex> lists_lock(lists_mutex_);
-  for (const std::unique_ptr<Worker>& worker : workers_) {
-    for (const Worker::Counts& counts : worker->counts()) progress.firings += counts.firings;
-  }
+  for (const std::unique_ptr<Worker>& worker : workers_) progress.firings += worker->firings();
   std::lock_guard<std::mutex> lock(progress_mutex_);
   progress.in_flight = failure_.ok() && !Quiet();
   if (!step_ns_.empty()) {
-    std::vector<int64_t> sorted = step_ns_;
-    std::nth_element(sorted.begin(), sorted.begin() + sorted.size() / 2, sorted.end());
-    progress.median_step_ns = sorted[sorted.size() / 2];
+    // On the stack: the watchdog asks while steps run, and a steady step allocates nothing.
+    std::array<int64_t, kStepsRemembered> sorted;
+    const auto end = std::copy(step_ns_.begin(), step_ns_.end(), sorted.begin());
+    const auto middle = sorted.begin() + step_ns_.size() / 2;
+    std::nth_element(sorted.begin(), middle, end);
+    progress.median_step_ns = *middle;
   }
   return progress;
 }

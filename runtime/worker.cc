@@ -250,6 +250,13 @@ std::vector<Worker::Counts> Worker::counts() {
   return counts_;
 }
 
+uint64_t Worker::firings() {
+  std::lock_guard<std::mutex> lock(state_mutex_);
+  uint64_t firings = 0;
+  for (const Counts& counts : counts_) firings += counts.firings;
+  return firings;
+}
+
 std::vector<TraceSlice> Worker::TraceSlices() {
   std::lock_guard<std::mutex> lock(state_mutex_);
   return trace_.Slices();

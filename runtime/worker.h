@@ -79,6 +79,8 @@ class Worker {
     look(activity_);
   }
   std::vector<Counts> counts();
+  // Firings so far, over all devices; allocates nothing (the watchdog asks while steps run).
+  uint64_t firings();
   std::vector<TraceSlice> TraceSlices();
 
  private:
