@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _core, environment
+from .errors import Error
+from .location import user_location
 from .mesh import Mesh
 from .state import StateCell
 
@@ -94,7 +96,14 @@ class Store:
         return invocation
 
     def read(self, cell: StateCell) -> np.ndarray:
-        return self.session.read_state(self._names[cell])
+        """The newest value, whole."""
+        name = self._names[cell]
+        if not self.session.has_state(name):
+            raise Error(
+                f"{name} lies on other ranks; call flow.gather(model.state_dict()) on all ranks first",
+                user_location(),
+            )
+        return self.session.read_state(name)
 
     def counters(self) -> list[dict[str, Any]]:
         """What each device did and holds after all steps so far, counted where it happens."""

@@ -32,7 +32,11 @@ def run(processes: int, model: str, layout: str, folder: Path) -> list[dict[str,
 @pytest.mark.parametrize("model", ["mlp", "resnet"])
 def test_two_processes_give_the_bits_of_one(model: str, layout: str, tmp_path: Path) -> None:
     (one,) = run(1, model, layout, tmp_path / "one")
+    assert one.pop("messages").size == 0
     for rank, two in enumerate(run(2, model, layout, tmp_path / "two")):
+        messages = two.pop("messages").tolist()
+        assert bool(messages) == ("pp2" in layout), messages
+        assert all("flow.gather" in message for message in messages)
         assert sorted(one) == sorted(two)
         for key, value in one.items():
             assert value.tobytes() == two[key].tobytes(), (rank, key)
