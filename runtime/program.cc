@@ -215,6 +215,7 @@ absl::Status Program::AddWork(DeviceSet* devices) {
       case plan::RECV:
         task.message_bytes = holds_bytes_ ? PortBytes(proto.outputs(0)) : 0;
         task.received_bytes = static_cast<uint64_t>(PortBytes(proto.outputs(0)));
+        task.receiver = plan_.devices(static_cast<int>(proto.device())).id();
         break;
       default:
         return PlanError(plan_, absl::StrCat(proto.name(), " is of no known kind"));
@@ -237,6 +238,14 @@ bool Program::OnOtherDevice(const plan::Port& port, uint32_t device) const {
 
 void Program::CountReceivedBytes(Task* task) const {
   const plan::Task& proto = *task->proto;
+  task->receiver = plan_.devices(static_cast<int>(proto.device())).id();
+  // A push: the task writes into the arena of another device.
+  if (proto.outputs_size() > 0 && OnOtherDevice(proto.outputs(0), proto.device())) {
+    const uint32_t to = plan_.registers(static_cast<int>(proto.outputs(0).register_())).device();
+    task->receiver = plan_.devices(static_cast<int>(to)).id();
+    task->received_bytes = static_cast<uint64_t>(PortBytes(proto.outputs(0)));
+    return;
+  }
   const Attrs attrs = Attrs::FromProto(proto.attrs());
   if (proto.op() == "assemble" && attrs.Has("piece_input")) {
     // Reads regions of its inputs, not all of them.

@@ -56,6 +56,7 @@ class Program {
         0;  // FEED, FETCH: how much further in the logical tensor each micro-batch is
     int64_t message_bytes = 0;    // SEND, RECV
     uint64_t received_bytes = 0;  // per firing, from another device
+    uint32_t receiver = 0;        // global id of the device that receives them
     // Scratch of RunFiring.
     std::vector<const void*> input_pointers;
     std::vector<void*> output_pointers;

@@ -219,10 +219,10 @@ void Worker::Finish(PlanRun* run, uint32_t id, int64_t ordinal) {
   const Program::Task& task = run->program->tasks()[id];
   const uint32_t device = run->program->plan().devices(static_cast<int>(task.proto->device())).id();
   for (Counts& counts : counts_) {
+    if (counts.device == task.receiver) counts.received_bytes += task.received_bytes;
     if (counts.device != device) continue;
     ++counts.firings;
     counts.flops += static_cast<uint64_t>(task.proto->flops());
-    counts.received_bytes += task.received_bytes;
   }
   const int64_t step = run->program->StepOf(id, ordinal);
   const plan::TaskKind kind = task.proto->kind();
