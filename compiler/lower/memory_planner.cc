@@ -234,7 +234,8 @@ class MemoryPlanner {
         for (size_t j = 0; j < list.size(); ++j) {
           Group& a = groups_[list[i]];
           Group& b = groups_[list[j]];
-          if (!a.shares || !b.shares || a.bytes == 0 || b.bytes == 0) continue;
+          if (!a.shares || !b.shares) continue;
+          if (i != j && (a.bytes == 0 || b.bytes == 0)) continue;
           if (i != j && (a.offset >= b.offset + b.bytes || b.offset >= a.offset + a.bytes))
             continue;
           for (uint32_t x : a.members) {

@@ -380,3 +380,11 @@ def test_a_parameter_annotation_cuts_its_state() -> None:
     expected = model(flow.tensor(X)).numpy()
     np.testing.assert_allclose(predict(X).numpy(), expected, rtol=1e-5, atol=1e-6)
     assert predict.store.shardings["0.weight"].startswith("(S(0)")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_batches_smaller_than_the_mesh_leave_devices_empty(rows: int) -> None:
+    total = flow.eval_step(
+        lambda x: (x.relu() * 2).sum(), model=make_model(), mesh=flow.mesh("cpu", dp=4)
+    )
+    assert float(total(np.ones((rows, 4), np.float32)).numpy()) == 8.0 * rows
