@@ -7,9 +7,11 @@
 
 #include "base/status.h"
 #include "compiler/compile.h"
+#include "compiler/golden_for_test.h"
 #include "compiler/graph/graph.h"
 #include "compiler/passes/autodiff.h"
 #include "plan/firings.h"
+#include "plan/text.h"
 #include "plan/verify.h"
 
 namespace oneflow {
@@ -185,6 +187,17 @@ TEST(LowerTest, ActivationsInFlightAreTheTextbooks) {
       if (producer.op() == "matmul" || producer.op() == "relu") most = std::max(most, reg.slots());
     }
     EXPECT_EQ(most, static_cast<uint32_t>(4 - stage)) << "stage " << stage;
+  }
+}
+
+// Whole plans as text: a change of the compiler shows here.
+TEST(LowerTest, GoldenPlans) {
+  const std::map<std::string, Case> cases = {
+      {"dp2", {{{"dp", 2}}, 1, 2}}, {"tp2", {{{"tp", 2}}}}, {"pp2_micro2", {{{"pp", 2}}, 2}}};
+  for (const auto& [name, c] : cases) {
+    const std::vector<plan::Plan> plans = CompileAll(c, 2);
+    ASSERT_FALSE(plans.empty());
+    ExpectGolden("network_" + name + ".plan", PrintPlan(plans[0]));
   }
 }
 

@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 
 #include "base/status.h"
+#include "compiler/golden_for_test.h"
 #include "compiler/ops/op_cases_for_test.h"
 
 namespace oneflow {
@@ -206,8 +205,7 @@ TEST_F(AutodiffTest, EveryDifferentiableOpHasGradientsOfItsInputsTypes) {
   EXPECT_GT(seen, 50);
 }
 
-// The whole graph of a two-layer network after autodiff, as text. After a change that is meant:
-// oneflow_compiler_test --update_golden.
+// The whole graph of a two-layer network after autodiff, as text.
 TEST_F(AutodiffTest, GoldenMlp) {
   graph_ = Graph("mlp");
   ASSERT_TRUE(graph_.AddState("fc1.weight", F32({64, 32})).ok());
@@ -246,17 +244,7 @@ TEST_F(AutodiffTest, GoldenMlp) {
   ASSERT_TRUE(graph_.AddNode("output", {loss}, {{"name", std::string("loss")}}, 0).ok());
   const std::string text = graph_.ToString();
 
-  const std::string path = std::string(ONEFLOW_SOURCE_DIR) + "/tests/golden/mlp_autodiff.graph";
-  const std::vector<std::string> arguments = ::testing::internal::GetArgvs();
-  if (std::count(arguments.begin(), arguments.end(), "--update_golden") > 0) {
-    std::ofstream(path) << text;
-    return;
-  }
-  std::ifstream file(path);
-  ASSERT_TRUE(file.good()) << "no " << path;
-  std::stringstream expected;
-  expected << file.rdbuf();
-  EXPECT_EQ(text, expected.str()) << "if that is meant: oneflow_compiler_test --update_golden";
+  ExpectGolden("mlp_autodiff.graph", text);
   auto parsed = Graph::Parse(text);
   ASSERT_TRUE(parsed.ok()) << MessageOf(parsed.status());
   EXPECT_EQ(parsed->ToString(), text);
