@@ -4,6 +4,7 @@
 // *logical* tensor: the mask depends on (seed, key, step, index) alone, never on the layout, and is
 // drawn again in the backward pass instead of being kept. 8 bytes per element; sixteen blocks at a
 // time.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -88,8 +89,9 @@ KernelOr MakeDropout(const KernelSpec& spec) {
   if (x.dtype != DType::kF32) return UnsupportedDType(spec, x.dtype);
   const double p = NumberAttr(spec.attrs, "p");
   const bool drops_all = p >= 1;
+  const double threshold_exact = std::nearbyint(std::clamp(p, 0.0, 1.0) * 4294967296.0);
   const uint32_t threshold =
-      drops_all ? 0 : static_cast<uint32_t>(std::llround(std::max(0.0, p) * 4294967295.0));
+      drops_all ? 0 : static_cast<uint32_t>(std::min(threshold_exact, 4294967295.0));
   const float scale = drops_all ? 0.0f : static_cast<float>(1.0 / (1.0 - p));
   const uint64_t key = PhiloxKey(KeyAttr(spec.attrs, "seed"), KeyAttr(spec.attrs, "key"));
 

@@ -9,7 +9,7 @@ Attrs DropoutAttrs(double p) { return {{"p", p}, {"seed", int64_t{42}}, {"key", 
 
 bool Keeps(double p, uint64_t step, uint64_t index) {
   const uint32_t word = PhiloxBlock(PhiloxKey(42, 7), step, index / 4)[index % 4];
-  return word >= p * 4294967295.0;
+  return word >= p * 4294967296.0;
 }
 
 TEST(Dropout, MaskIsPhiloxOfTheLogicalIndex) {
