@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def run(processes: int, model: str, layout: str, folder: Path) -> list[dict[str, np.ndarray]]:
     """What each rank wrote."""
     folder.mkdir()
-    program = [str(ROOT / "tests" / "e2e" / "rank_program.py"), model, layout, str(folder)]
+    program = ["-m", "tests.e2e.rank_program", model, layout, str(folder)]
     result = subprocess.run(
         [sys.executable, "-m", "oneflow.launch", "--nproc-per-node", str(processes), *program],
         capture_output=True,
