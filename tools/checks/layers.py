@@ -44,7 +44,7 @@ def check(root: Path) -> list[str]:
     folders: dict[str, dict[str, str]] = {}
     for path in files(root, ".h", ".cc", ".cu", ".cuh"):
         name = path.relative_to(root).as_posix()
-        is_test = name.endswith("_test.cc")
+        is_test = name.endswith(("_test.cc", "_for_test.h"))
         for line, quoted, header in includes(path.read_text(errors="replace")):
             place = f"{name}:{line}"
             if quoted and (root / header).exists():
