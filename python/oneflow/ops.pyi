@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from .tensor import Tensor
 
 def names() -> list[str]: ...
-
 def abs(
     x: Tensor,
 ) -> Tensor:

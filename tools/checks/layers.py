@@ -50,7 +50,7 @@ def check(root: Path) -> list[str]:
             if quoted and (root / header).exists():
                 headers.setdefault(name, []).append(header)
                 # Folders by their headers: a source may call back what its folder's users define.
-                if path.suffix in (".h", ".cuh") and not name.endswith("_for_test.h"):
+                if path.suffix in (".h", ".cuh") and not is_test:
                     source, target = Path(name).parent.as_posix(), Path(header).parent.as_posix()
                     folders.setdefault(source, {}).setdefault(target, f"{place} includes {header}")
             for pattern, places in FOREIGN:
