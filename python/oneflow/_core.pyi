@@ -21,24 +21,8 @@ class Graph:
 
     def __init__(self, name: str) -> None: ...
     def add_gradients(self, loss: int, wrt: Sequence[int]) -> list[int]: ...
-    def add_node(
-        self,
-        op: str,
-        inputs: Sequence[int],
-        attrs: dict[str, Any],
-        location: object,
-        scope: str,
-        stage: int | None,
-    ) -> list[int]: ...
-    def add_state(
-        self,
-        name: str,
-        dtype: str,
-        shape: Sequence[int],
-        annotation: Mapping[str, str],
-        sharding: str,
-        layout_axes: int,
-    ) -> None: ...
+    def add_node(self, op: str, inputs: Sequence[int], attrs: dict[str, Any], location: object, scope: str, stage: int | None) -> list[int]: ...
+    def add_state(self, name: str, dtype: str, shape: Sequence[int], annotation: Mapping[str, str], sharding: str, layout_axes: int) -> None: ...
     def annotate(self, value: int, annotation: Mapping[str, str]) -> None: ...
     def copy(self) -> Graph: ...
     def num_nodes(self) -> int: ...
@@ -77,9 +61,7 @@ class Plan:
 class Session:
     """Owns everything alive (runtime/session.h)."""
 
-    def __init__(
-        self, transport: Transport | None, watchdog_seconds: float, trace_path: str
-    ) -> None: ...
+    def __init__(self, transport: Transport | None, watchdog_seconds: float, trace_path: str) -> None: ...
     def close(self) -> None: ...
     def counters(self) -> list[Any]: ...
     def discard(self, invocation: int) -> None: ...
@@ -90,15 +72,13 @@ class Session:
     def read_state(self, name: str) -> np.ndarray: ...
     def state_version(self, arg0: str) -> int: ...
     def wait(self) -> None: ...
-    def write_state(self, name: str, value: np.ndarray, dtype: str = "") -> None: ...
+    def write_state(self, name: str, value: np.ndarray, dtype: str = '') -> None: ...
 
 class Target:
     """The machine as data (plan/target.proto)."""
 
     @staticmethod
-    def cpu(
-        ranks: Sequence[int], threads: int, cores: int, memory_bytes: int = 0, kind: str = "cpu"
-    ) -> Target:
+    def cpu(ranks: Sequence[int], threads: int, cores: int, memory_bytes: int = 0, kind: str = 'cpu') -> Target:
         """One device per entry of `ranks` (its rank), all alike."""
     @property
     def name(self) -> str: ...
@@ -121,58 +101,31 @@ class Transport:
 class VirtualRuntime:
     """The plans of all ranks in one thread, in virtual time (runtime/virtual_runtime.h)."""
 
-    def __init__(
-        self, plans: Sequence[Plan], with_kernels: bool = True, verify: bool = True
-    ) -> None: ...
-    def run(
-        self,
-        states: Mapping[str, np.ndarray],
-        inputs: Sequence[Sequence[np.ndarray]],
-        seed: int,
-        jitter: float = 1.0,
-    ) -> dict[str, Any]:
+    def __init__(self, plans: Sequence[Plan], with_kernels: bool = True, verify: bool = True) -> None: ...
+    def run(self, states: Mapping[str, np.ndarray], inputs: Sequence[Sequence[np.ndarray]], seed: int, jitter: float = 1.0) -> dict[str, Any]:
         """Runs len(inputs) steps from a seed; inputs[step][input]. Returns a dict: outputs (per step, by name), states, event_order_hash, virtual_ns, firings."""
 
-def compile(
-    graph: Graph,
-    target: Target,
-    axes: Sequence[tuple[str, int]],
-    devices: Sequence[int],
-    micro_batches: int,
-    rank: int,
-    world_size: int,
-    keep_dumps: bool = False,
-) -> Compiled:
+def compile(graph: Graph, target: Target, axes: Sequence[tuple[str, int]], devices: Sequence[int], micro_batches: int, rank: int, world_size: int, keep_dumps: bool = False) -> Compiled:
     """Compiles one rank's plan; kernel rows that the target lacks are added to it."""
 
-def connect(
-    rank: int, world_size: int, address: str, secret: bytes, job: str, timeout_seconds: float
-) -> Transport:
+def connect(rank: int, world_size: int, address: str, secret: bytes, job: str, timeout_seconds: float) -> Transport:
     """Finds the other ranks of the job; blocks until all are there."""
 
 def describe_op(name: str) -> dict[str, Any]:
     """Schema, doc and defaults of one op of the table."""
 
 def op_names() -> list[str]: ...
+
 def philox_normal(seed: int, key: int, shape: Sequence[int], mean: float, std: float) -> np.ndarray:
     """f32 values, normal."""
 
-def philox_uniform(
-    seed: int, key: int, shape: Sequence[int], low: float, high: float
-) -> np.ndarray:
+def philox_uniform(seed: int, key: int, shape: Sequence[int], low: float, high: float) -> np.ndarray:
     """f32 values, uniform on [low, high)."""
 
-def run_graph(
-    graph: Graph,
-    inputs: Mapping[str, np.ndarray],
-    states: Mapping[str, np.ndarray],
-    threads: int = 1,
-) -> tuple[Any, ...]:
+def run_graph(graph: Graph, inputs: Mapping[str, np.ndarray], states: Mapping[str, np.ndarray], threads: int = 1) -> tuple[Any, ...]:
     """Runs a graph op by op; returns (outputs, states after it)."""
 
-def run_op(
-    op: str, inputs: Sequence[np.ndarray], attrs: dict[str, Any], location: object, threads: int = 1
-) -> list[np.ndarray]:
+def run_op(op: str, inputs: Sequence[np.ndarray], attrs: dict[str, Any], location: object, threads: int = 1) -> list[np.ndarray]:
     """Runs one op at once on one CPU device."""
 
 def verify_plans(plans: Sequence[Plan]) -> None:

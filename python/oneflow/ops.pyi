@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from .tensor import Tensor
 
 def names() -> list[str]: ...
+
 def abs(
     x: Tensor,
 ) -> Tensor:
