@@ -227,6 +227,9 @@ class TcpTransport final : public Transport {
       frame.owned = cause.substr(0, kLongestAbort);
       Enqueue(r, std::move(frame));
     }
+    // Nothing of this rank's own goes on either.
+    Fail(MakeError(ErrorKind::kPeer, absl::StrCat("this rank stopped: ", cause)));
+    Wake();
   }
 
   absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) override {

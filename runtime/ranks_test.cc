@@ -68,6 +68,22 @@ TEST_F(RanksTest, ChunksArriveInOrderUnderAnyTiming) {
   }
 }
 
+// A rank that has all it wanted may go while its peers still wait for what it owes them.
+TEST_F(RanksTest, ASessionThatEndsSendsWhatItOwes) {
+  for (uint32_t seed = 0; seed < 10; ++seed) {
+    sessions_.clear();
+    Start(5, 1, seed);
+    if (HasFatalFailure()) return;
+    Launch(0, 2);
+    const InvocationId id = Launch(1, -1);
+    sessions_[0].reset();
+    absl::StatusOr<std::vector<HostTensor>> outputs = sessions_[1]->Fetch(id);
+    ASSERT_TRUE(outputs.ok()) << MessageOf(outputs.status());
+    const std::vector<float> x = ValuesOf(Filled({4, 4}, 2));
+    EXPECT_EQ(ValuesOf((*outputs)[0])[0], 5 * (x[0] + 1));
+  }
+}
+
 TEST_F(RanksTest, ARankThatIsBehindIsWaitedFor) {
   Start(3, 2, 1);
   if (HasFatalFailure()) return;

@@ -1,5 +1,6 @@
 #include "runtime/session.h"
 
+#include <chrono>
 #include <cstdio>
 #include <map>
 #include <mutex>
@@ -30,6 +31,9 @@ struct LoadedPlan {
   PlanRun* run = nullptr;
 };
 
+// How long a session that is destroyed goes on with steps in flight, for the sake of its peers.
+constexpr std::chrono::seconds kLastSteps(5);
+
 class SessionImpl : public Session {
  public:
   explicit SessionImpl(const SessionOptions& options)
@@ -49,6 +53,8 @@ class SessionImpl : public Session {
   }
 
   ~SessionImpl() override {
+    // Peers still wait for what the last steps owe them, though this rank has fetched all it wanted.
+    if (options_.transport != nullptr) executor_.WaitUntilQuiet(kLastSteps);
     watchdog_.reset();
     executor_.Stop();
     // The threads are gone; a callback of the transport may still run, and slots may still be

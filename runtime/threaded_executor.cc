@@ -164,6 +164,11 @@ absl::Status ThreadedExecutor::WaitUntil(const std::function<bool()>& reached) {
   return failure_;
 }
 
+void ThreadedExecutor::WaitUntilQuiet(std::chrono::milliseconds limit) {
+  std::unique_lock<std::mutex> lock(progress_mutex_);
+  progress_changed_.wait_for(lock, limit, [this] { return !failure_.ok() || Quiet(); });
+}
+
 bool ThreadedExecutor::Quiet() const {
   return std::all_of(runs_.begin(), runs_.end(), [](const std::unique_ptr<PlanRun>& run) {
     return run->launched == run->completed;

@@ -8,6 +8,7 @@
 #define ONEFLOW_RUNTIME_THREADED_EXECUTOR_H_
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -46,6 +47,8 @@ class ThreadedExecutor : public StepListener {
   // Waits until `reached`, called under the progress lock, is true. The first failure if there is
   // one.
   absl::Status WaitUntil(const std::function<bool()>& reached);
+  // Waits until no step is in flight, the run failed, or `limit` is over.
+  void WaitUntilQuiet(std::chrono::milliseconds limit);
   // True if no step is in flight. REQUIRES: called by the predicate of WaitUntil.
   bool Quiet() const;
 
