@@ -2,12 +2,14 @@
 
 For each patch: a worktree of HEAD in a temporary folder, build, run the test (it must pass), apply the
 patch, build again, run the test again (it must fail). Each test is run unmutated once. Arguments choose
-mutants by part of their name. The format of a patch is described in tests/mutants/README.md.
+mutants by part of their name. A run that was cut short goes on where it stopped: what was red at this
+commit is not run again, unless `--again` is given. tests/mutants/README.md describes a patch.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -90,7 +92,7 @@ class Worktree:
 
     def test(self, name: str, test: str) -> int:
         command = test.format(python=sys.executable, build=self._build_folder)
-        env = {"PYTHONPATH": str(self.path / "python"), "OMP_NUM_THREADS": "1"}
+        env = {"PYTHONPATH": f"{self.path}:{self.path}/python", "OMP_NUM_THREADS": "1"}
         log = LOGS / f"{name}.log"
         return process.run(shlex.split(command), 900, cwd=self.path, env=env, log=log)
 
@@ -133,26 +135,51 @@ def judge(tree: Worktree, mutant: Mutant, green: dict[str, bool]) -> str:
         tree.apply(mutant.patch, reverse=True)
 
 
+class Outcomes:
+    """What became of each mutant at this commit, kept in build/mutants/ so that a run can go on."""
+
+    def __init__(self) -> None:
+        self._path = LOGS / "outcomes.json"
+        self._commit, self._tree_changed = results.commit()
+        self.by_name: dict[str, str] = {}
+        if self._path.exists():
+            kept = json.loads(self._path.read_text())
+            if kept["commit"] == self._commit and not self._tree_changed:
+                self.by_name = kept["outcomes"]
+
+    def add(self, name: str, outcome: str) -> None:
+        self.by_name[name] = outcome
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(json.dumps({"commit": self._commit, "outcomes": self.by_name}))
+
+
 def main(arguments: list[str]) -> int:
+    again = "--again" in arguments
+    names = [argument for argument in arguments if argument != "--again"]
     mutants = [read_mutant(patch) for patch in sorted(MUTANTS.glob("*.patch"))]
-    chosen = [m for m in mutants if not arguments or any(a in m.name for a in arguments)]
+    chosen = [m for m in mutants if not names or any(name in m.name for name in names)]
     if not chosen:
         print("no mutant of that name", file=sys.stderr)
         return 2
+    known = Outcomes()
     outcomes: dict[str, str] = {}
     green: dict[str, bool] = {}
-    tree = Worktree()
+    tree: Worktree | None = None
     try:
         for mutant in chosen:
             start = time.monotonic()
-            outcomes[mutant.name] = judge(tree, mutant, green)
+            if again or known.by_name.get(mutant.name) != "red":
+                tree = tree or Worktree()
+                known.add(mutant.name, judge(tree, mutant, green))
+            outcomes[mutant.name] = known.by_name[mutant.name]
             seconds = time.monotonic() - start
             print(
                 f"{outcomes[mutant.name]:10} {mutant.name}: {mutant.breaks} ({seconds:.0f} s)",
                 flush=True,
             )
     finally:
-        tree.close()
+        if tree:
+            tree.close()
     red = sum(outcome == "red" for outcome in outcomes.values())
     code = 0 if red == len(chosen) else 1
     results.append(
