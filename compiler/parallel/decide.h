@@ -3,7 +3,7 @@
 //
 // Pure. After it every Value has a canonical Sharding on the layout axes (plan/sharding.h), every
 // node a stage, and an input whose sharding differs from what its node needs is listed in
-// `Decisions` (ApplyReshards then inserts the moves). Threads: any. Read next: docs/sharding.md,
+// `Decisions` (InsertReshard then inserts the moves). Threads: any. Read next: docs/sharding.md,
 // compiler/passes/insert_reshard.h.
 #ifndef ONEFLOW_COMPILER_PARALLEL_DECIDE_H_
 #define ONEFLOW_COMPILER_PARALLEL_DECIDE_H_

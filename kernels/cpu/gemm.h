@@ -2,7 +2,7 @@
 //
 // Owned by the kernel that made it. Threads: one call at a time per workspace; the team is the
 // caller's. Invariants: Run allocates nothing; a sum runs over k in order, in blocks of kDepth, so
-// its bits do not depend on the team. Measured against oneDNN 3.2: kernels/cpu/matmul_benchmark.cc.
+// its bits do not depend on the team. Measured against oneDNN 3.2: kernels/cpu/products_benchmark.cc.
 // Read next: kernels/cpu/micro_kernels.h.
 #ifndef ONEFLOW_KERNELS_CPU_GEMM_H_
 #define ONEFLOW_KERNELS_CPU_GEMM_H_
