@@ -18,8 +18,8 @@ inline constexpr uint32_t kPhiloxWeyl1 = 0xBB67AE85u;
 inline constexpr int kPhiloxRounds = 10;
 
 // Four random words from a 128-bit counter and a 64-bit key.
-inline std::array<uint32_t, 4> Philox(std::array<uint32_t, 4> counter,
-                                      std::array<uint32_t, 2> key) {
+constexpr std::array<uint32_t, 4> Philox(std::array<uint32_t, 4> counter,
+                                         std::array<uint32_t, 2> key) {
   for (int round = 0; round < kPhiloxRounds; ++round) {
     const uint64_t product0 = static_cast<uint64_t>(kPhiloxMultiplier0) * counter[0];
     const uint64_t product1 = static_cast<uint64_t>(kPhiloxMultiplier1) * counter[2];
@@ -46,7 +46,7 @@ inline uint64_t PhiloxKey(uint64_t seed, uint64_t key) {
 }
 
 // Words 4 * block .. 4 * block + 3 of a stream at a step: element i uses word i % 4 of block i / 4.
-inline std::array<uint32_t, 4> PhiloxBlock(uint64_t philox_key, uint64_t step, uint64_t block) {
+constexpr std::array<uint32_t, 4> PhiloxBlock(uint64_t philox_key, uint64_t step, uint64_t block) {
   return Philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
                  static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32)},
                 {static_cast<uint32_t>(philox_key), static_cast<uint32_t>(philox_key >> 32)});

@@ -12,24 +12,14 @@ namespace {
 
 template <CombineMode kMode, typename T>
 struct CombineLoop {
+  using Function = CombineWith<kMode>;
   OF_LOOP static void Run(const T* source, int64_t s, T* destination, int64_t d, int64_t n) {
     if (s == 1 && d == 1) {
 #pragma omp simd
-      for (int64_t i = 0; i < n; ++i) destination[i] = Apply(destination[i], source[i]);
+      for (int64_t i = 0; i < n; ++i) destination[i] = Function::Apply(destination[i], source[i]);
     } else {
-      for (int64_t i = 0; i < n; ++i) destination[i * d] = Apply(destination[i * d], source[i * s]);
-    }
-  }
-  OF_LOOP static T Apply(T a, T b) {
-    const Compute<T> x = a;
-    const Compute<T> y = b;
-    if constexpr (kMode == CombineMode::kMax) return x > y || x != x ? a : b;
-    if constexpr (kMode == CombineMode::kMin) return x < y || x != x ? a : b;
-    if constexpr (std::is_same_v<T, Bool>) return Bool(x != 0 || y != 0);
-    if constexpr (std::is_integral_v<T>) {
-      return static_cast<T>(static_cast<uint64_t>(x) + static_cast<uint64_t>(y));
-    } else {
-      return T(static_cast<float>(x + y));
+      for (int64_t i = 0; i < n; ++i)
+        destination[i * d] = Function::Apply(destination[i * d], source[i * s]);
     }
   }
 };

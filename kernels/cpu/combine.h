@@ -10,11 +10,9 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/cpu/strided_copy.h"
+#include "kernels/scalar/functions.h"
 
 namespace oneflow::kernels {
-
-// What happens to the old value of the destination.
-enum class CombineMode { kCopy, kSum, kMax, kMin };
 
 // "copy", "sum", "max", "min".
 absl::StatusOr<CombineMode> ParseCombineMode(const std::string& text);

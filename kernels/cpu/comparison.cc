@@ -9,49 +9,6 @@
 namespace oneflow::kernels {
 namespace {
 
-struct Eq {
-  template <typename T>
-  OF_LOOP static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) == static_cast<Compute<T>>(b));
-  }
-};
-struct Ne {
-  template <typename T>
-  OF_LOOP static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) != static_cast<Compute<T>>(b));
-  }
-};
-struct Lt {
-  template <typename T>
-  OF_LOOP static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) < static_cast<Compute<T>>(b));
-  }
-};
-struct Le {
-  template <typename T>
-  OF_LOOP static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) <= static_cast<Compute<T>>(b));
-  }
-};
-struct Gt {
-  template <typename T>
-  OF_LOOP static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) > static_cast<Compute<T>>(b));
-  }
-};
-struct Ge {
-  template <typename T>
-  OF_LOOP static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) >= static_cast<Compute<T>>(b));
-  }
-};
-struct LogicalAnd {
-  template <typename T>
-  OF_LOOP static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) != 0 && static_cast<Compute<T>>(b) != 0);
-  }
-};
-
 template <typename Function>
 KernelDef Comparison(const char* op) {
   return {op, NeedsNothing, [](const KernelSpec& spec) -> KernelOr {

@@ -14,77 +14,6 @@
 namespace oneflow::kernels {
 namespace {
 
-// Each function sees the element and the attribute `value` (0 where the op has none).
-struct Neg {
-  template <typename T>
-  OF_LOOP static T Apply(T x, T) {
-    if constexpr (std::is_integral_v<T>) return static_cast<T>(0 - static_cast<uint64_t>(x));
-    return -x;
-  }
-};
-struct Abs {
-  template <typename T>
-  OF_LOOP static T Apply(T x, T) {
-    if constexpr (std::is_floating_point_v<T>) return std::fabs(x);
-    return x < 0 ? static_cast<T>(0 - static_cast<uint64_t>(x)) : x;
-  }
-};
-struct Exp {
-  OF_LOOP static float Apply(float x, float) { return ExpF(x); }
-};
-struct Log {
-  OF_LOOP static float Apply(float x, float) { return std::log(x); }
-};
-struct Sqrt {
-  OF_LOOP static float Apply(float x, float) { return std::sqrt(x); }
-};
-struct Rsqrt {
-  OF_LOOP static float Apply(float x, float) { return 1.0f / std::sqrt(x); }
-};
-struct Tanh {
-  OF_LOOP static float Apply(float x, float) { return TanhF(x); }
-};
-struct Sigmoid {
-  OF_LOOP static float Apply(float x, float) { return 1.0f / (1.0f + ExpF(-x)); }
-};
-// NaN stays NaN, as in PyTorch.
-struct Relu {
-  template <typename T>
-  OF_LOOP static T Apply(T x, T) {
-    return x < 0 ? T{0} : x;
-  }
-};
-struct Square {
-  template <typename T>
-  OF_LOOP static T Apply(T x, T) {
-    if constexpr (std::is_integral_v<T>) {
-      return static_cast<T>(static_cast<uint64_t>(x) * static_cast<uint64_t>(x));
-    }
-    return x * x;
-  }
-};
-struct AddScalar {
-  template <typename T>
-  OF_LOOP static T Apply(T x, T value) {
-    if constexpr (std::is_integral_v<T>) {
-      return static_cast<T>(static_cast<uint64_t>(x) + static_cast<uint64_t>(value));
-    }
-    return x + value;
-  }
-};
-struct MulScalar {
-  template <typename T>
-  OF_LOOP static T Apply(T x, T value) {
-    if constexpr (std::is_integral_v<T>) {
-      return static_cast<T>(static_cast<uint64_t>(x) * static_cast<uint64_t>(value));
-    }
-    return x * value;
-  }
-};
-struct PowScalar {
-  OF_LOOP static float Apply(float x, float value) { return std::pow(x, value); }
-};
-
 template <typename Function, typename T>
 struct UnaryLoop {
   OF_LOOP static void Run(const T* x, T* y, T value, int64_t n) {
@@ -137,12 +66,6 @@ KernelDef NumberOp(const char* op) {
 }
 
 // x^value: the common exponents by their own loops, which vectorise.
-struct Reciprocal {
-  OF_LOOP static float Apply(float x, float) { return 1.0f / x; }
-};
-struct Cube {
-  OF_LOOP static float Apply(float x, float) { return x * x * x; }
-};
 KernelOr MakePow(const KernelSpec& spec) {
   const DType dtype = spec.inputs.at(0).dtype;
   if (dtype != DType::kF32) return UnsupportedDType(spec, dtype);

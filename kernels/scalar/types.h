@@ -1,0 +1,113 @@
+// Element types as every device computes with them: the C++ type of each DType, the type in which
+// one computes with it, and the conversion from one to another.
+//
+// Values and functions, no intrinsics: the CPU's loops and the CUDA kernels include this one
+// definition. Threads: any. bf16 and f16 are storage types: they are read as float and written with
+// round to nearest even. bool is one byte, 0 or 1. Read next: kernels/scalar/functions.h.
+#ifndef ONEFLOW_KERNELS_SCALAR_TYPES_H_
+#define ONEFLOW_KERNELS_SCALAR_TYPES_H_
+
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+namespace oneflow::kernels {
+
+#ifdef __CUDACC__
+#define OF_SCALAR __host__ __device__ __forceinline__
+#else
+#define OF_SCALAR __attribute__((always_inline)) inline
+#endif
+
+// Upper half of an f32.
+struct BF16 {
+  uint16_t bits;
+  BF16() = default;
+  OF_SCALAR explicit BF16(float value) {
+    const uint32_t u = std::bit_cast<uint32_t>(value);
+    const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
+    bits = static_cast<uint16_t>(nan ? (u >> 16) | 0x40 : (u + 0x7fff + ((u >> 16) & 1)) >> 16);
+  }
+  OF_SCALAR operator float() const {
+    return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  }
+};
+
+// IEEE half.
+#ifdef __CUDACC__
+struct F16 {
+  uint16_t bits;
+  F16() = default;
+  __device__ __forceinline__ explicit F16(float v) {
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+  }
+  __device__ __forceinline__ operator float() const {
+    float v;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(bits));
+    return v;
+  }
+};
+#else
+struct F16 {
+  _Float16 value;
+  F16() = default;
+  explicit F16(float v) : value(static_cast<_Float16>(v)) {}
+  operator float() const { return static_cast<float>(value); }
+};
+#endif
+
+// One byte, 0 or 1.
+struct Bool {
+  uint8_t value;
+  Bool() = default;
+  OF_SCALAR explicit Bool(bool v) : value(v ? 1 : 0) {}
+  OF_SCALAR operator int() const { return value != 0; }
+};
+
+// The type in which one computes with T.
+template <typename T>
+struct ComputeType {
+  using type = T;
+};
+template <>
+struct ComputeType<BF16> {
+  using type = float;
+};
+template <>
+struct ComputeType<F16> {
+  using type = float;
+};
+template <>
+struct ComputeType<Bool> {
+  using type = int;
+};
+template <typename T>
+using Compute = typename ComputeType<T>::type;
+
+// Converts as NumPy does: to bool by "is not zero"; a float outside the range of an integer type is
+// clamped to it and NaN becomes 0 (NumPy leaves both undefined).
+template <typename To, typename From>
+OF_SCALAR To Convert(From from) {
+  const Compute<From> x = from;
+  if constexpr (std::is_same_v<To, Bool>) {
+    return Bool(x != 0);
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<Compute<From>>) {
+    if (x != x) return 0;
+    // 2^(bits-1) or 2^bits is exact as float, max() is not.
+    constexpr float kAbove = 2.0f * static_cast<float>(std::numeric_limits<To>::max() / 2 + 1);
+    if (x >= kAbove) return std::numeric_limits<To>::max();
+    if (x < static_cast<float>(std::numeric_limits<To>::min())) {
+      return std::numeric_limits<To>::min();
+    }
+    return static_cast<To>(x);
+  } else if constexpr (std::is_integral_v<To>) {
+    return static_cast<To>(x);
+  } else {
+    return To(static_cast<float>(x));
+  }
+}
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_SCALAR_TYPES_H_
