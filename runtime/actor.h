@@ -94,6 +94,8 @@ class Actor {
   };
   // Empty if it could fire now.
   std::vector<Missing> WhatIsMissing() const;
+  // True if it would fire as soon as its stream comes to it.
+  bool WaitsOnlyForItsTurn() const { return !turn_ && !aborted_ && CanFire(); }
 
   // Firings started (RECV: posted) and finished (RECV: arrived) since the plan was loaded.
   int64_t started() const { return started_; }

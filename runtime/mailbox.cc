@@ -8,12 +8,19 @@ namespace oneflow {
 
 void Mailbox::Reserve(size_t more) {
   std::lock_guard<std::mutex> lock(mutex_);
-  std::vector<Message> larger(capacity_ + more);
+  reserved_ += more;
+  if (reserved_ <= ring_.size()) return;
+  std::vector<Message> larger(reserved_);
   const size_t unread = unread_.load(std::memory_order_relaxed);
-  for (size_t i = 0; i < unread; ++i) larger[i] = ring_[(head_ + i) % capacity_];
+  for (size_t i = 0; i < unread; ++i) larger[i] = ring_[(head_ + i) % ring_.size()];
   ring_ = std::move(larger);
-  capacity_ += more;
   head_ = 0;
+}
+
+void Mailbox::Release(size_t less) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  OF_CHECK(less <= reserved_) << "a mailbox for " << reserved_ << " messages gives back " << less;
+  reserved_ -= less;
 }
 
 void Mailbox::Push(const Message& message) {
@@ -21,9 +28,9 @@ void Mailbox::Push(const Message& message) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     const size_t unread = unread_.load(std::memory_order_relaxed);
-    OF_CHECK(unread < capacity_) << "a mailbox for " << capacity_ << " messages is full";
+    OF_CHECK(unread < reserved_) << "a mailbox for " << reserved_ << " messages is full";
     size_t place = head_ + unread;
-    if (place >= capacity_) place -= capacity_;
+    if (place >= ring_.size()) place -= ring_.size();
     ring_[place] = message;
     unread_.store(unread + 1, std::memory_order_release);
     wake = parked_;
@@ -37,7 +44,7 @@ void Mailbox::Drain(std::vector<Message>* messages) {
   const size_t unread = unread_.load(std::memory_order_relaxed);
   for (size_t i = 0; i < unread; ++i) {
     messages->push_back(ring_[head_]);
-    if (++head_ == capacity_) head_ = 0;
+    if (++head_ == ring_.size()) head_ = 0;
   }
   unread_.store(0, std::memory_order_relaxed);
 }

@@ -21,7 +21,7 @@ namespace oneflow {
 class Worker;
 
 struct PlanRun {
-  uint16_t index = 0;  // of the executor
+  uint16_t index = 0;  // of the executor; another run may get it when this one has gone
   Program* program = nullptr;
   std::vector<Actor> actors;
   std::vector<StreamOrder> streams;

@@ -46,6 +46,7 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Create(const plan::Plan& plan,
                                                          DeviceSet* devices) {
   std::unique_ptr<Program> program(new Program(plan));
   OF_RETURN_IF_ERROR(program->AddStreams());
+  program->LookAtFeeds();
   program->AddActors();
   OF_RETURN_IF_ERROR(program->AddWork(devices));
   return program;
@@ -94,6 +95,20 @@ absl::Status Program::AddStreams() {
     }
   }
   return absl::OkStatus();
+}
+
+void Program::LookAtFeeds() {
+  fed_.resize(static_cast<size_t>(plan_.inputs_size()));
+  for (const std::vector<uint32_t>& order : orders_) {
+    size_t feeds = 0;
+    for (uint32_t task : order) {
+      if (tasks_[task].proto->kind() != plan::FEED) continue;
+      ++feeds;
+      fed_[tasks_[task].proto->index()] = true;
+      if (tasks_[task].firings_per_step() > 1) feeds_first_ = false;
+    }
+    if (feeds > 0 && feeds < order.size()) feeds_first_ = false;
+  }
 }
 
 uint32_t Program::Inner(uint32_t task, plan::Level level) const {

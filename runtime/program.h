@@ -90,6 +90,11 @@ class Program {
   int32_t busy_streams() const { return busy_streams_; }
   // By output: true if the FETCH tasks here write every element of it.
   const std::vector<bool>& fetches_all() const { return fetches_all_; }
+  // By input: true if a FEED task here reads it.
+  const std::vector<bool>& fed() const { return fed_; }
+  // True if every FEED fires once a step and shares its stream with other FEEDs only: then they all
+  // run as soon as their slots are free, whatever else the step does.
+  bool feeds_first() const { return feeds_first_; }
 
   FiringId FiringAt(uint32_t task, int64_t ordinal) const;
   int64_t StepOf(uint32_t task, int64_t ordinal) const {
@@ -101,6 +106,7 @@ class Program {
  private:
   explicit Program(const plan::Plan& plan) : plan_(plan) {}
   absl::Status AddStreams();
+  void LookAtFeeds();
   void AddActors();
   absl::Status AddWork(DeviceSet* devices);
   void CountReceivedBytes(Task* task) const;
@@ -114,6 +120,8 @@ class Program {
   std::vector<std::vector<uint32_t>> orders_;
   std::vector<Lane> lanes_;
   std::vector<bool> fetches_all_;
+  std::vector<bool> fed_;
+  bool feeds_first_ = true;
   bool holds_bytes_ = true;
   int32_t feeds_per_step_ = 0;
   int32_t fetches_per_step_ = 0;

@@ -1,5 +1,6 @@
 #include "runtime/session.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -12,6 +13,7 @@
 #include "base/status.h"
 #include "plan/verify.h"
 #include "runtime/io/fetch_ring.h"
+#include "runtime/io/staging.h"
 #include "runtime/threaded_executor.h"
 #include "runtime/trace.h"
 #include "runtime/watchdog.h"
@@ -30,6 +32,10 @@ struct LoadedPlan {
   std::vector<std::string> written;  // states
   PlanRun* run = nullptr;
 };
+
+// Inputs of at least so many bytes are worth a wait for the thread that feeds: a copy of fewer costs
+// less than that.
+constexpr int64_t kReadInPlace = 1 << 18;
 
 // How long a session that is destroyed goes on with steps in flight, for the sake of its peers.
 constexpr std::chrono::seconds kLastSteps(5);
@@ -59,12 +65,11 @@ class SessionImpl : public Session {
     executor_.Stop();
     // The threads are gone; a callback of the transport may still run, and slots may still be
     // posted.
-    if (options_.transport != nullptr && !channels_.empty()) {
-      options_.transport->CloseChannels(channels_);
-    }
+    for (const auto& [id, plan] : plans_) CloseChannels(plan);
     if (options_.trace_path.empty()) return;
+    for (auto& [id, plan] : plans_) KeepForTrace(std::move(plan.program), plan.run->index);
     std::vector<const Program*> programs;
-    for (const LoadedPlan& plan : plans_) programs.push_back(plan.program.get());
+    for (const std::unique_ptr<Program>& program : traced_) programs.push_back(program.get());
     const absl::Status written = WriteTrace(options_.trace_path, programs, executor_.TraceSlices());
     if (!written.ok()) std::fprintf(stderr, "oneflow: %s\n", MessageOf(written).c_str());
   }
@@ -73,6 +78,12 @@ class SessionImpl : public Session {
     OF_RETURN_IF_ERROR(Settle());
     if (options_.verify) OF_RETURN_IF_ERROR(VerifyPlan(plan));
     OF_RETURN_IF_ERROR(CheckRank(plan));
+    if (plans_.size() + traced_.size() >= options_.max_plans) {
+      return MakeError(
+          ErrorKind::kPlan,
+          absl::StrCat("plan ", plan.name(), ": ", options_.max_plans,
+                       " plans are loaded, more a session cannot number; unload some"));
+    }
     LoadedPlan loaded;
     OF_ASSIGN_OR_RETURN(loaded.program, Program::Create(plan, &devices_));
     OF_RETURN_IF_ERROR(states_.Declare(plan, /*other_ranks=*/false));
@@ -82,7 +93,7 @@ class SessionImpl : public Session {
       moved |= grown;
     }
     if (moved) {
-      for (LoadedPlan& other : plans_) other.program->Bind(devices_, states_);
+      for (auto& [other_id, other] : plans_) other.program->Bind(devices_, states_);
     }
     loaded.program->Bind(devices_, states_);
     loaded.outputs =
@@ -90,12 +101,33 @@ class SessionImpl : public Session {
     loaded.written = StatesWritten(plan);
     loaded.run = executor_.AddProgram(loaded.program.get());
     // Before channels are opened: the threads hold the program from here on.
+    const PlanId id = next_plan_++;
+    LoadedPlan* kept = nullptr;
     {
       std::lock_guard<std::mutex> lock(outputs_mutex_);
-      plans_.push_back(std::move(loaded));
+      kept = &plans_.emplace(id, std::move(loaded)).first->second;
     }
-    OF_RETURN_IF_ERROR(OpenChannels(&plans_.back()));
-    return static_cast<PlanId>(plans_.size()) - 1;
+    OF_RETURN_IF_ERROR(OpenChannels(kept));
+    return id;
+  }
+
+  absl::Status Unload(PlanId id) override {
+    OF_ASSIGN_OR_RETURN(LoadedPlan * plan, Find(id));
+    OF_RETURN_IF_ERROR(Settle());
+    CloseChannels(*plan);
+    staging_.ReleaseAll();
+    if (running_ == plan->run) running_ = nullptr;
+    const uint16_t number = plan->run->index;
+    executor_.RemoveProgram(plan->run);
+    LoadedPlan gone;
+    {
+      std::lock_guard<std::mutex> lock(outputs_mutex_);
+      gone = std::move(*plan);
+      plans_.erase(id);
+      if (gone.outputs->unread() > 0) unloaded_outputs_.push_back(std::move(gone.outputs));
+    }
+    if (!options_.trace_path.empty()) KeepForTrace(std::move(gone.program), number);
+    return absl::OkStatus();
   }
 
   absl::Status WriteState(const std::string& name, const HostTensor& value) override {
@@ -111,11 +143,22 @@ class SessionImpl : public Session {
   bool HasState(const std::string& name) const override { return states_.Has(name); }
   uint64_t StateVersion(const std::string& name) const override { return states_.Version(name); }
 
-  absl::StatusOr<InvocationId> Launch(PlanId id, std::vector<HostTensor> inputs) override {
-    if (id < 0 || id >= static_cast<PlanId>(plans_.size())) {
-      return MakeError(ErrorKind::kError, absl::StrCat("no plan ", id, " is loaded"));
+  absl::Status DropState(const std::string& name) override {
+    for (const auto& [id, plan] : plans_) {
+      for (const plan::StateProto& state : plan.program->plan().states()) {
+        if (state.name() != name) continue;
+        return MakeError(ErrorKind::kError, absl::StrCat("state \"", name, "\" is used by plan ",
+                                                         plan.program->plan().name()));
+      }
     }
-    LoadedPlan& plan = plans_[static_cast<size_t>(id)];
+    OF_RETURN_IF_ERROR(Settle());
+    states_.Drop(name);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<InvocationId> Launch(PlanId id, std::vector<HostTensor> inputs) override {
+    OF_ASSIGN_OR_RETURN(LoadedPlan * found, Find(id));
+    LoadedPlan& plan = *found;
     OF_RETURN_IF_ERROR(CheckInputs(plan.program->plan(), inputs));
     PlanRun* run = plan.run;
     if (running_ != run) {
@@ -124,13 +167,9 @@ class SessionImpl : public Session {
     }
     OF_RETURN_IF_ERROR(executor_.WaitUntil(
         [run] { return run->launched - run->completed < Invocation::kWindow; }));
-    ReleaseInputs(run);
     Invocation& invocation = run->InvocationOf(run->launched);
     invocation.id = next_invocation_++;
-    invocation.inputs = std::move(inputs);
-    for (size_t i = 0; i < invocation.inputs.size(); ++i) {
-      invocation.input_bytes[i] = invocation.inputs[i].data.get();
-    }
+    SetInputs(std::move(inputs), run, &invocation);
     {
       std::lock_guard<std::mutex> lock(outputs_mutex_);
       invocation.fetch = plan.outputs->Open(invocation.id);
@@ -140,6 +179,10 @@ class SessionImpl : public Session {
     }
     for (const std::string& state : plan.written) states_.BumpVersion(state);
     executor_.Launch(run);
+    if (invocation.caller_waits) {
+      OF_RETURN_IF_ERROR(executor_.WaitUntil([&] { return invocation.feeds_left.load() == 0; }));
+      invocation.inputs.clear();
+    }
     return invocation.id;
   }
 
@@ -157,17 +200,16 @@ class SessionImpl : public Session {
                                                        "launched"));
     }
     OF_RETURN_IF_ERROR(executor_.WaitUntil([entry] { return entry->done.load(); }));
-    if (running_ != nullptr) ReleaseInputs(running_);
     std::lock_guard<std::mutex> lock(outputs_mutex_);
     std::vector<HostTensor> outputs = entry->tensors;
-    ring->Release(entry);
+    Release(ring, entry);
     return outputs;
   }
 
   void Discard(InvocationId id) override {
     std::lock_guard<std::mutex> lock(outputs_mutex_);
     FetchRing* ring = nullptr;
-    if (FetchEntry* entry = FindOutputs(id, &ring); entry != nullptr) ring->Release(entry);
+    if (FetchEntry* entry = FindOutputs(id, &ring); entry != nullptr) Release(ring, entry);
   }
 
   absl::Status Wait() override { return Settle(); }
@@ -194,6 +236,19 @@ class SessionImpl : public Session {
     return all;
   }
 
+  Holdings holdings() const override {
+    Holdings holdings;
+    holdings.plans = plans_.size();
+    holdings.states = states_.size();
+    for (const std::unique_ptr<Worker>& worker : executor_.workers()) {
+      holdings.message_room += worker->message_room();
+    }
+    for (const auto& [id, plan] : plans_) holdings.channels += plan.run->channels.size();
+    holdings.fetch_rings = plans_.size() + unloaded_outputs_.size();
+    holdings.staging_bytes = staging_.bytes();
+    return holdings;
+  }
+
   std::string DebugString() const override {
     std::string text;
     for (const RunSnapshot& run : executor_.Snapshot(/*only_in_flight=*/false)) {
@@ -203,17 +258,47 @@ class SessionImpl : public Session {
   }
 
  private:
-  // Waits until nothing runs; then what the caller gave and nobody reads any more is let go.
+  // Waits until nothing runs.
   absl::Status Settle() {
-    OF_RETURN_IF_ERROR(executor_.WaitUntil([this] { return executor_.Quiet(); }));
-    if (running_ != nullptr) ReleaseInputs(running_);
-    return absl::OkStatus();
+    return executor_.WaitUntil([this] { return executor_.Quiet(); });
   }
 
-  void ReleaseInputs(PlanRun* run) {
-    for (Invocation& invocation : run->ring) {
-      if (invocation.feeds_left.load(std::memory_order_acquire) == 0) invocation.inputs.clear();
+  absl::StatusOr<LoadedPlan*> Find(PlanId id) {
+    const auto found = plans_.find(id);
+    if (found != plans_.end()) return &found->second;
+    return MakeError(ErrorKind::kError, absl::StrCat("no plan ", id, " is loaded"));
+  }
+
+  // One copy of large inputs where that is possible: the feeds' own, from the caller's memory.
+  void SetInputs(std::vector<HostTensor> inputs, PlanRun* run, Invocation* invocation) {
+    const std::vector<bool>& fed = run->program->fed();
+    int64_t bytes = 0;
+    for (size_t i = 0; i < inputs.size(); ++i) bytes += fed[i] ? inputs[i].bytes() : 0;
+    invocation->caller_waits = bytes >= kReadInPlace && executor_.CanFeedAtOnce(run);
+    if (!invocation->caller_waits) {
+      staging_.Copy(inputs, fed, invocation);
+      return;
     }
+    for (size_t i = 0; i < inputs.size(); ++i) invocation->input_bytes[i] = inputs[i].data.get();
+    invocation->inputs = std::move(inputs);
+  }
+
+  void CloseChannels(const LoadedPlan& plan) {
+    if (options_.transport == nullptr || plan.run->channels.empty()) return;
+    options_.transport->CloseChannels(plan.run->channels);
+  }
+
+  // A number of a plan stands in the slices of a trace.
+  void KeepForTrace(std::unique_ptr<Program> program, uint16_t number) {
+    traced_.resize(std::max<size_t>(traced_.size(), number + size_t{1}));
+    traced_[number] = std::move(program);
+  }
+
+  // REQUIRES: outputs_mutex_ is held.
+  void Release(FetchRing* ring, FetchEntry* entry) {
+    ring->Release(entry);
+    if (ring->unread() > 0) return;
+    std::erase_if(unloaded_outputs_, [ring](const auto& other) { return other.get() == ring; });
   }
 
   absl::Status CheckRank(const plan::Plan& plan) const {
@@ -314,17 +399,20 @@ class SessionImpl : public Session {
         std::vector<comm::ChannelId> channels,
         options_.transport->OpenChannels(absl::StrFormat("%016x", plan.graph_fingerprint()), rows,
                                          specs, std::move(callbacks)));
-    channels_.insert(channels_.end(), channels.begin(), channels.end());
     executor_.BindChannels(run, std::move(channels));
     return absl::OkStatus();
   }
 
   FetchEntry* FindOutputs(InvocationId id, FetchRing** ring) {
-    for (LoadedPlan& plan : plans_) {
-      if (FetchEntry* entry = plan.outputs->Find(id); entry != nullptr) {
-        *ring = plan.outputs.get();
-        return entry;
-      }
+    const auto in = [&](const std::unique_ptr<FetchRing>& outputs) {
+      *ring = outputs.get();
+      return outputs->Find(id);
+    };
+    for (const auto& [plan_id, plan] : plans_) {
+      if (FetchEntry* entry = in(plan.outputs); entry != nullptr) return entry;
+    }
+    for (const std::unique_ptr<FetchRing>& outputs : unloaded_outputs_) {
+      if (FetchEntry* entry = in(outputs); entry != nullptr) return entry;
     }
     return nullptr;
   }
@@ -332,13 +420,18 @@ class SessionImpl : public Session {
   const SessionOptions options_;
   DeviceSet devices_;
   StateStore states_;
-  std::mutex outputs_mutex_;  // fetch rings and growth of plans_: Discard comes from any thread
-  std::vector<LoadedPlan> plans_;  // the executor's threads use their programs
-  std::vector<comm::ChannelId> channels_;
+  Staging staging_;
+  // Guards fetch rings and the two lists of them: Discard comes from any thread.
+  std::mutex outputs_mutex_;
+  std::map<PlanId, LoadedPlan> plans_;  // the executor's threads use their programs
+  std::vector<std::unique_ptr<FetchRing>> unloaded_outputs_;  // with unread outputs
+  // By number of the plan: those unloaded while a trace is kept, and at the end all.
+  std::vector<std::unique_ptr<Program>> traced_;
   ThreadedExecutor executor_;
   std::unique_ptr<Watchdog> watchdog_;
   PlanRun* running_ = nullptr;  // the plan of the last invocation
   InvocationId next_invocation_ = 0;
+  PlanId next_plan_ = 0;
 };
 
 }  // namespace

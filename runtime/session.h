@@ -34,9 +34,10 @@ struct SessionOptions {
   std::string trace_path;         // Perfetto trace of what ran, written at destruction; empty: none
   size_t trace_slices = 1 << 16;  // kept per thread, the last ones
   bool verify = true;             // false only in tests that plant a fault
+  size_t max_plans = 1 << 16;     // loaded at once; messages number plans with 16 bits
 };
 
-using PlanId = int;
+using PlanId = int64_t;  // never used again in a session
 using InvocationId = int64_t;
 
 // Counted where it happens, outside the compiler: tests compare them with formulas.
@@ -59,6 +60,11 @@ class Session {
   // Verifies the plan, makes kernels, binds memory (one arena per device for all plans: the largest
   // counts), connects channels (collective when there is a transport). New states start as zeros.
   virtual absl::StatusOr<PlanId> Load(const plan::Plan& plan) = 0;
+  // Waits until nothing is in flight; then the plan's actors, kernels, room for messages and
+  // channels go. Outputs that nobody has read stay, and so do states and the arena. Not collective:
+  // a rank unloads when it launches the plan no more. While a trace is kept, so is what names its
+  // slices.
+  virtual absl::Status Unload(PlanId plan) = 0;
 
   // States: logical tensors; each device keeps its shard. Both wait for invocations in flight.
   virtual absl::Status WriteState(const std::string& name, const HostTensor& value) = 0;
@@ -66,11 +72,15 @@ class Session {
   virtual absl::StatusOr<HostTensor> ReadState(const std::string& name) = 0;
   virtual bool HasState(const std::string& name) const = 0;
   virtual uint64_t StateVersion(const std::string& name) const = 0;
+  // Frees a state. An error while a loaded plan names it.
+  virtual absl::Status DropState(const std::string& name) = 0;
 
   // Starts one invocation with the logical inputs in the order of Plan.inputs. Blocks only for a
   // feed credit (at most Invocation::kWindow steps are in flight), and while another plan has steps
-  // in flight: plans share the arenas. The inputs' bytes are kept alive until they were read, and
-  // are let go on the caller's thread in a later call; they must not change before that.
+  // in flight: plans share the arenas. The step sees the inputs as they are during the call; then
+  // the caller may change them. Large ones are read in place if their slots are free, and Launch
+  // waits for that; others are copied to memory that the session keeps. After a failure what may
+  // still be read is held until the session is destroyed.
   virtual absl::StatusOr<InvocationId> Launch(PlanId plan, std::vector<HostTensor> inputs) = 0;
   // Waits for the outputs of an invocation, in the order of Plan.outputs. Once per invocation: they
   // leave the fetch ring. An output that no task of this rank fetches (it lies on other ranks) has
@@ -82,6 +92,16 @@ class Session {
   virtual absl::Status Wait() = 0;
 
   virtual std::vector<DeviceCounters> Counters() const = 0;
+  // What a session holds: tests and bars see by it that plans end.
+  struct Holdings {
+    size_t plans = 0;          // loaded
+    size_t states = 0;         //
+    size_t message_room = 0;   // in mailboxes
+    size_t channels = 0;       // open
+    size_t fetch_rings = 0;    // of plans, and of unloaded ones with unread outputs
+    size_t staging_bytes = 0;  // copies of inputs
+  };
+  virtual Holdings holdings() const = 0;
   // State of every actor as text, for the watchdog and tests.
   virtual std::string DebugString() const = 0;
 };

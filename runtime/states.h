@@ -2,7 +2,7 @@
 // version.
 //
 // Owned by a session (or a virtual runtime), outside every plan's arena. Threads: the owner's
-// caller, and only while nothing runs; running plans hold the shards' addresses, which never
+// caller, and only while nothing runs; loaded plans hold the shards' addresses, which never
 // change. Invariant: a state has one Sharding; the first plan that names it decides. Read next:
 // runtime/session.h.
 #ifndef ONEFLOW_RUNTIME_STATES_H_
@@ -46,6 +46,9 @@ class StateStore {
   absl::StatusOr<HostTensor> Read(const std::string& name, bool check_replicas) const;
 
   void FillWithZeros();
+  // Forgets a state and frees its shards. REQUIRES: no loaded plan is bound to it.
+  void Drop(const std::string& name) { states_.erase(name); }
+  size_t size() const { return states_.size(); }
   // Allocated for states on a device.
   uint64_t BytesOn(uint32_t device) const;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <limits>
 #include <thread>
 #include <utility>
 
@@ -69,7 +70,14 @@ PlanRun* ThreadedExecutor::AddProgram(Program* program) {
   std::lock_guard<std::mutex> lists_lock(lists_mutex_);
   auto owned = std::make_unique<PlanRun>();
   PlanRun* run = owned.get();
-  run->index = static_cast<uint16_t>(runs_.size());
+  if (free_.empty()) {
+    OF_CHECK(runs_.size() <= std::numeric_limits<uint16_t>::max())
+        << "no number for a plan is left";
+    free_.push_back(static_cast<uint16_t>(runs_.size()));
+    runs_.emplace_back();
+  }
+  run->index = free_.back();
+  free_.pop_back();
   run->program = program;
   const std::vector<Program::Task>& tasks = program->tasks();
   run->actors.reserve(tasks.size());
@@ -96,10 +104,25 @@ PlanRun* ThreadedExecutor::AddProgram(Program* program) {
   }
   for (Worker* worker : run->workers) worker->AddRun(run);
   for (Worker* worker : run->workers) worker->Start();
-  runs_.push_back(std::move(owned));
+  runs_[run->index] = std::move(owned);
   std::lock_guard<std::mutex> lock(channels_mutex_);
-  channels_.push_back(std::make_unique<ChannelEnds>());
+  channels_.resize(runs_.size());
+  channels_[run->index] = std::make_unique<ChannelEnds>();
   return run;
+}
+
+void ThreadedExecutor::RemoveProgram(PlanRun* run) {
+  std::lock_guard<std::mutex> lists_lock(lists_mutex_);
+  // The firing that ended the last step may still be telling others so. Once every worker has been
+  // seen between two messages, all that it said is in the mailboxes, and it causes nothing more.
+  for (Worker* worker : run->workers) worker->Inspect([](const Worker::Activity&) {});
+  for (Worker* worker : run->workers) worker->RemoveRun(run);
+  {
+    std::lock_guard<std::mutex> lock(channels_mutex_);
+    channels_[run->index].reset();
+  }
+  if (trace_capacity_ == 0) free_.push_back(run->index);
+  runs_[run->index].reset();
 }
 
 void ThreadedExecutor::BindChannels(PlanRun* run, std::vector<comm::ChannelId> channels) {
@@ -158,6 +181,24 @@ void ThreadedExecutor::Launch(PlanRun* run) {
   for (Worker* worker : run->workers) worker->Deliver({MessageKind::kLaunch, run->index, 0, 0});
 }
 
+bool ThreadedExecutor::CanFeedAtOnce(PlanRun* run) {
+  if (!run->program->feeds_first()) return false;
+  const std::vector<std::vector<uint32_t>>& orders = run->program->orders();
+  for (uint32_t s = 0; s < orders.size(); ++s) {
+    if (orders[s].empty() || run->program->tasks()[orders[s][0]].proto->kind() != plan::FEED) {
+      continue;
+    }
+    bool can = false;
+    run->worker_of[orders[s][0]]->Inspect([&](const Worker::Activity&) {
+      can = run->streams[s].Current() == StreamOrder::kNobody &&
+            std::all_of(orders[s].begin(), orders[s].end(),
+                        [run](uint32_t task) { return run->actors[task].WaitsOnlyForItsTurn(); });
+    });
+    if (!can) return false;
+  }
+  return true;
+}
+
 absl::Status ThreadedExecutor::WaitUntil(const std::function<bool()>& reached) {
   std::unique_lock<std::mutex> lock(progress_mutex_);
   progress_changed_.wait(lock, [&] { return !failure_.ok() || reached(); });
@@ -171,7 +212,7 @@ void ThreadedExecutor::WaitUntilQuiet(std::chrono::milliseconds limit) {
 
 bool ThreadedExecutor::Quiet() const {
   return std::all_of(runs_.begin(), runs_.end(), [](const std::unique_ptr<PlanRun>& run) {
-    return run->launched == run->completed;
+    return run == nullptr || run->launched == run->completed;
   });
 }
 
@@ -216,6 +257,12 @@ void ThreadedExecutor::StreamFinished(PlanRun* run, int64_t step) {
   progress_changed_.notify_all();
 }
 
+void ThreadedExecutor::InputsFed() {
+  // With the lock: the caller has looked before, or waits.
+  { std::lock_guard<std::mutex> lock(progress_mutex_); }
+  progress_changed_.notify_all();
+}
+
 void ThreadedExecutor::OutputsFetched(PlanRun* run, int64_t step) {
   {
     std::lock_guard<std::mutex> lock(progress_mutex_);
@@ -247,6 +294,7 @@ std::vector<RunSnapshot> ThreadedExecutor::Snapshot(bool only_in_flight) const {
   std::lock_guard<std::mutex> lists_lock(lists_mutex_);
   const int64_t now = NowNs();
   for (const std::unique_ptr<PlanRun>& run : runs_) {
+    if (run == nullptr) continue;
     RunSnapshot snapshot;
     snapshot.program = run->program;
     {

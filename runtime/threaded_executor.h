@@ -32,9 +32,13 @@ class ThreadedExecutor : public StepListener {
   ThreadedExecutor(const DeviceSet* devices, comm::Transport* transport, size_t trace_capacity);
   ~ThreadedExecutor() override;
 
-  // Actors, workers and mailboxes for a plan. REQUIRES: nothing runs. `program` outlives the
-  // executor's threads. Channels are bound later (BindChannels), before the first Launch.
+  // Actors, workers and mailboxes for a plan. REQUIRES: nothing runs, and fewer than 65,536 runs are
+  // there. `program` outlives the run. Channels are bound later (BindChannels), before the first
+  // Launch.
   PlanRun* AddProgram(Program* program);
+  // Ends a run; its number is free unless slices of a trace carry it. REQUIRES: nothing runs, its
+  // channels are closed.
+  void RemoveProgram(PlanRun* run);
   // Numbers of Plan.channels. Callbacks of the transport go to OnCredit, OnSent, OnArrived of this
   // run.
   void BindChannels(PlanRun* run, std::vector<comm::ChannelId> channels);
@@ -44,6 +48,8 @@ class ThreadedExecutor : public StepListener {
   // Starts the next step. REQUIRES: the invocation entry of that step is filled, fewer than kWindow
   // steps are in flight, and no other run has one.
   void Launch(PlanRun* run);
+  // True if the FEEDs of the next step would run at once. REQUIRES: as Launch.
+  bool CanFeedAtOnce(PlanRun* run);
   // Waits until `reached`, called under the progress lock, is true. The first failure if there is
   // one.
   absl::Status WaitUntil(const std::function<bool()>& reached);
@@ -72,6 +78,7 @@ class ThreadedExecutor : public StepListener {
 
   void StreamFinished(PlanRun* run, int64_t step) override;
   void OutputsFetched(PlanRun* run, int64_t step) override;
+  void InputsFed() override;
 
  private:
   Worker* WorkerOf(const Program& program, uint32_t stream);
@@ -93,7 +100,8 @@ class ThreadedExecutor : public StepListener {
   mutable std::mutex lists_mutex_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::map<std::pair<int64_t, Program::Lane>, Worker*> worker_of_;  // (global device or -1, lane)
-  std::vector<std::unique_ptr<PlanRun>> runs_;
+  std::vector<std::unique_ptr<PlanRun>> runs_;  // by number; nullptr: it has gone
+  std::vector<uint16_t> free_;                  // numbers
 
   std::mutex channels_mutex_;
   std::vector<std::unique_ptr<ChannelEnds>> channels_;  // by run

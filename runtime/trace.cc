@@ -65,6 +65,7 @@ std::string EncodeTrace(const std::vector<const Program*>& programs,
   std::map<std::pair<uint32_t, uint32_t>, uint64_t> tracks;  // (plan, stream)
   std::vector<std::vector<uint32_t>> stream_of(programs.size());
   for (uint32_t p = 0; p < programs.size(); ++p) {
+    if (programs[p] == nullptr) continue;
     const plan::Plan& plan = programs[p]->plan();
     stream_of[p].resize(static_cast<size_t>(plan.tasks_size()));
     for (uint32_t s = 0; s < programs[p]->orders().size(); ++s) {

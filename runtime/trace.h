@@ -43,7 +43,7 @@ class TraceRing {
   uint64_t count_ = 0;
 };
 
-// The file's bytes. `programs` by TraceSlice::plan.
+// The file's bytes. `programs` by TraceSlice::plan; nullptr: no slice has that number.
 std::string EncodeTrace(const std::vector<const Program*>& programs,
                         const std::vector<TraceSlice>& slices);
 absl::Status WriteTrace(const std::string& path, const std::vector<const Program*>& programs,

@@ -57,10 +57,10 @@ void Worker::AddRun(PlanRun* run) {
   std::lock_guard<std::mutex> lock(state_mutex_);
   runs_.resize(std::max<size_t>(runs_.size(), run->index + size_t{1}));
   runs_[run->index] = run;
-  inbox_.reserve(mailbox_.capacity());
-  local_.reserve(mailbox_.capacity());
+  inbox_.reserve(mailbox_.reserved());
+  local_.reserve(mailbox_.reserved());
   OF_CHECK(runnable_count_ == 0) << "a plan is loaded only while nothing runs";
-  runnable_.resize(mailbox_.capacity());
+  runnable_.resize(std::max(runnable_.size(), mailbox_.reserved()));
   for (const Program::Task& task : run->program->tasks()) {
     effects_.messages.reserve(std::max(effects_.messages.capacity(), task.actor.MaxMessages()));
   }
@@ -68,6 +68,13 @@ void Worker::AddRun(PlanRun* run) {
     auto same = [&](const Counts& counts) { return counts.device == device.id(); };
     if (std::none_of(counts_.begin(), counts_.end(), same)) counts_.push_back({device.id()});
   }
+}
+
+void Worker::RemoveRun(PlanRun* run) {
+  std::lock_guard<std::mutex> lock(state_mutex_);
+  HandleMail();  // what a peer said beyond its due reaches its own plan, not the next of that number
+  runs_[run->index] = nullptr;
+  mailbox_.Release(MessageBound(*run, this));
 }
 
 void Worker::Start() {
@@ -139,6 +146,7 @@ void Worker::Handle(const Message& message) {
 
 void Worker::Step(const Message& message) {
   PlanRun* run = runs_[message.plan];
+  if (run == nullptr) return;  // a peer says more than it owes
   if (message.kind == MessageKind::kLaunch) {
     for (uint32_t s = 0; s < run->streams.size(); ++s) {
       const std::vector<uint32_t>& order = run->program->orders()[s];
@@ -227,7 +235,11 @@ void Worker::Finish(PlanRun* run, uint32_t id, int64_t ordinal) {
   const int64_t step = run->program->StepOf(id, ordinal);
   const plan::TaskKind kind = task.proto->kind();
   if (kind == plan::FEED) {
-    run->InvocationOf(step).feeds_left.fetch_sub(1, std::memory_order_release);
+    Invocation& invocation = run->InvocationOf(step);
+    if (invocation.feeds_left.fetch_sub(1, std::memory_order_acq_rel) == 1 &&
+        invocation.caller_waits) {
+      listener_->InputsFed();
+    }
   } else if (kind == plan::FETCH) {
     if (run->InvocationOf(step).fetches_left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       listener_->OutputsFetched(run, step);

@@ -31,6 +31,8 @@ class StepListener {
   // All firings of a stream in `step` are finished; the last call of a step ends it.
   virtual void StreamFinished(PlanRun* run, int64_t step) = 0;
   virtual void OutputsFetched(PlanRun* run, int64_t step) = 0;
+  // All FEEDs of a step whose caller waits for them are finished.
+  virtual void InputsFed() = 0;
 };
 
 class Worker {
@@ -61,6 +63,9 @@ class Worker {
 
   // Makes room for the run's messages. REQUIRES: run->worker_of is filled.
   void AddRun(PlanRun* run);
+  // Forgets the run and gives its room back. REQUIRES: nothing of it is in flight, and nobody will
+  // deliver to it any more.
+  void RemoveRun(PlanRun* run);
   void Start();  // the thread, if it has one and it does not run yet
   void Stop();   // and join; what runs now finishes first
 
@@ -79,6 +84,7 @@ class Worker {
     look(activity_);
   }
   std::vector<Counts> counts();
+  size_t message_room() const { return mailbox_.reserved(); }
   // Firings so far, over all devices; allocates nothing (the watchdog asks while steps run).
   uint64_t firings();
   std::vector<TraceSlice> TraceSlices();
@@ -116,7 +122,7 @@ class Worker {
   std::thread thread_;
 
   std::mutex state_mutex_;
-  std::vector<PlanRun*> runs_;
+  std::vector<PlanRun*> runs_;  // by number; nullptr: none has it
   std::vector<Message> inbox_;
   std::vector<Message> local_;  // caused by Step, for actors of this worker
   std::vector<Item> runnable_;  // ring

@@ -97,7 +97,10 @@ HostTensor BorrowArray(const py::array& array, const std::string& dtype) {
   auto* bytes = static_cast<std::byte*>(const_cast<void*>(dense.data()));
   PyObject* owner = dense.ptr();
   Py_INCREF(owner);
-  tensor.data = std::shared_ptr<std::byte>(bytes, [owner](std::byte*) { Py_DECREF(owner); });
+  tensor.data = std::shared_ptr<std::byte>(bytes, [owner](std::byte*) {
+    py::gil_scoped_acquire gil;
+    Py_DECREF(owner);
+  });
   return tensor;
 }
 

@@ -23,8 +23,9 @@ class OpDef;
 
 namespace oneflow::python {
 
-// Shares the array's memory when it is C-contiguous: the array must outlive the tensor, which must
-// die with the GIL held. Throws DTypeError for an element type that we do not have.
+// Shares the array's memory when it is C-contiguous. The tensor keeps the array and may die on any
+// thread, but not under a lock that a thread with the GIL waits for. Throws DTypeError for an element
+// type that we do not have.
 HostTensor BorrowArray(const pybind11::array& array, const std::string& dtype = "");
 // A tensor with bytes of its own, free to go to other threads.
 HostTensor CopyArray(const pybind11::array& array, const std::string& dtype = "");

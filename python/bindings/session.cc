@@ -58,7 +58,7 @@ PlanId Load(PySession& self, const plan::Plan& plan) {
 void WriteState(PySession& self, const std::string& name, const py::array& value,
                 const std::string& dtype) {
   Session& session = self.get();
-  const HostTensor tensor = CopyArray(value, dtype);
+  const HostTensor tensor = BorrowArray(value, dtype);
   py::gil_scoped_release release;
   ThrowIfError(session.WriteState(name, tensor));
 }
@@ -73,13 +73,25 @@ py::array ReadState(PySession& self, const std::string& name) {
   return ToArray(tensor);
 }
 
-// Inputs are copied: the caller may reuse its arrays as soon as this returns.
+void Unload(PySession& self, PlanId plan) {
+  Session& session = self.get();
+  py::gil_scoped_release release;
+  ThrowIfError(session.Unload(plan));
+}
+
+void DropState(PySession& self, const std::string& name) {
+  Session& session = self.get();
+  py::gil_scoped_release release;
+  ThrowIfError(session.DropState(name));
+}
+
+// The caller may reuse its arrays as soon as this returns (runtime/session.h).
 InvocationId Launch(PySession& self, PlanId plan, const std::vector<py::array>& inputs) {
   Session& session = self.get();
   std::vector<HostTensor> tensors;
-  for (const py::array& input : inputs) tensors.push_back(CopyArray(input));
+  for (const py::array& input : inputs) tensors.push_back(BorrowArray(input));
   py::gil_scoped_release release;
-  return ValueOrThrow(session.Launch(plan, std::move(tensors)));
+  return ValueOrThrow(session.Launch(plan, tensors));  // which die with the GIL held
 }
 
 std::vector<py::array> Fetch(PySession& self, InvocationId invocation) {
@@ -117,6 +129,18 @@ py::list Counters(PySession& self) {
     item["busy_ns"] = counters.busy_ns;
     result.append(item);
   }
+  return result;
+}
+
+py::dict Holdings(PySession& self) {
+  const Session::Holdings holdings = self.get().holdings();
+  py::dict result;
+  result["plans"] = holdings.plans;
+  result["states"] = holdings.states;
+  result["message_room"] = holdings.message_room;
+  result["channels"] = holdings.channels;
+  result["fetch_rings"] = holdings.fetch_rings;
+  result["staging_bytes"] = holdings.staging_bytes;
   return result;
 }
 
@@ -184,6 +208,9 @@ void BindSession(py::module_& module) {
            py::arg("watchdog_seconds"), py::arg("trace_path"))
       .def("close", &PySession::Close)
       .def("load", &Load, py::arg("plan"))
+      .def("unload", &Unload, py::arg("plan"))
+      .def("drop_state", &DropState, py::arg("name"))
+      .def("holdings", &Holdings)
       .def("write_state", &WriteState, py::arg("name"), py::arg("value"), py::arg("dtype") = "")
       .def("read_state", &ReadState, py::arg("name"))
       .def("has_state",

@@ -6,7 +6,10 @@ session, after it the cells that the plan writes are at home here.
 
 from __future__ import annotations
 
+import weakref
+from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,17 +24,48 @@ if TYPE_CHECKING:
     from .nn.module import Module
 
 
+class LoadedPlan:
+    """A plan in the session of a store. When nobody holds it any more, the store's next load ends it.
+
+    Not at once: ending a plan waits for its steps, and the last holder may go anywhere, on any thread.
+    """
+
+    __slots__ = ("number", "_retired")
+
+    def __init__(self, number: int, retired: list[int]) -> None:
+        self.number = number
+        self._retired = retired
+
+    def __del__(self) -> None:
+        self._retired.append(self.number)
+
+
+@dataclass(frozen=True)
+class Gather:
+    """The plan that returns some states. It keeps their cells: all ranks forget it at the same call."""
+
+    loaded: LoadedPlan
+    outputs: tuple[str, ...]  # names, in the order of the plan
+    cells: tuple[StateCell, ...]
+
+
 class Store:
     """See the module. The session is made by the first plan that is loaded."""
+
+    # Gathers of different states whose plans are kept.
+    MAX_GATHERS = 8
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         self.target = mesh.target(environment.world_size())
         self.shardings: dict[str, str] = {}  # of states, as decided by the first plan that has them
         self._session: _core.Session | None = None
-        self._names: dict[StateCell, str] = {}
-        self._cells: dict[str, StateCell] = {}
+        # Weak: a constant that a plan captured goes with its plan.
+        self._names: weakref.WeakKeyDictionary[StateCell, str] = weakref.WeakKeyDictionary()
+        self._wishes: dict[str, int] = {}  # how many cells were given a name from this wish
         self._synced: dict[str, int] = {}
+        self._retired: list[int] = []  # numbers of plans that nobody holds
+        self._gathers: OrderedDict[tuple[str, ...], Gather] = OrderedDict()
 
     @property
     def session(self) -> _core.Session:
@@ -44,15 +78,15 @@ class Store:
         return self._session
 
     def name_of(self, cell: StateCell, wish: str) -> str:
-        """The cell's name in the session: `wish`, numbered if another cell has it."""
+        """The cell's name in the session: `wish`, numbered if another cell has it or has had it.
+
+        A name is never given twice: which cells are gone may differ between ranks, names may not.
+        """
         name = self._names.get(cell)
         if name is None:
-            name, count = wish, 1
-            while name in self._cells:
-                count += 1
-                name = f"{wish}#{count}"
-            self._names[cell] = name
-            self._cells[name] = cell
+            count = self._wishes[wish] = self._wishes.get(wish, 0) + 1
+            escaped = wish.replace("#", "##")
+            name = self._names[cell] = escaped if count == 1 else f"{escaped}#{count}"
         return name
 
     def compile(
@@ -71,8 +105,44 @@ class Store:
             keep_dumps=dumps,
         )
 
-    def load(self, plan: _core.Plan) -> int:
-        return self.session.load(plan)
+    def load(self, plan: _core.Plan) -> LoadedPlan:
+        """Brings a plan into the session, and ends what nobody holds any more. All ranks load alike."""
+        while self._retired:
+            self.session.unload(self._retired.pop())
+        self._drop_states()
+        return LoadedPlan(self.session.load(plan), self._retired)
+
+    def _drop_states(self) -> None:
+        """Frees the states whose cells are gone."""
+        alive = set(self._names.values())
+        for name in [name for name in self.shardings if name not in alive]:
+            del self.shardings[name]
+            self._synced.pop(name, None)
+            if self.session.has_state(name):
+                self.session.drop_state(name)
+
+    def gather(self, cells: list[StateCell]) -> None:
+        """Runs a plan that returns the cells whole, and leaves their values on the host."""
+        names = tuple(self._names[cell] for cell in cells)
+        if names not in self._gathers:
+            graph = _core.Graph("gather")
+            for cell, name in zip(cells, names, strict=True):
+                shape, axes = list(cell.shape), self.mesh.layout_axes
+                sharding = self.shardings.get(name, "")
+                graph.add_state(name, cell.dtype.name, shape, {}, sharding, axes)
+                value = graph.add_node("state_read", [], {"name": name}, None, "", None)
+                graph.add_node("output", value, {"name": name}, None, "", None)
+            compiled = self.compile(graph, micro_batches=1)
+            while len(self._gathers) >= self.MAX_GATHERS:
+                self._gathers.popitem(last=False)
+            self._gathers[names] = Gather(
+                self.load(compiled.plan), tuple(o[0] for o in compiled.plan.outputs), tuple(cells)
+            )
+        self._gathers.move_to_end(names)
+        plan = self._gathers[names]
+        arrays = self.session.fetch(self.launch(plan.loaded, [], []))
+        for name, array in zip(plan.outputs, arrays, strict=True):
+            plan.cells[names.index(name)].cache(array)
 
     def prepare(self, cells: Iterable[StateCell]) -> None:
         """Brings every cell's newest value into the session."""
@@ -87,9 +157,11 @@ class Store:
                 self.session.write_state(name, cell.read())
             self._synced[name] = cell.version
 
-    def launch(self, plan_id: int, inputs: list[np.ndarray], written: Iterable[StateCell]) -> int:
+    def launch(
+        self, plan: LoadedPlan, inputs: list[np.ndarray], written: Iterable[StateCell]
+    ) -> int:
         """Starts one invocation; the cells that it writes live here from now on."""
-        invocation = self.session.launch(plan_id, inputs)
+        invocation = self.session.launch(plan.number, inputs)
         for cell in written:
             cell.written_by(self)
             self._synced[self._names[cell]] = cell.version

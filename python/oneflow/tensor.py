@@ -113,7 +113,7 @@ class Tensor:
         if isinstance(source, np.ndarray):
             return source
         if isinstance(source, TracedValue):
-            if source.trace is not current_trace():
+            if not source.is_of(current_trace()):
                 raise used_after_trace(self)
             raise not_a_number(self, "reading the elements")
         if current_trace() is not None:
@@ -137,7 +137,7 @@ class Tensor:
         return self.numpy().tolist()
 
     def _branch(self) -> Any:
-        if isinstance(self._source, TracedValue) and self._source.trace is current_trace():
+        if isinstance(self._source, TracedValue) and self._source.is_of(current_trace()):
             raise Error(
                 f"a branch on {self!r}: its value is not known while the step is traced; use flow.where(condition, "
                 "a, b) to choose element by element",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +35,18 @@ def current_trace() -> Trace | None:
 
 
 class TracedValue:
-    """A value of a graph."""
+    """A value of a graph. Weak: a trace keeps its tensors, and must go with its step at once."""
 
-    __slots__ = ("trace", "id", "location")
+    __slots__ = ("_trace", "id", "location")
 
     def __init__(self, trace: Trace, id: int, location: tuple[str, int, str] | None) -> None:
-        self.trace = trace
+        self._trace = weakref.ref(trace)
         self.id = id
         self.location = location
+
+    def is_of(self, trace: Trace | None) -> bool:
+        """True if `trace` made it."""
+        return trace is not None and self._trace() is trace
 
 
 class Trace:
@@ -205,7 +210,7 @@ class Trace:
         elif not isinstance(source, TracedValue):
             source = self.capture(tensor)._source
         assert isinstance(source, TracedValue)
-        if source.trace is not self:
+        if not source.is_of(self):
             raise used_after_trace(tensor)
         return source.id
 

@@ -6,48 +6,63 @@
 namespace oneflow {
 namespace {
 
-HostTensor Zeros(const plan::OutputProto& output) {
-  HostTensor tensor =
-      HostTensor::Allocate(static_cast<DType>(output.dtype()),
-                           Shape(output.logical_shape().begin(), output.logical_shape().end()));
+// Zeros: a null device writes none of it, other FETCH tasks all of it.
+HostTensor Zeros(DType dtype, const Shape& shape) {
+  HostTensor tensor = HostTensor::Allocate(dtype, shape);
   std::memset(tensor.data.get(), 0, static_cast<size_t>(tensor.bytes()));
   return tensor;
 }
 
+bool IsHeld(const FetchEntry& entry) {
+  for (const HostTensor& tensor : entry.tensors) {
+    if (tensor.data.use_count() > 1) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
-FetchRing::FetchRing(const plan::Plan& plan, std::vector<bool> fetched)
-    : plan_(plan), fetched_(std::move(fetched)) {}
+FetchRing::FetchRing(const plan::Plan& plan, const std::vector<bool>& fetched)
+    : outputs_([&] {
+        std::vector<Output> outputs;
+        for (int i = 0; i < plan.outputs_size(); ++i) {
+          const plan::OutputProto& output = plan.outputs(i);
+          outputs.push_back({static_cast<DType>(output.dtype()),
+                             Shape(output.logical_shape().begin(), output.logical_shape().end()),
+                             fetched[static_cast<size_t>(i)]});
+        }
+        return outputs;
+      }()) {}
 
 FetchEntry* FetchRing::Open(int64_t id) {
   FetchEntry* free = nullptr;
+  size_t held = 0;
   for (const std::unique_ptr<FetchEntry>& entry : entries_) {
     if (entry->id >= 0 && !(entry->discarded && entry->done.load())) continue;
     free = entry.get();
-    // A buffer that the caller still holds would be overwritten: prefer an entry with none.
-    bool held = false;
-    for (const HostTensor& tensor : free->tensors) held |= tensor.data.use_count() > 1;
-    if (!held) break;
+    // A buffer that the caller still holds would have to be replaced: prefer an entry with none.
+    if (!IsHeld(*free)) break;
+    ++held;
   }
-  if (free == nullptr) {
+  const bool replace = free != nullptr && IsHeld(*free);
+  if (free == nullptr || (replace && held <= kHeld)) {
     entries_.push_back(std::make_unique<FetchEntry>());
     free = entries_.back().get();
-    for (const plan::OutputProto& output : plan_.outputs()) {
-      free->tensors.push_back({static_cast<DType>(output.dtype()),
-                               Shape(output.logical_shape().begin(), output.logical_shape().end()),
-                               nullptr});
+    for (const Output& output : outputs_) {
+      free->tensors.push_back({output.dtype, output.shape, nullptr});
     }
   }
-  for (int i = 0; i < plan_.outputs_size(); ++i) {
-    HostTensor& tensor = free->tensors[static_cast<size_t>(i)];
-    if (!fetched_[static_cast<size_t>(i)]) continue;
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    HostTensor& tensor = free->tensors[i];
+    if (!outputs_[i].fetched) continue;
     if (tensor.data == nullptr || tensor.data.use_count() > 1) {
-      tensor = Zeros(plan_.outputs(i));
+      tensor = Zeros(outputs_[i].dtype, outputs_[i].shape);
     }
   }
   free->id = id;
   free->discarded = false;
   free->done.store(false);
+  ++unread_;
   return free;
 }
 
@@ -58,6 +73,9 @@ FetchEntry* FetchRing::Find(int64_t id) {
   return nullptr;
 }
 
-void FetchRing::Release(FetchEntry* entry) { entry->discarded = true; }
+void FetchRing::Release(FetchEntry* entry) {
+  entry->discarded = true;
+  --unread_;
+}
 
 }  // namespace oneflow

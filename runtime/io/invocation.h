@@ -4,7 +4,7 @@
 // A fixed ring of them belongs to each loaded plan (kWindow steps may be in flight); step s uses
 // entry s % kWindow. Threads: the caller fills an entry before the step is launched and takes it
 // back after the step is done; between, movement threads only read the addresses and count down.
-// Read next: runtime/io/fetch_ring.h, runtime/program.h.
+// Read next: runtime/io/staging.h, runtime/io/fetch_ring.h, runtime/program.h.
 #ifndef ONEFLOW_RUNTIME_IO_INVOCATION_H_
 #define ONEFLOW_RUNTIME_IO_INVOCATION_H_
 
@@ -30,8 +30,9 @@ struct Invocation {
   // overlaps.
   static constexpr int64_t kWindow = 4;
 
-  int64_t id = -1;                            // of the session
-  std::vector<HostTensor> inputs;             // alive until all feeds are done
+  int64_t id = -1;                 // of the session
+  std::vector<HostTensor> inputs;  // the caller's, while feeds read from them; else empty
+  bool caller_waits = false;       // until all feeds are done
   std::vector<const std::byte*> input_bytes;  // logical, by Plan.inputs
   std::vector<std::byte*> output_bytes;       // logical, by Plan.outputs; nullptr: not fetched here
   FetchEntry* fetch = nullptr;

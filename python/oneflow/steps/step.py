@@ -27,7 +27,7 @@ from ..plan import Plan
 from ..random import default_generator
 from ..sharding import Rules, collect_annotations
 from ..state import StateCell
-from ..store import Store, store_of
+from ..store import LoadedPlan, Store, store_of
 from ..tensor import Tensor
 from ..tracing import Trace, TracedValue
 from .batch import Leaf, leaves_of
@@ -35,13 +35,13 @@ from .batch import Leaf, leaves_of
 
 @dataclass
 class Program:
-    """One traced kind of batch, its plan once it is compiled, its number in the session once it is loaded."""
+    """One traced kind of batch, its plan once it is compiled, its place in the session once it is loaded."""
 
     trace: Trace
     result: Any  # tree of the traced result: output names and host values
     loss_location: tuple[str, int, str] | None = None
     plan: Plan | None = None
-    plan_id: int | None = None
+    loaded: LoadedPlan | None = None
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     cells: tuple[StateCell, ...] = ()  # states of the step, also those that other ranks hold
@@ -287,12 +287,12 @@ class Step:
         program = self._program(bound, leaves)
         store = self.store
         assert program.plan is not None
-        if program.plan_id is None:
-            program.plan_id = store.load(program.plan.core)
+        if program.loaded is None:
+            program.loaded = store.load(program.plan.core)
         feeds = self._feeds(leaves)
         store.prepare(program.cells)
         invocation = store.launch(
-            program.plan_id, [feeds[name] for name in program.input_names], program.written
+            program.loaded, [feeds[name] for name in program.input_names], program.written
         )
         for cell, count in program.trace.host_updates.items():
             cell.write(cell.read() + count)
