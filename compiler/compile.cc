@@ -49,13 +49,19 @@ std::map<std::string, Sharding> StateShardings(const Graph& graph) {
   return shardings;
 }
 
-}  // namespace
+// What all ranks decide alike.
+struct Logical {
+  Graph graph;
+  Decisions decisions;
+  Compiled compiled;  // but for the plan
+};
 
-absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
-                                 const CompileOptions& options, bool keep_dumps) {
-  Compiled compiled;
+absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
+                                       const CompileOptions& options, bool keep_dumps) {
+  Logical logical{std::move(traced), {}, {}};
+  Graph& graph = logical.graph;
   const auto border = [&](const std::string& pass) {
-    if (keep_dumps) compiled.dumps.emplace_back(pass, graph.ToString());
+    if (keep_dumps) logical.compiled.dumps.emplace_back(pass, graph.ToString());
     return VerifyGraph(graph, pass);
   };
   OF_RETURN_IF_ERROR(border("trace"));
@@ -75,23 +81,53 @@ absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
 
   // Stage, micro-batch and device layout of every value. The last pass that can find the user's
   // mistakes.
-  OF_ASSIGN_OR_RETURN(Decisions decisions,
+  OF_ASSIGN_OR_RETURN(logical.decisions,
                       Decide(&graph, options.mesh, options.micro_batches, target));
   OF_RETURN_IF_ERROR(border("decide"));
 
   // Data movement becomes work of the same rank as computation: only now is it known where layouts
   // differ.
-  OF_RETURN_IF_ERROR(InsertReshard(&graph, &decisions, options.world_size, target));
+  OF_RETURN_IF_ERROR(InsertReshard(&graph, &logical.decisions, options.world_size, target));
   OF_RETURN_IF_ERROR(border("insert_reshard"));
-  compiled.decisions = DecisionsText(graph, decisions);
-  compiled.states = StateShardings(graph);
+  logical.compiled.decisions = DecisionsText(graph, logical.decisions);
+  logical.compiled.states = StateShardings(graph);
+  return logical;
+}
 
+// Each round adds rows that the round before lacked; a plan settles in two.
+constexpr int kMaxRounds = 8;
+
+}  // namespace
+
+absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
+                                 const CompileOptions& options, bool keep_dumps) {
+  OF_ASSIGN_OR_RETURN(Logical logical,
+                      CompileLogical(std::move(graph), target, options, keep_dumps));
   // From here on it is this rank's part alone: tasks, streams, order, credits, memory.
-  OF_ASSIGN_OR_RETURN(Lowered lowered,
-                      Lower(graph, decisions, target, options.rank, options.world_size));
-  compiled.plan = std::move(lowered.plan);
-  compiled.missing = std::move(lowered.missing);
-  return compiled;
+  OF_ASSIGN_OR_RETURN(Lowered lowered, Lower(logical.graph, logical.decisions, target, options.rank,
+                                             options.world_size));
+  logical.compiled.plan = std::move(lowered.plan);
+  logical.compiled.missing = std::move(lowered.missing);
+  return std::move(logical.compiled);
+}
+
+absl::StatusOr<Compiled> CompileComplete(Graph graph, plan::Target* target,
+                                         const CompileOptions& options, bool keep_dumps,
+                                         const AddKernelRows& add_rows) {
+  OF_ASSIGN_OR_RETURN(Logical logical,
+                      CompileLogical(std::move(graph), *target, options, keep_dumps));
+  for (int round = 0; round < kMaxRounds; ++round) {
+    OF_ASSIGN_OR_RETURN(Lowered lowered,
+                        Lower(logical.graph, logical.decisions, *target, options.rank,
+                              options.world_size, /*only_complete=*/true));
+    if (lowered.missing.empty()) {
+      logical.compiled.plan = std::move(lowered.plan);
+      return std::move(logical.compiled);
+    }
+    OF_RETURN_IF_ERROR(add_rows(lowered.missing, lowered.plan, target));
+  }
+  return MakeError(ErrorKind::kPlan,
+                   "the compiler still misses kernel rows after 8 rounds: our bug");
 }
 
 }  // namespace oneflow

@@ -35,8 +35,19 @@ struct Compiled {
   std::vector<std::pair<std::string, std::string>> dumps;  // (pass, graph text), if asked
 };
 
+// The plan for the target as it is: `missing` names the kernel rows that it lacks.
 absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
                                  const CompileOptions& options, bool keep_dumps = false);
+
+// Adds a row for each query to the target, sorted by key. `plan` has the tasks' locations.
+using AddKernelRows = std::function<absl::Status(const std::vector<KernelQuery>& missing,
+                                                 const plan::Plan& plan, plan::Target* target)>;
+
+// As Compile, asking for rows until none is missing. Rows change nothing that ranks agree on, so all
+// but the lowering runs once, and a lowering ends where it has found out what it lacks.
+absl::StatusOr<Compiled> CompileComplete(Graph graph, plan::Target* target,
+                                         const CompileOptions& options, bool keep_dumps,
+                                         const AddKernelRows& add_rows);
 
 }  // namespace oneflow
 

@@ -160,6 +160,14 @@ Stamp StampOf(const plan::Plan& plan, const FiringId& firing) {
           stamp.position(), firing.chunk, stamp.sub()};
 }
 
+Stamp BeginStampOf(const plan::Plan& plan, const FiringId& firing) {
+  const plan::Task& task = plan.tasks(static_cast<int>(firing.task));
+  if (task.kind() != plan::RECV) return StampOf(plan, firing);
+  const plan::StampProto& stamp = plan.channels(static_cast<int>(task.channel())).stamp();
+  return {firing.step, stamp.slot() + int64_t{stamp.slot_per_micro()} * firing.micro,
+          stamp.position(), firing.chunk, stamp.sub()};
+}
+
 std::vector<FiringId> ExpandStream(const plan::Plan& plan, const plan::Stream& stream) {
   absl::StatusOr<std::vector<FiringId>> firings =
       ExpandStreamChecked(plan, stream, std::numeric_limits<int64_t>::max());

@@ -56,6 +56,9 @@ FiringId FirstFiring(const plan::Plan& plan, uint32_t task, plan::Level level, i
 FiringId LastFiring(const plan::Plan& plan, uint32_t task, plan::Level level, int64_t iteration);
 
 Stamp StampOf(const plan::Plan& plan, const FiringId& firing);
+// The stamp at which a firing begins to hold what it fills: a RECV's post stands just before the SEND
+// that answers it, whose stamp the channel carries; all others begin at their own.
+Stamp BeginStampOf(const plan::Plan& plan, const FiringId& firing);
 
 // The firings of one stream for one step (step = 0), in order.
 std::vector<FiringId> ExpandStream(const plan::Plan& plan, const plan::Stream& stream);

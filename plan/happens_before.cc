@@ -25,6 +25,9 @@ bool Join(const uint32_t* from, uint32_t* to, size_t lanes) {
 }  // namespace
 
 HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps)
+    : HappensBefore(plan, steps, nullptr) {}
+
+HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps, const Begins& begins)
     : plan_(plan), graph_(plan), lanes_(graph_.streams()) {
   const uint32_t firings = graph_.size();
   receive_.assign(firings, kNone);
@@ -45,8 +48,11 @@ HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps)
 
   start_.assign(size_t{steps_} * firings * lanes_, 0);
   arrive_.assign(size_t{steps_} * receives_ * lanes_, 0);
-  for (uint32_t step = 0; step < steps_; ++step) {
-    for (const uint32_t from : graph_.ByStamp()) {
+  for (step_ = 0; step_ < steps_; ++step_) {
+    const uint32_t step = step_;
+    for (rank_ = 0; rank_ < firings; ++rank_) {
+      const uint32_t from = graph_.ByStamp()[rank_];
+      if (begins) begins(this, step, from);
       Settle(step, from);
       for (const Link& link : out_[from]) {
         const uint64_t to_step = uint64_t{step} + link.steps;
@@ -123,7 +129,9 @@ void HappensBefore::AddAfterEdge(uint32_t task, const plan::AfterEdge& after) {
     CheckRises(edge);
     out_[edge.from].push_back({edge.to, edge.steps, false});
     for (uint32_t step = 0; uint64_t{step} + edge.steps < steps_; ++step) {
-      if (Flow(step, edge.from, step + edge.steps, edge.to, false)) {
+      if (!Swept(step, edge.from)) continue;  // its turn to tell comes
+      if (Flow(step, edge.from, step + edge.steps, edge.to, false) &&
+          Swept(step + edge.steps, edge.to)) {
         grown.emplace(step + edge.steps, graph_.StampRank(edge.to));
       }
     }
@@ -136,7 +144,8 @@ void HappensBefore::AddAfterEdge(uint32_t task, const plan::AfterEdge& after) {
     for (const Link& link : out_[from]) {
       const uint64_t to_step = uint64_t{step} + link.steps;
       if (to_step >= steps_) continue;
-      if (Flow(step, from, static_cast<uint32_t>(to_step), link.other, link.stream)) {
+      if (Flow(step, from, static_cast<uint32_t>(to_step), link.other, link.stream) &&
+          Swept(static_cast<uint32_t>(to_step), link.other)) {
         grown.emplace(static_cast<uint32_t>(to_step), graph_.StampRank(link.other));
       }
     }

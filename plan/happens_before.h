@@ -14,6 +14,7 @@
 #define ONEFLOW_PLAN_HAPPENS_BEFORE_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "plan/firing_graph.h"
@@ -29,8 +30,18 @@ class HappensBefore {
   // every credit and lag of the plan.
   explicit HappensBefore(const plan::Plan& plan, uint32_t steps = 0);
 
+  // As above, firing by firing in the order of stamps: `begins` is called when all that is over
+  // before firing `index` of `step` begins is known of that firing, and may add edges into it.
+  using Begins = std::function<void(HappensBefore* order, uint32_t step, uint32_t index)>;
+  HappensBefore(const plan::Plan& plan, uint32_t steps, const Begins& begins);
+
   // True if `a` is over before `b` begins under any timing. False for a == b.
   bool Before(const FiringId& a, const FiringId& b) const;
+  // The same of firings of the expanded steps, as far as the steps before `b` alone imply it.
+  bool BeforeInExpansion(uint32_t step_a, uint32_t a, uint32_t step_b, uint32_t b) const {
+    return Start(step_b, b)[graph_.StreamOf(a)] >
+           step_a * graph_.StreamLength(graph_.StreamOf(a)) + graph_.PositionOf(a);
+  }
 
   // True if every access of iteration `qa` of register `a` (the producer's and all consumers'
   // firings) is over before the first firing that fills iteration `qb` of register `b`. Iterations
@@ -66,6 +77,9 @@ class HappensBefore {
   void CheckRises(const FiringEdge& edge) const;
   // Joins what `from` knows at its end into `to`; true if `to` learnt something.
   bool Flow(uint32_t from_step, uint32_t from, uint32_t to_step, uint32_t to, bool stream);
+  bool Swept(uint32_t step, uint32_t index) const {
+    return step < step_ || (step == step_ && graph_.StampRank(index) < rank_);
+  }
   // A RECV's arrive knows what its post knows; true if it learnt something.
   bool Settle(uint32_t step, uint32_t index);
 
@@ -73,6 +87,8 @@ class HappensBefore {
   const plan::Plan& plan_;
   FiringGraph graph_;
   uint32_t steps_ = 2;
+  uint32_t step_ = 0;  // how far the clocks are known: the firing that begins now
+  uint32_t rank_ = 0;
   size_t lanes_ = 0;                    // one per stream
   uint32_t receives_ = 0;               // RECV firings per step
   std::vector<uint32_t> receive_;       // per firing: its number among RECV firings, or kNone

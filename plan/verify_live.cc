@@ -17,26 +17,17 @@ namespace {
 
 const char kProof[] = "live";
 
-// The stamp of the SEND that answers this firing of a RECV.
-Stamp SendStamp(const plan::Plan& plan, const FiringId& receive) {
-  const plan::Task& task = plan.tasks(static_cast<int>(receive.task));
-  const plan::StampProto& stamp = plan.channels(static_cast<int>(task.channel())).stamp();
-  return {receive.step, stamp.slot() + int64_t{stamp.slot_per_micro()} * receive.micro,
-          stamp.position(), receive.chunk, stamp.sub()};
-}
-
-// The stamp at which a firing begins to hold what it fills.
-Stamp BeginStamp(const plan::Plan& plan, const FiringId& firing) {
-  const bool receives = plan.tasks(static_cast<int>(firing.task)).kind() == plan::RECV;
-  return receives ? SendStamp(plan, firing) : StampOf(plan, firing);
-}
-
 bool Rises(const plan::Plan& plan, const FiringGraph& graph, const FiringEdge& edge) {
   const FiringId from = graph.At(plan, edge.from);
   const FiringId to = graph.At(plan, edge.to, edge.steps);
-  // Neighbours in a stream may tie: a stream is a line, so ties alone close no cycle.
-  if (edge.kind == EdgeKind::kStream) return StampOf(plan, from) <= StampOf(plan, to);
-  return StampOf(plan, from) < BeginStamp(plan, to);
+  // Neighbours in a stream may tie: a stream is a line, so ties alone close no cycle. Receives are
+  // two lines, of posts and of arrivals; a post stands just before its SEND.
+  if (edge.kind == EdgeKind::kStream) {
+    if (StampOf(plan, to) < StampOf(plan, from)) return false;
+    const bool receives = plan.tasks(static_cast<int>(from.task)).kind() == plan::RECV;
+    return !receives || BeginStampOf(plan, from) <= BeginStampOf(plan, to);
+  }
+  return StampOf(plan, from) < BeginStampOf(plan, to);
 }
 
 // The edges of a shortest way from one firing to another within a step; empty if there is none.
@@ -92,7 +83,7 @@ absl::Status NotRising(const plan::Plan& plan, const FiringGraph& graph, const F
   } else {
     text = absl::StrCat("an edge does not raise the stamp: ", DescribeEdge(plan, graph, edge));
   }
-  const Stamp begin = edge.kind == EdgeKind::kStream ? StampOf(plan, to) : BeginStamp(plan, to);
+  const Stamp begin = edge.kind == EdgeKind::kStream ? StampOf(plan, to) : BeginStampOf(plan, to);
   absl::StrAppend(&text, "\n  stamp ", ToString(StampOf(plan, from)), " of ",
                   FiringName(plan, from), " is not below ", ToString(begin), " of ",
                   FiringName(plan, to), Cure(plan, hops));
@@ -106,12 +97,12 @@ absl::Status ProveLive(const plan::Plan& plan, const FiringGraph& graph) {
     if (plan.tasks(static_cast<int>(t)).kind() != plan::RECV) continue;
     for (int64_t i = 0; i < FiringsPerStep(plan, t); ++i) {
       const FiringId firing = FiringAt(plan, t, i);
-      if (SendStamp(plan, firing) < StampOf(plan, firing)) continue;
+      if (BeginStampOf(plan, firing) < StampOf(plan, firing)) continue;
       return ProofError(
           plan, kProof, t,
           absl::StrCat(TaskText(plan, t), ": ", FiringName(plan, firing), " arrives at stamp ",
                        ToString(StampOf(plan, firing)), ", not behind the stamp ",
-                       ToString(SendStamp(plan, firing)), " of its channel"));
+                       ToString(BeginStampOf(plan, firing)), " of its channel"));
     }
   }
   for (const FiringEdge& edge : graph.edges()) {
@@ -127,7 +118,7 @@ int64_t LeastSlots(const plan::Plan& plan, uint32_t register_id) {
     for (const uint32_t consumer : reg.consumers()) {
       for (int64_t q = 0; q < iterations; ++q) {
         const FiringId refill = FirstFiring(plan, reg.producer(), reg.level(), q + slots);
-        if (StampOf(plan, LastFiring(plan, consumer, reg.level(), q)) >= BeginStamp(plan, refill))
+        if (StampOf(plan, LastFiring(plan, consumer, reg.level(), q)) >= BeginStampOf(plan, refill))
           return false;
       }
     }

@@ -284,6 +284,29 @@ TEST(Verify, ChannelsOfTwoRanksAgree) {
   EXPECT_THAT(check([](plan::Plan*, plan::Plan* r) { r->set_rank(0); }), HasSubstr("wrong"));
 }
 
+TEST(Verify, PostsOfOneStreamStandInTheOrderOfTheirSends) {
+  const auto plan = [](uint32_t send_of_second) {
+    PlanBuilder builder;
+    const uint32_t compute = builder.Stream("compute");
+    const uint32_t recv_stream = builder.Stream("recv");
+    const uint32_t first =
+        builder.Task("recv.0", recv_stream, {.kind = plan::RECV, .position = 1, .sub = 4});
+    const uint32_t second =
+        builder.Task("recv.1", recv_stream, {.kind = plan::RECV, .position = 1, .sub = 5});
+    const uint32_t work = builder.Task("work.2", compute, {.position = 2});
+    builder.Register(first, {work});
+    builder.Register(second, {work});
+    builder.Register(work, {});
+    builder.Channel(first, "a", 1, 0, 64, 1, 2);
+    builder.Channel(second, "b", 1, 0, 64, 1, send_of_second);
+    builder.plan().set_world_size(2);
+    return builder.Build();
+  };
+  EXPECT_EQ(Message(plan(3)), "ok");
+  // The post of b waits for that of a, which may wait for what stands before its own SEND alone.
+  EXPECT_THAT(Message(plan(1)), AllOf(HasSubstr("live: "), HasSubstr("recv.0 -> recv.1")));
+}
+
 TEST(Verify, SymbolicFiringFindsACrosswiseWait) {
   // Each rank waits for the other's message before it sends its own: nothing local is wrong but the
   // stamps.
@@ -390,7 +413,7 @@ TEST(Verify, WellFormedNamesWhatIsWrong) {
       {[&](plan::Plan* p) { At(p, step.feed)->set_index(4); }, "feeds from input 4"},
       {[&](plan::Plan* p) { At(p, step.fetch)->set_kind(plan::SEND); }, "uses channel 0"},
       {[&](plan::Plan* p) { At(p, step.update)->set_kind(plan::RECV); },
-       "needs a stream of its own"},
+       "shares a stream of RECVs with other tasks"},
       {[&](plan::Plan* p) { p->mutable_states(0)->mutable_shards(0)->set_shape(0, 5); },
        "reaches beyond dim 0"},
       {[&](plan::Plan* p) { p->mutable_states(0)->mutable_shards(0)->set_shape(0, 2); },

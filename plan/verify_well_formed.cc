@@ -276,6 +276,7 @@ class WellFormed {
   absl::Status Streams() const {
     std::vector<int64_t> fired(plan_.tasks_size(), 0);
     std::vector<int64_t> tasks_of_stream(plan_.streams_size(), 0);
+    std::vector<int64_t> receives_of_stream(plan_.streams_size(), 0);
     for (uint32_t s = 0; s < Count(plan_.streams()); ++s) {
       const plan::Stream& stream = plan_.streams(static_cast<int>(s));
       absl::StatusOr<std::vector<FiringId>> firings =
@@ -300,10 +301,12 @@ class WellFormed {
                                     FiringsPerStep(plan_, t), " times per step"));
       }
       ++tasks_of_stream[TaskAt(t).stream()];
+      if (TaskAt(t).kind() == plan::RECV) ++receives_of_stream[TaskAt(t).stream()];
     }
     for (uint32_t t = 0; t < Count(plan_.tasks()); ++t) {
-      if (TaskAt(t).kind() == plan::RECV && tasks_of_stream[TaskAt(t).stream()] != 1) {
-        return Task(t, "a RECV needs a stream of its own");
+      const int64_t receives = receives_of_stream[TaskAt(t).stream()];
+      if (receives > 0 && receives != tasks_of_stream[TaskAt(t).stream()]) {
+        return Task(t, "shares a stream of RECVs with other tasks");
       }
     }
     return absl::OkStatus();

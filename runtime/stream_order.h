@@ -35,6 +35,11 @@ class StreamOrder {
     return Current();
   }
 
+  // RECV streams: whose slot is filled next, in the order of the stream. Slots of several channels
+  // fill in any order; they are handed on in this one, which the proofs of a plan take for granted.
+  uint32_t NextArrival() const { return (*order_)[arrival_place_]; }
+  void Arrive() { arrival_place_ = arrival_place_ + 1 == order_->size() ? 0 : arrival_place_ + 1; }
+
   // A firing finished. True if it was the last of its step.
   bool Finish() {
     if (++finished_in_step_ < order_->size()) return false;
@@ -53,6 +58,7 @@ class StreamOrder {
   size_t place_ = 0;             // in order_
   int64_t step_ = 0;             // of the firing at place_
   int64_t launched_ = 0;         // steps that may run
+  size_t arrival_place_ = 0;     // in order_, of the next arrival
   size_t finished_in_step_ = 0;  // firings finish in order, so one count is enough
 };
 

@@ -34,5 +34,16 @@ TEST(StreamOrderTest, AStepIsOverWithItsLastFiring) {
   EXPECT_FALSE(stream.Finish());
 }
 
+TEST(StreamOrderTest, ArrivalsAreHandedOnInTheOrderOfTheStream) {
+  const std::vector<uint32_t> order = {4, 7, 7};
+  StreamOrder stream(&order);
+  for (int step = 0; step < 2; ++step) {
+    for (uint32_t task : order) {
+      EXPECT_EQ(stream.NextArrival(), task);
+      stream.Arrive();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace oneflow

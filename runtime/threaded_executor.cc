@@ -83,6 +83,7 @@ PlanRun* ThreadedExecutor::AddProgram(Program* program) {
   run->actors.reserve(tasks.size());
   for (const Program::Task& task : tasks) run->actors.emplace_back(&task.actor);
   run->stream_of.resize(tasks.size());
+  run->arrived.resize(tasks.size(), 0);
   run->worker_of.resize(tasks.size());
   run->posted_ns.resize(tasks.size());
   for (uint32_t s = 0; s < program->orders().size(); ++s) {

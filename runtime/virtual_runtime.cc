@@ -81,6 +81,7 @@ struct Rank {
   std::vector<Lane> lanes;
   std::vector<ChannelEnd> peer;       // task, SEND and RECV
   std::vector<int64_t> last_arrival;  // task, RECV
+  std::vector<uint32_t> arrived;      // task, RECV: filled slots that wait for their place
   std::array<Invocation, Invocation::kWindow> ring;
   std::array<int32_t, Invocation::kWindow> streams_left{};
   std::vector<size_t> output_of;  // Plan.outputs -> VirtualRun.outputs
@@ -258,6 +259,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
       lane.runnable.clear();
     }
     rank->last_arrival.assign(rank->program->tasks().size(), 0);
+    rank->arrived.assign(rank->program->tasks().size(), 0);
     rank->launched = rank->completed = 0;
   }
 
@@ -311,7 +313,11 @@ class VirtualRuntimeImpl : public VirtualRuntime {
         for (StreamOrder& stream : rank.streams) GiveTurn(event.rank, stream.Launch());
         return;
       case Event::kMessage:
-        Step(event.rank, event.message);
+        if (event.message.kind == MessageKind::kArrived) {
+          Arrive(event.rank, event.message);
+        } else {
+          Step(event.rank, event.message);
+        }
         return;
       case Event::kSent:
         if (event.late) Transfer(event.rank, event.message.task, event.ordinal);
@@ -325,6 +331,19 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     }
     Step(event.rank, {MessageKind::kFired, 0, event.message.task, 0});
     StartWork(event.rank, rank.lane_of[event.message.task]);
+  }
+
+  // Messages of several channels arrive in any order; the stream says which counts first.
+  void Arrive(uint32_t r, Message message) {
+    Rank& rank = *ranks_[r];
+    StreamOrder& stream = rank.streams[rank.stream_of[message.task]];
+    ++rank.arrived[message.task];
+    while (rank.arrived[stream.NextArrival()] > 0) {
+      message.task = stream.NextArrival();
+      --rank.arrived[message.task];
+      stream.Arrive();
+      Step(r, message);
+    }
   }
 
   void Step(uint32_t r, const Message& message) {

@@ -156,6 +156,23 @@ void Worker::Step(const Message& message) {
     }
     return;
   }
+  if (message.kind != MessageKind::kArrived) {
+    StepActor(run, message);
+    return;
+  }
+  // The bytes are there; the order of the stream says when they count.
+  ++run->arrived[message.task];
+  StreamOrder& stream = run->streams[run->stream_of[message.task]];
+  while (run->arrived[stream.NextArrival()] > 0) {
+    Message next = message;
+    next.task = stream.NextArrival();
+    --run->arrived[next.task];
+    stream.Arrive();
+    StepActor(run, next);
+  }
+}
+
+void Worker::StepActor(PlanRun* run, const Message& message) {
   run->actors[message.task].Step(message, &effects_);
   if (effects_.completed) Finish(run, message.task, effects_.finished);
   for (const Message& caused : effects_.messages) Route(run, caused);

@@ -107,6 +107,7 @@ class Worker {
   void HandleMail();
   void Handle(const Message& message);  // and what it causes on this worker
   void Step(const Message& message);
+  void StepActor(PlanRun* run, const Message& message);
   void Route(PlanRun* run, Message message);
   void GiveTurn(PlanRun* run, int64_t task);
   void Execute(const Item& item, std::unique_lock<std::mutex>* state);

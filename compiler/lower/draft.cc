@@ -131,8 +131,11 @@ void Draft::SetChunks(plan::Task* task, int chunks) {
   task->set_chunks(chunks);
 }
 
-void Draft::MoveToReceiveStream(plan::Task* task) {
-  task->set_stream(plan.streams_size());
+void Draft::MoveToReceiveStream(plan::Task* task, int source) {
+  const auto [found, first] = receive_streams_.try_emplace({task->device(), source},
+                                                           plan.streams_size());
+  task->set_stream(found->second);
+  if (!first) return;
   plan::Stream* stream = plan.add_streams();
   stream->set_name("recv");
   stream->set_device(task->device());

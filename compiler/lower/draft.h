@@ -51,8 +51,8 @@ class Draft {
                       int device, StreamKind stream, Sub sub, uint32_t piece = 0);
   // Makes the task a CHUNK task inside the node's loop.
   void SetChunks(plan::Task* task, int chunks);
-  // A RECV stands on a stream of its own: it holds no thread.
-  void MoveToReceiveStream(plan::Task* task);
+  // A RECV stands on a stream that holds no thread: one per local device and device that sends.
+  void MoveToReceiveStream(plan::Task* task, int source);
   uint32_t IdOf(const plan::Task* task) const;
 
   // A register filled by `producer`; lives in the arena of local device `device`.
@@ -83,12 +83,13 @@ class Draft {
   const int world_size;
   plan::Plan plan;
   std::map<std::string, KernelQuery> missing;  // by key
-  std::set<uint32_t> links;  // registers written from another device or rank: they share no bytes
+  std::set<uint32_t> links;  // registers between two devices: their slots are fixed
   std::set<uint32_t> may_overwrite;  // tasks whose kernel can write output 0 over input 0
 
  private:
   std::map<int, int> local_index_;
   std::map<const plan::Task*, uint32_t> task_ids_;
+  std::map<std::pair<uint32_t, int>, uint32_t> receive_streams_;  // (device, source) -> stream
   std::map<std::string, uint32_t> name_counts_;
   std::map<std::pair<ValueId, int>, Buffer> buffers_;
 };

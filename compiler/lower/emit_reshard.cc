@@ -156,7 +156,7 @@ class ReshardEmitter {
     plan::Task* task = draft_.AddTask(node_, "recv", plan::RECV, stage, device, StreamKind::kComm,
                                       Sub::kReceive, piece_);
     if (chunks > 0) draft_.SetChunks(task, chunks);
-    draft_.MoveToReceiveStream(task);
+    draft_.MoveToReceiveStream(task, source);
     task->set_reshard(change_);
     const Buffer buffer = Output(task, type, device, task->level());
     const int64_t slots = draft_.LinkSlots(node_.id, stage, to_.stage, chunks);

@@ -38,19 +38,22 @@ void AddFingerprints(const Graph& graph, const Decisions& decisions, plan::Plan*
 }  // namespace
 
 absl::StatusOr<Lowered> Lower(const Graph& graph, const Decisions& decisions,
-                              const plan::Target& target, int rank, int world_size) {
+                              const plan::Target& target, int rank, int world_size,
+                              bool only_complete) {
   // Loops, phases and stamps: everything after takes its order from here.
   OF_ASSIGN_OR_RETURN(const Schedule schedule, Schedule::Make(graph, decisions));
   Draft draft(graph, decisions, target, schedule, rank, world_size);
   // Tasks and registers of this rank, movement included.
   OF_RETURN_IF_ERROR(EmitNodes(&draft));
-  // Each stream becomes a static cyclic order.
-  OrderStreams(&draft);
-  // Slots: the least that cannot deadlock, one more where overlap pays.
-  GrantCredits(&draft);
-  // Offsets, and the edges that make sharing bytes safe under any timing.
-  OF_RETURN_IF_ERROR(PlanMemory(&draft));
-  AddFingerprints(graph, decisions, &draft.plan);
+  if (draft.missing.empty() || !only_complete) {
+    // Each stream becomes a static cyclic order.
+    OrderStreams(&draft);
+    // Slots: the least that cannot deadlock, one more where overlap pays.
+    GrantCredits(&draft);
+    // Offsets, and the edges that make sharing bytes safe under any timing.
+    OF_RETURN_IF_ERROR(PlanMemory(&draft));
+    AddFingerprints(graph, decisions, &draft.plan);
+  }
 
   Lowered lowered;
   lowered.plan = std::move(draft.plan);

@@ -31,8 +31,10 @@ struct Lowered {
   std::vector<KernelQuery> missing;  // sorted by key
 };
 
+// With `only_complete`, a plan that misses rows is not ordered and placed: it has its tasks alone.
 absl::StatusOr<Lowered> Lower(const Graph& graph, const Decisions& decisions,
-                              const plan::Target& target, int rank, int world_size);
+                              const plan::Target& target, int rank, int world_size,
+                              bool only_complete = false);
 
 }  // namespace oneflow
 

@@ -20,34 +20,32 @@ struct Interval {
   int64_t end = 0;
 };
 
+// A stretch of iterations in which a group is busy without a break.
+struct Use {
+  Interval busy;
+  int64_t first = 0;  // iterations of step 0
+  int64_t last = 0;
+};
+
 // Registers that share one place by declaration (in_place_of), planned as one.
 struct Group {
-  std::vector<uint32_t> members;
-  std::vector<Interval> busy;  // sorted, disjoint
-  int64_t bytes = 0;           // all slots
+  std::vector<uint32_t> members;  // each in place of the one before
+  std::vector<uint32_t> tasks;    // that touch any of them
+  std::vector<Use> uses;          // sorted, disjoint
+  int64_t bytes = 0;              // all slots
   bool shares = true;
   int64_t offset = -1;
 };
 
-std::vector<Interval> Merge(std::vector<Interval> intervals) {
-  std::sort(intervals.begin(), intervals.end(),
-            [](const Interval& a, const Interval& b) { return a.begin < b.begin; });
-  std::vector<Interval> merged;
-  for (const Interval& interval : intervals) {
-    if (!merged.empty() && interval.begin <= merged.back().end) {
-      merged.back().end = std::max(merged.back().end, interval.end);
-    } else {
-      merged.push_back(interval);
-    }
+bool Overlap(const Group& a, const Group& b) {
+  if (a.uses.front().busy.begin > b.uses.back().busy.end ||
+      b.uses.front().busy.begin > a.uses.back().busy.end) {
+    return false;
   }
-  return merged;
-}
-
-bool Overlap(const std::vector<Interval>& a, const std::vector<Interval>& b) {
-  for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
-    if (a[i].end < b[j].begin) {
+  for (size_t i = 0, j = 0; i < a.uses.size() && j < b.uses.size();) {
+    if (a.uses[i].busy.end < b.uses[j].busy.begin) {
       ++i;
-    } else if (b[j].end < a[i].begin) {
+    } else if (b.uses[j].busy.end < a.uses[i].busy.begin) {
       ++j;
     } else {
       return true;
@@ -74,6 +72,8 @@ class MemoryPlanner {
   }
 
  private:
+  // Time is the place in the order of stamps, twice: a RECV begins between two places, where its
+  // SEND stands in the order of all ranks.
   void MeasureTime() {
     std::vector<std::pair<Stamp, FiringId>> order;
     for (int t = 0; t < plan_.tasks_size(); ++t) {
@@ -84,19 +84,31 @@ class MemoryPlanner {
     }
     std::sort(order.begin(), order.end());
     time_.resize(plan_.tasks_size());
+    begin_.resize(plan_.tasks_size());
+    for (int t = 0; t < plan_.tasks_size(); ++t) time_[t].resize(FiringsPerStep(plan_, t));
     for (size_t i = 0; i < order.size(); ++i) {
       const FiringId& firing = order[i].second;
-      std::vector<int64_t>& times = time_[firing.task];
-      times.resize(FiringsPerStep(plan_, firing.task));
-      times[OrdinalOf(plan_, firing)] = static_cast<int64_t>(i);
+      const int64_t ordinal = OrdinalOf(plan_, firing);
+      time_[firing.task][ordinal] = 2 * static_cast<int64_t>(i) + 1;
+      if (plan_.tasks(firing.task).kind() != plan::RECV) continue;
+      begin_[firing.task].resize(time_[firing.task].size());
+      const auto posted =
+          std::lower_bound(order.begin(), order.end(), BeginStampOf(plan_, firing),
+                           [](const auto& entry, const Stamp& stamp) { return entry.first < stamp; });
+      begin_[firing.task][ordinal] = 2 * (posted - order.begin());
     }
-    step_length_ = static_cast<int64_t>(order.size());
+    step_length_ = 2 * static_cast<int64_t>(order.size());
   }
 
-  int64_t TimeOf(const FiringId& firing) const {
-    const int64_t per_step = static_cast<int64_t>(time_[firing.task].size());
+  int64_t TimeIn(const std::vector<std::vector<int64_t>>& times, const FiringId& firing) const {
+    const int64_t per_step = static_cast<int64_t>(times[firing.task].size());
     const int64_t ordinal = OrdinalOf(plan_, firing);
-    return ordinal / per_step * step_length_ + time_[firing.task][ordinal % per_step];
+    return ordinal / per_step * step_length_ + times[firing.task][ordinal % per_step];
+  }
+  int64_t TimeOf(const FiringId& firing) const { return TimeIn(time_, firing); }
+  // When a firing begins to hold what it fills.
+  int64_t BeginOf(const FiringId& firing) const {
+    return TimeIn(begin_[firing.task].empty() ? time_ : begin_, firing);
   }
 
   int64_t Iterations(const plan::Register& reg) const {
@@ -105,7 +117,7 @@ class MemoryPlanner {
 
   // From the first firing that fills iteration q to the last that reads it.
   Interval BusyAt(const plan::Register& reg, int64_t q) const {
-    Interval interval{TimeOf(FirstFiring(plan_, reg.producer(), reg.level(), q)),
+    Interval interval{BeginOf(FirstFiring(plan_, reg.producer(), reg.level(), q)),
                       TimeOf(LastFiring(plan_, reg.producer(), reg.level(), q))};
     for (uint32_t consumer : reg.consumers()) {
       interval.end = std::max(interval.end, TimeOf(LastFiring(plan_, consumer, reg.level(), q)));
@@ -159,46 +171,66 @@ class MemoryPlanner {
         g = static_cast<int>(groups_.size());
         groups_.emplace_back();
         groups_[g].bytes = reg.slot_stride() * reg.slots();
-        groups_[g].shares =
-            !draft_.links.contains(r) && plan_.tasks(reg.producer()).kind() != plan::FEED;
+        // A feed runs ahead of its stamp.
+        groups_[g].shares = plan_.tasks(reg.producer()).kind() != plan::FEED;
       }
       group_of[r] = g;
       Group& group = groups_[g];
       group.members.push_back(r);
-      for (int64_t q = 0; q < Iterations(reg); ++q) group.busy.push_back(BusyAt(reg, q));
+      group.tasks.push_back(reg.producer());
+      group.tasks.insert(group.tasks.end(), reg.consumers().begin(), reg.consumers().end());
     }
-    for (Group& group : groups_) group.busy = Merge(std::move(group.busy));
     for (size_t g = 0; g < groups_.size(); ++g) {
-      by_device_[plan_.registers(groups_[g].members[0]).device()].push_back(g);
+      Group& group = groups_[g];
+      std::sort(group.tasks.begin(), group.tasks.end());
+      group.tasks.erase(std::unique(group.tasks.begin(), group.tasks.end()), group.tasks.end());
+      const plan::Register& head = plan_.registers(group.members[0]);
+      for (int64_t q = 0; q < Iterations(head); ++q) {
+        Interval busy = BusyAt(head, q);
+        for (uint32_t r : group.members) {
+          busy.end = std::max(busy.end, BusyAt(plan_.registers(r), q).end);
+        }
+        if (group.uses.empty() || group.uses.back().busy.end < busy.begin) {
+          group.uses.push_back({busy, q, q});
+        } else {
+          group.uses.back().busy.end = std::max(group.uses.back().busy.end, busy.end);
+          group.uses.back().last = q;
+        }
+      }
+      by_device_[head.device()].push_back(g);
     }
   }
 
   bool MayShare(size_t a, size_t b) const {
-    return groups_[a].shares && groups_[b].shares && !Overlap(groups_[a].busy, groups_[b].busy) &&
-           !forbidden_.contains({std::min(a, b), std::max(a, b)});
+    return groups_[a].shares && groups_[b].shares && !Overlap(groups_[a], groups_[b]) &&
+           (forbidden_.empty() || !forbidden_.contains({std::min(a, b), std::max(a, b)}));
   }
 
-  // First fit in the given order; returns the size of the arena.
-  int64_t Place(const std::vector<size_t>& order, std::vector<int64_t>* offsets) const {
+  // First fit in the given order; returns the size of the arena. `by_time`: the order is that of
+  // the first fillings, so what is over by then is in nobody's way any more.
+  int64_t Place(const std::vector<size_t>& order, bool by_time,
+                std::vector<int64_t>* offsets) const {
     offsets->assign(groups_.size(), -1);
-    std::vector<size_t> placed;
+    std::vector<size_t> placed;  // by offset
     int64_t arena = 0;
     for (size_t g : order) {
-      std::vector<std::pair<int64_t, int64_t>> taken;
-      for (size_t other : placed) {
-        if (!MayShare(g, other)) {
-          taken.emplace_back((*offsets)[other], (*offsets)[other] + groups_[other].bytes);
-        }
+      if (by_time && forbidden_.empty()) {
+        const int64_t now = groups_[g].uses.front().busy.begin;
+        std::erase_if(placed, [&](size_t other) {
+          return groups_[other].shares && groups_[other].uses.back().busy.end < now;
+        });
       }
-      std::sort(taken.begin(), taken.end());
       int64_t offset = 0;
-      for (const auto& [begin, end] : taken) {
-        if (offset + groups_[g].bytes <= begin) break;
-        offset = std::max(offset, end);
+      for (size_t other : placed) {
+        if (offset + groups_[g].bytes <= (*offsets)[other]) break;
+        if ((*offsets)[other] + groups_[other].bytes <= offset || MayShare(g, other)) continue;
+        offset = (*offsets)[other] + groups_[other].bytes;
       }
       (*offsets)[g] = offset;
       arena = std::max(arena, offset + groups_[g].bytes);
-      placed.push_back(g);
+      placed.insert(std::upper_bound(placed.begin(), placed.end(), offset,
+                                     [&](int64_t at, size_t x) { return at < (*offsets)[x]; }),
+                    g);
     }
     return arena;
   }
@@ -208,12 +240,14 @@ class MemoryPlanner {
     std::vector<size_t> by_time = by_size;
     std::stable_sort(by_size.begin(), by_size.end(),
                      [this](size_t a, size_t b) { return groups_[a].bytes > groups_[b].bytes; });
+    // What shares nothing comes first: it would have to avoid what is over as well.
     std::stable_sort(by_time.begin(), by_time.end(), [this](size_t a, size_t b) {
-      return groups_[a].busy.front().begin < groups_[b].busy.front().begin;
+      return std::make_pair(groups_[a].shares, groups_[a].uses.front().busy.begin) <
+             std::make_pair(groups_[b].shares, groups_[b].uses.front().busy.begin);
     });
     std::vector<int64_t> offsets_by_size, offsets_by_time;
-    const int64_t arena_by_size = Place(by_size, &offsets_by_size);
-    const int64_t arena_by_time = Place(by_time, &offsets_by_time);
+    const int64_t arena_by_size = Place(by_size, /*by_time=*/false, &offsets_by_size);
+    const int64_t arena_by_time = Place(by_time, /*by_time=*/true, &offsets_by_time);
     const std::vector<int64_t>& best =
         arena_by_time < arena_by_size ? offsets_by_time : offsets_by_size;
     for (size_t g : by_size) {
@@ -223,39 +257,64 @@ class MemoryPlanner {
     plan_.mutable_devices(device)->set_arena_bytes(std::min(arena_by_size, arena_by_time));
   }
 
-  // Adds the edges that keep sharing registers apart. Returns true if a pair had to be forbidden
-  // instead.
+  // Adds the edges that keep sharing registers apart. Uses are laid over the arenas in stamp order,
+  // for two steps: each must begin when what it covers is over. That is transitive, so neighbours in
+  // a byte's history suffice; what they need is told to the clocks at once, so that an edge which
+  // follows from others is not added. Returns true if a pair had to be forbidden instead.
   bool AddEdges() {
-    const HappensBefore before(plan_);
-    std::set<std::tuple<uint32_t, uint32_t, int, uint32_t>> edges;  // (task, after, level, lag)
-    bool forbade = false;
-    for (auto& [device, list] : by_device_) {
-      for (size_t i = 0; i < list.size(); ++i) {
-        for (size_t j = 0; j < list.size(); ++j) {
-          Group& a = groups_[list[i]];
-          Group& b = groups_[list[j]];
-          if (!a.shares || !b.shares) continue;
-          if (i != j && (a.bytes == 0 || b.bytes == 0)) continue;
-          if (i != j && (a.offset >= b.offset + b.bytes || b.offset >= a.offset + a.bytes))
-            continue;
-          for (uint32_t x : a.members) {
-            for (uint32_t y : b.members) {
-              if (x == y ||
-                  (plan_.registers(y).has_in_place_of() && plan_.registers(y).in_place_of() == x)) {
-                continue;
-              }
-              if (!Separate(before, x, y, &edges)) {
-                OF_CHECK(i != j) << "an in-place result outlives its input's refill";
-                forbidden_.insert({std::min(list[i], list[j]), std::max(list[i], list[j])});
-                forbade = true;
-              }
-            }
-          }
+    std::map<FiringId, std::vector<std::pair<size_t, size_t>>> begins;  // (group, use)
+    std::map<FiringId, std::vector<size_t>> refills;  // what another member's users must be over for
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      const Group& group = groups_[g];
+      const plan::Register& head = plan_.registers(group.members[0]);
+      if (group.shares && group.bytes > 0) {
+        for (size_t u = 0; u < group.uses.size(); ++u) {
+          begins[FirstFiring(plan_, head.producer(), head.level(), group.uses[u].first)]
+              .emplace_back(g, u);
+        }
+      }
+      if (group.members.size() == 1) continue;
+      for (uint32_t r : group.members) {
+        for (int64_t q = 0; q < Iterations(head); ++q) {
+          refills[FirstFiring(plan_, plan_.registers(r).producer(), head.level(), q)].push_back(g);
         }
       }
     }
+
+    edges_.clear();
+    bool forbade = false;
+    std::map<uint32_t, std::map<int64_t, Held>> arenas;  // device -> first byte -> what holds it
+    const HappensBefore clocks(
+        plan_, /*steps=*/0, [&](HappensBefore* order, uint32_t step, uint32_t index) {
+          if (step > 1) return;
+          FiringId fill = order->graph().At(plan_, index);
+          if (const auto found = refills.find(fill); found != refills.end()) {
+            for (size_t g : found->second) OrderInside(groups_[g], fill, step, order);
+          }
+          const auto found = begins.find(fill);
+          if (found == begins.end()) return;
+          fill.step = step;
+          std::vector<Access> before;
+          for (const auto& [g, u] : found->second) {
+            const Group& group = groups_[g];
+            std::map<int64_t, Held>& arena = arenas[plan_.registers(group.members[0]).device()];
+            const Held now{group.offset + group.bytes, g, u, step};
+            for (const Held& held : Cover(group.offset, now, &arena)) {
+              if (held.group != g) AddAccesses(held, g, &before);
+            }
+          }
+          // The latest first: what orders it often orders the others as well.
+          std::sort(before.begin(), before.end(), [](const Access& a, const Access& b) {
+            return std::tie(b.time, b.firing, b.pair) < std::tie(a.time, a.firing, a.pair);
+          });
+          for (const Access& access : before) {
+            if (Order(access.firing, fill, order)) continue;
+            forbidden_.insert(access.pair);
+            forbade = true;
+          }
+        });
     if (forbade) return true;
-    for (const auto& [task, after, level, lag] : edges) {
+    for (const auto& [task, after, level, lag] : edges_) {
       plan::AfterEdge* edge = plan_.mutable_tasks(task)->add_after();
       edge->set_task(after);
       edge->set_level(static_cast<plan::Level>(level));
@@ -264,43 +323,105 @@ class MemoryPlanner {
     return false;
   }
 
-  // Every access of x before the next filling of y. False if no edge can say so.
-  bool Separate(const HappensBefore& before, uint32_t x, uint32_t y,
-                std::set<std::tuple<uint32_t, uint32_t, int, uint32_t>>* edges) const {
-    const plan::Register& from = plan_.registers(x);
-    const plan::Register& to = plan_.registers(y);
-    const int64_t from_count = Iterations(from);
-    const int64_t to_count = Iterations(to);
-    for (int64_t q = 0; q < from_count; ++q) {
-      const int64_t end = BusyAt(from, q).end;
-      // The next filling of y, in this step or the following one.
-      int64_t next = 0;
-      while (next < 2 * to_count &&
-             TimeOf(FirstFiring(plan_, to.producer(), to.level(), next)) <= end) {
-        ++next;
+  // What a byte was last used for.
+  struct Held {
+    int64_t end = 0;  // of the bytes
+    size_t group = 0;
+    size_t use = 0;
+    uint32_t step = 0;
+  };
+
+  // Lays [begin, now.end) over the arena; returns what it covers.
+  static std::vector<Held> Cover(int64_t begin, const Held& now, std::map<int64_t, Held>* arena) {
+    std::vector<Held> covered;
+    auto at = arena->upper_bound(begin);
+    if (at != arena->begin() && std::prev(at)->second.end > begin) --at;
+    std::vector<std::pair<int64_t, Held>> rest;  // of what is covered in part
+    while (at != arena->end() && at->first < now.end) {
+      Held held = at->second;
+      covered.push_back(held);
+      if (held.end > now.end) rest.emplace_back(now.end, held);
+      if (at->first < begin) {
+        held.end = begin;
+        rest.emplace_back(at->first, held);
       }
-      OF_CHECK(next < 2 * to_count);
-      const FiringId fill = FirstFiring(plan_, to.producer(), to.level(), next);
-      std::vector<uint32_t> tasks(from.consumers().begin(), from.consumers().end());
-      tasks.push_back(from.producer());
-      for (uint32_t task : tasks) {
-        const FiringId access = LastFiring(plan_, task, from.level(), q);
-        if (task == fill.task || before.Before(access, fill)) continue;
-        const bool micro = plan_.micro_batches() > 1 && InMicroLoop(plan_.tasks(task)) &&
-                           InMicroLoop(plan_.tasks(fill.task));
-        const int64_t steps = static_cast<int64_t>(fill.step) - access.step;
-        const int64_t lag = steps * (micro ? plan_.micro_batches() : 1) +
-                            (micro ? static_cast<int64_t>(fill.micro) - access.micro : 0);
-        if (lag < 0) return false;
-        // An edge holds for all micro-batches: it must raise the stamp for each, not for this alone.
-        if (micro && !RaisesForAll(task, fill.task, lag)) {
-          if (steps < 1) return false;
-          edges->insert({fill.task, task, plan::STEP, static_cast<uint32_t>(steps)});
-          continue;
+      at = arena->erase(at);
+    }
+    arena->insert(rest.begin(), rest.end());
+    arena->emplace(begin, now);
+    return covered;
+  }
+
+  // The end of one task's access to what a use covers.
+  struct Access {
+    int64_t time = 0;
+    FiringId firing;
+    std::pair<size_t, size_t> pair;  // the groups that share bytes
+  };
+
+  void AddAccesses(const Held& held, size_t covering, std::vector<Access>* accesses) const {
+    const Group& group = groups_[held.group];
+    const plan::Register& head = plan_.registers(group.members[0]);
+    const int64_t q = held.step * Iterations(head) + group.uses[held.use].last;
+    for (uint32_t task : group.tasks) {
+      const FiringId last = LastFiring(plan_, task, head.level(), q);
+      accesses->push_back(
+          {TimeOf(last), last,
+           {std::min(held.group, covering), std::max(held.group, covering)}});
+    }
+  }
+
+  // Credits order a register's own readers before its refill; those of in-place results and of what
+  // they overwrite need it too.
+  void OrderInside(const Group& group, const FiringId& fill, uint32_t step, HappensBefore* order) {
+    const plan::Register& head = plan_.registers(group.members[0]);
+    const int64_t q = IterationOf(plan_, fill, head.level()) + step * Iterations(head);
+    FiringId first = fill;
+    first.step = step;
+    for (size_t m = 0; m < group.members.size(); ++m) {
+      if (plan_.registers(group.members[m]).producer() != fill.task) continue;
+      const bool refills = m == 0;
+      if (refills && q < head.slots()) continue;
+      const int64_t before = refills ? q - head.slots() : q;
+      const size_t members = refills ? group.members.size() : m - 1;
+      for (size_t i = 0; i < members; ++i) {
+        const plan::Register& reg = plan_.registers(group.members[i]);
+        std::vector<uint32_t> tasks(reg.consumers().begin(), reg.consumers().end());
+        tasks.push_back(reg.producer());
+        for (uint32_t task : tasks) {
+          OF_CHECK(Order(LastFiring(plan_, task, head.level(), before), first, order))
+              << "an in-place result outlives its input's refill";
         }
-        edges->insert(
-            {fill.task, task, micro ? plan::MICRO : plan::STEP, static_cast<uint32_t>(lag)});
       }
+    }
+  }
+
+  // `access` is over before `fill` begins, by an edge if nothing else says so. False if none can.
+  bool Order(const FiringId& access, const FiringId& fill, HappensBefore* order) {
+    const FiringGraph& graph = order->graph();
+    if (access.task == fill.task ||
+        order->BeforeInExpansion(access.step, graph.IndexOf(plan_, access), fill.step,
+                                 graph.IndexOf(plan_, fill))) {
+      return true;
+    }
+    const bool micro = plan_.micro_batches() > 1 && InMicroLoop(plan_.tasks(access.task)) &&
+                       InMicroLoop(plan_.tasks(fill.task));
+    const int64_t steps = static_cast<int64_t>(fill.step) - access.step;
+    const int64_t lag = steps * (micro ? plan_.micro_batches() : 1) +
+                        (micro ? static_cast<int64_t>(fill.micro) - access.micro : 0);
+    if (lag < 0) return false;
+    plan::AfterEdge edge;
+    edge.set_task(access.task);
+    edge.set_level(micro ? plan::MICRO : plan::STEP);
+    edge.set_lag(static_cast<uint32_t>(lag));
+    // An edge holds for all micro-batches: it must raise the stamp for each, not for this alone.
+    if (micro && !RaisesForAll(access.task, fill.task, lag)) {
+      if (steps < 1) return false;
+      edge.set_level(plan::STEP);
+      edge.set_lag(static_cast<uint32_t>(steps));
+    }
+    if (edges_.insert({fill.task, edge.task(), edge.level(), edge.lag()}).second) {
+      order->AddAfterEdge(fill.task, edge);
     }
     return true;
   }
@@ -309,7 +430,7 @@ class MemoryPlanner {
   bool RaisesForAll(uint32_t access, uint32_t fill, int64_t lag) const {
     for (int64_t q = 0; q < plan_.micro_batches(); ++q) {
       if (!(StampOf(plan_, LastFiring(plan_, access, plan::MICRO, q)) <
-            StampOf(plan_, FirstFiring(plan_, fill, plan::MICRO, q + lag)))) {
+            BeginStampOf(plan_, FirstFiring(plan_, fill, plan::MICRO, q + lag)))) {
         return false;
       }
     }
@@ -360,11 +481,13 @@ class MemoryPlanner {
 
   Draft& draft_;
   plan::Plan& plan_;
-  std::vector<std::vector<int64_t>> time_;  // by task and ordinal in step 0
+  std::vector<std::vector<int64_t>> time_;   // by task and ordinal in step 0
+  std::vector<std::vector<int64_t>> begin_;  // of RECVs: when their slots are posted at the latest
   int64_t step_length_ = 0;
   std::vector<Group> groups_;
   std::map<int, std::vector<size_t>> by_device_;
   std::set<std::pair<size_t, size_t>> forbidden_;
+  std::set<std::tuple<uint32_t, uint32_t, int, uint32_t>> edges_;  // (task, after, level, lag)
 };
 
 }  // namespace

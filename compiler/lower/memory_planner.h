@@ -7,11 +7,12 @@
 //
 // Time is the order of stamps over one step, which every edge raises. Two registers whose busy
 // intervals are disjoint may share bytes; where streams and data do not already order the last
-// access of one before the first of the other, an edge is added, also across the wrap of the step.
-// Edges raise the stamp, so they cannot deadlock. Registers written from other devices (links) and
-// feeds share nothing: their lifetime begins before their stamp. Where a kernel allows, the last
-// reader of a register writes its result over it. Largest first and earliest first are both tried;
-// the smaller arena is kept. Runs last: it needs the slots.
+// access of one before the first of the other, an edge is added, also across the wrap of the step,
+// unless it follows from those added before it. Only neighbours in a byte's history are looked at.
+// Edges raise the stamp, so they cannot deadlock. What another rank fills begins where its SEND
+// stands; feeds share nothing, they run ahead. Where a kernel allows, the last reader of a register
+// writes its result over it. Largest first and earliest first are both tried; the smaller arena is
+// kept. Runs last: it needs the slots.
 // Pure; edits the draft of one call. Read next: plan/happens_before.h, plan/verify_memory.cc.
 #ifndef ONEFLOW_COMPILER_LOWER_MEMORY_PLANNER_H_
 #define ONEFLOW_COMPILER_LOWER_MEMORY_PLANNER_H_

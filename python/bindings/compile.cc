@@ -91,20 +91,6 @@ absl::Status Describe(const std::vector<KernelQuery>& missing, const plan::Plan&
   return absl::OkStatus();
 }
 
-// Each round adds rows that the round before lacked; a plan settles in two or three.
-constexpr int kMaxRounds = 8;
-
-absl::StatusOr<Compiled> CompileUntilComplete(const Graph& graph, const CompileOptions& options,
-                                              bool keep_dumps, plan::Target* target) {
-  for (int round = 0; round < kMaxRounds; ++round) {
-    OF_ASSIGN_OR_RETURN(Compiled compiled, Compile(graph, *target, options, keep_dumps));
-    if (compiled.missing.empty()) return compiled;
-    OF_RETURN_IF_ERROR(Describe(compiled.missing, compiled.plan, target));
-  }
-  return MakeError(ErrorKind::kPlan,
-                   "the compiler still misses kernel rows after 8 rounds: our bug");
-}
-
 }  // namespace
 
 void BindCompile(py::module_& module) {
@@ -142,7 +128,7 @@ void BindCompile(py::module_& module) {
         const CompileOptions options{ToMesh(axes, devices), micro_batches, rank, world_size};
         py::gil_scoped_release release;
         absl::StatusOr<Compiled> compiled =
-            CompileUntilComplete(graph, options, keep_dumps, &target);
+            CompileComplete(graph, &target, options, keep_dumps, &Describe);
         return ValueOrThrow(std::move(compiled));
       },
       py::arg("graph"), py::arg("target"), py::arg("axes"), py::arg("devices"),

@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 #include "plan/analyse.h"
+#include "plan/firings.h"
 #include "plan/plan.pb.h"
 #include "plan/text.h"
 #include "plan/verify.h"
@@ -50,6 +51,24 @@ py::dict Figures(const plan::Plan& plan) {
   return figures;
 }
 
+// How large the plan is; costs no analysis.
+py::dict Counts(const plan::Plan& plan) {
+  int64_t firings = 0;
+  int64_t after_edges = 0;
+  for (int t = 0; t < plan.tasks_size(); ++t) {
+    firings += FiringsPerStep(plan, static_cast<uint32_t>(t));
+    after_edges += plan.tasks(t).after_size();
+  }
+  py::dict counts;
+  counts["tasks"] = plan.tasks_size();
+  counts["firings"] = firings;
+  counts["registers"] = plan.registers_size();
+  counts["channels"] = plan.channels_size();
+  counts["streams"] = plan.streams_size();
+  counts["after_edges"] = after_edges;
+  return counts;
+}
+
 template <typename Items>
 py::list NamesAndTypes(const Items& items) {
   py::list result;
@@ -77,6 +96,7 @@ void BindPlan(py::module_& module) {
       .def("summary", [](const plan::Plan& plan) { return Summary(plan, AnalysePlan(plan)); })
       .def("memory", &Memory)
       .def("figures", &Figures)
+      .def("counts", &Counts, "Tasks, firings per step, registers, channels, streams and after edges.")
       .def("verify", [](const plan::Plan& plan) { ThrowIfError(VerifyPlan(plan)); })
       .def_property_readonly("name", [](const plan::Plan& plan) { return plan.name(); })
       .def_property_readonly("rank", [](const plan::Plan& plan) { return plan.rank(); })

@@ -1,0 +1,109 @@
+// How a plan grows with layers and devices, in counts: times are the benchmark's (plan-scale).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "compiler/compile.h"
+#include "compiler/parallel/step_builder_for_test.h"
+#include "plan/happens_before.h"
+#include "plan/verify.h"
+
+namespace oneflow {
+namespace {
+
+// An MLP of `layers` square layers; trained with momentum.
+StepBuilder Mlp(int layers, int64_t batch, int64_t width = 64) {
+  StepBuilder b;
+  ValueId x = b.Input("x", {batch, width});
+  const ValueId labels = b.Input("labels", {batch}, "i64");
+  for (int i = 0; i < layers; ++i) {
+    const std::string name = "fc" + std::to_string(i);
+    x = b.Op("relu", {b.Op("add", {b.Linear(x, b.Parameter(name + ".weight", {width, width})),
+                                   b.Parameter(name + ".bias", {width})})});
+  }
+  b.Train(b.CrossEntropy(x, labels));
+  return b;
+}
+
+// Kernels that need a little workspace.
+absl::Status AddRows(const std::vector<KernelQuery>& missing, const plan::Plan&,
+                     plan::Target* target) {
+  for (const KernelQuery& query : missing) {
+    plan::KernelRow* row = target->add_kernels();
+    row->set_key(query.key);
+    row->set_workspace_bytes(query.task.op() == "matmul" ? 256 : 0);
+    row->set_in_place(query.task.op() == "relu");
+  }
+  std::sort(target->mutable_kernels()->begin(), target->mutable_kernels()->end(),
+            [](const auto& a, const auto& b) { return a.key() < b.key(); });
+  return absl::OkStatus();
+}
+
+// Rank 0 of one device per rank.
+Compiled CompileRank0(const StepBuilder& step, std::vector<Axis> axes, int* rounds = nullptr) {
+  CompileOptions options;
+  options.mesh = MeshOf(std::move(axes));
+  options.world_size = static_cast<int>(options.mesh.devices.size());
+  plan::Target target = CpuTarget(options.world_size, 1);
+  const auto add_rows = [&](const std::vector<KernelQuery>& missing, const plan::Plan& plan,
+                            plan::Target* to) {
+    if (rounds != nullptr) ++*rounds;
+    return AddRows(missing, plan, to);
+  };
+  absl::StatusOr<Compiled> compiled =
+      CompileComplete(step.graph, &target, options, /*keep_dumps=*/false, add_rows);
+  EXPECT_TRUE(compiled.ok()) << compiled.status();
+  return compiled.ok() ? *std::move(compiled) : Compiled{};
+}
+
+int AfterEdges(const plan::Plan& plan) {
+  return std::accumulate(
+      plan.tasks().begin(), plan.tasks().end(), 0,
+      [](int sum, const plan::Task& task) { return sum + task.after_size(); });
+}
+
+TEST(PlanSizeTest, ReceivesOfOnePeerShareAStream) {
+  const Compiled compiled = CompileRank0(Mlp(12, 16), {{"dp", 4}, {"tp", 2}});
+  int receives = 0;
+  for (const plan::Task& task : compiled.plan.tasks()) receives += task.kind() == plan::RECV;
+  EXPECT_GT(receives, 2);
+  // compute, feed, comm, fetch; the neighbours on dp and on tp.
+  EXPECT_LE(compiled.plan.streams_size(), 6);
+  EXPECT_EQ(VerifyPlan(compiled.plan), absl::OkStatus());
+}
+
+TEST(PlanSizeTest, AfterEdgesGrowWithTheLayers) {
+  const plan::Plan few = CompileRank0(Mlp(10, 16), {{"dp", 4}}).plan;
+  const plan::Plan many = CompileRank0(Mlp(40, 16), {{"dp", 4}}).plan;
+  EXPECT_LE(AfterEdges(many), 5 * AfterEdges(few));
+  EXPECT_LE(AfterEdges(many), many.tasks_size());
+  EXPECT_EQ(VerifyPlan(many), absl::OkStatus());
+}
+
+TEST(PlanSizeTest, NoAfterEdgeFollowsFromTheOthers) {
+  const plan::Plan plan = CompileRank0(Mlp(6, 16), {{"dp", 2}, {"tp", 2}}).plan;
+  int edges = 0;
+  for (int t = 0; t < plan.tasks_size(); ++t) {
+    for (int i = 0; i < plan.tasks(t).after_size(); ++i) {
+      const plan::AfterEdge& edge = plan.tasks(t).after(i);
+      if (edge.level() == plan::CHUNK) continue;  // of a ring: declared, whatever else orders it
+      plan::Plan without = plan;
+      auto* after = without.mutable_tasks(t)->mutable_after();
+      after->DeleteSubrange(i, 1);
+      ++edges;
+      EXPECT_FALSE(VerifyPlan(without).ok())
+          << plan.tasks(t).name() << " after " << plan.tasks(edge.task()).name();
+    }
+  }
+  EXPECT_GT(edges, 0);
+}
+
+TEST(PlanSizeTest, RowsAreAskedForOnce) {
+  int rounds = 0;
+  CompileRank0(Mlp(3, 8), {{"dp", 2}}, &rounds);
+  EXPECT_EQ(rounds, 1);
+}
+
+}  // namespace
+}  // namespace oneflow
