@@ -58,9 +58,8 @@ Compiled CompileRank0(const StepBuilder& step, std::vector<Axis> axes, int* roun
 }
 
 int AfterEdges(const plan::Plan& plan) {
-  return std::accumulate(
-      plan.tasks().begin(), plan.tasks().end(), 0,
-      [](int sum, const plan::Task& task) { return sum + task.after_size(); });
+  return std::accumulate(plan.tasks().begin(), plan.tasks().end(), 0,
+                         [](int sum, const plan::Task& task) { return sum + task.after_size(); });
 }
 
 TEST(PlanSizeTest, ReceivesOfOnePeerShareAStream) {

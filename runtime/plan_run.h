@@ -26,9 +26,10 @@ struct PlanRun {
   std::vector<Actor> actors;
   std::vector<StreamOrder> streams;
   std::vector<uint32_t> stream_of;  // task
-  std::vector<uint32_t> arrived;    // task, RECV: filled slots that wait for their place in the stream
-  std::vector<Worker*> worker_of;   // task
-  std::vector<Worker*> workers;     // each once
+  std::vector<uint32_t>
+      arrived;  // task, RECV: filled slots that wait for their place in the stream
+  std::vector<Worker*> worker_of;  // task
+  std::vector<Worker*> workers;    // each once
   std::vector<int64_t> posted_ns;  // task: when what is in flight began (SEND, RECV), for the trace
   std::vector<comm::ChannelId> channels;  // by Plan.channels
   std::array<Invocation, Invocation::kWindow> ring;

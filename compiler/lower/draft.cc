@@ -132,8 +132,8 @@ void Draft::SetChunks(plan::Task* task, int chunks) {
 }
 
 void Draft::MoveToReceiveStream(plan::Task* task, int source) {
-  const auto [found, first] = receive_streams_.try_emplace({task->device(), source},
-                                                           plan.streams_size());
+  const auto [found, first] =
+      receive_streams_.try_emplace({task->device(), source}, plan.streams_size());
   task->set_stream(found->second);
   if (!first) return;
   plan::Stream* stream = plan.add_streams();

@@ -92,9 +92,9 @@ class MemoryPlanner {
       time_[firing.task][ordinal] = 2 * static_cast<int64_t>(i) + 1;
       if (plan_.tasks(firing.task).kind() != plan::RECV) continue;
       begin_[firing.task].resize(time_[firing.task].size());
-      const auto posted =
-          std::lower_bound(order.begin(), order.end(), BeginStampOf(plan_, firing),
-                           [](const auto& entry, const Stamp& stamp) { return entry.first < stamp; });
+      const auto posted = std::lower_bound(
+          order.begin(), order.end(), BeginStampOf(plan_, firing),
+          [](const auto& entry, const Stamp& stamp) { return entry.first < stamp; });
       begin_[firing.task][ordinal] = 2 * (posted - order.begin());
     }
     step_length_ = 2 * static_cast<int64_t>(order.size());
@@ -263,7 +263,8 @@ class MemoryPlanner {
   // follows from others is not added. Returns true if a pair had to be forbidden instead.
   bool AddEdges() {
     std::map<FiringId, std::vector<std::pair<size_t, size_t>>> begins;  // (group, use)
-    std::map<FiringId, std::vector<size_t>> refills;  // what another member's users must be over for
+    std::map<FiringId, std::vector<size_t>>
+        refills;  // what another member's users must be over for
     for (size_t g = 0; g < groups_.size(); ++g) {
       const Group& group = groups_[g];
       const plan::Register& head = plan_.registers(group.members[0]);
@@ -366,8 +367,7 @@ class MemoryPlanner {
     for (uint32_t task : group.tasks) {
       const FiringId last = LastFiring(plan_, task, head.level(), q);
       accesses->push_back(
-          {TimeOf(last), last,
-           {std::min(held.group, covering), std::max(held.group, covering)}});
+          {TimeOf(last), last, {std::min(held.group, covering), std::max(held.group, covering)}});
     }
   }
 

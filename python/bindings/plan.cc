@@ -96,7 +96,8 @@ void BindPlan(py::module_& module) {
       .def("summary", [](const plan::Plan& plan) { return Summary(plan, AnalysePlan(plan)); })
       .def("memory", &Memory)
       .def("figures", &Figures)
-      .def("counts", &Counts, "Tasks, firings per step, registers, channels, streams and after edges.")
+      .def("counts", &Counts,
+           "Tasks, firings per step, registers, channels, streams and after edges.")
       .def("verify", [](const plan::Plan& plan) { ThrowIfError(VerifyPlan(plan)); })
       .def_property_readonly("name", [](const plan::Plan& plan) { return plan.name(); })
       .def_property_readonly("rank", [](const plan::Plan& plan) { return plan.rank(); })

@@ -34,6 +34,8 @@ class Graph:
 class Plan:
     """Everything one rank does in a step, as data (plan/plan.proto)."""
 
+    def counts(self) -> dict[str, Any]:
+        """Tasks, firings per step, registers, channels, streams and after edges."""
     def figures(self) -> dict[str, Any]: ...
     def fingerprint(self) -> int: ...
     @property
