@@ -80,7 +80,13 @@ absl::StatusOr<std::vector<HostTensor>> RunKernel(const KernelTable& kernels, co
   args.inputs = in.data();
   args.outputs = out.data();
   args.workspace = workspace.data.get();
-  kernel->Run(args);
+  kernels::StepBlock block;
+  kernels::InlineStream stream;
+  args.block = &block;
+  OF_RETURN_IF_ERROR(kernel->Run(args, &stream));
+  if (block.error() != kernels::DataErrorCode::kNone) {
+    return MakeError(ErrorKind::kData, absl::StrCat(def.name, ": ", DescribeDataError(block)));
+  }
   return outputs;
 }
 

@@ -117,7 +117,11 @@ std::vector<Tensor> RunLocal(const std::string& op, const Attrs& attrs,
   args.inputs = in.data();
   args.outputs = out.data();
   args.workspace = workspace.block.get();
-  (*kernel)->Run(args);
+  kernels::StepBlock block;
+  kernels::InlineStream stream;
+  args.block = &block;
+  EXPECT_TRUE((*kernel)->Run(args, &stream).ok());
+  EXPECT_EQ(DescribeDataError(block), "");
   for (size_t i = 0; i < outputs.size(); ++i) {
     switch (outputs[i].type.dtype) {
       case DType::kF32:

@@ -5,6 +5,13 @@
 // the interpreter). Threads: Run may be called from one thread at a time; different kernels from
 // different threads. Invariants: Run allocates nothing, reads only its inputs, writes only its
 // outputs and workspace, and gives the same bits for the same bytes and the same team of threads.
+// Run enqueues on a stream: the work may be over later (kernels/stream.h), on a CPU it is over when
+// Run returns. What is wrong in the data goes to the step's block (kernels/step_block.h): a status
+// could not come back from a device that answers later.
+// Recording: a device may record what Run enqueues and replay it in later steps. `inputs`, `outputs`,
+// `workspace`, `block`, `task`, `micro` and `chunk` are constants of a firing's place in the order of
+// a step (slots repeat after the plan's period, plan/analyse.h), so they may be recorded; the number
+// of the step is none, which is why it lies in the block and not here.
 // Read next: kernels/cpu/cpu_kernels.h.
 #ifndef ONEFLOW_KERNELS_KERNEL_H_
 #define ONEFLOW_KERNELS_KERNEL_H_
@@ -20,6 +27,8 @@
 #include "absl/status/statusor.h"
 #include "base/dtype.h"
 #include "base/shape.h"
+#include "kernels/step_block.h"
+#include "kernels/stream.h"
 #include "plan/attrs.h"
 #include "plan/plan.pb.h"
 
@@ -50,12 +59,14 @@ struct KernelSpec {
 };
 
 // What one call gets. Pointers are 64-byte aligned. An input and an output may be the same buffer
-// where Needs::in_place says so.
+// where Needs::in_place says so. The arrays `inputs` and `outputs` are the caller's and are gone
+// after the call; what they point to, and `block`, stay until the work is over.
 struct KernelArgs {
   const void* const* inputs = nullptr;
   void* const* outputs = nullptr;
   void* workspace = nullptr;
-  uint64_t step = 0;  // of the run
+  StepBlock* block = nullptr;  // never null in Run
+  uint32_t task = 0;           // for error reports
   uint32_t micro = 0;
   uint32_t chunk = 0;
 };
@@ -63,8 +74,16 @@ struct KernelArgs {
 class Kernel {
  public:
   virtual ~Kernel() = default;
-  virtual void Run(const KernelArgs& args) const = 0;
+  // Enqueues the work. An error says that this was not possible, and why; nothing runs then.
+  virtual absl::Status Run(const KernelArgs& args, Stream* stream) const = 0;
 };
+
+// For kernels on a CPU: reports what is wrong in the data; the first report of a step counts. The
+// kernel goes on (or returns) with any outputs that stay inside their buffers.
+inline void ReportDataError(const KernelArgs& args, DataErrorCode code, int64_t value,
+                            int64_t bound) {
+  ReportDataError(args.block, args.task, code, value, bound);
+}
 
 // What a kernel needs beyond its operands.
 struct Needs {

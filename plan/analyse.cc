@@ -194,6 +194,16 @@ void CountWork(const plan::Plan& plan, PlanAnalysis* analysis) {
 
 }  // namespace
 
+int64_t PeriodOf(const plan::Plan& plan) {
+  int64_t period = 1;
+  for (const plan::Register& reg : plan.registers()) {
+    const int64_t iterations = IterationsPerStep(plan, reg.producer(), reg.level());
+    period = std::lcm(period, reg.slots() / std::gcd(int64_t{reg.slots()}, iterations));
+    if (period > kMaxPeriod) return 0;
+  }
+  return period;
+}
+
 PlanAnalysis AnalysePlan(const plan::Plan& plan) {
   PlanAnalysis analysis;
   const FiringGraph graph(plan);
@@ -202,6 +212,7 @@ PlanAnalysis AnalysePlan(const plan::Plan& plan) {
   }
   PredictStep(plan, graph, &analysis);
   CountWork(plan, &analysis);
+  analysis.period = PeriodOf(plan);
   return analysis;
 }
 

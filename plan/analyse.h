@@ -55,7 +55,14 @@ struct PlanAnalysis {
   int64_t flops_per_step = 0;
   int64_t moved_bytes_per_step = 0;  // that arrive from another device
   std::vector<MovedBytes> moved;     // by change, most bytes first
+  int64_t period = 1;                // PeriodOf
 };
+
+// Steps after which every firing finds its slots where they were: a device that records a step needs
+// one recording for each (docs/decisions/0004-period.md). 0 if there are more than kMaxPeriod.
+// REQUIRES: proof 1.
+constexpr int64_t kMaxPeriod = 1 << 20;
+int64_t PeriodOf(const plan::Plan& plan);
 
 // REQUIRES: VerifyPlan(plan).
 PlanAnalysis AnalysePlan(const plan::Plan& plan);

@@ -130,6 +130,32 @@ TEST(Analyse, ARingMovesWhatTheFormulaSays) {
   EXPECT_EQ(analysis.moved[0].bytes, 128);
 }
 
+TEST(Analyse, ThePeriodIsWhereAllSlotsMeetAgain) {
+  plan::Plan plan = Pipeline(4).Build();
+  for (plan::Register& reg : *plan.mutable_registers()) reg.set_slots(1);
+  EXPECT_EQ(PeriodOf(plan), 1);
+  const auto slots_of = [&](plan::Level level) -> plan::Register* {
+    for (plan::Register& reg : *plan.mutable_registers()) {
+      if (reg.level() == level) return &reg;
+    }
+    return nullptr;
+  };
+  plan::Register* micro = slots_of(plan::MICRO);
+  ASSERT_NE(micro, nullptr);
+  micro->set_slots(4);  // four fillings a step: every step alike
+  EXPECT_EQ(PeriodOf(plan), 1);
+  micro->set_slots(8);
+  EXPECT_EQ(PeriodOf(plan), 2);
+  micro->set_slots(3);
+  EXPECT_EQ(PeriodOf(plan), 3);
+  plan::Register* other = plan.mutable_registers(plan.registers_size() - 1);
+  ASSERT_NE(other, micro);
+  other->set_slots(1 << 19);
+  EXPECT_EQ(PeriodOf(plan), 0) << "3 x 2^19";
+  other->set_slots(2097143);  // a prime beyond the limit
+  EXPECT_EQ(PeriodOf(plan), 0);
+}
+
 TEST(Analyse, AReceiveOverlapsWithTheNextPost) {
   const auto [sender, receiver] = Transfer(2, 4);
   plan::Plan slow = receiver;

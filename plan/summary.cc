@@ -200,10 +200,14 @@ std::string Summary(const plan::Plan& plan, const PlanAnalysis& analysis) {
   if (!peak.empty()) absl::StrAppend(&text, peak, "\n");
   const std::string moved = Moved(analysis);
   if (!moved.empty()) absl::StrAppend(&text, moved, "\n");
-  absl::StrAppend(&text, "per step: at least ", TimeText(analysis.step_ns), ", ",
-                  FlopsText(analysis.flops_per_step), ", ",
-                  BytesText(analysis.moved_bytes_per_step), " moved between devices\n",
-                  Bottleneck(plan, analysis));
+  absl::StrAppend(
+      &text, "per step: at least ", TimeText(analysis.step_ns), ", ",
+      FlopsText(analysis.flops_per_step), ", ", BytesText(analysis.moved_bytes_per_step),
+      " moved between devices\n",
+      analysis.period == 0
+          ? absl::StrCat("slots are where they were after more than ", kMaxPeriod, " steps")
+          : absl::StrCat("slots are where they were after ", Count(analysis.period, "step")),
+      "\n", Bottleneck(plan, analysis));
   return text;
 }
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/host_tensor.h"
+#include "base/status.h"
 #include "kernels/kernel.h"
 #include "plan/plan_builder_for_test.h"
 
@@ -29,7 +30,14 @@ template <typename Function>
 class FunctionKernel : public kernels::Kernel {
  public:
   FunctionKernel(Function function, size_t inputs) : function_(function), inputs_(inputs) {}
-  void Run(const kernels::KernelArgs& args) const override { function_(args, inputs_); }
+  absl::Status Run(const kernels::KernelArgs& args, kernels::Stream*) const override {
+    if constexpr (std::is_void_v<decltype(function_(args, inputs_))>) {
+      function_(args, inputs_);
+      return absl::OkStatus();
+    } else {
+      return function_(args, inputs_);
+    }
+  }
 
  private:
   Function function_;
@@ -48,7 +56,7 @@ kernels::KernelDef DefineKernel(const std::string& op, Function function) {
           }};
 }
 
-// `gate`: kernel `block` waits until it is true.
+// `gate`: kernel `block` waits until it is true; `refuse` is not taken in step 2.
 inline kernels::KernelTable TestKernels(const std::atomic<bool>* gate = nullptr) {
   const auto in = [](const kernels::KernelArgs& args, size_t i) {
     return static_cast<const float*>(args.inputs[i]);
@@ -76,8 +84,14 @@ inline kernels::KernelTable TestKernels(const std::atomic<bool>* gate = nullptr)
     while (gate != nullptr && !gate->load()) std::this_thread::yield();
     add(args, inputs);
   };
+  const auto refuse = [=](const kernels::KernelArgs& args, size_t inputs) {
+    if (args.block->step == 2) return MakeError(ErrorKind::kError, "the device is lost");
+    add(args, inputs);
+    return absl::OkStatus();
+  };
   return kernels::KernelTable({DefineKernel("add", add), DefineKernel("accumulate", accumulate),
-                               DefineKernel("update", update), DefineKernel("block", block)});
+                               DefineKernel("update", update), DefineKernel("block", block),
+                               DefineKernel("refuse", refuse)});
 }
 
 inline void AddInput(plan::Plan* plan, const std::string& name, const Shape& shape) {

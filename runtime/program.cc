@@ -12,6 +12,8 @@
 namespace oneflow {
 namespace {
 
+using kernels::StepBlock;
+
 Shape ShapeOf(const google::protobuf::RepeatedField<int64_t>& dims) {
   return Shape(dims.begin(), dims.end());
 }
@@ -169,6 +171,12 @@ absl::Status Program::AddWork(DeviceSet* devices) {
     }
   }
   holds_bytes_ = !found.empty() && found.front()->holds_bytes();
+  for (Device* device : found) {
+    OF_ASSIGN_OR_RETURN(Block blocks,
+                        device->AllocateShared(Invocation::kWindow * int64_t{sizeof(StepBlock)}));
+    step_blocks_.push_back(std::move(blocks));
+  }
+  for (int64_t step = 0; step < Invocation::kWindow; ++step) BeginStep(step);
   // Again after the verifier: these bounds keep every kernel inside its arena.
   for (int r = 0; r < plan_.registers_size(); ++r) {
     const plan::Register& reg = plan_.registers(r);
@@ -315,21 +323,28 @@ void Program::Bind(const DeviceSet& devices, const StateStore& states) {
   }
 }
 
-void Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& invocation) {
-  Task& task = tasks_[id];
+void Program::BeginStep(int64_t step) {
   if (!holds_bytes_) return;
+  for (uint32_t d = 0; d < step_blocks_.size(); ++d) {
+    BlockOf(d, step)->Begin(static_cast<uint64_t>(step));
+  }
+}
+
+absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& invocation) {
+  Task& task = tasks_[id];
+  if (!holds_bytes_) return absl::OkStatus();
   const FiringId firing = FiringAt(id, ordinal);
   switch (task.proto->kind()) {
     case plan::FEED:
       task.region.ToLocal(
           invocation.input_bytes[task.proto->index()] + task.micro_bytes * firing.micro,
           task.outputs[0].At(ordinal));
-      return;
+      return absl::OkStatus();
     case plan::FETCH: {
       std::byte* output = invocation.output_bytes[task.proto->index()];
-      if (output == nullptr) return;
+      if (output == nullptr) return absl::OkStatus();
       task.region.FromLocal(output + task.micro_bytes * firing.micro, task.inputs[0].At(ordinal));
-      return;
+      return absl::OkStatus();
     }
     default:
       break;
@@ -344,10 +359,12 @@ void Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& invocati
   args.inputs = task.input_pointers.data();
   args.outputs = task.output_pointers.data();
   args.workspace = task.workspace.base == nullptr ? nullptr : task.workspace.At(ordinal);
-  args.step = firing.step;
+  args.block = BlockOf(task.proto->device(), firing.step);
+  args.task = id;
   args.micro = firing.micro;
   args.chunk = firing.chunk;
-  task.kernel->Run(args);
+  kernels::InlineStream stream;
+  return task.kernel->Run(args, &stream);
 }
 
 std::byte* Program::SendSource(uint32_t task, int64_t ordinal) const {

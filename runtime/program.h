@@ -71,8 +71,18 @@ class Program {
   // Computes every address. Again after an arena has moved. REQUIRES: nothing runs.
   void Bind(const DeviceSet& devices, const StateStore& states);
 
-  // What firing `ordinal` of a COMPUTE, MOVE, FEED or FETCH task does.
-  void RunFiring(uint32_t task, int64_t ordinal, const Invocation& invocation);
+  // Clears the blocks of a step. REQUIRES: the step kWindow before it is over; before its firings.
+  void BeginStep(int64_t step);
+  // Where the kernels of a step on one device (position in Plan.devices) report errors in the data;
+  // nullptr where the device holds no bytes.
+  kernels::StepBlock* BlockOf(uint32_t device, int64_t step) const {
+    auto* first = reinterpret_cast<kernels::StepBlock*>(step_blocks_[device].data());
+    return first == nullptr ? nullptr : first + step % Invocation::kWindow;
+  }
+
+  // Enqueues what firing `ordinal` of a COMPUTE, MOVE, FEED or FETCH task does. An error says that
+  // the device did not take it.
+  absl::Status RunFiring(uint32_t task, int64_t ordinal, const Invocation& invocation);
   // The bytes that firing `ordinal` of a SEND reads, or of a RECV fills.
   std::byte* SendSource(uint32_t task, int64_t ordinal) const;
   std::byte* ReceiveSlot(uint32_t task, int64_t ordinal) const;
@@ -119,6 +129,7 @@ class Program {
   std::vector<Task> tasks_;
   std::vector<std::vector<uint32_t>> orders_;
   std::vector<Lane> lanes_;
+  std::vector<Block> step_blocks_;  // by device: a StepBlock per step in flight
   std::vector<bool> fetches_all_;
   std::vector<bool> fed_;
   bool feeds_first_ = true;

@@ -236,6 +236,21 @@ TEST(SessionTest, TheWatchdogNamesTheKernelThatBlocks) {
   EXPECT_NE(log.find("neighbour: rank 0 add.1"), std::string::npos) << log;
 }
 
+TEST(SessionTest, AFiringThatTheDeviceDoesNotTakeFailsTheSession) {
+  const kernels::KernelTable table = TestKernels();
+  std::unique_ptr<Session> session = MakeSession(&table);
+  const PlanId plan = *session->Load(ChainPlan(3, "refuse"));
+  for (int step = 0; step < 2; ++step) {
+    EXPECT_EQ(Fetched(session.get(), Launched(session.get(), plan, {Filled({4, 4}, 1)})).size(),
+              1u);
+  }
+  const InvocationId id = Launched(session.get(), plan, {Filled({4, 4}, 1)});
+  const absl::Status failed = session->Fetch(id).status();
+  EXPECT_NE(MessageOf(failed).find("add.0 (model.py:20): the device is lost"), std::string::npos)
+      << MessageOf(failed);
+  EXPECT_EQ(session->Wait(), failed);
+}
+
 TEST(SessionTest, WritesATraceWithTheTasksNames) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;

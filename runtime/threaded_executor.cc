@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status.h"
 
 namespace oneflow {
 namespace {
@@ -169,6 +170,7 @@ void ThreadedExecutor::Launch(PlanRun* run) {
   const int64_t now = NowNs();
   {
     std::lock_guard<std::mutex> lock(progress_mutex_);
+    run->program->BeginStep(run->launched);
     Invocation& invocation = run->InvocationOf(run->launched++);
     invocation.launched_ns = now;
     invocation.feeds_left.store(run->program->feeds_per_step());
@@ -271,6 +273,10 @@ void ThreadedExecutor::OutputsFetched(PlanRun* run, int64_t step) {
       fetch->done.store(true);
   }
   progress_changed_.notify_all();
+}
+
+void ThreadedExecutor::Failed(const absl::Status& cause) {
+  if (Fail(cause) && transport_ != nullptr) transport_->Abort(MessageOf(cause));
 }
 
 ThreadedExecutor::Progress ThreadedExecutor::progress() const {

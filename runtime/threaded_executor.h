@@ -79,6 +79,7 @@ class ThreadedExecutor : public StepListener {
   void StreamFinished(PlanRun* run, int64_t step) override;
   void OutputsFetched(PlanRun* run, int64_t step) override;
   void InputsFed() override;
+  void Failed(const absl::Status& cause) override;
 
  private:
   Worker* WorkerOf(const Program& program, uint32_t stream);

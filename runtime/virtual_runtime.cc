@@ -120,18 +120,20 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     run_ = VirtualRun();
     now_ = 0;
     queue_ = {};
+    failure_ = absl::OkStatus();
     OF_RETURN_IF_ERROR(ResetMemory(states));
     MakeOutputs();
     for (uint32_t r = 0; r < ranks_.size(); ++r) {
       ResetRank(ranks_[r].get());
       LaunchMore(r);
     }
-    while (!queue_.empty()) {
+    while (!queue_.empty() && failure_.ok()) {
       const Event event = queue_.top();
       queue_.pop();
       now_ = event.time;
       Handle(event);
     }
+    OF_RETURN_IF_ERROR(failure_);
     OF_RETURN_IF_ERROR(CheckAllCompleted());
     if (!programs_.empty() && programs_[0]->holds_bytes()) {
       for (const std::string& name : states_.Names()) {
@@ -286,6 +288,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     while (rank.launched < options_->steps &&
            rank.launched - rank.completed < Invocation::kWindow) {
       const size_t step = static_cast<size_t>(rank.launched);
+      rank.program->BeginStep(rank.launched);
       const size_t place = step % Invocation::kWindow;
       Invocation& invocation = rank.ring[place];
       invocation.input_bytes.clear();
@@ -415,7 +418,10 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     Rank& rank = *ranks_[r];
     const size_t place =
         static_cast<size_t>(rank.program->StepOf(task, ordinal)) % Invocation::kWindow;
-    rank.program->RunFiring(task, ordinal, rank.ring[place]);
+    absl::Status enqueued = rank.program->RunFiring(task, ordinal, rank.ring[place]);
+    if (failure_.ok() && !enqueued.ok()) {
+      failure_ = WithContext(enqueued, rank.program->NameOf(task));
+    }
   }
 
   // The n-th message of a channel fills the n-th slot posted.
@@ -481,6 +487,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
   int64_t now_ = 0;
   std::priority_queue<Event, std::vector<Event>, IsLater> queue_;
   Effects spare_;
+  absl::Status failure_;  // the first firing that a device did not take
 };
 
 }  // namespace

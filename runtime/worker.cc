@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/check.h"
+#include "base/status.h"
 
 namespace oneflow {
 namespace {
@@ -229,8 +230,12 @@ void Worker::Execute(const Item& item, std::unique_lock<std::mutex>* state) {
   }
   Invocation& invocation =
       item.run->InvocationOf(item.run->program->StepOf(item.task, item.ordinal));
-  item.run->program->RunFiring(item.task, item.ordinal, invocation);
+  const absl::Status enqueued = item.run->program->RunFiring(item.task, item.ordinal, invocation);
+  if (!enqueued.ok()) {
+    listener_->Failed(WithContext(enqueued, item.run->program->NameOf(item.task)));
+  }
   state->lock();
+  if (!enqueued.ok()) return;  // still running in every report; nothing follows
   const int64_t end = NowNs();
   activity_.running = -1;
   trace_.Add({item.run->index, item.task, item.ordinal, begin, end});

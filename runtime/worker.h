@@ -33,6 +33,8 @@ class StepListener {
   virtual void OutputsFetched(PlanRun* run, int64_t step) = 0;
   // All FEEDs of a step whose caller waits for them are finished.
   virtual void InputsFed() = 0;
+  // A device did not take a firing; nothing more will start.
+  virtual void Failed(const absl::Status& cause) = 0;
 };
 
 class Worker {

@@ -135,11 +135,13 @@ TEST(Allocations, ASteadyCallAllocatesNothing) {
       const auto kernel = CpuKernels().Make(spec);
       ASSERT_TRUE(needs.ok() && kernel.ok()) << row.op;
       const GuardedBytes workspace(needs->workspace_bytes);
-      const KernelArgs args{in.data(), out.data(), workspace.data(), 0, 0, 0};
-      for (int warm = 0; warm < 3; ++warm) (*kernel)->Run(args);
+      StepBlock block;
+      InlineStream stream;
+      const KernelArgs args{in.data(), out.data(), workspace.data(), &block, 0, 0, 0};
+      for (int warm = 0; warm < 3; ++warm) (void)(*kernel)->Run(args, &stream);
       allocations = 0;
       counting = true;
-      for (int call = 0; call < 10; ++call) (*kernel)->Run(args);
+      for (int call = 0; call < 10; ++call) (void)(*kernel)->Run(args, &stream);
       counting = false;
       EXPECT_EQ(allocations.load(), 0) << spec.Key();
       EXPECT_TRUE(workspace.Intact()) << spec.Key();

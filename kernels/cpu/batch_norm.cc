@@ -142,7 +142,12 @@ class RowSums final : public Kernel {
   // Per thread totals in f64, blocks in f32 and the mean, both `fold_` rows wide.
   int64_t workspace_bytes() const { return parts_ * PartBytes(); }
 
-  void Run(const KernelArgs& args) const override {
+  absl::Status Run(const KernelArgs& args, Stream*) const override {
+    Compute(args);
+    return absl::OkStatus();
+  }
+
+  void Compute(const KernelArgs& args) const {
     const int64_t width = c_ * fold_;
     for (int64_t group = 0; group < groups_.count(); ++group) {
       const Groups::Rows rows = groups_.RowsOf(group, args.micro);

@@ -17,12 +17,16 @@ namespace oneflow::kernels {
 
 using KernelOr = absl::StatusOr<std::unique_ptr<Kernel>>;
 
-// A kernel that calls a function object; what it captures was computed when it was made.
+// A kernel that calls a function object and is done when it returns; what it captures was computed
+// when it was made.
 template <typename Function>
 class FunctionKernel final : public Kernel {
  public:
   explicit FunctionKernel(Function function) : function_(std::move(function)) {}
-  void Run(const KernelArgs& args) const override { function_(args); }
+  absl::Status Run(const KernelArgs& args, Stream*) const override {
+    function_(args);
+    return absl::OkStatus();
+  }
 
  private:
   Function function_;

@@ -143,8 +143,11 @@ class KernelCase {
       before.emplace_back(first, first + NumElements(input.type.shape) * SizeOf(input.type.dtype));
     }
     for (const TestTensor& output : outputs_) out.push_back(output.bytes->data());
-    KernelArgs args{in.data(), out.data(), workspace_->data(), 0, micro, chunk};
-    kernel_->Run(args);
+    block.Begin(0);
+    KernelArgs args{in.data(), out.data(), workspace_->data(), &block, 0, micro, chunk};
+    InlineStream stream;
+    const absl::Status enqueued = kernel_->Run(args, &stream);
+    EXPECT_TRUE(enqueued.ok()) << MessageOf(enqueued);
     EXPECT_TRUE(workspace_->Intact()) << spec_.Key() << " wrote behind its workspace";
     for (const TestTensor& output : outputs_) {
       EXPECT_TRUE(output.bytes->Intact()) << spec_.Key() << " wrote behind an output";
@@ -164,6 +167,7 @@ class KernelCase {
   }
 
   absl::Status status;
+  StepBlock block;  // of the last run
 
  private:
   KernelSpec spec_;

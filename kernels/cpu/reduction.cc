@@ -150,7 +150,12 @@ class Reduction final : public Kernel {
     return share_parts_ > 1 ? share_parts_ * results() * static_cast<int64_t>(sizeof(Wide)) : 0;
   }
 
-  void Run(const KernelArgs& args) const override {
+  absl::Status Run(const KernelArgs& args, Stream*) const override {
+    Compute(args);
+    return absl::OkStatus();
+  }
+
+  void Compute(const KernelArgs& args) const {
     const T* in = In<T>(args, 0);
     auto* out = Out<typename Op::R>(args, 0);
     const int64_t items = split_.kept.elements() * tiles_;

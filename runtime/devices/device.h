@@ -53,6 +53,8 @@ class Device {
   virtual bool holds_bytes() const = 0;
   // Zeros, aligned to 64 bytes at least. OutOfMemoryError if the system has no more.
   virtual absl::StatusOr<Block> Allocate(int64_t bytes) = 0;
+  // The same, but the host can read and write it too while nothing runs: the steps' blocks.
+  virtual absl::StatusOr<Block> AllocateShared(int64_t bytes) { return Allocate(bytes); }
   // The kernel of a COMPUTE or MOVE task for a team of `threads`; nullptr where firings do nothing.
   virtual absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(const plan::Task& task,
                                                                       int threads) const = 0;
