@@ -103,10 +103,11 @@ def our_step(model: str) -> Any:
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            metrics = step(x, y)
-        float(metrics["loss"])
+            step(x, y)
+        # The loss is there before the last backward pass: a parameter is not until the step has ended.
+        min(net.parameters(), key=lambda p: p.numel()).numpy()
 
-    run.step = step  # type: ignore[attr-defined]
+    run.step, run.net = step, net  # type: ignore[attr-defined]
     return run
 
 

@@ -1,8 +1,11 @@
 #include "interpreter/interpreter.h"
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -40,6 +43,24 @@ Operand WholeOperand(const TensorType& type) {
   return operand;
 }
 
+// A result larger than the memory of the host is refused before it is asked for: the kernel would
+// grant it and end the process when the pages are touched.
+absl::Status CheckMemory(const std::string& op, const std::vector<TensorType>& types) {
+  const int64_t there = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
+  for (const TensorType& type : types) {
+    const std::optional<int64_t> elements = CheckedNumElements(type.shape);
+    const int64_t size = SizeOf(type.dtype);
+    if (elements.has_value() && *elements <= there / size) continue;
+    return MakeError(
+        ErrorKind::kOutOfMemory,
+        absl::StrCat(op, ": the result ", type.ToString(), " needs more memory than the ",
+                     there >> 20,
+                     " MiB that this host has; use a smaller shape, or compute it in a "
+                     "step, where a mesh shards it"));
+  }
+  return absl::OkStatus();
+}
+
 // Runs the kernel of an op whose types and attributes are checked.
 absl::StatusOr<std::vector<HostTensor>> RunKernel(const KernelTable& kernels, const OpDef& def,
                                                   const std::vector<HostTensor>& inputs,
@@ -59,6 +80,7 @@ absl::StatusOr<std::vector<HostTensor>> RunKernel(const KernelTable& kernels, co
   spec.op = def.name;
   spec.attrs = attrs;
   spec.threads = threads;
+  OF_RETURN_IF_ERROR(CheckMemory(def.name, output_types));
   std::vector<HostTensor> aligned;
   std::vector<const void*> in;
   for (const HostTensor& input : inputs) {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 
 namespace oneflow::kernels {
@@ -29,9 +30,9 @@ Operand OperandOf(const plan::Port& port) {
 
 std::string KernelSpec::Key() const {
   std::string key = op + attrs.ToString();
-  for (const Operand& input : inputs) key += " " + TypeText(input);
+  for (const Operand& input : inputs) absl::StrAppend(&key, " ", TypeText(input));
   key += " ->";
-  for (const Operand& output : outputs) key += " " + TypeText(output);
+  for (const Operand& output : outputs) absl::StrAppend(&key, " ", TypeText(output));
   return key + " x" + std::to_string(threads);
 }
 

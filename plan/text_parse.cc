@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/text.h"
 #include "google/protobuf/descriptor.h"
@@ -158,7 +159,7 @@ class PlanParser {
   // "r3"
   absl::StatusOr<uint32_t> Reference(char prefix) {
     if (Peek() != prefix || !text_format::IsDigit(PeekAt(1))) {
-      return Error(std::string("expected ") + prefix + " and a number");
+      return Error(absl::StrCat("expected ", std::string(1, prefix), " and a number"));
     }
     ++position_;
     return Unsigned();

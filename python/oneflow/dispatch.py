@@ -11,7 +11,8 @@ from .errors import DTypeError
 from .location import user_location
 from .state import StateCell
 from .tensor import Tensor
-from .tracing import TracedValue, current_trace, used_after_trace
+from .traced import TracedValue, used_after_trace
+from .tracing import current_trace
 
 
 def apply_all(op: str, inputs: list[Tensor], **attrs: Any) -> list[Tensor]:
@@ -24,7 +25,7 @@ def apply_all(op: str, inputs: list[Tensor], **attrs: Any) -> list[Tensor]:
     arrays = []
     for x in inputs:
         if isinstance(x._source, TracedValue):
-            raise used_after_trace(x)
+            raise used_after_trace(x._source)
         arrays.append(x.numpy())
     results = _core.run_op(op, arrays, attrs, location)
     for array in results:

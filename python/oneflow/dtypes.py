@@ -26,6 +26,11 @@ class DType:
         return self.rank >= 20
 
     @property
+    def category(self) -> int:
+        """Of promotion: bool, integer, floating point."""
+        return self.rank // 10
+
+    @property
     def itemsize(self) -> int:
         return self.numpy.itemsize
 

@@ -20,8 +20,10 @@ def gather(state_dict: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
         by_store: dict[Store, list[StateCell]] = {}
         for tensor in state_dict.values():
             cell = tensor._source
-            if isinstance(cell, StateCell) and cell.home is not None and not cell.is_on_host:
-                cells = by_store.setdefault(cell.home, [])
+            if not isinstance(cell, StateCell) or cell.is_on_host:
+                continue
+            if isinstance(store := cell.home, Store):
+                cells = by_store.setdefault(store, [])
                 if cell not in cells:
                     cells.append(cell)
         for store, cells in by_store.items():

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _core
 from .dtypes import DType
+from .host_memory import check_allocation
 
 
 class Initializer(Protocol):
@@ -35,6 +36,7 @@ class Constant:
         return self.value == 0
 
     def make(self, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+        check_allocation("a state", shape, dtype)
         return np.full(shape, self.value, dtype=dtype.numpy)
 
 
@@ -49,6 +51,7 @@ class Uniform:
     is_zeros = False
 
     def make(self, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+        check_allocation("a state", shape, dtype)
         return _core.philox_uniform(self.seed, self.key, shape, self.low, self.high).astype(
             dtype.numpy, copy=False
         )
@@ -65,6 +68,7 @@ class Normal:
     is_zeros = False
 
     def make(self, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+        check_allocation("a state", shape, dtype)
         return _core.philox_normal(self.seed, self.key, shape, self.mean, self.std).astype(
             dtype.numpy, copy=False
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import _core
 from .dtypes import DType, float32, int64
+from .host_memory import check_allocation, to_shape
 from .tensor import Tensor
 
 
@@ -44,37 +45,40 @@ def stable_key(text: str) -> int:
     )
 
 
-def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
-    if len(size) == 1 and isinstance(size[0], (tuple, list)):
-        return tuple(size[0])
-    return tuple(size)
+def _uniform(
+    what: str, shape: tuple[int, ...], generator: Generator | None, dtype: DType = float32
+) -> Any:
+    source = generator or default_generator
+    check_allocation(what, shape, dtype)
+    return _core.philox_uniform(source.seed, source.next_key(), shape, 0.0, 1.0)
 
 
 def rand(*size: Any, generator: Generator | None = None) -> Tensor:
     """Uniform on [0, 1)."""
-    source = generator or default_generator
-    return Tensor(_core.philox_uniform(source.seed, source.next_key(), _shape(size), 0.0, 1.0))
+    return Tensor(_uniform("rand", to_shape(size), generator))
 
 
 def randn(*size: Any, generator: Generator | None = None) -> Tensor:
     """Normal with mean 0 and standard deviation 1."""
-    source = generator or default_generator
-    return Tensor(_core.philox_normal(source.seed, source.next_key(), _shape(size), 0.0, 1.0))
+    source, shape = generator or default_generator, to_shape(size)
+    check_allocation("randn", shape, float32)
+    return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, 0.0, 1.0))
 
 
 def randint(
     low: int,
-    high: int | None = None,
+    high: int | tuple[int, ...] | None = None,
     size: tuple[int, ...] = (),
     *,
     dtype: DType = int64,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Integers in [low, high); with one bound in [0, low)."""
+    """Integers in [low, high); with one bound in [0, low), also as randint(high, size)."""
+    if isinstance(high, (tuple, list)):
+        size, high = tuple(high), None
     if high is None:
         low, high = 0, low
-    source = generator or default_generator
-    values = _core.philox_uniform(source.seed, source.next_key(), tuple(size), 0.0, 1.0)
+    values = _uniform("randint", to_shape((size,)), generator, dtype)
     return Tensor(
         (low + (values.astype("float64") * (high - low)).astype("int64")).astype(dtype.numpy)
     )

@@ -13,7 +13,8 @@ from .mesh import Mesh
 from .nn.parameter import Parameter
 from .state import StateCell
 from .tensor import Tensor
-from .tracing import TracedValue, current_trace
+from .traced import TracedValue
+from .tracing import current_trace
 
 T = TypeVar("T", bound=Tensor)
 
@@ -71,7 +72,7 @@ def check(
     return result
 
 
-def shard(x: T, **axes: Any) -> T:
+def shard(x: T, /, **axes: Any) -> T:
     """Asks for a layout: `flow.shard(x, tp="S(0)", dp="B")`; axes not named stay free, so does x's gradient.
 
     On a parameter it holds for every step; on a value inside a step for that value; elsewhere it does nothing.

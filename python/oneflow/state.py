@@ -8,17 +8,20 @@ store sees whether its copy is current.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from .dtypes import DType
 from .errors import Error, ShapeError
+from .initializers import Initializer
 from .location import user_location
 
-if TYPE_CHECKING:
-    from .initializers import Initializer
-    from .store import Store
+
+class Home(Protocol):
+    """Where values of states live between steps; store.Store is one."""
+
+    def read(self, cell: StateCell) -> np.ndarray: ...
 
 
 class StateCell:
@@ -41,7 +44,7 @@ class StateCell:
         self.initializer = initializer
         self.version = 0
         # Weak: a store keeps its cells, and a session (threads, arenas) must go with its model at once.
-        self._home: weakref.ref[Store] | None = None
+        self._home: weakref.ref[Home] | None = None
         self._array: np.ndarray | None = None
         self._array_version = -1
 
@@ -63,7 +66,7 @@ class StateCell:
         return self._array
 
     @property
-    def home(self) -> Store | None:
+    def home(self) -> Home | None:
         """The store that wrote it last, if that is where its value is."""
         return self._home() if self._home is not None else None
 
@@ -96,7 +99,7 @@ class StateCell:
         self._home = None
         self._array = None
 
-    def written_by(self, store: Store) -> None:
+    def written_by(self, store: Home) -> None:
         """A launched step of `store` writes it."""
         self.version += 1
         self._home = weakref.ref(store)

@@ -10,7 +10,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from .errors import Error
 from .location import user_location
 from .mesh import Mesh
 from .state import StateCell
-
-if TYPE_CHECKING:
-    from .nn.module import Module
 
 
 class LoadedPlan:
@@ -183,7 +180,7 @@ class Store:
         return self.session.counters()
 
 
-def store_of(modules: tuple[Module, ...], mesh: Mesh) -> Store:
+def store_of(modules: tuple[object, ...], mesh: Mesh) -> Store:
     """The store of these modules on this mesh, made at the first use; the first module keeps it alive."""
     stores = modules[0].__dict__.setdefault("_stores", {})
     key = (mesh, tuple(id(module) for module in modules))

@@ -16,7 +16,7 @@ from .dtypes import DType
 from .errors import Error, ShapeError
 from .location import user_location
 from .state import StateCell
-from .tracing import TracedValue, current_trace, not_a_number, used_after_trace
+from .traced import TracedValue, active_trace, not_a_number, used_after_trace
 
 Source = np.ndarray | StateCell | TracedValue
 
@@ -113,10 +113,10 @@ class Tensor:
         if isinstance(source, np.ndarray):
             return source
         if isinstance(source, TracedValue):
-            if not source.is_of(current_trace()):
-                raise used_after_trace(self)
+            if not source.is_of(active_trace()):
+                raise used_after_trace(source)
             raise not_a_number(self, "reading the elements")
-        if current_trace() is not None:
+        if active_trace() is not None:
             raise not_a_number(self, "reading the elements of a state")
         array = source.read().view()
         array.flags.writeable = False  # write with copy_()
@@ -137,7 +137,7 @@ class Tensor:
         return self.numpy().tolist()
 
     def _branch(self) -> Any:
-        if isinstance(self._source, TracedValue) and self._source.is_of(current_trace()):
+        if isinstance(self._source, TracedValue) and self._source.is_of(active_trace()):
             raise Error(
                 f"a branch on {self!r}: its value is not known while the step is traced; use flow.where(condition, "
                 "a, b) to choose element by element",
@@ -181,7 +181,7 @@ class Tensor:
             shape = ",".join(str(extent) for extent in self._shape)
             place = f", at {source.location[0]}:{source.location[1]}" if source.location else ""
             return f"Tensor({self._dtype.name}[{shape}], traced{place})"
-        if isinstance(source, StateCell) and current_trace() is not None:
+        if isinstance(source, StateCell) and active_trace() is not None:
             return f"Tensor({self._dtype.name}{list(self._shape)}, state)"
         text = np.array2string(self.numpy(), separator=", ", prefix="tensor(", precision=4)
         suffix = (
@@ -199,6 +199,16 @@ class Tensor:
             return Tensor._of_cell(self._source)
         return self
 
+    def clone(self) -> Tensor:
+        """A tensor with the elements of now: later writes to either do not reach the other."""
+        trace = active_trace()
+        source = self._source
+        if isinstance(source, StateCell) and trace is not None:
+            source = trace.read(source)._source
+        if isinstance(source, TracedValue):
+            return Tensor._traced(source, self._shape, self._dtype)
+        return Tensor(self.numpy().copy())
+
     @property
     def data(self) -> Tensor:
         return self.detach()
@@ -210,7 +220,7 @@ class Tensor:
     def copy_(self, value: Any) -> Tensor:
         """Writes all elements: of a state, at the next step; inside a step, a state update."""
         source = self._source
-        trace = current_trace()
+        trace = active_trace()
         if isinstance(source, StateCell):
             if trace is not None:
                 new = value if isinstance(value, Tensor) else Tensor(value)

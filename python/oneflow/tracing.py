@@ -8,22 +8,18 @@ using one is an error with both lines.
 from __future__ import annotations
 
 import contextlib
-import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import _core, dtypes
 from .errors import Error
+from .initializers import Value
 from .location import user_location
+from .mesh import Mesh
 from .state import StateCell
-
-if TYPE_CHECKING:
-    from .mesh import Mesh
-    from .tensor import Tensor
-
-_active = threading.local()
+from .tensor import Tensor
+from .traced import TracedValue, active_trace, set_active_trace, used_after_trace
 
 # A captured constant larger than this gets a warning: it is copied to every device that reads it.
 _LARGE_CONSTANT = 1 << 20
@@ -31,22 +27,9 @@ _LARGE_CONSTANT = 1 << 20
 
 def current_trace() -> Trace | None:
     """The trace of this thread, None outside a step."""
-    return getattr(_active, "trace", None)
-
-
-class TracedValue:
-    """A value of a graph. Weak: a trace keeps its tensors, and must go with its step at once."""
-
-    __slots__ = ("_trace", "id", "location")
-
-    def __init__(self, trace: Trace, id: int, location: tuple[str, int, str] | None) -> None:
-        self._trace = weakref.ref(trace)
-        self.id = id
-        self.location = location
-
-    def is_of(self, trace: Trace | None) -> bool:
-        """True if `trace` made it."""
-        return trace is not None and self._trace() is trace
+    trace = active_trace()
+    assert trace is None or isinstance(trace, Trace)
+    return trace
 
 
 class Trace:
@@ -86,11 +69,11 @@ class Trace:
     def __enter__(self) -> Trace:
         if current_trace() is not None:
             raise Error("a step cannot be called while another one is traced", user_location())
-        _active.trace = self
+        set_active_trace(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _active.trace = None
+        set_active_trace(None)
 
     @contextlib.contextmanager
     def module(self, module: object) -> Iterator[None]:
@@ -125,8 +108,6 @@ class Trace:
         return self.graph.add_node(op, inputs, attrs, location, self.scope, self.stage)
 
     def wrap(self, id: int, location: tuple[str, int, str] | None) -> Tensor:
-        from .tensor import Tensor
-
         name, shape = self.graph.type_of(id)
         return Tensor._traced(TracedValue(self, id, location), shape, dtypes.by_name(name))
 
@@ -196,8 +177,6 @@ class Trace:
                     "it as an argument or register it as a buffer",
                     stacklevel=2,
                 )
-            from .initializers import Value
-
             self._captured_arrays.append(tensor._source)  # keeps the id from being used again
             self._captured[key] = self.read(StateCell(tensor.shape, tensor.dtype, Value(array)))
         return self._captured[key]
@@ -211,27 +190,5 @@ class Trace:
             source = self.capture(tensor)._source
         assert isinstance(source, TracedValue)
         if not source.is_of(self):
-            raise used_after_trace(tensor)
+            raise used_after_trace(source)
         return source.id
-
-
-def used_after_trace(tensor: Tensor) -> Error:
-    """The error for a traced value that outlived its trace."""
-    source = tensor._source
-    made = ""
-    if isinstance(source, TracedValue) and source.location is not None:
-        made = f" (made at {source.location[0]}:{source.location[1]})"
-    return Error(
-        f"a value of a traced step{made} is used after the trace: a step's function runs once, to build the plan; "
-        "return the value as a metric or assign it to a buffer",
-        user_location(),
-    )
-
-
-def not_a_number(tensor: Tensor, what: str) -> Error:
-    """The error for reading a traced value on the host."""
-    return Error(
-        f"{what} needs the value of {tensor!r}, which is not known while the step is traced; return it as a metric, "
-        "or look at it with step.interpret(batch)",
-        user_location(),
-    )

@@ -83,6 +83,12 @@ PLANTED = [
     ("layers", "compiler/passes/a.cc", "#include <thread>\n", "must be pure"),
     ("layers", "compiler/passes/a.cc", "#include <chrono>\n", "must be pure"),
     ("layers", "runtime/a.h", "#include <nlohmann/json.hpp>\n", "into .cc files only"),
+    (
+        "imports",
+        "python/oneflow/a.py",
+        "def f():\n    from .a import g\n",
+        "python/oneflow/a.py:2: oneflow.a is imported inside a function",
+    ),
     ("headers", "base/a.h", "#ifndef ONEFLOW_BASE_A_H_\n#define ONEFLOW_BASE_A_H_\n", "opens with"),
     ("headers", "base/a.h", HEADER.replace("Threads: any.", ""), "which threads"),
     ("headers", "base/a.h", HEADER.replace("Read next: base/other.h.", ""), "what to read next"),
@@ -140,6 +146,25 @@ def test_include_cycle_is_seen(tree: Path) -> None:
     write(tree, "base/a.h", '#include "base/b.h"\n')
     write(tree, "base/b.h", '#include "base/a.h"\n')
     assert violations("layers", tree) == ["include cycle: base/a.h -> base/b.h -> base/a.h"]
+
+
+CYCLES = {
+    "plain": "from .a import A\n",
+    "only for types": "if TYPE_CHECKING:\n    from .a import A\n",
+    "of the package's own name": "from . import Thing, a\n",
+    "through a package": "from .sub.c import C\n",
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_import_cycle_is_seen(name: str, tree: Path) -> None:
+    for file in ("__init__", "b", "sub/c"):
+        write(tree, f"python/oneflow/{file}.py", "")
+    write(tree, "python/oneflow/sub/__init__.py", "from ..a import A\n")
+    write(tree, "python/oneflow/a.py", "from .b import B\nfrom . import _core\n")
+    assert violations("imports", tree) == []
+    write(tree, "python/oneflow/b.py", CYCLES[name])
+    assert any(problem.startswith("import cycle: ") for problem in violations("imports", tree))
 
 
 def test_cycle_of_folders_is_seen(tree: Path) -> None:

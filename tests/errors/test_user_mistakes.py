@@ -200,6 +200,14 @@ def test_meshes_that_are_not_possible() -> None:
     raises(flow.ShardingError, "devices here", lambda: flow.mesh("tpu", dp=2))  # here
 
 
+def test_an_axis_may_have_any_name() -> None:
+    mesh = flow.mesh("cpu", x=2)
+    step = flow.eval_step(
+        lambda a: flow.shard(a * 2, x="S(0)"), model=nn.Linear(1, 1), mesh=mesh, parallel="auto"
+    )
+    assert step(X).numpy().tolist() == (X * 2).tolist()
+
+
 def test_a_stage_that_does_not_exist() -> None:
     def fn(x: flow.Tensor) -> flow.Tensor:
         with flow.stage(2):  # here
@@ -260,6 +268,28 @@ def test_more_memory_than_there_is() -> None:
     assert "accumulate=" in str(caught.value)
 
 
+HUGE = {
+    "zeros": lambda: flow.zeros(1 << 20, 1 << 20),
+    "full": lambda: flow.full((1 << 40,), 2.0),
+    "rand": lambda: flow.rand(1 << 20, 1 << 20),
+    "randn": lambda: flow.randn(1 << 40),
+    "randint": lambda: flow.randint(0, 2, (1 << 40,)),
+    "arange": lambda: flow.arange(1 << 45),
+    "eye": lambda: flow.eye(1 << 22),
+    "expand": lambda: flow.ones(1).expand(1 << 20, 1 << 20),
+    "a parameter": lambda: nn.Linear(1 << 20, 1 << 20).weight.numpy(),
+    "beyond 64 bits": lambda: flow.zeros(1 << 40, 1 << 40),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_tensor_larger_than_the_memory_is_refused_with_its_size(name: str) -> None:
+    with pytest.raises(MemoryError, match="this host has") as caught:
+        HUGE[name]()
+    assert isinstance(caught.value, flow.OutOfMemoryError)
+    assert caught.value.location is not None and caught.value.location.file == __file__
+
+
 def test_bfloat16_outside_a_step() -> None:
     raises(flow.DTypeError, "bfloat16", lambda: flow.ones(2).bfloat16())  # here
 
@@ -286,6 +316,11 @@ ODD_CALLS: dict[str, Callable[[], Any]] = {
     "a missing slot": lambda: flow.ops.sgd_update(
         flow.zeros(2), flow.zeros(2), flow.tensor(0.1), flow.tensor(0), momentum=0.9
     ),
+    "a negative extent": lambda: flow.zeros(-1, 2),
+    "half an extent": lambda: flow.ones(2.5),
+    "a dim that is a bool": lambda: flow.ones(2).sum(True),
+    "an integer that a double lacks": lambda: flow.tensor([1]) + (2**53 + 1),
+    "and of integers": lambda: flow.tensor([6]) & flow.tensor([3]),
     "an unknown dtype": lambda: flow.ops.cast(flow.zeros(2), dtype="zzz"),
     "a huge batch": compiled(lambda x: x * 2, flow.spec((2**62, 4))),
     "a negative batch": compiled(lambda x: x * 2, flow.spec((-1, 4))),

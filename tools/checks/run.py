@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-NAMES = ("layers", "headers", "sizes", "words", "environment", "formatting", "mypy_types")
+NAMES = (
+    "layers",
+    "imports",
+    "headers",
+    "sizes",
+    "words",
+    "environment",
+    "formatting",
+    "mypy_types",
+)
 
 
 def violations(name: str, root: Path) -> list[str]:

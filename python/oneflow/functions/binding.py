@@ -104,7 +104,7 @@ def bind_methods() -> None:
         "__le__": elementwise.le,
         "__gt__": elementwise.gt,
         "__ge__": elementwise.ge,
-        "__and__": elementwise.logical_and,
+        "__and__": elementwise.bitwise_and,
         "__getitem__": indexing.getitem,
     }
     for name, function in operators.items():
@@ -119,11 +119,11 @@ def bind_methods() -> None:
     }
     for name, dtype in conversions.items():
         setattr(Tensor, name, lambda self, dtype=dtype: elementwise.cast(self, dtype))
-    for name in ("contiguous", "cpu", "cuda", "clone"):
+    for name in ("contiguous", "cpu", "cuda"):
         setattr(Tensor, name, lambda self, *args, **kwargs: self)
     Tensor.to = _to  # type: ignore[attr-defined]
     Tensor.view = shapes.reshape  # type: ignore[attr-defined]
     Tensor.T = property(shapes.t)  # type: ignore[attr-defined]
-    Tensor.mT = property(lambda self: shapes.transpose(self, -2, -1))  # type: ignore[attr-defined]
+    Tensor.mT = property(lambda self: shapes.transpose(self, -2, -1) if self.ndim else self)  # type: ignore[attr-defined]
     Tensor.view_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
     Tensor.type_as = lambda self, other: elementwise.cast(self, other.dtype)  # type: ignore[attr-defined]

@@ -2,47 +2,68 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..dtypes import DType, float32, int64
+from .. import dtypes
+from ..dtypes import DType, bool_, float32, int64
+from ..errors import DTypeError, ShapeError
+from ..host_memory import check_allocation, to_shape
 from ..location import user_location
 from ..tensor import Tensor
 from ..tracing import current_trace
 
 
-def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
-    if len(size) == 1 and isinstance(size[0], (tuple, list)):
-        return tuple(int(extent) for extent in size[0])
-    return tuple(int(extent) for extent in size)
+def number_dtype(value: float) -> DType:
+    """The dtype of a Python number that stands for a tensor."""
+    if isinstance(value, bool):
+        return bool_
+    return int64 if isinstance(value, int) else float32
+
+
+def exact(value: float) -> float:
+    """A number as an attribute of an op, where integers are doubles: those that a double lacks are refused."""
+    if isinstance(value, int) and abs(value) > 1 << 53:
+        raise DTypeError(
+            f"{value} is beyond 2**53 and would lose digits; use flow.tensor({value})",
+            user_location(),
+        )
+    return float(value)
 
 
 def full(size: Any, fill_value: float, *, dtype: DType | None = None, device: Any = None) -> Tensor:
-    """`fill_value` everywhere; int64 for an integer, float32 otherwise."""
+    """`fill_value` everywhere; bool for a bool, int64 for an integer, float32 otherwise."""
     del device
-    shape = _shape((size,))
+    shape = to_shape((size,))
     if dtype is None:
-        dtype = (
-            int64 if isinstance(fill_value, int) and not isinstance(fill_value, bool) else float32
-        )
+        dtype = number_dtype(fill_value)
     trace = current_trace()
     if trace is not None:
         location = user_location()
-        attrs = {"value": float(fill_value), "dtype": dtype.name, "shape": list(shape)}
+        attrs = {"value": exact(fill_value), "dtype": dtype.name, "shape": list(shape)}
         return trace.wrap(trace.add("constant", [], attrs, location)[0], location)
-    return Tensor(np.full(shape, fill_value, dtype=dtype.numpy))
+    if dtype is dtypes.bfloat16:
+        raise DTypeError(
+            "bfloat16 elements cannot be held on the host; use float32", user_location()
+        )
+    check_allocation("full", shape, dtype)
+    # Converted as elements are: NumPy refuses a -1 for uint8, PyTorch wraps it.
+    return Tensor(np.full(shape, np.asarray(fill_value).astype(dtype.numpy)))
 
 
-def zeros(*size: Any, dtype: DType = float32, device: Any = None) -> Tensor:
-    return full(_shape(size), 0, dtype=dtype, device=device)
+def zeros(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """0 everywhere, in float32 by default."""
+    return full(to_shape(size), 0, dtype=dtype or float32, device=device)
 
 
-def ones(*size: Any, dtype: DType = float32, device: Any = None) -> Tensor:
-    return full(_shape(size), 1, dtype=dtype, device=device)
+def ones(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """1 everywhere, in float32 by default."""
+    return full(to_shape(size), 1, dtype=dtype or float32, device=device)
 
 
-def empty(*size: Any, dtype: DType = float32, device: Any = None) -> Tensor:
+def empty(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """As zeros: results never depend on what memory held before."""
     return zeros(*size, dtype=dtype, device=device)
 
@@ -65,10 +86,14 @@ def arange(
     """Numbers from `start` (0 if only one bound is given) up to, without, `end`."""
     if end is None:
         start, end = 0, start
+    if step == 0 or (end - start) / step < 0:
+        raise ShapeError(f"arange from {start} to {end} by {step} never arrives", user_location())
+    check_allocation("arange", (max(math.ceil((end - start) / step), 0),), dtype or int64)
     return Tensor(np.arange(start, end, step), dtype)
 
 
 def eye(n: int, m: int | None = None, *, dtype: DType = float32) -> Tensor:
+    check_allocation("eye", to_shape((n, n if m is None else m)), dtype)
     return Tensor(np.eye(n, m, dtype=dtype.numpy))
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from .. import _core, dtypes
 from ..dispatch import apply
 from ..dtypes import DType, promote, promote_scalar
-from ..errors import DTypeError
+from ..errors import DTypeError, Error
 from ..location import user_location
 from ..tensor import Tensor
-from .creation import full
+from .creation import exact, full, number_dtype
 
 Number = bool | int | float
 Operand = Any  # a Tensor, a number, or an array
@@ -34,6 +34,15 @@ def cast(x: Tensor, dtype: DType) -> Tensor:
     return x if x.dtype is dtype else apply("cast", x, dtype=dtype.name)
 
 
+def _result_dtype(a: Tensor, b: Tensor) -> DType:
+    """Promotion of two tensors: beside one with dims a 0-d one only raises the category, as a number does."""
+    if (a.ndim == 0) == (b.ndim == 0):
+        return promote(a.dtype, b.dtype)
+    with_dims, without = (b, a) if a.ndim == 0 else (a, b)
+    raises = without.dtype.category > with_dims.dtype.category
+    return without.dtype if raises else with_dims.dtype
+
+
 def _pair(a: Operand, b: Operand, to_float: bool = False) -> tuple[Tensor, Tensor]:
     """Both operands as tensors of one dtype; a number becomes a 0-d constant."""
     if _is_number(a):
@@ -44,7 +53,7 @@ def _pair(a: Operand, b: Operand, to_float: bool = False) -> tuple[Tensor, Tenso
         dtype = promote_scalar(a.dtype, b)
     else:
         a, b = _tensor(a), _tensor(b)
-        dtype = promote(a.dtype, b.dtype)
+        dtype = _result_dtype(a, b)
     if to_float and not dtype.is_floating_point:
         dtype = dtypes.float32
     left = full((), a, dtype=dtype) if _is_number(a) else cast(a, dtype)
@@ -57,7 +66,7 @@ def _with_number(op: str, x: Tensor, number: Number) -> Tensor | None:
     dtype = promote_scalar(x.dtype, number)
     if not _takes(op, dtype.name):
         return None
-    return apply(op, cast(x, dtype), value=float(number))
+    return apply(op, cast(x, dtype), value=exact(number))
 
 
 def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
@@ -106,10 +115,13 @@ def cast_to_float(x: Tensor) -> Tensor:
 
 
 def pow(input: Operand, exponent: Operand) -> Tensor:
-    """input ** exponent for a number as the exponent."""
+    """input ** exponent for a number as the exponent; integers stay integers for an integer exponent."""
     if not _is_number(exponent):
         raise DTypeError("pow takes a number as its exponent", user_location())
     x = _tensor(input)
+    if isinstance(exponent, int) and not x.dtype.is_floating_point:
+        return _integer_power(x if x.dtype is not dtypes.bool_ else cast(x, dtypes.int64), exponent)
+    x = cast_to_float(x)
     if exponent == 1:
         return x
     if exponent == 2:
@@ -118,7 +130,22 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
         return sqrt(x)
     if exponent == -0.5:
         return rsqrt(x)
-    return apply("pow_scalar", cast_to_float(x), value=float(exponent))
+    return apply("pow_scalar", x, value=float(exponent))
+
+
+def _integer_power(x: Tensor, exponent: int) -> Tensor:
+    """By squaring: wraps as integer products do."""
+    if exponent < 0:
+        raise DTypeError(
+            f"integers to the power {exponent} are no integers; use .float()", user_location()
+        )
+    result: Tensor | None = None
+    while exponent:
+        if exponent & 1:
+            result = x if result is None else mul(result, x)
+        exponent >>= 1
+        x = mul(x, x) if exponent else x
+    return full(x.shape, 1, dtype=x.dtype) if result is None else result
 
 
 def maximum(input: Operand, other: Operand) -> Tensor:
@@ -158,12 +185,21 @@ def logical_and(input: Operand, other: Operand) -> Tensor:
     return apply("logical_and", cast(left, dtypes.bool_), cast(right, dtypes.bool_))
 
 
+def bitwise_and(input: Operand, other: Operand) -> Tensor:
+    """What `&` means: of bools `logical_and`; bits of integers have no op."""
+    left, right = _tensor(input), _tensor(other)
+    if left.dtype is not dtypes.bool_ or right.dtype is not dtypes.bool_:
+        raise DTypeError(
+            f"& of {left.dtype!r} and {right.dtype!r}: only bools; logical_and takes any numbers",
+            user_location(),
+        )
+    return logical_and(left, right)
+
+
 def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     """`input` where `condition` holds, `other` elsewhere, element by element."""
     if _is_number(input) and _is_number(other):
-        dtype = (
-            dtypes.float32 if isinstance(input, float) or isinstance(other, float) else dtypes.int64
-        )
+        dtype = max(number_dtype(input), number_dtype(other), key=lambda dtype: dtype.rank)
         a, b = full((), input, dtype=dtype), full((), other, dtype=dtype)
     else:
         a, b = _pair(input, other)
@@ -218,6 +254,8 @@ def square(input: Tensor) -> Tensor:
 
 def clamp(input: Tensor, min: Number | None = None, max: Number | None = None) -> Tensor:
     """Elements below `min` become `min`, those above `max` become `max`."""
+    if min is None and max is None:
+        raise Error("clamp needs min= or max=", user_location())
     result = input
     if min is not None:
         result = maximum(result, min)

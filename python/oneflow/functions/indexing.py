@@ -33,9 +33,12 @@ def getitem(input: Tensor, index: Any) -> Tensor:
             if step <= 0:
                 raise ShapeError("a slice needs a positive step; use flip", user_location())
             stop = max(start, stop)
-            if (start, stop, step) != (0, extent, 1):
+            taken = len(range(start, stop, step))
+            if taken <= 1:  # a step that leads beyond the end is none
+                stop, step = start + taken, 1
+            if taken != extent:
                 result = apply("slice", result, dim=dim, start=start, stop=stop, step=step)
-            shape.append(len(range(start, stop, step)))
+            shape.append(taken)
         elif isinstance(item, int) and not isinstance(item, bool):
             if not -extent <= item < extent:
                 raise ShapeError(

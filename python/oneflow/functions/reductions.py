@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import builtins
+import math
 from typing import NamedTuple
+
+import numpy as np
 
 from .. import dtypes
 from ..dispatch import apply
 from ..dtypes import DType
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
-from .elementwise import cast, cast_to_float, mul, neg, sqrt, square, sub
+from .elementwise import cast, maximum, minimum, mul, neg, sqrt, square, sub
 
 Dims = int | tuple[int, ...] | list[int] | None
 
 
 def normalize_dim(dim: int, rank: int) -> int:
-    """`dim` counted from the front; ShapeError outside [-rank, rank)."""
-    if not -rank <= dim < rank:
+    """`dim` counted from the front; ShapeError outside [-rank, rank). A 0-d tensor is taken as of one dim."""
+    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)):
+        raise Error(f"dim={dim!r}: an integer is needed", user_location())
+    wrapped = builtins.max(rank, 1)
+    if not -wrapped <= dim < wrapped:
         raise ShapeError(f"dim {dim} does not exist: the tensor has {rank} dims", user_location())
-    return dim % rank
+    return int(dim) % wrapped
 
 
 def _dims(dim: Dims, rank: int) -> list[int]:
-    if dim is None:
-        return list(range(rank))
-    dims = [dim] if isinstance(dim, int) else list(dim)
-    return sorted({normalize_dim(d, rank) for d in dims})
+    """The dims that are reduced, ascending; all of them for None and for no dims, none of a 0-d tensor."""
+    given = [dim] if isinstance(dim, (int, np.integer)) else list(dim or ())
+    dims = [normalize_dim(d, rank) for d in given]
+    if len(set(dims)) < len(dims):
+        raise ShapeError(f"dim={dim!r} names a dim twice", user_location())
+    if rank == 0:
+        return []
+    return sorted(dims) if dims else list(range(rank))
 
 
 def _count(input: Tensor, dims: list[int]) -> int:
@@ -50,31 +61,61 @@ def mean(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
     """Mean over `dim` (all dims by default)."""
-    x = input if dtype is None else cast(input, dtype)
-    if not x.dtype.is_floating_point:
-        raise DTypeError(
-            f"mean of {x.dtype!r} elements; convert with .float() first", user_location()
-        )
+    x = _floating("mean", input if dtype is None else cast(input, dtype))
     dims = _dims(dim, x.ndim)
-    return mul(apply("sum", x, dims=dims, keepdim=keepdim), 1.0 / max_(_count(x, dims), 1))
+    return mul(apply("sum", x, dims=dims, keepdim=keepdim), _reciprocal(_count(x, dims)))
 
 
-def max_(a: int, b: int) -> int:
-    return a if a > b else b
+def _reciprocal(count: float) -> float:
+    """1 / count; infinite for no elements, which makes the 0 that they sum up to a nan, as in PyTorch."""
+    return 1.0 / count if count > 0 else math.inf
 
 
-def var(input: Tensor, dim: Dims = None, *, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """Variance over `dim`, divided by count - correction."""
-    x = cast_to_float(input)
+def _floating(name: str, input: Tensor) -> Tensor:
+    if not input.dtype.is_floating_point:
+        raise DTypeError(
+            f"{name} of {input.dtype!r} elements; convert with .float() first", user_location()
+        )
+    return input
+
+
+def var(
+    input: Tensor,
+    dim: Dims | bool = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Variance over `dim`, divided by count - correction (1 by default, 0 for unbiased=False).
+
+    PyTorch's positional forms: var(x, unbiased), var(x, dim, unbiased, keepdim).
+    """
+    if isinstance(dim, bool):
+        if unbiased is not None:
+            raise Error("var: `unbiased` is given twice", user_location())
+        dim, unbiased = None, dim
+    if unbiased is not None and correction is not None:
+        raise Error("var: `unbiased` and `correction` exclude each other", user_location())
+    if correction is None:
+        correction = 0 if unbiased is False else 1
+    x = _floating("var", input)
     dims = _dims(dim, x.ndim)
     centered = sub(x, mean(x, tuple(dims), keepdim=True))
     total = apply("sum", square(centered), dims=dims, keepdim=keepdim)
-    return mul(total, 1.0 / max_(_count(x, dims) - correction, 1))
+    return mul(total, _reciprocal(_count(x, dims) - correction))
 
 
-def std(input: Tensor, dim: Dims = None, *, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """Standard deviation over `dim`."""
-    return sqrt(var(input, dim, correction=correction, keepdim=keepdim))
+def std(
+    input: Tensor,
+    dim: Dims | bool = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Standard deviation over `dim`: the square root of var, with its arguments."""
+    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -84,18 +125,28 @@ def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Smallest element over `dim`."""
-    return neg(amax(neg(input), dim, keepdim))
+    return cast(neg(amax(_negated(input), dim, keepdim)), input.dtype)
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first largest element along `dim`, of the flattened tensor without one."""
     if dim is None:
         return apply("argmax", apply("reshape", input, shape=[input.numel()]), dim=0, keepdim=False)
-    return apply("argmax", input, dim=normalize_dim(dim, input.ndim), keepdim=keepdim)
+    position = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:  # its one element, as of one dim
+        return argmax(input)
+    return apply("argmax", input, dim=position, keepdim=keepdim)
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    return argmax(neg(input), dim, keepdim)
+    """Index of the first smallest element, as argmax."""
+    return argmax(_negated(input), dim, keepdim)
+
+
+def _negated(input: Tensor) -> Tensor:
+    """-input in a type that has the number: the least one of a narrow integer type has no opposite in it."""
+    narrow = not input.dtype.is_floating_point and input.dtype is not dtypes.int64
+    return neg(cast(input, dtypes.int64) if narrow else input)
 
 
 class ValuesAndIndices(NamedTuple):
@@ -110,8 +161,6 @@ def max(
 ) -> Tensor | ValuesAndIndices:
     """The largest element; with `dim`, the largest along it and where it stands; with a tensor, maximum."""
     if isinstance(dim, Tensor):
-        from .elementwise import maximum
-
         return maximum(input, dim)
     if dim is None:
         return amax(input)
@@ -123,24 +172,29 @@ def min(
 ) -> Tensor | ValuesAndIndices:
     """As max, for the smallest."""
     if isinstance(dim, Tensor):
-        from .elementwise import minimum
-
         return minimum(input, dim)
     if dim is None:
         return amin(input)
     return ValuesAndIndices(amin(input, dim, keepdim), argmin(input, dim, keepdim))
 
 
+def _along(op: str, input: Tensor, dim: int, dtype: DType | None) -> Tensor:
+    """softmax or log_softmax along `dim`; a 0-d tensor is taken as of one dim."""
+    x = input if dtype is None else cast(input, dtype)
+    position = normalize_dim(dim, x.ndim)
+    if x.ndim:
+        return apply(op, x, dim=position)
+    return apply("reshape", apply(op, apply("reshape", x, shape=[1]), dim=0), shape=[])
+
+
 def softmax(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`."""
-    x = input if dtype is None else cast(input, dtype)
-    return apply("softmax", x, dim=normalize_dim(dim, x.ndim))
+    return _along("softmax", input, dim, dtype)
 
 
 def log_softmax(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """log(softmax(x)) along `dim`."""
-    x = input if dtype is None else cast(input, dtype)
-    return apply("log_softmax", x, dim=normalize_dim(dim, x.ndim))
+    return _along("log_softmax", input, dim, dtype)
 
 
 __all__ = [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 from ..dispatch import apply, apply_all
+from ..dtypes import promote
 from ..errors import ShapeError
 from ..location import user_location
 from ..tensor import Tensor
+from .elementwise import cast
 from .reductions import normalize_dim
 
 
@@ -63,6 +66,8 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Swaps two dims."""
     order = list(range(input.ndim))
     a, b = normalize_dim(dim0, input.ndim), normalize_dim(dim1, input.ndim)
+    if not order:
+        return input
     order[a], order[b] = order[b], order[a]
     return permute(input, order)
 
@@ -82,12 +87,15 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return reshape(input, *input.shape[:position], 1, *input.shape[position:])
 
 
-def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
-    """Without its dims of extent 1, or without `dim` if it has extent 1."""
+def squeeze(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
+    """Without its dims of extent 1, or without `dim` (one or several) where it has extent 1."""
+    if isinstance(dim, tuple):
+        gone = {normalize_dim(d, input.ndim) for d in dim}
+        return reshape(input, [e for i, e in enumerate(input.shape) if e != 1 or i not in gone])
     if dim is None:
         return reshape(input, [extent for extent in input.shape if extent != 1])
     position = normalize_dim(dim, input.ndim)
-    if input.shape[position] != 1:
+    if input.ndim == 0 or input.shape[position] != 1:
         return input
     return reshape(input, [*input.shape[:position], *input.shape[position + 1 :]])
 
@@ -114,6 +122,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensors = list(tensors)
     if not tensors:
         raise ShapeError("cat of no tensors", user_location())
+    if any(tensor.ndim == 0 for tensor in tensors):
+        raise ShapeError("cat of a tensor without dims; use stack", user_location())
+    # Tensors of shape [0] count as nothing, and the elements get one type, as in PyTorch.
+    tensors = [tensor for tensor in tensors if tensor.shape != (0,)] or tensors[:1]
+    dtype = functools.reduce(promote, (tensor.dtype for tensor in tensors))
+    tensors = [cast(tensor, dtype) for tensor in tensors]
     return apply_all("cat", tensors, dim=normalize_dim(dim, tensors[0].ndim))[0]
 
 
@@ -122,16 +136,23 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return cat([unsqueeze(tensor, dim) for tensor in tensors], dim)
 
 
+def _extent(name: str, input: Tensor, dim: int) -> tuple[int, int]:
+    """`dim` counted from the front, and its extent."""
+    position = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        raise ShapeError(f"{name} of a tensor without dims", user_location())
+    return position, input.shape[position]
+
+
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` elements of `dim` from `start`."""
-    position = normalize_dim(dim, input.ndim)
+    position, _ = _extent("narrow", input, dim)
     return apply("slice", input, dim=position, start=start, stop=start + length, step=1)
 
 
 def split(tensor: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of `split_size` along `dim` (the last may be smaller), or of the sizes given."""
-    position = normalize_dim(dim, tensor.ndim)
-    extent = tensor.shape[position]
+    position, extent = _extent("split", tensor, dim)
     if isinstance(split_size, int):
         sizes = [min(split_size, extent - begin) for begin in range(0, extent, split_size)] or [0]
     else:
@@ -147,7 +168,7 @@ def split(tensor: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tupl
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` equal pieces along `dim`."""
-    extent = input.shape[normalize_dim(dim, input.ndim)]
+    _, extent = _extent("chunk", input, dim)
     return split(input, max(-(-extent // chunks), 1), dim)
 
 

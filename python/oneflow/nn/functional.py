@@ -10,7 +10,7 @@ from typing import Any
 
 from ..dispatch import apply, apply_all
 from ..dtypes import int64
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, Error, ShapeError
 from ..functions import (  # noqa: F401
     flatten,
     log_softmax,
@@ -182,26 +182,68 @@ def batch_norm(
     *,
     groups: int | None = None,
 ) -> Tensor:
-    """Batch normalisation of [n, c, h, w] or [n, c]; see nn.BatchNorm2d for `groups`."""
+    """Batch normalisation of [n, c] or [n, c, ...]; see nn.BatchNorm2d for `groups`."""
+    if input.ndim < 2:
+        raise ShapeError(
+            f"batch_norm takes [n, c] or [n, c, ...], not {list(input.shape)}", user_location()
+        )
     channels = input.shape[1]
-    x = _to_channels_last(input, "batch_norm") if input.ndim == 4 else input
+    for name, value in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
+        if value is not None and value.shape != (channels,):
+            raise ShapeError(
+                f"batch_norm: the input {list(input.shape)} has {channels} channels, {name} has the shape "
+                f"{list(value.shape)}",
+                user_location(),
+            )
+    # The op's channels stand last: [n, c, ...] -> [n, ..., c] and back.
+    rank = input.ndim
+    x = permute(input, 0, *range(2, rank), 1)
     scale = weight if weight is not None else ones(channels)
     shift = bias if bias is not None else zeros(channels)
     if not training:
-        assert running_mean is not None and running_var is not None
+        if running_mean is None or running_var is None:
+            raise Error(
+                "batch_norm: training=False needs running_mean and running_var", user_location()
+            )
         factor = mul(scale, rsqrt(running_var + eps))
         y = apply("add", apply("mul", x, factor), sub(shift, mul(running_mean, factor)))
-        return _to_channels_first(y) if input.ndim == 4 else y
+    else:
+        y = _normalised(x, running_mean, running_var, scale, shift, momentum, eps, groups)
+    return permute(y, 0, rank - 1, *range(1, rank - 1))
+
+
+def _normalised(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    momentum: float,
+    eps: float,
+    groups: int | None,
+) -> Tensor:
+    """batch_norm of [n, ..., c] by the statistics of each group of samples, which the running ones follow."""
     count_groups = _groups_of(groups)
-    if input.shape[0] % count_groups:
+    if x.shape[0] % count_groups:
         raise ShapeError(
-            f"batch_norm: {count_groups} groups must divide {input.shape[0]} samples",
+            f"batch_norm: {count_groups} groups must divide {x.shape[0]} samples",
             user_location(),
         )
-    count = input.numel() // channels // count_groups
-    batch_mean = mul(apply("bn_sum", x, groups=count_groups), 1.0 / count)
+    count = x.numel() // max(x.shape[-1], 1) // count_groups
+    if count == 1:
+        raise ShapeError(
+            f"batch_norm: one value per channel and group ({x.shape[0]} samples, {count_groups} groups) has no "
+            "variance; use a larger batch, or eval()",
+            user_location(),
+        )
+    batch_mean = mul(apply("bn_sum", x, groups=count_groups), 1.0 / max(count, 1))
     squares = apply("bn_sq_sum", x, batch_mean, groups=count_groups)
-    rstd = rsqrt(mul(squares, 1.0 / count) + eps)
+    rstd = rsqrt(mul(squares, 1.0 / max(count, 1)) + eps)
     y = apply("bn_apply", x, batch_mean, rstd, scale, shift, groups=count_groups, count=count)
     if running_mean is not None and running_var is not None:
         unbiased = mul(squares, 1.0 / max(count - 1, 1))
@@ -209,7 +251,7 @@ def batch_norm(
             running.copy_(
                 apply("running_update", running, statistics, momentum=momentum, steps=count_groups)
             )
-    return _to_channels_first(y) if input.ndim == 4 else y
+    return y
 
 
 def _reduce(loss: Tensor, reduction: str) -> Tensor:

@@ -67,24 +67,33 @@ class ReLU(Module):
 
 
 class Tanh(Module):
+    """tanh(x)."""
+
     def forward(self, input: Tensor) -> Tensor:
         return F.tanh(input)
 
 
 class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
     def forward(self, input: Tensor) -> Tensor:
         return F.sigmoid(input)
 
 
 class Softmax(Module):
-    """Softmax along `dim`."""
+    """Softmax along `dim`; without one along PyTorch's implicit choice, which is seldom the last."""
 
-    def __init__(self, dim: int = -1) -> None:
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__()
         self.dim = dim
 
+    def _dim_of(self, input: Tensor) -> int:
+        if self.dim is not None:
+            return self.dim
+        return 0 if input.ndim in (0, 1, 3) else 1
+
     def forward(self, input: Tensor) -> Tensor:
-        return F.softmax(input, self.dim)
+        return F.softmax(input, self._dim_of(input))
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -94,7 +103,7 @@ class LogSoftmax(Softmax):
     """log(softmax(x)) along `dim`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.log_softmax(input, self.dim)
+        return F.log_softmax(input, self._dim_of(input))
 
 
 class Flatten(Module):

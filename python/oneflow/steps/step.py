@@ -29,7 +29,8 @@ from ..sharding import Rules, collect_annotations
 from ..state import StateCell
 from ..store import LoadedPlan, Store, store_of
 from ..tensor import Tensor
-from ..tracing import Trace, TracedValue
+from ..traced import TracedValue
+from ..tracing import Trace
 from .batch import Leaf, leaves_of
 
 
