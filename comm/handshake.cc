@@ -5,6 +5,7 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -15,20 +16,9 @@ namespace oneflow::comm {
 namespace {
 
 constexpr uint32_t kMagic = 0x4f464c57;  // "OFLW"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kMac = 32;
 constexpr uint32_t kLongestRefusal = 400;
-
-struct Hello {
-  uint32_t magic = kMagic;
-  uint32_t version = kVersion;
-  uint32_t world_size = 0;
-  uint32_t rank = 0;
-  uint64_t epoch = 0;
-  uint8_t job[32] = {};
-  uint8_t nonce[32] = {};
-};
-static_assert(sizeof(Hello) == 88);
 
 struct Answer {
   uint8_t nonce[32];
@@ -45,6 +35,8 @@ std::string AsText(const void* data, size_t bytes) {
 
 Hello HelloOf(const Identity& self) {
   Hello hello;
+  hello.magic = kMagic;
+  hello.version = kVersion;
   hello.world_size = self.world_size;
   hello.rank = self.rank;
   hello.epoch = self.epoch;
@@ -52,13 +44,6 @@ Hello HelloOf(const Identity& self) {
   EVP_Digest(self.job.data(), self.job.size(), hello.job, &size, EVP_sha256(), nullptr);
   FillRandom(hello.nonce, sizeof(hello.nonce));
   return hello;
-}
-
-absl::Status Refuse(const Socket& socket, const std::string& why, Deadline deadline) {
-  const uint32_t size = std::min<uint32_t>(kLongestRefusal, static_cast<uint32_t>(why.size()));
-  (void)socket.WriteAll(&size, sizeof(size), deadline);
-  (void)socket.WriteAll(why.data(), size, deadline);
-  return MakeError(ErrorKind::kPeer, why);
 }
 
 }  // namespace
@@ -72,8 +57,11 @@ std::string Hmac(const std::string& secret, const std::string& text) {
   return AsText(mac, size);
 }
 
-absl::Status Introduce(const Socket& socket, const Identity& self, Deadline deadline) {
-  const Hello hello = HelloOf(self);
+absl::Status Introduce(const Socket& socket, const Identity& self, uint32_t peer, Purpose purpose,
+                       Deadline deadline) {
+  Hello hello = HelloOf(self);
+  hello.peer = peer;
+  hello.purpose = static_cast<uint32_t>(purpose);
   OF_RETURN_IF_ERROR(socket.WriteAll(&hello, sizeof(hello), deadline));
   Answer answer;
   OF_RETURN_IF_ERROR(socket.ReadAll(&answer, sizeof(answer), deadline));
@@ -95,49 +83,69 @@ absl::Status Introduce(const Socket& socket, const Identity& self, Deadline dead
   return MakeError(ErrorKind::kPeer, why);
 }
 
-absl::StatusOr<uint32_t> Admit(const Socket& socket, const Identity& self, Deadline deadline) {
-  Hello hello;
-  OF_RETURN_IF_ERROR(socket.ReadAll(&hello, sizeof(hello), deadline));
-  if (hello.magic != kMagic) return absl::UnauthenticatedError("not a oneflow peer");
-  Answer answer;
-  FillRandom(answer.nonce, sizeof(answer.nonce));
-  const std::string said = AsText(&hello, sizeof(hello)) + AsText(answer.nonce, 32);
-  const std::string own = Hmac(self.secret, "acceptor" + said);
-  std::memcpy(answer.mac, own.data(), kMac);
-  OF_RETURN_IF_ERROR(socket.WriteAll(&answer, sizeof(answer), deadline));
-  char mac[kMac];
-  OF_RETURN_IF_ERROR(socket.ReadAll(mac, kMac, deadline));
-  const std::string expected = Hmac(self.secret, "connector" + said + own);
-  if (CRYPTO_memcmp(expected.data(), mac, kMac) != 0) {
+absl::Status Acceptance::Take(const std::string& bytes, std::string* answer) {
+  answer->clear();
+  if (step_++ == 0) {
+    std::memcpy(&hello_, bytes.data(), sizeof(hello_));
+    if (hello_.magic != kMagic) return absl::UnauthenticatedError("not a oneflow peer");
+    uint8_t nonce[32];
+    FillRandom(nonce, sizeof(nonce));
+    said_ = bytes + AsText(nonce, sizeof(nonce));
+    own_mac_ = Hmac(self_->secret, "acceptor" + said_);
+    *answer = AsText(nonce, sizeof(nonce)) + own_mac_;
+    return absl::OkStatus();
+  }
+  const std::string expected = Hmac(self_->secret, "connector" + said_ + own_mac_);
+  if (CRYPTO_memcmp(expected.data(), bytes.data(), kMac) != 0) {
     return absl::UnauthenticatedError("a peer without the job's secret");
   }
-  // From here the peer is one of ours: differences are errors that name both values.
-  const Hello mine = HelloOf(self);
+  const absl::Status judged = Judge(answer);
+  proven_ = judged.ok();
+  return judged;
+}
+
+// From here the peer is one of ours: differences are errors that name both values.
+absl::Status Acceptance::Judge(std::string* answer) const {
   const auto differs = [&](const char* what, uint64_t theirs, uint64_t ours) {
-    return Refuse(
-        socket,
-        absl::StrCat("rank ", hello.rank, " has ", what, " ", theirs, " but rank ", self.rank,
-                     " has ", ours, "; start all ranks with the same launcher and build"),
-        deadline);
+    return absl::StrCat("rank ", hello_.rank, " has ", what, " ", theirs, " but rank ",
+                        self_->rank, " has ", ours,
+                        "; start all ranks with the same launcher and build");
   };
-  if (hello.version != kVersion) return differs("protocol version", hello.version, kVersion);
-  if (hello.world_size != self.world_size) {
-    return differs("world size", hello.world_size, self.world_size);
+  std::string why;
+  if (hello_.version != kVersion) {
+    why = differs("protocol version", hello_.version, kVersion);
+  } else if (hello_.epoch == self_->epoch && hello_.world_size != self_->world_size) {
+    why = differs("world size", hello_.world_size, self_->world_size);
   }
-  if (hello.epoch != self.epoch) return differs("epoch", hello.epoch, self.epoch);
-  if (std::memcmp(hello.job, mine.job, sizeof(mine.job)) != 0) {
-    return Refuse(socket, absl::StrCat("rank ", hello.rank, " belongs to another job id"),
-                  deadline);
+  if (!why.empty()) {
+    *answer = No(why);
+    return MakeError(ErrorKind::kPeer, why);
   }
-  if (hello.rank >= self.world_size || hello.rank == self.rank) {
-    return Refuse(socket,
-                  absl::StrCat("rank ", hello.rank, " is taken or out of range for world size ",
-                               self.world_size, "; every process needs its own RANK"),
-                  deadline);
+  const Hello mine = HelloOf(*self_);
+  if (hello_.epoch != self_->epoch) {
+    why = differs("epoch", hello_.epoch, self_->epoch);
+  } else if (std::memcmp(hello_.job, mine.job, sizeof(mine.job)) != 0) {
+    why = absl::StrCat("rank ", hello_.rank, " belongs to another job id");
+  } else if (hello_.peer != self_->rank) {
+    why = absl::StrCat("rank ", hello_.rank, " asked for rank ", hello_.peer, ", this is rank ",
+                       self_->rank);
+  } else if (hello_.rank >= self_->world_size || hello_.rank == self_->rank) {
+    why = absl::StrCat("this process says it is rank ", hello_.rank,
+                       ", which is taken or out of range for world size ", self_->world_size,
+                       "; every process needs its own RANK");
+  } else if (hello_.purpose > static_cast<uint32_t>(Purpose::kBeats)) {
+    why = absl::StrCat("a connection of the unknown purpose ", hello_.purpose);
   }
-  const uint32_t accepted = 0;
-  OF_RETURN_IF_ERROR(socket.WriteAll(&accepted, sizeof(accepted), deadline));
-  return hello.rank;
+  if (why.empty()) return absl::OkStatus();
+  *answer = No(why);
+  return absl::AbortedError(why);
+}
+
+std::string Acceptance::Yes() { return std::string(sizeof(uint32_t), '\0'); }
+
+std::string Acceptance::No(const std::string& why) {
+  const uint32_t size = std::min<uint32_t>(kLongestRefusal, static_cast<uint32_t>(why.size()));
+  return AsText(&size, sizeof(size)) + why.substr(0, size);
 }
 
 }  // namespace oneflow::comm

@@ -1,13 +1,18 @@
 #include "comm/rendezvous.h"
 
+#include <algorithm>
 #include <cstdio>
-#include <map>
+#include <numeric>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "comm/admission.h"
+#include "comm/blame.h"
+#include "comm/doorkeeper.h"
 #include "comm/handshake.h"
 #include "comm/socket.h"
 #include "comm/tcp_transport.h"
@@ -17,6 +22,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kHandshakeTime = std::chrono::seconds(5);
+constexpr size_t kShortestSecret = 16;
 
 Deadline Sooner(Deadline a, Deadline b) { return a < b ? a : b; }
 
@@ -32,51 +38,65 @@ absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& addr
   return std::make_pair(address.substr(0, colon), port);
 }
 
-// Accepts authenticated ranks until every rank in `missing` is there. `announce` prints who is
-// missing.
-absl::Status AcceptRanks(const Socket& listener, const Identity& self, std::vector<int> missing,
-                         bool announce, Deadline deadline, std::vector<Socket>* peers) {
+// Both connections of a rank, as they come.
+class Arrivals {
+ public:
+  Arrivals(Links* links, const std::vector<int>& expected) : links_(links), missing_(expected) {}
+
+  const std::vector<int>& missing() const { return missing_; }
+
+  std::string Welcome(uint32_t rank, Purpose purpose, Socket* socket) {
+    const auto it = std::find(missing_.begin(), missing_.end(), static_cast<int>(rank));
+    Socket* place = purpose == Purpose::kData ? &links_->data[rank] : &links_->beats[rank];
+    if (it == missing_.end() || place->open()) return TwinRefusal(rank);
+    const std::string yes = Acceptance::Yes();
+    const Deadline soon = Clock::now() + std::chrono::seconds(1);
+    if (!socket->WriteAll(yes.data(), yes.size(), soon).ok()) return "the connection broke";
+    *place = std::move(*socket);
+    if (links_->data[rank].open() && links_->beats[rank].open()) missing_.erase(it);
+    return "";
+  }
+
+ private:
+  Links* links_;
+  std::vector<int> missing_;  // ranks of which a connection is missing
+};
+
+// Lets ranks in until every expected one is there. `announce` prints who is missing.
+absl::Status AcceptRanks(const Socket& listener, const Identity& self, Arrivals* arrivals,
+                         bool announce, Deadline deadline) {
+  Admission admission(&listener, &self);
+  const auto welcome = [&](uint32_t rank, Purpose purpose, Socket* socket) {
+    return arrivals->Welcome(rank, purpose, socket);
+  };
   Deadline next_report = Clock::now() + std::chrono::seconds(5);
-  while (!missing.empty()) {
-    absl::StatusOr<Socket> socket = listener.Accept(Sooner(deadline, next_report));
-    if (!socket.ok()) {
-      if (!absl::IsDeadlineExceeded(socket.status())) return socket.status();
-      if (Clock::now() >= deadline) {
-        return MakeError(
-            ErrorKind::kPeer,
-            absl::StrCat("rank ", self.rank, " waited in vain for rank(s) ",
-                         absl::StrJoin(missing, ", "),
-                         "; see whether those processes started, or raise the time limit"));
-      }
-      if (Clock::now() < next_report) continue;
-      next_report = Clock::now() + std::chrono::seconds(5);
-      if (announce) {
-        std::fprintf(stderr, "oneflow: rank %u still waits for rank(s) %s\n", self.rank,
-                     absl::StrJoin(missing, ", ").c_str());
-      }
-      continue;
+  while (!arrivals->missing().empty()) {
+    OF_RETURN_IF_ERROR(admission.Run(Sooner(deadline, next_report), welcome));
+    const std::string missing = absl::StrJoin(arrivals->missing(), ", ");
+    if (missing.empty()) break;
+    if (Clock::now() >= deadline) {
+      return MakeError(
+          ErrorKind::kPeer,
+          absl::StrCat("rank ", self.rank, " waited in vain for rank(s) ", missing,
+                       "; see whether those processes started, or raise the time limit"));
     }
-    const Deadline limit = Sooner(deadline, Clock::now() + kHandshakeTime);
-    absl::StatusOr<uint32_t> rank = Admit(*socket, self, limit);
-    if (!rank.ok()) {
-      if (KindOf(rank.status()) == ErrorKind::kPeer) return rank.status();
-      continue;  // a stranger
+    if (Clock::now() < next_report) continue;
+    next_report = Clock::now() + std::chrono::seconds(5);
+    if (announce) {
+      std::fprintf(stderr, "oneflow: rank %u still waits for rank(s) %s\n", self.rank,
+                   missing.c_str());
     }
-    const auto it = std::find(missing.begin(), missing.end(), static_cast<int>(*rank));
-    if (it == missing.end()) continue;  // a twin of a rank that is here
-    missing.erase(it);
-    (*peers)[*rank] = std::move(*socket);
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<Socket> ConnectToRank(const std::string& host, int port, const Identity& self,
-                                     int peer, Deadline deadline) {
+                                     int peer, Purpose purpose, Deadline deadline) {
   while (true) {
     absl::StatusOr<Socket> socket = Socket::Connect(host, port, deadline);
     if (socket.ok()) {
       const Deadline limit = Sooner(deadline, Clock::now() + 2 * kHandshakeTime);
-      const absl::Status introduced = Introduce(*socket, self, limit);
+      const absl::Status introduced = Introduce(*socket, self, static_cast<uint32_t>(peer), purpose, limit);
       if (introduced.ok()) return socket;
       if (KindOf(introduced) == ErrorKind::kPeer) return introduced;
     } else if (KindOf(socket.status()) == ErrorKind::kPeer) {
@@ -91,6 +111,40 @@ absl::StatusOr<Socket> ConnectToRank(const std::string& host, int port, const Id
   }
 }
 
+absl::Status ConnectBoth(const std::string& host, int port, const Identity& self, int peer,
+                         Deadline deadline, Links* links) {
+  OF_ASSIGN_OR_RETURN(links->data[peer],
+                      ConnectToRank(host, port, self, peer, Purpose::kData, deadline));
+  OF_ASSIGN_OR_RETURN(links->beats[peer],
+                      ConnectToRank(host, port, self, peer, Purpose::kBeats, deadline));
+  return absl::OkStatus();
+}
+
+std::vector<int> Range(int begin, int end) {
+  std::vector<int> range(std::max(0, end - begin));
+  std::iota(range.begin(), range.end(), begin);
+  return range;
+}
+
+// Rank 0: every rank says where it listens; all get the table.
+absl::Status ShareTable(std::vector<uint32_t> ports, Links* links, Deadline deadline) {
+  const auto left = [](size_t rank, const absl::Status& status) {
+    return PeerFailure(static_cast<int>(rank),
+                       absl::StrCat("rank ", rank, " left while ranks were gathering: ",
+                                    MessageOf(status), "; its message says why"));
+  };
+  for (size_t r = 1; r < ports.size(); ++r) {
+    const absl::Status read = links->data[r].ReadAll(&ports[r], sizeof(uint32_t), deadline);
+    if (!read.ok()) return left(r, read);
+  }
+  for (size_t r = 1; r < ports.size(); ++r) {
+    const absl::Status written =
+        links->data[r].WriteAll(ports.data(), ports.size() * sizeof(uint32_t), deadline);
+    if (!written.ok()) return left(r, written);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& options) {
@@ -102,44 +156,47 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
   const Identity self{static_cast<uint32_t>(options.rank),
                       static_cast<uint32_t>(options.world_size), options.epoch, options.job,
                       options.secret};
-  std::vector<Socket> peers(options.world_size);
-  std::vector<uint32_t> ports(options.world_size, 0);
+  if (options.secret.size() < kShortestSecret) {
+    return MakeError(ErrorKind::kPeer,
+                     absl::StrCat("the job's secret has ", options.secret.size(),
+                                  " bytes, too few to keep anybody out (at least ",
+                                  kShortestSecret, "); start the ranks with oneflow-launch"));
+  }
+  const size_t world = static_cast<size_t>(options.world_size);
+  Links links{std::vector<Socket>(world), std::vector<Socket>(world)};
+  std::vector<uint32_t> ports(world, 0);
 
   if (options.rank == 0) {
-    OF_ASSIGN_OR_RETURN(const Socket listener, Socket::Listen(port));
-    std::vector<int> missing;
-    for (int r = 1; r < options.world_size; ++r) missing.push_back(r);
-    OF_RETURN_IF_ERROR(AcceptRanks(listener, self, missing, true, deadline, &peers));
-    // Every rank says where it listens; all get the table.
-    for (int r = 1; r < options.world_size; ++r) {
-      OF_RETURN_IF_ERROR(peers[r].ReadAll(&ports[r], sizeof(uint32_t), deadline));
-    }
-    for (int r = 1; r < options.world_size; ++r) {
-      OF_RETURN_IF_ERROR(
-          peers[r].WriteAll(ports.data(), ports.size() * sizeof(uint32_t), deadline));
-    }
-  } else {
-    OF_ASSIGN_OR_RETURN(const Socket listener, Socket::Listen(0));
-    OF_ASSIGN_OR_RETURN(const int own_port, listener.port());
-    OF_ASSIGN_OR_RETURN(peers[0], ConnectToRank(host, port, self, 0, deadline));
-    const uint32_t announced = static_cast<uint32_t>(own_port);
-    OF_RETURN_IF_ERROR(peers[0].WriteAll(&announced, sizeof(announced), deadline));
-    const absl::Status table =
-        peers[0].ReadAll(ports.data(), ports.size() * sizeof(uint32_t), deadline);
-    if (!table.ok()) {
-      return MakeError(ErrorKind::kPeer, absl::StrCat("rank 0 left while ranks were gathering: ",
-                                                      table.message(), "; its message says why"));
-    }
-    // The lower rank accepts.
-    for (int r = 1; r < options.rank; ++r) {
-      OF_ASSIGN_OR_RETURN(peers[r],
-                          ConnectToRank(host, static_cast<int>(ports[r]), self, r, deadline));
-    }
-    std::vector<int> missing;
-    for (int r = options.rank + 1; r < options.world_size; ++r) missing.push_back(r);
-    OF_RETURN_IF_ERROR(AcceptRanks(listener, self, missing, false, deadline, &peers));
+    OF_RETURN_IF_ERROR(Socket::CheckHost(host));
+    OF_ASSIGN_OR_RETURN(Socket listener, options.listener >= 0
+                                             ? Socket::Adopt(options.listener, port)
+                                             : Socket::Listen(port));
+    Arrivals arrivals(&links, Range(1, options.world_size));
+    OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, true, deadline));
+    OF_RETURN_IF_ERROR(ShareTable(std::move(ports), &links, deadline));
+    auto door = std::make_unique<Doorkeeper>(std::move(listener), self);
+    return MakeTcpTransport(0, std::move(links), options.collective_seconds, std::move(door));
   }
-  return MakeTcpTransport(options.rank, std::move(peers), options.timeout_seconds);
+  OF_ASSIGN_OR_RETURN(const Socket listener, Socket::Listen(0));
+  OF_ASSIGN_OR_RETURN(const int own_port, listener.port());
+  OF_RETURN_IF_ERROR(ConnectBoth(host, port, self, 0, deadline, &links));
+  const uint32_t announced = static_cast<uint32_t>(own_port);
+  absl::Status table = links.data[0].WriteAll(&announced, sizeof(announced), deadline);
+  if (table.ok()) {
+    table = links.data[0].ReadAll(ports.data(), ports.size() * sizeof(uint32_t), deadline);
+  }
+  if (!table.ok()) {
+    return PeerFailure(0, absl::StrCat("rank 0 left while ranks were gathering: ",
+                                       MessageOf(table), "; its message says why"));
+  }
+  // The lower rank accepts.
+  for (int r = 1; r < options.rank; ++r) {
+    OF_RETURN_IF_ERROR(
+        ConnectBoth(host, static_cast<int>(ports[r]), self, r, deadline, &links));
+  }
+  Arrivals arrivals(&links, Range(options.rank + 1, options.world_size));
+  OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, false, deadline));
+  return MakeTcpTransport(options.rank, std::move(links), options.collective_seconds, nullptr);
 }
 
 }  // namespace oneflow::comm

@@ -1,10 +1,11 @@
 // Rendezvous: the ranks of a job find each other through one address and prove that they know the
 // job's secret; the result is a connected Transport.
 //
-// Mutual HMAC-SHA256 challenge over nonces, protocol version, job, epoch, rank; constant-time
-// compare; at most 512 bytes and 5 s before a peer is authenticated. Binds loopback only (one
-// host). No wait without a bound. Threads: call once per process. Read next: comm/tcp_transport.h,
-// docs/launch.md.
+// Binds loopback only (one host). Every pair of ranks gets two connections, for data and for
+// heartbeats; the lower rank accepts. Strangers, twins and ranks of another epoch are turned away
+// and the job goes on, also after it has started: rank 0 keeps its door. No wait without a bound.
+// Threads: call once per process. Read next: comm/admission.h, comm/tcp_transport.h,
+// docs/wire_format.md.
 #ifndef ONEFLOW_COMM_RENDEZVOUS_H_
 #define ONEFLOW_COMM_RENDEZVOUS_H_
 
@@ -20,10 +21,12 @@ struct RendezvousOptions {
   int rank = 0;
   int world_size = 1;
   std::string address;  // "127.0.0.1:29500", rank 0 listens there
-  std::string secret;   // 32 bytes
+  int listener = -1;    // rank 0: a socket that listens there already; -1: makes one
+  std::string secret;   // at least 16 bytes
   std::string job;      // id
   uint64_t epoch = 0;
-  double timeout_seconds = 120;
+  double timeout_seconds = 120;     // for all ranks to be there
+  double collective_seconds = 120;  // for all ranks to make a collective call
 };
 
 // Reports the missing ranks every 5 s on stderr (rank 0), fails at the timeout. Version or world

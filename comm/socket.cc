@@ -59,7 +59,7 @@ void Socket::Close() {
 }
 
 absl::StatusOr<Socket> Socket::Listen(int port) {
-  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.open()) return SystemError("socket");
   const int one = 1;
   setsockopt(socket.fd_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -75,18 +75,40 @@ absl::StatusOr<Socket> Socket::Listen(int port) {
   return socket;
 }
 
+absl::StatusOr<Socket> Socket::Adopt(int fd, int port) {
+  Socket socket(fd);
+  int listens = 0;
+  socklen_t size = sizeof(listens);
+  sockaddr_in address{};
+  socklen_t length = sizeof(address);
+  const bool fits =
+      getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
+      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0 &&
+      address.sin_family == AF_INET && ntohs(address.sin_port) == port &&
+      address.sin_addr.s_addr == htonl(INADDR_LOOPBACK) && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 &&
+      socket.SetNonBlocking().ok();
+  if (fits) return socket;
+  socket.fd_ = -1;  // not ours to close
+  return MakeError(ErrorKind::kError,
+                   absl::StrCat("descriptor ", fd, " is no socket that listens on 127.0.0.1:", port,
+                                "; start the ranks with oneflow-launch"));
+}
+
+absl::Status Socket::CheckHost(const std::string& host) {
+  if (host == "127.0.0.1" || host == "localhost") return absl::OkStatus();
+  return MakeError(ErrorKind::kPeer,
+                   absl::StrCat("ranks of one host meet at 127.0.0.1, not at `", host,
+                                "`; leave --master-addr (MASTER_ADDR) away"));
+}
+
 absl::StatusOr<Socket> Socket::Connect(const std::string& host, int port, Deadline deadline) {
+  OF_RETURN_IF_ERROR(CheckHost(host));
   Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.open()) return SystemError("socket");
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
-  const std::string number = host == "localhost" ? "127.0.0.1" : host;
-  if (inet_pton(AF_INET, number.c_str(), &address.sin_addr) != 1) {
-    return MakeError(
-        ErrorKind::kPeer,
-        absl::StrCat("`", host, "` is no IPv4 address; ranks of one host meet at 127.0.0.1"));
-  }
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   OF_RETURN_IF_ERROR(socket.SetNonBlocking());
   if (connect(socket.fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
     if (errno != EINPROGRESS) return SystemError("connect");

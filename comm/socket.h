@@ -26,8 +26,14 @@ class Socket {
 
   // Listens on 127.0.0.1; port 0 takes a free one. An occupied port is an error that names it.
   static absl::StatusOr<Socket> Listen(int port);
-  // One attempt: kUnavailable while nobody listens.
+  // Takes over a socket that somebody else has made listen on that port of 127.0.0.1; closes on
+  // exec from here on. kError if the descriptor is no such socket.
+  static absl::StatusOr<Socket> Adopt(int fd, int port);
+  // One attempt: kUnavailable while nobody listens. Only 127.0.0.1 and localhost: anything else is
+  // kPeer at once.
   static absl::StatusOr<Socket> Connect(const std::string& host, int port, Deadline deadline);
+  // kPeer unless ranks of one host can meet there.
+  static absl::Status CheckHost(const std::string& host);
   absl::StatusOr<Socket> Accept(Deadline deadline) const;
   absl::StatusOr<int> port() const;
 

@@ -1,134 +1,86 @@
 #include "comm/tcp_transport.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <condition_variable>
 #include <cstring>
-#include <deque>
-#include <map>
+#include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "comm/blame.h"
+#include "comm/channel_table.h"
+#include "comm/collectives.h"
+#include "comm/frame_reader.h"
+#include "comm/heartbeat.h"
+#include "comm/outbox.h"
 #include "comm/wire.h"
 
 namespace oneflow::comm {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-constexpr auto kBeat = std::chrono::milliseconds(500);
-constexpr auto kSilence = std::chrono::seconds(10);
-constexpr auto kOwnGap = std::chrono::seconds(2);
-constexpr uint64_t kLongestControl = 64u << 20;
-constexpr uint64_t kLongestAbort = 64u << 10;
-
-enum FrameType : uint32_t {
-  kData = 1,
-  kCredit = 2,
-  kControl = 3,
-  kAbort = 4,
-  kBeatFrame = 5,
-  kBye = 6
-};
-
-struct Header {
-  uint32_t type = 0;
-  uint32_t channel = 0;  // number at the reader
-  uint64_t bytes = 0;    // of payload; kCredit has none
-};
-static_assert(sizeof(Header) == 16);
-
-// A frame on its way out.
-struct OutFrame {
-  Header header;
-  const char* payload = nullptr;
-  std::string owned;  // control frames own their payload
-  size_t written = 0;
-  ChannelId channel = 0;  // kData: whose on_sent follows
-};
-
-struct Peer {
-  Socket socket;
-  std::deque<OutFrame> out;
-  bool wants_write = false;
-  // The frame being read.
-  Header header;
-  size_t header_read = 0;
-  char* payload = nullptr;  // nullptr: discarded
-  uint64_t payload_read = 0;
-  std::string control;
-  bool reading_payload = false;
-  bool left = false;
-  Clock::time_point heard = Clock::now();
-};
-
-struct Slot {
-  char* data = nullptr;
-  size_t bytes = 0;
-};
-
-struct Channel {
-  ChannelSpec spec;
-  uint32_t remote = 0;
-  std::deque<Slot> posted;
-  std::shared_ptr<TransportCallbacks> callbacks;
-  bool closed = false;
-};
-
-struct Event {
-  enum Kind { kOnCredit, kOnSent, kOnArrived, kOnError } kind;
-  ChannelId channel;
-};
+// What is written and not acknowledged for longer means a dead link; longer than the heartbeat's
+// patience, which finds stopped processes.
+constexpr unsigned kUnacknowledgedMs = 8000;
+constexpr uint32_t kNobody = ~uint32_t{0};  // kAbort: the sender itself failed
+constexpr uint64_t kLongestCollective = 1u << 30;
+constexpr auto kLastWords = std::chrono::milliseconds(500);
 
 class TcpTransport final : public Transport {
  public:
-  TcpTransport(int rank, std::vector<Socket> sockets, double timeout_seconds)
+  TcpTransport(int rank, Links links, double timeout_seconds, std::unique_ptr<Doorkeeper> door)
       : rank_(rank),
-        timeout_(std::chrono::milliseconds(static_cast<int64_t>(1000 * timeout_seconds))),
-        peers_(sockets.size()),
+        timeout_(std::chrono::milliseconds(
+            static_cast<int64_t>(1000 * std::min(timeout_seconds, 1e7)))),
+        door_(std::move(door)),
+        peers_(links.data.size()),
+        collectives_(rank, static_cast<int>(links.data.size())),
         epoll_(epoll_create1(EPOLL_CLOEXEC)),
         wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    OF_CHECK(epoll_ >= 0 && wake_ >= 0);
-    for (size_t r = 0; r < sockets.size(); ++r) {
-      peers_[r].socket = std::move(sockets[r]);
-      if (!peers_[r].socket.open()) continue;
-      OF_CHECK(peers_[r].socket.SetNonBlocking().ok());
-      Watch(r, EPOLL_CTL_ADD, EPOLLIN);
+    OF_CHECK(epoll_.open() && wake_.open());
+    for (size_t r = 0; r < peers_.size(); ++r) {
+      Peer& peer = peers_[r];
+      peer.sink.Bind(this, static_cast<int>(r));
+      peer.socket = std::move(links.data[r]);
+      if (!peer.socket.open()) {
+        peer.gone.store(true);
+        peer.outbox.Close();
+        continue;
+      }
+      OF_CHECK(peer.socket.SetNonBlocking().ok());
+      setsockopt(peer.socket.fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnacknowledgedMs,
+                 sizeof(kUnacknowledgedMs));
+      peer.outbox.Open(peer.socket.fd());
+      Watch(EPOLL_CTL_ADD, peer.socket.fd(), EPOLLIN, r);
     }
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.u64 = peers_.size();
-    OF_CHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) == 0);
+    Watch(EPOLL_CTL_ADD, wake_.fd(), EPOLLIN, peers_.size());
+    heartbeat_ = std::make_unique<Heartbeat>(
+        rank, std::move(links.beats), [this](int lost, const std::string& how) {
+          Command([this, lost, how] { Lose(lost, how); });
+        });
     thread_ = std::thread([this] { Loop(); });
   }
 
   ~TcpTransport() override {
-    {
-      std::unique_lock lock(mutex_);
-      for (size_t r = 0; r < peers_.size(); ++r) Enqueue(r, {{kBye, 0, 0}});
-      // What was promised to peers goes out first, but a dead peer cannot hold us.
-      const auto flushed = [this] {
-        for (const Peer& peer : peers_) {
-          if (peer.socket.open() && !peer.left && !peer.out.empty()) return false;
-        }
-        return true;
-      };
-      changed_.wait_for(lock, std::chrono::seconds(1), flushed);
-      stop_ = true;
-    }
-    Wake();
+    OutFrame bye;
+    bye.type = FrameType::kBye;
+    for (size_t r = 0; r < peers_.size(); ++r) PushTo(r, bye);
+    // What was promised to peers goes out first, but a dead peer cannot hold us.
+    WaitForOutboxes(std::chrono::seconds(1));
+    Command([this] { stop_ = true; });
     thread_.join();
-    close(wake_);
-    close(epoll_);
   }
 
   int rank() const override { return rank_; }
@@ -138,138 +90,144 @@ class TcpTransport final : public Transport {
                                                       const std::vector<std::string>& rows,
                                                       const std::vector<ChannelSpec>& specs,
                                                       TransportCallbacks callbacks) override {
-    Announcement own{fingerprint, rows, specs, 0};
+    std::lock_guard opening(open_mutex_);
+    Announcement own{fingerprint, rows, specs, channels_.size(), {}};
+    {
+      std::lock_guard lock(moved_mutex_);
+      own.moved.swap(moved_);
+    }
+    if (specs.size() > ChannelTable::capacity() - channels_.size()) {
+      return MakeError(ErrorKind::kPeer, absl::StrCat("more than ", ChannelTable::capacity(),
+                                                      " channels were opened in this process"));
+    }
+    auto shared = std::make_shared<TransportCallbacks>(std::move(callbacks));
     std::vector<ChannelId> ids;
-    {
-      std::lock_guard lock(mutex_);
-      own.first_channel = static_cast<uint32_t>(channels_.size());
-      auto shared = std::make_shared<TransportCallbacks>(std::move(callbacks));
-      for (const ChannelSpec& spec : specs) {
-        ids.push_back(static_cast<ChannelId>(channels_.size()));
-        channels_.push_back({spec, 0, {}, shared, false});
-      }
+    for (const ChannelSpec& spec : specs) {
+      Channel* channel = channels_.Prepare(static_cast<uint32_t>(ids.size()));
+      channel->name = spec.name;
+      channel->peer = spec.peer;
+      channel->sends = spec.sends;
+      channel->bytes = static_cast<uint64_t>(spec.bytes);
+      channel->slots = spec.slots;
+      channel->region = spec.region;
+      channel->callbacks = shared;
+      ids.push_back(channels_.size() + static_cast<uint32_t>(ids.size()));
+      // Data to the peer or credits: never more at once than there are slots.
+      peers_[static_cast<size_t>(spec.peer)].outbox.Reserve(spec.slots);
     }
-    OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, AllGather(Encode(own)));
-    std::vector<Announcement> announcements;
-    for (const std::string& bytes : said) {
-      OF_ASSIGN_OR_RETURN(Announcement announcement, Decode(bytes));
-      announcements.push_back(std::move(announcement));
-    }
-    if (const std::string difference = Compare(announcements); !difference.empty()) {
+    channels_.Publish(static_cast<uint32_t>(ids.size()));
+    const absl::Status opened = Agree(own, ids);
+    if (!opened.ok()) {
       CloseChannels(ids);
-      return MakeError(ErrorKind::kPeer, difference);
+      return opened;
     }
-    {
-      std::lock_guard lock(mutex_);
-      for (size_t i = 0; i < specs.size(); ++i) {
-        const Announcement& other = announcements[specs[i].peer];
-        for (size_t j = 0; j < other.channels.size(); ++j) {
-          const ChannelSpec& end = other.channels[j];
-          if (end.name == specs[i].name && end.peer == rank_ && end.sends != specs[i].sends) {
-            channels_[ids[i]].remote = other.first_channel + static_cast<uint32_t>(j);
-          }
-        }
-      }
-    }
-    // Nobody writes into a channel that its reader has not bound.
-    OF_RETURN_IF_ERROR(AllGather("").status());
     return ids;
   }
 
-  void Post(ChannelId id, void* slot, size_t bytes) override {
-    std::lock_guard lock(mutex_);
-    Channel& channel = channels_[id];
-    if (channel.closed) return;
-    channel.posted.push_back({static_cast<char*>(slot), bytes});
-    Enqueue(channel.spec.peer, {{kCredit, channel.remote, 0}});
+  void MoveRegion(ChannelId id, std::byte* base) override {
+    channels_.Find(id)->region.base = base;
+    std::lock_guard lock(moved_mutex_);
+    moved_.push_back({id, base});
   }
 
-  void Send(ChannelId id, const void* source, size_t bytes) override {
-    std::lock_guard lock(mutex_);
-    Channel& channel = channels_[id];
-    if (channel.closed) return;
-    OutFrame frame{{kData, channel.remote, bytes}, static_cast<const char*>(source)};
-    frame.channel = id;
-    Enqueue(channel.spec.peer, std::move(frame));
-  }
+  Region RemoteRegion(ChannelId id) const override { return channels_.Find(id)->remote_region; }
 
-  void CloseChannels(const std::vector<ChannelId>& channels) override {
-    std::lock_guard callbacks(callback_mutex_);
-    std::lock_guard lock(mutex_);
-    for (ChannelId id : channels) {
-      Channel& channel = channels_[id];
-      channel.closed = true;
-      channel.posted.clear();
-      Peer& peer = peers_[channel.spec.peer];
-      // A half-read payload goes nowhere; a half-written one is finished from a copy.
-      if (peer.reading_payload && peer.header.type == kData && peer.header.channel == id) {
-        peer.payload = nullptr;
-      }
-      std::deque<OutFrame> kept;
-      for (OutFrame& frame : peer.out) {
-        if (frame.header.type == kData && frame.channel == id) {
-          if (frame.written == 0) continue;
-          frame.owned.assign(frame.payload, frame.header.bytes);
-          frame.payload = nullptr;
-        }
-        kept.push_back(std::move(frame));
-      }
-      peer.out = std::move(kept);
+  void Post(ChannelId id) override {
+    Channel* channel = channels_.Find(id);
+    if (channel->closed.load()) return;
+    channel->posted.fetch_add(1);
+    if (peers_[static_cast<size_t>(channel->peer)].left.load()) {
+      FailOwed(*channel);
+      return;
     }
+    OutFrame frame;
+    frame.type = FrameType::kCredit;
+    frame.channel = channel->remote;
+    PushTo(static_cast<size_t>(channel->peer), std::move(frame));
   }
 
-  void Abort(const std::string& cause) override {
-    std::lock_guard lock(mutex_);
-    if (aborted_) return;
-    aborted_ = true;
-    for (size_t r = 0; r < peers_.size(); ++r) {
-      OutFrame frame{{kAbort, 0, std::min<uint64_t>(cause.size(), kLongestAbort)}};
-      frame.owned = cause.substr(0, kLongestAbort);
-      Enqueue(r, std::move(frame));
-    }
-    // Nothing of this rank's own goes on either.
-    Fail(MakeError(ErrorKind::kPeer, absl::StrCat("this rank stopped: ", cause)));
-    Wake();
+  bool Send(ChannelId id) override {
+    Channel* channel = channels_.Find(id);
+    if (channel->closed.load()) return false;
+    OutFrame frame;
+    frame.type = FrameType::kData;
+    frame.channel = channel->remote;
+    frame.bytes = channel->bytes;
+    frame.payload = reinterpret_cast<const char*>(
+        channel->region.At(channel->sent.fetch_add(1)));
+    frame.sender = id;
+    sent_ += channel->bytes;
+    return PushTo(static_cast<size_t>(channel->peer), std::move(frame));
+  }
+
+  void CloseChannels(const std::vector<ChannelId>& ids) override {
+    // Between two turns of the reader no callback runs and no slot is written.
+    RunOnThread([&] {
+      for (ChannelId id : ids) {
+        Channel* channel = channels_.Find(id);
+        if (channel->closed.exchange(true)) continue;
+        channel->callbacks.reset();
+        Peer& peer = peers_[static_cast<size_t>(channel->peer)];
+        peer.reader.Discard(id);
+        peer.outbox.Reserve(-channel->slots);
+      }
+      for (size_t r = 0; r < peers_.size(); ++r) {
+        if (peers_[r].outbox.Forget(ids) == Outbox::Next::kLeft) MarkDirty(r);
+      }
+    });
+  }
+
+  void Abort(const absl::Status& cause) override {
+    if (aborted_.exchange(true)) return;
+    const std::optional<int> blamed = BlamedRank(cause);
+    TellAll(blamed ? static_cast<uint32_t>(*blamed) : kNobody, MessageOf(cause));
+    Fail(MakeError(ErrorKind::kPeer, absl::StrCat("this rank stopped: ", MessageOf(cause))));
+    if (!OnOwnThread()) WaitForOutboxes(kLastWords);
   }
 
   absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) override {
-    std::unique_lock lock(mutex_);
-    const uint64_t sequence = next_sequence_++;
-    for (size_t r = 0; r < peers_.size(); ++r) {
-      OutFrame frame{{kControl, static_cast<uint32_t>(sequence), bytes.size()}};
-      frame.owned = bytes;
-      Enqueue(r, std::move(frame));
+    std::lock_guard collective(collective_mutex_);
+    if (bytes.size() > kLongestCollective) {
+      return MakeError(ErrorKind::kPeer,
+                       absl::StrCat("a collective call of ", bytes.size(), " bytes; at most ",
+                                    kLongestCollective, " go"));
     }
+    // The first piece begins with the length; then all go on until the longest is through.
+    std::string said(sizeof(uint64_t), '\0');
+    const uint64_t length = bytes.size();
+    std::memcpy(said.data(), &length, sizeof(length));
+    said += bytes;
     std::vector<std::string> result(peers_.size());
-    result[rank_] = bytes;
-    std::vector<int> missing;
-    const auto ready = [&] {
-      missing.clear();
+    uint64_t longest = said.size();
+    for (uint64_t at = 0; at < longest; at += kLongestControl) {
+      const uint32_t number = next_number_++;
+      OutFrame frame;
+      frame.type = FrameType::kControl;
+      frame.channel = number;
+      if (at < said.size()) frame.owned = said.substr(at, kLongestControl);
+      frame.bytes = frame.owned.size();
+      for (size_t r = 0; r < peers_.size(); ++r) PushTo(r, frame);
+      OF_ASSIGN_OR_RETURN(std::vector<std::string> pieces, collectives_.Take(number, timeout_));
       for (size_t r = 0; r < peers_.size(); ++r) {
-        if (static_cast<int>(r) != rank_ &&
-            !control_.contains({static_cast<uint32_t>(sequence), r})) {
-          missing.push_back(static_cast<int>(r));
+        if (static_cast<int>(r) == rank_) continue;
+        result[r] += pieces[r];
+        if (at > 0) continue;
+        uint64_t theirs = 0;
+        if (result[r].size() >= sizeof(theirs)) {
+          std::memcpy(&theirs, result[r].data(), sizeof(theirs));
         }
+        if (result[r].size() < sizeof(theirs) || theirs > kLongestCollective) {
+          return PeerFailure(static_cast<int>(r),
+                             absl::StrCat("rank ", r, " broke the protocol: a collective call of ",
+                                          theirs, " bytes"));
+        }
+        longest = std::max(longest, theirs + sizeof(theirs));
       }
-      bool gone = false;
-      for (int r : missing) gone = gone || peers_[r].left;
-      return missing.empty() || !failure_.ok() || gone;
-    };
-    changed_.wait_for(lock, timeout_, ready);
-    if (!missing.empty()) {
-      if (!failure_.ok()) return failure_;
-      return MakeError(
-          ErrorKind::kPeer,
-          absl::StrCat("rank(s) ", absl::StrJoin(missing, ", "),
-                       " did not take part in a collective call (loading a plan, gathering a "
-                       "parameter) that rank ",
-                       rank_, " made; every rank must make the same calls in the same order"));
     }
-    for (size_t r = 0; r < peers_.size(); ++r) {
-      if (static_cast<int>(r) == rank_) continue;
-      auto node = control_.extract({static_cast<uint32_t>(sequence), r});
-      result[r] = std::move(node.mapped());
+    for (std::string& text : result) {
+      if (&text != &result[static_cast<size_t>(rank_)]) text.erase(0, sizeof(uint64_t));
     }
+    result[static_cast<size_t>(rank_)] = bytes;
     return result;
   }
 
@@ -277,321 +235,460 @@ class TcpTransport final : public Transport {
   uint64_t bytes_sent() const override { return sent_.load(); }
 
  private:
-  void Watch(size_t rank, int operation, uint32_t events) {
+  // Frames of one peer, for the reader.
+  class Sink final : public FrameSink {
+   public:
+    void Bind(TcpTransport* transport, int rank) {
+      transport_ = transport;
+      rank_ = rank;
+    }
+    std::string BeginFrame(const FrameHeader& header, char** target) override {
+      return transport_->BeginFrame(rank_, header, target);
+    }
+    std::string EndFrame(const FrameHeader& header, std::string text) override {
+      return transport_->EndFrame(rank_, header, std::move(text));
+    }
+
+   private:
+    TcpTransport* transport_ = nullptr;
+    int rank_ = 0;
+  };
+
+  struct Peer {
+    Socket socket;
+    Outbox outbox;
+    std::atomic<bool> gone{false};   // lost, or its connection has ended
+    std::atomic<bool> left{false};   // it said farewell
+    std::atomic<bool> dirty{false};  // its outbox wants the transport's thread
+    // The transport's thread.
+    FrameReader reader;
+    Sink sink;
+  };
+
+  void Watch(int operation, int fd, uint32_t events, size_t number) {
     epoll_event event{};
     event.events = events;
-    event.data.u64 = rank;
-    OF_CHECK(epoll_ctl(epoll_, operation, peers_[rank].socket.fd(), &event) == 0);
+    event.data.u64 = number;
+    // A peer that was lost meanwhile is watched no more: nothing to do.
+    (void)epoll_ctl(epoll_.fd(), operation, fd, &event);
   }
 
+  bool OnOwnThread() const { return std::this_thread::get_id() == thread_id_.load(); }
+
+  // Wakes the thread if it sleeps, or will before it looks at `work_`.
   void Wake() {
+    work_.store(true);
+    if (!parked_.exchange(false)) return;
     const uint64_t one = 1;
-    (void)!write(wake_, &one, sizeof(one));
+    (void)!write(wake_.fd(), &one, sizeof(one));
   }
 
-  // Appends a frame and writes as much as the socket takes. REQUIRES: mutex_.
-  void Enqueue(size_t rank, OutFrame frame) {
-    Peer& peer = peers_[rank];
-    if (!peer.socket.open() || peer.left) return;
-    peer.out.push_back(std::move(frame));
-    Flush(rank);
-    if (!events_.empty()) Wake();
+  void MarkDirty(size_t rank) {
+    peers_[rank].dirty.store(true);
+    Wake();
   }
 
-  void Flush(size_t rank) {
+  // True if the frame is written already.
+  bool PushTo(size_t rank, OutFrame frame) {
     Peer& peer = peers_[rank];
-    while (!peer.out.empty()) {
-      OutFrame& frame = peer.out.front();
-      const char* payload = frame.payload != nullptr ? frame.payload : frame.owned.data();
-      const size_t total = sizeof(Header) + frame.header.bytes;
-      while (frame.written < total) {
-        iovec parts[2];
-        int count = 0;
-        size_t skip = frame.written;
-        if (skip < sizeof(Header)) {
-          parts[count++] = {reinterpret_cast<char*>(&frame.header) + skip, sizeof(Header) - skip};
-          skip = 0;
-        } else {
-          skip -= sizeof(Header);
-        }
-        if (frame.header.bytes > skip) {
-          parts[count++] = {const_cast<char*>(payload) + skip, frame.header.bytes - skip};
-        }
-        msghdr message{};
-        message.msg_iov = parts;
-        message.msg_iovlen = static_cast<size_t>(count);
-        const ssize_t n = sendmsg(peer.socket.fd(), &message, MSG_NOSIGNAL);
-        if (n < 0) {
-          if (errno == EINTR) continue;
-          if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            SetWantsWrite(rank, true);
-            return;
-          }
-          Lose(rank, absl::StrCat("sending failed: ", std::strerror(errno)));
-          return;
-        }
-        frame.written += static_cast<size_t>(n);
+    if (peer.gone.load()) return false;
+    bool written = false;
+    Outbox::Finished others;
+    // On the own thread frames gather until the turn ends, and go together.
+    const Outbox::Next next =
+        peer.outbox.Push(std::move(frame), /*may_write=*/!OnOwnThread(), &written, &others);
+    Follow(rank, next);
+    if (!others.empty()) {
+      {
+        std::lock_guard lock(work_mutex_);
+        sent_elsewhere_.insert(sent_elsewhere_.end(), others.begin(), others.end());
       }
-      if (frame.header.type == kData) {
-        sent_ += frame.header.bytes;
-        if (frame.payload != nullptr) events_.push_back({Event::kOnSent, frame.channel});
+      Wake();
+    }
+    return written;
+  }
+
+  void Follow(size_t rank, Outbox::Next next) {
+    if (next == Outbox::Next::kBlocked) {
+      Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN | EPOLLOUT, rank);
+    } else if (next == Outbox::Next::kLeft) {
+      MarkDirty(rank);
+    }
+    // kBroken: what the peer said last may still be unread; reading on finds the end.
+  }
+
+  void WaitForOutboxes(std::chrono::milliseconds limit) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    const auto done = [this] {
+      return std::all_of(peers_.begin(), peers_.end(),
+                         [](Peer& peer) { return peer.gone.load() || peer.outbox.Empty(); });
+    };
+    while (!done() && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+  void Command(std::function<void()> command) {
+    {
+      std::lock_guard lock(work_mutex_);
+      commands_.push_back(std::move(command));
+    }
+    Wake();
+  }
+
+  void RunOnThread(const std::function<void()>& command) {
+    OF_CHECK(!OnOwnThread()) << "a callback may not close channels";
+    std::mutex mutex;
+    std::condition_variable done_changed;
+    bool done = false;
+    Command([&] {
+      command();
+      std::lock_guard lock(mutex);
+      done = true;
+      done_changed.notify_all();
+    });
+    std::unique_lock lock(mutex);
+    done_changed.wait(lock, [&] { return done; });
+  }
+
+  // Compares what all ranks are about to run, and binds the channels.
+  absl::Status Agree(const Announcement& own, const std::vector<ChannelId>& ids) {
+    OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, AllGather(Encode(own)));
+    std::vector<Announcement> all;
+    for (size_t r = 0; r < said.size(); ++r) {
+      absl::StatusOr<Announcement> announcement = Decode(said[r]);
+      if (!announcement.ok()) {
+        return PeerFailure(static_cast<int>(r), absl::StrCat("rank ", r, " broke the protocol: ",
+                                                             MessageOf(announcement.status())));
       }
-      peer.out.pop_front();
+      all.push_back(*std::move(announcement));
     }
-    SetWantsWrite(rank, false);
-    changed_.notify_all();
-  }
-
-  void SetWantsWrite(size_t rank, bool wants) {
-    Peer& peer = peers_[rank];
-    if (peer.wants_write == wants) return;
-    peer.wants_write = wants;
-    Watch(rank, EPOLL_CTL_MOD, wants ? EPOLLIN | EPOLLOUT : EPOLLIN);
-  }
-
-  // REQUIRES: mutex_.
-  void Fail(const absl::Status& status) {
-    if (!failure_.ok()) return;
-    failure_ = status;
-    events_.push_back({Event::kOnError, 0});
-    changed_.notify_all();
-  }
-
-  void Lose(size_t rank, const std::string& how) {
-    Peer& peer = peers_[rank];
-    if (!peer.socket.open()) return;
-    epoll_ctl(epoll_, EPOLL_CTL_DEL, peer.socket.fd(), nullptr);
-    peer.socket.Close();
-    peer.out.clear();
-    if (!peer.left) {
-      peer.left = true;
-      Fail(MakeError(ErrorKind::kPeer, absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how,
-                                                    "); its own last lines say why it stopped")));
+    if (const std::string difference = Compare(all); !difference.empty()) {
+      return MakeError(ErrorKind::kPeer, difference);
     }
-    changed_.notify_all();
+    ApplyMoves(all);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const Announcement& other = all[static_cast<size_t>(own.channels[i].peer)];
+      for (size_t j = 0; j < other.channels.size(); ++j) {
+        const ChannelSpec& end = other.channels[j];
+        if (end.name != own.channels[i].name || end.peer != rank_ ||
+            end.sends == own.channels[i].sends) {
+          continue;
+        }
+        Channel* channel = channels_.Find(ids[i]);
+        channel->remote = other.first_channel + static_cast<uint32_t>(j);
+        channel->remote_region = end.region;
+      }
+    }
+    for (ChannelId id : ids) channels_.Find(id)->bound.store(true);
+    // Nobody writes into a channel that its reader has not bound.
+    return AllGather("").status();
   }
+
+  void ApplyMoves(const std::vector<Announcement>& all) {
+    for (uint32_t id = 0; id < channels_.size(); ++id) {
+      Channel* channel = channels_.Find(id);
+      if (!channel->bound.load()) continue;
+      for (const auto& [moved, base] : all[static_cast<size_t>(channel->peer)].moved) {
+        if (moved == channel->remote) channel->remote_region.base = base;
+      }
+    }
+  }
+
+  // Everything of this rank stops with this cause; the first one counts. True for it.
+  bool Fail(const absl::Status& cause) {
+    if (!collectives_.Fail(cause)) return false;
+    error_pending_.store(true);
+    Wake();
+    return true;
+  }
+
+  void FailOwed(const Channel& channel) {
+    Fail(PeerFailure(channel.peer, absl::StrCat("rank ", channel.peer, " ended and owes rank ",
+                                                rank_, " a message on channel `", channel.name,
+                                                "`; every rank must run the same steps")));
+  }
+
+  void TellAll(uint32_t blamed, const std::string& cause) {
+    for (size_t r = 0; r < peers_.size(); ++r) {
+      if (peers_[r].gone.load()) continue;
+      peers_[r].outbox.PutAbortFirst(blamed, cause.substr(0, kLongestAbort));
+      MarkDirty(r);
+    }
+  }
+
+  // The rest runs on the transport's thread.
 
   void Loop() {
-    std::vector<char> scratch(1 << 16);
-    std::vector<Event> ready;
-    Clock::time_point last_beat = Clock::now();
-    Clock::time_point last_turn = Clock::now();
+    thread_id_.store(std::this_thread::get_id());
+    std::vector<epoll_event> events(16);
     while (true) {
-      epoll_event events[16];
-      const int count = epoll_wait(epoll_, events, 16, 100);
-      {
-        std::lock_guard lock(mutex_);
-        if (stop_) return;
-        for (int i = 0; i < count; ++i) {
-          const size_t rank = events[i].data.u64;
-          if (rank == peers_.size()) {
-            uint64_t drained;
-            (void)!read(wake_, &drained, sizeof(drained));
-            continue;
-          }
-          if (events[i].events & EPOLLOUT) Flush(rank);
-          if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) Read(rank, &scratch);
+      DoWork();
+      if (stop_) return;
+      parked_.store(true);
+      const int timeout = work_.load() ? 0 : -1;
+      const int count =
+          epoll_wait(epoll_.fd(), events.data(), static_cast<int>(events.size()), timeout);
+      parked_.store(false);
+      for (int i = 0; i < count; ++i) {
+        const size_t rank = events[static_cast<size_t>(i)].data.u64;
+        const uint32_t what = events[static_cast<size_t>(i)].events;
+        if (rank == peers_.size()) {
+          uint64_t drained;
+          (void)!read(wake_.fd(), &drained, sizeof(drained));
+          continue;
         }
-        KeepAlive(&last_beat, &last_turn);
-        ready.swap(events_);
+        if (what & EPOLLOUT) {
+          Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN, rank);
+          WriteTo(rank, /*writable=*/true);
+        }
+        if (what & (EPOLLIN | EPOLLHUP | EPOLLERR)) ReadFrom(rank);
       }
-      Dispatch(ready);
-      ready.clear();
     }
   }
 
-  void KeepAlive(Clock::time_point* last_beat, Clock::time_point* last_turn) {
-    const Clock::time_point now = Clock::now();
-    // Who was stopped itself cannot judge the silence of others.
-    const bool was_stopped = now - *last_turn > kOwnGap;
-    *last_turn = now;
-    const bool beat = now - *last_beat >= kBeat;
-    if (beat) *last_beat = now;
+  // What other threads have left to this one, and frames that gathered.
+  void DoWork() {
+    if (work_.exchange(false)) {
+      std::vector<std::function<void()>> commands;
+      std::vector<ChannelId> sent;
+      {
+        std::lock_guard lock(work_mutex_);
+        commands.swap(commands_);
+        sent.swap(sent_elsewhere_);
+      }
+      for (const std::function<void()>& command : commands) command();
+      ReportSent(sent);
+    }
     for (size_t r = 0; r < peers_.size(); ++r) {
-      Peer& peer = peers_[r];
-      if (!peer.socket.open() || peer.left) continue;
-      if (was_stopped) peer.heard = now;
-      if (beat && peer.out.empty()) Enqueue(r, {{kBeatFrame, 0, 0}});
-      if (peer.socket.open() && now - peer.heard > kSilence) {
-        Lose(r, "no sign of life for 10 s: stopped, or stuck in the kernel");
-      }
+      if (peers_[r].dirty.exchange(false)) WriteTo(r, /*writable=*/false);
     }
+    if (error_pending_.exchange(false)) ReportError();
   }
 
-  void Dispatch(const std::vector<Event>& ready) {
-    if (ready.empty()) return;
-    std::lock_guard callbacks(callback_mutex_);
-    for (const Event& event : ready) {
-      if (event.kind == Event::kOnError) {
-        std::vector<std::shared_ptr<TransportCallbacks>> all;
-        absl::Status status;
-        {
-          std::lock_guard lock(mutex_);
-          status = failure_;
-          for (const Channel& channel : channels_) {
-            if (!channel.closed && (all.empty() || all.back() != channel.callbacks)) {
-              all.push_back(channel.callbacks);
-            }
-          }
-        }
-        for (const auto& group : all) {
-          if (group->on_error) group->on_error(status);
-        }
-        continue;
-      }
-      std::shared_ptr<TransportCallbacks> group;
-      {
-        std::lock_guard lock(mutex_);
-        const Channel& channel = channels_[event.channel];
-        if (channel.closed) continue;
-        group = channel.callbacks;
-      }
-      if (event.kind == Event::kOnCredit) group->on_credit(event.channel);
-      if (event.kind == Event::kOnSent) group->on_sent(event.channel);
-      if (event.kind == Event::kOnArrived) group->on_arrived(event.channel);
-    }
-  }
-
-  // Reads until the socket is empty. REQUIRES: mutex_.
-  void Read(size_t rank, std::vector<char>* scratch) {
+  void WriteTo(size_t rank, bool writable) {
     Peer& peer = peers_[rank];
-    while (peer.socket.open()) {
-      char* target;
-      size_t wanted;
-      if (!peer.reading_payload) {
-        target = reinterpret_cast<char*>(&peer.header) + peer.header_read;
-        wanted = sizeof(Header) - peer.header_read;
-      } else {
-        wanted = peer.header.bytes - peer.payload_read;
-        target = peer.payload != nullptr ? peer.payload + peer.payload_read : scratch->data();
-        if (peer.payload == nullptr) wanted = std::min(wanted, scratch->size());
-      }
-      if (wanted > 0) {
-        const ssize_t n = recv(peer.socket.fd(), target, wanted, MSG_DONTWAIT);
-        if (n == 0) {
-          Lose(rank, "it closed the connection");
-          return;
-        }
-        if (n < 0) {
-          if (errno == EINTR) continue;
-          if (errno == EAGAIN || errno == EWOULDBLOCK) return;
-          Lose(rank, std::strerror(errno));
-          return;
-        }
-        peer.heard = Clock::now();
-        if (!peer.reading_payload) {
-          peer.header_read += static_cast<size_t>(n);
-          if (peer.header_read < sizeof(Header)) continue;
-          if (!BeginPayload(rank)) return;
-        } else {
-          peer.payload_read += static_cast<uint64_t>(n);
-        }
-      }
-      if (peer.reading_payload && peer.payload_read == peer.header.bytes) FinishFrame(rank);
+    if (peer.gone.load()) return;
+    finished_.clear();
+    Follow(rank, peer.outbox.Write(writable, &finished_));
+    ReportSent(finished_);
+  }
+
+  void ReportSent(const std::vector<ChannelId>& sent) {
+    for (ChannelId id : sent) {
+      Channel* channel = channels_.Find(id);
+      if (!channel->closed.load()) channel->callbacks->on_sent(id);
     }
   }
 
-  // Finds where the payload goes. False if the peer broke the protocol.
-  bool BeginPayload(size_t rank) {
-    Peer& peer = peers_[rank];
-    const Header& header = peer.header;
-    peer.reading_payload = true;
-    peer.payload_read = 0;
-    peer.payload = nullptr;
-    switch (header.type) {
-      case kData: {
-        if (!OwnsChannel(rank, header.channel, false)) break;
-        Channel& channel = channels_[header.channel];
-        if (channel.closed) return true;
-        if (channel.posted.empty() || header.bytes > channel.posted.front().bytes) break;
-        peer.payload = channel.posted.front().data;
-        return true;
+  // Of all open channels, each group once.
+  std::vector<std::shared_ptr<TransportCallbacks>> OpenGroups() const {
+    std::vector<std::shared_ptr<TransportCallbacks>> groups;
+    for (uint32_t id = 0; id < channels_.size(); ++id) {
+      const Channel* channel = channels_.Find(id);
+      if (channel->closed.load() || channel->callbacks == nullptr) continue;
+      if (groups.empty() || groups.back() != channel->callbacks) {
+        groups.push_back(channel->callbacks);
       }
-      case kCredit:
-        if (header.bytes == 0 && OwnsChannel(rank, header.channel, true)) return true;
-        break;
-      case kControl:
-      case kAbort:
-        if (header.bytes > (header.type == kControl ? kLongestControl : kLongestAbort)) break;
-        peer.control.resize(header.bytes);
-        peer.payload = peer.control.data();
-        return true;
-      case kBeatFrame:
-      case kBye:
-        if (header.bytes == 0) return true;
-        break;
-      default:
-        break;
     }
-    Lose(rank, absl::StrCat("it broke the protocol: frame type ", header.type, ", channel ",
-                            header.channel, ", ", header.bytes, " bytes"));
-    return false;
+    return groups;
   }
 
-  bool OwnsChannel(size_t rank, uint32_t id, bool sends) const {
-    return id < channels_.size() && channels_[id].spec.peer == static_cast<int>(rank) &&
-           channels_[id].spec.sends == sends;
+  void ReportError() {
+    const absl::Status cause = collectives_.failure();
+    for (const auto& group : OpenGroups()) {
+      if (group->on_error) group->on_error(cause);
+    }
   }
 
-  void FinishFrame(size_t rank) {
+  // No more of this peer.
+  void Leave(size_t rank) {
     Peer& peer = peers_[rank];
-    peer.reading_payload = false;
-    peer.header_read = 0;
-    switch (peer.header.type) {
-      case kData: {
-        Channel& channel = channels_[peer.header.channel];
-        received_ += peer.header.bytes;
-        if (channel.closed) break;
-        channel.posted.pop_front();
-        events_.push_back({Event::kOnArrived, peer.header.channel});
-        break;
+    if (peer.gone.exchange(true)) return;
+    epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, peer.socket.fd(), nullptr);
+    shutdown(peer.socket.fd(), SHUT_RDWR);
+    peer.outbox.Close();
+    heartbeat_->Excuse(static_cast<int>(rank));
+    collectives_.Left(static_cast<int>(rank));
+  }
+
+  void Lose(int rank, const std::string& how) {
+    Peer& peer = peers_[static_cast<size_t>(rank)];
+    const bool expected = peer.left.load() || peer.gone.load();
+    Leave(static_cast<size_t>(rank));
+    if (expected) return;
+    const std::string words = absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how,
+                                           "); its own last lines say why it stopped");
+    // Those that see less of it hear whom to blame.
+    if (Fail(PeerFailure(rank, words))) TellAll(static_cast<uint32_t>(rank), words);
+  }
+
+  void ReadFrom(size_t rank) {
+    Peer& peer = peers_[rank];
+    if (peer.gone.load()) return;  // an event from before it was lost
+    std::string wrong;
+    switch (peer.reader.Read(peer.socket.fd(), &peer.sink, &wrong)) {
+      case FrameReader::End::kDrained:
+      case FrameReader::End::kMore:
+        return;
+      case FrameReader::End::kClosed:
+        Lose(static_cast<int>(rank), "it closed the connection");
+        return;
+      case FrameReader::End::kFailed:
+        Lose(static_cast<int>(rank), wrong);
+        return;
+      case FrameReader::End::kBroken:
+        Lose(static_cast<int>(rank), absl::StrCat("it broke the protocol: ", wrong));
+        return;
+    }
+  }
+
+  // The channel that a frame names, if that peer may name it.
+  Channel* ChannelOf(int rank, uint32_t id, bool sends) const {
+    Channel* channel = channels_.Find(id);
+    if (channel == nullptr || !channel->bound.load() || channel->peer != rank ||
+        channel->sends != sends) {
+      return nullptr;
+    }
+    return channel;
+  }
+
+  std::string BeginFrame(int rank, const FrameHeader& header, char** target) {
+    if (peers_[static_cast<size_t>(rank)].left.load()) return "a frame came after its farewell";
+    const auto unknown = [&](const char* what) {
+      return absl::StrCat(what, " for channel ", header.channel, ", which it has no part in");
+    };
+    const auto longer = [&](const char* what, uint64_t limit) {
+      return absl::StrCat(what, " of ", header.bytes, " bytes; at most ", limit, " may come");
+    };
+    switch (header.frame_type()) {
+      case FrameType::kData: {
+        Channel* channel = ChannelOf(rank, header.channel, /*sends=*/false);
+        if (channel == nullptr) return unknown("a message");
+        if (header.bytes != channel->bytes) {
+          return absl::StrCat("a message of ", header.bytes, " bytes on channel `", channel->name,
+                              "`, whose messages have ", channel->bytes);
+        }
+        if (channel->closed.load()) return "";
+        if (channel->arrived >= channel->posted.load()) {
+          return absl::StrCat("a message on channel `", channel->name,
+                              "` without a slot that was posted for it");
+        }
+        *target = reinterpret_cast<char*>(channel->region.At(channel->arrived));
+        return "";
       }
-      case kCredit:
-        events_.push_back({Event::kOnCredit, peer.header.channel});
-        break;
-      case kControl:
-        control_[{peer.header.channel, rank}] = std::move(peer.control);
-        peer.control.clear();
-        changed_.notify_all();
-        break;
-      case kAbort:
-        Fail(MakeError(ErrorKind::kPeer,
-                       absl::StrCat("stopped because rank ", rank, " failed: ", peer.control)));
-        break;
-      case kBye:
-        peer.left = true;
-        changed_.notify_all();
-        break;
-      default:
-        break;
+      case FrameType::kCredit: {
+        Channel* channel = ChannelOf(rank, header.channel, /*sends=*/true);
+        if (channel == nullptr) return unknown("a credit");
+        if (header.bytes != 0) return longer("a credit", 0);
+        if (channel->closed.load()) return "";
+        if (++channel->granted - channel->sent.load() > channel->slots) {
+          return absl::StrCat("more credits on channel `", channel->name, "` than it has slots (",
+                              channel->slots, ")");
+        }
+        return "";
+      }
+      case FrameType::kControl:
+        return header.bytes <= kLongestControl ? "" : longer("a control frame", kLongestControl);
+      case FrameType::kAbort:
+        return header.bytes <= kLongestAbort ? "" : longer("an abort", kLongestAbort);
+      case FrameType::kBye:
+        return header.bytes == 0 ? "" : longer("a farewell", 0);
+    }
+    return absl::StrCat("a frame of the unknown type ", header.type);
+  }
+
+  std::string EndFrame(int rank, const FrameHeader& header, std::string text) {
+    switch (header.frame_type()) {
+      case FrameType::kData: {
+        received_ += header.bytes;
+        Channel* channel = channels_.Find(header.channel);
+        if (channel->closed.load()) return "";
+        ++channel->arrived;
+        channel->callbacks->on_arrived(header.channel);
+        return "";
+      }
+      case FrameType::kCredit: {
+        Channel* channel = channels_.Find(header.channel);
+        if (!channel->closed.load()) channel->callbacks->on_credit(header.channel);
+        return "";
+      }
+      case FrameType::kControl:
+        return collectives_.Put(rank, header.channel, std::move(text));
+      case FrameType::kAbort:
+        HearAbort(rank, header.channel, text);
+        return "";
+      case FrameType::kBye:
+        HearBye(rank);
+        return "";
+    }
+    return "";
+  }
+
+  void HearAbort(int rank, uint32_t blamed, const std::string& cause) {
+    const bool told = blamed < peers_.size() && static_cast<int>(blamed) != rank_;
+    const int root = told ? static_cast<int>(blamed) : rank;
+    Fail(PeerFailure(root, told && root != rank
+                               ? absl::StrCat("stopped because rank ", rank, " says: ", cause)
+                               : absl::StrCat("stopped because rank ", rank, " failed: ", cause)));
+  }
+
+  void HearBye(int rank) {
+    Peer& peer = peers_[static_cast<size_t>(rank)];
+    peer.left.store(true);
+    heartbeat_->Excuse(rank);
+    collectives_.Left(rank);
+    for (uint32_t id = 0; id < channels_.size(); ++id) {
+      const Channel* channel = channels_.Find(id);
+      if (channel->peer != rank || channel->sends || channel->closed.load()) continue;
+      if (channel->posted.load() <= channel->arrived) continue;
+      FailOwed(*channel);
+      return;
+    }
+    for (const auto& group : OpenGroups()) {
+      if (group->on_left) group->on_left(rank);
     }
   }
 
   const int rank_;
   const std::chrono::milliseconds timeout_;
-  std::mutex callback_mutex_;  // held while callbacks run; taken before mutex_
-  std::mutex mutex_;           // guards everything below
-  std::condition_variable changed_;
+  const std::unique_ptr<Doorkeeper> door_;
   std::vector<Peer> peers_;
-  std::deque<Channel> channels_;
-  std::vector<Event> events_;
-  std::map<std::pair<uint32_t, size_t>, std::string> control_;
-  uint64_t next_sequence_ = 0;
-  absl::Status failure_;
-  bool aborted_ = false;
-  bool stop_ = false;
-  int epoll_;
-  int wake_;
+  ChannelTable channels_;
+  Collectives collectives_;
+  Socket epoll_;
+  Socket wake_;
   std::atomic<uint64_t> received_{0};
   std::atomic<uint64_t> sent_{0};
+  std::atomic<bool> aborted_{false};
+
+  std::mutex open_mutex_;  // one OpenChannels at a time
+  std::mutex moved_mutex_;
+  std::vector<std::pair<uint32_t, std::byte*>> moved_;  // since the last OpenChannels
+  std::mutex collective_mutex_;                         // one collective call at a time
+  uint32_t next_number_ = 0;
+
+  // For the transport's thread.
+  std::atomic<bool> work_{false};
+  std::atomic<bool> parked_{false};
+  std::atomic<bool> error_pending_{false};
+  std::mutex work_mutex_;
+  std::vector<std::function<void()>> commands_;
+  std::vector<ChannelId> sent_elsewhere_;
+
+  // Its own.
+  std::vector<ChannelId> finished_;
+  bool stop_ = false;
+  std::atomic<std::thread::id> thread_id_;
+  std::unique_ptr<Heartbeat> heartbeat_;
   std::thread thread_;
 };
 
 }  // namespace
 
-std::unique_ptr<Transport> MakeTcpTransport(int rank, std::vector<Socket> peers,
-                                            double timeout_seconds) {
-  return std::make_unique<TcpTransport>(rank, std::move(peers), timeout_seconds);
+std::unique_ptr<Transport> MakeTcpTransport(int rank, Links links, double timeout_seconds,
+                                            std::unique_ptr<Doorkeeper> door) {
+  return std::make_unique<TcpTransport>(rank, std::move(links), timeout_seconds, std::move(door));
 }
 
 }  // namespace oneflow::comm

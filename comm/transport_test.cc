@@ -64,6 +64,11 @@ class Recorder {
               std::lock_guard lock(mutex);
               error = status;
               changed.notify_all();
+            },
+            [this](int rank) {
+              std::lock_guard lock(mutex);
+              left = rank;
+              changed.notify_all();
             }};
   }
   bool WaitFor(int* counter, int value) {
@@ -75,6 +80,7 @@ class Recorder {
     return changed.wait_for(lock, std::chrono::seconds(20), [&] { return !error.ok(); });
   }
   int credits = 0, sent = 0, arrived = 0;
+  int left = -1;
   absl::Status error;
 
  private:
@@ -91,27 +97,35 @@ TEST(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
   Recorder recorders[2];
   auto world = World(2);
   std::vector<ChannelId> ids[2];
+  const int64_t bytes = (1 << 20) - 3;
+  std::vector<std::byte> slots(static_cast<size_t>(2 * bytes));
+  std::vector<std::byte> source(static_cast<size_t>(bytes));
+  int told_at_once = 0;
   std::thread other([&] {
-    ids[1] = *world[1]->OpenChannels("f", {"row"}, {{"c", 0, false, 1 << 20, 2, "s"}},
-                                     recorders[1].Callbacks());
+    ids[1] = *world[1]->OpenChannels(
+        "f", {"row"}, {{"c", 0, false, bytes, 2, "s", {slots.data(), bytes, 2}}},
+        recorders[1].Callbacks());
   });
-  ids[0] = *world[0]->OpenChannels("f", {"row"}, {{"c", 1, true, 1 << 20, 2, "s"}},
+  ids[0] = *world[0]->OpenChannels("f", {"row"},
+                                   {{"c", 1, true, bytes, 2, "s", {source.data(), bytes, 1}}},
                                    recorders[0].Callbacks());
   other.join();
+  EXPECT_EQ(world[0]->RemoteRegion(ids[0][0]).base, slots.data());
+  EXPECT_EQ(world[0]->RemoteRegion(ids[0][0]).slots, 2u);
+  EXPECT_EQ(world[1]->RemoteRegion(ids[1][0]).base, source.data());
   constexpr int kMessages = 50;
-  const size_t bytes = (1 << 20) - 3;
-  std::vector<std::vector<char>> slots(2, std::vector<char>(bytes));
-  std::vector<char> source(bytes);
-  world[1]->Post(ids[1][0], slots[0].data(), bytes);
-  world[1]->Post(ids[1][0], slots[1].data(), bytes);
+  world[1]->Post(ids[1][0]);
+  world[1]->Post(ids[1][0]);
   for (int i = 0; i < kMessages; ++i) {
     ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, i + 1));
-    ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].sent, i));
-    std::memset(source.data(), i, bytes);
-    world[0]->Send(ids[0][0], source.data(), bytes);
+    ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].sent, i - told_at_once));
+    std::memset(source.data(), i, source.size());
+    if (world[0]->Send(ids[0][0])) ++told_at_once;
     ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, i + 1));
-    for (size_t at : {size_t{0}, bytes / 2, bytes - 1}) ASSERT_EQ(slots[i % 2][at], i);
-    world[1]->Post(ids[1][0], slots[i % 2].data(), bytes);
+    for (int64_t at : {int64_t{0}, bytes / 2, bytes - 1}) {
+      ASSERT_EQ(slots[static_cast<size_t>(i % 2 * bytes + at)], static_cast<std::byte>(i));
+    }
+    world[1]->Post(ids[1][0]);
   }
   EXPECT_EQ(world[1]->bytes_received(), kMessages * bytes);
   EXPECT_EQ(world[0]->bytes_sent(), kMessages * bytes);
@@ -177,7 +191,7 @@ TEST(TransportTest, ALostPeerIsNamedOnce) {
   ASSERT_TRUE(
       world[0]->OpenChannels("f", {}, {{"c", 1, false, 64, 1, ""}}, recorder.Callbacks()).ok());
   opened.clear();
-  world[1]->Abort("ShapeError at mlp.py:7");
+  world[1]->Abort(MakeError(ErrorKind::kShape, "ShapeError at mlp.py:7"));
   ASSERT_TRUE(recorder.WaitForError());
   EXPECT_NE(MessageOf(recorder.error).find("rank 1 failed: ShapeError at mlp.py:7"),
             std::string::npos)

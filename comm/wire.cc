@@ -35,6 +35,8 @@ class Reader {
     at_ += sizeof(value);
     return value;
   }
+  // Of the process that wrote it; never followed here.
+  std::byte* Address() { return reinterpret_cast<std::byte*>(Integer()); }
   std::string Text() {
     const uint64_t size = Integer();
     if (!ok || bytes_.size() - at_ < size) {
@@ -74,6 +76,15 @@ std::string Encode(const Announcement& announcement) {
     writer.Integer(channel.bytes);
     writer.Integer(channel.slots);
     writer.Text(channel.check);
+    writer.Integer(reinterpret_cast<uint64_t>(channel.region.base));
+    writer.Integer(static_cast<uint64_t>(channel.region.stride));
+    writer.Integer(channel.region.slots);
+    writer.Integer(channel.region.per_slot);
+  }
+  writer.Integer(announcement.moved.size());
+  for (const auto& [channel, base] : announcement.moved) {
+    writer.Integer(channel);
+    writer.Integer(reinterpret_cast<uint64_t>(base));
   }
   return writer.bytes;
 }
@@ -93,7 +104,16 @@ absl::StatusOr<Announcement> Decode(const std::string& bytes) {
     channel.bytes = static_cast<int64_t>(reader.Integer());
     channel.slots = static_cast<int>(reader.Integer());
     channel.check = reader.Text();
+    channel.region.base = reader.Address();
+    channel.region.stride = static_cast<int64_t>(reader.Integer());
+    channel.region.slots = static_cast<uint32_t>(reader.Integer());
+    channel.region.per_slot = static_cast<uint32_t>(reader.Integer());
+    if (channel.region.slots == 0 || channel.region.per_slot == 0) reader.ok = false;
     announcement.channels.push_back(std::move(channel));
+  }
+  for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
+    const uint32_t channel = static_cast<uint32_t>(reader.Integer());
+    announcement.moved.push_back({channel, reader.Address()});
   }
   if (!reader.ok || !reader.done()) {
     return absl::InvalidArgumentError("a peer's announcement of channels is cut or malformed");

@@ -4,8 +4,10 @@
 #ifndef ONEFLOW_COMM_WIRE_H_
 #define ONEFLOW_COMM_WIRE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,6 +21,8 @@ struct Announcement {
   std::vector<std::string> rows;
   std::vector<ChannelSpec> channels;
   uint32_t first_channel = 0;  // number of channels[0] at the rank that says this
+  // Earlier channels whose region has moved: number at the rank that says this, and new base.
+  std::vector<std::pair<uint32_t, std::byte*>> moved = {};
 };
 
 std::string Encode(const Announcement& announcement);

@@ -58,6 +58,13 @@ class FakeNetwork {
       }
     }
   }
+  // A rank ends in peace: all others hear of it.
+  void Leave(int rank) {
+    for (std::unique_ptr<FakeTransport>& transport : ranks_) {
+      if (transport->rank() == rank) continue;
+      for (auto& callbacks : transport->callbacks_) callbacks.on_left(rank);
+    }
+  }
   int aborts() {
     std::lock_guard<std::mutex> lock(mutex_);
     return aborts_;
@@ -77,7 +84,8 @@ class FakeNetwork {
       std::vector<comm::ChannelId> ids;
       for (const comm::ChannelSpec& channel : channels) {
         ids.push_back(static_cast<comm::ChannelId>(channels_.size()));
-        channels_.push_back({channel.name, channel.sends, callbacks_.size(), true});
+        channels_.push_back({channel.name, channel.sends, callbacks_.size(), true,
+                             static_cast<size_t>(channel.bytes), channel.region});
         network_->names_[{channel.name, channel.sends}] = {this, ids.back()};
       }
       callbacks_.push_back(std::move(callbacks));
@@ -88,22 +96,30 @@ class FakeNetwork {
       for (comm::ChannelId id : channels) channels_[id].open = false;
       network_->changed_.wait(lock, [&] { return network_->calling_ != this; });
     }
-    void Post(comm::ChannelId id, void* slot, size_t bytes) override {
+    void MoveRegion(comm::ChannelId id, std::byte* base) override {
       std::lock_guard<std::mutex> lock(network_->mutex_);
-      if (!channels_[id].open) return;
-      Wire& wire = network_->wires_[channels_[id].name];
-      wire.slots.push_back({static_cast<std::byte*>(slot), bytes});
+      channels_[id].region.base = base;
+    }
+    comm::Region RemoteRegion(comm::ChannelId) const override { return {}; }
+    void Post(comm::ChannelId id) override {
+      std::lock_guard<std::mutex> lock(network_->mutex_);
+      Channel& channel = channels_[id];
+      if (!channel.open) return;
+      Wire& wire = network_->wires_[channel.name];
+      wire.slots.push_back({channel.region.At(channel.messages++), channel.bytes});
       wire.credits_to_tell++;
       network_->changed_.notify_all();
     }
-    void Send(comm::ChannelId id, const void* source, size_t bytes) override {
+    bool Send(comm::ChannelId id) override {
       std::lock_guard<std::mutex> lock(network_->mutex_);
-      if (!channels_[id].open) return;
-      Wire& wire = network_->wires_[channels_[id].name];
-      wire.sends.push_back({const_cast<std::byte*>(static_cast<const std::byte*>(source)), bytes});
+      Channel& channel = channels_[id];
+      if (!channel.open) return false;
+      Wire& wire = network_->wires_[channel.name];
+      wire.sends.push_back({channel.region.At(channel.messages++), channel.bytes});
       network_->changed_.notify_all();
+      return false;
     }
-    void Abort(const std::string&) override {
+    void Abort(const absl::Status&) override {
       std::lock_guard<std::mutex> lock(network_->mutex_);
       ++network_->aborts_;
     }
@@ -120,6 +136,9 @@ class FakeNetwork {
       bool sends = false;
       size_t callbacks = 0;
       bool open = true;
+      size_t bytes = 0;
+      comm::Region region;
+      int64_t messages = 0;  // posted or sent
     };
     FakeNetwork* network_;
     int rank_;

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/status.h"
+#include "comm/blame.h"
 #include "runtime/fake_transport_for_test.h"
 #include "runtime/plans_for_test.h"
 #include "runtime/session.h"
@@ -135,6 +136,21 @@ TEST_F(RanksTest, TheWatchdogNamesThePeerThatOwesAMessageAndGivesItUp) {
   EXPECT_EQ(KindOf(cause), ErrorKind::kPeer);
   EXPECT_NE(MessageOf(cause).find("rank 0 owes a message"), std::string::npos);
   EXPECT_EQ(network_->aborts(), 1);
+}
+
+// The sender waits for a credit, which the transport cannot know.
+TEST_F(RanksTest, APeerThatLeavesAndStillOwesIsGivenUpAtOnce) {
+  for (const int left : {0, 1}) {
+    sessions_.clear();
+    Start(3, 1, 1);  // the watchdog would speak after 30 s
+    if (HasFatalFailure()) return;
+    Launch(1 - left, 0);
+    network_->Leave(left);
+    const absl::Status cause = sessions_[static_cast<size_t>(1 - left)]->Wait();
+    EXPECT_EQ(KindOf(cause), ErrorKind::kPeer);
+    EXPECT_EQ(comm::BlamedRank(cause), left);
+    EXPECT_NE(MessageOf(cause).find("ended and owes a message"), std::string::npos) << cause;
+  }
 }
 
 TEST_F(RanksTest, DestructionWithPostedSlotsClosesTheChannels) {

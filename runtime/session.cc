@@ -53,7 +53,7 @@ class SessionImpl : public Session {
     watchdog.peer_seconds = options.peer_seconds;
     watchdog.speak = [](const std::string& report) { std::fputs(report.c_str(), stderr); };
     watchdog.give_up = [this](const absl::Status& cause) {
-      if (executor_.Fail(cause)) options_.transport->Abort(MessageOf(cause));
+      if (executor_.Fail(cause)) options_.transport->Abort(cause);
     };
     watchdog_ = std::make_unique<Watchdog>(std::move(watchdog), &executor_);
   }
@@ -93,7 +93,10 @@ class SessionImpl : public Session {
       moved |= grown;
     }
     if (moved) {
-      for (auto& [other_id, other] : plans_) other.program->Bind(devices_, states_);
+      for (auto& [other_id, other] : plans_) {
+        other.program->Bind(devices_, states_);
+        MoveRegions(other);
+      }
     }
     loaded.program->Bind(devices_, states_);
     loaded.outputs =
@@ -353,6 +356,25 @@ class SessionImpl : public Session {
     return absl::OkStatus();
   }
 
+  // Where the messages of a channel lie on this rank.
+  static std::map<uint32_t, comm::Region> RegionsOf(const Program& program) {
+    std::map<uint32_t, comm::Region> regions;
+    for (const Program::Task& task : program.tasks()) {
+      const plan::TaskKind kind = task.proto->kind();
+      if (kind != plan::SEND && kind != plan::RECV) continue;
+      const Program::Buffer& buffer = kind == plan::SEND ? task.inputs[0] : task.outputs[0];
+      regions[task.proto->channel()] = {buffer.base, buffer.stride, buffer.slots, buffer.inner};
+    }
+    return regions;
+  }
+
+  // The arenas have moved. Nothing runs, so nothing is posted.
+  void MoveRegions(const LoadedPlan& loaded) {
+    for (const auto& [channel, region] : RegionsOf(*loaded.program)) {
+      options_.transport->MoveRegion(loaded.run->channels[channel], region.base);
+    }
+  }
+
   absl::Status OpenChannels(LoadedPlan* loaded) {
     const plan::Plan& plan = loaded->program->plan();
     if (options_.transport == nullptr) {
@@ -370,8 +392,10 @@ class SessionImpl : public Session {
       rows.push_back(absl::StrFormat("%016x %s", node.hash(), location.Short()));
     }
     std::vector<comm::ChannelSpec> specs;
+    const std::map<uint32_t, comm::Region> regions = RegionsOf(*loaded->program);
     for (const plan::ChannelProto& channel : plan.channels()) {
       comm::ChannelSpec spec;
+      spec.region = regions.at(static_cast<uint32_t>(specs.size()));
       spec.name = channel.name();
       spec.sends = channel.source() == plan.rank();
       spec.peer = static_cast<int>(spec.sends ? channel.destination() : channel.source());
@@ -395,6 +419,7 @@ class SessionImpl : public Session {
       executor_.OnChannel(run, MessageKind::kArrived, channel);
     };
     callbacks.on_error = [this](const absl::Status& cause) { executor_.Fail(cause); };
+    callbacks.on_left = [this](int rank) { watchdog_->PeerLeft(rank); };
     OF_ASSIGN_OR_RETURN(
         std::vector<comm::ChannelId> channels,
         options_.transport->OpenChannels(absl::StrFormat("%016x", plan.graph_fingerprint()), rows,

@@ -5,13 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/status.h"
+#include "comm/blame.h"
 #include "runtime/stall.h"
 
 namespace oneflow {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr double kLookWhenPeersLeft = 0.1;
 
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -31,20 +32,46 @@ Watchdog::~Watchdog() {
   thread_.join();
 }
 
+void Watchdog::PeerLeft(int rank) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    left_.insert(rank);
+  }
+  stop_changed_.notify_all();
+}
+
+void Watchdog::LookForOwedMessages() {
+  for (const RunSnapshot& run : executor_->Snapshot(/*only_in_flight=*/true)) {
+    const Stall stall = FindStall(run);
+    if (!left_.contains(stall.missing_peer)) continue;
+    options_.give_up(comm::PeerFailure(
+        stall.missing_peer,
+        absl::StrFormat("rank %d ended and owes a message; every rank must run the same steps\n%s",
+                        stall.missing_peer, stall.text)));
+  }
+}
+
 void Watchdog::Loop() {
-  const auto look_every =
-      std::chrono::duration<double>(std::clamp(options_.speak_seconds / 8, 0.001, 1.0));
+  const double usual = std::clamp(options_.speak_seconds / 8, 0.001, 1.0);
   uint64_t firings = 0;
   Clock::time_point moved = Clock::now();  // when progress was last seen
   Clock::time_point spoke = moved;
   std::unique_lock<std::mutex> lock(mutex_);
-  while (!stop_changed_.wait_for(lock, look_every, [this] { return stop_; })) {
+  size_t known = 0;  // peers that have left
+  while (true) {
+    // What a peer that has left owes will never come: no need to wait long.
+    const double wait = left_.empty() ? usual : std::min(usual, kLookWhenPeersLeft);
+    stop_changed_.wait_for(lock, std::chrono::duration<double>(wait),
+                           [&] { return stop_ || left_.size() > known; });
+    if (stop_) return;
+    known = left_.size();
     const ThreadedExecutor::Progress progress = executor_->progress();
     if (!progress.in_flight || progress.firings != firings) {
       firings = progress.firings;
       moved = spoke = Clock::now();
       continue;
     }
+    if (!left_.empty() && SecondsSince(moved) >= kLookWhenPeersLeft) LookForOwedMessages();
     const double patience =
         std::max(options_.speak_seconds, 10 * 1e-9 * static_cast<double>(progress.median_step_ns));
     if (SecondsSince(spoke) < patience) continue;
@@ -55,9 +82,9 @@ void Watchdog::Loop() {
       options_.speak(absl::StrFormat("oneflow: no progress for %.1f s in plan %s\n%s", stalled,
                                      run.program->plan().name(), stall.text));
       if (stall.missing_peer >= 0 && stalled >= std::max(options_.peer_seconds, patience)) {
-        options_.give_up(
-            MakeError(ErrorKind::kPeer, absl::StrFormat("rank %d owes a message for %.1f s\n%s",
-                                                        stall.missing_peer, stalled, stall.text)));
+        options_.give_up(comm::PeerFailure(
+            stall.missing_peer, absl::StrFormat("rank %d owes a message for %.1f s\n%s",
+                                                stall.missing_peer, stalled, stall.text)));
       }
     }
   }

@@ -2,13 +2,15 @@
 //
 // Owned by a session. Threads: one of its own, which only looks. It speaks after max(speak_seconds,
 // 10 x the median step) and again at that interval; a peer that owes a message for longer than
-// `peer_seconds` is given up: then it reports a PeerError. Read next: runtime/stall.h.
+// `peer_seconds`, or has left in peace and owes one, is given up: then it reports a PeerError. Read
+// next: runtime/stall.h.
 #ifndef ONEFLOW_RUNTIME_WATCHDOG_H_
 #define ONEFLOW_RUNTIME_WATCHDOG_H_
 
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -29,12 +31,18 @@ class Watchdog {
   Watchdog(Options options, const ThreadedExecutor* executor);
   ~Watchdog();
 
+  // That rank sends nothing any more. From any thread; does not block.
+  void PeerLeft(int rank);
+
  private:
   void Loop();
+  // Gives up a peer that has left, if the step in flight waits for it.
+  void LookForOwedMessages();
 
   const Options options_;
   const ThreadedExecutor* const executor_;
   std::mutex mutex_;
+  std::set<int> left_;
   std::condition_variable stop_changed_;
   bool stop_ = false;
   std::thread thread_;

@@ -211,15 +211,17 @@ void Worker::Execute(const Item& item, std::unique_lock<std::mutex>* state) {
     if (task.proto->kind() == plan::SEND) item.run->posted_ns[item.task] = begin;
     state->unlock();
     const comm::ChannelId channel = item.run->channels[task.proto->channel()];
-    const size_t bytes = static_cast<size_t>(task.message_bytes);
+    bool is_over = false;
     if (kind == plan::SEND) {
-      transport_->Send(channel, item.run->program->SendSource(item.task, item.ordinal), bytes);
+      is_over = transport_->Send(channel);
     } else {
-      transport_->Post(channel, item.run->program->ReceiveSlot(item.task, item.ordinal), bytes);
+      transport_->Post(channel);
     }
     state->lock();
     activity_.running = -1;
-    return;  // kFired or kArrived comes from the transport
+    // Else kFired or kArrived comes from the transport.
+    if (is_over) Handle({MessageKind::kFired, item.run->index, item.task, 0});
+    return;
   }
   const plan::DeviceProto& device =
       item.run->program->plan().devices(static_cast<int>(task.proto->device()));

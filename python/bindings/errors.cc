@@ -1,6 +1,7 @@
 #include "python/bindings/errors.h"
 
 #include "base/status.h"
+#include "comm/blame.h"
 
 namespace oneflow::python {
 namespace py = pybind11;
@@ -16,9 +17,11 @@ void RaisePython(const StatusError& error) {
   if (std::optional<Location> place = LocationOf(status); place && place->known()) {
     location = py::make_tuple(place->file, place->line, place->function);
   }
+  py::object rank = py::none();
+  if (const std::optional<int> blamed = comm::BlamedRank(status)) rank = py::int_(*blamed);
   py::object exception =
       py::module_::import("oneflow.errors")
-          .attr("make_error")(static_cast<int>(KindOf(status)), error.what(), location);
+          .attr("make_error")(static_cast<int>(KindOf(status)), error.what(), location, rank);
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
 }
 

@@ -3,6 +3,7 @@
 
 #include <pybind11/stl.h>
 
+#include "base/status.h"
 #include "comm/rendezvous.h"
 #include "python/bindings/bindings.h"
 #include "python/bindings/errors.h"
@@ -34,7 +35,7 @@ void BindTransport(py::module_& module) {
       .def("abort",
            [](TransportHandle& handle, const std::string& cause) {
              py::gil_scoped_release release;
-             handle.transport->Abort(cause);
+             handle.transport->Abort(MakeError(ErrorKind::kError, cause));
            })
       .def_property_readonly(
           "bytes_received",
@@ -46,14 +47,16 @@ void BindTransport(py::module_& module) {
   module.def(
       "connect",
       [](int rank, int world_size, const std::string& address, const py::bytes& secret,
-         const std::string& job, double timeout_seconds) {
+         const std::string& job, int listener, double timeout_seconds, double collective_seconds) {
         comm::RendezvousOptions options;
         options.rank = rank;
         options.world_size = world_size;
         options.address = address;
         options.secret = secret;
         options.job = job;
+        options.listener = listener;
         options.timeout_seconds = timeout_seconds;
+        options.collective_seconds = collective_seconds;
         auto handle = std::make_shared<TransportHandle>();
         {
           py::gil_scoped_release release;
@@ -62,7 +65,8 @@ void BindTransport(py::module_& module) {
         return handle;
       },
       py::arg("rank"), py::arg("world_size"), py::arg("address"), py::arg("secret"), py::arg("job"),
-      py::arg("timeout_seconds"), "Finds the other ranks of the job; blocks until all are there.");
+      py::arg("listener"), py::arg("timeout_seconds"), py::arg("collective_seconds"),
+      "Finds the other ranks of the job; blocks until all are there.");
 }
 
 }  // namespace oneflow::python

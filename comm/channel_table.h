@@ -1,0 +1,77 @@
+// ChannelTable: the channels of a transport by number, found without a lock while others are added.
+//
+// Owned by the transport. Threads: Find from any; Add from one at a time. Invariant: a channel never
+// moves and lives as long as the table; closed ones keep a few bytes. Read next:
+// comm/tcp_transport.cc.
+#ifndef ONEFLOW_COMM_CHANNEL_TABLE_H_
+#define ONEFLOW_COMM_CHANNEL_TABLE_H_
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "comm/transport.h"
+
+namespace oneflow::comm {
+
+struct Channel {
+  // Fixed before `bound`.
+  std::string name;
+  int peer = 0;
+  bool sends = false;
+  uint64_t bytes = 0;
+  int slots = 1;
+  uint32_t remote = 0;  // number at the peer
+  std::atomic<bool> bound{false};
+  std::atomic<bool> closed{false};
+  // Sessions that use the channel and its peer agree on quiet moments to change these.
+  Region region;
+  Region remote_region;
+  // Any thread.
+  std::atomic<int64_t> posted{0};
+  std::atomic<int64_t> sent{0};
+  // The transport's thread.
+  int64_t arrived = 0;
+  int64_t granted = 0;
+  std::shared_ptr<TransportCallbacks> callbacks;
+};
+
+class ChannelTable {
+ public:
+  ChannelTable() = default;
+  ~ChannelTable() {
+    for (std::atomic<Block*>& block : blocks_) delete block.load();
+  }
+  ChannelTable(const ChannelTable&) = delete;
+  ChannelTable& operator=(const ChannelTable&) = delete;
+
+  // nullptr if there is no channel of that number.
+  Channel* Find(ChannelId id) const {
+    if (id >= size_.load(std::memory_order_acquire)) return nullptr;
+    return &(*blocks_[id / kBlock].load(std::memory_order_acquire))[id % kBlock];
+  }
+  uint32_t size() const { return size_.load(std::memory_order_acquire); }
+  static constexpr uint32_t capacity() { return kBlock * kBlocks; }
+
+  // The next number's channel, which nobody finds before Publish. REQUIRES: size() < capacity().
+  Channel* Prepare(uint32_t ahead) {
+    const uint32_t id = size() + ahead;
+    std::atomic<Block*>& block = blocks_[id / kBlock];
+    if (block.load() == nullptr) block.store(new Block);
+    return &(*block.load())[id % kBlock];
+  }
+  void Publish(uint32_t count) { size_.fetch_add(count, std::memory_order_release); }
+
+ private:
+  static constexpr uint32_t kBlock = 1024;
+  static constexpr uint32_t kBlocks = 4096;
+  using Block = std::array<Channel, kBlock>;
+
+  std::array<std::atomic<Block*>, kBlocks> blocks_{};
+  std::atomic<uint32_t> size_{0};
+};
+
+}  // namespace oneflow::comm
+
+#endif  // ONEFLOW_COMM_CHANNEL_TABLE_H_

@@ -1,0 +1,50 @@
+// Collectives: what the other ranks have said in collective calls, until this rank asks for it.
+//
+// Owned by the transport. Threads: any. Bounded: a peer that runs ahead by more than a few pieces
+// breaks the protocol, so that nobody can fill this rank's memory. Read next: comm/tcp_transport.cc.
+#ifndef ONEFLOW_COMM_COLLECTIVES_H_
+#define ONEFLOW_COMM_COLLECTIVES_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace oneflow::comm {
+
+class Collectives {
+ public:
+  Collectives(int rank, int world_size);
+
+  // Piece `number` of rank `from`. Empty, or what it did wrong.
+  std::string Put(int from, uint32_t number, std::string piece);
+  // That rank says nothing more.
+  void Left(int rank);
+  // This rank's part is over: every wait ends with this cause. The first one counts; true for it.
+  bool Fail(const absl::Status& cause);
+  absl::Status failure() const;
+
+  // Waits for piece `number` of every other rank. Own place in the result: empty.
+  absl::StatusOr<std::vector<std::string>> Take(uint32_t number, std::chrono::milliseconds limit);
+
+ private:
+  static constexpr size_t kUnread = 16;               // pieces of one peer
+  static constexpr size_t kUnreadBytes = 16u << 20;  // of one peer
+
+  const int rank_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::map<uint32_t, std::string>> pieces_;  // by rank
+  std::vector<size_t> bytes_;                            // by rank
+  std::vector<bool> left_;
+  absl::Status failure_;
+};
+
+}  // namespace oneflow::comm
+
+#endif  // ONEFLOW_COMM_COLLECTIVES_H_
