@@ -61,11 +61,11 @@ class SessionImpl : public Session {
   ~SessionImpl() override {
     // Peers still wait for what the last steps owe them, though this rank has fetched all it wanted.
     if (options_.transport != nullptr) executor_.WaitUntilQuiet(kLastSteps);
-    watchdog_.reset();
     executor_.Stop();
-    // The threads are gone; a callback of the transport may still run, and slots may still be
-    // posted.
+    // The threads are gone; a callback of the transport may still run (it knows the watchdog), and
+    // slots may still be posted.
     for (const auto& [id, plan] : plans_) CloseChannels(plan);
+    watchdog_.reset();
     if (options_.trace_path.empty()) return;
     for (auto& [id, plan] : plans_) KeepForTrace(std::move(plan.program), plan.run->index);
     std::vector<const Program*> programs;
@@ -370,6 +370,7 @@ class SessionImpl : public Session {
 
   // The arenas have moved. Nothing runs, so nothing is posted.
   void MoveRegions(const LoadedPlan& loaded) {
+    if (loaded.run->channels.empty()) return;  // none, or they could not be opened
     for (const auto& [channel, region] : RegionsOf(*loaded.program)) {
       options_.transport->MoveRegion(loaded.run->channels[channel], region.base);
     }

@@ -63,7 +63,7 @@ class Plan:
 class Session:
     """Owns everything alive (runtime/session.h)."""
 
-    def __init__(self, transport: Transport | None, watchdog_seconds: float, trace_path: str) -> None: ...
+    def __init__(self, transport: Transport | None, watchdog_seconds: float, peer_seconds: float, trace_path: str) -> None: ...
     def close(self) -> None: ...
     def counters(self) -> list[Any]: ...
     def discard(self, invocation: int) -> None: ...
@@ -113,7 +113,7 @@ class VirtualRuntime:
 def compile(graph: Graph, target: Target, axes: Sequence[tuple[str, int]], devices: Sequence[int], micro_batches: int, rank: int, world_size: int, keep_dumps: bool = False) -> Compiled:
     """Compiles one rank's plan; kernel rows that the target lacks are added to it."""
 
-def connect(rank: int, world_size: int, address: str, secret: bytes, job: str, timeout_seconds: float) -> Transport:
+def connect(rank: int, world_size: int, address: str, secret: bytes, job: str, listener: int, timeout_seconds: float, collective_seconds: float) -> Transport:
     """Finds the other ranks of the job; blocks until all are there."""
 
 def describe_op(name: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Launch:
     local_rank: int
     address: str
     job_dir: str
+    listener: int  # rank 0: descriptor of a socket that listens at `address`; -1 if it has none
 
 
 def _integer(name: str, default: int) -> int:
@@ -72,6 +73,7 @@ def launch() -> Launch:
         local_rank=_integer("LOCAL_RANK", rank),
         address=f"{host}:{port}",
         job_dir=os.environ.get("ONEFLOW_JOB_DIR", ""),
+        listener=_integer("ONEFLOW_LISTENER", -1) if rank == 0 else -1,
     )
 
 
@@ -79,6 +81,20 @@ def watchdog_seconds() -> float:
     """ONEFLOW_WATCHDOG: seconds of standstill after which the watchdog names the culprit."""
     text = os.environ.get("ONEFLOW_WATCHDOG", "")
     return float(text) if text else 30.0
+
+
+def peer_seconds() -> float:
+    """ONEFLOW_PEER_SECONDS: for how long another rank may owe a message or a collective call."""
+    text = os.environ.get("ONEFLOW_PEER_SECONDS", "")
+    try:
+        seconds = float(text) if text else 120.0
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise Error(
+            f"the environment variable ONEFLOW_PEER_SECONDS is {text!r}, which is no number of seconds above 0"
+        )
+    return seconds
 
 
 def trace_path() -> str:
@@ -114,7 +130,9 @@ def transport() -> Any:
         address=here.address,
         secret=secret,
         job=os.path.basename(here.job_dir),
+        listener=here.listener,
         timeout_seconds=120.0,
+        collective_seconds=peer_seconds(),
     )
 
 
@@ -153,6 +171,7 @@ def report_failures() -> None:
             "message": text,
             "location": where,
             "peer": isinstance(error, PeerError),
+            "blames": error.rank if isinstance(error, PeerError) else None,
             "time": when,
         }
         path = os.path.join(here.job_dir, f"error.{here.rank}.json")

@@ -65,7 +65,9 @@ class CheckpointError(Error):
 
 
 class PeerError(Error):
-    """Another rank is lost or does something else than this one."""
+    """Another rank is lost or does something else than this one. `.rank` is that rank, if it is known."""
+
+    rank: int | None = None
 
 
 class NumericsError(Error):
@@ -87,6 +89,11 @@ _BY_KIND = (
 )
 
 
-def make_error(kind: int, message: str, location: tuple[str, int, str] | None) -> Error:
-    """The exception for a failed Status; called by oneflow._core."""
-    return _BY_KIND[kind](message, location)
+def make_error(
+    kind: int, message: str, location: tuple[str, int, str] | None, rank: int | None
+) -> Error:
+    """The exception for a failed Status; called by oneflow._core. `rank` is the one that it blames."""
+    error = _BY_KIND[kind](message, location)
+    if isinstance(error, PeerError):
+        error.rank = rank
+    return error

@@ -70,6 +70,7 @@ class Store:
             self._session = _core.Session(
                 transport=environment.transport(),
                 watchdog_seconds=environment.watchdog_seconds(),
+                peer_seconds=environment.peer_seconds(),
                 trace_path=environment.trace_path(),
             )
         return self._session

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-LAUNCH = Path(__file__).parents[2] / "python" / "oneflow" / "launch.py"
+LAUNCH = [sys.executable, "-m", "oneflow.launch"]
 
 
 def launch(*arguments: str, timeout: float = 60, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", str(LAUNCH), *arguments],
+        [*LAUNCH, *arguments],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -104,7 +104,7 @@ def test_no_orphan_outlives_the_launcher(tmp_path, how):
         f"open({str(tmp_path)!r} + f'/pid{{rank}}', 'w').write(str(os.getpid()))\ntime.sleep(600)\n",
     )
     launcher = subprocess.Popen(
-        [sys.executable, "-P", str(LAUNCH), "--nproc-per-node", "2", program],
+        [*LAUNCH, "--nproc-per-node", "2", program],
         stderr=subprocess.DEVNULL,
     )
     files = [tmp_path / "pid0", tmp_path / "pid1"]
@@ -116,13 +116,100 @@ def test_no_orphan_outlives_the_launcher(tmp_path, how):
     assert wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_children_of_ranks_and_the_secret_go_with_the_launcher(tmp_path, how):
+    program = script(
+        tmp_path,
+        "import subprocess\n"
+        "sleeper = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "child = subprocess.Popen(sleeper, start_new_session=True)\n"
+        f"open({str(tmp_path)!r} + f'/job', 'w').write(os.environ['ONEFLOW_JOB_DIR'])\n"
+        f"open({str(tmp_path)!r} + f'/pid', 'w').write(str(child.pid))\n"
+        "time.sleep(600)\n",
+    )
+    launcher = subprocess.Popen([*LAUNCH, program], stderr=subprocess.DEVNULL)
+    pid = tmp_path / "pid"
+    assert wait_until(lambda: pid.exists() and pid.read_text())
+    folder = Path((tmp_path / "job").read_text())
+    assert alive(int(pid.read_text())) and (folder / "secret").exists()
+    os.kill(launcher.pid, how)
+    launcher.wait(timeout=30)
+    assert wait_until(lambda: not alive(int(pid.read_text())) and not folder.exists())
+
+
+def test_closed_output_ends_the_job_in_order(tmp_path):
+    program = script(
+        tmp_path,
+        f"open({str(tmp_path)!r} + f'/pid{{rank}}', 'w').write(str(os.getpid()))\n"
+        "while True:\n"
+        "    print('x' * 1000, flush=True)\n"
+        "    time.sleep(0.001)\n",
+    )
+    launcher = subprocess.Popen(
+        [*LAUNCH, "--nproc-per-node", "2", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert launcher.stdout is not None and launcher.stderr is not None
+    assert launcher.stdout.readline().startswith(b"[rank")
+    launcher.stdout.close()  # as `| head -1` does
+    assert launcher.wait(timeout=30) == 128 + signal.SIGPIPE
+    assert launcher.stderr.read().strip().splitlines() == [
+        b"oneflow-launch: its output was closed; all ranks ended"
+    ]
+    launcher.stderr.close()
+    pids = [int((tmp_path / f"pid{rank}").read_text()) for rank in range(2)]
+    assert not any(alive(pid) for pid in pids)
+
+
+def write_error(**report) -> str:
+    return f"json.dump({report!r}, open(os.environ['ONEFLOW_JOB_DIR'] + f'/error.{{rank}}.json', 'w'))\n"
+
+
+ECHO = {"type": "PeerError", "message": "lost rank 1", "location": "", "peer": True, "blames": 1}
+
+
+@pytest.mark.parametrize(
+    ("fate", "words"),
+    [
+        ("os._exit(0)", "rank 1: ended with exit code 0 while other ranks still needed it"),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", "rank 1: stopped (SIGSTOP"),
+        ("time.sleep(600)", "rank 1: does not answer the other ranks, though it runs"),
+    ],
+)
+def test_a_rank_that_others_blame_is_named_by_what_became_of_it(tmp_path, fate, words):
+    program = script(
+        tmp_path,
+        f"if rank == 1: {fate}\ntime.sleep(0.5)\n{write_error(**ECHO, time=1.0)}sys.exit(1)\n",
+    )
+    result = launch("--nproc-per-node", "3", program)
+    assert result.returncode == 1
+    assert f"root cause: {words}" in result.stderr.splitlines()[-1], result.stderr
+
+
+def test_rank_0_inherits_a_socket_that_listens_at_the_jobs_port(tmp_path):
+    program = script(
+        tmp_path,
+        "import socket\n"
+        "if rank == 0:\n"
+        "    listener = socket.socket(fileno=int(os.environ['ONEFLOW_LISTENER']))\n"
+        "    assert listener.getsockname() == ('127.0.0.1', int(os.environ['MASTER_PORT']))\n"
+        "    listener.accept()[0].sendall(b'x')\n"
+        "else:\n"
+        "    assert 'ONEFLOW_LISTENER' not in os.environ\n"
+        "    peer = socket.create_connection(('127.0.0.1', int(os.environ['MASTER_PORT'])))\n"
+        "    assert peer.recv(1) == b'x'\n",
+    )
+    result = launch("--nproc-per-node", "2", program)
+    assert result.returncode == 0, result.stderr
+
+
 def test_logs_are_written_per_rank(tmp_path):
-    program = script(tmp_path, "print('hello', rank)\n")
+    program = script(tmp_path, "print('hello', rank)\nprint('oh', rank, file=sys.stderr)\n")
     assert (
         launch("--nproc-per-node", "2", "--log-dir", str(tmp_path / "logs"), program).returncode
         == 0
     )
-    assert (tmp_path / "logs" / "rank1.log").read_text() == "hello 1\n"
+    lines = (tmp_path / "logs" / "rank1.log").read_text().splitlines()
+    assert sorted(lines) == ["hello 1", "oh 1"]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +218,7 @@ def test_logs_are_written_per_rank(tmp_path):
         (["--nproc-per-node", "none", "x.py"], "neither a number nor `auto`"),
         (["--nproc-per-node", "0", "x.py"], "from 1 to 1024"),
         (["--nnodes", "2", "x.py"], "one host"),
+        (["--master-addr", "10.0.0.7", "x.py"], "meet at 127.0.0.1, not at `10.0.0.7`"),
         (["--no-python", "no-such-program"], "cannot start `no-such-program`"),
     ],
 )

@@ -1,0 +1,67 @@
+"""Who was it: from how ranks ended and what they said of each other to the root cause."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Ending:
+    """How a rank ended, or that it has not, and what it wrote into its error file."""
+
+    rank: int
+    exit_code: int | None  # None: it still runs
+    stopped: bool = False  # it exists but does not run (SIGSTOP)
+    time: float = 0.0
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.exit_code)
+
+    @property
+    def is_echo(self) -> bool:
+        """True if the rank failed only because of another one."""
+        return bool(self.report.get("peer"))
+
+    @property
+    def blames(self) -> int | None:
+        blamed = self.report.get("blames")
+        return blamed if isinstance(blamed, int) else None
+
+    def text(self) -> str:
+        if self.report:
+            where = f" at {self.report['location']}" if self.report.get("location") else ""
+            return f"{self.report['type']}{where}: {self.report['message']}"
+        if self.exit_code is None:
+            if self.stopped:
+                return "stopped (SIGSTOP, a debugger, or a frozen container): it exists, but sent no heartbeat"
+            return "does not answer the other ranks, though it runs"
+        if self.exit_code == 0:
+            return (
+                "ended with exit code 0 while other ranks still needed it "
+                "(os._exit, sys.exit, or fewer steps than the others)"
+            )
+        if self.exit_code < 0:
+            name = signal.Signals(-self.exit_code).name
+            hint = " (out of memory, or killed by hand)" if name == "SIGKILL" else ""
+            return f"killed by signal {-self.exit_code} ({name}){hint}"
+        return f"exit code {self.exit_code}"
+
+
+def root_cause(endings: list[Ending]) -> Ending:
+    """The rank that the others followed. REQUIRES: a rank has failed."""
+    failed = sorted((e for e in endings if e.failed), key=lambda e: e.time)
+    for ending in failed:
+        if not ending.is_echo:
+            return ending
+    # All point at somebody: follow them, as far as it goes.
+    by_rank = {ending.rank: ending for ending in endings}
+    ending = failed[0]
+    seen = {ending.rank}
+    while ending.blames is not None and ending.blames in by_rank and ending.blames not in seen:
+        ending = by_rank[ending.blames]
+        seen.add(ending.rank)
+    return ending
