@@ -25,8 +25,7 @@ bool SendAtOnce(const Socket& socket, const std::string& bytes) {
 
 }  // namespace
 
-absl::Status Admission::Run(Deadline until, const Welcome& welcome,
-                            const std::atomic<bool>* stop) {
+absl::Status Admission::Run(Deadline until, const Welcome& welcome, const std::atomic<bool>* stop) {
   bool welcomed = false;
   while (!welcomed && (stop == nullptr || !stop->load())) {
     const Deadline now = Clock::now();
@@ -79,8 +78,8 @@ bool Admission::Advance(Pending* pending, const Welcome& welcome, bool* welcomed
     return false;
   }
   if (!pending->acceptance.proven()) return SendAtOnce(pending->socket, answer);
-  const std::string why = welcome(pending->acceptance.rank(), pending->acceptance.purpose(),
-                                  &pending->socket);
+  const std::string why =
+      welcome(pending->acceptance.rank(), pending->acceptance.purpose(), &pending->socket);
   if (!why.empty()) {
     SendAtOnce(pending->socket, Acceptance::No(why));
     return false;

@@ -33,7 +33,7 @@ class Collectives {
   absl::StatusOr<std::vector<std::string>> Take(uint32_t number, std::chrono::milliseconds limit);
 
  private:
-  static constexpr size_t kUnread = 16;               // pieces of one peer
+  static constexpr size_t kUnread = 16;              // pieces of one peer
   static constexpr size_t kUnreadBytes = 16u << 20;  // of one peer
 
   const int rank_;

@@ -107,9 +107,8 @@ absl::Status Acceptance::Take(const std::string& bytes, std::string* answer) {
 // From here the peer is one of ours: differences are errors that name both values.
 absl::Status Acceptance::Judge(std::string* answer) const {
   const auto differs = [&](const char* what, uint64_t theirs, uint64_t ours) {
-    return absl::StrCat("rank ", hello_.rank, " has ", what, " ", theirs, " but rank ",
-                        self_->rank, " has ", ours,
-                        "; start all ranks with the same launcher and build");
+    return absl::StrCat("rank ", hello_.rank, " has ", what, " ", theirs, " but rank ", self_->rank,
+                        " has ", ours, "; start all ranks with the same launcher and build");
   };
   std::string why;
   if (hello_.version != kVersion) {

@@ -96,7 +96,8 @@ absl::StatusOr<Socket> ConnectToRank(const std::string& host, int port, const Id
     absl::StatusOr<Socket> socket = Socket::Connect(host, port, deadline);
     if (socket.ok()) {
       const Deadline limit = Sooner(deadline, Clock::now() + 2 * kHandshakeTime);
-      const absl::Status introduced = Introduce(*socket, self, static_cast<uint32_t>(peer), purpose, limit);
+      const absl::Status introduced =
+          Introduce(*socket, self, static_cast<uint32_t>(peer), purpose, limit);
       if (introduced.ok()) return socket;
       if (KindOf(introduced) == ErrorKind::kPeer) return introduced;
     } else if (KindOf(socket.status()) == ErrorKind::kPeer) {
@@ -159,8 +160,8 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
   if (options.secret.size() < kShortestSecret) {
     return MakeError(ErrorKind::kPeer,
                      absl::StrCat("the job's secret has ", options.secret.size(),
-                                  " bytes, too few to keep anybody out (at least ",
-                                  kShortestSecret, "); start the ranks with oneflow-launch"));
+                                  " bytes, too few to keep anybody out (at least ", kShortestSecret,
+                                  "); start the ranks with oneflow-launch"));
   }
   const size_t world = static_cast<size_t>(options.world_size);
   Links links{std::vector<Socket>(world), std::vector<Socket>(world)};
@@ -186,13 +187,12 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
     table = links.data[0].ReadAll(ports.data(), ports.size() * sizeof(uint32_t), deadline);
   }
   if (!table.ok()) {
-    return PeerFailure(0, absl::StrCat("rank 0 left while ranks were gathering: ",
-                                       MessageOf(table), "; its message says why"));
+    return PeerFailure(0, absl::StrCat("rank 0 left while ranks were gathering: ", MessageOf(table),
+                                       "; its message says why"));
   }
   // The lower rank accepts.
   for (int r = 1; r < options.rank; ++r) {
-    OF_RETURN_IF_ERROR(
-        ConnectBoth(host, static_cast<int>(ports[r]), self, r, deadline, &links));
+    OF_RETURN_IF_ERROR(ConnectBoth(host, static_cast<int>(ports[r]), self, r, deadline, &links));
   }
   Arrivals arrivals(&links, Range(options.rank + 1, options.world_size));
   OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, false, deadline));

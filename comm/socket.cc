@@ -81,12 +81,12 @@ absl::StatusOr<Socket> Socket::Adopt(int fd, int port) {
   socklen_t size = sizeof(listens);
   sockaddr_in address{};
   socklen_t length = sizeof(address);
-  const bool fits =
-      getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
-      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0 &&
-      address.sin_family == AF_INET && ntohs(address.sin_port) == port &&
-      address.sin_addr.s_addr == htonl(INADDR_LOOPBACK) && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 &&
-      socket.SetNonBlocking().ok();
+  const bool fits = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+                    listens != 0 &&
+                    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0 &&
+                    address.sin_family == AF_INET && ntohs(address.sin_port) == port &&
+                    address.sin_addr.s_addr == htonl(INADDR_LOOPBACK) &&
+                    fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && socket.SetNonBlocking().ok();
   if (fits) return socket;
   socket.fd_ = -1;  // not ours to close
   return MakeError(ErrorKind::kError,

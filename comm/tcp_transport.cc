@@ -42,8 +42,8 @@ class TcpTransport final : public Transport {
  public:
   TcpTransport(int rank, Links links, double timeout_seconds, std::unique_ptr<Doorkeeper> door)
       : rank_(rank),
-        timeout_(std::chrono::milliseconds(
-            static_cast<int64_t>(1000 * std::min(timeout_seconds, 1e7)))),
+        timeout_(
+            std::chrono::milliseconds(static_cast<int64_t>(1000 * std::min(timeout_seconds, 1e7)))),
         door_(std::move(door)),
         peers_(links.data.size()),
         collectives_(rank, static_cast<int>(links.data.size())),
@@ -66,10 +66,10 @@ class TcpTransport final : public Transport {
       Watch(EPOLL_CTL_ADD, peer.socket.fd(), EPOLLIN, r);
     }
     Watch(EPOLL_CTL_ADD, wake_.fd(), EPOLLIN, peers_.size());
-    heartbeat_ = std::make_unique<Heartbeat>(
-        rank, std::move(links.beats), [this](int lost, const std::string& how) {
-          Command([this, lost, how] { Lose(lost, how); });
-        });
+    heartbeat_ = std::make_unique<Heartbeat>(rank, std::move(links.beats),
+                                             [this](int lost, const std::string& how) {
+                                               Command([this, lost, how] { Lose(lost, how); });
+                                             });
     thread_ = std::thread([this] { Loop(); });
   }
 
@@ -153,8 +153,7 @@ class TcpTransport final : public Transport {
     frame.type = FrameType::kData;
     frame.channel = channel->remote;
     frame.bytes = channel->bytes;
-    frame.payload = reinterpret_cast<const char*>(
-        channel->region.At(channel->sent.fetch_add(1)));
+    frame.payload = reinterpret_cast<const char*>(channel->region.At(channel->sent.fetch_add(1)));
     frame.sender = id;
     sent_ += channel->bytes;
     return PushTo(static_cast<size_t>(channel->peer), std::move(frame));
@@ -358,8 +357,9 @@ class TcpTransport final : public Transport {
     for (size_t r = 0; r < said.size(); ++r) {
       absl::StatusOr<Announcement> announcement = Decode(said[r]);
       if (!announcement.ok()) {
-        return PeerFailure(static_cast<int>(r), absl::StrCat("rank ", r, " broke the protocol: ",
-                                                             MessageOf(announcement.status())));
+        return PeerFailure(
+            static_cast<int>(r),
+            absl::StrCat("rank ", r, " broke the protocol: ", MessageOf(announcement.status())));
       }
       all.push_back(*std::move(announcement));
     }

@@ -32,9 +32,7 @@ struct Region {
   uint32_t slots = 1;
   uint32_t per_slot = 1;  // messages that are read from, or written to, a slot one after the other
 
-  std::byte* At(int64_t message) const {
-    return base + message / per_slot % slots * stride;
-  }
+  std::byte* At(int64_t message) const { return base + message / per_slot % slots * stride; }
 };
 
 // One end of a channel as a rank sees it; `name` is equal on both ends.

@@ -102,9 +102,9 @@ TEST(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
   std::vector<std::byte> source(static_cast<size_t>(bytes));
   int told_at_once = 0;
   std::thread other([&] {
-    ids[1] = *world[1]->OpenChannels(
-        "f", {"row"}, {{"c", 0, false, bytes, 2, "s", {slots.data(), bytes, 2}}},
-        recorders[1].Callbacks());
+    ids[1] = *world[1]->OpenChannels("f", {"row"},
+                                     {{"c", 0, false, bytes, 2, "s", {slots.data(), bytes, 2}}},
+                                     recorders[1].Callbacks());
   });
   ids[0] = *world[0]->OpenChannels("f", {"row"},
                                    {{"c", 1, true, bytes, 2, "s", {source.data(), bytes, 1}}},

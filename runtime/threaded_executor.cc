@@ -276,7 +276,7 @@ void ThreadedExecutor::OutputsFetched(PlanRun* run, int64_t step) {
 }
 
 void ThreadedExecutor::Failed(const absl::Status& cause) {
-  if (Fail(cause) && transport_ != nullptr) transport_->Abort(MessageOf(cause));
+  if (Fail(cause) && transport_ != nullptr) transport_->Abort(cause);
 }
 
 ThreadedExecutor::Progress ThreadedExecutor::progress() const {

@@ -17,8 +17,8 @@ namespace {
 // A session and the transport that it borrows. The destructor stops threads: without the GIL.
 class PySession {
  public:
-  PySession(std::shared_ptr<TransportHandle> transport, double watchdog_seconds, double peer_seconds,
-            const std::string& trace_path)
+  PySession(std::shared_ptr<TransportHandle> transport, double watchdog_seconds,
+            double peer_seconds, const std::string& trace_path)
       : transport_(std::move(transport)) {
     SessionOptions options;
     options.cpu_kernels = &kernels::CpuKernels();
@@ -205,8 +205,9 @@ class PyVirtualRuntime {
 
 void BindSession(py::module_& module) {
   py::class_<PySession>(module, "Session", "Owns everything alive (runtime/session.h).")
-      .def(py::init<std::shared_ptr<TransportHandle>, double, double, std::string>(), py::arg("transport"),
-           py::arg("watchdog_seconds"), py::arg("peer_seconds"), py::arg("trace_path"))
+      .def(py::init<std::shared_ptr<TransportHandle>, double, double, std::string>(),
+           py::arg("transport"), py::arg("watchdog_seconds"), py::arg("peer_seconds"),
+           py::arg("trace_path"))
       .def("close", &PySession::Close)
       .def("load", &Load, py::arg("plan"))
       .def("unload", &Unload, py::arg("plan"))

@@ -86,15 +86,17 @@ def run_guarded(work: Callable[[], int], folder: Path, let_go: Callable[[], None
     if worker == 0:
         _run_and_exit(work, parent, folder)
     let_go()
-    for number in early:
-        forward(number, None)
+    for missed in early:
+        forward(missed, None)
     _, status = os.waitpid(worker, 0)
     code = os.waitstatus_to_exitcode(status)
     end_children()
     shutil.rmtree(folder, ignore_errors=True)
     if code < 0:
         name = signal.Signals(-code).name
-        print(f"oneflow-launch: killed by signal {-code} ({name}); all ranks ended", file=sys.stderr)
+        print(
+            f"oneflow-launch: killed by signal {-code} ({name}); all ranks ended", file=sys.stderr
+        )
         return 128 - code
     return code
 
@@ -105,7 +107,7 @@ def _run_and_exit(work: Callable[[], int], parent: int, folder: Path) -> None:
         adopt_orphans()
         code = work()
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
     finally:
         if os.getppid() != parent:  # nobody is left to do it
             end_children()
