@@ -15,6 +15,7 @@
 
 namespace oneflow::comm {
 
+// One end of a channel, and how many messages it has seen.
 struct Channel {
   // Fixed before `bound`.
   std::string name;

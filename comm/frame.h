@@ -12,6 +12,7 @@
 
 namespace oneflow::comm {
 
+// What a frame says.
 enum class FrameType : uint32_t {
   kData = 1,     // the next message of a channel
   kCredit = 2,   // the reader of a channel posted one more slot

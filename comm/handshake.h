@@ -9,7 +9,8 @@
 //
 // 128 bytes before a peer is authenticated; macs bind the version and both ranks, and are compared
 // in constant time. The connecting side blocks, with a deadline; the accepting side is a state
-// machine, so that a silent stranger delays nobody. Read next: comm/admission.h.
+// machine, so that a silent stranger delays nobody. Threads: one at a time.
+// Read next: comm/admission.h.
 #ifndef ONEFLOW_COMM_HANDSHAKE_H_
 #define ONEFLOW_COMM_HANDSHAKE_H_
 

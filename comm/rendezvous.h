@@ -17,6 +17,7 @@
 
 namespace oneflow::comm {
 
+// Who this process is, and where it meets the others.
 struct RendezvousOptions {
   int rank = 0;
   int world_size = 1;

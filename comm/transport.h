@@ -50,6 +50,7 @@ struct ChannelSpec {
 // Numbers given by OpenChannels, dense from 0 per call to OpenChannels plus earlier calls.
 using ChannelId = uint32_t;
 
+// What a session hears of its channels.
 struct TransportCallbacks {
   std::function<void(ChannelId)> on_credit;           // sender: the peer posted one more slot
   std::function<void(ChannelId)> on_sent;             // sender: the oldest source may be reused
