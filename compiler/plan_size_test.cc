@@ -72,6 +72,24 @@ TEST(PlanSizeTest, ReceivesOfOnePeerShareAStream) {
   EXPECT_EQ(VerifyPlan(compiled.plan), absl::OkStatus());
 }
 
+// On a fast network small sums travel together: channels and their tasks count bytes.
+TEST(PlanSizeTest, ChannelsDoNotCountParameters) {
+  const plan::Plan few = CompileRank0(Mlp(10, 16), {{"dp", 4}}).plan;
+  const plan::Plan many = CompileRank0(Mlp(40, 16), {{"dp", 4}}).plan;
+  // 80 parameters of 16 KiB and 256 B; a bucket holds 480 KB.
+  EXPECT_LE(many.channels_size(), 2 * (1 + 3));
+  EXPECT_LE(few.channels_size(), many.channels_size());
+  EXPECT_EQ(VerifyPlan(many), absl::OkStatus());
+}
+
+TEST(PlanSizeTest, TasksAndChannelsAreThoseOfFewerDevices) {
+  const plan::Plan eight = CompileRank0(Mlp(20, 16), {{"dp", 8}}).plan;
+  const plan::Plan many = CompileRank0(Mlp(20, 128), {{"dp", 64}}).plan;
+  EXPECT_LE(many.tasks_size() * 10, eight.tasks_size() * 11);
+  EXPECT_LE(many.channels_size(), eight.channels_size());
+  EXPECT_EQ(VerifyPlan(many), absl::OkStatus());
+}
+
 TEST(PlanSizeTest, AfterEdgesGrowWithTheLayers) {
   const plan::Plan few = CompileRank0(Mlp(10, 16), {{"dp", 4}}).plan;
   const plan::Plan many = CompileRank0(Mlp(40, 16), {{"dp", 4}}).plan;

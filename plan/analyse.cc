@@ -118,6 +118,14 @@ DeviceMemory MemoryOf(const plan::Plan& plan, const FiringGraph& graph, uint32_t
   return memory;
 }
 
+std::vector<DeviceMemory> MemoryOfDevices(const plan::Plan& plan, const FiringGraph& graph) {
+  std::vector<DeviceMemory> memory;
+  for (uint32_t device = 0; device < static_cast<uint32_t>(plan.devices_size()); ++device) {
+    memory.push_back(MemoryOf(plan, graph, device));
+  }
+  return memory;
+}
+
 // The timed graph: a node is the begin of a firing; a RECV has a second one, its arrival.
 void PredictStep(const plan::Plan& plan, const FiringGraph& graph, PlanAnalysis* analysis) {
   const uint32_t firings = graph.size();
@@ -204,12 +212,14 @@ int64_t PeriodOf(const plan::Plan& plan) {
   return period;
 }
 
+std::vector<DeviceMemory> AnalyseMemory(const plan::Plan& plan) {
+  return MemoryOfDevices(plan, FiringGraph(plan));
+}
+
 PlanAnalysis AnalysePlan(const plan::Plan& plan) {
   PlanAnalysis analysis;
   const FiringGraph graph(plan);
-  for (uint32_t device = 0; device < static_cast<uint32_t>(plan.devices_size()); ++device) {
-    analysis.memory.push_back(MemoryOf(plan, graph, device));
-  }
+  analysis.memory = MemoryOfDevices(plan, graph);
   PredictStep(plan, graph, &analysis);
   CountWork(plan, &analysis);
   analysis.period = PeriodOf(plan);

@@ -66,6 +66,8 @@ int64_t PeriodOf(const plan::Plan& plan);
 
 // REQUIRES: VerifyPlan(plan).
 PlanAnalysis AnalysePlan(const plan::Plan& plan);
+// Its `memory` alone: linear, while the search for the critical cycle takes many rounds.
+std::vector<DeviceMemory> AnalyseMemory(const plan::Plan& plan);
 
 // The analysis as the text that plan.summary() shows.
 std::string Summary(const plan::Plan& plan, const PlanAnalysis& analysis);

@@ -235,6 +235,41 @@ class ReshardEmitter {
     return members;
   }
 
+  // What one member of a bucket is on a device: a stretch of the buffer that goes round.
+  struct Part {
+    ValueId value, result;
+    TensorType local;
+    int64_t begin;
+  };
+
+  // The values of the node, one after the other; a reshard of one value has one part.
+  std::vector<Part> PartsAt(int position) const {
+    std::vector<Part> parts;
+    int64_t begin = 0;
+    for (size_t i = 0; i < node_.inputs.size(); ++i) {
+      const Value& value = draft_.graph.value(node_.inputs[i]);
+      const TensorType local =
+          LocalType(value.type, value.sharding, axes_, draft_.Coordinates(position));
+      parts.push_back({node_.inputs[i], node_.outputs[i], Flat(local), begin});
+      begin += NumElements(local.shape);
+    }
+    return parts;
+  }
+
+  // The members of a bucket leave the buffer that went round.
+  void Unpack(const std::vector<Part>& parts, Buffer buffer, const TensorType& buffer_type,
+              int device) {
+    for (const Part& part : parts) {
+      ++piece_;
+      plan::Task* unpack = Move("pack", to_.stage, device, Sub::kExtract);
+      draft_.AddInput(unpack, buffer, buffer_type);
+      SetAttrs(unpack, {{"begin", Shape{part.begin}}, {"extent", part.local.shape}});
+      draft_.SetBuffer(part.result, device, Output(unpack, part.local, device, level_));
+      SetCost(unpack, part.local.bytes(), plan::Link::DEVICE);
+    }
+    piece_ = 0;
+  }
+
   void EmitRing(int axis) {
     const Sbp a = from_.sbps[axis];
     const Sbp b = to_.sbps[axis];
@@ -257,8 +292,10 @@ class ReshardEmitter {
     for (const Member& member : members) {
       Ring& ring = rings[member.position];
       const TensorType whole = LocalAt(gathers ? to_ : from_, member.position);
+      const std::vector<Part> parts = PartsAt(member.position);
       if (reduces_all) {
-        ring.buffer_type = Flat(whole);
+        ring.buffer_type = parts.back().local;
+        ring.buffer_type.shape[0] += parts.back().begin;
         ring.units = ring.buffer_type.shape[0];
       } else {
         const Sharding& split = gathers ? from_ : to_;
@@ -275,18 +312,23 @@ class ReshardEmitter {
 
       // The device's own part.
       plan::Task* stage = Move("assemble", to_.stage, member.device, Sub::kStage);
-      const TensorType own = reduces_all ? ring.buffer_type : LocalAt(from_, member.position);
-      draft_.AddInput(stage, draft_.At(value_, member.device), own);
       AssembleAttrs pieces;
-      const Shape zero(own.shape.size(), 0);
-      Shape at = zero;
-      if (gathers) {
-        at[ring.dim] = DealUnits(ring.units, n, member.index).begin * ring.unit_extent;
+      int64_t bytes = 0;
+      for (size_t i = 0; i < parts.size(); ++i) {
+        const TensorType own = reduces_all ? parts[i].local : LocalAt(from_, member.position);
+        draft_.AddInput(stage, draft_.At(parts[i].value, member.device), own);
+        const Shape zero(own.shape.size(), 0);
+        Shape at = zero;
+        at[0] = parts[i].begin;
+        if (gathers) {
+          at[ring.dim] = DealUnits(ring.units, n, member.index).begin * ring.unit_extent;
+        }
+        pieces.Add(static_cast<int64_t>(i), zero, at, own.shape, "copy");
+        bytes += own.bytes();
       }
-      pieces.Add(0, zero, at, own.shape, "copy");
-      SetAttrs(stage, pieces.ToAttrs(own.shape.size(), false));
+      SetAttrs(stage, pieces.ToAttrs(ring.buffer_type.shape.size(), false));
       ring.buffer = Output(stage, ring.buffer_type, member.device, level_);
-      SetCost(stage, own.bytes(), plan::Link::DEVICE);
+      SetCost(stage, bytes, plan::Link::DEVICE);
     }
     for (const Member& member : members) {
       Ring& ring = rings[member.position];
@@ -322,6 +364,10 @@ class ReshardEmitter {
       edge->set_level(plan::CHUNK);
       edge->set_lag(1);
 
+      if (node_.inputs.size() > 1) {
+        Unpack(PartsAt(member.position), result, ring.buffer_type, member.device);
+        continue;
+      }
       if (!reduces_all && !gathers) {  // reduce-scatter: the device's own share is the result
         plan::Task* extract = Move("pack", to_.stage, member.device, Sub::kExtract);
         draft_.AddInput(extract, result, ring.buffer_type);

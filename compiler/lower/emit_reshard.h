@@ -18,7 +18,8 @@
 //                                      r2 = ring_reduce(r1, link)  in place of r1: share
 //                                                                  (p-2-c) mod n
 //
-// Where the next device is on another rank the chunk goes through SEND and RECV; the order of the
+// A bucket (several inputs, P -> B) has its members side by side in r1 and one pack per member
+// behind r2. Where the next device is on another rank the chunk goes through SEND and RECV; the order of the
 // additions is the mesh's, never the links', so one process and many give the same bits.
 // Pure; edits the draft of one call. Read next: docs/sharding.md, compiler/lower/plan_exchange.cc.
 #ifndef ONEFLOW_COMPILER_LOWER_EMIT_RESHARD_H_

@@ -115,7 +115,9 @@ absl::StatusOr<std::vector<TensorType>> InferOutputs(const OpDef& def,
   OF_RETURN_IF_ERROR(CheckInputs(def, inputs));
   const OpContext context{*attrs, inputs, {}};
   OF_ASSIGN_OR_RETURN(std::vector<TensorType> outputs, def.shape(context));
-  OF_CHECK(outputs.size() <= def.outputs.size()) << def.name << " infers too many outputs";
+  const bool variadic = !def.outputs.empty() && def.outputs.back().variadic;
+  OF_CHECK(variadic || outputs.size() <= def.outputs.size())
+      << def.name << " infers too many outputs";
   for (const TensorType& type : outputs) {
     // The most that NumPy and sharding rules know.
     constexpr size_t kMostDims = 64;

@@ -40,6 +40,11 @@ OpDef& OpDef::Out(std::string arg, std::string text) {
   return *this;
 }
 
+OpDef& OpDef::VariadicOut(std::string arg, std::string text) {
+  outputs.push_back({std::move(arg), {}, std::move(text), true, false});
+  return *this;
+}
+
 OpDef& OpDef::Attr(std::string attr, std::string kind, std::optional<AttrValue> def,
                    std::string text) {
   attrs.push_back({std::move(attr), std::move(kind), std::move(def), std::move(text)});

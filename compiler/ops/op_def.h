@@ -38,7 +38,7 @@ struct ArgDef {
   std::string name;
   DTypeSet dtypes;
   std::string doc;
-  bool variadic = false;  // the last input only: one or more tensors
+  bool variadic = false;  // the last input or output only: one or more tensors
   bool optional = false;  // trailing inputs only
 };
 
@@ -78,6 +78,7 @@ class OpDef {
   OpDef& OptionalIn(std::string arg, DTypeSet dtypes, std::string text);
   OpDef& VariadicIn(std::string arg, DTypeSet dtypes, std::string text);
   OpDef& Out(std::string arg, std::string text);
+  OpDef& VariadicOut(std::string arg, std::string text);
   OpDef& Attr(std::string attr, std::string kind, std::optional<AttrValue> def, std::string text);
   OpDef& Shape(ShapeFn fn) {
     shape = std::move(fn);

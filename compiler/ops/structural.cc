@@ -107,12 +107,15 @@ OpDef Constant() {
 
 OpDef Reshard() {
   return OpDef("reshard")
-      .Doc("A change of layout: the same logical tensor, cut in another way. Made by the compiler.")
-      .In("x", AnyDType(), "any shape")
-      .Out("y", "as x")
+      .Doc(
+          "A change of layout: the same logical tensor, cut in another way; several tensors of one "
+          "dtype travel together. Made by the compiler.")
+      .VariadicIn("x", AnyDType(), "any shape")
+      .VariadicOut("y", "as x, one for each")
       .Attr("axis", "int", int64_t{-1}, "layout axis on which it changes; -1: a general exchange")
       .Attr("change", "string", "", "for readers: \"P->B on dp\"")
-      .Shape(SameAsInput(0))
+      .Shape(
+          [](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> { return op.inputs; })
       .Sharding("... -> ... ; linear")
       .Grad(Grads({PassGradient}))
       .Cost(FlopsPerElement(0))

@@ -76,6 +76,14 @@ LinkRate CostModel::Between(int device_a, int device_b) const {
   return by_scope_[rank_a == rank_b ? plan::Link::RANK : plan::Link::HOST];
 }
 
+int64_t CostModel::LatencyBytes() const {
+  int64_t bytes = 0;
+  for (const LinkRate& link : by_scope_) {
+    bytes = std::max(bytes, link.latency_ns * link.bytes_per_us / 1000);
+  }
+  return bytes;
+}
+
 LinkRate CostModel::CrossStageLink(int from, int to) const {
   const std::vector<int> sources = mesh_.StageDevices(from);
   const std::vector<int> destinations = mesh_.StageDevices(to);

@@ -40,6 +40,9 @@ class CostModel {
   const LinkRate& AxisLink(int axis) const { return axis_links_[axis]; }
   // The slowest link within a stage.
   const LinkRate& StageLink() const { return stage_link_; }
+  // Bytes that the target's slowest link carries while a message starts, whatever rank holds which
+  // device: what is chosen by it is the same in one process and in many.
+  int64_t LatencyBytes() const;
   // The link between corresponding devices of two stages.
   LinkRate CrossStageLink(int from, int to) const;
 

@@ -1,6 +1,7 @@
 #include "compiler/parallel/layout_search.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "base/check.h"
@@ -26,6 +27,7 @@ class LayoutSearch {
       : bound_(bound), graph_(*bound.graph), state_(*state) {
     int position = 0;
     position_.resize(graph_.num_nodes(), -1);
+    settled_.resize(graph_.num_nodes(), {-1, -1});
     for (NodeId id : bound_.order) {
       position_[id] = position++;
       if (bound_.nodes[id].rule.has_value()) searched_.push_back(id);
@@ -149,6 +151,10 @@ class LayoutSearch {
 
   // The best change of one node, if one helps: on one axis, or on all at once.
   bool ImproveNode(NodeId id, bool combine) {
+    // Nothing helped, and nothing that the node sees has changed since. All combinations include the
+    // single changes.
+    const int64_t version = state_.Version(id);
+    if (settled_[id][1] == version || (!combine && settled_[id][0] == version)) return false;
     int64_t best_delta = 0;
     std::vector<int> best;
     const bool all_axes = combine && Combinations(id) <= kMaxChanges;
@@ -160,7 +166,10 @@ class LayoutSearch {
       best_delta = delta;
       best = choice;
     }
-    if (best.empty()) return false;
+    if (best.empty()) {
+      settled_[id][combine ? 1 : 0] = version;
+      return false;
+    }
     // With uneven splits the estimate leaves the readers out: the total decides.
     const int64_t before = state_.total();
     const size_t mark = state_.Mark();
@@ -269,6 +278,8 @@ class LayoutSearch {
   LayoutState& state_;
   std::vector<int> position_;     // by NodeId
   std::vector<NodeId> searched_;  // in order
+  // By NodeId: the version at which no change of one axis, or of all, helped.
+  std::vector<std::array<int64_t, 2>> settled_;
   std::map<int, std::vector<NodeId>> around_;
 };
 

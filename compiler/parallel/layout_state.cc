@@ -33,6 +33,7 @@ LayoutState::LayoutState(const BoundGraph* bound, const CostModel* cost, Reshard
       state_weight_(state_weight),
       nodes_(graph_.num_nodes()),
       have_(graph_.num_values(), kUndecided),
+      version_(graph_.num_values(), 0),
       needs_(graph_.num_values()),
       value_cost_(graph_.num_values(), 0),
       groups_(bound->groups.size(), kUndecided),
@@ -291,8 +292,30 @@ void LayoutState::Replace(NodeId id, NodeLayout layout) {
   }
 }
 
+std::vector<int64_t*> LayoutState::VersionsOf(NodeId id) {
+  std::vector<int64_t*> versions;
+  for (ValueId value : graph_.node(id).inputs) versions.push_back(&version_[value]);
+  for (ValueId value : graph_.node(id).outputs) versions.push_back(&version_[value]);
+  return versions;
+}
+
+int64_t LayoutState::Version(NodeId id) const {
+  // The latest suffices: changes are taken back in the reverse order, so whatever had a number when
+  // the latest was given has it whenever that one is there again.
+  int64_t latest = 0;
+  for (ValueId value : graph_.node(id).inputs) latest = std::max(latest, version_[value]);
+  for (ValueId value : graph_.node(id).outputs) latest = std::max(latest, version_[value]);
+  return latest;
+}
+
 void LayoutState::Install(NodeId id, NodeLayout layout) {
-  log_.push_back({id, nodes_[id], -1, kUndecided});
+  Change change{id, nodes_[id], -1, kUndecided, {}};
+  ++changes_;
+  for (int64_t* version : VersionsOf(id)) {
+    change.versions.push_back(*version);
+    *version = changes_;
+  }
+  log_.push_back(std::move(change));
   Replace(id, std::move(layout));
 }
 
@@ -348,7 +371,7 @@ void LayoutState::SetGroup(int group, int sharding) {
 void LayoutState::ChooseGroup(int group, const Sharding& sharding) {
   const int index = Intern(sharding);
   if (groups_[group] == index) return;
-  log_.push_back({-1, {}, group, groups_[group]});
+  log_.push_back({-1, {}, group, groups_[group], {}});
   SetGroup(group, index);
   for (NodeId read : bound_.groups[group].reads) {
     NodeLayout layout;
@@ -371,6 +394,8 @@ void LayoutState::Rollback(size_t mark) {
       SetGroup(change.group, change.sharding);
     } else {
       Replace(change.node, std::move(change.layout));
+      const std::vector<int64_t*> versions = VersionsOf(change.node);
+      for (size_t i = versions.size(); i-- > 0;) *versions[i] = change.versions[i];
     }
   }
 }

@@ -60,6 +60,9 @@ class LayoutState {
   int have(ValueId value) const { return have_[value]; }  // kUndecided: any layout is at hand
   int group(int index) const { return groups_[index]; }
   int64_t total() const { return total_; }
+  // A number that tells whether anything that Evaluate and Delta of the node look at has changed:
+  // equal numbers at two moments mean equal answers. Taking changes back takes the numbers back.
+  int64_t Version(NodeId id) const;
 
   // What `choice` would give the node now; nullptr if its layouts are not legal together. Stays
   // valid.
@@ -88,6 +91,7 @@ class LayoutState {
     NodeLayout layout;
     int group = -1;
     int sharding = kUndecided;
+    std::vector<int64_t> versions;  // of the node's values, inputs first
   };
   using Needs = std::map<std::pair<int, NodeRole>, int>;  // (sharding, who) -> readers
 
@@ -95,6 +99,7 @@ class LayoutState {
   // Installs a layout and logs the old one; keeps total_.
   void Install(NodeId id, NodeLayout layout);
   void Replace(NodeId id, NodeLayout layout);
+  std::vector<int64_t*> VersionsOf(NodeId id);
   // Recomputes the readers of a node whose outputs changed, in order.
   void Propagate(NodeId id);
   void SetGroup(int group, int sharding);
@@ -113,8 +118,10 @@ class LayoutState {
   const CostModel& cost_;
   ReshardPaths& paths_;
   const int64_t state_weight_;
-  std::vector<NodeLayout> nodes_;    // by NodeId
-  std::vector<int> have_;            // by ValueId
+  std::vector<NodeLayout> nodes_;  // by NodeId
+  std::vector<int> have_;          // by ValueId
+  std::vector<int64_t> version_;   // by ValueId: when it, its readers' needs or its cost changed
+  int64_t changes_ = 0;
   std::vector<Needs> needs_;         // by ValueId
   std::vector<int64_t> value_cost_;  // by ValueId
   std::vector<int> groups_;          // sharding of each group

@@ -13,16 +13,31 @@ constexpr int64_t kInfinite = std::numeric_limits<int64_t>::max() / 4;
 // Positions considered: the search is quadratic in them.
 constexpr size_t kMaxCandidates = 512;
 
-// Positions where a cut may lie, ascending: the cheapest to cross when there are too many.
-std::vector<size_t> Candidates(const std::vector<int64_t>& crossing, int parts) {
+// Positions where a cut may lie, ascending. When there are too many: the cheapest to cross in each of
+// `limit` stretches of about equal weight, so that there is one wherever a balanced cut may want it.
+std::vector<size_t> Candidates(const std::vector<int64_t>& prefix,
+                               const std::vector<int64_t>& crossing, int parts) {
   std::vector<size_t> positions;
-  for (size_t i = 1; i < crossing.size(); ++i) positions.push_back(i);
   const size_t limit = std::max<size_t>(kMaxCandidates, 8 * static_cast<size_t>(parts));
-  if (positions.size() > limit) {
-    std::stable_sort(positions.begin(), positions.end(),
-                     [&](size_t a, size_t b) { return crossing[a] < crossing[b]; });
-    positions.resize(limit);
-    std::sort(positions.begin(), positions.end());
+  if (crossing.size() - 1 <= limit) {
+    for (size_t i = 1; i < crossing.size(); ++i) positions.push_back(i);
+    return positions;
+  }
+  // Items count as well: without weight they would all lie in one stretch.
+  const auto strata = static_cast<int64_t>(limit);
+  const int64_t unit = prefix.back() / (int64_t{1} << 40) + 1;
+  const auto stretch = [&](size_t i) {
+    const int64_t by_weight = prefix[i] / unit * strata / (prefix.back() / unit + 1);
+    const int64_t by_count =
+        static_cast<int64_t>(i) * strata / static_cast<int64_t>(crossing.size());
+    return (by_weight + by_count) / 2;
+  };
+  for (size_t i = 1; i < crossing.size(); ++i) {
+    if (positions.empty() || stretch(positions.back()) != stretch(i)) {
+      positions.push_back(i);
+    } else if (crossing[i] < crossing[positions.back()]) {
+      positions.back() = i;
+    }
   }
   return positions;
 }
@@ -41,7 +56,7 @@ std::vector<size_t> StageCut(const std::vector<int64_t>& weights,
   std::vector<int64_t> prefix(items + 1, 0);
   std::partial_sum(weights.begin(), weights.end(), prefix.begin() + 1);
   std::vector<size_t> bounds = {0};
-  for (size_t position : Candidates(crossing, parts)) bounds.push_back(position);
+  for (size_t position : Candidates(prefix, crossing, parts)) bounds.push_back(position);
   bounds.push_back(items);
   const size_t last = bounds.size() - 1;
 

@@ -28,6 +28,34 @@ TEST(StageCutTest, FewerItemsThanParts) {
   EXPECT_THAT(StageCut({7, 7}, {0, 1}, 2), ElementsAre(1));
 }
 
+TEST(StageCutTest, ManyItemsAreCutWhereBalanceWantsIt) {
+  // Thousands of equal items as a deep MLP has them; 600 in the middle are the cheapest to cross.
+  const size_t items = 4000;
+  const int parts = 8;
+  std::vector<int64_t> weights(items, 3), crossing(items, 100);
+  for (size_t i = 2000; i < 2600; ++i) crossing[i] = 1;
+  std::vector<size_t> bounds = StageCut(weights, crossing, parts);
+  ASSERT_EQ(bounds.size(), 7u);
+  bounds.insert(bounds.begin(), 0);
+  bounds.push_back(items);
+  for (int part = 0; part < parts; ++part) {
+    const size_t size = bounds[static_cast<size_t>(part) + 1] - bounds[static_cast<size_t>(part)];
+    EXPECT_GT(size, items / parts * 6 / 10) << part;
+    EXPECT_LT(size, items / parts * 12 / 10) << part;
+  }
+  // The cheap crossing that balance allows is taken: one of the bounds lies there.
+  EXPECT_TRUE(std::any_of(bounds.begin(), bounds.end(),
+                          [](size_t bound) { return bound >= 2000 && bound < 2600; }));
+}
+
+// Weights so large that their product with the number of candidates would overflow.
+TEST(StageCutTest, LargeWeights) {
+  const std::vector<int64_t> weights(1000, int64_t{1} << 50);
+  const std::vector<size_t> cuts = StageCut(weights, std::vector<int64_t>(1000, 1), 2);
+  ASSERT_EQ(cuts.size(), 1u);
+  EXPECT_NEAR(static_cast<double>(cuts[0]), 500, 60);
+}
+
 // Against all cuts, on small random cases.
 TEST(StageCutTest, WithinATenthOfTheBestAndCheapestThere) {
   std::mt19937 random(1);

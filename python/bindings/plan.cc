@@ -25,7 +25,7 @@ plan::Plan Parse(const py::bytes& bytes) {
 
 py::list Memory(const plan::Plan& plan) {
   py::list devices;
-  for (const DeviceMemory& memory : AnalysePlan(plan).memory) {
+  for (const DeviceMemory& memory : AnalyseMemory(plan)) {
     py::list live;
     for (const LiveRegister& item : memory.live_at_peak) {
       live.append(py::make_tuple(item.name, item.bytes, item.location));

@@ -1,0 +1,154 @@
+#include "compiler/passes/bucket_gradients.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "compiler/parallel/cost_model.h"
+
+namespace oneflow {
+namespace {
+
+// A message of that many times latency x rate spends a fifth of its time on its start.
+constexpr int64_t kMessagesOfLatency = 4;
+
+// What can share a ring.
+using Kind = std::tuple<int, int, DType, Sbp::Reduce>;  // axis, stage, dtype, mode
+
+// A sum that could wait for others.
+struct Candidate {
+  NodeId node = -1;
+  NodeId producer = -1;
+  size_t position = 0;  // in the order
+  size_t deadline = 0;  // of its first reader
+  int64_t bytes = 0;    // on the largest device
+};
+
+class Bucketing {
+ public:
+  Bucketing(Graph* graph, Decisions* decisions, const plan::Target& target)
+      : graph_(*graph),
+        decisions_(*decisions),
+        target_(target),
+        order_(graph->order()),
+        position_(graph->num_nodes(), 0) {
+    for (size_t i = 0; i < order_.size(); ++i) position_[order_[i]] = i;
+  }
+
+  absl::Status Run() {
+    std::map<Kind, std::vector<Candidate>> candidates;
+    for (NodeId id : order_) {
+      if (const std::optional<Kind> kind = KindOf(graph_.node(id)); kind.has_value()) {
+        candidates[*kind].push_back(MakeCandidate(id));
+      }
+    }
+    for (const auto& [kind, list] : candidates) {
+      const int64_t devices = decisions_.axes[std::get<0>(kind)].size;
+      OF_RETURN_IF_ERROR(Fill(list, BucketBytes(target_, decisions_, devices)));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // P -> B of a gradient on one mesh axis, whole over micro-batches.
+  std::optional<Kind> KindOf(const Node& node) const {
+    if (node.op != "reshard" || node.forward < 0) return std::nullopt;
+    const int axis = static_cast<int>(node.attrs.Int("axis"));
+    if (axis < 1 || decisions_.axes[axis].size == 1) return std::nullopt;
+    const Sharding& from = graph_.value(node.inputs[0]).sharding;
+    Sharding summed = from;
+    summed.sbps[axis] = Sbp::B();
+    if (from.sbps[axis].kind != Sbp::kPartial || from.sbps[0].kind != Sbp::kBroadcast ||
+        !(summed == graph_.value(node.outputs[0]).sharding) ||
+        graph_.uses(node.outputs[0]).empty() || !BehindTheLoop(node)) {
+      return std::nullopt;
+    }
+    return Kind{axis, from.stage, graph_.value(node.inputs[0]).type.dtype, from.sbps[axis].reduce};
+  }
+
+  // With micro-batches all members must be sums over them: what stands before the loop stays there.
+  bool BehindTheLoop(const Node& node) const {
+    if (decisions_.micro_batches == 1) return true;
+    const Node& producer = graph_.node(graph_.value(node.inputs[0]).producer);
+    return producer.op == "reshard" && producer.attrs.Int("axis") == 0;
+  }
+
+  Candidate MakeCandidate(NodeId id) const {
+    const Node& node = graph_.node(id);
+    const Value& value = graph_.value(node.inputs[0]);
+    return {id, value.producer, position_[id], position_[graph_.uses(node.outputs[0])[0]],
+            LargestShard(value.type, value.sharding, decisions_.axes).bytes()};
+  }
+
+  absl::Status Fill(const std::vector<Candidate>& list, int64_t limit) {
+    std::vector<Candidate> open;
+    int64_t bytes = 0;
+    size_t deadline = 0;
+    const auto close = [&]() -> absl::Status {
+      if (open.size() > 1) OF_RETURN_IF_ERROR(Join(open, bytes));
+      open.clear();
+      bytes = 0;
+      return absl::OkStatus();
+    };
+    for (size_t i = 0; i < list.size(); ++i) {
+      const Candidate& candidate = list[i];
+      if (!open.empty() && candidate.position >= deadline) OF_RETURN_IF_ERROR(close());
+      size_t next = i + 1;  // made by another node: what one node makes together is read together
+      while (next < list.size() && list[next].producer == candidate.producer) ++next;
+      const bool waits = next == list.size() || list[next].position < candidate.deadline;
+      if (!waits || candidate.bytes >= limit) continue;
+      if (bytes + candidate.bytes > limit) OF_RETURN_IF_ERROR(close());
+      deadline = open.empty() ? candidate.deadline : std::min(deadline, candidate.deadline);
+      open.push_back(candidate);
+      bytes += candidate.bytes;
+    }
+    return close();
+  }
+
+  // One reshard in the place of the last.
+  absl::Status Join(const std::vector<Candidate>& members, int64_t bytes) {
+    const Node last = graph_.node(members.back().node);
+    std::vector<ValueId> inputs;
+    for (const Candidate& member : members) inputs.push_back(graph_.node(member.node).inputs[0]);
+    OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
+                        graph_.InsertNode(last.id, "reshard", inputs, last.attrs, last));
+    decisions_.nodes.resize(graph_.num_nodes());
+    NodeDecision& decision = decisions_.nodes[graph_.value(made[0]).producer];
+    decision.reason = absl::StrCat("a bucket of ", members.size(), " sums, ", bytes, " bytes");
+    for (size_t i = 0; i < members.size(); ++i) {
+      const ValueId old = graph_.node(members[i].node).outputs[0];
+      graph_.mutable_value(made[i]).sharding = graph_.value(old).sharding;
+      decision.shardings.inputs.push_back(graph_.value(inputs[i]).sharding);
+      decision.shardings.outputs.push_back(graph_.value(old).sharding);
+      graph_.ReplaceUses(old, made[i]);
+      graph_.RemoveNode(members[i].node);
+      decisions_.nodes[members[i].node] = {};
+    }
+    return absl::OkStatus();
+  }
+
+  Graph& graph_;
+  Decisions& decisions_;
+  const plan::Target& target_;
+  const std::vector<NodeId> order_;
+  std::vector<size_t> position_;
+};
+
+}  // namespace
+
+int64_t BucketBytes(const plan::Target& target, const Decisions& decisions, int64_t devices) {
+  const CostModel cost(target, decisions.mesh, decisions.micro_batches);
+  return cost.LatencyBytes() * kMessagesOfLatency * devices;
+}
+
+absl::Status BucketGradients(Graph* graph, Decisions* decisions, const plan::Target& target) {
+  return Bucketing(graph, decisions, target).Run();
+}
+
+}  // namespace oneflow

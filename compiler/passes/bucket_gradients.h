@@ -1,0 +1,35 @@
+// BucketGradients: small sums over one mesh axis that nobody waits for travel together.
+//
+//   %10 = reshard(%7) {axis=1, change="P->B on dp"}
+//   %19 = matmul(%16, %18)                               ->   %19 = matmul(%16, %18)
+//   %20 = reshard(%19) {axis=1, change="P->B on dp"}          %40, %41 = reshard(%7, %19) {axis=1, ..}
+//
+// A ring of n devices sends each share of a sum in 2(n-1) messages; below latency x rate of the link
+// a message costs its start alone. A bucket holds up to kMessagesOfLatency times that per share, so
+// that neither channels nor tasks count parameters, and closes when it is full: what is in it goes
+// round while earlier layers compute. A larger sum travels alone. Only gradients whose reader
+// stands behind the next of them wait; a sum that is read at once (batch norm's) does not.
+//
+// After InsertReshard: only then is it known what moves. The size follows from the target alone, not
+// from which rank holds which device, so one process and many add in one order. Pure. Threads: any.
+// Read next: compiler/lower/emit_reshard.h.
+#ifndef ONEFLOW_COMPILER_PASSES_BUCKET_GRADIENTS_H_
+#define ONEFLOW_COMPILER_PASSES_BUCKET_GRADIENTS_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "compiler/graph/graph.h"
+#include "compiler/parallel/decide.h"
+
+namespace oneflow {
+
+// Replaces `reshard` nodes by such with several inputs and outputs; grows decisions->nodes for them.
+absl::Status BucketGradients(Graph* graph, Decisions* decisions, const plan::Target& target);
+
+// The most bytes of a bucket on a ring of `devices`.
+int64_t BucketBytes(const plan::Target& target, const Decisions& decisions, int64_t devices);
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_COMPILER_PASSES_BUCKET_GRADIENTS_H_
