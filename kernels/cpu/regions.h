@@ -1,0 +1,93 @@
+// Regions: what the movement tasks copy and combine, as values: computed and checked once from a
+// task's attributes, run by the kernels of each kind of device.
+//
+// Values. Threads: const access from any. Invariant: every region lies inside its tensors; plans are
+// untrusted input, and a bad region must not become a stray write. Read next:
+// kernels/cpu/movement.cc, kernels/cuda/movement_kernels.cc.
+#ifndef ONEFLOW_KERNELS_CPU_REGIONS_H_
+#define ONEFLOW_KERNELS_CPU_REGIONS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/cpu/combine.h"
+#include "kernels/cpu/strided_copy.h"
+#include "kernels/kernel.h"
+
+namespace oneflow::kernels {
+
+inline int64_t BytesOf(const Operand& operand) {
+  return NumElements(operand.shape) * SizeOf(operand.dtype);
+}
+
+// ---- Shape ops ----
+
+// Strides of the input of `permute`, in the order of the result's dims.
+Shape PermutedStrides(const KernelSpec& spec);
+// Where each input of `cat` goes.
+std::vector<StridedCopy> CatRegions(const KernelSpec& spec);
+// What `slice` copies, and `slice_grad` after it has filled its output with zeros.
+StridedCopy SlicedRegion(const KernelSpec& spec);
+StridedCopy SliceGradRegion(const KernelSpec& spec);
+// The element of `constant`, in the low bytes.
+uint64_t ConstantBits(const KernelSpec& spec);
+
+// ---- Movement tasks ----
+
+// What `pack` copies.
+absl::StatusOr<StridedCopy> PackedRegion(const KernelSpec& spec);
+
+// What `assemble` does: zeros first (0 bytes: none), then the pieces in their order.
+struct Piece {
+  int64_t input = 0;
+  CombineMode mode = CombineMode::kCopy;
+  StridedCopy region;
+};
+struct Assembly {
+  int64_t zero_bytes = 0;
+  std::vector<Piece> pieces;
+};
+absl::StatusOr<Assembly> AssemblyOf(const KernelSpec& spec);
+
+// One dim dealt out in `parts` shares of whole units (the ring).
+class Shares {
+ public:
+  static absl::StatusOr<Shares> Of(const KernelSpec& spec, const Shape& shape);
+  // Share with number (base - back) mod parts.
+  int64_t Index(int64_t back) const {
+    const int64_t index = (base_ - back) % parts_;
+    return index < 0 ? index + parts_ : index;
+  }
+  const std::vector<Shape>& extents() const { return extents_; }
+  const std::vector<Shape>& begins() const { return begins_; }
+
+ private:
+  int64_t parts_ = 1;
+  int64_t base_ = 0;
+  std::vector<Shape> extents_;
+  std::vector<Shape> begins_;
+};
+
+// By share: into a dense chunk (`ring_send`), or a dense chunk into the buffer (`ring_reduce`).
+absl::StatusOr<std::vector<StridedCopy>> SentShares(const KernelSpec& spec, const Shares& shares);
+absl::StatusOr<std::vector<StridedCopy>> ReceivedShares(const KernelSpec& spec,
+                                                        const Shares& shares);
+
+// All of a dense tensor.
+StridedCopy Whole(const Operand& operand);
+
+// One micro-batch's part of a dense tensor: a copy of the first one, the number of parts, and the
+// elements from one to the next in the whole.
+struct MicroParts {
+  StridedCopy copy;
+  int64_t parts = 1;
+  int64_t stride = 0;
+};
+// `micro_slice` (out of the whole) and `micro_concat` (into it).
+absl::StatusOr<MicroParts> MicroSliceOf(const KernelSpec& spec);
+absl::StatusOr<MicroParts> MicroConcatOf(const KernelSpec& spec);
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CPU_REGIONS_H_
