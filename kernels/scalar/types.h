@@ -39,13 +39,18 @@ struct BF16 {
 struct F16 {
   uint16_t bits;
   F16() = default;
+  // A NaN keeps its sign and payload, as on the host; the GPU's conversions drop both.
   __device__ __forceinline__ explicit F16(float v) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+    const uint32_t u = std::bit_cast<uint32_t>(v);
+    if (v != v) bits = static_cast<uint16_t>(((u >> 16) & 0x8000) | 0x7e00 | ((u >> 13) & 0x1ff));
   }
   __device__ __forceinline__ operator float() const {
     float v;
     asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(bits));
-    return v;
+    const uint32_t u = (static_cast<uint32_t>(bits & 0x8000) << 16) | 0x7fc00000u |
+                       (static_cast<uint32_t>(bits & 0x3ff) << 13);
+    return v != v ? std::bit_cast<float>(u) : v;
   }
 };
 #else

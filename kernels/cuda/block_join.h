@@ -1,0 +1,60 @@
+// BlockJoin: joins one value of every thread of a block, in a fixed order.
+//
+// Device code. Every thread of the block calls it. Read next: kernels/cuda/reductions.cu.
+#ifndef ONEFLOW_KERNELS_CUDA_BLOCK_JOIN_H_
+#define ONEFLOW_KERNELS_CUDA_BLOCK_JOIN_H_
+
+#include <bit>
+#include <type_traits>
+
+#include "kernels/cuda/device_code.h"
+
+namespace oneflow::kernels {
+
+#ifdef __CUDACC__
+// The value of the lane whose number differs in `mask`.
+template <typename T>
+__device__ __forceinline__ T OfOtherLane(T value, int mask) {
+  if constexpr (sizeof(T) == 8) {
+    const long long bits = __shfl_xor_sync(~0u, std::bit_cast<long long>(value), mask);
+    return std::bit_cast<T>(bits);
+  } else if constexpr (std::is_same_v<T, float>) {
+    return __shfl_xor_sync(~0u, value, mask);
+  } else {
+    return static_cast<T>(__shfl_xor_sync(~0u, static_cast<int>(value), mask));
+  }
+}
+#endif
+
+// The join over the block, the same on every thread and in every run: a tree over the threads'
+// numbers. `space` is shared memory of kThreads elements, free again on return.
+// REQUIRES: blockDim.x is a power of two, from 32 on.
+template <typename T, typename Join>
+__device__ __forceinline__ T BlockJoin(T value, T* space, const Join& join) {
+#ifdef __CUDACC__
+  // Within a warp by exchange of registers, without a barrier.
+  for (int mask = 16; mask > 0; mask /= 2) value = join(value, OfOtherLane(value, mask));
+  if (blockDim.x == 32) return value;
+  const unsigned warp = threadIdx.x / 32;
+  const unsigned warps = blockDim.x / 32;
+  if (threadIdx.x % 32 == 0) space[warp] = value;
+  __syncthreads();
+  T joined = space[0];
+  for (unsigned other = 1; other < warps; ++other) joined = join(joined, space[other]);
+#else
+  space[threadIdx.x] = value;
+  __syncthreads();
+  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half)
+      space[threadIdx.x] = join(space[threadIdx.x], space[threadIdx.x + half]);
+    __syncthreads();
+  }
+  const T joined = space[0];
+#endif
+  __syncthreads();
+  return joined;
+}
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CUDA_BLOCK_JOIN_H_

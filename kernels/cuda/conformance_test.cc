@@ -1,0 +1,580 @@
+// Every kernel of the CUDA table against the CPU's kernel of the same op, on small shapes: odd, empty,
+// strided, sharded. Always on the software table; on a GPU too where ONEFLOW_CUDA_LIBRARY names the
+// library (tools/gpu_check.sh).
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <thread>
+
+#include "kernels/cpu/kernel_case.h"
+#include "kernels/cuda/cuda_kernels.h"
+#include "kernels/cuda/cuda_stream.h"
+#include "kernels/cuda/soft_cuda_for_test.h"
+
+namespace oneflow::kernels {
+namespace {
+
+using Longs = std::vector<int64_t>;
+using Strings = std::vector<std::string>;
+
+struct Case {
+  std::string op;
+  Attrs attrs;
+  std::vector<TestTensor> inputs;
+  std::vector<TestTensor> outputs;
+  // Of f32 results, relative to |expected| + 1; 0: the same bits.
+  double tolerance = 0;
+  uint32_t firings = 1;  // micro and chunk count up
+};
+
+// Values of any dtype, small so that sums stay exact.
+TestTensor Values(DType dtype, const Shape& shape, uint32_t seed) {
+  const std::vector<float> draws = RandomFloats(NumElements(shape), seed, -9, 9);
+  TestTensor tensor = TestTensor::Empty(dtype, shape);
+  DispatchDType(dtype, [&]<typename T>() {
+    T* at = static_cast<T*>(tensor.bytes->data());
+    for (size_t i = 0; i < draws.size(); ++i) at[i] = Convert<T>(draws[i]);
+  });
+  return tensor;
+}
+TestTensor Of(DType dtype, const Shape& shape) { return TestTensor::Empty(dtype, shape); }
+
+constexpr DType kNumbers[] = {DType::kF32, DType::kI64, DType::kI32, DType::kI8, DType::kU8};
+constexpr DType kAll[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kI64,
+                          DType::kI32, DType::kI8,   DType::kU8,  DType::kBool};
+
+void AddUnary(std::vector<Case>* cases) {
+  for (const Shape& shape : {Shape{7}, Shape{4, 9, 5}, Shape{0, 3}, Shape{1024}, Shape{}}) {
+    for (const DType dtype : kNumbers) {
+      for (const char* op : {"neg", "abs", "relu", "square"}) {
+        cases->push_back({op, {}, {Values(dtype, shape, 1)}, {Of(dtype, shape)}});
+      }
+      for (const char* op : {"add_scalar", "mul_scalar"}) {
+        cases->push_back({op, {{"value", 3.0}}, {Values(dtype, shape, 2)}, {Of(dtype, shape)}});
+      }
+    }
+    for (const char* op : {"exp", "tanh", "sigmoid"}) {
+      cases->push_back({op, {}, {RandomTensor(shape, 3, -12, 12)}, {Of(DType::kF32, shape)}});
+    }
+    for (const char* op : {"log", "sqrt", "rsqrt"}) {
+      cases->push_back(
+          {op, {}, {RandomTensor(shape, 4, 0.1f, 50)}, {Of(DType::kF32, shape)}, 1e-6});
+    }
+    for (const double value : {2.0, 3.0, -1.0, 0.7}) {
+      cases->push_back({"pow_scalar",
+                        {{"value", value}},
+                        {RandomTensor(shape, 5, 0.1f, 4)},
+                        {Of(DType::kF32, shape)},
+                        1e-6});
+    }
+  }
+}
+
+void AddBinary(std::vector<Case>* cases) {
+  struct Shapes {
+    Shape a, b, out;
+  };
+  const std::vector<Shapes> all = {
+      {{5, 7}, {5, 7}, {5, 7}},       {{6, 8}, {8}, {6, 8}},
+      {{6, 1}, {6, 8}, {6, 8}},       {{3}, {}, {3}},
+      {{2, 1, 4}, {3, 1}, {2, 3, 4}}, {{0, 4}, {4}, {0, 4}},
+      {{33, 12}, {33, 12}, {33, 12}},
+  };
+  for (const Shapes& shapes : all) {
+    for (const DType dtype : kNumbers) {
+      for (const char* op : {"add", "sub", "mul", "div", "maximum", "minimum"}) {
+        cases->push_back({op,
+                          {},
+                          {Values(dtype, shapes.a, 1), Values(dtype, shapes.b, 2)},
+                          {Of(dtype, shapes.out)}});
+      }
+    }
+    for (const char* op : {"relu_grad", "tanh_grad", "sigmoid_grad", "abs_grad"}) {
+      cases->push_back({op,
+                        {},
+                        {RandomTensor(shapes.a, 3), RandomTensor(shapes.b, 4)},
+                        {Of(DType::kF32, shapes.out)}});
+    }
+    for (const DType dtype : kAll) {
+      for (const char* op : {"eq", "ne", "lt", "le", "gt", "ge", "logical_and"}) {
+        cases->push_back({op,
+                          {},
+                          {Values(dtype, shapes.a, 5), Values(dtype, shapes.b, 6)},
+                          {Of(DType::kBool, shapes.out)}});
+      }
+      cases->push_back({"where",
+                        {},
+                        {Values(DType::kBool, shapes.a, 7), Values(dtype, shapes.b, 8),
+                         Values(dtype, shapes.a, 9)},
+                        {Of(dtype, shapes.out)}});
+    }
+  }
+}
+
+void AddCasts(std::vector<Case>* cases) {
+  for (const DType from : kAll) {
+    for (const DType to : kAll) {
+      cases->push_back({"cast", {}, {Values(from, {37}, 1)}, {Of(to, {37})}});
+    }
+  }
+  cases->push_back({"cast",
+                    {},
+                    {TestTensor::Of<float>({6}, {NAN, INFINITY, -INFINITY, 3e9f, -3e9f, 300.5f})},
+                    {Of(DType::kI32, {6})}});
+  cases->push_back({"cast",
+                    {},
+                    {TestTensor::Of<float>({4}, {NAN, 65519.0f, 65520.0f, 1e-7f})},
+                    {Of(DType::kF16, {4})}});
+}
+
+void AddReductions(std::vector<Case>* cases) {
+  const auto add = [&](const Shape& shape, const Longs& dims) {
+    Shape out;
+    for (int64_t d = 0; d < static_cast<int64_t>(shape.size()); ++d) {
+      if (std::find(dims.begin(), dims.end(), d) == dims.end()) out.push_back(shape[d]);
+    }
+    for (const char* op : {"sum", "amax"}) {
+      cases->push_back({op,
+                        {{"dims", dims}, {"keepdim", false}},
+                        {RandomTensor(shape, 1)},
+                        {Of(DType::kF32, out)},
+                        1e-6});
+      for (const DType dtype : {DType::kI64, DType::kI32, DType::kI8, DType::kU8}) {
+        cases->push_back({op,
+                          {{"dims", dims}, {"keepdim", false}},
+                          {Values(dtype, shape, 2)},
+                          {Of(dtype, out)}});
+      }
+    }
+  };
+  add({5, 7}, {0});
+  add({5, 7}, {1});
+  add({4, 3, 6}, {0, 2});
+  add({4, 3, 6}, {1});
+  add({9}, {0});
+  add({0, 3}, {0});
+  add({3, 0}, {0});
+  add({700, 3}, {0});   // shares of columns
+  add({2, 9001}, {1});  // shares of rows
+  for (const DType in : {DType::kI32, DType::kBool}) {
+    cases->push_back({"sum",
+                      {{"dims", Longs{0}}, {"keepdim", false}},
+                      {Values(in, {11}, 3)},
+                      {Of(DType::kI64, {})}});
+  }
+  for (const DType dtype : kAll) {
+    cases->push_back({"argmax",
+                      {{"dim", int64_t{1}}, {"keepdim", false}},
+                      {Values(dtype, {4, 9, 3}, 4)},
+                      {Of(DType::kI64, {4, 3})}});
+  }
+}
+
+void AddRows(std::vector<Case>* cases) {
+  for (const Shape& shape : {Shape{3, 10}, Shape{4, 77}, Shape{2, 5, 6}, Shape{0, 4}}) {
+    for (const int64_t dim : {int64_t{-1}, int64_t{1}, int64_t{0}}) {
+      if (shape[0] == 0 && dim == 0) continue;  // a row without elements
+      const Attrs attrs = {{"dim", dim}};
+      for (const char* op : {"softmax", "log_softmax"}) {
+        cases->push_back(
+            {op, attrs, {RandomTensor(shape, 1, -9, 9)}, {Of(DType::kF32, shape)}, 2e-6});
+      }
+      cases->push_back({"softmax_grad",
+                        attrs,
+                        {RandomTensor(shape, 2, 0, 0.2f), RandomTensor(shape, 3)},
+                        {Of(DType::kF32, shape)},
+                        2e-6});
+      cases->push_back({"log_softmax_grad",
+                        attrs,
+                        {RandomTensor(shape, 2, -9, -1), RandomTensor(shape, 3)},
+                        {Of(DType::kF32, shape)},
+                        5e-6});
+    }
+  }
+  const TestTensor wide = TestTensor::Of<int64_t>({4}, {0, 8, -1, 9});  // two outside of [0, 9)
+  const TestTensor narrow = TestTensor::Of<int32_t>({4}, {3, 7, 9, 2});
+  for (const TestTensor& labels : {wide, narrow}) {
+    cases->push_back({"cross_entropy",
+                      {},
+                      {RandomTensor({4, 9}, 5), labels},
+                      {Of(DType::kF32, {4}), Of(DType::kF32, {4, 9})},
+                      2e-6});
+    cases->push_back({"cross_entropy_grad",
+                      {},
+                      {RandomTensor({4, 9}, 6, -4, 0), labels, RandomTensor({4}, 7)},
+                      {Of(DType::kF32, {4, 9})},
+                      1e-6});
+  }
+}
+
+void AddUpdates(std::vector<Case>* cases) {
+  const TestTensor step = TestTensor::Of<int64_t>({}, {3});
+  for (const char* op : {"dropout", "dropout_grad"}) {
+    for (const double p : {0.0, 0.3, 1.0}) {
+      const Attrs attrs = {{"p", p}, {"seed", int64_t{5}}, {"key", std::string("layer.1")}};
+      cases->push_back({op, attrs, {RandomTensor({9, 7}, 1), step}, {Of(DType::kF32, {9, 7})}});
+      TestTensor shard = RandomTensor({2, 6}, 2);  // of [8,13], in micro-batches of two rows
+      shard.type.logical_shape = {8, 13};
+      shard.type.begin = {4, 3};
+      shard.type.micro_stride = 2;
+      cases->push_back({op, attrs, {shard, step}, {Of(DType::kF32, {2, 6})}, 0, 2});
+      TestTensor column = RandomTensor({5, 1}, 3);
+      column.type.logical_shape = {5, 4};
+      column.type.begin = {0, 2};
+      cases->push_back({op, attrs, {column, step}, {Of(DType::kF32, {5, 1})}});
+    }
+  }
+  const TestTensor lr = TestTensor::Of<float>({}, {0.05f});
+  for (const int64_t now : {int64_t{0}, int64_t{7}}) {
+    const TestTensor at = TestTensor::Of<int64_t>({}, {now});
+    for (const Shape& shape : {Shape{5, 9}, Shape{0}}) {
+      const TestTensor p = RandomTensor(shape, 1), g = RandomTensor(shape, 2);
+      cases->push_back(
+          {"sgd_update", {{"weight_decay", 0.1}}, {p, g, lr, at}, {Of(DType::kF32, shape)}});
+      for (const bool nesterov : {false, true}) {
+        cases->push_back({"sgd_update",
+                          {{"momentum", 0.9},
+                           {"weight_decay", 0.01},
+                           {"dampening", nesterov ? 0.0 : 0.2},
+                           {"nesterov", nesterov}},
+                          {p, g, lr, at, RandomTensor(shape, 3)},
+                          {Of(DType::kF32, shape), Of(DType::kF32, shape)}});
+      }
+      cases->push_back({"adamw_update",
+                        {{"beta1", 0.9}, {"beta2", 0.99}, {"eps", 1e-8}, {"weight_decay", 0.05}},
+                        {p, g, RandomTensor(shape, 4), RandomTensor(shape, 5, 0, 1), lr, at},
+                        {Of(DType::kF32, shape), Of(DType::kF32, shape), Of(DType::kF32, shape)},
+                        1e-6});
+    }
+  }
+}
+
+void AddMatmuls(std::vector<Case>* cases) {
+  const auto add = [&](const Shape& a, const Shape& b, const Shape& out, bool ta, bool tb) {
+    cases->push_back({"matmul",
+                      {{"transpose_a", ta}, {"transpose_b", tb}},
+                      {RandomTensor(a, 1), RandomTensor(b, 2)},
+                      {Of(DType::kF32, out)},
+                      2e-6});
+  };
+  add({5, 7}, {7, 3}, {5, 3}, false, false);
+  add({5, 7}, {3, 7}, {5, 3}, false, true);
+  add({7, 5}, {7, 3}, {5, 3}, true, false);
+  add({7, 5}, {3, 7}, {5, 3}, true, true);
+  add({64, 32}, {32, 48}, {64, 48}, false, false);
+  add({2, 3, 4, 5}, {5, 6}, {2, 3, 4, 6}, false, false);
+  add({2, 3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);
+  add({2, 3, 4, 5}, {2, 1, 6, 5}, {2, 3, 4, 6}, false, true);
+  add({3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);
+  add({0, 4}, {4, 3}, {0, 3}, false, false);
+  add({2, 0}, {0, 3}, {2, 3}, false, false);
+}
+
+void AddShapeOps(std::vector<Case>* cases) {
+  for (const DType dtype : kAll) {
+    cases->push_back({"permute",  // large enough for tiles
+                      {{"dims", Longs{1, 0}}},
+                      {Values(dtype, {20, 45}, 1)},
+                      {Of(dtype, {45, 20})}});
+    cases->push_back({"permute",
+                      {{"dims", Longs{0, 2, 1}}},
+                      {Values(dtype, {3, 40, 17}, 1)},
+                      {Of(dtype, {3, 17, 40})}});
+    cases->push_back({"permute",
+                      {{"dims", Longs{2, 0, 1}}},
+                      {Values(dtype, {3, 4, 5}, 1)},
+                      {Of(dtype, {5, 3, 4})}});
+    cases->push_back({"broadcast_to",
+                      {{"shape", Longs{2, 3, 4}}},
+                      {Values(dtype, {3, 1}, 2)},
+                      {Of(dtype, {2, 3, 4})}});
+    cases->push_back(
+        {"cat",
+         {{"dim", int64_t{1}}},
+         {Values(dtype, {2, 3}, 3), Values(dtype, {2, 0}, 4), Values(dtype, {2, 4}, 5)},
+         {Of(dtype, {2, 7})}});
+    cases->push_back(
+        {"slice",
+         {{"dim", int64_t{1}}, {"start", int64_t{1}}, {"stop", int64_t{8}}, {"step", int64_t{3}}},
+         {Values(dtype, {2, 9}, 6)},
+         {Of(dtype, {2, 3})}});
+    cases->push_back({"slice_grad",
+                      {{"dim", int64_t{0}},
+                       {"start", int64_t{2}},
+                       {"stop", int64_t{5}},
+                       {"step", int64_t{1}},
+                       {"extent", int64_t{6}}},
+                      {Values(dtype, {3, 4}, 7)},
+                      {Of(dtype, {6, 4})}});
+    cases->push_back({"constant", {{"value", 3.0}, {"shape", Longs{5}}}, {}, {Of(dtype, {5})}});
+  }
+}
+
+void AddMovement(std::vector<Case>* cases) {
+  for (const DType dtype : kAll) {
+    cases->push_back({"pack",
+                      {{"begin", Longs{1, 2, 3}}, {"extent", Longs{2, 3, 3}}},
+                      {Values(dtype, {4, 5, 6}, 1)},
+                      {Of(dtype, {2, 3, 3})}});
+    for (const char* mode : {"sum", "max", "min", "copy"}) {
+      cases->push_back(
+          {"assemble",
+           {{"mode", std::string("copy")},
+            {"rank", int64_t{2}},
+            {"zero", true},
+            {"piece_input", Longs{0, 1, 2}},
+            {"piece_mode", Strings{"copy", "copy", mode}},
+            {"src_begin", Longs{0, 0, 1, 0, 0, 1}},
+            {"dst_begin", Longs{0, 0, 2, 0, 1, 0}},
+            {"extent", Longs{2, 2, 1, 2, 2, 1}}},
+           {Values(dtype, {2, 2}, 2), Values(dtype, {2, 2}, 3), Values(dtype, {2, 2}, 4)},
+           {Of(dtype, {4, 2})}});
+      if (std::string(mode) == "copy") continue;
+      cases->push_back({"ring_reduce",
+                        {{"dim", int64_t{0}},
+                         {"units", int64_t{8}},
+                         {"parts", int64_t{3}},
+                         {"base", int64_t{1}},
+                         {"reduce_chunks", int64_t{2}},
+                         {"mode", std::string(mode)}},
+                        {Values(dtype, {8, 3}, 5), Values(dtype, {3, 3}, 6)},
+                        {Of(dtype, {8, 3})},
+                        0,
+                        4});
+      cases->push_back({"accumulate",
+                        {{"mode", std::string(mode)}},
+                        {Values(dtype, {4, 4}, 7)},
+                        {Of(dtype, {4, 4})},
+                        0,
+                        3});
+    }
+    cases->push_back(
+        {"ring_send",
+         {{"dim", int64_t{1}}, {"units", int64_t{7}}, {"parts", int64_t{3}}, {"base", int64_t{2}}},
+         {Values(dtype, {3, 14, 2}, 8)},
+         {Of(dtype, {3, 6, 2})},
+         0,
+         3});
+    cases->push_back({"micro_slice",
+                      {{"dim", int64_t{1}}},
+                      {Values(dtype, {6, 9}, 9)},
+                      {Of(dtype, {6, 3})},
+                      0,
+                      3});
+    cases->push_back({"micro_concat",
+                      {{"dim", int64_t{0}}},
+                      {Values(dtype, {2, 9}, 10)},
+                      {Of(dtype, {6, 9})},
+                      0,
+                      3});
+    cases->push_back({"micro_mask", {}, {Values(dtype, {5}, 11)}, {Of(dtype, {5})}, 0, 2});
+  }
+}
+
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  AddUnary(&cases);
+  AddBinary(&cases);
+  AddCasts(&cases);
+  AddReductions(&cases);
+  AddRows(&cases);
+  AddUpdates(&cases);
+  AddMatmuls(&cases);
+  AddShapeOps(&cases);
+  AddMovement(&cases);
+  return cases;
+}
+
+// Memory of the device with guard bytes behind it.
+class DeviceBytes {
+ public:
+  DeviceBytes(const CudaApi* api, int64_t bytes) : api_(api), bytes_(bytes) {
+    EXPECT_EQ(api->allocate(&data_, bytes + kGuard), 0);
+    const std::vector<unsigned char> guard(kGuard, 0xCD);
+    EXPECT_EQ(api->copy(At(bytes), guard.data(), kGuard, nullptr), 0);
+    EXPECT_EQ(api->stream_synchronize(nullptr), 0);
+  }
+  DeviceBytes(const DeviceBytes&) = delete;
+  ~DeviceBytes() { api_->release(data_); }
+
+  void* data() const { return data_; }
+  void Write(const void* from) {
+    if (bytes_ > 0) EXPECT_EQ(api_->copy(data_, from, bytes_, nullptr), 0);
+    EXPECT_EQ(api_->stream_synchronize(nullptr), 0);
+  }
+  std::vector<unsigned char> Read() const {
+    std::vector<unsigned char> bytes(static_cast<size_t>(bytes_ + kGuard));
+    EXPECT_EQ(api_->copy(bytes.data(), data_, bytes_ + kGuard, nullptr), 0);
+    EXPECT_EQ(api_->stream_synchronize(nullptr), 0);
+    for (int64_t i = 0; i < kGuard; ++i) {
+      EXPECT_EQ(bytes[static_cast<size_t>(bytes_ + i)], 0xCD) << "written behind a buffer";
+    }
+    bytes.resize(static_cast<size_t>(bytes_));
+    return bytes;
+  }
+
+ private:
+  static constexpr int64_t kGuard = 128;
+  void* At(int64_t at) const { return static_cast<char*>(data_) + at; }
+  const CudaApi* api_;
+  int64_t bytes_;
+  void* data_ = nullptr;
+};
+
+int64_t BytesOf(const TestTensor& tensor) {
+  return NumElements(tensor.type.shape) * SizeOf(tensor.type.dtype);
+}
+
+void Compare(const Case& test, const TestTensor& expected, const std::vector<unsigned char>& bytes,
+             const std::string& what) {
+  if (test.tolerance == 0 || expected.type.dtype != DType::kF32) {
+    if (bytes.empty() || std::memcmp(bytes.data(), expected.bytes->data(), bytes.size()) == 0)
+      return;
+    if (expected.type.dtype != DType::kF32) {
+      ADD_FAILURE() << what << " differs";
+      return;
+    }
+  }
+  std::vector<float> actual(bytes.size() / sizeof(float));
+  if (!bytes.empty()) std::memcpy(actual.data(), bytes.data(), bytes.size());
+  const std::vector<float> wanted = expected.Values<float>();
+  ExpectClose(actual, {wanted.begin(), wanted.end()}, test.tolerance, test.tolerance, what);
+}
+
+void RunCase(const CudaApi* api, const KernelTable& table, const Case& test) {
+  KernelCase cpu(test.op, test.attrs, test.inputs, test.outputs);
+  const std::string what = cpu.spec().Key();
+  absl::StatusOr<Needs> needs = table.Describe(cpu.spec());
+  ASSERT_TRUE(needs.ok()) << what << ": " << MessageOf(needs.status());
+  absl::StatusOr<std::unique_ptr<Kernel>> kernel = table.Make(cpu.spec());
+  ASSERT_TRUE(kernel.ok()) << what << ": " << MessageOf(kernel.status());
+  absl::StatusOr<std::unique_ptr<CudaStream>> stream = CudaStream::Make(api);
+  ASSERT_TRUE(stream.ok()) << MessageOf(stream.status());
+
+  std::vector<std::unique_ptr<DeviceBytes>> buffers;
+  std::vector<const void*> inputs;
+  std::vector<void*> outputs;
+  for (const TestTensor& input : test.inputs) {
+    buffers.push_back(std::make_unique<DeviceBytes>(api, BytesOf(input)));
+    buffers.back()->Write(input.bytes->data());
+    inputs.push_back(buffers.back()->data());
+  }
+  // Poisoned alike on both sides: an element that is not written is found.
+  for (const TestTensor& output : test.outputs) {
+    std::memset(output.bytes->data(), 0xB7, static_cast<size_t>(BytesOf(output)));
+    buffers.push_back(std::make_unique<DeviceBytes>(api, BytesOf(output)));
+    const std::vector<unsigned char> poison(static_cast<size_t>(BytesOf(output)), 0xB7);
+    buffers.back()->Write(poison.data());
+    outputs.push_back(buffers.back()->data());
+  }
+  DeviceBytes workspace(api, needs->workspace_bytes);
+  StepBlock block;
+  for (uint32_t firing = 0; firing < test.firings; ++firing) {
+    cpu.Run(firing, firing);
+    KernelArgs args;
+    args.inputs = inputs.data();
+    args.outputs = outputs.data();
+    args.workspace = workspace.data();
+    args.block = &block;
+    args.micro = firing;
+    args.chunk = firing;
+    const absl::Status enqueued = (*kernel)->Run(args, stream->get());
+    ASSERT_TRUE(enqueued.ok()) << what << ": " << MessageOf(enqueued);
+    (*stream)->Drain();
+    for (size_t i = 0; i < test.outputs.size(); ++i) {
+      Compare(test, test.outputs[i], buffers[test.inputs.size() + i]->Read(),
+              what + " output " + std::to_string(i) + " firing " + std::to_string(firing));
+    }
+  }
+  workspace.Read();  // its guard
+  for (size_t i = 0; i < test.inputs.size(); ++i) {
+    const std::vector<unsigned char> after = buffers[i]->Read();
+    EXPECT_TRUE(after.empty() ||
+                std::memcmp(after.data(), test.inputs[i].bytes->data(), after.size()) == 0)
+        << what << " changed its input " << i;
+  }
+}
+
+void RunAll(const CudaApi* api) {
+  const KernelTable table = CudaKernels(api);
+  for (const Case& test : AllCases()) {
+    RunCase(api, table, test);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(CudaConformance, SoftwareTable) { RunAll(SoftCudaApi()); }
+
+TEST(CudaConformance, Gpu) {
+  const char* path = std::getenv("ONEFLOW_CUDA_LIBRARY");
+  if (path == nullptr) GTEST_SKIP() << "ONEFLOW_CUDA_LIBRARY names no library";
+  const char* cublaslt = std::getenv("ONEFLOW_CUBLASLT");
+  absl::StatusOr<const CudaApi*> api = OpenCuda(path, cublaslt == nullptr ? "" : cublaslt);
+  ASSERT_TRUE(api.ok()) << MessageOf(api.status());
+  ASSERT_EQ((*api)->set_device(0), 0);
+  RunAll(*api);
+}
+
+TEST(CudaConformance, EveryKernelOfTheTableHasACase) {
+  std::set<std::string> covered;
+  for (const Case& test : AllCases()) covered.insert(test.op);
+  for (const std::string& op : CudaDescriptions().ops()) {
+    EXPECT_TRUE(covered.contains(op)) << op << " has no case";
+    EXPECT_NE(CpuKernels().Find(op), nullptr) << op << " has no CPU kernel to agree with";
+  }
+}
+
+TEST(CudaKernels, WithoutALibraryDescribesAndRefusesToMake) {
+  KernelCase test("relu", {}, {RandomTensor({4}, 1)}, {Of(DType::kF32, {4})});
+  EXPECT_TRUE(CudaDescriptions().Describe(test.spec()).ok());
+  const auto made = CudaDescriptions().Make(test.spec());
+  ASSERT_FALSE(made.ok());
+  EXPECT_NE(MessageOf(made.status()).find("library for CUDA"), std::string::npos);
+}
+
+TEST(CudaKernels, ALibraryThatIsNoneSaysWhatToDo) {
+  const auto opened = OpenCuda("/nonexistent/liboneflow_cuda.so", "");
+  ASSERT_FALSE(opened.ok());
+  EXPECT_NE(MessageOf(opened.status()).find("./dev cuda builds it"), std::string::npos)
+      << MessageOf(opened.status());
+}
+
+TEST(SoftCuda, StreamsRunInOrderAndWaitForEvents) {
+  const CudaApi* api = SoftCudaApi();
+  auto first = CudaStream::Make(api);
+  auto second = CudaStream::Make(api);
+  auto event = CudaEvent::Make(api);
+  ASSERT_TRUE(first.ok() && second.ok() && event.ok());
+  EXPECT_TRUE((*event)->Done());  // before any record
+  std::atomic<int> order{0};
+  std::atomic<bool> open{false};
+  int at_first = -1;
+  int at_second = -1;
+  struct Note {
+    std::atomic<int>* order;
+    std::atomic<bool>* open;
+    int* at;
+  };
+  Note one{&order, &open, &at_first};
+  Note two{&order, nullptr, &at_second};
+  const auto note = [](void* argument) {
+    const Note* note = static_cast<Note*>(argument);
+    while (note->open != nullptr && !note->open->load()) std::this_thread::yield();
+    *note->at = note->order->fetch_add(1);
+  };
+  ASSERT_TRUE((*first)->OnComplete(note, &one).ok());
+  ASSERT_TRUE((*first)->Record(event->get()).ok());
+  ASSERT_TRUE((*second)->Wait(**event).ok());
+  ASSERT_TRUE((*second)->OnComplete(note, &two).ok());
+  EXPECT_FALSE((*event)->Done());  // nothing waited for the first stream
+  open.store(true);
+  (*second)->Drain();
+  EXPECT_TRUE((*event)->Done());
+  EXPECT_EQ(at_first, 0);
+  EXPECT_EQ(at_second, 1);
+}
+
+}  // namespace
+}  // namespace oneflow::kernels

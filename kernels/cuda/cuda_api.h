@@ -1,0 +1,170 @@
+// CudaApi: everything that the framework asks of CUDA, as a table of plain C functions.
+//
+// The seam between the core and liboneflow_cuda.so, which alone is compiled by nvcc: no C++ type, no
+// exception and no Protobuf crosses it, so the core builds, tests and ships without a toolkit and
+// opens the library only where a driver is. The same sources compiled by the host's compiler give a
+// second table (kernels/cuda/soft_cuda_for_test.h) on which the tests run.
+//
+// Owned by the library, valid until the process ends. Threads: any, unless said; kernels for one
+// stream come from one thread at a time. Invariants: functions that take a stream only enqueue; an
+// error is a number whose text ErrorText gives. Versioned: a library of another version is refused.
+// Read next: kernels/cuda/cuda_kernels.h, runtime/devices/cuda/cuda_device.h.
+#ifndef ONEFLOW_KERNELS_CUDA_CUDA_API_H_
+#define ONEFLOW_KERNELS_CUDA_CUDA_API_H_
+
+#include <cstdint>
+
+namespace oneflow::kernels {
+
+inline constexpr int32_t kCudaApiVersion = 1;
+inline constexpr int kCudaMaxRank = 16;
+
+using CudaStreamHandle = void*;
+using CudaEventHandle = void*;
+
+// 0 is success.
+using CudaError = int;
+
+struct CudaDeviceProperties {
+  char name[256];
+  int64_t memory_bytes;
+  int32_t multiprocessors;
+  int32_t major, minor;  // compute capability
+  int32_t driver_version, runtime_version;
+};
+
+// Dims of up to N operands that are walked together, row-major; strides in elements.
+template <int N>
+struct CudaNest {
+  int32_t rank;
+  int64_t elements;
+  int64_t extent[kCudaMaxRank];
+  int64_t stride[N][kCudaMaxRank];
+};
+
+// A reduction: result r begins at `kept` offset r of the input, and joins the `reduced` offsets.
+struct CudaReduction {
+  CudaNest<1> kept;
+  CudaNest<1> reduced;
+  int32_t splits;  // shares of each result, joined in order by a second kernel; 1: none
+  bool columns;    // neighbouring results are neighbouring inputs
+};
+
+// Rows of `extent` elements `inner` apart; row i begins at i / inner * extent * inner + i % inner.
+struct CudaRows {
+  int64_t rows, extent, inner;
+};
+
+struct CudaDropout {
+  CudaNest<2> nest;  // operand 0 the buffer, 1 the logical tensor
+  int64_t base;      // logical index of element 0
+  uint64_t key;
+  uint32_t threshold;  // of the random word from which on an element is kept
+  float scale;
+};
+
+struct CudaSgd {
+  int64_t n;
+  float momentum, weight_decay, keep;  // keep = 1 - dampening
+  bool nesterov, has_momentum;
+};
+
+struct CudaAdamW {
+  int64_t n;
+  double beta1, beta2, eps, weight_decay;
+};
+
+// d[m,n] = a . b, row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
+enum class CudaMath : int32_t { kF32, kTF32, kBF16 };  // kBF16: operands and result are bf16
+struct CudaMatmul {
+  int64_t m, n, k;
+  bool transpose_a, transpose_b;
+  int64_t batches, stride_a, stride_b, stride_d;
+  CudaMath math;
+  int64_t workspace_bytes;
+};
+
+// Launchers: found once when a kernel is made, nullptr where there is none. `dtype` is a DType's
+// number.
+using CudaUnary = CudaError (*)(const void* x, void* y, double value, int64_t n, CudaStreamHandle);
+using CudaBinary = CudaError (*)(const CudaNest<3>*, const void* a, const void* b, void* out,
+                                 CudaStreamHandle);
+using CudaCast = CudaError (*)(const void* x, void* y, int64_t n, CudaStreamHandle);
+using CudaCombine = CudaError (*)(const CudaNest<2>*, const void* source, void* destination,
+                                  CudaStreamHandle);
+using CudaReduce = CudaError (*)(const CudaReduction*, const void* in, void* out, void* workspace,
+                                 CudaStreamHandle);
+using CudaArgmax = CudaError (*)(const CudaRows*, const void* in, int64_t* out, CudaStreamHandle);
+// a, b: the inputs (b may be nullptr).
+using CudaRowMap = CudaError (*)(const CudaRows*, const float* a, const float* b, float* out,
+                                 CudaStreamHandle);
+
+struct CudaApi {
+  int32_t version;
+
+  // ---- Devices, memory, streams, events (the CUDA run time) ----
+  const char* (*error_text)(CudaError);
+  CudaError (*device_count)(int* count);
+  CudaError (*device_properties)(int device, CudaDeviceProperties*);
+  // For the calling thread; every other function acts on that device.
+  CudaError (*set_device)(int device);
+  CudaError (*allocate)(void** data, int64_t bytes);
+  CudaError (*release)(void* data);
+  CudaError (*allocate_pinned)(void** data, int64_t bytes);  // host memory that copies overlap from
+  CudaError (*release_pinned)(void* data);
+  CudaError (*stream_create)(CudaStreamHandle*);
+  CudaError (*stream_destroy)(CudaStreamHandle);
+  CudaError (*stream_synchronize)(CudaStreamHandle);
+  CudaError (*stream_wait)(CudaStreamHandle, CudaEventHandle);
+  // `done(context)` on a thread of the run time once all before it is finished; it may not call
+  // this table.
+  CudaError (*stream_callback)(CudaStreamHandle, void (*done)(void*), void* context);
+  CudaError (*event_create)(CudaEventHandle*, bool timed);
+  CudaError (*event_destroy)(CudaEventHandle);
+  CudaError (*event_record)(CudaEventHandle, CudaStreamHandle);
+  CudaError (*event_query)(CudaEventHandle, bool* finished);
+  CudaError (*event_milliseconds)(CudaEventHandle begin, CudaEventHandle end, float*);
+  // Between two places; memory of the host must stay until the stream has got there.
+  CudaError (*copy)(void* to, const void* from, int64_t bytes, CudaStreamHandle);
+  // From memory of the host, which has been read when this returns.
+  CudaError (*copy_in)(void* to, const void* from, int64_t bytes, CudaStreamHandle);
+  CudaError (*zero)(void* data, int64_t bytes, CudaStreamHandle);
+
+  // ---- Kernels ----
+  CudaUnary (*find_unary)(const char* op, int dtype);
+  CudaBinary (*find_binary)(const char* op, int dtype);
+  CudaCast (*find_cast)(int from, int to);
+  CudaCombine (*find_combine)(int mode, int dtype);  // mode: a CombineMode
+  CudaReduce (*find_reduce)(const char* op, int in, int out);
+  CudaArgmax (*find_argmax)(int dtype);
+  CudaRowMap (*find_row_map)(const char* op);
+  // out[i] = bits, of 1, 2, 4 or 8 bytes.
+  CudaError (*fill)(void* out, uint64_t bits, int element_bytes, int64_t n, CudaStreamHandle);
+  CudaError (*where)(const CudaNest<4>*, const void* condition, const void* a, const void* b,
+                     void* out, int element_bytes, CudaStreamHandle);
+  CudaError (*cross_entropy)(const CudaRows*, const float* logits, const void* labels, bool wide,
+                             float* loss, float* log_probs, CudaStreamHandle);
+  CudaError (*cross_entropy_grad)(const CudaRows*, const float* log_probs, const void* labels,
+                                  bool wide, const float* dloss, float* dlogits, CudaStreamHandle);
+  CudaError (*dropout)(const CudaDropout*, const float* x, const int64_t* step, float* y,
+                       CudaStreamHandle);
+  CudaError (*sgd)(const CudaSgd*, const float* p, const float* g, const float* lr,
+                   const int64_t* step, const float* m, float* p_out, float* m_out,
+                   CudaStreamHandle);
+  CudaError (*adamw)(const CudaAdamW*, const float* p, const float* g, const float* m,
+                     const float* v, const float* lr, const int64_t* step, float* p_out,
+                     float* m_out, float* v_out, CudaStreamHandle);
+  // A product: cuBLASLt where that library is, else an own kernel (f32 only). `plan` is freed by
+  // matmul_release.
+  CudaError (*matmul_plan)(const CudaMatmul*, void** plan);
+  CudaError (*matmul)(void* plan, const void* a, const void* b, void* d, void* workspace,
+                      CudaStreamHandle);
+  void (*matmul_release)(void* plan);
+  // Opens cuBLASLt at `path`, or where the loader finds it if that is empty; before the first plan,
+  // else the loader's is taken. "cuBLASLt 13.0.2", or why it is not there.
+  const char* (*matmul_library)(const char* path);
+};
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CUDA_CUDA_API_H_

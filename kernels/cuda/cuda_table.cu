@@ -1,0 +1,139 @@
+// The table of liboneflow_cuda.so: thin wrappers of the CUDA run time (linked in, so that the
+// library needs nothing but a driver) and the kernels of this folder.
+#include <cuda_runtime.h>
+
+#include <cstring>
+
+#include "kernels/cuda/families.h"
+
+namespace oneflow::kernels {
+namespace {
+
+CudaError Code(cudaError_t error) {
+  if (error != cudaSuccess) cudaGetLastError();  // an error is told once
+  return static_cast<CudaError>(error);
+}
+cudaStream_t Stream(CudaStreamHandle stream) { return static_cast<cudaStream_t>(stream); }
+cudaEvent_t Event(CudaEventHandle event) { return static_cast<cudaEvent_t>(event); }
+
+const char* ErrorText(CudaError error) {
+  return cudaGetErrorString(static_cast<cudaError_t>(error));
+}
+CudaError DeviceCount(int* count) {
+  *count = 0;
+  return Code(cudaGetDeviceCount(count));
+}
+CudaError Properties(int device, CudaDeviceProperties* out) {
+  cudaDeviceProp found;
+  if (const cudaError_t error = cudaGetDeviceProperties(&found, device); error != cudaSuccess) {
+    return Code(error);
+  }
+  std::memset(out, 0, sizeof(*out));
+  std::strncpy(out->name, found.name, sizeof(out->name) - 1);
+  out->memory_bytes = static_cast<int64_t>(found.totalGlobalMem);
+  out->multiprocessors = found.multiProcessorCount;
+  out->major = found.major;
+  out->minor = found.minor;
+  cudaDriverGetVersion(&out->driver_version);
+  cudaRuntimeGetVersion(&out->runtime_version);
+  return 0;
+}
+CudaError SetDevice(int device) { return Code(cudaSetDevice(device)); }
+CudaError Allocate(void** data, int64_t bytes) {
+  return Code(cudaMalloc(data, static_cast<size_t>(bytes)));
+}
+CudaError Release(void* data) { return Code(cudaFree(data)); }
+CudaError AllocatePinned(void** data, int64_t bytes) {
+  return Code(cudaMallocHost(data, static_cast<size_t>(bytes)));
+}
+CudaError ReleasePinned(void* data) { return Code(cudaFreeHost(data)); }
+CudaError StreamCreate(CudaStreamHandle* stream) {
+  return Code(
+      cudaStreamCreateWithFlags(reinterpret_cast<cudaStream_t*>(stream), cudaStreamNonBlocking));
+}
+CudaError StreamDestroy(CudaStreamHandle stream) { return Code(cudaStreamDestroy(Stream(stream))); }
+CudaError StreamSynchronize(CudaStreamHandle stream) {
+  return Code(cudaStreamSynchronize(Stream(stream)));
+}
+CudaError StreamWait(CudaStreamHandle stream, CudaEventHandle event) {
+  return Code(cudaStreamWaitEvent(Stream(stream), Event(event), 0));
+}
+CudaError StreamCallback(CudaStreamHandle stream, void (*done)(void*), void* context) {
+  return Code(cudaLaunchHostFunc(Stream(stream), done, context));
+}
+CudaError EventCreate(CudaEventHandle* event, bool timed) {
+  return Code(cudaEventCreateWithFlags(reinterpret_cast<cudaEvent_t*>(event),
+                                       timed ? cudaEventDefault : cudaEventDisableTiming));
+}
+CudaError EventDestroy(CudaEventHandle event) { return Code(cudaEventDestroy(Event(event))); }
+CudaError EventRecord(CudaEventHandle event, CudaStreamHandle stream) {
+  return Code(cudaEventRecord(Event(event), Stream(stream)));
+}
+CudaError EventQuery(CudaEventHandle event, bool* finished) {
+  const cudaError_t error = cudaEventQuery(Event(event));
+  *finished = error == cudaSuccess;
+  return error == cudaErrorNotReady ? 0 : Code(error);
+}
+CudaError EventMilliseconds(CudaEventHandle begin, CudaEventHandle end, float* milliseconds) {
+  return Code(cudaEventElapsedTime(milliseconds, Event(begin), Event(end)));
+}
+CudaError Copy(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
+  return Code(
+      cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, Stream(stream)));
+}
+CudaError CopyIn(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
+  const CudaError error = Copy(to, from, bytes, stream);
+  if (error != 0) return error;
+  // Pageable memory is read into the driver's own before the call returns; pinned memory is not.
+  cudaPointerAttributes attributes = {};
+  if (cudaPointerGetAttributes(&attributes, from) == cudaSuccess &&
+      attributes.type == cudaMemoryTypeUnregistered) {
+    return 0;
+  }
+  return StreamSynchronize(stream);
+}
+CudaError Zero(void* data, int64_t bytes, CudaStreamHandle stream) {
+  return Code(cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), Stream(stream)));
+}
+
+CudaApi MakeTable() {
+  CudaApi api = {};
+  api.version = kCudaApiVersion;
+  api.error_text = &ErrorText;
+  api.device_count = &DeviceCount;
+  api.device_properties = &Properties;
+  api.set_device = &SetDevice;
+  api.allocate = &Allocate;
+  api.release = &Release;
+  api.allocate_pinned = &AllocatePinned;
+  api.release_pinned = &ReleasePinned;
+  api.stream_create = &StreamCreate;
+  api.stream_destroy = &StreamDestroy;
+  api.stream_synchronize = &StreamSynchronize;
+  api.stream_wait = &StreamWait;
+  api.stream_callback = &StreamCallback;
+  api.event_create = &EventCreate;
+  api.event_destroy = &EventDestroy;
+  api.event_record = &EventRecord;
+  api.event_query = &EventQuery;
+  api.event_milliseconds = &EventMilliseconds;
+  api.copy = &Copy;
+  api.copy_in = &CopyIn;
+  api.zero = &Zero;
+  AddElementwise(&api);
+  AddMovement(&api);
+  AddReductions(&api);
+  AddRows(&api);
+  AddUpdates(&api);
+  AddMatmul(&api);
+  return api;
+}
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const CudaApi* oneflow_cuda_api() {
+  static const CudaApi api = MakeTable();
+  return &api;
+}
+
+}  // namespace oneflow::kernels

@@ -1,0 +1,81 @@
+// Definition: short forms for the rows of the CUDA table: a kernel from a function object that
+// enqueues, and the problem of a kernel as the plain data that crosses to the library.
+//
+// Functions only. Threads: any. Read next: kernels/cuda/cuda_kernels.cc.
+#ifndef ONEFLOW_KERNELS_CUDA_DEFINITION_H_
+#define ONEFLOW_KERNELS_CUDA_DEFINITION_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "kernels/cpu/definition.h"
+#include "kernels/cpu/loop_nest.h"
+#include "kernels/cuda/cuda_api.h"
+#include "kernels/cuda/cuda_stream.h"
+#include "kernels/kernel.h"
+
+namespace oneflow::kernels {
+
+// A kernel that calls `function(args, stream handle)`, which enqueues and returns a CudaError.
+template <typename Function>
+class CudaFunctionKernel final : public Kernel {
+ public:
+  CudaFunctionKernel(const CudaApi* api, std::string op, Function function)
+      : api_(api), op_(std::move(op)), function_(std::move(function)) {}
+  absl::Status Run(const KernelArgs& args, Stream* stream) const override {
+    const CudaError error = function_(args, static_cast<CudaStream*>(stream)->handle());
+    return error == 0 ? absl::OkStatus() : CudaStatus(*api_, error, op_.c_str());
+  }
+
+ private:
+  const CudaApi* const api_;
+  const std::string op_;
+  const Function function_;
+};
+template <typename Function>
+std::unique_ptr<Kernel> CudaKernelOf(const CudaApi* api, const KernelSpec& spec,
+                                     Function function) {
+  return std::make_unique<CudaFunctionKernel<Function>>(api, spec.op, std::move(function));
+}
+
+inline absl::Status NoCudaKernel(const KernelSpec& spec) {
+  std::string types;
+  for (const Operand& in : spec.inputs) types += " " + std::string(NameOf(in.dtype));
+  return MakeError(ErrorKind::kDType, "the cuda kernel of " + spec.op + " does not take" + types);
+}
+
+// The first error of a sequence.
+inline CudaError FirstOf(CudaError first, CudaError second) { return first != 0 ? first : second; }
+
+template <int N>
+CudaNest<N> NestOf(const LoopNest<N>& nest) {
+  CudaNest<N> out = {};
+  out.rank = nest.rank();
+  out.elements = nest.elements();
+  for (int d = 0; d < nest.rank(); ++d) {
+    out.extent[d] = nest.extent(d);
+    for (int o = 0; o < N; ++o) out.stride[o][d] = nest.stride(o, d);
+  }
+  return out;
+}
+
+using CudaMaker = KernelOr (*)(const CudaApi*, const KernelSpec&);
+using Describer = absl::StatusOr<Needs> (*)(const KernelSpec&);
+
+// One row of the table. Without a library kernels can be described, so that plans for a GPU compile
+// anywhere, and not be made.
+struct CudaRow {
+  const char* op;
+  Describer describe;
+  CudaMaker make;
+};
+std::vector<CudaRow> CudaElementwiseRows();
+std::vector<CudaRow> CudaMovementRows();
+std::vector<CudaRow> CudaMathRows();
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CUDA_DEFINITION_H_

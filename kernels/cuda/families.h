@@ -1,0 +1,21 @@
+// The parts of the CUDA table, one group per .cu file; put together by the library's table
+// (cuda_table.cu) and by the software one (soft_cuda_for_test.cc).
+//
+// Functions only. Threads: any. Read next: kernels/cuda/cuda_api.h.
+#ifndef ONEFLOW_KERNELS_CUDA_FAMILIES_H_
+#define ONEFLOW_KERNELS_CUDA_FAMILIES_H_
+
+#include "kernels/cuda/cuda_api.h"
+
+namespace oneflow::kernels {
+
+void AddElementwise(CudaApi* api);
+void AddMovement(CudaApi* api);
+void AddReductions(CudaApi* api);
+void AddRows(CudaApi* api);
+void AddUpdates(CudaApi* api);
+void AddMatmul(CudaApi* api);
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CUDA_FAMILIES_H_

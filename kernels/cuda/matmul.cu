@@ -1,0 +1,255 @@
+// Products: cuBLASLt where the library is, else an own kernel (a thread per result: right, and slow;
+// what tests without a GPU run).
+//
+// cuBLASLt is opened by name: the package does not need it, and PyTorch's copy will do. It is column-major, so d = a . b is asked for as d^T = b^T . a^T. The algorithm is its
+// heuristic's first that fits the workspace; the choice is made once, when a plan is loaded.
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <mutex>
+#include <utility>
+
+#include "kernels/cuda/device_code.h"
+#include "kernels/cuda/families.h"
+
+#if defined(__CUDACC__) && __has_include(<cublasLt.h>)
+#define ONEFLOW_CUBLASLT 1
+#include <cublasLt.h>
+#endif
+
+namespace oneflow::kernels {
+namespace {
+
+__global__ void ProductKernel(CudaMatmul g, const float* a, const float* b, float* d) {
+  const int64_t result = g.m * g.n;
+  const int64_t a_row = g.transpose_a ? 1 : g.k, a_column = g.transpose_a ? g.m : 1;
+  const int64_t b_row = g.transpose_b ? 1 : g.n, b_column = g.transpose_b ? g.k : 1;
+  for (int64_t i = FirstItem(); i < g.batches * result; i += ItemStride()) {
+    const int64_t batch = i / result, row = i % result / g.n, column = i % g.n;
+    const float* left = a + batch * g.stride_a + row * a_row;
+    const float* right = b + batch * g.stride_b + column * b_column;
+    float total = 0;
+    for (int64_t j = 0; j < g.k; ++j) total += left[j * a_column] * right[j * b_row];
+    d[batch * g.stride_d + row * g.n + column] = total;
+  }
+}
+
+#ifdef ONEFLOW_CUBLASLT
+
+// The functions that we call, and why there are none.
+struct Library {
+  decltype(&cublasLtCreate) create = nullptr;
+  decltype(&cublasLtGetVersion) version = nullptr;
+  decltype(&cublasLtMatmul) matmul = nullptr;
+  decltype(&cublasLtMatmulDescCreate) desc_create = nullptr;
+  decltype(&cublasLtMatmulDescDestroy) desc_destroy = nullptr;
+  decltype(&cublasLtMatmulDescSetAttribute) desc_set = nullptr;
+  decltype(&cublasLtMatrixLayoutCreate) layout_create = nullptr;
+  decltype(&cublasLtMatrixLayoutDestroy) layout_destroy = nullptr;
+  decltype(&cublasLtMatrixLayoutSetAttribute) layout_set = nullptr;
+  decltype(&cublasLtMatmulPreferenceCreate) preference_create = nullptr;
+  decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy = nullptr;
+  decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set = nullptr;
+  decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic = nullptr;
+  cublasLtHandle_t handle = nullptr;
+  char text[512] = "";
+};
+
+template <typename F>
+bool Resolve(void* library, const char* name, F* function) {
+  *function = reinterpret_cast<F>(dlsym(library, name));
+  return *function != nullptr;
+}
+
+void Open(const char* path, Library* library) {
+  void* opened = *path != 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
+  if (opened == nullptr) opened = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL);
+  if (opened == nullptr) {
+    std::snprintf(library->text, sizeof(library->text),
+                  "no cuBLASLt (%s); name the file in ONEFLOW_CUBLASLT. Products run on the own "
+                  "kernel, which is slow",
+                  dlerror());
+    return;
+  }
+  const bool all =
+      Resolve(opened, "cublasLtCreate", &library->create) &&
+      Resolve(opened, "cublasLtGetVersion", &library->version) &&
+      Resolve(opened, "cublasLtMatmul", &library->matmul) &&
+      Resolve(opened, "cublasLtMatmulDescCreate", &library->desc_create) &&
+      Resolve(opened, "cublasLtMatmulDescDestroy", &library->desc_destroy) &&
+      Resolve(opened, "cublasLtMatmulDescSetAttribute", &library->desc_set) &&
+      Resolve(opened, "cublasLtMatrixLayoutCreate", &library->layout_create) &&
+      Resolve(opened, "cublasLtMatrixLayoutDestroy", &library->layout_destroy) &&
+      Resolve(opened, "cublasLtMatrixLayoutSetAttribute", &library->layout_set) &&
+      Resolve(opened, "cublasLtMatmulPreferenceCreate", &library->preference_create) &&
+      Resolve(opened, "cublasLtMatmulPreferenceDestroy", &library->preference_destroy) &&
+      Resolve(opened, "cublasLtMatmulPreferenceSetAttribute", &library->preference_set) &&
+      Resolve(opened, "cublasLtMatmulAlgoGetHeuristic", &library->heuristic);
+  if (!all || library->create(&library->handle) != CUBLAS_STATUS_SUCCESS) {
+    std::snprintf(library->text, sizeof(library->text),
+                  "cuBLASLt does not start. Products run on the own kernel, which is slow");
+    library->handle = nullptr;
+    return;
+  }
+  const size_t version = library->version();
+  std::snprintf(library->text, sizeof(library->text), "cuBLASLt %zu.%zu.%zu", version / 10000,
+                version / 100 % 100, version % 100);
+}
+
+// Opened once per process: a handle of cuBLASLt is for all streams and devices.
+const Library& OpenedLibrary(const char* path = "") {
+  static Library library;
+  static std::once_flag once;
+  std::call_once(once, [path] { Open(path, &library); });
+  return library;
+}
+
+#endif  // ONEFLOW_CUBLASLT
+
+struct Plan {
+  CudaMatmul problem;
+#ifdef ONEFLOW_CUBLASLT
+  cublasLtMatmulDesc_t desc = nullptr;
+  cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;
+  cublasLtMatmulAlgo_t algo;
+  bool library = false;
+#endif
+};
+
+#ifdef ONEFLOW_CUBLASLT
+
+void ReleaseDescriptions(Plan* plan) {
+  const Library& lt = OpenedLibrary();
+  if (plan->desc != nullptr) lt.desc_destroy(plan->desc);
+  if (plan->a != nullptr) lt.layout_destroy(plan->a);
+  if (plan->b != nullptr) lt.layout_destroy(plan->b);
+  if (plan->d != nullptr) lt.layout_destroy(plan->d);
+}
+
+// A row-major [rows, columns] matrix, as cuBLASLt sees it: [columns, rows].
+cublasStatus_t Layout(const Library& lt, cudaDataType_t type, int64_t rows, int64_t columns,
+                      int64_t batches, int64_t stride, cublasLtMatrixLayout_t* layout) {
+  cublasStatus_t status = lt.layout_create(layout, type, columns, rows, columns);
+  if (status != CUBLAS_STATUS_SUCCESS || batches == 1) return status;
+  const int32_t count = static_cast<int32_t>(batches);
+  status = lt.layout_set(*layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof(count));
+  if (status != CUBLAS_STATUS_SUCCESS) return status;
+  return lt.layout_set(*layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+                       sizeof(stride));
+}
+
+// True if cuBLASLt has an algorithm for the plan's problem.
+bool Choose(Plan* plan) {
+  const Library& lt = OpenedLibrary();
+  if (lt.handle == nullptr) return false;
+  const CudaMatmul& g = plan->problem;
+  const cudaDataType_t type = g.math == CudaMath::kBF16 ? CUDA_R_16BF : CUDA_R_32F;
+  const cublasComputeType_t compute =
+      g.math == CudaMath::kTF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  const cublasOperation_t first = g.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const cublasOperation_t second = g.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const bool described =
+      lt.desc_create(&plan->desc, compute, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
+      lt.desc_set(plan->desc, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof(first)) ==
+          CUBLAS_STATUS_SUCCESS &&
+      lt.desc_set(plan->desc, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof(second)) ==
+          CUBLAS_STATUS_SUCCESS &&
+      Layout(lt, type, g.transpose_b ? g.n : g.k, g.transpose_b ? g.k : g.n, g.batches, g.stride_b,
+             &plan->b) == CUBLAS_STATUS_SUCCESS &&
+      Layout(lt, type, g.transpose_a ? g.k : g.m, g.transpose_a ? g.m : g.k, g.batches, g.stride_a,
+             &plan->a) == CUBLAS_STATUS_SUCCESS &&
+      Layout(lt, type, g.m, g.n, g.batches, g.stride_d, &plan->d) == CUBLAS_STATUS_SUCCESS;
+  if (!described) return false;
+  cublasLtMatmulPreference_t preference = nullptr;
+  if (lt.preference_create(&preference) != CUBLAS_STATUS_SUCCESS) return false;
+  const uint64_t workspace = static_cast<uint64_t>(g.workspace_bytes);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+                    sizeof(workspace));
+  // Buffers of a plan lie on 64 bytes, but an odd row length moves later batches off them.
+  const uint32_t element = g.math == CudaMath::kBF16 ? 2 : 4;
+  const auto alignment = [&](int64_t stride) {
+    uint32_t bytes = 64;
+    while (g.batches > 1 && stride * element % bytes != 0) bytes /= 2;
+    return bytes;
+  };
+  const uint32_t align_a = alignment(g.stride_b), align_b = alignment(g.stride_a);
+  const uint32_t align_d = alignment(g.stride_d);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_a, 4);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align_b, 4);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align_d, 4);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align_d, 4);
+  cublasLtMatmulHeuristicResult_t found = {};
+  int count = 0;
+  const cublasStatus_t status = lt.heuristic(lt.handle, plan->desc, plan->b, plan->a, plan->d,
+                                             plan->d, preference, 1, &found, &count);
+  lt.preference_destroy(preference);
+  plan->algo = found.algo;
+  return status == CUBLAS_STATUS_SUCCESS && count > 0;
+}
+
+#endif  // ONEFLOW_CUBLASLT
+
+CudaError MatmulPlan(const CudaMatmul* problem, void** out) {
+  Plan* plan = new Plan{*problem};
+#ifdef ONEFLOW_CUBLASLT
+  plan->library = Choose(plan);
+  const bool runs = plan->library || problem->math == CudaMath::kF32;
+  if (!runs) ReleaseDescriptions(plan);
+#else
+  const bool runs = problem->math == CudaMath::kF32;
+#endif
+  if (!runs) {
+    delete plan;
+    return 801;  // cudaErrorNotSupported
+  }
+  *out = plan;
+  return 0;
+}
+
+CudaError Matmul(void* made, const void* a, const void* b, void* d, void* workspace,
+                 CudaStreamHandle stream) {
+  const Plan& plan = *static_cast<const Plan*>(made);
+  const CudaMatmul& g = plan.problem;
+#ifdef ONEFLOW_CUBLASLT
+  if (plan.library) {
+    const Library& lt = OpenedLibrary();
+    const float one = 1, zero = 0;
+    const cublasStatus_t status = lt.matmul(
+        lt.handle, plan.desc, &one, b, plan.b, a, plan.a, &zero, d, plan.d, d, plan.d, &plan.algo,
+        workspace, static_cast<size_t>(g.workspace_bytes), static_cast<cudaStream_t>(stream));
+    if (status == CUBLAS_STATUS_SUCCESS) return 0;
+    const CudaError error = static_cast<CudaError>(cudaGetLastError());
+    return error != 0 ? error : 999;  // cudaErrorUnknown
+  }
+#endif
+  static_cast<void>(workspace);
+  return Launch(&ProductKernel, BlocksFor(g.batches * g.m * g.n), kThreads, stream, g,
+                static_cast<const float*>(a), static_cast<const float*>(b), static_cast<float*>(d));
+}
+
+void MatmulRelease(void* made) {
+  Plan* plan = static_cast<Plan*>(made);
+#ifdef ONEFLOW_CUBLASLT
+  ReleaseDescriptions(plan);
+#endif
+  delete plan;
+}
+
+const char* MatmulLibrary([[maybe_unused]] const char* path) {
+#ifdef ONEFLOW_CUBLASLT
+  return OpenedLibrary(path).text;
+#else
+  return "built without cuBLASLt: products run on the own kernel, which is slow";
+#endif
+}
+
+}  // namespace
+
+void AddMatmul(CudaApi* api) {
+  api->matmul_plan = &MatmulPlan;
+  api->matmul = &Matmul;
+  api->matmul_release = &MatmulRelease;
+  api->matmul_library = &MatmulLibrary;
+}
+
+}  // namespace oneflow::kernels

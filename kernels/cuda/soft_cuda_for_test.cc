@@ -1,0 +1,339 @@
+#include "kernels/cuda/soft_cuda_for_test.h"
+
+#include <ucontext.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "kernels/cuda/device_code.h"
+#include "kernels/cuda/families.h"
+
+namespace oneflow::kernels {
+namespace {
+
+constexpr CudaError kInvalid = 1;      // cudaErrorInvalidValue
+constexpr CudaError kOutOfMemory = 2;  // cudaErrorMemoryAllocation
+
+// ---- Fibers: the threads of a block that meet at barriers ----
+
+constexpr size_t kStackBytes = 64 << 10;
+
+struct Fiber {
+  ucontext_t context;
+  std::vector<char> stack = std::vector<char>(kStackBytes);
+  bool done = false;
+};
+
+// The block that this OS thread runs now.
+struct Block {
+  ucontext_t scheduler;
+  std::vector<Fiber> fibers;
+  size_t current = 0;
+  const std::function<void()>* body = nullptr;
+};
+thread_local Block* running_block = nullptr;
+
+void EnterFiber() {
+  (*running_block->body)();
+  running_block->fibers[running_block->current].done = true;
+}
+
+// Every thread of the block once per barrier, in an order that changes with `seed`.
+void RunBlock(Block* block, int threads, uint64_t seed) {
+  block->fibers.resize(static_cast<size_t>(threads));
+  for (Fiber& fiber : block->fibers) {
+    fiber.done = false;
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = fiber.stack.size();
+    fiber.context.uc_link = &block->scheduler;
+    makecontext(&fiber.context, &EnterFiber, 0);
+  }
+  const size_t n = block->fibers.size();
+  for (size_t left = n; left > 0; ++seed) {
+    const size_t first = static_cast<size_t>(seed * 7 % n);
+    for (size_t i = 0; i < n; ++i) {
+      const size_t at = seed % 2 == 0 ? (first + i) % n : (first + n - i) % n;
+      if (block->fibers[at].done) continue;
+      block->current = at;
+      threadIdx.x = static_cast<unsigned>(at);
+      swapcontext(&block->scheduler, &block->fibers[at].context);
+      if (block->fibers[at].done) --left;
+    }
+  }
+}
+
+void RunGrid(int64_t blocks, int threads, bool barriers, const std::function<void()>& body,
+             uint64_t seed) {
+  blockDim.x = static_cast<unsigned>(threads);
+  gridDim.x = static_cast<unsigned>(blocks);
+  std::unique_ptr<Block> block;
+  if (barriers) {
+    block = std::make_unique<Block>();
+    block->body = &body;
+    running_block = block.get();
+  }
+  for (int64_t b = 0; b < blocks; ++b) {
+    blockIdx.x = static_cast<unsigned>(b);
+    if (barriers) {
+      RunBlock(block.get(), threads, seed + static_cast<uint64_t>(b));
+      continue;
+    }
+    for (int t = 0; t < threads; ++t) {
+      threadIdx.x = static_cast<unsigned>(t);
+      body();
+    }
+  }
+  running_block = nullptr;
+}
+
+// ---- Streams and events ----
+
+class SoftStream {
+ public:
+  SoftStream() : thread_([this] { Loop(); }) {}
+  ~SoftStream() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  void Push(std::function<void()> work) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      queue_.push_back(std::move(work));
+      ++pushed_;
+    }
+    changed_.notify_all();
+  }
+  void Synchronize() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const uint64_t until = pushed_;
+    changed_.wait(lock, [&] { return finished_ >= until; });
+  }
+
+ private:
+  void Loop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      std::function<void()> work = std::move(queue_.front());
+      queue_.pop_front();
+      lock.unlock();
+      work();
+      work = nullptr;
+      lock.lock();
+      ++finished_;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> queue_;
+  uint64_t pushed_ = 0;
+  uint64_t finished_ = 0;
+  bool stopping_ = false;
+  std::thread thread_;  // last: it uses the others
+};
+
+// Records are numbered; a wait waits for the number that stood when it was enqueued.
+struct SoftEvent {
+  std::mutex mutex;
+  std::condition_variable changed;
+  uint64_t recorded = 0;
+  uint64_t reached = 0;
+  std::chrono::steady_clock::time_point when;
+};
+
+CudaError Enqueue(CudaStreamHandle stream, std::function<void()> work) {
+  if (stream == nullptr) {
+    work();
+  } else {
+    static_cast<SoftStream*>(stream)->Push(std::move(work));
+  }
+  return 0;
+}
+
+std::atomic<uint64_t>& LaunchNumber() {
+  static std::atomic<uint64_t> number{0};
+  return number;
+}
+
+// ---- The run time's part of the table ----
+
+const char* ErrorText(CudaError error) {
+  if (error == 0) return "no error";
+  if (error == kInvalid) return "invalid argument";
+  if (error == kOutOfMemory) return "out of memory";
+  return "software CUDA error";
+}
+CudaError DeviceCount(int* count) {
+  *count = 1;
+  return 0;
+}
+CudaError Properties(int device, CudaDeviceProperties* out) {
+  if (device != 0) return kInvalid;
+  std::memset(out, 0, sizeof(*out));
+  std::strcpy(out->name, "software CUDA");
+  out->memory_bytes = int64_t{4} << 30;
+  out->multiprocessors = 1;
+  return 0;
+}
+CudaError SetDevice(int device) { return device == 0 ? 0 : kInvalid; }
+CudaError Allocate(void** data, int64_t bytes) {
+  // As on a GPU: more than the device has is refused, and memory comes with anything in it.
+  if (bytes > int64_t{4} << 30) return kOutOfMemory;
+  *data = std::aligned_alloc(256, static_cast<size_t>((bytes + 255) / 256 * 256));
+  if (*data == nullptr) return kOutOfMemory;
+  std::memset(*data, 0xA5, static_cast<size_t>(bytes));
+  return 0;
+}
+CudaError Release(void* data) {
+  std::free(data);
+  return 0;
+}
+CudaError StreamCreate(CudaStreamHandle* stream) {
+  *stream = new SoftStream;
+  return 0;
+}
+CudaError StreamDestroy(CudaStreamHandle stream) {
+  delete static_cast<SoftStream*>(stream);
+  return 0;
+}
+CudaError StreamSynchronize(CudaStreamHandle stream) {
+  if (stream != nullptr) static_cast<SoftStream*>(stream)->Synchronize();
+  return 0;
+}
+CudaError StreamWait(CudaStreamHandle stream, CudaEventHandle handle) {
+  SoftEvent* event = static_cast<SoftEvent*>(handle);
+  uint64_t until = 0;
+  {
+    std::lock_guard<std::mutex> lock(event->mutex);
+    until = event->recorded;
+  }
+  return Enqueue(stream, [event, until] {
+    std::unique_lock<std::mutex> lock(event->mutex);
+    event->changed.wait(lock, [&] { return event->reached >= until; });
+  });
+}
+CudaError StreamCallback(CudaStreamHandle stream, void (*done)(void*), void* context) {
+  return Enqueue(stream, [done, context] { done(context); });
+}
+CudaError EventCreate(CudaEventHandle* event, bool) {
+  *event = new SoftEvent;
+  return 0;
+}
+CudaError EventDestroy(CudaEventHandle event) {
+  delete static_cast<SoftEvent*>(event);
+  return 0;
+}
+CudaError EventRecord(CudaEventHandle handle, CudaStreamHandle stream) {
+  SoftEvent* event = static_cast<SoftEvent*>(handle);
+  uint64_t number = 0;
+  {
+    std::lock_guard<std::mutex> lock(event->mutex);
+    number = ++event->recorded;
+  }
+  return Enqueue(stream, [event, number] {
+    std::lock_guard<std::mutex> lock(event->mutex);
+    event->reached = number;
+    event->when = std::chrono::steady_clock::now();
+    event->changed.notify_all();
+  });
+}
+CudaError EventQuery(CudaEventHandle handle, bool* finished) {
+  SoftEvent* event = static_cast<SoftEvent*>(handle);
+  std::lock_guard<std::mutex> lock(event->mutex);
+  *finished = event->reached == event->recorded;
+  return 0;
+}
+CudaError EventMilliseconds(CudaEventHandle begin, CudaEventHandle end, float* milliseconds) {
+  *milliseconds = std::chrono::duration<float, std::milli>(static_cast<SoftEvent*>(end)->when -
+                                                           static_cast<SoftEvent*>(begin)->when)
+                      .count();
+  return 0;
+}
+CudaError Copy(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
+  return Enqueue(stream, [=] { std::memmove(to, from, static_cast<size_t>(bytes)); });
+}
+CudaError CopyIn(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
+  const char* first = static_cast<const char*>(from);
+  return Enqueue(stream, [to, read = std::vector<char>(first, first + bytes)] {
+    if (!read.empty()) std::memcpy(to, read.data(), read.size());
+  });
+}
+CudaError Zero(void* data, int64_t bytes, CudaStreamHandle stream) {
+  return Enqueue(stream, [=] { std::memset(data, 0, static_cast<size_t>(bytes)); });
+}
+
+CudaApi MakeTable() {
+  CudaApi api = {};
+  api.version = kCudaApiVersion;
+  api.error_text = &ErrorText;
+  api.device_count = &DeviceCount;
+  api.device_properties = &Properties;
+  api.set_device = &SetDevice;
+  api.allocate = &Allocate;
+  api.release = &Release;
+  api.allocate_pinned = &Allocate;
+  api.release_pinned = &Release;
+  api.stream_create = &StreamCreate;
+  api.stream_destroy = &StreamDestroy;
+  api.stream_synchronize = &StreamSynchronize;
+  api.stream_wait = &StreamWait;
+  api.stream_callback = &StreamCallback;
+  api.event_create = &EventCreate;
+  api.event_destroy = &EventDestroy;
+  api.event_record = &EventRecord;
+  api.event_query = &EventQuery;
+  api.event_milliseconds = &EventMilliseconds;
+  api.copy = &Copy;
+  api.copy_in = &CopyIn;
+  api.zero = &Zero;
+  AddElementwise(&api);
+  AddMovement(&api);
+  AddReductions(&api);
+  AddRows(&api);
+  AddUpdates(&api);
+  AddMatmul(&api);
+  return api;
+}
+
+}  // namespace
+
+void SoftBarrier() {
+  Block* block = running_block;
+  const size_t me = block->current;
+  swapcontext(&block->fibers[me].context, &block->scheduler);
+}
+
+CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool barriers,
+                     std::function<void()> body) {
+  const uint64_t seed = LaunchNumber().fetch_add(1);
+  return Enqueue(stream, [=] { RunGrid(blocks, threads, barriers, body, seed); });
+}
+
+const CudaApi* SoftCudaApi() {
+  static const CudaApi api = MakeTable();
+  return &api;
+}
+
+// As in liboneflow_cuda.so: liboneflow_soft_cuda.so stands for it in tests of the whole package.
+extern "C" __attribute__((visibility("default"))) const CudaApi* oneflow_cuda_api() {
+  return SoftCudaApi();
+}
+
+}  // namespace oneflow::kernels

@@ -1,0 +1,152 @@
+// dropout and the optimizers' updates: formulas as in kernels/cpu/random.cc and
+// kernels/cpu/optimizer.cc, one pass over memory each (dropout 8 bytes per element, SGD 12 or 20,
+// AdamW 28). What changes every step (lr, step) is read on the device, never passed by value.
+#include <cmath>
+
+#include "base/philox.h"
+#include "kernels/cuda/device_code.h"
+#include "kernels/cuda/families.h"
+
+namespace oneflow::kernels {
+namespace {
+
+// Four floats at once.
+bool InFours(const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; }
+
+// The mask depends on (key, step, logical index) alone, so shards draw the bits of the whole.
+__global__ void DropoutKernel(CudaDropout problem, const float* x, const int64_t* step, float* y) {
+  const uint64_t now = static_cast<uint64_t>(*step);
+  for (int64_t i = FirstItem(); i < problem.nest.elements; i += ItemStride()) {
+    int64_t at[2];
+    OffsetsOf(problem.nest, i, at);
+    const uint64_t index = static_cast<uint64_t>(problem.base + at[1]);
+    const uint32_t word = PhiloxBlock(problem.key, now, index / 4)[index % 4];
+    y[at[0]] = word >= problem.threshold ? x[at[0]] * problem.scale : 0.0f;
+  }
+}
+// A dense buffer that begins at a whole block: one draw for its four elements.
+__global__ void DropoutBlocksKernel(CudaDropout problem, const float* x, const int64_t* step,
+                                    float* y) {
+  const uint64_t now = static_cast<uint64_t>(*step);
+  const int64_t n = problem.nest.elements;
+  for (int64_t block = FirstItem(); 4 * block < n; block += ItemStride()) {
+    const std::array<uint32_t, 4> words =
+        PhiloxBlock(problem.key, now, static_cast<uint64_t>(problem.base / 4 + block));
+    if (4 * block + 4 <= n) {
+      Four<float> value = reinterpret_cast<const Four<float>*>(x)[block];
+      for (int k = 0; k < 4; ++k) {
+        value.item[k] = words[k] >= problem.threshold ? value.item[k] * problem.scale : 0.0f;
+      }
+      reinterpret_cast<Four<float>*>(y)[block] = value;
+      continue;
+    }
+    for (int64_t i = 4 * block; i < n; ++i) {
+      y[i] = words[i - 4 * block] >= problem.threshold ? x[i] * problem.scale : 0.0f;
+    }
+  }
+}
+
+CudaError Dropout(const CudaDropout* problem, const float* x, const int64_t* step, float* y,
+                  CudaStreamHandle stream) {
+  const CudaNest<2>& nest = problem->nest;
+  if (nest.rank == 1 && nest.stride[0][0] == 1 && nest.stride[1][0] == 1 &&
+      problem->base % 4 == 0 && InFours(x) && InFours(y)) {
+    return Launch(&DropoutBlocksKernel, BlocksFor((nest.elements + 3) / 4), kThreads, stream,
+                  *problem, x, step, y);
+  }
+  return Launch(&DropoutKernel, BlocksFor(nest.elements), kThreads, stream, *problem, x, step, y);
+}
+
+__global__ void SgdKernel(CudaSgd c, const float* p, const float* g, const float* lr_at,
+                          const int64_t* step, const float* m, float* p_out, float* m_out) {
+  const float lr = *lr_at;
+  const bool first = *step == 0;
+  const float old_share = first ? 0.0f : c.momentum;
+  const float new_share = first ? 1.0f : c.keep;
+  for (int64_t i = FirstItem(); i < c.n; i += ItemStride()) {
+    const float grad = g[i] + c.weight_decay * p[i];
+    if (!c.has_momentum) {
+      p_out[i] = p[i] - lr * grad;
+      continue;
+    }
+    const float old = first ? 0.0f : m[i];  // the buffer may hold anything before step 0
+    const float next = old_share * old + new_share * grad;
+    m_out[i] = next;
+    p_out[i] = p[i] - lr * (c.nesterov ? grad + c.momentum * next : next);
+  }
+}
+CudaError Sgd(const CudaSgd* c, const float* p, const float* g, const float* lr,
+              const int64_t* step, const float* m, float* p_out, float* m_out,
+              CudaStreamHandle stream) {
+  return Launch(&SgdKernel, BlocksFor(c->n), kThreads, stream, *c, p, g, lr, step, m, p_out, m_out);
+}
+
+// The factors of one step, in f64 as on the CPU; one thread of a block computes them for all.
+struct AdamWFactors {
+  float keep, new1, beta2, new2, step_size, root_correction, eps;
+};
+__global__ void AdamWKernel(CudaAdamW c, const float* p, const float* g, const float* m,
+                            const float* v, const float* lr_at, const int64_t* step, float* p_out,
+                            float* m_out, float* v_out, int64_t fours) {
+  __shared__ AdamWFactors shared;
+  if (threadIdx.x == 0) {
+    const double lr = *lr_at;
+    const double t = static_cast<double>(*step) + 1;
+    shared = {static_cast<float>(1 - lr * c.weight_decay),
+              static_cast<float>(1 - c.beta1),
+              static_cast<float>(c.beta2),
+              static_cast<float>(1 - c.beta2),
+              static_cast<float>(lr / (1 - std::pow(c.beta1, t))),
+              static_cast<float>(std::sqrt(1 - std::pow(c.beta2, t))),
+              static_cast<float>(c.eps)};
+  }
+  __syncthreads();
+  const AdamWFactors f = shared;
+  const auto update = [&](float grad, float* param, float* mean, float* square) {
+    *mean = *mean + f.new1 * (grad - *mean);
+    *square = f.beta2 * *square + f.new2 * grad * grad;
+    const float denominator = std::sqrt(*square) / f.root_correction + f.eps;
+    *param = *param * f.keep - f.step_size * *mean / denominator;
+  };
+  for (int64_t i = FirstItem(); i < fours; i += ItemStride()) {
+    const Four<float> grad = reinterpret_cast<const Four<float>*>(g)[i];
+    Four<float> param = reinterpret_cast<const Four<float>*>(p)[i];
+    Four<float> mean = reinterpret_cast<const Four<float>*>(m)[i];
+    Four<float> square = reinterpret_cast<const Four<float>*>(v)[i];
+    for (int k = 0; k < 4; ++k) {
+      update(grad.item[k], &param.item[k], &mean.item[k], &square.item[k]);
+    }
+    reinterpret_cast<Four<float>*>(p_out)[i] = param;
+    reinterpret_cast<Four<float>*>(m_out)[i] = mean;
+    reinterpret_cast<Four<float>*>(v_out)[i] = square;
+  }
+  for (int64_t i = 4 * fours + FirstItem(); i < c.n; i += ItemStride()) {
+    float param = p[i], mean = m[i], square = v[i];
+    update(g[i], &param, &mean, &square);
+    p_out[i] = param;
+    m_out[i] = mean;
+    v_out[i] = square;
+  }
+}
+CudaError AdamW(const CudaAdamW* c, const float* p, const float* g, const float* m, const float* v,
+                const float* lr, const int64_t* step, float* p_out, float* m_out, float* v_out,
+                CudaStreamHandle stream) {
+  bool together = true;
+  for (const void* data : {p, g, m, v, static_cast<const float*>(p_out),
+                           static_cast<const float*>(m_out), static_cast<const float*>(v_out)}) {
+    together = together && InFours(data);
+  }
+  const int64_t fours = together ? c->n / 4 : 0;
+  return LaunchBlocks(&AdamWKernel, BlocksFor(std::max(fours, c->n - 4 * fours)), kThreads, stream,
+                      *c, p, g, m, v, lr, step, p_out, m_out, v_out, fours);
+}
+
+}  // namespace
+
+void AddUpdates(CudaApi* api) {
+  api->dropout = &Dropout;
+  api->sgd = &Sgd;
+  api->adamw = &AdamW;
+}
+
+}  // namespace oneflow::kernels
