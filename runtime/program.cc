@@ -195,6 +195,13 @@ absl::Status Program::AddWork(DeviceSet* devices) {
     task.outputs.resize(static_cast<size_t>(proto.outputs_size()));
     task.input_pointers.resize(task.inputs.size());
     task.output_pointers.resize(task.outputs.size());
+    task.device = found[proto.device()];
+    if ((proto.kind() == plan::SEND || proto.kind() == plan::RECV) && holds_bytes_ &&
+        !task.device->host_memory()) {
+      return PlanError(plan_, absl::StrCat(task.device->kind(),
+                                           " devices of several processes are not connected: run "
+                                           "the mesh in one process"));
+    }
     switch (proto.kind()) {
       case plan::COMPUTE:
       case plan::MOVE: {
@@ -336,15 +343,15 @@ absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& 
   const FiringId firing = FiringAt(id, ordinal);
   switch (task.proto->kind()) {
     case plan::FEED:
-      task.region.ToLocal(
+      return task.device->ToLocal(
+          task.region,
           invocation.input_bytes[task.proto->index()] + task.micro_bytes * firing.micro,
           task.outputs[0].At(ordinal));
-      return absl::OkStatus();
     case plan::FETCH: {
       std::byte* output = invocation.output_bytes[task.proto->index()];
       if (output == nullptr) return absl::OkStatus();
-      task.region.FromLocal(output + task.micro_bytes * firing.micro, task.inputs[0].At(ordinal));
-      return absl::OkStatus();
+      return task.device->FromLocal(task.region, output + task.micro_bytes * firing.micro,
+                                    task.inputs[0].At(ordinal));
     }
     default:
       break;
@@ -363,8 +370,7 @@ absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& 
   args.task = id;
   args.micro = firing.micro;
   args.chunk = firing.chunk;
-  kernels::InlineStream stream;
-  return task.kernel->Run(args, &stream);
+  return task.kernel->Run(args, task.device->stream());
 }
 
 std::byte* Program::SendSource(uint32_t task, int64_t ordinal) const {

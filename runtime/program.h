@@ -50,6 +50,7 @@ class Program {
     std::vector<Buffer> inputs;
     std::vector<Buffer> outputs;
     Buffer workspace;
+    Device* device = nullptr;
     std::unique_ptr<kernels::Kernel> kernel;
     RegionCopy region;  // FEED, FETCH
     int64_t micro_bytes =

@@ -44,7 +44,7 @@ class SessionImpl : public Session {
  public:
   explicit SessionImpl(const SessionOptions& options)
       : options_(options),
-        devices_(options.cpu_kernels),
+        devices_(options.cpu_kernels, options.cuda),
         states_(&devices_),
         executor_(&devices_, options.transport,
                   options.trace_path.empty() ? 0 : options.trace_slices) {
@@ -215,7 +215,11 @@ class SessionImpl : public Session {
     if (FetchEntry* entry = FindOutputs(id, &ring); entry != nullptr) Release(ring, entry);
   }
 
-  absl::Status Wait() override { return Settle(); }
+  absl::Status Wait() override {
+    OF_RETURN_IF_ERROR(Settle());
+    devices_.Drain();
+    return absl::OkStatus();
+  }
 
   std::vector<DeviceCounters> Counters() const override {
     std::map<uint32_t, DeviceCounters> by_device;

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "base/host_tensor.h"
 #include "comm/transport.h"
+#include "kernels/cuda/cuda_api.h"
 #include "kernels/kernel.h"
 #include "plan/plan.pb.h"
 #include "runtime/virtual_runtime.h"
@@ -28,8 +29,9 @@ namespace oneflow {
 // What a session is made of; what it points to outlives it.
 struct SessionOptions {
   const kernels::KernelTable* cpu_kernels = nullptr;
-  comm::Transport* transport = nullptr;  // nullptr for one rank; outlives the session
-  double watchdog_seconds = 30;          // speaks after max(this, 10 x median step)
+  const kernels::CudaApi* cuda = nullptr;  // nullptr: no cuda devices
+  comm::Transport* transport = nullptr;    // nullptr for one rank; outlives the session
+  double watchdog_seconds = 30;            // speaks after max(this, 10 x median step)
   double peer_seconds = 120;      // a peer that owes a message for longer is given up: PeerError
   std::string trace_path;         // Perfetto trace of what ran, written at destruction; empty: none
   size_t trace_slices = 1 << 16;  // kept per thread, the last ones

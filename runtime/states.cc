@@ -111,7 +111,8 @@ absl::Status StateStore::Write(const std::string& name, const HostTensor& value)
   }
   for (ShardBlock& shard : state.shards) {
     if (shard.block.data() != nullptr) {
-      shard.region.ToLocal(value.data.get(), shard.block.data());
+      OF_RETURN_IF_ERROR(devices_->at(shard.device)
+                             .device->ToLocal(shard.region, value.data.get(), shard.block.data()));
     }
   }
   ++state.version;
@@ -136,9 +137,13 @@ absl::StatusOr<HostTensor> StateStore::Read(const std::string& name, bool check_
     }
     if (same == nullptr) {
       covered += shard.region.bytes();
-      if (shard.block.data() != nullptr)
-        shard.region.FromLocal(value.data.get(), shard.block.data());
+      if (shard.block.data() != nullptr) {
+        OF_RETURN_IF_ERROR(
+            devices_->at(shard.device)
+                .device->FromLocal(shard.region, value.data.get(), shard.block.data()));
+      }
     } else if (check_replicas && shard.block.data() != nullptr &&
+               devices_->at(shard.device).device->host_memory() &&
                std::memcmp(same->block.data(), shard.block.data(), shard.block.bytes()) != 0) {
       return MakeError(ErrorKind::kError,
                        absl::StrCat("replicas of state \"", name, "\" differ: on device ",

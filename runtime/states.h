@@ -45,6 +45,7 @@ class StateStore {
   // too if two shards that hold the same element differ.
   absl::StatusOr<HostTensor> Read(const std::string& name, bool check_replicas) const;
 
+  // REQUIRES: devices in the host's memory (a virtual runtime's).
   void FillWithZeros();
   // Forgets a state and frees its shards. REQUIRES: no loaded plan is bound to it.
   void Drop(const std::string& name) { states_.erase(name); }

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cuda/cuda_kernels.h"
 #include "plan/target.pb.h"
 #include "python/bindings/bindings.h"
 #include "python/bindings/convert.h"
@@ -71,14 +72,49 @@ Location LocationOf(const plan::Task& task, const plan::Plan& plan) {
   return {proto.file(), static_cast<int>(proto.line()), proto.function()};
 }
 
+// Assumed rates of one GPU (H100 SXM: f32 without tensor cores, device memory), shared by the logical
+// devices on it; a firing costs a launch.
+constexpr int64_t kGpuFlopsPerMicrosecond = 50'000'000;
+constexpr int64_t kGpuBytesPerMicrosecond = 3'000'000;
+constexpr int64_t kGpuLaunchNs = 4'000;
+
+plan::Target CudaTarget(const std::vector<uint32_t>& ranks, int64_t memory_bytes) {
+  plan::Target target;
+  target.set_name("cuda-" + std::to_string(ranks.size()));
+  const int64_t sharers = std::max<int64_t>(1, static_cast<int64_t>(ranks.size()));
+  for (uint32_t rank : ranks) {
+    plan::TargetDevice* device = target.add_devices();
+    device->set_kind("cuda");
+    device->set_rank(rank);
+    device->set_threads(1);
+    device->set_memory_bytes(memory_bytes / sharers);
+    device->set_flops_per_us(kGpuFlopsPerMicrosecond / sharers);
+    device->set_bytes_per_us(kGpuBytesPerMicrosecond / sharers);
+    device->set_isa("sm_90");
+  }
+  for (const plan::Link::Scope scope : {plan::Link::DEVICE, plan::Link::RANK, plan::Link::HOST}) {
+    plan::Link* link = target.add_links();
+    link->set_scope(scope);
+    link->set_latency_ns(scope == plan::Link::DEVICE ? 0 : kGpuLaunchNs);
+    link->set_bytes_per_us(kGpuBytesPerMicrosecond / 2 / sharers);
+  }
+  // Devices of one GPU do not compete for the host's cores.
+  target.set_cores(sharers);
+  target.set_task_overhead_ns(kGpuLaunchNs);
+  return target;
+}
+
 // Asks the kernels what they need and adds the rows in key order.
 absl::Status Describe(const std::vector<KernelQuery>& missing, const plan::Plan& plan,
                       plan::Target* target) {
+  // A target's devices are all of one kind.
+  const bool cuda = target->devices_size() > 0 && target->devices(0).kind() == "cuda";
+  const kernels::KernelTable& table = cuda ? kernels::CudaDescriptions() : kernels::CpuKernels();
   std::map<std::string, plan::KernelRow> rows;
   for (const plan::KernelRow& row : target->kernels()) rows[row.key()] = row;
   for (const KernelQuery& query : missing) {
     const auto spec = kernels::KernelSpec::FromTask(query.task, static_cast<int>(query.threads));
-    absl::StatusOr<kernels::Needs> needs = kernels::CpuKernels().Describe(spec);
+    absl::StatusOr<kernels::Needs> needs = table.Describe(spec);
     if (!needs.ok()) return WithLocation(needs.status(), LocationOf(query.task, plan));
     plan::KernelRow row;
     row.set_key(query.key);
@@ -98,6 +134,8 @@ void BindCompile(py::module_& module) {
       .def_static("cpu", &CpuTarget, py::arg("ranks"), py::arg("threads"), py::arg("cores"),
                   py::arg("memory_bytes") = 0, py::arg("kind") = "cpu",
                   "One device per entry of `ranks` (its rank), all alike.")
+      .def_static("cuda", &CudaTarget, py::arg("ranks"), py::arg("memory_bytes") = 0,
+                  "One logical device per entry of `ranks`, all on one GPU.")
       .def_property_readonly("name", [](const plan::Target& target) { return target.name(); })
       .def_property_readonly("num_devices",
                              [](const plan::Target& target) { return target.devices_size(); })

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cuda/cuda_kernels.h"
 #include "python/bindings/bindings.h"
 #include "python/bindings/convert.h"
 #include "python/bindings/errors.h"
@@ -18,10 +19,14 @@ namespace {
 class PySession {
  public:
   PySession(std::shared_ptr<TransportHandle> transport, double watchdog_seconds,
-            double peer_seconds, const std::string& trace_path)
+            double peer_seconds, const std::string& trace_path, const std::string& cuda_library,
+            const std::string& cublaslt)
       : transport_(std::move(transport)) {
     SessionOptions options;
     options.cpu_kernels = &kernels::CpuKernels();
+    if (!cuda_library.empty()) {
+      options.cuda = ValueOrThrow(kernels::OpenCuda(cuda_library, cublaslt));
+    }
     options.transport = transport_ ? transport_->transport.get() : nullptr;
     options.watchdog_seconds = watchdog_seconds;
     options.peer_seconds = peer_seconds;
@@ -205,9 +210,10 @@ class PyVirtualRuntime {
 
 void BindSession(py::module_& module) {
   py::class_<PySession>(module, "Session", "Owns everything alive (runtime/session.h).")
-      .def(py::init<std::shared_ptr<TransportHandle>, double, double, std::string>(),
+      .def(py::init<std::shared_ptr<TransportHandle>, double, double, std::string, std::string,
+                    std::string>(),
            py::arg("transport"), py::arg("watchdog_seconds"), py::arg("peer_seconds"),
-           py::arg("trace_path"))
+           py::arg("trace_path"), py::arg("cuda_library") = "", py::arg("cublaslt") = "")
       .def("close", &PySession::Close)
       .def("load", &Load, py::arg("plan"))
       .def("unload", &Unload, py::arg("plan"))

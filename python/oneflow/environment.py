@@ -105,6 +105,24 @@ def trace_path() -> str:
     return path
 
 
+def cuda_library() -> str:
+    """ONEFLOW_CUDA_LIBRARY: the library for CUDA; by default the one that ./dev cuda put into the package."""
+    default = os.path.join(os.path.dirname(os.path.abspath(__file__)), "liboneflow_cuda.so")
+    return os.environ.get("ONEFLOW_CUDA_LIBRARY", "") or default
+
+
+def cublaslt() -> str:
+    """ONEFLOW_CUBLASLT: the file of cuBLASLt; by default that of the package nvidia-cublas, else the loader's."""
+    named = os.environ.get("ONEFLOW_CUBLASLT", "")
+    if named:
+        return named
+    for folder in sys.path:
+        path = os.path.join(folder, "nvidia", "cu13", "lib", "libcublasLt.so.13")
+        if os.path.exists(path):
+            return path
+    return ""
+
+
 def dump_directory() -> str:
     """ONEFLOW_DUMP: directory for the graph after each pass and the plan."""
     return os.environ.get("ONEFLOW_DUMP", "")

@@ -47,6 +47,8 @@ class Mesh:
 
     def target(self, world_size: int) -> _core.Target:
         """The machine as the compiler sees it."""
+        if self.kind == "cuda":
+            return _core.Target.cuda(ranks=self.device_ranks(world_size))
         return _core.Target.cpu(
             ranks=self.device_ranks(world_size),
             threads=self.threads,
@@ -60,16 +62,22 @@ class Mesh:
 
 
 def mesh(kind: str = "cpu", *, threads: int | None = None, **axes: int) -> Mesh:
-    """A mesh of CPU devices: `flow.mesh("cpu", dp=2, tp=2)`; without axes, one device per rank on `dp`.
+    """A mesh of devices: `flow.mesh("cpu", dp=2, tp=2)`; without axes, one device per rank on `dp`.
 
-    `threads` is the team of each device; by default the cores of the host are shared out evenly.
+    `threads` is the team of each CPU device; by default the cores of the host are shared out evenly.
+    The devices of a "cuda" mesh are logical ones on one GPU of this process.
     """
     location = user_location()
-    if kind not in ("cpu", "null"):
+    if kind not in ("cpu", "cuda", "null"):
         raise ShardingError(
             f"there are no {kind!r} devices here; use flow.mesh('cpu', ...)", location
         )
     world_size = environment.world_size()
+    if kind == "cuda" and world_size > 1:
+        raise ShardingError(
+            "a cuda mesh lies in one process and this job has several; use flow.mesh('cpu', ...)",
+            location,
+        )
     if not axes:
         axes = {"dp": world_size}
     for name, size in axes.items():

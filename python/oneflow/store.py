@@ -72,6 +72,8 @@ class Store:
                 watchdog_seconds=environment.watchdog_seconds(),
                 peer_seconds=environment.peer_seconds(),
                 trace_path=environment.trace_path(),
+                cuda_library=environment.cuda_library() if self.mesh.kind == "cuda" else "",
+                cublaslt=environment.cublaslt() if self.mesh.kind == "cuda" else "",
             )
         return self._session
 

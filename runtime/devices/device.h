@@ -8,13 +8,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "kernels/kernel.h"
+#include "kernels/stream.h"
 #include "plan/plan.pb.h"
+#include "runtime/io/region.h"
 
 namespace oneflow {
 
@@ -22,8 +26,8 @@ namespace oneflow {
 class Block {
  public:
   Block() = default;
-  Block(std::byte* data, size_t bytes, void (*release)(std::byte*, size_t))
-      : data_(data), bytes_(bytes), release_(release) {}
+  Block(std::byte* data, size_t bytes, std::function<void(std::byte*, size_t)> release)
+      : data_(data), bytes_(bytes), release_(std::move(release)) {}
   Block(Block&& other) noexcept { *this = std::move(other); }
   Block& operator=(Block&& other) noexcept {
     std::swap(data_, other.data_);
@@ -41,13 +45,13 @@ class Block {
  private:
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
-  void (*release_)(std::byte*, size_t) = nullptr;
+  std::function<void(std::byte*, size_t)> release_;
 };
 
 class Device {
  public:
   virtual ~Device() = default;
-  // "cpu", "null".
+  // "cpu", "cuda", "null".
   virtual std::string kind() const = 0;
   // False: no memory, no kernels; a plan runs for its order alone.
   virtual bool holds_bytes() const = 0;
@@ -60,6 +64,30 @@ class Device {
                                                                       int threads) const = 0;
   // Called once on a thread before it runs kernels for a team of `threads`.
   virtual void EnterThread(int threads) const = 0;
+  // What kernels are enqueued on. Work of all devices of a kind in this process is in the order in
+  // which it was enqueued, so a firing counts as over, to others on such devices, once it is enqueued.
+  virtual kernels::Stream* stream() { return &inline_stream_; }
+  // False: what Allocate gives is out of the host's reach, but for the functions below.
+  virtual bool host_memory() const { return true; }
+  // A shard from and to the host's logical tensor, which has been read, or is filled, when they
+  // return; and zeros. They come after what was enqueued before.
+  virtual absl::Status ToLocal(const RegionCopy& region, const std::byte* logical,
+                               std::byte* local) {
+    region.ToLocal(logical, local);
+    return absl::OkStatus();
+  }
+  virtual absl::Status FromLocal(const RegionCopy& region, std::byte* logical,
+                                 const std::byte* local) {
+    region.FromLocal(logical, local);
+    return absl::OkStatus();
+  }
+  virtual absl::Status Zero(const Block& block) {
+    std::memset(block.data(), 0, block.bytes());
+    return absl::OkStatus();
+  }
+
+ private:
+  kernels::InlineStream inline_stream_;
 };
 
 }  // namespace oneflow

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "runtime/devices/cpu.h"
+#include "runtime/devices/cuda/cuda_device.h"
 #include "runtime/devices/null.h"
 
 namespace oneflow {
@@ -21,6 +22,12 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
   std::unique_ptr<Device> made;
   if (kind == "cpu") made = MakeCpuDevice(cpu_kernels_);
   if (kind == "null") made = MakeNullDevice();
+  if (kind == "cuda" && cuda_ != nullptr) {
+    if (cuda_context_ == nullptr) {
+      OF_ASSIGN_OR_RETURN(cuda_context_, CudaContext::Make(cuda_));
+    }
+    made = MakeCudaDevice(cuda_context_);
+  }
   if (made == nullptr) {
     return MakeError(ErrorKind::kPlan,
                      absl::StrCat("this process has no devices of kind \"", kind, "\""));
@@ -28,6 +35,10 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
   Entry& entry = entries_[device.id()];
   entry.device = std::move(made);
   return entry.device.get();
+}
+
+void DeviceSet::Drain() {
+  for (auto& [id, entry] : entries_) entry.device->stream()->Drain();
 }
 
 absl::StatusOr<bool> DeviceSet::GrowArena(uint32_t id, int64_t bytes) {

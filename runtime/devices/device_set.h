@@ -11,11 +11,14 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "kernels/cuda/cuda_api.h"
 #include "kernels/kernel.h"
 #include "plan/plan.pb.h"
 #include "runtime/devices/device.h"
 
 namespace oneflow {
+
+class CudaContext;
 
 class DeviceSet {
  public:
@@ -25,8 +28,10 @@ class DeviceSet {
   };
 
   // `cpu_kernels` may be nullptr: then devices of kind "cpu" are null devices, for size and order
-  // alone.
-  explicit DeviceSet(const kernels::KernelTable* cpu_kernels) : cpu_kernels_(cpu_kernels) {}
+  // alone. Without `cuda` there are no devices of that kind.
+  explicit DeviceSet(const kernels::KernelTable* cpu_kernels,
+                     const kernels::CudaApi* cuda = nullptr)
+      : cpu_kernels_(cpu_kernels), cuda_(cuda) {}
 
   // Finds or makes the device. PlanError for an unknown kind, or a kind that differs from before.
   absl::StatusOr<Device*> Find(const plan::DeviceProto& device);
@@ -36,10 +41,14 @@ class DeviceSet {
 
   const Entry& at(uint32_t id) const { return entries_.at(id); }
   const std::map<uint32_t, Entry>& entries() const { return entries_; }
+  // Waits until no device has work enqueued.
+  void Drain();
 
  private:
   const kernels::KernelTable* cpu_kernels_;
-  std::map<uint32_t, Entry> entries_;  // by global id
+  const kernels::CudaApi* cuda_;
+  std::shared_ptr<CudaContext> cuda_context_;  // made by the first cuda device
+  std::map<uint32_t, Entry> entries_;          // by global id
 };
 
 }  // namespace oneflow

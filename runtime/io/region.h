@@ -23,6 +23,9 @@ class RegionCopy {
   void ToLocal(const std::byte* logical, std::byte* local) const;
   void FromLocal(std::byte* logical, const std::byte* local) const;
   int64_t bytes() const { return bytes_; }
+  // One run of bytes in the logical tensor too, `offset` bytes into it.
+  bool contiguous() const { return outer_.empty(); }
+  int64_t offset() const { return offset_; }
 
  private:
   struct Dim {

@@ -33,9 +33,10 @@ class Layout:
     axes: dict[str, int] = field(hash=False)
     accumulate: int = 1
     batch: int = 16
+    kind: str = "cpu"
 
     def mesh(self) -> flow.Mesh:
-        return flow.mesh("cpu", threads=1, **self.axes)
+        return flow.mesh(self.kind, threads=1, **self.axes)
 
     def rules(self, model: str) -> Any:
         return TP_RULES[model] if "tp" in self.axes else "auto"

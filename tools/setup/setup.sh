@@ -121,6 +121,38 @@ ensure() {  # build|test|long
   exec 9>&-
 }
 
+# nvcc and the libraries of CUDA 13, from PyPI where the system has none.
+install_cuda() {
+  local modules
+  modules=$(requirements "$setup_dir/python-cuda.txt")
+  if find_nvcc >/dev/null; then
+    [ -z "$(cuda_include)" ] || return 0
+    modules=$(grep cublas <<<"$modules")
+  fi
+  say "installing CUDA's compiler and libraries from PyPI (hundreds of megabytes): "$modules
+  # shellcheck disable=SC2086
+  pip_install $modules || { tail -20 "$root/build/pip.log" >&2; fail "pip could not install CUDA"; }
+  find_nvcc >/dev/null || fail "no nvcc of CUDA 13 was found, in the environment or on the PATH"
+}
+
+# CUDA 13's compiler: the environment's, or the system's.
+find_nvcc() {
+  local candidate
+  for candidate in "$venv"/lib/python3.*/site-packages/nvidia/cu13/bin/nvcc nvcc /usr/local/cuda/bin/nvcc; do
+    if command -v "$candidate" >/dev/null && "$candidate" --version 2>/dev/null | grep -q 'release 13'; then
+      command -v "$candidate"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Where cublasLt.h lies; empty if nowhere.
+cuda_include() {
+  find "$venv"/lib/python3.*/site-packages/nvidia "$venv/cuda" /usr/local/cuda/include -name cublasLt.h -print -quit 2>/dev/null \
+    | xargs -r dirname
+}
+
 # Debian's cmake where it is new enough, else one on the PATH, else the environment's.
 find_cmake() {
   local candidate
