@@ -65,6 +65,7 @@ struct Neg {
     return -x;
   }
 };
+// |x|.
 struct Abs {
   template <typename T>
   OF_SCALAR static T Apply(T x, T) {
@@ -72,21 +73,27 @@ struct Abs {
     return x < 0 ? static_cast<T>(0 - static_cast<uint64_t>(x)) : x;
   }
 };
+// e^x.
 struct Exp {
   OF_SCALAR static float Apply(float x, float) { return ExpF(x); }
 };
+// The natural logarithm.
 struct Log {
   OF_SCALAR static float Apply(float x, float) { return std::log(x); }
 };
+// The square root.
 struct Sqrt {
   OF_SCALAR static float Apply(float x, float) { return std::sqrt(x); }
 };
+// 1 / sqrt(x).
 struct Rsqrt {
   OF_SCALAR static float Apply(float x, float) { return 1.0f / std::sqrt(x); }
 };
+// The hyperbolic tangent.
 struct Tanh {
   OF_SCALAR static float Apply(float x, float) { return TanhF(x); }
 };
+// 1 / (1 + e^-x).
 struct Sigmoid {
   OF_SCALAR static float Apply(float x, float) { return 1.0f / (1.0f + ExpF(-x)); }
 };
@@ -97,6 +104,7 @@ struct Relu {
     return x < 0 ? T{0} : x;
   }
 };
+// x * x.
 struct Square {
   template <typename T>
   OF_SCALAR static T Apply(T x, T) {
@@ -106,6 +114,7 @@ struct Square {
     return x * x;
   }
 };
+// x + value.
 struct AddScalar {
   template <typename T>
   OF_SCALAR static T Apply(T x, T value) {
@@ -115,6 +124,7 @@ struct AddScalar {
     return x + value;
   }
 };
+// x * value.
 struct MulScalar {
   template <typename T>
   OF_SCALAR static T Apply(T x, T value) {
@@ -124,19 +134,23 @@ struct MulScalar {
     return x * value;
   }
 };
+// x to the power of value.
 struct PowScalar {
   OF_SCALAR static float Apply(float x, float value) { return std::pow(x, value); }
 };
 
+// 1 / x.
 struct Reciprocal {
   OF_SCALAR static float Apply(float x, float) { return 1.0f / x; }
 };
+// x * x * x.
 struct Cube {
   OF_SCALAR static float Apply(float x, float) { return x * x * x; }
 };
 
 // ---- Binary ops, and the gradients that are products of two tensors ----
 
+// a + b; integers wrap, here and below.
 struct Add {
   template <typename T>
   OF_SCALAR static T Apply(T a, T b) {
@@ -146,6 +160,7 @@ struct Add {
     return a + b;
   }
 };
+// a - b.
 struct Sub {
   template <typename T>
   OF_SCALAR static T Apply(T a, T b) {
@@ -155,6 +170,7 @@ struct Sub {
     return a - b;
   }
 };
+// a * b.
 struct Mul {
   template <typename T>
   OF_SCALAR static T Apply(T a, T b) {
@@ -164,6 +180,7 @@ struct Mul {
     return a * b;
   }
 };
+// a / b; an integer by zero gives 0.
 struct Div {
   template <typename T>
   OF_SCALAR static T Apply(T a, T b) {
@@ -183,6 +200,7 @@ struct Maximum {
     return a > b || a != a ? a : b;
   }
 };
+// As Maximum.
 struct Minimum {
   template <typename T>
   OF_SCALAR static T Apply(T a, T b) {
@@ -197,18 +215,21 @@ struct ReluGrad {
     return y > 0 ? dy : T{0};
   }
 };
+// Through y = tanh(x).
 struct TanhGrad {
   template <typename T>
   OF_SCALAR static T Apply(T y, T dy) {
     return dy * (T{1} - y * y);
   }
 };
+// Through y = sigmoid(x).
 struct SigmoidGrad {
   template <typename T>
   OF_SCALAR static T Apply(T y, T dy) {
     return dy * (T{1} - y) * y;
   }
 };
+// Through |x|, 0 at 0.
 struct AbsGrad {
   template <typename T>
   OF_SCALAR static T Apply(T x, T dy) {
@@ -218,42 +239,49 @@ struct AbsGrad {
 
 // ---- Comparisons: the result is bool ----
 
+// a == b.
 struct Eq {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
     return Bool(static_cast<Compute<T>>(a) == static_cast<Compute<T>>(b));
   }
 };
+// a != b.
 struct Ne {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
     return Bool(static_cast<Compute<T>>(a) != static_cast<Compute<T>>(b));
   }
 };
+// a < b.
 struct Lt {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
     return Bool(static_cast<Compute<T>>(a) < static_cast<Compute<T>>(b));
   }
 };
+// a <= b.
 struct Le {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
     return Bool(static_cast<Compute<T>>(a) <= static_cast<Compute<T>>(b));
   }
 };
+// a > b.
 struct Gt {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
     return Bool(static_cast<Compute<T>>(a) > static_cast<Compute<T>>(b));
   }
 };
+// a >= b.
 struct Ge {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
     return Bool(static_cast<Compute<T>>(a) >= static_cast<Compute<T>>(b));
   }
 };
+// Both are not zero.
 struct LogicalAnd {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
@@ -266,6 +294,7 @@ struct LogicalAnd {
 // What happens to the old value of the destination.
 enum class CombineMode { kCopy, kSum, kMax, kMin };
 
+// The new value from the old one, a, and what comes, b.
 template <CombineMode kMode>
 struct CombineWith {
   template <typename T>
