@@ -1,0 +1,68 @@
+"""The whole table of attacks on rendezvous, on the bytes between ranks and on jobs: every end as expected.
+
+Racy attacks run 50 times, the others once. Arguments: `--times N`, and parts of the names of attacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import traceback
+
+from tests.attacks import on_frames, on_launcher, on_rendezvous
+from tests.attacks.job import Job
+from tests.attacks.table import ATTACKS, Attack
+from tools import results
+
+COST = "about 60 jobs, and 50 each of the racy ones: 40-90 minutes"
+PARTS = (on_rendezvous, on_frames, on_launcher)  # each has added its rows to the table
+
+
+def strike(attack: Attack) -> str:
+    """Runs an attack once: empty, or what was not as expected."""
+    try:
+        with Job(attack.secret) as job:
+            attack.run(job)
+    except Exception:
+        return traceback.format_exc()
+    return ""
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="./dev long attacks")
+    parser.add_argument("--times", type=int, default=50, help="runs of each racy attack")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args(arguments)
+    chosen = [
+        attack
+        for attack in ATTACKS.values()
+        if not options.names or any(name in attack.name for name in options.names)
+    ]
+    runs = 0
+    seconds: dict[str, float] = {}
+    failed: list[str] = []
+    for attack in chosen:
+        longest = 0.0
+        bad = 0
+        times = options.times if attack.racy else 1
+        for _ in range(times):
+            begin = time.monotonic()
+            wrong = strike(attack)
+            longest = max(longest, time.monotonic() - begin)
+            runs += 1
+            if wrong:
+                bad += 1
+                failed.append(attack.name)
+                print(wrong, flush=True)
+        seconds[attack.name] = round(longest, 1)
+        verdict = f"{bad} NOT AS EXPECTED" if bad else "as expected"
+        print(f"{attack.name:42} {times:3} runs, at most {longest:5.1f} s: {verdict}", flush=True)
+    code = 1 if failed or not chosen else 0
+    results.append(
+        "attacks",
+        counts={"attacks": len(chosen), "runs": runs, "failed": len(failed)},
+        figures={"longest_s": seconds, "failed": sorted(set(failed))},
+        exit_code=code,
+    )
+    print(f"{len(chosen)} attacks, {runs} runs, {len(failed)} not as expected")
+    return code
