@@ -387,17 +387,18 @@ std::vector<Case> AllCases() {
   return cases;
 }
 
-// Memory of the device with guard bytes behind it.
+// Memory of the device with guard bytes behind it, aligned as a plan aligns it: to 64 bytes, no more.
 class DeviceBytes {
  public:
   DeviceBytes(const CudaApi* api, int64_t bytes) : api_(api), bytes_(bytes) {
-    EXPECT_EQ(api->allocate(&data_, bytes + kGuard), 0);
+    EXPECT_EQ(api->allocate(&block_, kAlignment + bytes + kGuard), 0);
+    data_ = static_cast<char*>(block_) + kAlignment;
     const std::vector<unsigned char> guard(kGuard, 0xCD);
     EXPECT_EQ(api->copy(At(bytes), guard.data(), kGuard, nullptr), 0);
     EXPECT_EQ(api->stream_synchronize(nullptr), 0);
   }
   DeviceBytes(const DeviceBytes&) = delete;
-  ~DeviceBytes() { api_->release(data_); }
+  ~DeviceBytes() { api_->release(block_); }
 
   void* data() const { return data_; }
   void Write(const void* from) {
@@ -417,9 +418,11 @@ class DeviceBytes {
 
  private:
   static constexpr int64_t kGuard = 128;
+  static constexpr int64_t kAlignment = 64;
   void* At(int64_t at) const { return static_cast<char*>(data_) + at; }
   const CudaApi* api_;
   int64_t bytes_;
+  void* block_ = nullptr;
   void* data_ = nullptr;
 };
 

@@ -22,8 +22,9 @@ inline constexpr int kCudaMaxRank = 16;
 using CudaStreamHandle = void*;
 using CudaEventHandle = void*;
 
-// 0 is success.
+// 0 is success, then a cudaError_t; from kLibraryErrors on, a status of cuBLASLt.
 using CudaError = int;
+inline constexpr CudaError kLibraryErrors = 100'000;
 
 struct CudaDeviceProperties {
   char name[256];
@@ -82,6 +83,7 @@ struct CudaMatmul {
   int64_t batches, stride_a, stride_b, stride_d;
   CudaMath math;
   int64_t workspace_bytes;
+  int32_t alignment;  // bytes on which a, b and d of every call lie, a power of two
 };
 
 // Launchers: found once when a kernel is made, nullptr where there is none. `dtype` is a DType's

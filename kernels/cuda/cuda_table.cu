@@ -17,6 +17,22 @@ cudaStream_t Stream(CudaStreamHandle stream) { return static_cast<cudaStream_t>(
 cudaEvent_t Event(CudaEventHandle event) { return static_cast<cudaEvent_t>(event); }
 
 const char* ErrorText(CudaError error) {
+  switch (error - kLibraryErrors) {  // a cublasStatus_t
+    case 1:
+      return "cuBLASLt is not initialised";
+    case 3:
+      return "cuBLASLt could not allocate";
+    case 7:
+      return "cuBLASLt: an invalid value, or a pointer that is not aligned as was said";
+    case 8:
+      return "cuBLASLt: not possible on this GPU";
+    case 13:
+      return "cuBLASLt: the kernel failed";
+    case 15:
+      return "cuBLASLt does not support this product";
+    default:
+      break;
+  }
   return cudaGetErrorString(static_cast<cudaError_t>(error));
 }
 CudaError DeviceCount(int* count) {

@@ -196,8 +196,14 @@ absl::StatusOr<Needs> InPlace(const KernelSpec&) { return Needs{0, true}; }
 
 // ---- Products ----
 
-// What cuBLASLt asks for on Hopper.
+// What cuBLASLt asks for on Hopper, and where it wants it: buffers of a plan lie on 64 bytes.
 constexpr int64_t kMatmulWorkspace = 32 << 20;
+constexpr uintptr_t kMatmulAlignment = 256;
+
+void* Aligned(void* workspace) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(workspace);
+  return reinterpret_cast<void*>((at + kMatmulAlignment - 1) / kMatmulAlignment * kMatmulAlignment);
+}
 
 bool BoolAttr(const Attrs& attrs, const std::string& name) {
   return attrs.Has(name) && attrs.Bool(name);
@@ -253,6 +259,8 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   for (int64_t i = 0; i < calls; ++i) {
     product.offsets.emplace_back(nest.OffsetOf(i, 0), nest.OffsetOf(i, 1));
   }
+  // Buffers of a plan lie on 64 bytes; what is strided over call by call on its elements.
+  g.alignment = calls > 1 ? static_cast<int32_t>(SizeOf(DType::kF32)) : 64;
   return product;
 }
 
@@ -260,7 +268,8 @@ bool IsEmpty(const CudaMatmul& g) { return g.m == 0 || g.n == 0 || g.k == 0; }
 
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
-  return Needs{IsEmpty(product.matmul) ? 0 : kMatmulWorkspace, false};
+  const int64_t bytes = kMatmulWorkspace + static_cast<int64_t>(kMatmulAlignment);
+  return Needs{IsEmpty(product.matmul) ? 0 : bytes, false};
 }
 
 KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
@@ -278,8 +287,9 @@ KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     float* d = Out<float>(args, 0);
     for (const auto& [at_a, at_b] : product.offsets) {
-      const CudaError error = api->matmul(plan.get(), In<float>(args, 0) + at_a,
-                                          In<float>(args, 1) + at_b, d, args.workspace, stream);
+      const CudaError error =
+          api->matmul(plan.get(), In<float>(args, 0) + at_a, In<float>(args, 1) + at_b, d,
+                      Aligned(args.workspace), stream);
       if (error != 0) return error;
       d += product.matmul.stride_d;
     }

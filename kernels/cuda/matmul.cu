@@ -165,10 +165,10 @@ bool Choose(Plan* plan) {
   const uint64_t workspace = static_cast<uint64_t>(g.workspace_bytes);
   lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
                     sizeof(workspace));
-  // Buffers of a plan lie on 64 bytes, but an odd row length moves later batches off them.
+  // An odd row length moves later batches off the first one's alignment.
   const uint32_t element = g.math == CudaMath::kBF16 ? 2 : 4;
   const auto alignment = [&](int64_t stride) {
-    uint32_t bytes = 64;
+    uint32_t bytes = static_cast<uint32_t>(g.alignment);
     while (g.batches > 1 && stride * element % bytes != 0) bytes /= 2;
     return bytes;
   };
@@ -217,9 +217,7 @@ CudaError Matmul(void* made, const void* a, const void* b, void* d, void* worksp
     const cublasStatus_t status = lt.matmul(
         lt.handle, plan.desc, &one, b, plan.b, a, plan.a, &zero, d, plan.d, d, plan.d, &plan.algo,
         workspace, static_cast<size_t>(g.workspace_bytes), static_cast<cudaStream_t>(stream));
-    if (status == CUBLAS_STATUS_SUCCESS) return 0;
-    const CudaError error = static_cast<CudaError>(cudaGetLastError());
-    return error != 0 ? error : 999;  // cudaErrorUnknown
+    return status == CUBLAS_STATUS_SUCCESS ? 0 : kLibraryErrors + static_cast<CudaError>(status);
   }
 #endif
   static_cast<void>(workspace);
