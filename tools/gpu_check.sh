@@ -4,7 +4,7 @@
 #   tools/gpu_check.sh run [DIR [OUT]]  on a machine with a GPU: builds with CUDA; conformance of every kernel;
 #                                       training under all layouts with the CPU's numbers; rates and times, with
 #                                       PyTorch's beside them if python3 has it. JSON lines go to OUT
-#                                       (default benchmarks/results/gpu)
+#                                       (default build/gpu-check)
 #   tools/gpu_check.sh pack DIR         for a machine that can fetch nothing: what the build needs beside a
 #                                       compiler, nvcc, CMake and Python, and this commit's sources, into DIR.
 #                                       There: unpack DIR/sources.tar.gz and let its tools/gpu_check.sh run DIR
@@ -86,6 +86,6 @@ case ${1:-} in
   run)
     has_torch=0
     ! python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || has_torch=1
-    run "${2:-}" "${3:-$root/benchmarks/results/gpu}" ;;
+    run "${2:-}" "${3:-$root/build/gpu-check}" ;;
   *) sed -n '2,13p' "$0"; exit 2 ;;
 esac
