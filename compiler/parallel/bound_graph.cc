@@ -274,9 +274,12 @@ class Binder {
 
   absl::Status AddToGroup(const GraphState& state, StateGroup* group) {
     const std::string what = absl::StrCat("The layout of ", state.name, " ", state.type.ToString());
-    OF_RETURN_IF_ERROR(CheckAnnotation(state.annotation, state.type, /*allow_partial=*/false,
-                                       axes(), what,
-                                       LocationOfState(graph_, result_.order, state.name)));
+    const auto check = [&](const Location& location) {
+      return CheckAnnotation(state.annotation, state.type, /*allow_partial=*/false, axes(), what,
+                             location);
+    };
+    // Only an error is worth the search for the line.
+    if (!check({}).ok()) return check(LocationOfState(graph_, result_.order, state.name));
     group->asked.resize(axes().size());
     group->states.push_back(state.name);
     group->shape = state.type.shape;
