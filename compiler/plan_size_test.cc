@@ -33,7 +33,7 @@ absl::Status AddRows(const std::vector<KernelQuery>& missing, const plan::Plan&,
     plan::KernelRow* row = target->add_kernels();
     row->set_key(query.key);
     row->set_workspace_bytes(query.task.op() == "matmul" ? 256 : 0);
-    row->set_in_place(query.task.op() == "relu");
+    if (query.task.op() == "relu") row->add_aliases();
   }
   std::sort(target->mutable_kernels()->begin(), target->mutable_kernels()->end(),
             [](const auto& a, const auto& b) { return a.key() < b.key(); });

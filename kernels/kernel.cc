@@ -1,5 +1,6 @@
 #include "kernels/kernel.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -27,6 +28,10 @@ Operand OperandOf(const plan::Port& port) {
 }
 
 }  // namespace
+
+bool Needs::MayAlias(int output, int input) const {
+  return std::find(aliases.begin(), aliases.end(), Alias{output, input}) != aliases.end();
+}
 
 std::string KernelSpec::Key() const {
   std::string key = op + attrs.ToString();

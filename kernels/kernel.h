@@ -58,8 +58,8 @@ struct KernelSpec {
   static KernelSpec FromTask(const plan::Task& task, int threads);
 };
 
-// What one call gets. Pointers are 64-byte aligned. An input and an output may be the same buffer
-// where Needs::in_place says so. The arrays `inputs` and `outputs` are the caller's and are gone
+// What one call gets. Pointers are 64-byte aligned. An output and an input may be the same buffer
+// where Needs::aliases says so. The arrays `inputs` and `outputs` are the caller's and are gone
 // after the call; what they point to, and `block`, stay until the work is over.
 struct KernelArgs {
   const void* const* inputs = nullptr;
@@ -85,10 +85,20 @@ inline void ReportDataError(const KernelArgs& args, DataErrorCode code, int64_t 
   ReportDataError(args.block, args.task, code, value, bound);
 }
 
-// What a kernel needs beyond its operands.
+// Output `output` may be the buffer of input `input`: the kernel reads each element of the input
+// for the last time before it writes that element of the output.
+struct Alias {
+  int output = 0;
+  int input = 0;
+  bool operator==(const Alias&) const = default;
+};
+
+// What a kernel needs beyond its operands. Any of the aliases may hold at once.
 struct Needs {
   int64_t workspace_bytes = 0;
-  bool in_place = false;  // output 0 may be input 0's buffer
+  std::vector<Alias> aliases;  // sorted
+
+  bool MayAlias(int output, int input) const;
 };
 
 // One row of a table: an op's kernel on one kind of device.

@@ -28,8 +28,11 @@ struct Mutation {
 // Up to `per_kind` mutations of each kind for which the plan has a place: credit without room,
 // credit too few, offset shifted, missing after edge, swapped stream order, swapped collectives,
 // stamp changed, type changed, sharding changed, state written twice, consumer removed, in place
-// without order, missing firing. REQUIRES: VerifyPlan(plan).
-std::vector<Mutation> HarmfulMutations(const plan::Plan& plan, uint64_t seed, int per_kind = 1);
+// without order, missing firing, alias not declared, unreduced register read, other reduction, too
+// few chunks reduced, ring base shifted, piece moved; with `knows_rules` (the verifier is given the
+// op table's) rule changed. Those of rings only in plans of one rank. REQUIRES: VerifyPlan(plan).
+std::vector<Mutation> HarmfulMutations(const plan::Plan& plan, uint64_t seed, int per_kind = 1,
+                                       bool knows_rules = false);
 
 // The same of: extra credit with room, renumbered, shifted arena, commuting tasks swapped,
 // redundant after edge, other durations. REQUIRES: VerifyPlan(plan).

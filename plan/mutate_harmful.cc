@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "plan/firings.h"
 #include "plan/mutate.h"
+#include "plan/mutate_flow.h"
 #include "plan/proofs.h"
 #include "plan/replay.h"
 
@@ -490,8 +491,12 @@ class Harm {
 
 }  // namespace
 
-std::vector<Mutation> HarmfulMutations(const plan::Plan& plan, uint64_t seed, int per_kind) {
-  return Harm(plan, seed, per_kind).Make();
+std::vector<Mutation> HarmfulMutations(const plan::Plan& plan, uint64_t seed, int per_kind,
+                                       bool knows_rules) {
+  std::vector<Mutation> mutations = Harm(plan, seed, per_kind).Make();
+  for (Mutation& mutation : FlowMutations(plan, seed, per_kind, knows_rules))
+    mutations.push_back(std::move(mutation));
+  return mutations;
 }
 
 bool NamesItem(const std::string& message, const Mutation& mutation) {

@@ -45,6 +45,17 @@ std::map<std::string, plan::Plan> Plans() {
   return plans;
 }
 
+// What an op table would say: the rule that each op has in the plan.
+OpRules Rules(const plan::Plan& plan) {
+  std::map<std::string, std::string> rules;
+  for (const plan::Task& task : plan.tasks()) rules[task.op()] = task.rule();
+  return [rules](const plan::Task& task) -> absl::StatusOr<std::string> {
+    const auto it = rules.find(task.op());
+    if (it == rules.end()) return MakeError(ErrorKind::kPlan, "no op " + task.op());
+    return it->second;
+  };
+}
+
 TEST(Replay, CorrectPlansRunCleanInEveryOrder) {
   for (const auto& [name, plan] : Plans()) {
     for (uint64_t seed = 0; seed < 200; ++seed) {
@@ -74,8 +85,8 @@ TEST(Mutations, HarmfulOnesAreRefusedAndNamed) {
   for (const auto& [name, plan] : Plans()) {
     ASSERT_TRUE(VerifyPlan(plan).ok()) << name << ": " << MessageOf(VerifyPlan(plan));
     for (uint64_t seed = 0; seed < 5; ++seed) {
-      for (const Mutation& mutation : HarmfulMutations(plan, seed, 2)) {
-        const absl::Status status = VerifyPlan(mutation.plan);
+      for (const Mutation& mutation : HarmfulMutations(plan, seed, 2, /*knows_rules=*/true)) {
+        const absl::Status status = VerifyPlan(mutation.plan, Rules(plan));
         EXPECT_FALSE(status.ok()) << name << ": " << mutation.kind << ": " << mutation.item;
         if (status.ok()) continue;
         EXPECT_TRUE(NamesItem(MessageOf(status), mutation))
@@ -90,7 +101,8 @@ TEST(Mutations, HarmfulOnesAreRefusedAndNamed) {
        {"credit without room", "credit too few", "offset shifted", "missing after edge",
         "swapped stream order", "swapped collectives", "stamp changed", "type changed",
         "sharding changed", "state written twice", "consumer removed", "in place without order",
-        "missing firing"}) {
+        "missing firing", "alias not declared", "unreduced register read", "other reduction",
+        "too few chunks reduced", "ring base shifted", "rule changed"}) {
     EXPECT_GT(refused[kind], 0) << kind;
   }
 }

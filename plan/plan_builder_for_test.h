@@ -15,6 +15,7 @@
 
 #include "base/dtype.h"
 #include "base/shape.h"
+#include "plan/attrs.h"
 #include "plan/firings.h"
 #include "plan/plan.pb.h"
 
@@ -213,10 +214,31 @@ class PlanBuilder {
     return id;
   }
 
+  // What a movement task does.
+  void SetAttrs(uint32_t task, const Attrs& attrs) {
+    plan_.mutable_tasks(static_cast<int>(task))->clear_attrs();
+    attrs.ToProto(plan_.mutable_tasks(static_cast<int>(task))->mutable_attrs());
+  }
+  // `pack` of a whole buffer.
+  void PackAll(uint32_t task, const Shape& shape) {
+    SetAttrs(task, {{"begin", Shape(shape.size(), 0)}, {"extent", shape}});
+  }
+  // The ports of a task on a register are Partial on layout axis `axis`.
+  void MakePartial(uint32_t task, uint32_t reg, int axis) {
+    plan::Task* t = plan_.mutable_tasks(static_cast<int>(task));
+    for (auto* ports : {t->mutable_inputs(), t->mutable_outputs()}) {
+      for (plan::Port& port : *ports) {
+        if (port.has_state() || port.register_() != reg) continue;
+        port.mutable_sharding()->mutable_sbps(axis)->set_kind(plan::SbpProto::P);
+      }
+    }
+  }
+
   plan::Plan& plan() { return plan_; }
 
-  // Orders every stream by stamps.
+  // Orders every stream by stamps, and lets kernels write over what they read where the plan does.
   plan::Plan Build() {
+    for (plan::Task& task : *plan_.mutable_tasks()) DeclareAliases(&task);
     std::map<uint32_t, std::vector<std::pair<Stamp, FiringId>>> firings;
     for (uint32_t task = 0; task < static_cast<uint32_t>(plan_.tasks_size()); ++task) {
       for (int64_t i = 0; i < FiringsPerStep(plan_, task); ++i) {
@@ -246,6 +268,26 @@ class PlanBuilder {
   }
 
  private:
+  void DeclareAliases(plan::Task* task) const {
+    task->clear_aliases();
+    for (int o = 0; o < task->outputs_size(); ++o) {
+      const plan::Port& output = task->outputs(o);
+      for (int i = 0; i < task->inputs_size(); ++i) {
+        const plan::Port& input = task->inputs(i);
+        if (output.has_state() != input.has_state()) continue;
+        if (output.has_state()
+                ? output.state() != input.state()
+                : !plan_.registers(static_cast<int>(output.register_())).has_in_place_of() ||
+                      plan_.registers(static_cast<int>(output.register_())).in_place_of() !=
+                          input.register_()) {
+          continue;
+        }
+        plan::Alias* alias = task->add_aliases();
+        alias->set_output(static_cast<uint32_t>(o));
+        alias->set_input(static_cast<uint32_t>(i));
+      }
+    }
+  }
   static void FillType(plan::DTypeProto dtype, const Shape& shape, plan::TensorTypeProto* type) {
     type->set_dtype(dtype);
     type->mutable_shape()->Assign(shape.begin(), shape.end());

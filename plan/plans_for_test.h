@@ -30,7 +30,7 @@ struct TrainingStep {
     weight = builder.State("w", {4, 4});
     feed = builder.Task("feed.0", feeds, {.kind = plan::FEED});
     matmul = builder.Task("matmul.1", compute, {.rule = "m k, k n -> m n ; sum k ; multilinear"});
-    relu = builder.Task("relu.2", compute);
+    relu = builder.Task("relu.2", compute, {.rule = "... -> ..."});
     loss = builder.Task("loss.3", compute);
     loss_grad = builder.Task("loss_grad.4", compute);
     weight_grad = builder.Task("weight_grad.5", compute);
@@ -87,12 +87,20 @@ struct Pipeline {
     stash = builder.Register(forward0, {send, backward0}, two);
     builder.Register(send, {forward1}, {.level = plan::MICRO, .slots = 2, .device = 1});
     builder.Register(forward1, {backward1}, one);
-    builder.Register(backward1, {back, sum1}, two);
-    builder.Register(back, {backward0}, {.level = plan::MICRO, .slots = 2, .device = 0});
-    builder.Register(backward0, {sum0}, one);
+    const uint32_t d1 = builder.Register(backward1, {back, sum1}, two);
+    const uint32_t moved =
+        builder.Register(back, {backward0}, {.level = plan::MICRO, .slots = 2, .device = 0});
+    const uint32_t d0 = builder.Register(backward0, {sum0}, one);
     const uint32_t g0 = builder.Register(sum0, {update0});
     const uint32_t g1 = builder.Register(sum1, {update1});
     (void)g0, (void)g1;
+    builder.PackAll(send, {4, 4});
+    builder.PackAll(back, {4, 4});
+    // Each micro-batch has its contribution to the gradients.
+    builder.MakePartial(backward1, d1, 0);
+    builder.MakePartial(backward0, moved, 0);
+    builder.MakePartial(backward0, d0, 0);
+    for (const uint32_t sum : {sum0, sum1}) builder.SetAttrs(sum, {{"mode", std::string("sum")}});
     for (const auto& [task, state] :
          {std::pair{forward0, w0}, {forward1, w1}, {update0, w0}, {update1, w1}}) {
       builder.ReadState(task, state);
@@ -141,8 +149,24 @@ struct Ring {
         builder.plan().mutable_tasks(static_cast<int>(task))->set_reshard("P->B on dp");
       }
       const uint32_t g = builder.Register(grad[d], {stage[d]}, flat);
-      (void)g;
+      builder.MakePartial(grad[d], g, 1);
       buffer[d] = builder.Register(stage[d], {send[d], reduce[d]}, flat);
+      const std::vector<int64_t> zero = {0};
+      builder.SetAttrs(stage[d], {{"rank", int64_t{1}},
+                                  {"zero", false},
+                                  {"src_begin", zero},
+                                  {"dst_begin", zero},
+                                  {"extent", Shape{16}},
+                                  {"piece_input", zero},
+                                  {"piece_mode", std::vector<std::string>{"copy"}}});
+      Attrs ring = {{"dim", int64_t{0}},
+                    {"units", int64_t{16}},
+                    {"parts", int64_t{2}},
+                    {"base", int64_t{d == 0 ? 1 : 0}}};
+      builder.SetAttrs(send[d], ring);
+      ring.Set("reduce_chunks", int64_t{1});
+      ring.Set("mode", std::string("sum"));
+      builder.SetAttrs(reduce[d], ring);
     }
     for (uint32_t d = 0; d < 2; ++d) {
       link[1 - d] = builder.Register(

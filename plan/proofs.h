@@ -13,6 +13,7 @@
 #include "plan/firing_graph.h"
 #include "plan/happens_before.h"
 #include "plan/plan.pb.h"
+#include "plan/verify.h"
 
 namespace oneflow {
 
@@ -32,10 +33,15 @@ absl::Status ProveNoOverlap(const plan::Plan& plan, const HappensBefore& order);
 absl::Status ProveOneOrder(const plan::Plan& plan);
 
 // 5. Shardings of every kernel are legal for its op, local shapes are what they say, a reshard
-// declares what it does, a state is written at most once. REQUIRES: 1.
-absl::Status ProveTypes(const plan::Plan& plan);
+// declares a possible change, a state is written at most once; with `rule_of` the rules are those of
+// the op table. REQUIRES: 1.
+absl::Status ProveTypes(const plan::Plan& plan, const OpRules& rule_of);
 
-// With the plans of all ranks. REQUIRES: 1 to 5 for each.
+// 6. What every reader finds in its buffer is what its port says, over all the plans at hand: one, or
+// those of all ranks. REQUIRES: 1 to 5 for each.
+absl::Status ProveFlow(const std::vector<const plan::Plan*>& plans);
+
+// With the plans of all ranks. REQUIRES: 1 to 6 for each.
 absl::Status ProveChannelsAgree(const std::vector<const plan::Plan*>& plans);
 // Fires some steps of all ranks symbolically. A deadlock prints who waits for whom.
 absl::Status ProveFires(const std::vector<const plan::Plan*>& plans);

@@ -435,6 +435,12 @@ class PlanPrinter {
       text_ += "}\n";
     }
     if (!task.rule().empty()) text_ += "  rule " + Quoted(task.rule()) + "\n";
+    if (task.aliases_size() > 0) {
+      text_ += "  over";
+      for (const plan::Alias& alias : task.aliases())
+        text_ += " " + std::to_string(alias.output()) + "/" + std::to_string(alias.input());
+      text_ += '\n';
+    }
     if (task.after_size() > 0) {
       text_ += "  after";
       for (const plan::AfterEdge& edge : task.after()) {

@@ -519,10 +519,10 @@ class PlanParser {
     return absl::OkStatus();
   }
 
-  // The lines that follow a task: in, out, attrs, rule, after.
+  // The lines that follow a task: in, out, attrs, rule, over, after.
   absl::Status TaskPart(const std::string& keyword) {
     const bool part = keyword == "in" || keyword == "out" || keyword == "attrs" ||
-                      keyword == "rule" || keyword == "after";
+                      keyword == "rule" || keyword == "over" || keyword == "after";
     if (!part) return ErrorAt(item_, "there is no item '" + keyword + "'");
     if (plan_.tasks_size() == 0)
       return ErrorAt(item_, "'" + keyword + "' stands before the first task");
@@ -533,6 +533,17 @@ class PlanParser {
     if (keyword == "rule") {
       if (!task->rule().empty()) return ErrorAt(item_, "a second rule of one task");
       OF_ASSIGN_OR_RETURN(*task->mutable_rule(), QuotedName());
+      return absl::OkStatus();
+    }
+    if (keyword == "over") {
+      while (text_format::IsDigit(Peek())) {
+        plan::Alias* alias = task->add_aliases();
+        OF_ASSIGN_OR_RETURN(const uint32_t output, Unsigned());
+        alias->set_output(output);
+        OF_RETURN_IF_ERROR(Expect("/"));
+        OF_ASSIGN_OR_RETURN(const uint32_t input, Unsigned());
+        alias->set_input(input);
+      }
       return absl::OkStatus();
     }
     while (Peek() == 't') {

@@ -121,6 +121,7 @@ plan::Plan Sample() {
   task->add_outputs()->set_state(0);
   Attrs{{"transpose_a", false}, {"alpha", 0.5}, {"dims", std::vector<int64_t>{0, -1}}}.ToProto(
       task->mutable_attrs());
+  task->add_aliases()->set_input(1);
   plan::AfterEdge* edge = task->add_after();
   edge->set_task(0);
   edge->set_level(plan::MICRO);
@@ -156,6 +157,7 @@ task t1 matmul.3 op=matmul kind=compute device=d0 stream=q0 level=micro stamp=1+
   out s0
   attrs {alpha=0.5, dims=[0,-1], transpose_a=false}
   rule "m k, k n -> m n ; sum k ; multilinear"
+  over 0/1
   after t0/micro-1
 channel c0 "reshard.7/chunk 3: 0 -> 1" from=0 to=1 bytes=64 slots=2 stamp=0.0.0
 )");

@@ -9,28 +9,32 @@
 namespace oneflow {
 namespace {
 
-absl::Status ProveAlone(const plan::Plan& plan) {
+absl::Status ProveAlone(const plan::Plan& plan, const OpRules& rule_of) {
   OF_RETURN_IF_ERROR(ProveWellFormed(plan));
   const FiringGraph graph(plan);
   OF_RETURN_IF_ERROR(ProveLive(plan, graph));
   const HappensBefore order(plan);
   OF_RETURN_IF_ERROR(ProveNoOverlap(plan, order));
   OF_RETURN_IF_ERROR(ProveOneOrder(plan));
-  return ProveTypes(plan);
+  OF_RETURN_IF_ERROR(ProveTypes(plan, rule_of));
+  return ProveFlow({&plan});
 }
 
 }  // namespace
 
-absl::Status VerifyPlan(const plan::Plan& plan) { return ProveAlone(plan); }
+absl::Status VerifyPlan(const plan::Plan& plan, const OpRules& rule_of) {
+  return ProveAlone(plan, rule_of);
+}
 
-absl::Status VerifyPlans(const std::vector<const plan::Plan*>& plans) {
+absl::Status VerifyPlans(const std::vector<const plan::Plan*>& plans, const OpRules& rule_of) {
   for (const plan::Plan* plan : plans) {
-    absl::Status status = ProveAlone(*plan);
+    absl::Status status = ProveAlone(*plan, rule_of);
     if (!status.ok()) {
       return plans.size() == 1 ? status : WithContext(status, absl::StrCat("rank ", plan->rank()));
     }
   }
   OF_RETURN_IF_ERROR(ProveChannelsAgree(plans));
+  if (plans.size() > 1) OF_RETURN_IF_ERROR(ProveFlow(plans));
   return ProveFires(plans);
 }
 

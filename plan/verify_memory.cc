@@ -50,6 +50,8 @@ class Overlaps {
 
   absl::Status Prove() {
     MakePlaces();
+    for (uint32_t t = 0; t < static_cast<uint32_t>(plan_.tasks_size()); ++t)
+      OF_RETURN_IF_ERROR(Aliases(t));
     for (const auto& [device, places] : places_) {
       for (const Place& place : places) {
         OF_RETURN_IF_ERROR(InPlace(place));
@@ -69,6 +71,7 @@ class Overlaps {
     for (uint32_t r = 0; r < registers; ++r) {
       if (Reg(r).has_in_place_of()) result_of[Reg(r).in_place_of()] = r;
     }
+    root_.assign(registers, 0);
     for (uint32_t r = 0; r < registers; ++r) {
       const plan::Register& reg = Reg(r);
       if (reg.has_in_place_of()) continue;
@@ -83,6 +86,7 @@ class Overlaps {
       std::set<uint32_t> tasks;
       for (uint32_t at = r;;) {
         place.members.push_back(at);
+        root_[at] = r;
         tasks.insert(Reg(at).producer());
         tasks.insert(Reg(at).consumers().begin(), Reg(at).consumers().end());
         const auto next = result_of.find(at);
@@ -92,6 +96,42 @@ class Overlaps {
       place.tasks.assign(tasks.begin(), tasks.end());
       places_[reg.device()].push_back(std::move(place));
     }
+  }
+
+  // A task that writes what it reads has a kernel that can: it says so for each such pair.
+  absl::Status Aliases(uint32_t t) const {
+    const plan::Task& task = plan_.tasks(static_cast<int>(t));
+    int declared = 0;  // aliases are sorted
+    for (int o = 0; o < task.outputs_size(); ++o) {
+      for (int i = 0; i < task.inputs_size(); ++i) {
+        const plan::Port &output = task.outputs(o), &input = task.inputs(i);
+        const bool says = declared < task.aliases_size() &&
+                          task.aliases(declared).output() == static_cast<uint32_t>(o) &&
+                          task.aliases(declared).input() == static_cast<uint32_t>(i);
+        declared += says ? 1 : 0;
+        if (says == SameBytes(output, input)) continue;
+        const std::string what =
+            output.has_state()
+                ? absl::StrCat("state ", plan_.states(static_cast<int>(output.state())).name())
+                : RegisterText(plan_, output.register_());
+        return ProofError(
+            plan_, kProof, t,
+            says
+                ? absl::StrCat(TaskText(plan_, t), " says that it writes ", what, " over input ", i,
+                               ", but that lies elsewhere")
+                : absl::StrCat(TaskText(plan_, t), " writes ", what, " while it reads it as input ",
+                               i, ", and does not say that its kernel can; write a register and ",
+                               "copy it afterwards"));
+      }
+    }
+    return absl::OkStatus();
+  }
+  bool SameBytes(const plan::Port& output, const plan::Port& input) const {
+    if (output.has_state() || input.has_state()) {
+      return output.has_state() && input.has_state() && output.state() == input.state();
+    }
+    return Reg(output.register_()).has_in_place_of() &&
+           root_[output.register_()] == root_[input.register_()];
   }
 
   // Whoever touches the place before an in-place result, its writer apart, is done before a kernel
@@ -310,6 +350,7 @@ class Overlaps {
 
   const plan::Plan& plan_;
   const HappensBefore& order_;
+  std::vector<uint32_t> root_;                     // register -> members[0] of its place
   std::map<uint32_t, std::vector<Place>> places_;  // by device
 };
 

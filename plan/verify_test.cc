@@ -229,6 +229,24 @@ TEST(Verify, StatesAreReadBeforeTheyAreWrittenAndWrittenOnce) {
   EXPECT_THAT(Message(half), HasSubstr("has no output"));
 }
 
+TEST(Verify, AKernelWritesOverWhatItReadsOnlyIfItSaysSo) {
+  TrainingStep step;
+  plan::Plan plan = step.Build();
+  EXPECT_EQ(Message(plan), "ok");
+  At(&plan, step.update)->clear_aliases();
+  EXPECT_THAT(Message(plan), AllOf(HasSubstr("sgd_update.6 (model.py:70) writes state w while it "
+                                             "reads it as input 1"),
+                                   HasSubstr("write a register and copy it afterwards")));
+  plan = step.Build();
+  At(&plan, step.relu)->clear_aliases();
+  EXPECT_THAT(Message(plan), HasSubstr("relu.2 (model.py:30) writes register 2"));
+  plan = step.Build();
+  At(&plan, step.matmul)->add_aliases();
+  EXPECT_THAT(Message(plan), HasSubstr("but that lies elsewhere"));
+  At(&plan, step.matmul)->mutable_aliases(0)->set_input(7);
+  EXPECT_THAT(Message(plan), HasSubstr("writes output 0 over input 7, which it has not"));
+}
+
 TEST(Verify, ShardingsMustBeLegalForTheRuleAndShapesForTheShardings) {
   TrainingStep step;
   plan::Plan plan = step.Build();
@@ -246,6 +264,86 @@ TEST(Verify, ShardingsMustBeLegalForTheRuleAndShapesForTheShardings) {
                                    HasSubstr("is [4,2] here")));
   x->mutable_type()->set_shape(1, 2);
   EXPECT_THAT(Message(plan), AllOf(HasSubstr("matmul.1"), HasSubstr("cannot have")));
+}
+
+void SetAttr(plan::Plan* plan, uint32_t task, const std::string& name, AttrValue value) {
+  Attrs attrs = Attrs::FromProto(At(plan, task)->attrs());
+  attrs.Set(name, std::move(value));
+  At(plan, task)->clear_attrs();
+  attrs.ToProto(At(plan, task)->mutable_attrs());
+}
+
+TEST(Verify, ARingMakesWhatItsReadersExpect) {
+  Ring ring;
+  const plan::Plan right = ring.Build();
+  EXPECT_EQ(Message(right), "ok");
+  plan::Plan plan = right;
+  SetAttr(&plan, ring.reduce[0], "mode", std::string("max"));
+  EXPECT_THAT(Message(plan), AllOf(HasSubstr("dataflow: ring_reduce.0@0"),
+                                   HasSubstr("in another way than their value says")));
+  plan = right;
+  SetAttr(&plan, ring.reduce[1], "reduce_chunks", int64_t{0});
+  EXPECT_THAT(Message(plan), AllOf(HasSubstr("dataflow: "), HasSubstr("contributions combined")));
+  plan = right;
+  SetAttr(&plan, ring.reduce[0], "base", int64_t{0});
+  EXPECT_THAT(Message(plan), HasSubstr("dataflow: "));
+  plan = right;
+  SetAttr(&plan, ring.send[1], "base", int64_t{1});
+  EXPECT_THAT(Message(plan), HasSubstr("dataflow: "));
+  // The reader of what went in instead of what came out.
+  plan = right;
+  At(&plan, ring.update[0])->mutable_inputs(0)->set_register_(ring.buffer[0]);
+  Reg(&plan, ring.result[0])->clear_consumers();
+  Reg(&plan, ring.buffer[0])->add_consumers(ring.update[0]);
+  EXPECT_NE(Message(plan), "ok");
+  // Plain unreduced gradients, with no byte shared.
+  EXPECT_THAT(MessageOf(ProveFlow({&plan})),
+              AllOf(HasSubstr("sgd_update.0@0"), HasSubstr("1 of its 2 contributions combined")));
+}
+
+TEST(Verify, MicroBatchesAreSummedEachOnceInTheirWay) {
+  Pipeline pipeline;
+  const plan::Plan right = pipeline.Build();
+  EXPECT_EQ(Message(right), "ok");
+  plan::Plan plan = right;
+  SetAttr(&plan, pipeline.sum0, "mode", std::string("min"));
+  EXPECT_THAT(Message(plan), HasSubstr("accumulate.8 (model.py:90)"));
+  plan = right;
+  SetAttr(&plan, pipeline.send, "begin", Shape{1, 0});
+  EXPECT_THAT(Message(plan), HasSubstr("packs no region of its input"));
+  plan = right;
+  At(&plan, pipeline.back)->set_op("teleport");
+  EXPECT_THAT(Message(plan), HasSubstr("`teleport` is no movement"));
+}
+
+TEST(Verify, WhatAnotherRankSendsIsProvedWithItsPlan) {
+  const auto [sender, receiver] = Transfer();
+  EXPECT_TRUE(VerifyPlans({&sender, &receiver}).ok())
+      << MessageOf(VerifyPlans({&sender, &receiver}));
+  plan::Plan wrong = sender;
+  for (plan::Task& task : *wrong.mutable_tasks()) {
+    for (plan::Port& port : *task.mutable_outputs())
+      port.mutable_sharding()->mutable_sbps(0)->set_kind(plan::SbpProto::P);
+  }
+  EXPECT_EQ(Message(wrong), "ok");
+  EXPECT_EQ(Message(receiver), "ok");
+  EXPECT_THAT(MessageOf(VerifyPlans({&wrong, &receiver})),
+              AllOf(HasSubstr("dataflow: use.2"), HasSubstr("1 of its 3 contributions combined")));
+}
+
+TEST(Verify, RulesAreThoseOfTheTableThatTheCallerHas) {
+  TrainingStep step;
+  plan::Plan plan = step.Build();
+  for (plan::Task& task : *plan.mutable_tasks()) {
+    if (task.kind() == plan::COMPUTE && task.rule().empty()) task.set_rule("... -> ...");
+  }
+  const OpRules table = [&](const plan::Task& task) -> absl::StatusOr<std::string> {
+    return task.op() == "relu" ? "... -> ..." : task.rule();
+  };
+  At(&plan, step.relu)->set_rule("... -> ... ; linear");
+  const std::string message = MessageOf(ProveTypes(plan, table));
+  EXPECT_THAT(message, AllOf(HasSubstr("relu.2 (model.py:30)"),
+                             HasSubstr("that of relu is \"... -> ...\"")));
 }
 
 TEST(Verify, MembersOfACollectiveHaveOnePlaceInTheOrder) {

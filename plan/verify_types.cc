@@ -27,8 +27,9 @@ Shape ShapeOf(const Repeated& extents) {
 
 class Types {
  public:
-  explicit Types(const plan::Plan& plan)
+  Types(const plan::Plan& plan, const OpRules& rule_of)
       : plan_(plan),
+        rule_of_(rule_of),
         mesh_(Mesh::FromProto(plan.mesh())),
         axes_(mesh_.LayoutAxes(static_cast<int>(plan.micro_batches()))) {
     for (int stage = 0; stage < mesh_.stages(); ++stage) {
@@ -168,7 +169,7 @@ class Types {
 
   absl::Status Kernel(uint32_t t) {
     const plan::Task& task = plan_.tasks(static_cast<int>(t));
-    if (task.rule().empty()) return absl::OkStatus();
+    if (task.rule().empty() && rule_of_ == nullptr) return absl::OkStatus();
     // Equal tasks of several devices are proved once.
     std::string key = task.rule();
     std::vector<Shape> inputs, outputs;
@@ -183,15 +184,29 @@ class Types {
     for (const plan::Port& port : task.inputs()) add(port, &inputs, &shardings.inputs);
     absl::StrAppend(&key, "->");
     for (const plan::Port& port : task.outputs()) add(port, &outputs, &shardings.outputs);
+    const std::string signature = key.substr(task.rule().size() + 1);
+    for (const plan::AttrProto& attr : task.attrs()) {
+      absl::StrAppend(&key, "|");
+      attr.AppendToString(&key);
+    }
+    absl::StrAppend(&key, "|", task.op());
     if (legal_.contains(key)) return absl::OkStatus();
+    if (rule_of_ != nullptr) {
+      const absl::StatusOr<std::string> known = rule_of_(task);
+      if (!known.ok()) return Task(t, MessageOf(known.status()));
+      if (*known != task.rule()) {
+        return Task(t, absl::StrCat("brings the rule \"", task.rule(), "\", but that of ",
+                                    task.op(), " is \"", *known, "\""));
+      }
+    }
 
+    if (task.rule().empty()) return absl::OkStatus();  // the table says so, too
     absl::StatusOr<BoundRule> rule = BoundRule::Bind(task.rule(), inputs, outputs);
     if (!rule.ok())
       return Task(t, absl::StrCat("rule \"", task.rule(), "\": ", MessageOf(rule.status())));
     std::string why;
     if (!rule->IsLegal(shardings, axes_, &why)) {
-      return Task(t, absl::StrCat(task.op(), " cannot have ", key.substr(task.rule().size() + 1),
-                                  ": ", why));
+      return Task(t, absl::StrCat(task.op(), " cannot have ", signature, ": ", why));
     }
     legal_.insert(key);
     return absl::OkStatus();
@@ -255,7 +270,7 @@ class Types {
           return Task(t, absl::StrCat("writes state ", name, ", which ",
                                       TaskText(plan_, other->second), " writes in the same step"));
         }
-        if (FiringsPerStep(plan_, t) > 1 && task.op() != "running_update") {
+        if (FiringsPerStep(plan_, t) > 1) {
           return Task(t, absl::StrCat("writes state ", name, " ", FiringsPerStep(plan_, t),
                                       " times per step"));
         }
@@ -275,6 +290,7 @@ class Types {
   }
 
   const plan::Plan& plan_;
+  const OpRules& rule_of_;
   const Mesh mesh_;
   const std::vector<Axis> axes_;
   std::map<std::pair<int, int>, std::vector<int64_t>>
@@ -284,6 +300,8 @@ class Types {
 
 }  // namespace
 
-absl::Status ProveTypes(const plan::Plan& plan) { return Types(plan).Prove(); }
+absl::Status ProveTypes(const plan::Plan& plan, const OpRules& rule_of) {
+  return Types(plan, rule_of).Prove();
+}
 
 }  // namespace oneflow

@@ -63,6 +63,7 @@ class WellFormed {
     for (uint32_t t = 0; t < Count(plan_.tasks()); ++t) OF_RETURN_IF_ERROR(TaskPorts(t));
     for (uint32_t r = 0; r < Count(plan_.registers()); ++r) OF_RETURN_IF_ERROR(InPlace(r));
     OF_RETURN_IF_ERROR(InPlaceChains());
+    for (uint32_t t = 0; t < Count(plan_.tasks()); ++t) OF_RETURN_IF_ERROR(Aliases(t));
     OF_RETURN_IF_ERROR(AfterEdges());
     return Channels();
   }
@@ -570,6 +571,21 @@ class WellFormed {
     }
     for (const auto& [source, r] : result_of_) {
       if (!reached.contains(r)) return Register(r, "is in place of itself");
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Aliases(uint32_t t) const {
+    const plan::Task& task = TaskAt(t);
+    std::pair<int64_t, int64_t> last = {-1, -1};
+    for (const plan::Alias& alias : task.aliases()) {
+      const std::pair<int64_t, int64_t> pair = {alias.output(), alias.input()};
+      if (alias.output() >= Count(task.outputs()) || alias.input() >= Count(task.inputs()) ||
+          pair <= last) {
+        return Task(t, absl::StrCat("writes output ", alias.output(), " over input ", alias.input(),
+                                    ", which it has not, or says so twice"));
+      }
+      last = pair;
     }
     return absl::OkStatus();
   }

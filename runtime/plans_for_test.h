@@ -47,8 +47,11 @@ class FunctionKernel : public kernels::Kernel {
 template <typename Function>
 kernels::KernelDef DefineKernel(const std::string& op, Function function) {
   return {op,
-          [](const kernels::KernelSpec&) {
-            return kernels::Needs{0, true};
+          [](const kernels::KernelSpec& spec) {
+            kernels::Needs needs;
+            for (size_t i = 0; i < spec.inputs.size(); ++i)
+              needs.aliases.push_back({0, static_cast<int>(i)});
+            return needs;
           },
           [function](const kernels::KernelSpec& spec) {
             return std::unique_ptr<kernels::Kernel>(

@@ -76,7 +76,7 @@ class SessionImpl : public Session {
 
   absl::StatusOr<PlanId> Load(const plan::Plan& plan) override {
     OF_RETURN_IF_ERROR(Settle());
-    if (options_.verify) OF_RETURN_IF_ERROR(VerifyPlan(plan));
+    if (options_.verify) OF_RETURN_IF_ERROR(VerifyPlan(plan, options_.rules));
     OF_RETURN_IF_ERROR(CheckRank(plan));
     if (plans_.size() + traced_.size() >= options_.max_plans) {
       return MakeError(

@@ -22,6 +22,7 @@
 #include "kernels/cuda/cuda_api.h"
 #include "kernels/kernel.h"
 #include "plan/plan.pb.h"
+#include "plan/verify.h"
 #include "runtime/virtual_runtime.h"
 
 namespace oneflow {
@@ -36,6 +37,7 @@ struct SessionOptions {
   std::string trace_path;         // Perfetto trace of what ran, written at destruction; empty: none
   size_t trace_slices = 1 << 16;  // kept per thread, the last ones
   bool verify = true;             // false only in tests that plant a fault
+  OpRules rules;                  // of the op table, to compare a plan's with; may be empty
   size_t max_plans = 1 << 16;     // loaded at once; messages number plans with 16 bits
 };
 

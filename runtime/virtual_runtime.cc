@@ -501,7 +501,7 @@ absl::StatusOr<std::unique_ptr<VirtualRuntime>> VirtualRuntime::Create(
                                     plans[r]->rank(), " of ", plans[r]->world_size()));
     }
   }
-  if (setup.verify) OF_RETURN_IF_ERROR(VerifyPlans(plans));
+  if (setup.verify) OF_RETURN_IF_ERROR(VerifyPlans(plans, setup.rules));
   auto runtime = std::make_unique<VirtualRuntimeImpl>(setup.cpu_kernels);
   OF_RETURN_IF_ERROR(runtime->Load(plans));
   return std::unique_ptr<VirtualRuntime>(std::move(runtime));

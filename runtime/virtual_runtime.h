@@ -21,6 +21,7 @@
 #include "base/host_tensor.h"
 #include "kernels/kernel.h"
 #include "plan/plan.pb.h"
+#include "plan/verify.h"
 
 namespace oneflow {
 
@@ -50,6 +51,7 @@ class VirtualRuntime {
   struct Setup {
     const kernels::KernelTable* cpu_kernels = nullptr;  // nullptr: no kernels, no memory
     bool verify = true;                                 // false only in tests that plant a fault
+    OpRules rules;                                      // as SessionOptions::rules
   };
   // `plans`: one per rank, in rank order.
   static absl::StatusOr<std::unique_ptr<VirtualRuntime>> Create(

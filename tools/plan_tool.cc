@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 constexpr char kUsage[] =
     "usage: plan_tool COMMAND PATH...\n"
     "  print    the text form of each plan\n"
-    "  verify   the five proofs; several plans, or a folder, are the ranks of one job\n"
+    "  verify   the six proofs; several plans, or a folder, are the ranks of one job\n"
     "  analyse  memory, predicted step time and what limits it\n"
     "  mutate   breaks each plan on purpose and tells which changes the proofs refuse\n"
     "           [--seed=N] [--per-kind=N] [--verbose]\n"
@@ -86,16 +86,18 @@ int Print(const std::vector<File>& files, std::ostream& out) {
   return kPlanToolOk;
 }
 
-int Verify(const std::vector<File>& files, std::ostream& out, std::ostream& err) {
+int Verify(const std::vector<File>& files, const OpRules& rules, std::ostream& out,
+           std::ostream& err) {
   absl::Status status;
   if (files.size() == 1) {
-    status = VerifyPlan(files[0].plan);
+    status = VerifyPlan(files[0].plan, rules);
     // One rank of a job of one is the whole job.
-    if (status.ok() && files[0].plan.world_size() == 1) status = VerifyPlans({&files[0].plan});
+    if (status.ok() && files[0].plan.world_size() == 1)
+      status = VerifyPlans({&files[0].plan}, rules);
   } else {
     std::vector<const plan::Plan*> plans;
     for (const File& file : files) plans.push_back(&file.plan);
-    status = VerifyPlans(plans);
+    status = VerifyPlans(plans, rules);
   }
   if (!status.ok()) {
     err << "refused: " << MessageOf(status) << "\n" << Where(status);
@@ -112,10 +114,11 @@ int Verify(const std::vector<File>& files, std::ostream& out, std::ostream& err)
   return kPlanToolOk;
 }
 
-int Analyse(const std::vector<File>& files, std::ostream& out, std::ostream& err) {
+int Analyse(const std::vector<File>& files, const OpRules& rules, std::ostream& out,
+            std::ostream& err) {
   int code = kPlanToolOk;
   for (const File& file : files) {
-    const absl::Status status = VerifyPlan(file.plan);
+    const absl::Status status = VerifyPlan(file.plan, rules);
     if (!status.ok()) {
       err << file.path << ": refused: " << MessageOf(status) << "\n" << Where(status);
       code = kPlanToolRefused;
@@ -135,20 +138,22 @@ struct Tally {
   int named = 0;
 };
 
-int MutateOne(const File& file, const Options& options, std::ostream& out, std::ostream& err) {
-  if (const absl::Status status = VerifyPlan(file.plan); !status.ok()) {
+int MutateOne(const File& file, const Options& options, const OpRules& rules, std::ostream& out,
+              std::ostream& err) {
+  if (const absl::Status status = VerifyPlan(file.plan, rules); !status.ok()) {
     err << file.path << ": refused before any change: " << MessageOf(status) << "\n"
         << Where(status);
     return kPlanToolRefused;
   }
-  std::vector<Mutation> mutations = HarmfulMutations(file.plan, options.seed, options.per_kind);
+  std::vector<Mutation> mutations =
+      HarmfulMutations(file.plan, options.seed, options.per_kind, /*knows_rules=*/rules != nullptr);
   for (Mutation& mutation : HarmlessMutations(file.plan, options.seed, options.per_kind)) {
     mutations.push_back(std::move(mutation));
   }
   std::map<std::pair<bool, std::string>, Tally> kinds;  // harmless kinds first
   std::string wrong;
   for (const Mutation& mutation : mutations) {
-    const absl::Status status = VerifyPlan(mutation.plan);
+    const absl::Status status = VerifyPlan(mutation.plan, rules);
     Tally& tally = kinds[{mutation.harmful, mutation.kind}];
     tally.harmful = mutation.harmful;
     ++tally.made;
@@ -178,10 +183,10 @@ int MutateOne(const File& file, const Options& options, std::ostream& out, std::
   return kPlanToolRefused;
 }
 
-int Mutate(const std::vector<File>& files, const Options& options, std::ostream& out,
-           std::ostream& err) {
+int Mutate(const std::vector<File>& files, const Options& options, const OpRules& rules,
+           std::ostream& out, std::ostream& err) {
   int code = kPlanToolOk;
-  for (const File& file : files) code = std::max(code, MutateOne(file, options, out, err));
+  for (const File& file : files) code = std::max(code, MutateOne(file, options, rules, out, err));
   return code;
 }
 
@@ -233,7 +238,8 @@ absl::StatusOr<plan::Plan> ReadPlanFile(const std::string& path) {
   return plan;
 }
 
-int PlanTool(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err) {
+int PlanTool(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err,
+             const OpRules& rules) {
   const std::string command = arguments.empty() ? "" : arguments[0];
   if (command == "help" || command == "--help") {
     out << kUsage;
@@ -257,9 +263,9 @@ int PlanTool(const std::vector<std::string>& arguments, std::ostream& out, std::
     return kPlanToolUnusable;
   }
   if (command == "print") return Print(*files, out);
-  if (command == "verify") return Verify(*files, out, err);
-  if (command == "analyse") return Analyse(*files, out, err);
-  return Mutate(*files, *options, out, err);
+  if (command == "verify") return Verify(*files, rules, out, err);
+  if (command == "analyse") return Analyse(*files, rules, out, err);
+  return Mutate(*files, *options, rules, out, err);
 }
 
 }  // namespace oneflow

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "plan/plan.pb.h"
+#include "plan/verify.h"
 
 namespace oneflow {
 
@@ -24,8 +25,9 @@ inline constexpr int kPlanToolUnusable = 2;  // wrong arguments, or a file that 
 absl::StatusOr<plan::Plan> ReadPlanFile(const std::string& path);
 
 // `arguments` without the program's name. Results go to `out`, complaints to `err`; returns the
-// exit code.
-int PlanTool(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err);
+// exit code. `rules`: of the op table, for the proofs (plan/verify.h).
+int PlanTool(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err,
+             const OpRules& rules = nullptr);
 
 }  // namespace oneflow
 

@@ -18,10 +18,6 @@ constexpr int64_t kKeyGap = int64_t{1} << 20;
 
 }  // namespace
 
-std::string TensorType::ToString() const {
-  return std::string(NameOf(dtype)) + oneflow::ToString(shape);
-}
-
 LocationId Graph::AddLocation(const Location& location) {
   if (!location.known()) return 0;
   const auto [it, added] =
@@ -67,7 +63,20 @@ absl::StatusOr<std::vector<ValueId>> Graph::AddNode(const std::string& op,
   node.scope = scope;
   node.stage = stage;
   node.forward = forward;
+  node.phase = PhaseOf(node);
   return MakeNode(std::move(node), std::nullopt);
+}
+
+NodePhase Graph::PhaseOf(const Node& node) const {
+  if (node.forward >= 0) return NodePhase::kBackward;
+  if (node.op == "state_write") return NodePhase::kUpdate;
+  for (const ValueId input : node.inputs) {
+    // A bad id is refused where the node is made.
+    if (input < 0 || input >= static_cast<ValueId>(values_.size()) || values_[input].producer < 0)
+      continue;
+    if (nodes_[values_[input].producer].phase != NodePhase::kForward) return NodePhase::kUpdate;
+  }
+  return phase_;
 }
 
 absl::StatusOr<std::vector<ValueId>> Graph::InsertNode(NodeId before, const std::string& op,
@@ -81,6 +90,10 @@ absl::StatusOr<std::vector<ValueId>> Graph::InsertNode(NodeId before, const std:
   node.scope = like.scope;
   node.stage = like.stage;
   node.forward = like.forward;
+  node.phase = like.phase;
+  for (const ValueId input : node.inputs) {  // a permute of a gradient is no forward node
+    if (node.phase == NodePhase::kForward) node.phase = nodes_[values_[input].producer].phase;
+  }
   return MakeNode(std::move(node), before);
 }
 

@@ -22,23 +22,18 @@
 #include "base/dtype.h"
 #include "base/location.h"
 #include "base/shape.h"
+#include "compiler/ops/tensor_type.h"
 #include "plan/attrs.h"
 #include "plan/sharding.h"
 
 namespace oneflow {
 
-using ValueId = int32_t;
 using NodeId = int32_t;
 using LocationId = int32_t;  // 0 is the unknown place
 
-// Logical type of a value.
-struct TensorType {
-  DType dtype = DType::kInvalid;
-  Shape shape;
-  bool operator==(const TensorType&) const = default;
-  std::string ToString() const;  // "f32[2,3]"
-  int64_t bytes() const { return NumElements(shape) * SizeOf(dtype); }
-};
+// The part of the step that a node belongs to. Forward nodes read forward nodes only. What follows
+// the gradients (updates, what is computed from new values) and writes of states are kUpdate.
+enum class NodePhase : uint8_t { kForward = 0, kBackward = 1, kUpdate = 2 };
 
 // A tensor of the step.
 struct Value {
@@ -52,7 +47,7 @@ struct Value {
 
 // One application of an op. `input`, `state_read`, `state_write`, `output` are ops of the table
 // too:
-//   input       attrs name, kind ("batch" | "scalar")          -> value
+//   input       attrs name, kind ("batch" | "whole" | "scalar") -> value
 //   state_read  attrs name                                     -> value
 //   state_write attrs name ; inputs: the new value             -> (none)
 //   output      attrs name ; inputs: the value                 -> (none)
@@ -66,6 +61,7 @@ struct Node {
   std::string scope;         // module path, "encoder.0.attention"
   std::optional<int> stage;  // asked by flow.stage; every node has one after stages are decided
   NodeId forward = -1;       // for a gradient node: the node that it differentiates
+  NodePhase phase = NodePhase::kForward;
   bool removed = false;
 };
 
@@ -99,6 +95,10 @@ class Graph {
                                                const std::string& scope = "",
                                                std::optional<int> stage = std::nullopt,
                                                NodeId forward = -1);
+
+  // The phase of nodes that are added from now on, where `forward` and their inputs leave it open:
+  // a node that reads another phase is at least of that one, kUpdate if it is no gradient.
+  void set_phase(NodePhase phase) { phase_ = phase; }
 
   // Edits by passes. InsertBefore places a new node before `before` in the order.
   absl::StatusOr<std::vector<ValueId>> InsertNode(NodeId before, const std::string& op,
@@ -134,6 +134,7 @@ class Graph {
 
  private:
   absl::StatusOr<std::vector<ValueId>> MakeNode(Node node, std::optional<NodeId> before);
+  NodePhase PhaseOf(const Node& node) const;
   // Types of the outputs; fills defaults into node->attrs. All that the user can do wrong is found
   // here.
   absl::StatusOr<std::vector<TensorType>> InferNode(Node* node) const;
@@ -143,6 +144,7 @@ class Graph {
   void RemoveUse(ValueId value, NodeId node);
 
   std::string name_;
+  NodePhase phase_ = NodePhase::kForward;
   std::deque<Node> nodes_;  // deques: references outlive additions
   std::deque<Value> values_;
   std::vector<std::vector<NodeId>> uses_;

@@ -1,13 +1,15 @@
-// The text form of a Graph. One item per line:
+// The text form of a Graph. One item per line (long ones are broken here only):
 //
 //   graph "mlp"
 //   state "fc1.weight" : f32[64,32] ask{tp=S(0)} <(B,S(0))>
 //   %0 = input {dtype="f32", kind="batch", name="x", shape=[8,32]} : f32[8,32] ask{dp=S(0)}
-//   <(S(0),B)> %2 = matmul(%0, %1) {transpose_a=false, transpose_b=true} : f32[8,64] ; scope="fc1"
-//   stage=0  # mlp.py:8 %9 = relu_grad(%3, %8) : f32[8,64] ; scope="fc1" grad_of=%3  # mlp.py:9
-//   state_write(%7) {name="fc1.weight"}
+//     <(S(0),B)>
+//   %2 = matmul(%0, %1) {transpose_a=false, transpose_b=true} : f32[8,64] ; scope="fc1" stage=0
+//     # mlp.py:8
+//   %9 = relu_grad(%3, %8) : f32[8,64] ; scope="fc1" phase=backward grad_of=%3  # mlp.py:9
+//   state_write(%7) {name="fc1.weight"} ; phase=update
 //
-// `ask{..}` is what the user asked for by axis, `<..>` a decided Sharding; both stand after the
+// `phase=` stands where it is not forward. `ask{..}` is what the user asked for by axis, `<..>` a decided Sharding; both stand after the
 // type that they belong to, and several outputs are separated by ",". `grad_of` names the
 // differentiated node by its first output. Value numbers are those of the graph and may have gaps
 // where a pass removed nodes. Of a location only base name and line are kept: texts do not depend
@@ -15,6 +17,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -286,6 +289,10 @@ std::string Graph::ToString() const {
     std::string notes;
     if (!node.scope.empty()) absl::StrAppend(&notes, " scope=", Quoted(node.scope));
     if (node.stage.has_value()) absl::StrAppend(&notes, " stage=", *node.stage);
+    if (node.phase != NodePhase::kForward) {
+      absl::StrAppend(&notes,
+                      " phase=", node.phase == NodePhase::kBackward ? "backward" : "update");
+    }
     if (node.forward >= 0 && !nodes_[node.forward].removed &&
         !nodes_[node.forward].outputs.empty()) {
       absl::StrAppend(&notes, " grad_of=%", nodes_[node.forward].outputs[0]);
@@ -341,6 +348,7 @@ absl::StatusOr<Graph> Graph::Parse(const std::string& text) {
     }
     if (!outputs.empty()) reader.Expect("=");
     Node node;
+    std::optional<NodePhase> phase;
     node.op = reader.Identifier();
     if (reader.Take("(")) {
       do {
@@ -363,6 +371,11 @@ absl::StatusOr<Graph> Graph::Parse(const std::string& text) {
         const int64_t stage = reader.Integer();
         if (stage < 0 || stage > 1 << 20) reader.Fail("bad stage");
         node.stage = static_cast<int>(stage);
+      }
+      if (reader.Take("phase=")) {
+        const std::string name = reader.Identifier();
+        if (name != "backward" && name != "update") reader.Fail("bad phase");
+        phase = name == "backward" ? NodePhase::kBackward : NodePhase::kUpdate;
       }
       if (reader.Take("grad_of=")) {
         const ValueId value = reader.ValueName();
@@ -418,6 +431,7 @@ absl::StatusOr<Graph> Graph::Parse(const std::string& text) {
     }
     node.id = id;
     node.outputs = outputs;
+    node.phase = phase.has_value() ? *phase : graph.PhaseOf(node);
     graph.nodes_.push_back(std::move(node));
     graph.Link(id, std::nullopt);
     for (ValueId input : graph.nodes_[id].inputs) graph.AddUse(input, id);

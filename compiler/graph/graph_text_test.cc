@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "absl/strings/str_replace.h"
 #include "base/status.h"
 #include "compiler/graph/graph.h"
 #include "compiler/ops/op_table.h"
@@ -99,6 +100,29 @@ TEST(GraphTextTest, ErrorsNameTheLine) {
   EXPECT_THAT(error(head + "%1 = flip(%0) : f32[4]\n"), HasSubstr("no op flip"));
   EXPECT_THAT(error(head + "%999999999 = relu(%0) : f32[4]\n"), HasSubstr("too large"));
   EXPECT_THAT(error(head + "%1 = relu(%0) : f32[4] what\n"), HasSubstr("end of the line"));
+}
+
+TEST(GraphTextTest, PhasesAreToldWhereTheyAreNotForward) {
+  const std::string text =
+      "graph \"g\"\n"
+      "state \"w\" : f32[4]\n"
+      "%0 = state_read {name=\"w\"} : f32[4]\n"
+      "%1 = relu(%0) : f32[4]\n"
+      "%2 = relu_grad(%1, %1) : f32[4] ; phase=backward grad_of=%1\n"
+      "%3 = neg(%0) : f32[4] ; phase=update\n"
+      "%4 = add(%2, %3) : f32[4] ; phase=update\n"
+      "state_write(%4) {name=\"w\"} ; phase=update\n";
+  const auto parsed = Graph::Parse(text);
+  ASSERT_TRUE(parsed.ok()) << MessageOf(parsed.status());
+  EXPECT_EQ(parsed->ToString(), text);
+  // What reads another phase is not forward, told or not.
+  const auto untold = Graph::Parse(
+      absl::StrReplaceAll(text, {{" ; phase=backward grad_of=%1", " ; grad_of=%1"},
+                                 {"add(%2, %3) : f32[4] ; phase=update", "add(%2, %3) : f32[4]"}}));
+  ASSERT_TRUE(untold.ok()) << MessageOf(untold.status());
+  EXPECT_EQ(untold->ToString(), text);
+  const auto forward = Graph::Parse(text + "%5 = neg(%1) : f32[4]\n");
+  EXPECT_TRUE(VerifyGraph(*forward, "parse").ok());
 }
 
 // The sharding rule of every node that can be built binds to its shapes.

@@ -61,6 +61,10 @@ absl::Status VerifyNode(const Graph& graph, NodeId id, const std::vector<bool>& 
     if (input < 0 || input >= static_cast<ValueId>(graph.num_values()) || !made[input]) {
       return absl::InternalError(absl::StrCat("reads %", input, " before it is made"));
     }
+    if (node.phase == NodePhase::kForward &&
+        graph.node(graph.value(input).producer).phase != NodePhase::kForward) {
+      return absl::InternalError(absl::StrCat("is forward but reads %", input, ", which is not"));
+    }
   }
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     const ValueId output = node.outputs[i];

@@ -83,8 +83,8 @@ class Draft {
   const int world_size;
   plan::Plan plan;
   std::map<std::string, KernelQuery> missing;  // by key
-  std::set<uint32_t> links;          // registers between two devices: their slots are fixed
-  std::set<uint32_t> may_overwrite;  // tasks whose kernel can write output 0 over input 0
+  std::set<uint32_t> links;  // registers between two devices: their slots are fixed
+  std::map<uint32_t, std::vector<plan::Alias>> may_alias;  // by task: what its kernel can
 
  private:
   std::map<int, int> local_index_;

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "compiler/lower/emit_reshard.h"
+#include "compiler/lower/state_writes.h"
 #include "compiler/ops/op_table.h"
 
 namespace oneflow {
@@ -13,11 +14,13 @@ namespace {
 
 class NodeEmitter {
  public:
-  explicit NodeEmitter(Draft* draft) : draft_(*draft), graph_(draft->graph) {}
+  explicit NodeEmitter(Draft* draft)
+      : draft_(*draft),
+        graph_(draft->graph),
+        writes_(draft->graph, draft->decisions, draft->schedule) {}
 
   absl::Status Emit() {
     DeclareStates();
-    FindStateWriters();
     for (NodeId id : graph_.order()) {
       const Node& node = graph_.node(id);
       if (node.op == "input") {
@@ -36,7 +39,8 @@ class NodeEmitter {
         EmitCompute(node);
       }
     }
-    return OrderStateAccesses();
+    OrderStateAccesses();
+    return absl::OkStatus();
   }
 
  private:
@@ -88,22 +92,6 @@ class NodeEmitter {
     }
   }
 
-  // An update's result goes straight into the state if nothing else reads it.
-  void FindStateWriters() {
-    for (NodeId id : graph_.order()) {
-      const Node& node = graph_.node(id);
-      if (node.op != "state_write") continue;
-      const ValueId value = node.inputs[0];
-      const Node& producer = graph_.node(graph_.value(value).producer);
-      const OpDef* op = FindOp(producer.op);
-      if (op->structural || op->view || graph_.uses(value).size() != 1 ||
-          producer.op == "reshard") {
-        continue;
-      }
-      written_directly_[value] = node.attrs.String("name");
-    }
-  }
-
   void EmitInput(const Node& node) {
     const ValueId value = node.outputs[0];
     const std::string& name = node.attrs.String("name");
@@ -120,7 +108,8 @@ class NodeEmitter {
       plan::Task* task =
           draft_.AddTask(node, "feed", plan::FEED, stage, device, StreamKind::kFeed, Sub::kStage);
       task->set_index(it->second);
-      Output(task, value, position, device);
+      *task->add_outputs() = PortOf(value, position);
+      FillOutput(task, 0, value, position, device);
       const int64_t bytes = RegisterBytes(value, position);
       task->set_bytes(bytes);
       task->set_duration_ns(draft_.TransferNs(bytes, plan::Link::DEVICE));
@@ -130,41 +119,58 @@ class NodeEmitter {
   void EmitStateRead(const Node& node) {
     const auto it = state_ids_.find(node.attrs.String("name"));
     if (it == state_ids_.end()) return;  // on other ranks
-    ForEachLocal(ShardingOf(node.outputs[0]).stage, [&](int, int device) {
+    ForEachLocal(ShardingOf(node.outputs[0]).stage, [&](int position, int device) {
       draft_.SetBuffer(node.outputs[0], device, {true, it->second});
+      SaveIfWritten(node, position, device);
     });
+  }
+
+  // Copies the bytes of a state out before this step writes it, if another state will take them.
+  void SaveIfWritten(const Node& node, int position, int device) {
+    const ValueId value = node.outputs[0];
+    if (!writes_.Saved(value)) return;
+    plan::Task* task = EmitCopy(node, value, position, device);
+    const Buffer buffer = {
+        false, draft_.AddRegister(task, plan::STEP, device, LocalTypeOf(value, position))};
+    FinishCopy(task, buffer, value, position);
+    draft_.SetBuffer(value, device, buffer);
   }
 
   void EmitStateWrite(const Node& node) {
     const ValueId value = node.inputs[0];
-    if (written_directly_.contains(value)) return;
     const auto it = state_ids_.find(node.attrs.String("name"));
     if (it == state_ids_.end()) return;
-    const int stage = ShardingOf(value).stage;
-    ForEachLocal(stage, [&](int position, int device) {
-      TensorType local = LocalType(TypeOf(value), ShardingOf(value), draft_.decisions.axes,
-                                   draft_.Coordinates(position));
-      plan::Task* task = draft_.AddTask(node, "assemble", plan::MOVE, stage, device,
-                                        StreamKind::kCompute, Sub::kCombine);
-      draft_.AddInput(task, draft_.At(value, device), local);
-      draft_.AddOutput(task, {true, it->second}, local);
-      const Shape extent = local.shape.empty() ? Shape{1} : local.shape;
-      const Shape zero(extent.size(), 0);
-      if (local.shape.empty()) {
-        task->mutable_inputs(0)->mutable_type()->add_shape(1);
-        task->mutable_outputs(0)->mutable_type()->add_shape(1);
-      }
-      Attrs({{"rank", static_cast<int64_t>(extent.size())},
-             {"zero", false},
-             {"src_begin", zero},
-             {"dst_begin", zero},
-             {"extent", extent},
-             {"piece_input", std::vector<int64_t>{0}},
-             {"piece_mode", std::vector<std::string>{"copy"}}})
-          .ToProto(task->mutable_attrs());
-      task->set_bytes(2 * local.bytes());
-      task->set_duration_ns(draft_.TransferNs(local.bytes(), plan::Link::DEVICE));
+    ForEachLocal(ShardingOf(value).stage, [&](int position, int device) {
+      const Buffer source = draft_.At(value, device);
+      // Its producer wrote it there, or it is what was there before.
+      if (source.is_state && source.id == it->second) return;
+      plan::Task* task = EmitCopy(node, value, position, device);
+      FinishCopy(task, {true, it->second}, value, position);
     });
+  }
+
+  // A task at the place of `node` that copies the local shard of `value`; its output is to come.
+  plan::Task* EmitCopy(const Node& node, ValueId value, int position, int device) {
+    plan::Task* task = draft_.AddTask(node, "assemble", plan::MOVE, ShardingOf(value).stage, device,
+                                      StreamKind::kCompute, Sub::kCombine);
+    const TensorType local = LocalTypeOf(value, position);
+    draft_.AddInput(task, draft_.At(value, device), AtLeast1D(local));
+    const Shape extent = AtLeast1D(local).shape;
+    const Shape zero(extent.size(), 0);
+    Attrs({{"rank", static_cast<int64_t>(extent.size())},
+           {"zero", false},
+           {"src_begin", zero},
+           {"dst_begin", zero},
+           {"extent", extent},
+           {"piece_input", std::vector<int64_t>{0}},
+           {"piece_mode", std::vector<std::string>{"copy"}}})
+        .ToProto(task->mutable_attrs());
+    task->set_bytes(2 * local.bytes());
+    task->set_duration_ns(draft_.TransferNs(local.bytes(), plan::Link::DEVICE));
+    return task;
+  }
+  void FinishCopy(plan::Task* task, Buffer destination, ValueId value, int position) {
+    draft_.AddOutput(task, destination, AtLeast1D(LocalTypeOf(value, position)));
   }
 
   // Each rank fetches an output from its lowest device that holds it.
@@ -194,8 +200,9 @@ class NodeEmitter {
   }
 
   void EmitView(const Node& node) {
-    ForEachLocal(ShardingOf(node.outputs[0]).stage, [&](int, int device) {
+    ForEachLocal(ShardingOf(node.outputs[0]).stage, [&](int position, int device) {
       draft_.SetBuffer(node.outputs[0], device, draft_.At(node.inputs[0], device));
+      SaveIfWritten(node, position, device);
     });
   }
 
@@ -227,38 +234,81 @@ class NodeEmitter {
         *task->add_inputs() = draft_.ValuePort(draft_.At(node.inputs[i], device), logical_inputs[i],
                                                shardings.inputs[i], position);
       }
-      for (ValueId value : node.outputs) Output(task, value, position, device);
+      for (ValueId value : node.outputs) *task->add_outputs() = PortOf(value, position);
       const OpCost cost = op.cost ? op.cost({attrs, inputs, outputs}) : OpCost{};
       task->set_flops(cost.flops);
       task->set_bytes(cost.bytes);
-      FillFromKernelRow(task, device);
+      const plan::KernelRow* row = FindKernelRow(task, device);
+      for (size_t o = 0; o < node.outputs.size(); ++o) {
+        const int output = static_cast<int>(o);
+        if (!WriteInPlace(task, output, node.outputs[o], device, row))
+          FillOutput(task, output, node.outputs[o], position, device);
+      }
+      if (row != nullptr && row->workspace_bytes() > 0) {
+        task->set_workspace(draft_.AddRegister(task, task->level(), device,
+                                               {DType::kU8, {row->workspace_bytes()}}));
+      }
     });
   }
 
-  // The output port of `value` and the register or state behind it.
-  void Output(plan::Task* task, ValueId value, int position, int device) {
-    Buffer buffer;
-    if (const auto it = written_directly_.find(value); it != written_directly_.end()) {
-      buffer = {true, state_ids_.at(it->second)};
-    } else {
-      const TensorType local = LocalType(TypeOf(value), ShardingOf(value), draft_.decisions.axes,
-                                         draft_.Coordinates(position));
-      // What is whole after the loop although its task runs inside it is filled once per step.
-      const plan::Level level =
-          ShardingOf(value).sbps[0].kind == Sbp::kBroadcast ? plan::STEP : task->level();
-      buffer = {false, draft_.AddRegister(task, level, device, local)};
+  // An output port of `value` without a buffer.
+  plan::Port PortOf(ValueId value, int position) const {
+    return draft_.ValuePort({}, TypeOf(value), ShardingOf(value), position);
+  }
+
+  // Lets the task write `output` straight into the state that takes it, if it may: where the task
+  // reads that state, its kernel must be able to write over it.
+  bool WriteInPlace(plan::Task* task, int output, ValueId value, int device,
+                    const plan::KernelRow* row) {
+    const std::string* name = writes_.InPlace(value);
+    if (name == nullptr) return false;
+    const uint32_t state = state_ids_.at(*name);
+    std::vector<plan::Alias> aliases;
+    for (int i = 0; i < task->inputs_size(); ++i) {
+      if (!task->inputs(i).has_state() || task->inputs(i).state() != state) continue;
+      aliases.emplace_back();
+      aliases.back().set_output(output);
+      aliases.back().set_input(i);
+      const bool can =
+          row != nullptr &&
+          std::any_of(row->aliases().begin(), row->aliases().end(), [&](const plan::Alias& alias) {
+            return alias.output() == aliases.back().output() &&
+                   alias.input() == aliases.back().input();
+          });
+      if (!can) return false;
     }
-    *task->add_outputs() = draft_.ValuePort(buffer, TypeOf(value), ShardingOf(value), position);
+    for (const plan::Alias& alias : aliases) *task->add_aliases() = alias;
+    task->mutable_outputs(output)->set_state(state);
+    draft_.SetBuffer(value, device, {true, state});
+    return true;
+  }
+
+  // A register behind an output port.
+  void FillOutput(plan::Task* task, int output, ValueId value, int position, int device) {
+    // What is whole after the loop although its task runs inside it is filled once per step.
+    const plan::Level level =
+        ShardingOf(value).sbps[0].kind == Sbp::kBroadcast ? plan::STEP : task->level();
+    const Buffer buffer = {false,
+                           draft_.AddRegister(task, level, device, LocalTypeOf(value, position))};
+    task->mutable_outputs(output)->set_register_(buffer.id);
     draft_.SetBuffer(value, device, buffer);
   }
 
-  int64_t RegisterBytes(ValueId value, int position) const {
+  TensorType LocalTypeOf(ValueId value, int position) const {
     return LocalType(TypeOf(value), ShardingOf(value), draft_.decisions.axes,
-                     draft_.Coordinates(position))
-        .bytes();
+                     draft_.Coordinates(position));
+  }
+  // Movement kernels see at least one dim.
+  static TensorType AtLeast1D(TensorType type) {
+    if (type.shape.empty()) type.shape = {1};
+    return type;
+  }
+  int64_t RegisterBytes(ValueId value, int position) const {
+    return LocalTypeOf(value, position).bytes();
   }
 
-  void FillFromKernelRow(plan::Task* task, int device) {
+  // What the task's kernel needs, nullptr if the target does not say; predicts its duration.
+  const plan::KernelRow* FindKernelRow(plan::Task* task, int device) {
     const uint32_t threads = draft_.plan.devices(device).threads();
     const std::string key = KernelKey(*task, threads);
     const auto& rows = draft_.target.kernels();
@@ -271,18 +321,17 @@ class NodeEmitter {
     task->set_duration_ns(std::max(compute_ns, memory_ns) + draft_.target.task_overhead_ns());
     if (row == rows.end() || row->key() != key) {
       draft_.missing[key] = {key, *task, threads};
-      return;
+      return nullptr;
     }
-    if (row->in_place()) draft_.may_overwrite.insert(draft_.IdOf(task));
+    if (row->aliases_size() > 0) {
+      draft_.may_alias[draft_.IdOf(task)] = {row->aliases().begin(), row->aliases().end()};
+    }
     if (row->duration_ns() > 0) task->set_duration_ns(row->duration_ns());
-    if (row->workspace_bytes() > 0) {
-      task->set_workspace(
-          draft_.AddRegister(task, task->level(), device, {DType::kU8, {row->workspace_bytes()}}));
-    }
+    return &*row;
   }
 
   // Readers before the writer of a step, the writer before the next step's readers.
-  absl::Status OrderStateAccesses() {
+  void OrderStateAccesses() {
     struct Access {
       uint32_t task;
       bool writes;
@@ -309,27 +358,13 @@ class NodeEmitter {
       for (const Access& access : list) {
         if (access.task == writer->task) continue;
         plan::Task* read = draft_.plan.mutable_tasks(access.task);
-        const std::string& name = draft_.plan.states(key.first).name();
-        if (access.writes) {
-          return MakeError(
-              ErrorKind::kError,
-              absl::StrCat("state `", name, "` is written twice in one step; write it once"),
-              graph_.location(read->location()));
-        }
-        if (StampAfter(*read, *write)) {
-          return MakeError(
-              ErrorKind::kError,
-              absl::StrCat("`", read->op(), "` reads `", name, "` after `", write->op(), "` (",
-                           graph_.location(write->location()).Short(),
-                           ") wrote it in the same step; read it before the write"),
-              graph_.location(read->location()));
-        }
+        OF_CHECK(!access.writes && !StampAfter(*read, *write))
+            << read->name() << " reads or writes a state after " << write->name() << " wrote it";
         if (read->stream() == write->stream()) continue;
         AddStepEdge(write, access.task, 0);
         AddStepEdge(read, writer->task, 1);
       }
     }
-    return absl::OkStatus();
   }
 
   static bool StampAfter(const plan::Task& a, const plan::Task& b) {
@@ -349,7 +384,7 @@ class NodeEmitter {
   std::map<std::string, uint32_t> state_ids_;
   std::map<std::string, uint32_t> input_ids_;
   std::set<std::string> fetched_;
-  std::map<ValueId, std::string> written_directly_;
+  const StateWrites writes_;
 };
 
 }  // namespace

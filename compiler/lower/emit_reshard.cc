@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "compiler/lower/state_writes.h"
 
 namespace oneflow {
 namespace {
@@ -74,7 +75,7 @@ class ReshardEmitter {
     const int axis = static_cast<int>(node_.attrs.Int("axis"));
     if (axis < 0) {
       EmitExchange();
-    } else if (from_ == to_ || axes_[axis].size == 1) {
+    } else if (ChangesNothing(draft_.graph, node_, axes_)) {
       ForEachLocal(to_.stage, [&](int, int device) {
         draft_.SetBuffer(result_, device, draft_.At(value_, device));
       });
@@ -357,6 +358,7 @@ class ReshardEmitter {
       SetAttrs(reduce, attrs);
       Buffer result = Output(reduce, ring.buffer_type, member.device, level_);
       draft_.plan.mutable_registers(result.id)->set_in_place_of(ring.buffer.id);
+      *reduce->add_aliases() = plan::Alias();  // output 0 over input 0
       SetCost(reduce, ring.link_type.bytes(), plan::Link::DEVICE);
       // Chunk c + 1 sends what chunk c combined.
       plan::AfterEdge* edge = ring.send->add_after();

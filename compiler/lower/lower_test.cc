@@ -109,7 +109,12 @@ std::vector<plan::Plan> CompileAll(const Case& c, int layers = 4) {
         plan::KernelRow* row = rows.add_kernels();
         row->set_key(query.key);
         row->set_workspace_bytes(query.task.op() == "matmul" ? 256 : 0);
-        row->set_in_place(query.task.op() == "relu" || query.task.op() == "relu_grad");
+        const std::string& op = query.task.op();
+        if (op == "relu" || op == "relu_grad" || op == "sgd_update") row->add_aliases();
+        if (op == "sgd_update" && query.task.outputs_size() > 1) {
+          row->add_aliases()->set_output(1);
+          row->mutable_aliases(1)->set_input(4);
+        }
       }
       std::sort(rows.mutable_kernels()->begin(), rows.mutable_kernels()->end(),
                 [](const auto& a, const auto& b) { return a.key() < b.key(); });

@@ -128,35 +128,59 @@ class MemoryPlanner {
   // The last reader of a register, if its kernel can, writes over it.
   void DeclareInPlace() {
     std::set<uint32_t> overwritten;
-    for (uint32_t t : draft_.may_overwrite) {
-      const plan::Task& task = plan_.tasks(t);
-      if (task.inputs_size() == 0 || task.inputs(0).has_state() || task.outputs(0).has_state())
-        continue;
-      const uint32_t in = task.inputs(0).register_();
-      const uint32_t out = task.outputs(0).register_();
-      plan::Register* result = plan_.mutable_registers(out);
-      const plan::Register& source = plan_.registers(in);
-      if (draft_.links.contains(in) || overwritten.contains(in) ||
-          source.device() != result->device() || source.bytes() != result->bytes() ||
-          source.level() != result->level() || source.slots() != 1 || result->slots() != 1 ||
-          plan_.tasks(source.producer()).kind() == plan::FEED) {
-        continue;
+    for (const auto& [t, aliases] : draft_.may_alias) {
+      plan::Task* task = plan_.mutable_tasks(t);
+      for (const plan::Alias& alias : aliases) {
+        const plan::Port& input = task->inputs(alias.input());
+        const plan::Port& output = task->outputs(alias.output());
+        if (input.has_state() || output.has_state() || overwritten.contains(input.register_()) ||
+            plan_.registers(output.register_()).has_in_place_of() ||
+            !CanOverwrite(t, input.register_(), output.register_())) {
+          continue;
+        }
+        std::vector<plan::Alias> used;  // one for each time that it reads the register
+        for (const plan::Alias& other : aliases) {
+          const plan::Port& port = task->inputs(other.input());
+          if (other.output() == alias.output() && !port.has_state() &&
+              port.register_() == input.register_()) {
+            used.push_back(other);
+          }
+        }
+        if (static_cast<int64_t>(used.size()) != ReadsOf(*task, input.register_())) continue;
+        overwritten.insert(input.register_());
+        plan_.mutable_registers(output.register_())->set_in_place_of(input.register_());
+        for (const plan::Alias& each : used) *task->add_aliases() = each;
       }
-      int uses = 0;
-      for (const plan::Port& port : task.inputs()) {
-        if (!port.has_state() && port.register_() == in) ++uses;
-      }
-      bool last = uses == 1;
-      for (uint32_t consumer : source.consumers()) {
-        if (consumer == t) continue;
-        last = last && plan_.tasks(consumer).stream() == task.stream() &&
-               TimeOf(LastFiring(plan_, consumer, source.level(), 0)) <
-                   TimeOf(FirstFiring(plan_, t, source.level(), 0));
-      }
-      if (!last) continue;
-      overwritten.insert(in);
-      result->set_in_place_of(in);
+      std::sort(task->mutable_aliases()->begin(), task->mutable_aliases()->end(),
+                [](const plan::Alias& a, const plan::Alias& b) {
+                  return std::make_tuple(a.output(), a.input()) <
+                         std::make_tuple(b.output(), b.input());
+                });
     }
+  }
+
+  static int64_t ReadsOf(const plan::Task& task, uint32_t reg) {
+    return std::count_if(task.inputs().begin(), task.inputs().end(), [&](const plan::Port& port) {
+      return !port.has_state() && port.register_() == reg;
+    });
+  }
+
+  // True if task `t` reads `in` last, and `out` fits its place.
+  bool CanOverwrite(uint32_t t, uint32_t in, uint32_t out) const {
+    const plan::Register& source = plan_.registers(in);
+    const plan::Register& result = plan_.registers(out);
+    if (draft_.links.contains(in) || source.device() != result.device() ||
+        source.bytes() != result.bytes() || source.level() != result.level() ||
+        source.slots() != 1 || result.slots() != 1 ||
+        plan_.tasks(source.producer()).kind() == plan::FEED) {
+      return false;
+    }
+    return std::all_of(
+        source.consumers().begin(), source.consumers().end(), [&](uint32_t consumer) {
+          return consumer == t || (plan_.tasks(consumer).stream() == plan_.tasks(t).stream() &&
+                                   TimeOf(LastFiring(plan_, consumer, source.level(), 0)) <
+                                       TimeOf(FirstFiring(plan_, t, source.level(), 0)));
+        });
   }
 
   void MakeGroups() {

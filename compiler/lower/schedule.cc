@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "compiler/parallel/node_kind.h"
 
 namespace oneflow {
 namespace {
@@ -28,15 +29,19 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
   schedule.stages_ = decisions.mesh.stages();
   schedule.micro_batches_ = decisions.micro_batches;
   schedule.nodes_.resize(graph.num_nodes());
-  uint32_t position = 0;
+  // States are written at the end: whoever reads one sees it as the step found it.
+  uint32_t position = 0, end = 0;
+  for (NodeId id : graph.order()) end += graph.node(id).op == "state_write" ? 0 : 1;
   for (NodeId id : graph.order()) {
     const Node& node = graph.node(id);
     NodeSchedule& entry = schedule.nodes_[id];
-    entry.position = position++;
+    entry.position = node.op == "state_write" ? end++ : position++;
     if (schedule.micro_batches_ == 1) continue;
 
-    bool after_loop = false;  // reads a sum or concatenation over the micro-batches
-    bool backward = node.forward >= 0;
+    // An update, or what reads a sum or concatenation over the micro-batches.
+    bool after_loop = node.phase == NodePhase::kUpdate && !IsLeaf(node) &&
+                      !VariesOverMicro(decisions.nodes[id].shardings);
+    bool backward = node.phase != NodePhase::kForward;
     for (ValueId input : node.inputs) {
       const NodeId producer = graph.value(input).producer;
       const NodeSchedule& from = schedule.nodes_[producer];

@@ -9,11 +9,12 @@
 #define ONEFLOW_COMPILER_OPS_OP_DEF_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "compiler/graph/graph.h"
+#include "compiler/ops/tensor_type.h"
 #include "plan/attrs.h"
 
 namespace oneflow {

@@ -47,7 +47,7 @@ OpDef Input() {
       .Attr("dtype", "dtype", std::nullopt, "element type")
       .Attr("shape", "ints", std::nullopt, "logical shape")
       .Attr("kind", "string", "batch",
-            "\"batch\" (dim 0 is cut by dp and accumulate) or \"scalar\"")
+            "\"batch\" (dim 0 is cut by dp and accumulate), \"whole\" (by dp alone) or \"scalar\"")
       .Shape(TypeFromAttrs)
       .Sharding(AnySplitOfOutput)
       .NotDifferentiable("it is an input of the step")

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -60,17 +61,11 @@ class StageAssignment {
     return absl::OkStatus();
   }
 
-  // A forward node is no leaf, no gradient, and depends on none.
   void Classify() {
-    std::vector<bool> after_gradient(graph_.num_nodes(), false);
     forward_.assign(graph_.num_nodes(), false);
     for (NodeId id : order_) {
       const Node& node = graph_.node(id);
-      bool after = node.forward >= 0;
-      for (ValueId input : node.inputs)
-        after = after || after_gradient[graph_.value(input).producer];
-      after_gradient[id] = after;
-      forward_[id] = !after && !IsLeaf(node) && node.op != "state_write";
+      forward_[id] = node.phase == NodePhase::kForward && !IsLeaf(node);
     }
   }
 
@@ -209,34 +204,52 @@ class StageAssignment {
     }
   }
 
-  // Gradients, and what follows them.
+  // Gradients, and what follows them: an update goes where its gradient is made and its states are.
   void PlaceTheRest() {
     for (NodeId id : order_) {
       Node& node = graph_.mutable_node(id);
-      if (forward_[id] || IsLeaf(node)) continue;
-      if (node.op == "state_write") {
-        const std::string& name = node.attrs.String("name");
-        const int produced = graph_.node(graph_.value(node.inputs[0]).producer).stage.value_or(0);
-        node.stage = homes_.try_emplace(name, produced).first->second;
-        continue;
-      }
+      if (forward_[id] || IsLeaf(node) || node.op == "state_write") continue;
       if (node.forward >= 0 && graph_.node(node.forward).stage.has_value()) {
         node.stage = graph_.node(node.forward).stage;
       } else if (!node.stage.has_value()) {
         node.stage = StageByInputs(node);
       }
-      for (ValueId input : node.inputs) {
-        const Node& producer = graph_.node(graph_.value(input).producer);
-        if (producer.op == "state_read")
-          homes_.try_emplace(producer.attrs.String("name"), *node.stage);
+      if (node.stage.has_value()) GiveHomes(node);
+    }
+    // What an update computes from a state that nobody else reads goes to who reads it.
+    for (auto id = order_.rbegin(); id != order_.rend(); ++id) {
+      Node& node = graph_.mutable_node(*id);
+      if (forward_[*id] || IsLeaf(node) || node.op == "state_write" || node.stage.has_value())
+        continue;
+      for (ValueId output : node.outputs) {
+        for (NodeId reader : graph_.uses(output)) {
+          if (!node.stage.has_value()) node.stage = graph_.node(reader).stage;
+        }
       }
+      if (!node.stage.has_value()) node.stage = 0;
+      GiveHomes(node);
+    }
+    for (NodeId id : order_) {
+      Node& node = graph_.mutable_node(id);
+      if (node.op != "state_write") continue;
+      const int produced = graph_.node(graph_.value(node.inputs[0]).producer).stage.value_or(0);
+      node.stage = homes_.try_emplace(node.attrs.String("name"), produced).first->second;
     }
   }
 
-  // The home of a state that it reads, else where its largest input is made.
-  int StageByInputs(const Node& node) const {
+  // States that it is the first to read live where it runs.
+  void GiveHomes(const Node& node) {
+    for (ValueId input : node.inputs) {
+      const Node& producer = graph_.node(graph_.value(input).producer);
+      if (producer.op == "state_read")
+        homes_.try_emplace(producer.attrs.String("name"), *node.stage);
+    }
+  }
+
+  // The home of a state that it reads, else where its largest input is made, if one is known.
+  std::optional<int> StageByInputs(const Node& node) const {
     int64_t largest = -1;
-    int stage = 0;
+    std::optional<int> stage;
     for (ValueId input : node.inputs) {
       const Node& producer = graph_.node(graph_.value(input).producer);
       if (producer.op == "state_read") {

@@ -137,6 +137,7 @@ class Binder {
     bound->role = NodeRole::kFixed;
     const Value& value = graph_.value(node.outputs[0]);
     const std::string& name = node.attrs.String("name");
+    const bool whole = node.attrs.String("kind") == "whole";  // not cut into micro-batches
     const bool batch = node.attrs.String("kind") == "batch" && !value.type.shape.empty();
     OF_RETURN_IF_ERROR(
         CheckAnnotation(value.annotation, value.type, /*allow_partial=*/false, axes(),
@@ -157,7 +158,7 @@ class Binder {
       const auto asked = value.annotation.find(axes()[axis].name);
       if (asked != value.annotation.end()) {
         sharding.sbps[axis] = asked->second;
-      } else if (batch && (axis == 0 || axes()[axis].name == "dp")) {
+      } else if ((batch && axis == 0) || ((batch || whole) && axes()[axis].name == "dp")) {
         sharding.sbps[axis] = Sbp::S(0);
       }
     }

@@ -8,6 +8,7 @@
 #include "compiler/parallel/assign_stages.h"
 #include "compiler/parallel/bound_graph.h"
 #include "compiler/parallel/cost_model.h"
+#include "compiler/parallel/hoist_batch.h"
 #include "compiler/parallel/layout_search.h"
 #include "compiler/parallel/layout_state.h"
 #include "compiler/parallel/micro_search.h"
@@ -70,11 +71,18 @@ absl::StatusOr<Decisions> Decide(Graph* graph, const Mesh& mesh, int micro_batch
   OF_RETURN_IF_ERROR(PinAnnotatedValues(graph, cost.axes()));
   // Stages first: a layout lives on one stage.
   OF_RETURN_IF_ERROR(AssignStages(graph, mesh.stages(), cost));
-  OF_ASSIGN_OR_RETURN(const BoundGraph bound, BindGraph(*graph, cost.axes()));
   // Then time, which has hard rules, then space, which has costs.
-  OF_ASSIGN_OR_RETURN(const std::vector<int> micro_choice, SearchMicro(bound, cost));
+  OF_ASSIGN_OR_RETURN(BoundGraph bound, BindGraph(*graph, cost.axes()));
+  std::vector<ValueId> early;
+  absl::StatusOr<std::vector<int>> micro_choice = SearchMicro(bound, cost, &early);
+  while (!micro_choice.ok() && HoistBatchValues(graph, early)) {
+    OF_ASSIGN_OR_RETURN(bound, BindGraph(*graph, cost.axes()));
+    early.clear();
+    micro_choice = SearchMicro(bound, cost, &early);
+  }
+  if (!micro_choice.ok()) return micro_choice.status();
   ReshardPaths paths(&cost);
-  const std::unique_ptr<LayoutState> state = SearchLayouts(bound, cost, &paths, micro_choice);
+  const std::unique_ptr<LayoutState> state = SearchLayouts(bound, cost, &paths, *micro_choice);
 
   Decisions decisions;
   decisions.mesh = mesh;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -31,7 +32,8 @@ class MicroSearch {
         layout_(graph_.num_values()),
         after_loop_(graph_.num_values(), false) {}
 
-  absl::StatusOr<std::vector<int>> Run() {
+  absl::StatusOr<std::vector<int>> Run(std::vector<ValueId>* early) {
+    early_ = early;
     if (batches_ == 1) return choice_;
     for (NodeId id : bound_.order) OF_RETURN_IF_ERROR(Decide(graph_.node(id)));
     for (size_t i = bound_.order.size(); i-- > 0;) SinkIntoLoop(graph_.node(bound_.order[i]));
@@ -73,8 +75,8 @@ class MicroSearch {
   void Take(const Node& node, int index) {
     choice_[node.id] = index;
     const NodeShardings shardings = Layouts(node, index);
-    bool after = false;
     const bool step_level = AllBroadcast(signatures(node)[index]);
+    bool after = node.phase == NodePhase::kUpdate && !IsLeaf(node);
     for (ValueId input : node.inputs) {
       after = after || after_loop_[input] || (step_level && sbp(input).kind != Sbp::kBroadcast);
     }
@@ -198,9 +200,30 @@ class MicroSearch {
     }
   }
 
+  // The values over the whole batch behind what a node of the loop needs: sums that are ready only
+  // after it.
+  void CollectEarly(const Node& node) const {
+    std::vector<NodeId> open = {node.id};
+    std::set<NodeId> seen = {node.id};
+    while (!open.empty()) {
+      const Node& at = graph_.node(open.back());
+      open.pop_back();
+      for (const ValueId input : at.inputs) {
+        const NodeId producer = graph_.value(input).producer;
+        if (sbp(input).kind != Sbp::kBroadcast) {
+          if (sbp(input).kind == Sbp::kPartial) early_->push_back(input);
+        } else if (after_loop_[input] && seen.insert(producer).second) {
+          open.push_back(producer);
+        }
+      }
+    }
+  }
+
   absl::Status NeededTooEarly(const Node& node) const {
-    const std::string line = absl::StrCat(
-        node.forward >= 0 ? "The gradient of this line" : "This line", " (`", node.op, "`)");
+    if (early_ != nullptr) CollectEarly(node);
+    const std::string line =
+        absl::StrCat(node.phase == NodePhase::kBackward ? "The gradient of this line" : "This line",
+                     " (`", node.op, "`)");
     const std::string advice =
         absl::StrCat(": with accumulate=", batches_,
                      " the samples of a step are seen one micro-batch after the other. Compute it "
@@ -220,6 +243,7 @@ class MicroSearch {
                      graph_.location(node.location));
   }
 
+  std::vector<ValueId>* early_ = nullptr;  // what the node that fails would need
   const BoundGraph& bound_;
   const Graph& graph_;
   const CostModel& cost_;
@@ -232,8 +256,9 @@ class MicroSearch {
 
 }  // namespace
 
-absl::StatusOr<std::vector<int>> SearchMicro(const BoundGraph& bound, const CostModel& cost) {
-  return MicroSearch(bound, cost).Run();
+absl::StatusOr<std::vector<int>> SearchMicro(const BoundGraph& bound, const CostModel& cost,
+                                             std::vector<ValueId>* early) {
+  return MicroSearch(bound, cost).Run(early);
 }
 
 }  // namespace oneflow

@@ -30,8 +30,9 @@ namespace oneflow {
 
 // By NodeId: index into rule->signatures() on the axis `micro` (0 where a node has no rule).
 // ShardingError with the user's line where a micro-batch needs what is known only after the last
-// one.
-absl::StatusOr<std::vector<int>> SearchMicro(const BoundGraph& bound, const CostModel& cost);
+// one; `early` then has the sums over the batch that it needs (hoist_batch.h may save some).
+absl::StatusOr<std::vector<int>> SearchMicro(const BoundGraph& bound, const CostModel& cost,
+                                             std::vector<ValueId>* early = nullptr);
 
 }  // namespace oneflow
 

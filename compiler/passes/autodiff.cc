@@ -182,6 +182,7 @@ absl::StatusOr<std::vector<ValueId>> AddGradients(Graph* graph, ValueId loss,
     const ValueId sum = SumContributions(graph, value, &contributions);
     gradients.push_back(sum >= 0 ? sum : Filled(graph, value, 0.0));
   }
+  graph->set_phase(NodePhase::kUpdate);
   return gradients;
 }
 

@@ -125,7 +125,9 @@ class ReshardInserter {
         });
     Place place{reader, to};
     place.like.location = to.location;
-    if (!moves || IsLeaf(from) || (from.forward < 0 && to.forward >= 0)) return place;
+    if (!moves || IsLeaf(from) ||
+        (from.phase == NodePhase::kForward && to.phase != NodePhase::kForward))
+      return place;
     place.like = from;
     place.like.location = to.location != 0 ? to.location : from.location;
     // The next node of the original order that still stands; the reader at the latest.

@@ -214,7 +214,7 @@ KernelDef SumsOp(const char* op, SumInputs inputs) {
   return {op,
           [inputs](const KernelSpec& spec) -> absl::StatusOr<Needs> {
             OF_RETURN_IF_ERROR(CheckF32(spec));
-            return Needs{RowSums<Loop>(spec, inputs).workspace_bytes(), false};
+            return Needs{RowSums<Loop>(spec, inputs).workspace_bytes(), {}};
           },
           [inputs](const KernelSpec& spec) -> KernelOr {
             OF_RETURN_IF_ERROR(CheckF32(spec));
@@ -257,7 +257,7 @@ void ForRows(const Groups& groups, int64_t group, const KernelArgs& args, int th
 
 absl::StatusOr<Needs> DescribeApply(const KernelSpec& spec) {
   OF_RETURN_IF_ERROR(CheckF32(spec));
-  return Needs{spec.inputs[0].shape.back() * static_cast<int64_t>(sizeof(float)), true};
+  return Needs{spec.inputs[0].shape.back() * static_cast<int64_t>(sizeof(float)), {{0, 0}}};
 }
 
 KernelOr MakeApply(const KernelSpec& spec) {
@@ -281,7 +281,8 @@ KernelOr MakeApply(const KernelSpec& spec) {
 
 absl::StatusOr<Needs> DescribeGradInput(const KernelSpec& spec) {
   OF_RETURN_IF_ERROR(CheckF32(spec));
-  return Needs{3 * spec.inputs[0].shape.back() * static_cast<int64_t>(sizeof(float)), true};
+  return Needs{3 * spec.inputs[0].shape.back() * static_cast<int64_t>(sizeof(float)),
+               {{0, 0}, {0, 1}}};
 }
 
 KernelOr MakeGradInput(const KernelSpec& spec) {
@@ -337,7 +338,7 @@ std::vector<KernelDef> BatchNormKernels() {
       SumsOp<GradSumsLoop>("bn_grad_sums", {1, 2, 3}),
       {"bn_apply", DescribeApply, MakeApply},
       {"bn_grad_input", DescribeGradInput, MakeGradInput},
-      {"running_update", InPlaceIfSameType, MakeRunningUpdate},
+      {"running_update", Elementwise, MakeRunningUpdate},
   };
 }
 

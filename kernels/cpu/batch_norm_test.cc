@@ -154,7 +154,7 @@ TEST(BatchNorm, ApplyInPlace) {
       RunKernel("bn_apply", attrs, {x, rest[0], rest[1], rest[2], rest[3]}, {4, 6, 6, 10});
   KernelCase same("bn_apply", attrs, {x, rest[0], rest[1], rest[2], rest[3]}, {x});
   same.Run();
-  EXPECT_TRUE(same.needs().in_place);
+  EXPECT_TRUE(same.needs().MayAlias(0, 0));
   EXPECT_EQ(same.Output<float>(), apart);
 }
 
@@ -163,7 +163,7 @@ TEST(BatchNorm, RunningUpdateFoldsInOrder) {
   KernelCase test("running_update", {{"momentum", 0.25}, {"steps", int64_t{2}}},
                   {running, TestTensor::Of<float>({2, 2}, {4, 8, 0, 1})}, {running});
   test.Run();
-  EXPECT_TRUE(test.needs().in_place);
+  EXPECT_TRUE(test.needs().MayAlias(0, 0));
   // ((1 * .75 + 4 * .25) * .75 + 0, (2 * .75 + 8 * .25) * .75 + 1 * .25)
   EXPECT_EQ(test.Output<float>(), (std::vector<float>{1.3125f, 2.875f}));
 }

@@ -28,6 +28,6 @@ KernelOr MakeCast(const KernelSpec& spec) {
 
 }  // namespace
 
-std::vector<KernelDef> CastKernels() { return {{"cast", InPlaceIfSameType, MakeCast}}; }
+std::vector<KernelDef> CastKernels() { return {{"cast", Elementwise, MakeCast}}; }
 
 }  // namespace oneflow::kernels

@@ -94,7 +94,7 @@ KernelDef ConvolutionOp(const char* op, ConvolutionPass pass) {
             OF_ASSIGN_OR_RETURN(const ConvolutionProblem problem, ProblemOf(pass, spec));
             if (IsEmpty(problem)) return Needs{};
             return WithImplementation(pass, problem, spec.threads, [](const auto& made) {
-              return Needs{made.workspace_bytes(), false};
+              return Needs{made.workspace_bytes(), {}};
             });
           },
           [pass](const KernelSpec& spec) -> KernelOr {

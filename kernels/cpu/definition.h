@@ -38,11 +38,16 @@ std::unique_ptr<Kernel> KernelOf(Function function) {
 
 // `describe` that needs no workspace.
 inline absl::StatusOr<Needs> NeedsNothing(const KernelSpec&) { return Needs{}; }
-// No workspace, and output 0 may be input 0's buffer if they have the same type.
-inline absl::StatusOr<Needs> InPlaceIfSameType(const KernelSpec& spec) {
-  const Operand& in = spec.inputs.at(0);
+// No workspace; element by element: output 0 may be the buffer of every input of its type.
+inline absl::StatusOr<Needs> Elementwise(const KernelSpec& spec) {
   const Operand& out = spec.outputs.at(0);
-  return Needs{0, in.dtype == out.dtype && in.shape == out.shape};
+  Needs needs;
+  for (size_t i = 0; i < spec.inputs.size(); ++i) {
+    const Operand& in = spec.inputs[i];
+    if (in.dtype == out.dtype && in.shape == out.shape)
+      needs.aliases.push_back({0, static_cast<int>(i)});
+  }
+  return needs;
 }
 
 inline absl::Status UnsupportedDType(const KernelSpec& spec, DType dtype) {

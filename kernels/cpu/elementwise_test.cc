@@ -104,7 +104,7 @@ TEST(Unary, InPlace) {
     const std::vector<float> apart = RunKernel(op, {{"value", 2.0}}, {x}, {140001}, 2);
     KernelCase same(op, {{"value", 2.0}}, {x}, {x}, 2);
     same.Run();
-    EXPECT_TRUE(same.needs().in_place) << op;
+    EXPECT_TRUE(same.needs().MayAlias(0, 0)) << op;
     EXPECT_EQ(same.Output<float>(), apart) << op;
   }
 }
@@ -190,12 +190,13 @@ TEST(Binary, InPlaceOverTheFirstOperand) {
   const std::vector<float> apart = RunKernel("add", {}, {a, bias}, {600, 257}, 2);
   KernelCase same("add", {}, {a, bias}, {a}, 2);
   same.Run();
-  EXPECT_TRUE(same.needs().in_place);
+  EXPECT_TRUE(same.needs().MayAlias(0, 0));
   EXPECT_EQ(same.Output<float>(), apart);
   // Over a broadcast operand it is not allowed.
   KernelCase grown("add", {}, {bias, a}, {TestTensor::Empty(DType::kF32, {600, 257})});
   ASSERT_TRUE(grown.Make());
-  EXPECT_FALSE(grown.needs().in_place);
+  EXPECT_FALSE(grown.needs().MayAlias(0, 0));
+  EXPECT_TRUE(grown.needs().MayAlias(0, 1));
 }
 
 TEST(Binary, IntegersWrapAndDivideByZero) {

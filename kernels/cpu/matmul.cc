@@ -86,7 +86,7 @@ absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Batches batches, BatchesOf(spec));
   if (IsEmpty(batches)) return Needs{};
   const Gemm gemm(batches.product, HostMicroKernels(), batches.share ? spec.threads : 1);
-  return Needs{gemm.workspace_bytes() * (batches.share ? 1 : spec.threads), false};
+  return Needs{gemm.workspace_bytes() * (batches.share ? 1 : spec.threads), {}};
 }
 
 KernelOr MakeMatmul(const KernelSpec& spec) {

@@ -149,7 +149,7 @@ void PlayRing(const Shape& shape, int64_t dim, int64_t units, int64_t parts) {
                          {"mode", std::string("sum")}},
                         {buffers[d], sent[(d + parts - 1) % parts]}, {buffers[d]});
       reduce.Run(0, static_cast<uint32_t>(chunk));
-      EXPECT_TRUE(reduce.needs().in_place);
+      EXPECT_TRUE(reduce.needs().MayAlias(0, 0));
     }
   }
   for (int64_t d = 0; d < parts; ++d) {

@@ -139,12 +139,19 @@ KernelOr MakeAdamW(const KernelSpec& spec) {
   });
 }
 
-absl::StatusOr<Needs> InPlace(const KernelSpec&) { return Needs{0, true}; }
+// Parameter and slots in place.
+absl::StatusOr<Needs> DescribeSgd(const KernelSpec& spec) {
+  if (spec.outputs.size() < 2) return Needs{0, {{0, 0}}};
+  return Needs{0, {{0, 0}, {1, 4}}};
+}
+absl::StatusOr<Needs> DescribeAdamW(const KernelSpec&) {
+  return Needs{0, {{0, 0}, {1, 2}, {2, 3}}};
+}
 
 }  // namespace
 
 std::vector<KernelDef> OptimizerKernels() {
-  return {{"sgd_update", InPlace, MakeSgd}, {"adamw_update", InPlace, MakeAdamW}};
+  return {{"sgd_update", DescribeSgd, MakeSgd}, {"adamw_update", DescribeAdamW, MakeAdamW}};
 }
 
 }  // namespace oneflow::kernels

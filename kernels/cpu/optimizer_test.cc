@@ -52,7 +52,8 @@ TEST(Sgd, FollowsTorch) {
                          {"nesterov", row.nesterov}},
                         inputs, outputs, threads);
         test.Run();
-        EXPECT_TRUE(test.needs().in_place);
+        EXPECT_TRUE(test.needs().MayAlias(0, 0));
+        EXPECT_EQ(test.needs().MayAlias(1, 4), row.momentum != 0);
       }
       ExpectClose(p.Values<float>(), expected, 2e-6, 1e-6);
       if (row.momentum != 0) ExpectClose(slot.Values<float>(), m, 2e-6, 1e-6);

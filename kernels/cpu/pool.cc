@@ -105,7 +105,7 @@ KernelOr MakeMaxPool(const KernelSpec& spec) {
 // (x, y, dy) -> dx. Workspace: per thread c floats, 1 until a window's maximum has been found.
 absl::StatusOr<Needs> DescribeMaxPoolGrad(const KernelSpec& spec) {
   return Needs{spec.threads * spec.inputs.at(0).shape.back() * static_cast<int64_t>(sizeof(float)),
-               false};
+               {}};
 }
 
 KernelOr MakeMaxPoolGrad(const KernelSpec& spec) {

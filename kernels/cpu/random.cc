@@ -132,8 +132,7 @@ KernelOr MakeDropout(const KernelSpec& spec) {
 }  // namespace
 
 std::vector<KernelDef> RandomKernels() {
-  return {{"dropout", InPlaceIfSameType, MakeDropout},
-          {"dropout_grad", InPlaceIfSameType, MakeDropout}};
+  return {{"dropout", Elementwise, MakeDropout}, {"dropout_grad", Elementwise, MakeDropout}};
 }
 
 }  // namespace oneflow::kernels

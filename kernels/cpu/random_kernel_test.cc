@@ -92,7 +92,7 @@ TEST(Dropout, NoneAllScalarAndInPlace) {
   const std::vector<float> apart = RunKernel("dropout", DropoutAttrs(0.5), {x, step}, {100});
   KernelCase same("dropout", DropoutAttrs(0.5), {x, step}, {x});
   same.Run();
-  EXPECT_TRUE(same.needs().in_place);
+  EXPECT_TRUE(same.needs().MayAlias(0, 0));
   EXPECT_EQ(same.Output<float>(), apart);
 }
 

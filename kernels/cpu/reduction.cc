@@ -295,7 +295,7 @@ struct DescribeOp {
   const KernelSpec& spec;
   template <typename Op>
   absl::StatusOr<Needs> operator()() const {
-    return Needs{Reduction<Op>(spec).workspace_bytes(), false};
+    return Needs{Reduction<Op>(spec).workspace_bytes(), {}};
   }
 };
 struct MakeOp {

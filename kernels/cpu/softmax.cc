@@ -109,8 +109,8 @@ Around AroundDim(const KernelSpec& spec) {
 // Three rows of floats per thread, where the dim is not the last.
 absl::StatusOr<Needs> DescribeSoftmax(const KernelSpec& spec) {
   const Around around = AroundDim(spec);
-  if (around.inner == 1) return Needs{0, false};
-  return Needs{3 * around.extent * spec.threads * static_cast<int64_t>(sizeof(float)), false};
+  if (around.inner == 1) return Needs{};
+  return Needs{3 * around.extent * spec.threads * static_cast<int64_t>(sizeof(float)), {}};
 }
 
 template <typename Row>

@@ -38,7 +38,7 @@ std::unique_ptr<Kernel> MakeUnary(const KernelSpec& spec, int64_t grain) {
 
 template <typename Function>
 KernelDef FloatOp(const char* op, int64_t grain) {
-  return {op, InPlaceIfSameType, [grain](const KernelSpec& spec) -> KernelOr {
+  return {op, Elementwise, [grain](const KernelSpec& spec) -> KernelOr {
             const DType dtype = spec.inputs.at(0).dtype;
             if (dtype != DType::kF32) return UnsupportedDType(spec, dtype);
             return MakeUnary<Function, float>(spec, grain);
@@ -47,7 +47,7 @@ KernelDef FloatOp(const char* op, int64_t grain) {
 
 template <typename Function>
 KernelDef NumberOp(const char* op) {
-  return {op, InPlaceIfSameType, [](const KernelSpec& spec) -> KernelOr {
+  return {op, Elementwise, [](const KernelSpec& spec) -> KernelOr {
             switch (const DType dtype = spec.inputs.at(0).dtype) {
               case DType::kF32:
                 return MakeUnary<Function, float>(spec, kGrain);
@@ -92,7 +92,7 @@ std::vector<KernelDef> UnaryKernels() {
       FloatOp<Rsqrt>("rsqrt", kGrain / 2),
       FloatOp<Tanh>("tanh", kGrain / 2),
       FloatOp<Sigmoid>("sigmoid", kGrain / 2),
-      {"pow_scalar", InPlaceIfSameType, MakePow},
+      {"pow_scalar", Elementwise, MakePow},
   };
 }
 

@@ -70,18 +70,18 @@ std::vector<CudaRow> CudaElementwiseRows() {
   std::vector<CudaRow> rows;
   for (const char* op : {"neg", "abs", "relu", "square", "add_scalar", "mul_scalar", "exp", "log",
                          "sqrt", "rsqrt", "tanh", "sigmoid"}) {
-    rows.push_back({op, InPlaceIfSameType, MakeUnary});
+    rows.push_back({op, Elementwise, MakeUnary});
   }
-  rows.push_back({"pow_scalar", InPlaceIfSameType, MakePow});
+  rows.push_back({"pow_scalar", Elementwise, MakePow});
   for (const char* op : {"add", "sub", "mul", "div", "maximum", "minimum", "relu_grad", "tanh_grad",
                          "sigmoid_grad", "abs_grad"}) {
-    rows.push_back({op, InPlaceIfSameType, MakeBinary});
+    rows.push_back({op, Elementwise, MakeBinary});
   }
   for (const char* op : {"eq", "ne", "lt", "le", "gt", "ge", "logical_and"}) {
     rows.push_back({op, NeedsNothing, MakeBinary});
   }
   rows.push_back({"where", NeedsNothing, MakeWhere});
-  rows.push_back({"cast", InPlaceIfSameType, MakeCast});
+  rows.push_back({"cast", Elementwise, MakeCast});
   return rows;
 }
 

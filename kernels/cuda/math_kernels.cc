@@ -48,7 +48,7 @@ CudaReduction ReductionOf(const KernelSpec& spec) {
 
 absl::StatusOr<Needs> DescribeReduction(const KernelSpec& spec) {
   const CudaReduction problem = ReductionOf(spec);
-  return Needs{problem.splits == 1 ? 0 : problem.splits * problem.kept.elements * 8, false};
+  return Needs{problem.splits == 1 ? 0 : problem.splits * problem.kept.elements * 8, {}};
 }
 
 KernelOr MakeReduction(const CudaApi* api, const KernelSpec& spec) {
@@ -192,7 +192,14 @@ KernelOr MakeAdamW(const CudaApi* api, const KernelSpec& spec) {
   });
 }
 
-absl::StatusOr<Needs> InPlace(const KernelSpec&) { return Needs{0, true}; }
+// Parameter and slots in place.
+absl::StatusOr<Needs> DescribeSgd(const KernelSpec& spec) {
+  if (spec.outputs.size() < 2) return Needs{0, {{0, 0}}};
+  return Needs{0, {{0, 0}, {1, 4}}};
+}
+absl::StatusOr<Needs> DescribeAdamW(const KernelSpec&) {
+  return Needs{0, {{0, 0}, {1, 2}, {2, 3}}};
+}
 
 // ---- Products ----
 
@@ -269,7 +276,7 @@ bool IsEmpty(const CudaMatmul& g) { return g.m == 0 || g.n == 0 || g.k == 0; }
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
   const int64_t bytes = kMatmulWorkspace + static_cast<int64_t>(kMatmulAlignment);
-  return Needs{IsEmpty(product.matmul) ? 0 : bytes, false};
+  return Needs{IsEmpty(product.matmul) ? 0 : bytes, {}};
 }
 
 KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
@@ -310,10 +317,10 @@ std::vector<CudaRow> CudaMathRows() {
       {"log_softmax_grad", NeedsNothing, MakeRowMap},
       {"cross_entropy", NeedsNothing, MakeCrossEntropy},
       {"cross_entropy_grad", NeedsNothing, MakeCrossEntropyGrad},
-      {"dropout", InPlaceIfSameType, MakeDropout},
-      {"dropout_grad", InPlaceIfSameType, MakeDropout},
-      {"sgd_update", InPlace, MakeSgd},
-      {"adamw_update", InPlace, MakeAdamW},
+      {"dropout", Elementwise, MakeDropout},
+      {"dropout_grad", Elementwise, MakeDropout},
+      {"sgd_update", DescribeSgd, MakeSgd},
+      {"adamw_update", DescribeAdamW, MakeAdamW},
       {"matmul", DescribeMatmul, MakeMatmul},
   };
 }

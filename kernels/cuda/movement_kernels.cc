@@ -224,7 +224,8 @@ KernelOr MakeMicroMask(const CudaApi* api, const KernelSpec& spec) {
   });
 }
 
-absl::StatusOr<Needs> InPlace(const KernelSpec&) { return Needs{0, true}; }
+// The buffer that goes round.
+absl::StatusOr<Needs> DescribeRingReduce(const KernelSpec&) { return Needs{0, {{0, 0}}}; }
 
 }  // namespace
 
@@ -239,7 +240,7 @@ std::vector<CudaRow> CudaMovementRows() {
       {"pack", NeedsNothing, MakePack},
       {"assemble", NeedsNothing, MakeAssemble},
       {"ring_send", NeedsNothing, MakeRingSend},
-      {"ring_reduce", InPlace, MakeRingReduce},
+      {"ring_reduce", DescribeRingReduce, MakeRingReduce},
       {"accumulate", NeedsNothing, MakeAccumulate},
       {"micro_slice", NeedsNothing, MakeMicroSlice},
       {"micro_concat", NeedsNothing, MakeMicroConcat},

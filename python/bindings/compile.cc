@@ -119,7 +119,11 @@ absl::Status Describe(const std::vector<KernelQuery>& missing, const plan::Plan&
     plan::KernelRow row;
     row.set_key(query.key);
     row.set_workspace_bytes(needs->workspace_bytes);
-    row.set_in_place(needs->in_place);
+    for (const kernels::Alias& alias : needs->aliases) {
+      plan::Alias* proto = row.add_aliases();
+      proto->set_output(static_cast<uint32_t>(alias.output));
+      proto->set_input(static_cast<uint32_t>(alias.input));
+    }
     rows[row.key()] = row;
   }
   target->clear_kernels();

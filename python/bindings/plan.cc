@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "base/status.h"
+#include "compiler/ops/rule_of_task.h"
 #include "plan/analyse.h"
 #include "plan/firings.h"
 #include "plan/plan.pb.h"
@@ -98,7 +99,7 @@ void BindPlan(py::module_& module) {
       .def("figures", &Figures)
       .def("counts", &Counts,
            "Tasks, firings per step, registers, channels, streams and after edges.")
-      .def("verify", [](const plan::Plan& plan) { ThrowIfError(VerifyPlan(plan)); })
+      .def("verify", [](const plan::Plan& plan) { ThrowIfError(VerifyPlan(plan, RuleOfTask)); })
       .def_property_readonly("name", [](const plan::Plan& plan) { return plan.name(); })
       .def_property_readonly("rank", [](const plan::Plan& plan) { return plan.rank(); })
       .def_property_readonly("num_tasks", [](const plan::Plan& plan) { return plan.tasks_size(); })
@@ -113,7 +114,7 @@ void BindPlan(py::module_& module) {
       [](const std::vector<plan::Plan>& plans) {
         std::vector<const plan::Plan*> pointers;
         for (const plan::Plan& plan : plans) pointers.push_back(&plan);
-        ThrowIfError(VerifyPlans(pointers));
+        ThrowIfError(VerifyPlans(pointers, RuleOfTask));
       },
       py::arg("plans"), "Proofs over the plans of all ranks together.");
 }

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "base/status.h"
+#include "compiler/ops/rule_of_task.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "python/bindings/bindings.h"
@@ -31,6 +32,7 @@ class PySession {
     options.watchdog_seconds = watchdog_seconds;
     options.peer_seconds = peer_seconds;
     options.trace_path = trace_path;
+    options.rules = RuleOfTask;
     session_ = ValueOrThrow(Session::Create(options));
   }
   ~PySession() { Close(); }
@@ -160,6 +162,7 @@ class PyVirtualRuntime {
     VirtualRuntime::Setup setup;
     setup.cpu_kernels = with_kernels ? &kernels::CpuKernels() : nullptr;
     setup.verify = verify;
+    setup.rules = RuleOfTask;
     py::gil_scoped_release release;
     runtime_ = ValueOrThrow(VirtualRuntime::Create(pointers, setup));
   }

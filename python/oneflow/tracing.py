@@ -8,6 +8,7 @@ using one is an error with both lines.
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -63,6 +64,8 @@ class Trace:
         self._captured: dict[int, Tensor] = {}
         self._captured_arrays: list[Any] = []
         self._step: Tensor | None = None
+        # Handles that an assignment replaced: (the module's buffers, name, handle, its state).
+        self._replaced: list[tuple[dict[str, Any], str, Tensor, StateCell]] = []
 
     # Entering and leaving.
 
@@ -74,6 +77,10 @@ class Trace:
 
     def __exit__(self, *exc: object) -> None:
         set_active_trace(None)
+        for buffers, name, handle, cell in reversed(self._replaced):
+            handle._source = cell
+            buffers[name] = handle
+        self._replaced.clear()
 
     @contextlib.contextmanager
     def module(self, module: object) -> Iterator[None]:
@@ -156,6 +163,19 @@ class Trace:
         """The state has this value from here on; the node is added once, at the end of the trace."""
         self._declare(cell)
         self.writes[cell] = value
+
+    def assign(self, buffers: dict[str, Any], name: str, value: Tensor) -> None:
+        """`module.name = value`: the name means the new value from here on, handles taken before keep the old
+        one, as with any name in Python; so two buffers can be swapped in one statement."""
+        old = buffers[name]
+        cell = old._source
+        assert isinstance(cell, StateCell)
+        before = self.read(cell)
+        new = copy.copy(old)
+        new.copy_(value)
+        old._source = before._source
+        buffers[name] = new
+        self._replaced.append((buffers, name, old, cell))
 
     def finish_writes(self) -> None:
         """Adds one state_write per state that was written."""

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "kernels/task_kernel.h"
 
 namespace oneflow {
 namespace {
@@ -34,7 +35,7 @@ class CpuDevice : public Device {
 
   absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(const plan::Task& task,
                                                               int threads) const override {
-    return table_->Make(kernels::KernelSpec::FromTask(task, threads));
+    return kernels::MakeTaskKernel(*table_, task, threads);
   }
 
   // Acts on the calling thread only: each compute thread has its own team.

@@ -59,11 +59,17 @@ class Module:
         elif isinstance(value, Module):
             self._forget(name)
             members["_modules"][name] = value
+        elif (
+            isinstance(value, Tensor)
+            and isinstance(members["_buffers"].get(name), Buffer)
+            and (trace := current_trace()) is not None
+        ):
+            trace.assign(members["_buffers"], name, value)  # a state update
         elif isinstance(value, Buffer):
             self._forget(name)
             members["_buffers"][name] = value
         elif members["_buffers"].get(name) is not None and isinstance(value, Tensor):
-            members["_buffers"][name].copy_(value)  # inside a step a state update
+            members["_buffers"][name].copy_(value)
         elif name in members["_parameters"]:
             if value is not None:
                 raise TypeError(

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "kernels/task_kernel.h"
 
 namespace oneflow {
 
@@ -73,7 +74,7 @@ class CudaDevice final : public Device {
   absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(const plan::Task& task,
                                                               int threads) const override {
     OF_RETURN_IF_ERROR(context_->Enter());
-    return context_->table().Make(kernels::KernelSpec::FromTask(task, threads));
+    return kernels::MakeTaskKernel(context_->table(), task, threads);
   }
 
   // What fails here fails again at the first call that this thread makes, with a cause.

@@ -1,0 +1,22 @@
+// Mutations of what a plan computes: its order and its bytes stay right, its numbers do not. Part of
+// HarmfulMutations.
+//
+// Pure. Threads: any. Read next: plan/mutate.h.
+#ifndef ONEFLOW_PLAN_MUTATE_FLOW_H_
+#define ONEFLOW_PLAN_MUTATE_FLOW_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "plan/mutate.h"
+
+namespace oneflow {
+
+// Alias not declared, unreduced register read, other reduction, too few chunks reduced, ring base
+// shifted, piece moved; with `rules` also rule changed.
+std::vector<Mutation> FlowMutations(const plan::Plan& plan, uint64_t seed, int per_kind,
+                                    bool rules);
+
+}  // namespace oneflow
+
+#endif  // ONEFLOW_PLAN_MUTATE_FLOW_H_
