@@ -29,6 +29,7 @@ constexpr uint32_t kMaxMicroBatches = 1 << 16;
 constexpr uint32_t kMaxSlots = 1 << 16;
 constexpr uint32_t kMaxChunks = 1 << 20;
 constexpr int kMaxRank = 16;
+constexpr uint32_t kMaxThreads = 1024;
 
 template <typename Shape64>
 std::optional<int64_t> BytesOf(plan::DTypeProto dtype, const Shape64& extents) {
@@ -131,6 +132,10 @@ class WellFormed {
       if (int64_t{device.id()} <= last)
         return Plain("devices are not in ascending order of their ids");
       last = device.id();
+      if (device.threads() > kMaxThreads) {
+        return Plain(
+            absl::StrCat("device ", device.id(), " has a team of ", device.threads(), " threads"));
+      }
       if (device.arena_bytes() < 0 || device.arena_bytes() > kMaxBytes) {
         return Plain(absl::StrCat("device ", device.id(), " has an arena of ", device.arena_bytes(),
                                   " bytes"));
@@ -483,12 +488,12 @@ class WellFormed {
         if (task.index() >= Count(plan_.inputs()))
           return Task(t, absl::StrCat("feeds from input ", task.index()));
         if (!shape(0, 1) || !on_registers()) return Task(t, "a FEED fills one register");
-        break;
+        return RegionOf(t, task.outputs(0), plan_.inputs(static_cast<int>(task.index())));
       case plan::FETCH:
         if (task.index() >= Count(plan_.outputs()))
           return Task(t, absl::StrCat("fetches to output ", task.index()));
         if (!shape(1, 0)) return Task(t, "a FETCH has one input");
-        break;
+        return RegionOf(t, task.inputs(0), plan_.outputs(static_cast<int>(task.index())));
       case plan::SEND:
         if (!shape(1, 0)) return Task(t, "a SEND has one input");
         return End(t, /*sends=*/true);
@@ -497,6 +502,41 @@ class WellFormed {
         return End(t, /*sends=*/false);
       default:
         if (task.outputs_size() == 0) return Task(t, "has no output");
+    }
+    return absl::OkStatus();
+  }
+
+  // A FEED or FETCH copies the region of its port out of, or into, `whole`: in every micro-batch it
+  // lies inside.
+  template <typename Whole>
+  absl::Status RegionOf(uint32_t t, const plan::Port& port, const Whole& whole) const {
+    const plan::Task& task = TaskAt(t);
+    const auto& shape = whole.logical_shape();
+    const auto error = [&](const std::string& what) {
+      return Task(t, absl::StrCat("the region of ", whole.name(), ": ", what));
+    };
+    if (port.type().dtype() != whole.dtype() ||
+        !std::equal(shape.begin(), shape.end(), port.logical_shape().begin(),
+                    port.logical_shape().end())) {
+      return error("another dtype or logical shape");
+    }
+    const int rank = shape.size();
+    if (port.type().shape_size() != rank || port.begin_size() != rank) {
+      return error("another number of dims");
+    }
+    const int64_t micros = InMicroLoop(task) ? plan_.micro_batches() : 1;
+    if (port.micro_stride() != 0 && micros > 1 &&
+        (port.micro_dim() >= Count(shape) || port.micro_stride() < 0 ||
+         port.micro_stride() > shape[static_cast<int>(port.micro_dim())])) {
+      return error("micro-batches do not follow each other in it");
+    }
+    for (int d = 0; d < rank; ++d) {
+      const bool moves = micros > 1 && port.micro_dim() == static_cast<uint32_t>(d);
+      const int64_t moved = moves ? port.micro_stride() * (micros - 1) : 0;
+      if (port.begin(d) < 0 || port.begin(d) > shape[d] ||
+          port.type().shape(d) > shape[d] - port.begin(d) - moved) {
+        return error(absl::StrCat("ends beyond dim ", d));
+      }
     }
     return absl::OkStatus();
   }
