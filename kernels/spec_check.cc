@@ -117,8 +117,9 @@ SpecCheck& SpecCheck::Placed(const Operand& operand) {
   Inside(operand.begin, operand.shape, operand.logical_shape);
   Require(CheckedNumElements(operand.logical_shape).has_value(),
           "the elements of a logical tensor can be counted");
-  if (!ok() || operand.micro_stride == 0) return *this;
   const size_t dim = static_cast<size_t>(operand.micro_dim);
+  Require(dim < std::max<size_t>(1, operand.shape.size()), "micro-batches are cut from a dim");
+  if (!ok() || operand.micro_stride == 0) return *this;
   return Require(dim < operand.shape.size() && operand.micro_stride > 0 &&
                      operand.micro_stride <= operand.logical_shape[dim],
                  "micro-batches follow each other in a dim of the tensor");

@@ -52,7 +52,6 @@ plan::Plan Sample() {
   plan::DeviceProto* device = plan.add_devices();
   device->set_kind("cpu");
   device->set_threads(2);
-  device->set_isa("avx512");
   device->set_arena_bytes(16 << 20);
   plan::StateProto* state = plan.add_states();
   state->set_name("fc.weight");
@@ -141,7 +140,7 @@ TEST(PlanTextTest, PrintsOneItemPerLine) {
 # rank 0 of 2: 2 tasks, 1 stream, 1 register, 1 channel, 1 state
 # d0 cpu: arena 16.0 MiB, state 16.0 KiB
 mesh dp:2 pp:1 on [0,1]
-device d0 id=0 kind=cpu threads=2 isa=avx512 arena=16777216
+device d0 id=0 kind=cpu threads=2 arena=16777216
 state s0 fc.weight f32[1024,7] (S(1))/[0,7]
   shard d0 [0,0]+[1024,4]
 input i0 x f32[16,1024]
@@ -497,6 +496,9 @@ TEST(FingerprintTest, SeesEverythingElse) {
   plan = Sample();
   plan.mutable_tasks(0)->set_name("x.fee");
   plan.mutable_tasks(0)->set_op("dinput");
+  expect_new(plan);
+  plan = Sample();
+  plan.mutable_devices(0)->set_isa("avx512");
   expect_new(plan);
   plan = Sample();
   plan.mutable_registers(0)->set_offset(4160);

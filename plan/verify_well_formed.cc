@@ -118,9 +118,10 @@ class WellFormed {
     const std::set<uint32_t> distinct(plan_.mesh().devices().begin(), plan_.mesh().devices().end());
     if (static_cast<int64_t>(distinct.size()) != devices)
       return Plain("a device stands twice in the mesh");
-    for (const plan::NodeFingerprint& node : plan_.node_fingerprints()) {
-      if (node.location() > 0 && node.location() >= Count(plan_.locations())) {
-        return Plain("a node's location is out of range");
+    for (int n = 0; n < plan_.node_fingerprints_size(); ++n) {
+      const uint32_t location = plan_.node_fingerprints(n).location();
+      if (location > 0 && location >= Count(plan_.locations())) {
+        return Plain(absl::StrCat("node ", n, ": its location ", location, " is out of range"));
       }
     }
     return absl::OkStatus();
@@ -311,7 +312,8 @@ class WellFormed {
     for (uint32_t t = 0; t < Count(plan_.tasks()); ++t) {
       const int64_t receives = receives_of_stream[TaskAt(t).stream()];
       if (receives > 0 && receives != tasks_of_stream[TaskAt(t).stream()]) {
-        return Task(t, "shares a stream of RECVs with other tasks");
+        return Task(t, absl::StrCat("shares a stream of RECVs with other tasks: stream ",
+                                    TaskAt(t).stream()));
       }
     }
     return absl::OkStatus();

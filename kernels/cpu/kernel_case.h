@@ -168,7 +168,7 @@ class KernelCase {
 
   absl::Status status;
   bool may_refuse = false;  // Run: a micro-batch that the spec does not know of
-  StepBlock block;  // of the last run
+  StepBlock block;          // of the last run
 
  private:
   KernelSpec spec_;
