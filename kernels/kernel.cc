@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status.h"
+#include "kernels/spec_check.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -15,15 +17,23 @@ std::string TypeText(const Operand& operand) {
 
 Operand OperandOf(const plan::Port& port) {
   Operand operand;
-  operand.dtype = static_cast<DType>(port.type().dtype());
+  if (plan::DTypeProto_IsValid(port.type().dtype())) {
+    operand.dtype = static_cast<DType>(port.type().dtype());
+  }
   operand.shape.assign(port.type().shape().begin(), port.type().shape().end());
   operand.logical_shape.assign(port.logical_shape().begin(), port.logical_shape().end());
   operand.begin.assign(port.begin().begin(), port.begin().end());
   // Buffers that exist only while bytes move (a chunk of a ring, say) carry no logical place.
-  if (operand.logical_shape.size() != operand.shape.size()) operand.logical_shape = operand.shape;
-  operand.begin.resize(operand.shape.size(), 0);
-  operand.micro_dim = static_cast<int>(port.micro_dim());
-  operand.micro_stride = port.micro_stride();
+  if (operand.logical_shape.size() != operand.shape.size()) {
+    operand.logical_shape = operand.shape;
+    operand.begin.assign(operand.shape.size(), 0);
+    return operand;
+  }
+  if (operand.begin.empty()) operand.begin.assign(operand.shape.size(), 0);
+  if (port.micro_dim() < operand.shape.size()) {
+    operand.micro_dim = static_cast<int>(port.micro_dim());
+    operand.micro_stride = port.micro_stride();
+  }
   return operand;
 }
 
@@ -54,6 +64,7 @@ KernelSpec KernelSpec::FromTask(const plan::Task& task, int threads) {
 KernelTable::KernelTable(std::vector<KernelDef> defs) {
   for (KernelDef& def : defs) {
     std::string op = def.op;
+    OF_CHECK(def.check != nullptr) << "the kernel of " << op << " checks nothing";
     defs_.emplace(std::move(op), std::move(def));
   }
 }
@@ -69,16 +80,21 @@ std::vector<std::string> KernelTable::ops() const {
   return names;
 }
 
-absl::StatusOr<Needs> KernelTable::Describe(const KernelSpec& spec) const {
+absl::Status KernelTable::Check(const KernelSpec& spec) const {
   const KernelDef* def = Find(spec.op);
   if (def == nullptr) return MakeError(ErrorKind::kError, "no kernel for the op " + spec.op);
-  return def->describe(spec);
+  OF_RETURN_IF_ERROR(CheckOperands(spec));
+  return def->check(spec);
+}
+
+absl::StatusOr<Needs> KernelTable::Describe(const KernelSpec& spec) const {
+  OF_RETURN_IF_ERROR(Check(spec));
+  return Find(spec.op)->describe(spec);
 }
 
 absl::StatusOr<std::unique_ptr<Kernel>> KernelTable::Make(const KernelSpec& spec) const {
-  const KernelDef* def = Find(spec.op);
-  if (def == nullptr) return MakeError(ErrorKind::kError, "no kernel for the op " + spec.op);
-  return def->make(spec);
+  OF_RETURN_IF_ERROR(Check(spec));
+  return Find(spec.op)->make(spec);
 }
 
 }  // namespace oneflow::kernels

@@ -12,7 +12,7 @@
 // `workspace`, `block`, `task`, `micro` and `chunk` are constants of a firing's place in the order of
 // a step (slots repeat after the plan's period, plan/analyse.h), so they may be recorded; the number
 // of the step is none, which is why it lies in the block and not here.
-// Read next: kernels/cpu/cpu_kernels.h.
+// Read next: kernels/cpu/cpu_kernels.h, kernels/spec_check.h.
 #ifndef ONEFLOW_KERNELS_KERNEL_H_
 #define ONEFLOW_KERNELS_KERNEL_H_
 
@@ -33,6 +33,8 @@
 #include "plan/plan.pb.h"
 
 namespace oneflow::kernels {
+
+inline constexpr int kMaxRank = 16;  // of an operand
 
 // Local type of one buffer, and where it lies in the logical tensor.
 struct Operand {
@@ -55,6 +57,7 @@ struct KernelSpec {
   // Deterministic text of op, attrs, local types and threads (slices are left out: they change no
   // need).
   std::string Key() const;
+  // Total: a task that makes no sense gives a spec that CheckOperands refuses.
   static KernelSpec FromTask(const plan::Task& task, int threads);
 };
 
@@ -104,17 +107,23 @@ struct Needs {
 // One row of a table: an op's kernel on one kind of device.
 struct KernelDef {
   std::string op;
+  // Refuses what would lead the kernel out of its operands (kernels/spec_check.h). `describe` and
+  // `make` may rely on it: only KernelTable calls them.
+  std::function<absl::Status(const KernelSpec&)> check;
   std::function<absl::StatusOr<Needs>(const KernelSpec&)> describe;
   std::function<absl::StatusOr<std::unique_ptr<Kernel>>(const KernelSpec&)> make;
 };
 
-// Ops by name. Const after construction.
+// Ops by name. Const after construction. Describe and Make take any spec, also one of a plan file
+// that nobody trusts: they check it first.
 class KernelTable {
  public:
+  // REQUIRES: every row has a check.
   explicit KernelTable(std::vector<KernelDef> defs);
   // nullptr if the op has no kernel here.
   const KernelDef* Find(const std::string& op) const;
   std::vector<std::string> ops() const;
+  absl::Status Check(const KernelSpec& spec) const;
   absl::StatusOr<Needs> Describe(const KernelSpec& spec) const;
   absl::StatusOr<std::unique_ptr<Kernel>> Make(const KernelSpec& spec) const;
 

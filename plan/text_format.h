@@ -57,6 +57,7 @@ inline constexpr KeyedField kDeviceFields[] = {
     {"id", plan::DeviceProto::kIdFieldNumber, Format::kInteger, true},
     {"kind", plan::DeviceProto::kKindFieldNumber, Format::kText, true},
     {"threads", plan::DeviceProto::kThreadsFieldNumber, Format::kInteger},
+    {"isa", plan::DeviceProto::kIsaFieldNumber, Format::kText},
     {"arena", plan::DeviceProto::kArenaBytesFieldNumber, Format::kInteger}};
 inline constexpr KeyedField kLocationFields[] = {
     {"line", plan::LocationProto::kLineFieldNumber, Format::kInteger},

@@ -500,6 +500,9 @@ TEST(FingerprintTest, SeesEverythingElse) {
   plan.mutable_tasks(0)->set_op("dinput");
   expect_new(plan);
   plan = Sample();
+  plan.mutable_devices(0)->set_isa("avx512");
+  expect_new(plan);
+  plan = Sample();
   plan.mutable_registers(0)->set_offset(4160);
   expect_new(plan);
   plan = Sample();

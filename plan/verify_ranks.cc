@@ -72,6 +72,20 @@ absl::Status SameJob(const plan::Plan& a, const plan::Plan& b) {
   if (a.world_size() != b.world_size()) return differ("numbers of ranks");
   if (a.micro_batches() != b.micro_batches()) return differ("numbers of micro-batches");
   if (!Equal(a.mesh(), b.mesh())) return differ("meshes");
+  // All ranks are given the same inputs; an output may be on some only.
+  if (a.inputs_size() != b.inputs_size()) return differ("numbers of inputs");
+  for (int i = 0; i < a.inputs_size(); ++i) {
+    if (!Equal(a.inputs(i), b.inputs(i))) {
+      return differ(absl::StrCat("types of input ", i, ", ", a.inputs(i).name()));
+    }
+  }
+  for (const plan::OutputProto& output : a.outputs()) {
+    for (const plan::OutputProto& other : b.outputs()) {
+      if (output.name() == other.name() && !Equal(output, other)) {
+        return differ(absl::StrCat("types of output ", output.name()));
+      }
+    }
+  }
   return absl::OkStatus();
 }
 

@@ -29,6 +29,7 @@ constexpr uint32_t kMaxMicroBatches = 1 << 16;
 constexpr uint32_t kMaxSlots = 1 << 16;
 constexpr uint32_t kMaxChunks = 1 << 20;
 constexpr int kMaxRank = 16;
+constexpr uint32_t kMaxThreads = 1024;
 
 template <typename Shape64>
 std::optional<int64_t> BytesOf(plan::DTypeProto dtype, const Shape64& extents) {
@@ -118,9 +119,10 @@ class WellFormed {
     const std::set<uint32_t> distinct(plan_.mesh().devices().begin(), plan_.mesh().devices().end());
     if (static_cast<int64_t>(distinct.size()) != devices)
       return Plain("a device stands twice in the mesh");
-    for (const plan::NodeFingerprint& node : plan_.node_fingerprints()) {
-      if (node.location() > 0 && node.location() >= Count(plan_.locations())) {
-        return Plain("a node's location is out of range");
+    for (int n = 0; n < plan_.node_fingerprints_size(); ++n) {
+      const uint32_t location = plan_.node_fingerprints(n).location();
+      if (location > 0 && location >= Count(plan_.locations())) {
+        return Plain(absl::StrCat("node ", n, ": its location ", location, " is out of range"));
       }
     }
     return absl::OkStatus();
@@ -132,6 +134,10 @@ class WellFormed {
       if (int64_t{device.id()} <= last)
         return Plain("devices are not in ascending order of their ids");
       last = device.id();
+      if (device.threads() > kMaxThreads) {
+        return Plain(
+            absl::StrCat("device ", device.id(), " has a team of ", device.threads(), " threads"));
+      }
       if (device.arena_bytes() < 0 || device.arena_bytes() > kMaxBytes) {
         return Plain(absl::StrCat("device ", device.id(), " has an arena of ", device.arena_bytes(),
                                   " bytes"));
@@ -307,7 +313,8 @@ class WellFormed {
     for (uint32_t t = 0; t < Count(plan_.tasks()); ++t) {
       const int64_t receives = receives_of_stream[TaskAt(t).stream()];
       if (receives > 0 && receives != tasks_of_stream[TaskAt(t).stream()]) {
-        return Task(t, "shares a stream of RECVs with other tasks");
+        return Task(t, absl::StrCat("shares a stream of RECVs with other tasks: stream ",
+                                    TaskAt(t).stream()));
       }
     }
     return absl::OkStatus();
@@ -484,12 +491,12 @@ class WellFormed {
         if (task.index() >= Count(plan_.inputs()))
           return Task(t, absl::StrCat("feeds from input ", task.index()));
         if (!shape(0, 1) || !on_registers()) return Task(t, "a FEED fills one register");
-        break;
+        return RegionOf(t, task.outputs(0), plan_.inputs(static_cast<int>(task.index())));
       case plan::FETCH:
         if (task.index() >= Count(plan_.outputs()))
           return Task(t, absl::StrCat("fetches to output ", task.index()));
         if (!shape(1, 0)) return Task(t, "a FETCH has one input");
-        break;
+        return RegionOf(t, task.inputs(0), plan_.outputs(static_cast<int>(task.index())));
       case plan::SEND:
         if (!shape(1, 0)) return Task(t, "a SEND has one input");
         return End(t, /*sends=*/true);
@@ -498,6 +505,41 @@ class WellFormed {
         return End(t, /*sends=*/false);
       default:
         if (task.outputs_size() == 0) return Task(t, "has no output");
+    }
+    return absl::OkStatus();
+  }
+
+  // A FEED or FETCH copies the region of its port out of, or into, `whole`: in every micro-batch it
+  // lies inside.
+  template <typename Whole>
+  absl::Status RegionOf(uint32_t t, const plan::Port& port, const Whole& whole) const {
+    const plan::Task& task = TaskAt(t);
+    const auto& shape = whole.logical_shape();
+    const auto error = [&](const std::string& what) {
+      return Task(t, absl::StrCat("the region of ", whole.name(), ": ", what));
+    };
+    if (port.type().dtype() != whole.dtype() ||
+        !std::equal(shape.begin(), shape.end(), port.logical_shape().begin(),
+                    port.logical_shape().end())) {
+      return error("another dtype or logical shape");
+    }
+    const int rank = shape.size();
+    if (port.type().shape_size() != rank || port.begin_size() != rank) {
+      return error("another number of dims");
+    }
+    const int64_t micros = InMicroLoop(task) ? plan_.micro_batches() : 1;
+    if (port.micro_stride() != 0 && micros > 1 &&
+        (port.micro_dim() >= Count(shape) || port.micro_stride() < 0 ||
+         port.micro_stride() > shape[static_cast<int>(port.micro_dim())])) {
+      return error("micro-batches do not follow each other in it");
+    }
+    for (int d = 0; d < rank; ++d) {
+      const bool moves = micros > 1 && port.micro_dim() == static_cast<uint32_t>(d);
+      const int64_t moved = moves ? port.micro_stride() * (micros - 1) : 0;
+      if (port.begin(d) < 0 || port.begin(d) > shape[d] ||
+          port.type().shape(d) > shape[d] - port.begin(d) - moved) {
+        return error(absl::StrCat("ends beyond dim ", d));
+      }
     }
     return absl::OkStatus();
   }

@@ -46,7 +46,7 @@ class FunctionKernel : public kernels::Kernel {
 
 template <typename Function>
 kernels::KernelDef DefineKernel(const std::string& op, Function function) {
-  return {op,
+  return {op, [](const kernels::KernelSpec&) { return absl::OkStatus(); },
           [](const kernels::KernelSpec& spec) {
             kernels::Needs needs;
             for (size_t i = 0; i < spec.inputs.size(); ++i)

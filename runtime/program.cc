@@ -22,8 +22,14 @@ int64_t ElementBytes(const plan::Port& port) {
   return SizeOf(static_cast<DType>(port.type().dtype()));
 }
 
-int64_t PortBytes(const plan::Port& port) {
-  return NumElements(ShapeOf(port.type().shape())) * ElementBytes(port);
+constexpr int64_t kAlignment = 64;  // of every slot (KernelArgs)
+
+// The list, empty if there is none of that name.
+std::vector<int64_t> IntsOr(const Attrs& attrs, const std::string& name) {
+  const auto found = attrs.values().find(name);
+  if (found == attrs.values().end()) return {};
+  const auto* list = std::get_if<std::vector<int64_t>>(&found->second);
+  return list == nullptr ? std::vector<int64_t>() : *list;
 }
 
 // Registers that a task reads, each once, in port order.
@@ -113,6 +119,10 @@ void Program::LookAtFeeds() {
   }
 }
 
+int64_t Program::BytesOf(const plan::Port& port) {
+  return NumElements(ShapeOf(port.type().shape())) * ElementBytes(port);
+}
+
 uint32_t Program::Inner(uint32_t task, plan::Level level) const {
   return static_cast<uint32_t>(FiringsPerStep(plan_, task) / IterationsPerStep(plan_, task, level));
 }
@@ -180,10 +190,14 @@ absl::Status Program::AddWork(DeviceSet* devices) {
   // Again after the verifier: these bounds keep every kernel inside its arena.
   for (int r = 0; r < plan_.registers_size(); ++r) {
     const plan::Register& reg = plan_.registers(r);
-    const int64_t end = reg.offset() + (int64_t{reg.slots()} - 1) * reg.slot_stride() + reg.bytes();
-    if (reg.offset() < 0 || reg.slot_stride() < 0 || reg.slots() < 1 ||
+    int64_t end = int64_t{reg.slots()} - 1;
+    if (reg.offset() < 0 || reg.offset() % kAlignment != 0 || reg.slot_stride() < 0 ||
+        (reg.slots() > 1 && reg.slot_stride() % kAlignment != 0) || reg.slots() < 1 ||
+        reg.bytes() < 0 || __builtin_mul_overflow(end, reg.slot_stride(), &end) ||
+        __builtin_add_overflow(end, reg.offset(), &end) ||
+        __builtin_add_overflow(end, reg.bytes(), &end) ||
         end > plan_.devices(static_cast<int>(reg.device())).arena_bytes()) {
-      return PlanError(plan_, absl::StrCat("register ", r, " ends behind its arena"));
+      return PlanError(plan_, absl::StrCat("register ", r, " is not aligned inside its arena"));
     }
   }
   // Distinct regions per output and micro-batch: copies of a B output do not count twice.
@@ -207,11 +221,13 @@ absl::Status Program::AddWork(DeviceSet* devices) {
       case plan::MOVE: {
         const plan::DeviceProto& device = plan_.devices(static_cast<int>(proto.device()));
         const int threads = task.lane == Lane::kCompute ? static_cast<int>(device.threads()) : 1;
+        const int64_t workspace_bytes =
+            proto.has_workspace() ? plan_.registers(static_cast<int>(proto.workspace())).bytes()
+                                  : 0;
         absl::StatusOr<std::unique_ptr<kernels::Kernel>> kernel =
-            found[proto.device()]->MakeKernel(proto, threads);
+            found[proto.device()]->MakeKernel(proto, threads, workspace_bytes);
         if (!kernel.ok()) {
-          return WithLocation(WithContext(kernel.status(), proto.name()),
-                              LocationOfTask(plan_, static_cast<uint32_t>(&task - tasks_.data())));
+          return TaskError(static_cast<uint32_t>(&task - tasks_.data()), kernel.status());
         }
         task.kernel = *std::move(kernel);
         CountReceivedBytes(&task);
@@ -240,11 +256,11 @@ absl::Status Program::AddWork(DeviceSet* devices) {
         break;
       }
       case plan::SEND:
-        task.message_bytes = holds_bytes_ ? PortBytes(proto.inputs(0)) : 0;
+        task.message_bytes = holds_bytes_ ? BytesOf(proto.inputs(0)) : 0;
         break;
       case plan::RECV:
-        task.message_bytes = holds_bytes_ ? PortBytes(proto.outputs(0)) : 0;
-        task.received_bytes = static_cast<uint64_t>(PortBytes(proto.outputs(0)));
+        task.message_bytes = holds_bytes_ ? BytesOf(proto.outputs(0)) : 0;
+        task.received_bytes = static_cast<uint64_t>(BytesOf(proto.outputs(0)));
         task.receiver = plan_.devices(static_cast<int>(proto.device())).id();
         break;
       default:
@@ -261,6 +277,16 @@ absl::Status Program::AddWork(DeviceSet* devices) {
   return absl::OkStatus();
 }
 
+absl::Status Program::TaskError(uint32_t task, const absl::Status& status) const {
+  const std::string& name = plan_.tasks(static_cast<int>(task)).name();
+  const Location location = LocationOfTask(plan_, task);
+  // Whatever a kernel calls its refusal, here it is the plan that is wrong.
+  if (KindOf(status) == ErrorKind::kOutOfMemory) {
+    return WithLocation(WithContext(status, name), location);
+  }
+  return MakeError(ErrorKind::kPlan, absl::StrCat(name, ": ", MessageOf(status)), location);
+}
+
 bool Program::OnOtherDevice(const plan::Port& port, uint32_t device) const {
   return port.source_case() == plan::Port::kRegister &&
          plan_.registers(static_cast<int>(port.register_())).device() != device;
@@ -273,16 +299,18 @@ void Program::CountReceivedBytes(Task* task) const {
   if (proto.outputs_size() > 0 && OnOtherDevice(proto.outputs(0), proto.device())) {
     const uint32_t to = plan_.registers(static_cast<int>(proto.outputs(0).register_())).device();
     task->receiver = plan_.devices(static_cast<int>(to)).id();
-    task->received_bytes = static_cast<uint64_t>(PortBytes(proto.outputs(0)));
+    task->received_bytes = static_cast<uint64_t>(BytesOf(proto.outputs(0)));
     return;
   }
-  const Attrs attrs = Attrs::FromProto(proto.attrs());
-  if (proto.op() == "assemble" && attrs.Has("piece_input")) {
-    // Reads regions of its inputs, not all of them.
-    const std::vector<int64_t>& inputs = attrs.Ints("piece_input");
-    const std::vector<int64_t>& extents = attrs.Ints("extent");
-    const size_t rank = static_cast<size_t>(attrs.Int("rank"));
-    for (size_t piece = 0; piece < inputs.size(); ++piece) {
+  if (proto.op() == "assemble") {
+    // Reads regions of its inputs, not all of them. Null devices make no kernel that would have
+    // refused lists that do not fit.
+    const Attrs attrs = Attrs::FromProto(proto.attrs());
+    const std::vector<int64_t> inputs = IntsOr(attrs, "piece_input");
+    const std::vector<int64_t> extents = IntsOr(attrs, "extent");
+    const size_t rank = static_cast<size_t>(proto.outputs(0).type().shape_size());
+    for (size_t piece = 0; (piece + 1) * rank <= extents.size() && piece < inputs.size(); ++piece) {
+      if (inputs[piece] < 0 || inputs[piece] >= proto.inputs_size()) return;
       const plan::Port& port = proto.inputs(static_cast<int>(inputs[piece]));
       if (!OnOtherDevice(port, proto.device())) continue;
       int64_t bytes = ElementBytes(port);
@@ -295,7 +323,7 @@ void Program::CountReceivedBytes(Task* task) const {
     if (!OnOtherDevice(port, proto.device())) continue;
     // pack reads as much as it writes.
     const plan::Port& read = proto.op() == "pack" ? proto.outputs(0) : port;
-    task->received_bytes += static_cast<uint64_t>(PortBytes(read));
+    task->received_bytes += static_cast<uint64_t>(BytesOf(read));
   }
 }
 
@@ -340,32 +368,40 @@ void Program::BeginStep(int64_t step) {
 absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& invocation) {
   Task& task = tasks_[id];
   if (!holds_bytes_) return absl::OkStatus();
-  const FiringId firing = FiringAt(id, ordinal);
-  switch (task.proto->kind()) {
-    case plan::FEED:
-      return task.device->ToLocal(
-          task.region,
-          invocation.input_bytes[task.proto->index()] + task.micro_bytes * firing.micro,
-          task.outputs[0].At(ordinal));
-    case plan::FETCH: {
-      std::byte* output = invocation.output_bytes[task.proto->index()];
-      if (output == nullptr) return absl::OkStatus();
-      return task.device->FromLocal(task.region, output + task.micro_bytes * firing.micro,
-                                    task.inputs[0].At(ordinal));
-    }
-    default:
-      break;
-  }
   for (size_t i = 0; i < task.inputs.size(); ++i) {
     task.input_pointers[i] = task.inputs[i].At(ordinal);
   }
   for (size_t i = 0; i < task.outputs.size(); ++i) {
     task.output_pointers[i] = task.outputs[i].At(ordinal);
   }
+  return Execute(id, ordinal, invocation,
+                 {task.input_pointers.data(), task.output_pointers.data(),
+                  task.workspace.base == nullptr ? nullptr : task.workspace.At(ordinal)});
+}
+
+absl::Status Program::Execute(uint32_t id, int64_t ordinal, const Invocation& invocation,
+                              const Operands& operands) const {
+  const Task& task = tasks_[id];
+  const FiringId firing = FiringAt(id, ordinal);
+  switch (task.proto->kind()) {
+    case plan::FEED:
+      return task.device->ToLocal(
+          task.region,
+          invocation.input_bytes[task.proto->index()] + task.micro_bytes * firing.micro,
+          static_cast<std::byte*>(operands.outputs[0]));
+    case plan::FETCH: {
+      std::byte* output = invocation.output_bytes[task.proto->index()];
+      if (output == nullptr) return absl::OkStatus();
+      return task.device->FromLocal(task.region, output + task.micro_bytes * firing.micro,
+                                    static_cast<const std::byte*>(operands.inputs[0]));
+    }
+    default:
+      break;
+  }
   kernels::KernelArgs args;
-  args.inputs = task.input_pointers.data();
-  args.outputs = task.output_pointers.data();
-  args.workspace = task.workspace.base == nullptr ? nullptr : task.workspace.At(ordinal);
+  args.inputs = operands.inputs;
+  args.outputs = operands.outputs;
+  args.workspace = operands.workspace;
   args.block = BlockOf(task.proto->device(), firing.step);
   args.task = id;
   args.micro = firing.micro;

@@ -84,6 +84,14 @@ class Program {
   // Enqueues what firing `ordinal` of a COMPUTE, MOVE, FEED or FETCH task does. An error says that
   // the device did not take it.
   absl::Status RunFiring(uint32_t task, int64_t ordinal, const Invocation& invocation);
+  // The same with its operands at other addresses.
+  struct Operands {
+    const void* const* inputs = nullptr;
+    void* const* outputs = nullptr;
+    void* workspace = nullptr;
+  };
+  absl::Status Execute(uint32_t task, int64_t ordinal, const Invocation& invocation,
+                       const Operands& operands) const;
   // The bytes that firing `ordinal` of a SEND reads, or of a RECV fills.
   std::byte* SendSource(uint32_t task, int64_t ordinal) const;
   std::byte* ReceiveSlot(uint32_t task, int64_t ordinal) const;
@@ -111,6 +119,8 @@ class Program {
   int64_t StepOf(uint32_t task, int64_t ordinal) const {
     return ordinal / tasks_[task].firings_per_step();
   }
+  // Of one firing's operand. REQUIRES: a well-formed plan.
+  static int64_t BytesOf(const plan::Port& port);
   // "rank 0 matmul.3 (mlp.py:8)".
   std::string NameOf(uint32_t task) const;
 
@@ -120,6 +130,7 @@ class Program {
   void LookAtFeeds();
   void AddActors();
   absl::Status AddWork(DeviceSet* devices);
+  absl::Status TaskError(uint32_t task, const absl::Status& status) const;
   void CountReceivedBytes(Task* task) const;
   uint32_t Inner(uint32_t task, plan::Level level) const;
   bool OnOtherDevice(const plan::Port& port, uint32_t device) const;

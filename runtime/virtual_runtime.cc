@@ -12,6 +12,8 @@
 #include "base/status.h"
 #include "plan/verify.h"
 #include "runtime/actor.h"
+#include "runtime/guarded_block.h"
+#include "runtime/isolated_firing.h"
 #include "runtime/program.h"
 #include "runtime/stall.h"
 #include "runtime/states.h"
@@ -91,8 +93,8 @@ struct Rank {
 
 class VirtualRuntimeImpl : public VirtualRuntime {
  public:
-  explicit VirtualRuntimeImpl(const kernels::KernelTable* kernels)
-      : devices_(kernels), states_(&devices_) {}
+  VirtualRuntimeImpl(const kernels::KernelTable* kernels, bool isolate)
+      : isolate_(isolate), devices_(kernels), states_(&devices_) {}
 
   absl::Status Load(const std::vector<const plan::Plan*>& plans) {
     for (const plan::Plan* plan : plans) {
@@ -241,9 +243,10 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     for (int step = 0; step < options_->steps; ++step) {
       std::vector<HostTensor>& outputs = run_.outputs.emplace_back();
       for (const plan::OutputProto* proto : outputs_) {
-        outputs.push_back(HostTensor::Allocate(
-            static_cast<DType>(proto->dtype()),
-            Shape(proto->logical_shape().begin(), proto->logical_shape().end())));
+        const DType dtype = static_cast<DType>(proto->dtype());
+        const Shape shape(proto->logical_shape().begin(), proto->logical_shape().end());
+        outputs.push_back(isolate_ ? GuardedTensor(dtype, shape)
+                                   : HostTensor::Allocate(dtype, shape));
         std::memset(outputs.back().data.get(), 0, static_cast<size_t>(outputs.back().bytes()));
       }
     }
@@ -418,10 +421,10 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     Rank& rank = *ranks_[r];
     const size_t place =
         static_cast<size_t>(rank.program->StepOf(task, ordinal)) % Invocation::kWindow;
-    absl::Status enqueued = rank.program->RunFiring(task, ordinal, rank.ring[place]);
-    if (failure_.ok() && !enqueued.ok()) {
-      failure_ = WithContext(enqueued, rank.program->NameOf(task));
-    }
+    absl::Status done = isolate_ && rank.program->holds_bytes()
+                            ? RunIsolated(*rank.program, task, ordinal, rank.ring[place])
+                            : rank.program->RunFiring(task, ordinal, rank.ring[place]);
+    if (failure_.ok() && !done.ok()) failure_ = WithContext(done, rank.program->NameOf(task));
   }
 
   // The n-th message of a channel fills the n-th slot posted.
@@ -473,6 +476,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
                                   " ns; who waits for whom:\n", WaitForCycle(snapshots), actors));
   }
 
+  const bool isolate_;
   DeviceSet devices_;
   StateStore states_;
   std::vector<std::unique_ptr<Program>> programs_;
@@ -487,7 +491,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
   int64_t now_ = 0;
   std::priority_queue<Event, std::vector<Event>, IsLater> queue_;
   Effects spare_;
-  absl::Status failure_;  // the first firing that a device did not take
+  absl::Status failure_;  // of the first firing that failed
 };
 
 }  // namespace
@@ -502,7 +506,7 @@ absl::StatusOr<std::unique_ptr<VirtualRuntime>> VirtualRuntime::Create(
     }
   }
   if (setup.verify) OF_RETURN_IF_ERROR(VerifyPlans(plans, setup.rules));
-  auto runtime = std::make_unique<VirtualRuntimeImpl>(setup.cpu_kernels);
+  auto runtime = std::make_unique<VirtualRuntimeImpl>(setup.cpu_kernels, setup.isolate);
   OF_RETURN_IF_ERROR(runtime->Load(plans));
   return std::unique_ptr<VirtualRuntime>(std::move(runtime));
 }

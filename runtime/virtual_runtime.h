@@ -52,6 +52,9 @@ class VirtualRuntime {
     const kernels::KernelTable* cpu_kernels = nullptr;  // nullptr: no kernels, no memory
     bool verify = true;                                 // false only in tests that plant a fault
     OpRules rules;                                      // as SessionOptions::rules
+    // Each firing works on copies of its operands between guards (runtime/isolated_firing.h): one
+    // that touches a byte that is not its own is an error of Run, or ends the process.
+    bool isolate = false;
   };
   // `plans`: one per rank, in rank order.
   static absl::StatusOr<std::unique_ptr<VirtualRuntime>> Create(

@@ -238,6 +238,13 @@ absl::StatusOr<plan::Plan> ReadPlanFile(const std::string& path) {
   return plan;
 }
 
+absl::StatusOr<std::vector<plan::Plan>> ReadJob(const std::string& path) {
+  OF_ASSIGN_OR_RETURN(std::vector<File> files, ReadAll({path}));
+  std::vector<plan::Plan> plans;
+  for (File& file : files) plans.push_back(std::move(file.plan));
+  return plans;
+}
+
 int PlanTool(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err,
              const OpRules& rules) {
   const std::string command = arguments.empty() ? "" : arguments[0];

@@ -23,6 +23,8 @@ inline constexpr int kPlanToolUnusable = 2;  // wrong arguments, or a file that 
 
 // A plan in binary or text form.
 absl::StatusOr<plan::Plan> ReadPlanFile(const std::string& path);
+// The plans of a file or of all files of a folder, in rank order.
+absl::StatusOr<std::vector<plan::Plan>> ReadJob(const std::string& path);
 
 // `arguments` without the program's name. Results go to `out`, complaints to `err`; returns the
 // exit code. `rules`: of the op table, for the proofs (plan/verify.h).

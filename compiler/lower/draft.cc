@@ -79,6 +79,7 @@ Draft::Draft(const Graph& graph, const Decisions& decisions, const plan::Target&
     proto->set_id(device);
     proto->set_kind(spec.kind());
     proto->set_threads(std::max(1u, spec.threads()));
+    proto->set_isa(spec.isa());
     for (const char* name : kStreamNames) {
       plan::Stream* stream = plan.add_streams();
       stream->set_name(name);

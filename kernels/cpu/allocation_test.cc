@@ -75,7 +75,7 @@ std::vector<AllocationRow> Rows() {
       {"add", {}, {F(large), F({400})}, {Out(large)}},
       {"where",
        {},
-       {TestTensor::Of<uint8_t>({400}, std::vector<uint8_t>(400, 1)), F(large), F({})},
+       {TestTensor::Of<Bool>({400}, std::vector<Bool>(400, Bool(true))), F(large), F({})},
        {Out(large)}},
       {"cast", {}, {F(large)}, {TestTensor::Empty(DType::kI64, large)}},
       {"sum", {{"dims", Longs{0}}}, {F(large)}, {Out({400})}},

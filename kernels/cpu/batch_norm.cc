@@ -71,14 +71,62 @@ class Groups {
   int64_t rows_per_sample_ = 1;
 };
 
-absl::Status CheckF32(const KernelSpec& spec) {
-  for (const Operand& in : spec.inputs) {
-    if (in.dtype != DType::kF32) return UnsupportedDType(spec, in.dtype);
+// Which inputs a sum reads beside x (input 0); -1: none.
+struct SumInputs {
+  int dy = -1;
+  int mean = -1;
+  int rstd = -1;
+};
+
+// x [n, .., c] is input 0; `stats` [G, c] says which groups of the batch it covers.
+SpecCheck CheckGroups(const KernelSpec& spec, size_t inputs, size_t outputs, bool stats_are_output,
+                      size_t stats_index = 0) {
+  SpecCheck check(spec);
+  check.Inputs(inputs).Outputs(outputs).AllF32();
+  const Operand& x = check.in(0);
+  const Operand& stats = stats_are_output ? check.out(stats_index) : check.in(stats_index);
+  check.Rank(x, 2, kMaxRank).Placed(x).Rank(stats, 2, 2).Placed(stats);
+  check.Require(!check.ok() || stats.shape[1] == x.shape.back(), "statistics per channel of x");
+  return check;
+}
+
+absl::Status CheckSums(const KernelSpec& spec, SumInputs inputs) {
+  const size_t count = 1 + static_cast<size_t>(std::max({inputs.dy, inputs.mean, inputs.rstd, 0}));
+  const size_t outputs = inputs.dy >= 0 ? 2 : 1;
+  SpecCheck check = CheckGroups(spec, count, outputs, /*stats_are_output=*/true);
+  if (inputs.dy >= 0) check.Same(check.in(static_cast<size_t>(inputs.dy)), check.in(0));
+  for (const int stats : {inputs.mean, inputs.rstd}) {
+    if (stats >= 0) check.Same(check.in(static_cast<size_t>(stats)), check.out(0));
   }
-  if (spec.inputs.at(0).shape.empty()) {
-    return MakeError(ErrorKind::kShape, spec.op + " takes x of rank >= 2");
-  }
-  return absl::OkStatus();
+  if (outputs == 2) check.Same(check.out(1), check.out(0));
+  return check.status();
+}
+
+absl::Status CheckApply(const KernelSpec& spec) {
+  SpecCheck check = CheckGroups(spec, 5, 1, /*stats_are_output=*/false, 1);
+  check.Same(check.out(0), check.in(0)).Same(check.in(2), check.in(1));
+  if (!check.ok()) return check.status();
+  const Shape channels = {spec.inputs[0].shape.back()};
+  return check.HasShape(check.in(3), channels).HasShape(check.in(4), channels).status();
+}
+
+absl::Status CheckGradInput(const KernelSpec& spec) {
+  SpecCheck check = CheckGroups(spec, 7, 1, /*stats_are_output=*/false, 2);
+  check.Same(check.in(1), check.in(0)).Same(check.out(0), check.in(0));
+  for (const size_t stats : {3, 5, 6}) check.Same(check.in(stats), check.in(2));
+  check.Require(check.Number("count") > 0, "the count of a group is positive");
+  if (!check.ok()) return check.status();
+  return check.HasShape(check.in(4), {spec.inputs[0].shape.back()}).status();
+}
+
+absl::Status CheckRunningUpdate(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(2).Outputs(1).AllF32().Same(check.out(0), check.in(0));
+  check.Rank(check.in(0), 1, 1).Rank(check.in(1), 2, 2).Number("momentum");
+  return check
+      .Require(!check.ok() || check.in(1).shape[1] == check.in(0).shape[0],
+               "statistics per channel")
+      .status();
 }
 
 // Sums over rows: each loop adds `rows` rows to its blocks of c numbers (the second behind the
@@ -119,13 +167,6 @@ struct GradSumsLoop {
       }
     }
   }
-};
-
-// Which inputs a sum reads beside x (input 0); -1: none.
-struct SumInputs {
-  int dy = -1;
-  int mean = -1;
-  int rstd = -1;
 };
 
 template <typename Loop>
@@ -211,13 +252,11 @@ class RowSums final : public Kernel {
 
 template <typename Loop>
 KernelDef SumsOp(const char* op, SumInputs inputs) {
-  return {op,
+  return {op, [inputs](const KernelSpec& spec) { return CheckSums(spec, inputs); },
           [inputs](const KernelSpec& spec) -> absl::StatusOr<Needs> {
-            OF_RETURN_IF_ERROR(CheckF32(spec));
             return Needs{RowSums<Loop>(spec, inputs).workspace_bytes(), {}};
           },
           [inputs](const KernelSpec& spec) -> KernelOr {
-            OF_RETURN_IF_ERROR(CheckF32(spec));
             return std::unique_ptr<Kernel>(std::make_unique<RowSums<Loop>>(spec, inputs));
           }};
 }
@@ -256,12 +295,10 @@ void ForRows(const Groups& groups, int64_t group, const KernelArgs& args, int th
 }
 
 absl::StatusOr<Needs> DescribeApply(const KernelSpec& spec) {
-  OF_RETURN_IF_ERROR(CheckF32(spec));
   return Needs{spec.inputs[0].shape.back() * static_cast<int64_t>(sizeof(float)), {{0, 0}}};
 }
 
 KernelOr MakeApply(const KernelSpec& spec) {
-  OF_RETURN_IF_ERROR(CheckF32(spec));
   const Groups groups(spec.inputs[0], spec.inputs.at(1));
   const int64_t c = spec.inputs[0].shape.back();
   const auto loop = Vectorised<ApplyLoop>();
@@ -280,13 +317,11 @@ KernelOr MakeApply(const KernelSpec& spec) {
 }
 
 absl::StatusOr<Needs> DescribeGradInput(const KernelSpec& spec) {
-  OF_RETURN_IF_ERROR(CheckF32(spec));
   return Needs{3 * spec.inputs[0].shape.back() * static_cast<int64_t>(sizeof(float)),
                {{0, 0}, {0, 1}}};
 }
 
 KernelOr MakeGradInput(const KernelSpec& spec) {
-  OF_RETURN_IF_ERROR(CheckF32(spec));
   const Groups groups(spec.inputs[0], spec.inputs.at(2));
   const int64_t c = spec.inputs[0].shape.back();
   const double per_count = 1.0 / NumberAttr(spec.attrs, "count");
@@ -311,7 +346,6 @@ KernelOr MakeGradInput(const KernelSpec& spec) {
 }
 
 KernelOr MakeRunningUpdate(const KernelSpec& spec) {
-  OF_RETURN_IF_ERROR(CheckF32(spec));
   const int64_t c = spec.inputs[0].shape.at(0);
   const int64_t steps = spec.inputs.at(1).shape.at(0);
   const double momentum = NumberAttr(spec.attrs, "momentum");
@@ -336,9 +370,9 @@ std::vector<KernelDef> BatchNormKernels() {
       SumsOp<SumLoop>("bn_sum", {}),
       SumsOp<SquareSumLoop>("bn_sq_sum", {-1, 1, -1}),
       SumsOp<GradSumsLoop>("bn_grad_sums", {1, 2, 3}),
-      {"bn_apply", DescribeApply, MakeApply},
-      {"bn_grad_input", DescribeGradInput, MakeGradInput},
-      {"running_update", Elementwise, MakeRunningUpdate},
+      {"bn_apply", CheckApply, DescribeApply, MakeApply},
+      {"bn_grad_input", CheckGradInput, DescribeGradInput, MakeGradInput},
+      {"running_update", CheckRunningUpdate, Elementwise, MakeRunningUpdate},
   };
 }
 

@@ -11,9 +11,13 @@
 namespace oneflow::kernels {
 namespace {
 
+absl::Status CheckBinary(const KernelSpec& spec) {
+  return CheckBroadcast(spec).SameDType().status();
+}
+
 template <typename Function>
 KernelDef NumberOp(const char* op) {
-  return {op, Elementwise, [](const KernelSpec& spec) -> KernelOr {
+  return {op, CheckBinary, Elementwise, [](const KernelSpec& spec) -> KernelOr {
             switch (const DType dtype = spec.inputs.at(0).dtype) {
               case DType::kF32:
                 return MakeBroadcast<Function, float, float>(spec);
@@ -33,7 +37,7 @@ KernelDef NumberOp(const char* op) {
 
 template <typename Function>
 KernelDef FloatOp(const char* op) {
-  return {op, Elementwise, [](const KernelSpec& spec) -> KernelOr {
+  return {op, CheckBinary, Elementwise, [](const KernelSpec& spec) -> KernelOr {
             const DType dtype = spec.inputs.at(0).dtype;
             if (dtype != DType::kF32) return UnsupportedDType(spec, dtype);
             return MakeBroadcast<Function, float, float>(spec);

@@ -36,6 +36,16 @@ struct BroadcastLoop {
   }
 };
 
+// Two operands of one dtype that broadcast to the result.
+inline SpecCheck CheckBroadcast(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(2).Outputs(1).Require(check.in(0).dtype == check.in(1).dtype,
+                                     "both operands have one dtype");
+  check.Broadcasts(check.in(0).shape, check.out(0).shape);
+  check.Broadcasts(check.in(1).shape, check.out(0).shape);
+  return check;
+}
+
 // A kernel of out = Function(a, b) with NumPy broadcasting. T: element of both operands, R: of the
 // result.
 template <typename Function, typename T, typename R>

@@ -19,6 +19,11 @@ std::unique_ptr<Kernel> MakeCastOf(const KernelSpec& spec) {
   });
 }
 
+absl::Status CheckCast(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  return check.Inputs(1).Outputs(1).HasShape(check.in(0), check.out(0).shape).status();
+}
+
 KernelOr MakeCast(const KernelSpec& spec) {
   return DispatchDType(spec.inputs.at(0).dtype, [&]<typename From>() {
     return DispatchDType(spec.outputs.at(0).dtype,
@@ -28,6 +33,6 @@ KernelOr MakeCast(const KernelSpec& spec) {
 
 }  // namespace
 
-std::vector<KernelDef> CastKernels() { return {{"cast", Elementwise, MakeCast}}; }
+std::vector<KernelDef> CastKernels() { return {{"cast", CheckCast, Elementwise, MakeCast}}; }
 
 }  // namespace oneflow::kernels

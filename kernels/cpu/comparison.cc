@@ -9,14 +9,29 @@
 namespace oneflow::kernels {
 namespace {
 
+absl::Status CheckComparison(const KernelSpec& spec) {
+  SpecCheck check = CheckBroadcast(spec);
+  return check.Require(check.out(0).dtype == DType::kBool, "the result is bool").status();
+}
+
 template <typename Function>
 KernelDef Comparison(const char* op) {
-  return {op, NeedsNothing, [](const KernelSpec& spec) -> KernelOr {
+  return {op, CheckComparison, NeedsNothing, [](const KernelSpec& spec) -> KernelOr {
             return DispatchDType(spec.inputs.at(0).dtype,
                                  [&]<typename T>() -> std::unique_ptr<Kernel> {
                                    return MakeBroadcast<Function, T, Bool>(spec);
                                  });
           }};
+}
+
+absl::Status CheckWhere(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(3).Outputs(1);
+  check.Require(check.in(0).dtype == DType::kBool, "the condition is bool");
+  check.Require(check.in(1).dtype == check.out(0).dtype && check.in(2).dtype == check.out(0).dtype,
+                "both choices have the dtype of the result");
+  for (size_t i = 0; i < 3; ++i) check.Broadcasts(check.in(i).shape, check.out(0).shape);
+  return check.status();
 }
 
 // out = condition ? a : b; only moves bytes, so one copy per element size.
@@ -64,7 +79,7 @@ std::vector<KernelDef> ComparisonKernels() {
       Comparison<Gt>("gt"),
       Comparison<Ge>("ge"),
       Comparison<LogicalAnd>("logical_and"),
-      {"where", NeedsNothing, MakeWhere},
+      {"where", CheckWhere, NeedsNothing, MakeWhere},
   };
 }
 

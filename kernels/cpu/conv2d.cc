@@ -5,6 +5,7 @@
 //
 // The number of groups follows from the local shapes: where channels are cut over devices a shard
 // holds some of the groups.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -40,14 +41,42 @@ Operands OperandsOf(ConvolutionPass pass, const KernelSpec& spec) {
   return {spec.inputs.at(0), spec.outputs.at(0), spec.inputs.at(1)};
 }
 
-absl::StatusOr<ConvolutionProblem> ProblemOf(ConvolutionPass pass, const KernelSpec& spec) {
-  for (const Operand& in : spec.inputs) {
-    if (in.dtype != DType::kF32) return UnsupportedDType(spec, in.dtype);
-  }
+// The tables of taps that a kernel makes have this many entries at most.
+constexpr double kMaxTapEntries = 1 << 28;
+
+absl::Status CheckConvolution(ConvolutionPass pass, const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(2).Outputs(1).AllF32();
+  if (!check.ok()) return check.status();
   const auto [image, weight, result] = OperandsOf(pass, spec);
-  if (image.shape.size() != 4 || weight.shape.size() != 4 || result.shape.size() != 4) {
-    return MakeError(ErrorKind::kShape, spec.op + " takes NHWC images and 4-d weights");
+  check.Rank(image, 4, 4).Rank(weight, 4, 4).Rank(result, 4, 4);
+  const std::array<int64_t, 2> stride = check.Pair("stride", 1, kMaxWindow);
+  const std::array<int64_t, 2> padding = check.Pair("padding", 0, kMaxWindow);
+  const std::array<int64_t, 2> dilation = check.Pair("dilation", 1, kMaxWindow);
+  if (!check.ok()) return check.status();
+  const int64_t channels = weight.shape[1];  // of a group
+  const int64_t groups = channels > 0 ? image.shape[3] / channels : 1;
+  check.Require(groups >= 1 && image.shape[3] == groups * channels && weight.shape[0] % groups == 0,
+                "channels of image and weight are those of whole groups");
+  check.Require(image.shape[0] == result.shape[0], "image and result have one batch");
+  check.Require(weight.shape[0] == result.shape[3], "a filter per channel of the result");
+  const int64_t lines = *std::max_element(&image.shape[1], &image.shape[3]);
+  const int64_t targets = *std::max_element(&result.shape[1], &result.shape[3]);
+  check.Require(static_cast<double>(std::max(lines, targets)) *
+                        static_cast<double>(weight.shape[2]) *
+                        static_cast<double>(weight.shape[3]) <=
+                    kMaxTapEntries,
+                "fewer taps than a table holds");
+  for (size_t d = 0; check.ok() && d < 2; ++d) {
+    check.Require(result.shape[1 + d] == WindowExtent(image.shape[1 + d], weight.shape[2 + d],
+                                                      stride[d], padding[d], dilation[d]),
+                  "the window slides over the image");
   }
+  return check.status();
+}
+
+ConvolutionProblem ProblemOf(ConvolutionPass pass, const KernelSpec& spec) {
+  const auto [image, weight, result] = OperandsOf(pass, spec);
   ConvolutionProblem problem;
   problem.n = image.shape[0];
   problem.h = image.shape[1];
@@ -62,11 +91,6 @@ absl::StatusOr<ConvolutionProblem> ProblemOf(ConvolutionPass pass, const KernelS
   problem.stride = PairAttr(spec.attrs, "stride");
   problem.padding = PairAttr(spec.attrs, "padding");
   problem.dilation = PairAttr(spec.attrs, "dilation");
-  if (problem.groups > 1 && problem.k % problem.groups != 0) {
-    return MakeError(ErrorKind::kShape, spec.op + ": " + std::to_string(problem.k) +
-                                            " output channels are no multiple of " +
-                                            std::to_string(problem.groups) + " groups");
-  }
   return problem;
 }
 
@@ -89,16 +113,16 @@ auto WithImplementation(ConvolutionPass pass, const ConvolutionProblem& problem,
 }
 
 KernelDef ConvolutionOp(const char* op, ConvolutionPass pass) {
-  return {op,
+  return {op, [pass](const KernelSpec& spec) { return CheckConvolution(pass, spec); },
           [pass](const KernelSpec& spec) -> absl::StatusOr<Needs> {
-            OF_ASSIGN_OR_RETURN(const ConvolutionProblem problem, ProblemOf(pass, spec));
+            const ConvolutionProblem problem = ProblemOf(pass, spec);
             if (IsEmpty(problem)) return Needs{};
             return WithImplementation(pass, problem, spec.threads, [](const auto& made) {
               return Needs{made.workspace_bytes(), {}};
             });
           },
           [pass](const KernelSpec& spec) -> KernelOr {
-            OF_ASSIGN_OR_RETURN(const ConvolutionProblem problem, ProblemOf(pass, spec));
+            const ConvolutionProblem problem = ProblemOf(pass, spec);
             const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(DType::kF32);
             if (IsEmpty(problem)) {
               return KernelOf([bytes](const KernelArgs& args) {

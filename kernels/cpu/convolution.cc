@@ -76,8 +76,9 @@ TapConvolution::TapConvolution(Direction direction, const ConvolutionProblem& pr
                    : GradientLines(source_size_[dim], target_size_[dim], kernel[dim], c.stride[dim],
                                    c.padding[dim], c.dilation[dim], phase);
   };
-  for (int64_t row = 0; row < (forward ? 1 : c.stride[0]); ++row) {
-    for (int64_t column = 0; column < (forward ? 1 : c.stride[1]); ++column) {
+  // A phase beyond the image has no pixels.
+  for (int64_t row = 0; row < (forward ? 1 : std::min(c.stride[0], c.h)); ++row) {
+    for (int64_t column = 0; column < (forward ? 1 : std::min(c.stride[1], c.w)); ++column) {
       Phase phase{lines(0, row), lines(1, column), workspace_floats_};
       if (phase.pixels() == 0) continue;
       workspace_floats_ += c.groups * phase.taps() * in_channels_ * padded_channels_;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cpu/families.h"
+#include "kernels/cpu/simd.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -21,6 +22,18 @@ std::vector<KernelDef> AllKernels() {
 }
 
 }  // namespace
+
+std::string_view HostIsaName() {
+  switch (HostIsa()) {
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kPortable:
+      break;
+  }
+  return "portable";
+}
 
 const KernelTable& CpuKernels() {
   static const KernelTable table(AllKernels());

@@ -5,11 +5,17 @@
 #ifndef ONEFLOW_KERNELS_CPU_CPU_KERNELS_H_
 #define ONEFLOW_KERNELS_CPU_CPU_KERNELS_H_
 
+#include <string_view>
+
 #include "kernels/kernel.h"
 
 namespace oneflow::kernels {
 
 const KernelTable& CpuKernels();
+
+// The instruction set that the kernels use on this machine: "avx512", "avx2" or "portable". Bits and
+// workspaces depend on it.
+std::string_view HostIsaName();
 
 }  // namespace oneflow::kernels
 

@@ -1,31 +1,39 @@
 // Definition: short forms for the rows of the table: a kernel from a function object, attributes
 // that may be given in several forms, and the error of a dtype without a kernel.
 //
-// Functions only. Threads: any. Read next: kernels/cpu/elementwise.cc.
+// Functions only. Threads: any. Invariant: what reads a spec here relies on the row's check. Read
+// next: kernels/spec_check.h, kernels/cpu/unary.cc.
 #ifndef ONEFLOW_KERNELS_CPU_DEFINITION_H_
 #define ONEFLOW_KERNELS_CPU_DEFINITION_H_
 
 #include <array>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "base/status.h"
 #include "kernels/kernel.h"
+#include "kernels/spec_check.h"
 
 namespace oneflow::kernels {
 
 using KernelOr = absl::StatusOr<std::unique_ptr<Kernel>>;
 
-// A kernel that calls a function object and is done when it returns; what it captures was computed
+// A kernel that calls a function object, which returns nothing or a status, and is done when it
+// returns; what it captures was computed
 // when it was made.
 template <typename Function>
 class FunctionKernel final : public Kernel {
  public:
   explicit FunctionKernel(Function function) : function_(std::move(function)) {}
   absl::Status Run(const KernelArgs& args, Stream*) const override {
-    function_(args);
-    return absl::OkStatus();
+    if constexpr (std::is_void_v<std::invoke_result_t<const Function&, const KernelArgs&>>) {
+      function_(args);
+      return absl::OkStatus();
+    } else {
+      return function_(args);
+    }
   }
 
  private:
@@ -83,6 +91,15 @@ inline std::array<int64_t, 2> PairAttr(const Attrs& attrs, const std::string& na
   const std::vector<int64_t>& values = attrs.Ints(name);
   return {values.at(0), values.at(values.size() - 1)};
 }
+
+// The extent of a window of `taps` places, `dilation` apart, slid by `stride` over a padded dim; -1
+// if it does not fit. REQUIRES: stride and dilation >= 1, numbers up to kMaxWindow.
+inline int64_t WindowExtent(int64_t extent, int64_t taps, int64_t stride, int64_t padding,
+                            int64_t dilation) {
+  const int64_t room = extent + 2 * padding - dilation * (taps - 1) - 1;
+  return taps < 1 || room < 0 ? -1 : room / stride + 1;
+}
+inline constexpr int64_t kMaxWindow = int64_t{1} << 30;
 
 // A dim counted from the end if negative.
 inline int64_t WrapDim(int64_t dim, size_t rank) {

@@ -15,10 +15,9 @@
 #include "base/check.h"
 #include "base/shape.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/kernel.h"
 
 namespace oneflow::kernels {
-
-inline constexpr int kMaxRank = 16;
 
 template <int N>
 class LoopNest {

@@ -32,6 +32,24 @@ bool BoolAttr(const Attrs& attrs, const std::string& name) {
   return attrs.Has(name) && attrs.Bool(name);
 }
 
+absl::Status CheckMatmul(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(2).Outputs(1).AllF32();
+  for (const Operand* operand : {&check.in(0), &check.in(1), &check.out(0)}) {
+    check.Rank(*operand, 2, kMaxRank);
+  }
+  const bool transpose_a = check.BoolOr("transpose_a", false);
+  const bool transpose_b = check.BoolOr("transpose_b", false);
+  if (!check.ok()) return check.status();
+  const Seen a = SeenAs(spec.inputs[0].shape, transpose_a);
+  const Seen b = SeenAs(spec.inputs[1].shape, transpose_b);
+  const Seen out = SeenAs(spec.outputs[0].shape, false);
+  check.Require(a.columns == b.rows, "the inner extents are equal");
+  check.Require(out.rows == a.rows && out.columns == b.columns, "the result is rows by columns");
+  check.Require(!b.batch.empty() || a.batch == out.batch, "the result has the leading dims");
+  return check.Broadcasts(a.batch, out.batch).Broadcasts(b.batch, out.batch).status();
+}
+
 // One product for each index of the leading dims.
 struct Batches {
   GemmProblem product;
@@ -39,16 +57,10 @@ struct Batches {
   bool share = true;  // the team shares each product; else products are dealt out
 };
 
-absl::StatusOr<Batches> BatchesOf(const KernelSpec& spec) {
-  for (const Operand& in : spec.inputs) {
-    if (in.dtype != DType::kF32) return UnsupportedDType(spec, in.dtype);
-  }
+Batches BatchesOf(const KernelSpec& spec) {
   Shape a = spec.inputs.at(0).shape;
   const Shape& b = spec.inputs.at(1).shape;
   Shape out = spec.outputs.at(0).shape;
-  if (a.size() < 2 || b.size() < 2 || out.size() < 2) {
-    return MakeError(ErrorKind::kShape, "matmul takes tensors of rank >= 2");
-  }
   const bool transpose_a = BoolAttr(spec.attrs, "transpose_a");
   const bool transpose_b = BoolAttr(spec.attrs, "transpose_b");
   if (b.size() == 2 && a.size() > 2 && !transpose_a) {
@@ -83,14 +95,14 @@ bool IsEmpty(const Batches& batches) {
 }
 
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
-  OF_ASSIGN_OR_RETURN(const Batches batches, BatchesOf(spec));
+  const Batches batches = BatchesOf(spec);
   if (IsEmpty(batches)) return Needs{};
   const Gemm gemm(batches.product, HostMicroKernels(), batches.share ? spec.threads : 1);
   return Needs{gemm.workspace_bytes() * (batches.share ? 1 : spec.threads), {}};
 }
 
 KernelOr MakeMatmul(const KernelSpec& spec) {
-  OF_ASSIGN_OR_RETURN(const Batches batches, BatchesOf(spec));
+  const Batches batches = BatchesOf(spec);
   if (IsEmpty(batches)) {  // the sum over nothing
     const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(DType::kF32);
     return KernelOf([bytes](const KernelArgs& args) {
@@ -113,6 +125,8 @@ KernelOr MakeMatmul(const KernelSpec& spec) {
 
 }  // namespace
 
-std::vector<KernelDef> MatmulKernels() { return {{"matmul", DescribeMatmul, MakeMatmul}}; }
+std::vector<KernelDef> MatmulKernels() {
+  return {{"matmul", CheckMatmul, DescribeMatmul, MakeMatmul}};
+}
 
 }  // namespace oneflow::kernels

@@ -62,10 +62,34 @@ struct SgdMomentumLoop {
   }
 };
 
+// Operands that are alike: inputs [0, tensors) and all outputs; lr and step stand at `scalars`.
+SpecCheck CheckUpdate(const KernelSpec& spec, size_t tensors, size_t scalars) {
+  SpecCheck check(spec);
+  check.Takes(check.in(0), {DType::kF32});
+  for (size_t i = 1; i < tensors; ++i) check.Same(check.in(i), check.in(0));
+  for (const Operand& out : spec.outputs) check.Same(out, check.in(0));
+  check.Scalar(check.in(scalars), DType::kF32).Scalar(check.in(scalars + 1), DType::kI64);
+  return check;
+}
+
+// (p, g, lr, step) -> p, or (p, g, lr, step, m) -> p, m
+absl::Status CheckSgd(const KernelSpec& spec) {
+  SpecCheck check = CheckUpdate(spec, 2, 2);
+  for (const char* name : {"momentum", "weight_decay", "dampening"}) check.NumberOr(name, 0);
+  check.BoolOr("nesterov", false);
+  check.Inputs(4, 5).Outputs(spec.inputs.size() == 5 ? 2 : 1);
+  if (spec.inputs.size() == 5) check.Same(check.in(4), check.in(0));
+  return check.status();
+}
+
+// (p, g, m, v, lr, step) -> p, m, v
+absl::Status CheckAdamW(const KernelSpec& spec) {
+  SpecCheck check = CheckUpdate(spec, 4, 4);
+  for (const char* name : {"beta1", "beta2", "eps", "weight_decay"}) check.NumberOr(name, 0);
+  return check.Inputs(6).Outputs(3).status();
+}
+
 KernelOr MakeSgd(const KernelSpec& spec) {
-  if (spec.inputs.at(0).dtype != DType::kF32) {
-    return UnsupportedDType(spec, spec.inputs[0].dtype);
-  }
   const Attrs& attrs = spec.attrs;
   const SgdConstants constants = {static_cast<float>(NumberOr(attrs, "momentum", 0)),
                                   static_cast<float>(NumberOr(attrs, "weight_decay", 0)),
@@ -112,9 +136,6 @@ struct AdamWLoop {
 };
 
 KernelOr MakeAdamW(const KernelSpec& spec) {
-  if (spec.inputs.at(0).dtype != DType::kF32) {
-    return UnsupportedDType(spec, spec.inputs[0].dtype);
-  }
   const double beta1 = NumberOr(spec.attrs, "beta1", 0.9);
   const double beta2 = NumberOr(spec.attrs, "beta2", 0.999);
   const double eps = NumberOr(spec.attrs, "eps", 1e-8);
@@ -151,7 +172,8 @@ absl::StatusOr<Needs> DescribeAdamW(const KernelSpec&) {
 }  // namespace
 
 std::vector<KernelDef> OptimizerKernels() {
-  return {{"sgd_update", DescribeSgd, MakeSgd}, {"adamw_update", DescribeAdamW, MakeAdamW}};
+  return {{"sgd_update", CheckSgd, DescribeSgd, MakeSgd},
+          {"adamw_update", CheckAdamW, DescribeAdamW, MakeAdamW}};
 }
 
 }  // namespace oneflow::kernels

@@ -39,13 +39,44 @@ struct Pool {
   int64_t grain() const { return kGrain / 4 / std::max<int64_t>(1, image()) + 1; }
 };
 
-absl::StatusOr<Pool> PoolOf(const KernelSpec& spec, const Shape& image, const Shape& result) {
-  for (const Operand& in : spec.inputs) {
-    if (in.dtype != DType::kF32) return UnsupportedDType(spec, in.dtype);
+// `result` is what the window gives over `image`.
+void CheckWindow(SpecCheck* check, const Operand& image, const Operand& result) {
+  check->AllF32().Rank(image, 4, 4).Rank(result, 4, 4);
+  const std::array<int64_t, 2> kernel = check->Pair("kernel", 1, kMaxWindow);
+  const std::array<int64_t, 2> stride = check->Pair("stride", 1, kMaxWindow);
+  const std::array<int64_t, 2> padding = check->Pair("padding", 0, kMaxWindow);
+  if (!check->ok()) return;
+  check->Require(image.shape[0] == result.shape[0] && image.shape[3] == result.shape[3],
+                 "image and result have one batch and the same channels");
+  for (size_t d = 0; d < 2; ++d) {
+    check->Require(result.shape[1 + d] ==
+                       WindowExtent(image.shape[1 + d], kernel[d], stride[d], padding[d], 1),
+                   "the window slides over the image");
   }
-  if (image.size() != 4 || result.size() != 4) {
-    return MakeError(ErrorKind::kShape, spec.op + " takes NHWC images");
-  }
+}
+
+absl::Status CheckPool(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(1).Outputs(1);
+  CheckWindow(&check, check.in(0), check.out(0));
+  return check.status();
+}
+
+absl::Status CheckMaxPoolGrad(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(3).Outputs(1).Same(check.in(0), check.out(0)).Same(check.in(1), check.in(2));
+  CheckWindow(&check, check.in(0), check.in(1));
+  return check.status();
+}
+
+absl::Status CheckAvgPoolGrad(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(1).Outputs(1);
+  CheckWindow(&check, check.out(0), check.in(0));
+  return check.status();
+}
+
+Pool PoolOf(const KernelSpec& spec, const Shape& image, const Shape& result) {
   Pool pool{image[0], image[1], image[2], image[3], result[1], result[2], {}, {}, {}, spec.threads};
   pool.kernel = PairAttr(spec.attrs, "kernel");
   pool.stride = PairAttr(spec.attrs, "stride");
@@ -80,8 +111,7 @@ struct MaxGradLoop {
 };
 
 KernelOr MakeMaxPool(const KernelSpec& spec) {
-  OF_ASSIGN_OR_RETURN(const Pool pool,
-                      PoolOf(spec, spec.inputs.at(0).shape, spec.outputs.at(0).shape));
+  const Pool pool = PoolOf(spec, spec.inputs[0].shape, spec.outputs[0].shape);
   const auto loop = Vectorised<MaxLoop>();
   return KernelOf([=](const KernelArgs& args) {
     ParallelFor(pool.threads, pool.n * pool.p, pool.grain(), [&](int64_t begin, int64_t end) {
@@ -109,8 +139,7 @@ absl::StatusOr<Needs> DescribeMaxPoolGrad(const KernelSpec& spec) {
 }
 
 KernelOr MakeMaxPoolGrad(const KernelSpec& spec) {
-  OF_ASSIGN_OR_RETURN(const Pool pool,
-                      PoolOf(spec, spec.inputs.at(0).shape, spec.inputs.at(1).shape));
+  const Pool pool = PoolOf(spec, spec.inputs[0].shape, spec.inputs[1].shape);
   const auto loop = Vectorised<MaxGradLoop>();
   return KernelOf([=](const KernelArgs& args) {
     const int parts = PartsOf(pool.threads, pool.n, pool.grain());
@@ -141,8 +170,7 @@ KernelOr MakeMaxPoolGrad(const KernelSpec& spec) {
 }
 
 KernelOr MakeAvgPool(const KernelSpec& spec) {
-  OF_ASSIGN_OR_RETURN(const Pool pool,
-                      PoolOf(spec, spec.inputs.at(0).shape, spec.outputs.at(0).shape));
+  const Pool pool = PoolOf(spec, spec.inputs[0].shape, spec.outputs[0].shape);
   const float factor = 1.0f / static_cast<float>(pool.kernel[0] * pool.kernel[1]);
   const auto loop = Vectorised<AddLoop>();
   return KernelOf([=](const KernelArgs& args) {
@@ -166,8 +194,7 @@ KernelOr MakeAvgPool(const KernelSpec& spec) {
 
 // dy -> dx
 KernelOr MakeAvgPoolGrad(const KernelSpec& spec) {
-  OF_ASSIGN_OR_RETURN(const Pool pool,
-                      PoolOf(spec, spec.outputs.at(0).shape, spec.inputs.at(0).shape));
+  const Pool pool = PoolOf(spec, spec.outputs[0].shape, spec.inputs[0].shape);
   const float factor = 1.0f / static_cast<float>(pool.kernel[0] * pool.kernel[1]);
   const auto loop = Vectorised<AddLoop>();
   return KernelOf([=](const KernelArgs& args) {
@@ -196,10 +223,10 @@ KernelOr MakeAvgPoolGrad(const KernelSpec& spec) {
 
 std::vector<KernelDef> PoolKernels() {
   return {
-      {"max_pool2d", NeedsNothing, MakeMaxPool},
-      {"max_pool2d_grad", DescribeMaxPoolGrad, MakeMaxPoolGrad},
-      {"avg_pool2d", NeedsNothing, MakeAvgPool},
-      {"avg_pool2d_grad", NeedsNothing, MakeAvgPoolGrad},
+      {"max_pool2d", CheckPool, NeedsNothing, MakeMaxPool},
+      {"max_pool2d_grad", CheckMaxPoolGrad, DescribeMaxPoolGrad, MakeMaxPoolGrad},
+      {"avg_pool2d", CheckPool, NeedsNothing, MakeAvgPool},
+      {"avg_pool2d_grad", CheckAvgPoolGrad, NeedsNothing, MakeAvgPoolGrad},
   };
 }
 

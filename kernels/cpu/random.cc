@@ -84,9 +84,17 @@ uint64_t KeyAttr(const Attrs& attrs, const std::string& name) {
   return static_cast<uint64_t>(attrs.Int(name));
 }
 
+absl::Status CheckDropout(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(2).Outputs(1).Takes(check.in(0), {DType::kF32}).Same(check.out(0), check.in(0));
+  check.Placed(check.in(0)).Scalar(check.in(1), DType::kI64);
+  const double p = check.Number("p");
+  check.Require(p >= 0 && p <= 1, "p is a probability");
+  return check.IntOrText("seed").IntOrText("key").status();
+}
+
 KernelOr MakeDropout(const KernelSpec& spec) {
-  const Operand& x = spec.inputs.at(0);
-  if (x.dtype != DType::kF32) return UnsupportedDType(spec, x.dtype);
+  const Operand& x = spec.inputs[0];
   const double p = NumberAttr(spec.attrs, "p");
   const bool drops_all = p >= 1;
   const double threshold_exact = std::nearbyint(std::clamp(p, 0.0, 1.0) * 4294967296.0);
@@ -132,7 +140,8 @@ KernelOr MakeDropout(const KernelSpec& spec) {
 }  // namespace
 
 std::vector<KernelDef> RandomKernels() {
-  return {{"dropout", Elementwise, MakeDropout}, {"dropout_grad", Elementwise, MakeDropout}};
+  return {{"dropout", CheckDropout, Elementwise, MakeDropout},
+          {"dropout_grad", CheckDropout, Elementwise, MakeDropout}};
 }
 
 }  // namespace oneflow::kernels

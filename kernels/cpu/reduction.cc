@@ -107,7 +107,9 @@ struct Split {
 Split SplitDims(const KernelSpec& spec) {
   const Shape& shape = spec.inputs.at(0).shape;
   std::vector<bool> is_reduced(shape.size(), false);
-  for (int64_t dim : spec.attrs.Ints("dims")) is_reduced.at(WrapDim(dim, shape.size())) = true;
+  for (int64_t dim : spec.attrs.Ints("dims")) {
+    if (!shape.empty()) is_reduced[WrapDim(dim, shape.size())] = true;
+  }
   const Shape strides = StridesOf(shape);
   Split split;
   size_t end = shape.size();
@@ -291,6 +293,42 @@ auto DispatchMax(const KernelSpec& spec, const F& f)
   }
 }
 
+// The result is the input without the reduced dims, or with extent 1 in their place.
+void CheckReduced(SpecCheck* check, const std::vector<int64_t>& dims) {
+  Shape kept = check->in(0).shape;
+  for (const int64_t dim : dims) {
+    const size_t wrapped = check->WrappedDim(dim, check->in(0));
+    if (wrapped < kept.size()) kept[wrapped] = -1;
+  }
+  Shape with_ones, without;
+  for (const int64_t extent : kept) {
+    with_ones.push_back(extent < 0 ? 1 : extent);
+    if (extent >= 0) without.push_back(extent);
+  }
+  check->Require(check->out(0).shape == without || check->out(0).shape == with_ones,
+                 "the result has the dims that are kept");
+}
+
+absl::Status CheckSum(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(1).Outputs(1);
+  CheckReduced(&check, check.Ints("dims"));
+  return check.status();
+}
+
+absl::Status CheckMax(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.SameDType();
+  return check.ok() ? CheckSum(spec) : check.status();
+}
+
+absl::Status CheckArgmax(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(1).Outputs(1);
+  CheckReduced(&check, {static_cast<int64_t>(check.Dim("dim", check.in(0)))});
+  return check.Require(check.out(0).dtype == DType::kI64, "the result is i64").status();
+}
+
 struct DescribeOp {
   const KernelSpec& spec;
   template <typename Op>
@@ -311,7 +349,7 @@ struct MakeOp {
 template <typename T>
 std::unique_ptr<Kernel> MakeArgmaxOf(const KernelSpec& spec) {
   const Shape& shape = spec.inputs.at(0).shape;
-  const int64_t dim = WrapDim(spec.attrs.Int("dim"), shape.size());
+  const int64_t dim = shape.empty() ? 0 : WrapDim(spec.attrs.Int("dim"), shape.size());
   int64_t outer = 1;
   int64_t inner = 1;
   for (int64_t d = 0; d < dim; ++d) outer *= shape[d];
@@ -340,11 +378,11 @@ std::unique_ptr<Kernel> MakeArgmaxOf(const KernelSpec& spec) {
 
 std::vector<KernelDef> ReductionKernels() {
   return {
-      {"sum", [](const KernelSpec& spec) { return DispatchSum(spec, DescribeOp{spec}); },
+      {"sum", CheckSum, [](const KernelSpec& spec) { return DispatchSum(spec, DescribeOp{spec}); },
        [](const KernelSpec& spec) { return DispatchSum(spec, MakeOp{spec}); }},
-      {"amax", [](const KernelSpec& spec) { return DispatchMax(spec, DescribeOp{spec}); },
+      {"amax", CheckMax, [](const KernelSpec& spec) { return DispatchMax(spec, DescribeOp{spec}); },
        [](const KernelSpec& spec) { return DispatchMax(spec, MakeOp{spec}); }},
-      {"argmax", NeedsNothing,
+      {"argmax", CheckArgmax, NeedsNothing,
        [](const KernelSpec& spec) -> KernelOr {
          return DispatchDType(spec.inputs.at(0).dtype,
                               [&]<typename T>() { return MakeArgmaxOf<T>(spec); });

@@ -50,13 +50,14 @@ struct SliceView {
   Shape strides;
   int64_t begin = 0;
 };
-SliceView ViewOf(const Attrs& attrs, const Shape& whole) {
+SliceView ViewOf(const Attrs& attrs, const Shape& whole, const Shape& part) {
   const int64_t dim = WrapDim(attrs.Int("dim"), whole.size());
   int64_t start = attrs.Int("start");
   if (start < 0) start += whole.at(dim);
   SliceView view{StridesOf(whole), 0};
   view.begin = start * view.strides.at(dim);
-  if (attrs.Has("step")) view.strides[dim] *= attrs.Int("step");
+  // A slice of one element takes no step, so that a huge one overflows nothing.
+  if (attrs.Has("step") && part.at(dim) > 1) view.strides[dim] *= attrs.Int("step");
   return view;
 }
 
@@ -88,13 +89,13 @@ std::vector<StridedCopy> CatRegions(const KernelSpec& spec) {
 StridedCopy SlicedRegion(const KernelSpec& spec) {
   const Operand& in = spec.inputs.at(0);
   const Shape& shape = spec.outputs.at(0).shape;
-  const SliceView view = ViewOf(spec.attrs, in.shape);
+  const SliceView view = ViewOf(spec.attrs, in.shape, shape);
   return StridedCopy(in.dtype, shape, view.strides, view.begin, StridesOf(shape), 0);
 }
 
 StridedCopy SliceGradRegion(const KernelSpec& spec) {
   const Operand& dy = spec.inputs.at(0);
-  const SliceView view = ViewOf(spec.attrs, spec.outputs.at(0).shape);
+  const SliceView view = ViewOf(spec.attrs, spec.outputs.at(0).shape, dy.shape);
   return StridedCopy(dy.dtype, dy.shape, StridesOf(dy.shape), 0, view.strides, view.begin);
 }
 
@@ -102,14 +103,7 @@ uint64_t ConstantBits(const KernelSpec& spec) {
   const double value = NumberAttr(spec.attrs, "value");
   uint64_t bits = 0;
   DispatchDType(spec.outputs.at(0).dtype, [&]<typename T>() {
-    T element;
-    if constexpr (std::is_same_v<T, Bool>) {
-      element = Bool(value != 0);
-    } else if constexpr (std::is_integral_v<T>) {
-      element = static_cast<T>(static_cast<int64_t>(value));
-    } else {
-      element = T(static_cast<float>(value));
-    }
+    const T element = ElementOf<T>(value);
     std::memcpy(&bits, &element, sizeof(element));
   });
   return bits;

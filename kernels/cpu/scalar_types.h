@@ -12,6 +12,22 @@
 
 namespace oneflow::kernels {
 
+// The number that an attribute gives as an element: a float beyond int64 is clamped to it, NaN is 0,
+// and what is left wraps in a narrower integer type.
+template <typename T>
+inline T ElementOf(double number) {
+  if constexpr (std::is_same_v<T, Bool>) {
+    return Bool(number != 0);
+  } else if constexpr (std::is_integral_v<T>) {
+    if (number != number) return 0;
+    if (number >= 0x1p63) return static_cast<T>(std::numeric_limits<int64_t>::max());
+    if (number < -0x1p63) return static_cast<T>(std::numeric_limits<int64_t>::min());
+    return static_cast<T>(static_cast<int64_t>(number));
+  } else {
+    return T(static_cast<float>(number));
+  }
+}
+
 // f.template operator()<T>() for the type of `dtype`. REQUIRES: a valid dtype.
 template <typename F>
 auto DispatchDType(DType dtype, const F& f) {

@@ -106,6 +106,13 @@ Around AroundDim(const KernelSpec& spec) {
   return around;
 }
 
+absl::Status CheckSoftmax(const KernelSpec& spec, size_t inputs) {
+  SpecCheck check(spec);
+  check.Inputs(inputs).Outputs(1).AllF32().Same(check.out(0), check.in(0));
+  check.Same(check.in(inputs - 1), check.in(0)).Dim("dim", check.in(0));
+  return check.status();
+}
+
 // Three rows of floats per thread, where the dim is not the last.
 absl::StatusOr<Needs> DescribeSoftmax(const KernelSpec& spec) {
   const Around around = AroundDim(spec);
@@ -115,9 +122,6 @@ absl::StatusOr<Needs> DescribeSoftmax(const KernelSpec& spec) {
 
 template <typename Row>
 KernelOr MakeSoftmax(const KernelSpec& spec) {
-  if (spec.inputs.at(0).dtype != DType::kF32) {
-    return UnsupportedDType(spec, spec.inputs[0].dtype);
-  }
   const Around around = AroundDim(spec);
   const bool two_inputs = spec.inputs.size() > 1;
   const auto loop = Vectorised<Row>();
@@ -153,17 +157,34 @@ int64_t LabelAt(const void* labels, bool wide, int64_t i) {
   return wide ? static_cast<const int64_t*>(labels)[i] : static_cast<const int32_t*>(labels)[i];
 }
 
+// (logits or log_probs [n, c], labels [n]) and others of [n, c] or [n].
+SpecCheck CheckLabelled(const KernelSpec& spec, size_t inputs, size_t outputs) {
+  SpecCheck check(spec);
+  check.Inputs(inputs).Outputs(outputs).Takes(check.in(0), {DType::kF32});
+  check.Takes(check.in(1), {DType::kI64, DType::kI32}).Rank(check.in(0), 2, 2);
+  if (check.ok()) check.HasShape(check.in(1), {check.in(0).shape[0]});
+  return check;
+}
+
+// f32[n]: a loss per row.
+void CheckPerRow(SpecCheck* check, const Operand& operand) {
+  check->Takes(operand, {DType::kF32});
+  if (check->ok()) check->HasShape(operand, {check->in(0).shape[0]});
+}
+
 absl::Status CheckCrossEntropy(const KernelSpec& spec) {
-  if (spec.inputs.at(0).dtype != DType::kF32) {
-    return UnsupportedDType(spec, spec.inputs[0].dtype);
-  }
-  const DType labels = spec.inputs.at(1).dtype;
-  if (labels != DType::kI64 && labels != DType::kI32) return UnsupportedDType(spec, labels);
-  return absl::OkStatus();
+  SpecCheck check = CheckLabelled(spec, 2, 2);
+  CheckPerRow(&check, check.out(0));
+  return check.Same(check.out(1), check.in(0)).status();
+}
+
+absl::Status CheckCrossEntropyGrad(const KernelSpec& spec) {
+  SpecCheck check = CheckLabelled(spec, 3, 1);
+  CheckPerRow(&check, check.in(2));
+  return check.Same(check.out(0), check.in(0)).status();
 }
 
 KernelOr MakeCrossEntropy(const KernelSpec& spec) {
-  OF_RETURN_IF_ERROR(CheckCrossEntropy(spec));
   const int64_t rows = spec.inputs[0].shape.at(0);
   const int64_t c = spec.inputs[0].shape.at(1);
   const bool wide = spec.inputs[1].dtype == DType::kI64;
@@ -191,7 +212,6 @@ struct CrossEntropyGradRow {
 };
 
 KernelOr MakeCrossEntropyGrad(const KernelSpec& spec) {
-  OF_RETURN_IF_ERROR(CheckCrossEntropy(spec));
   const int64_t rows = spec.inputs[0].shape.at(0);
   const int64_t c = spec.inputs[0].shape.at(1);
   const bool wide = spec.inputs[1].dtype == DType::kI64;
@@ -215,13 +235,15 @@ KernelOr MakeCrossEntropyGrad(const KernelSpec& spec) {
 }  // namespace
 
 std::vector<KernelDef> SoftmaxKernels() {
+  const auto forward = [](const KernelSpec& spec) { return CheckSoftmax(spec, 1); };
+  const auto gradient = [](const KernelSpec& spec) { return CheckSoftmax(spec, 2); };
   return {
-      {"softmax", DescribeSoftmax, MakeSoftmax<SoftmaxRow>},
-      {"log_softmax", DescribeSoftmax, MakeSoftmax<LogSoftmaxRow>},
-      {"softmax_grad", DescribeSoftmax, MakeSoftmax<SoftmaxGradRow>},
-      {"log_softmax_grad", DescribeSoftmax, MakeSoftmax<LogSoftmaxGradRow>},
-      {"cross_entropy", NeedsNothing, MakeCrossEntropy},
-      {"cross_entropy_grad", NeedsNothing, MakeCrossEntropyGrad},
+      {"softmax", forward, DescribeSoftmax, MakeSoftmax<SoftmaxRow>},
+      {"log_softmax", forward, DescribeSoftmax, MakeSoftmax<LogSoftmaxRow>},
+      {"softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<SoftmaxGradRow>},
+      {"log_softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<LogSoftmaxGradRow>},
+      {"cross_entropy", CheckCrossEntropy, NeedsNothing, MakeCrossEntropy},
+      {"cross_entropy_grad", CheckCrossEntropyGrad, NeedsNothing, MakeCrossEntropyGrad},
   };
 }
 

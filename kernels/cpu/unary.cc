@@ -25,7 +25,7 @@ struct UnaryLoop {
 template <typename Function, typename T>
 std::unique_ptr<Kernel> MakeUnary(const KernelSpec& spec, int64_t grain) {
   const auto loop = Vectorised<UnaryLoop<Function, T>>();
-  const T value = spec.attrs.Has("value") ? static_cast<T>(NumberAttr(spec.attrs, "value")) : T{0};
+  const T value = ElementOf<T>(spec.attrs.Has("value") ? NumberAttr(spec.attrs, "value") : 0.0);
   const int64_t n = NumElements(spec.outputs[0].shape);
   return KernelOf([loop, value, n, grain, threads = spec.threads](const KernelArgs& args) {
     const T* x = In<T>(args, 0);
@@ -36,9 +36,21 @@ std::unique_ptr<Kernel> MakeUnary(const KernelSpec& spec, int64_t grain) {
   });
 }
 
+absl::Status CheckUnary(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.NumberOr("value", 0);
+  return check.Inputs(1).Outputs(1).Same(check.in(0), check.out(0)).status();
+}
+
+absl::Status CheckScalarOp(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Number("value");
+  return check.ok() ? CheckUnary(spec) : check.status();
+}
+
 template <typename Function>
 KernelDef FloatOp(const char* op, int64_t grain) {
-  return {op, Elementwise, [grain](const KernelSpec& spec) -> KernelOr {
+  return {op, CheckUnary, Elementwise, [grain](const KernelSpec& spec) -> KernelOr {
             const DType dtype = spec.inputs.at(0).dtype;
             if (dtype != DType::kF32) return UnsupportedDType(spec, dtype);
             return MakeUnary<Function, float>(spec, grain);
@@ -46,8 +58,8 @@ KernelDef FloatOp(const char* op, int64_t grain) {
 }
 
 template <typename Function>
-KernelDef NumberOp(const char* op) {
-  return {op, Elementwise, [](const KernelSpec& spec) -> KernelOr {
+KernelDef NumberOp(const char* op, absl::Status (*check)(const KernelSpec&) = CheckUnary) {
+  return {op, check, Elementwise, [](const KernelSpec& spec) -> KernelOr {
             switch (const DType dtype = spec.inputs.at(0).dtype) {
               case DType::kF32:
                 return MakeUnary<Function, float>(spec, kGrain);
@@ -84,15 +96,15 @@ std::vector<KernelDef> UnaryKernels() {
       NumberOp<Abs>("abs"),
       NumberOp<Relu>("relu"),
       NumberOp<Square>("square"),
-      NumberOp<AddScalar>("add_scalar"),
-      NumberOp<MulScalar>("mul_scalar"),
+      NumberOp<AddScalar>("add_scalar", CheckScalarOp),
+      NumberOp<MulScalar>("mul_scalar", CheckScalarOp),
       FloatOp<Exp>("exp", kGrain / 2),
       FloatOp<Log>("log", kGrain / 16),
       FloatOp<Sqrt>("sqrt", kGrain / 2),
       FloatOp<Rsqrt>("rsqrt", kGrain / 2),
       FloatOp<Tanh>("tanh", kGrain / 2),
       FloatOp<Sigmoid>("sigmoid", kGrain / 2),
-      {"pow_scalar", Elementwise, MakePow},
+      {"pow_scalar", CheckScalarOp, Elementwise, MakePow},
   };
 }
 

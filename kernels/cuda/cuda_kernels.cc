@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status.h"
+#include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/definition.h"
 
 namespace oneflow::kernels {
@@ -16,12 +18,15 @@ KernelTable CudaKernels(const CudaApi* api) {
   for (const std::vector<CudaRow>& rows :
        {CudaElementwiseRows(), CudaMovementRows(), CudaMathRows()}) {
     for (const CudaRow& row : rows) {
-      defs.push_back({row.op, row.describe, [api, make = row.make](const KernelSpec& spec) {
-                        if (api != nullptr) return make(api, spec);
-                        return KernelOr(MakeError(
-                            ErrorKind::kError,
-                            "the cuda kernel of " + spec.op + " needs the library for CUDA"));
-                      }});
+      // What keeps a kernel inside its operands does not depend on the device.
+      const KernelDef* checked = CpuKernels().Find(row.op);
+      OF_CHECK(checked != nullptr) << row.op << " has no check: no CPU kernel has its name";
+      defs.push_back(
+          {row.op, checked->check, row.describe, [api, make = row.make](const KernelSpec& spec) {
+             if (api != nullptr) return make(api, spec);
+             return KernelOr(MakeError(ErrorKind::kError, "the cuda kernel of " + spec.op +
+                                                              " needs the library for CUDA"));
+           }});
     }
   }
   return KernelTable(std::move(defs));

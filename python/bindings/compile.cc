@@ -29,14 +29,6 @@ constexpr int64_t kRankLatencyNs = 40'000;
 constexpr int64_t kRankBytesPerMicrosecond = 2'000;
 constexpr int64_t kTaskOverheadNs = 2'000;
 
-const char* Isa() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return "avx512";
-  if (__builtin_cpu_supports("avx2")) return "avx2";
-#endif
-  return "generic";
-}
-
 plan::Target CpuTarget(const std::vector<uint32_t>& ranks, uint32_t threads, int64_t cores,
                        int64_t memory_bytes, const std::string& kind) {
   plan::Target target;
@@ -49,7 +41,7 @@ plan::Target CpuTarget(const std::vector<uint32_t>& ranks, uint32_t threads, int
     device->set_memory_bytes(memory_bytes);
     device->set_flops_per_us(kFlopsPerMicrosecondPerCore * threads);
     device->set_bytes_per_us(kBytesPerMicrosecond);
-    device->set_isa(Isa());
+    if (kind == "cpu") device->set_isa(std::string(kernels::HostIsaName()));
   }
   auto add_link = [&](plan::Link::Scope scope, int64_t latency_ns, int64_t bytes_per_us) {
     plan::Link* link = target.add_links();

@@ -2,10 +2,11 @@
 
 #include <omp.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "kernels/task_kernel.h"
+#include "kernels/cpu/cpu_kernels.h"
 
 namespace oneflow {
 namespace {
@@ -33,9 +34,16 @@ class CpuDevice : public Device {
                  [](std::byte* block, size_t length) { munmap(block, length); });
   }
 
-  absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(const plan::Task& task,
-                                                              int threads) const override {
-    return kernels::MakeTaskKernel(*table_, task, threads);
+  // The host's memory: more could be mapped, but not used.
+  int64_t capacity_bytes() const override {
+    return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  }
+
+  std::string isa() const override { return std::string(kernels::HostIsaName()); }
+
+  absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(
+      const plan::Task& task, int threads, int64_t workspace_bytes) const override {
+    return MakeFittingKernel(*table_, task, threads, workspace_bytes, isa());
   }
 
   // Acts on the calling thread only: each compute thread has its own team.

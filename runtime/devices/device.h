@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -59,9 +60,14 @@ class Device {
   virtual absl::StatusOr<Block> Allocate(int64_t bytes) = 0;
   // The same, but the host can read and write it too while nothing runs: the steps' blocks.
   virtual absl::StatusOr<Block> AllocateShared(int64_t bytes) { return Allocate(bytes); }
+  // The most bytes that it can ever give; an arena beyond that is refused when a plan is loaded.
+  virtual int64_t capacity_bytes() const { return std::numeric_limits<int64_t>::max(); }
+  // What its kernels are compiled for; a plan made for another one is refused. Empty = any.
+  virtual std::string isa() const { return ""; }
   // The kernel of a COMPUTE or MOVE task for a team of `threads`; nullptr where firings do nothing.
-  virtual absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(const plan::Task& task,
-                                                                      int threads) const = 0;
+  // PlanError if the task makes no sense or the kernel needs a larger workspace on this machine.
+  virtual absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(
+      const plan::Task& task, int threads, int64_t workspace_bytes) const = 0;
   // Called once on a thread before it runs kernels for a team of `threads`.
   virtual void EnterThread(int threads) const = 0;
   // What kernels are enqueued on. Work of all devices of a kind in this process is in the order in
@@ -89,6 +95,11 @@ class Device {
  private:
   kernels::InlineStream inline_stream_;
 };
+
+// What MakeKernel does on a device with a table of kernels.
+absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeFittingKernel(
+    const kernels::KernelTable& table, const plan::Task& task, int threads, int64_t workspace_bytes,
+    const std::string& isa);
 
 }  // namespace oneflow
 

@@ -8,6 +8,34 @@
 
 namespace oneflow {
 
+namespace {
+
+// What the plan asks of the device is what this machine is.
+absl::Status CheckFits(const plan::DeviceProto& proto, const Device& device) {
+  const auto error = [&](const std::string& what) {
+    return MakeError(ErrorKind::kPlan, absl::StrCat("device ", proto.id(), ": ", what));
+  };
+  if (!device.holds_bytes()) return absl::OkStatus();
+  if (!proto.isa().empty() && !device.isa().empty() && proto.isa() != device.isa()) {
+    return error(absl::StrCat("the plan was made for the instruction set ", proto.isa(),
+                              ", this machine has ", device.isa(), "; compile it on this machine"));
+  }
+  if (proto.threads() < 1 || proto.threads() > DeviceSet::kMaxThreads) {
+    return error(
+        absl::StrCat("a team of ", proto.threads(), " threads, not 1 to ", DeviceSet::kMaxThreads));
+  }
+  if (proto.arena_bytes() > device.capacity_bytes()) {
+    return MakeError(
+        ErrorKind::kOutOfMemory,
+        absl::StrCat("device ", proto.id(), ": the plan needs an arena of ", proto.arena_bytes(),
+                     " bytes, the machine has ", device.capacity_bytes(),
+                     "; use a smaller batch, more micro-batches or more devices"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
   const std::string kind =
       device.kind() == "cpu" && cpu_kernels_ == nullptr ? "null" : device.kind();
@@ -17,6 +45,7 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
                        absl::StrCat("device ", device.id(), " is a ", found->second.device->kind(),
                                     " device, but the plan wants ", kind));
     }
+    OF_RETURN_IF_ERROR(CheckFits(device, *found->second.device));
     return found->second.device.get();
   }
   std::unique_ptr<Device> made;
@@ -32,6 +61,7 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
     return MakeError(ErrorKind::kPlan,
                      absl::StrCat("this process has no devices of kind \"", kind, "\""));
   }
+  OF_RETURN_IF_ERROR(CheckFits(device, *made));
   Entry& entry = entries_[device.id()];
   entry.device = std::move(made);
   return entry.device.get();

@@ -22,6 +22,8 @@ class CudaContext;
 
 class DeviceSet {
  public:
+  static constexpr uint32_t kMaxThreads = 1024;  // of a device's team
+
   struct Entry {
     std::unique_ptr<Device> device;
     Block arena;
@@ -33,7 +35,8 @@ class DeviceSet {
                      const kernels::CudaApi* cuda = nullptr)
       : cpu_kernels_(cpu_kernels), cuda_(cuda) {}
 
-  // Finds or makes the device. PlanError for an unknown kind, or a kind that differs from before.
+  // Finds or makes the device. PlanError for an unknown kind or a kind that differs from before, and
+  // for a plan that asks for another instruction set, team or more memory than the machine has.
   absl::StatusOr<Device*> Find(const plan::DeviceProto& device);
   // Makes the arena at least that large. True if its bytes are elsewhere now: plans must be bound
   // again. REQUIRES: Find was called for it, nothing runs.

@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "kernels/cuda/cuda_kernels.h"
-#include "kernels/task_kernel.h"
 
 namespace oneflow {
 
@@ -71,10 +70,10 @@ class CudaDevice final : public Device {
                  });
   }
 
-  absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(const plan::Task& task,
-                                                              int threads) const override {
+  absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(
+      const plan::Task& task, int threads, int64_t workspace_bytes) const override {
     OF_RETURN_IF_ERROR(context_->Enter());
-    return kernels::MakeTaskKernel(context_->table(), task, threads);
+    return MakeFittingKernel(context_->table(), task, threads, workspace_bytes, isa());
   }
 
   // What fails here fails again at the first call that this thread makes, with a cause.
