@@ -35,7 +35,10 @@ absl::Status ProveOneOrder(const plan::Plan& plan);
 // declares what it does, a state is written at most once. REQUIRES: 1.
 absl::Status ProveTypes(const plan::Plan& plan);
 
-// With the plans of all ranks. REQUIRES: 1 to 5 for each.
+// 6. No edge says enqueued where its end needs the other firing to be finished. REQUIRES: 1.
+absl::Status ProveCompletions(const plan::Plan& plan);
+
+// With the plans of all ranks. REQUIRES: 1 to 6 for each.
 absl::Status ProveChannelsAgree(const std::vector<const plan::Plan*>& plans);
 // Fires some steps of all ranks symbolically. A deadlock prints who waits for whom.
 absl::Status ProveFires(const std::vector<const plan::Plan*>& plans);

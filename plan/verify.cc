@@ -16,7 +16,8 @@ absl::Status ProveAlone(const plan::Plan& plan) {
   const HappensBefore order(plan);
   OF_RETURN_IF_ERROR(ProveNoOverlap(plan, order));
   OF_RETURN_IF_ERROR(ProveOneOrder(plan));
-  return ProveTypes(plan);
+  OF_RETURN_IF_ERROR(ProveTypes(plan));
+  return ProveCompletions(plan);
 }
 
 }  // namespace
