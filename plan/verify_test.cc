@@ -394,7 +394,7 @@ TEST(Verify, AnEdgeThatNeedsFinishedMayNotSayEnqueued) {
   edge->set_task(pipeline.sum1);
   edge->set_need(plan::ENQUEUED);
   EXPECT_THAT(Message(plan), AllOf(HasSubstr("sgd_update.10"), HasSubstr("accumulate.5"),
-                                   HasSubstr("they are on devices 0 and 1")));
+                                   HasSubstr("they are on devices 1 and 0")));
   Reg(&plan, 0)->add_enqueued(pipeline.update0);
   EXPECT_THAT(Message(plan), HasSubstr("says enqueued of tasks that are not consumers"));
 }
