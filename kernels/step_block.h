@@ -23,6 +23,7 @@ enum class DataErrorCode : uint32_t {
   kIndexOutOfRange = 1,  // value: the index; bound: legal are 0 <= index < bound
 };
 
+// In a cache line of its own.
 struct alignas(64) StepBlock {
   uint64_t step = 0;        // of the run
   uint32_t error_code = 0;  // DataErrorCode; set once, by compare-exchange from 0

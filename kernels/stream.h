@@ -37,11 +37,12 @@ class Stream {
   virtual void Drain() = 0;
 };
 
-// The event and the stream of a device whose work is over when the call returns. Stateless.
+// The event of a device whose work is over when the call that enqueues it returns.
 class InlineEvent final : public Event {
  public:
   bool Done() const override { return true; }
 };
+// The stream of such a device. Stateless.
 class InlineStream final : public Stream {
  public:
   absl::Status Record(Event*) override { return absl::OkStatus(); }

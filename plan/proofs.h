@@ -41,7 +41,10 @@ absl::Status ProveTypes(const plan::Plan& plan, const OpRules& rule_of);
 // those of all ranks. REQUIRES: 1 to 5 for each.
 absl::Status ProveFlow(const std::vector<const plan::Plan*>& plans);
 
-// With the plans of all ranks. REQUIRES: 1 to 6 for each.
+// 7. No edge says enqueued where its end needs the other firing to be finished. REQUIRES: 1.
+absl::Status ProveCompletions(const plan::Plan& plan);
+
+// With the plans of all ranks. REQUIRES: 1 to 7 for each.
 absl::Status ProveChannelsAgree(const std::vector<const plan::Plan*>& plans);
 // Fires some steps of all ranks symbolically. A deadlock prints who waits for whom.
 absl::Status ProveFires(const std::vector<const plan::Plan*>& plans);

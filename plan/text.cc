@@ -377,6 +377,8 @@ class PlanPrinter {
     Keyed(reg, text_format::kRegisterFields);
     text_ += " t" + std::to_string(reg.producer()) + " ->";
     for (uint32_t consumer : reg.consumers()) text_ += " t" + std::to_string(consumer);
+    if (reg.enqueued_size() > 0) text_ += " enqueued";
+    for (uint32_t consumer : reg.enqueued()) text_ += " t" + std::to_string(consumer);
     text_ += '\n';
   }
 
@@ -447,6 +449,9 @@ class PlanPrinter {
         text_ += " t" + std::to_string(edge.task()) + "/" +
                  text_format::EnumText(plan::Level_descriptor(), edge.level());
         if (edge.lag() != 0) text_ += "-" + std::to_string(edge.lag());
+        if (edge.need() != plan::FINISHED) {
+          text_ += "/" + text_format::EnumText(plan::Need_descriptor(), edge.need());
+        }
       }
       text_ += '\n';
     }

@@ -516,6 +516,11 @@ class PlanParser {
       OF_ASSIGN_OR_RETURN(const uint32_t consumer, Reference('t'));
       reg->add_consumers(consumer);
     }
+    if (!Take("enqueued")) return absl::OkStatus();
+    while (Peek() == 't') {
+      OF_ASSIGN_OR_RETURN(const uint32_t consumer, Reference('t'));
+      reg->add_enqueued(consumer);
+    }
     return absl::OkStatus();
   }
 
@@ -552,6 +557,9 @@ class PlanParser {
       edge->set_task(before);
       OF_RETURN_IF_ERROR(Expect("/"));
       OF_RETURN_IF_ERROR(LevelAndLag(edge));
+      if (!Take("/")) continue;
+      OF_ASSIGN_OR_RETURN(const int need, Enum(plan::Need_descriptor()));
+      edge->set_need(static_cast<plan::Need>(need));
     }
     return absl::OkStatus();
   }

@@ -17,7 +17,8 @@ absl::Status ProveAlone(const plan::Plan& plan, const OpRules& rule_of) {
   OF_RETURN_IF_ERROR(ProveNoOverlap(plan, order));
   OF_RETURN_IF_ERROR(ProveOneOrder(plan));
   OF_RETURN_IF_ERROR(ProveTypes(plan, rule_of));
-  return ProveFlow({&plan});
+  OF_RETURN_IF_ERROR(ProveFlow({&plan}));
+  return ProveCompletions(plan);
 }
 
 }  // namespace

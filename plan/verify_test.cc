@@ -1,5 +1,6 @@
 #include "plan/verify.h"
 
+#include <algorithm>
 #include <functional>
 #include <random>
 
@@ -7,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "google/protobuf/stubs/logging.h"
 #include "gtest/gtest.h"
+#include "plan/needs.h"
 #include "plan/plans_for_test.h"
 #include "plan/proofs.h"
 
@@ -444,6 +446,55 @@ TEST(Verify, SymbolicFiringSaysWhichCreditOpensADeadlock) {
   EXPECT_THAT(message,
               AllOf(HasSubstr("deadlock"), HasSubstr("refills register 1 (1 slot)"),
                     HasSubstr("2 slots of register 1 (of forward.1, model.py:20) would open it")));
+}
+
+plan::Plan OnAsyncDevices(plan::Plan plan) {
+  for (plan::DeviceProto& device : *plan.mutable_devices()) device.set_kind("async");
+  MarkNeeds(&plan);
+  return plan;
+}
+
+TEST(Verify, EnqueuedIsEnoughBetweenWorksOfOneDevice) {
+  for (const plan::Plan& plan : {TrainingStep().Build(), Pipeline().Build(), Ring(3).Build()}) {
+    const plan::Plan marked = OnAsyncDevices(plan);
+    int enqueued = 0, consumers = 0;
+    for (const plan::Register& reg : marked.registers()) {
+      enqueued += reg.enqueued_size();
+      consumers += reg.consumers_size();
+    }
+    EXPECT_GT(enqueued, 0);
+    EXPECT_LT(enqueued, consumers) << "the host reads something";
+    EXPECT_EQ(Message(marked), "ok");
+  }
+}
+
+TEST(Verify, AnEdgeThatNeedsFinishedMayNotSayEnqueued) {
+  const plan::Plan right = OnAsyncDevices(Pipeline().Build());
+  int refused = 0;
+  for (uint32_t r = 0; r < static_cast<uint32_t>(right.registers_size()); ++r) {
+    for (const uint32_t consumer : right.registers(static_cast<int>(r)).consumers()) {
+      if (NeedOf(right.registers(static_cast<int>(r)), consumer) == plan::ENQUEUED) continue;
+      plan::Plan plan = right;
+      Reg(&plan, r)->add_enqueued(consumer);
+      std::sort(Reg(&plan, r)->mutable_enqueued()->begin(),
+                Reg(&plan, r)->mutable_enqueued()->end());
+      const std::string message = Message(plan);
+      EXPECT_THAT(message, AllOf(HasSubstr("completions: "), HasSubstr(At(&plan, consumer)->name()),
+                                 HasSubstr("is enqueued (register " + std::to_string(r) +
+                                           "), but needs it finished")));
+      ++refused;
+    }
+  }
+  EXPECT_GE(refused, 3);
+  plan::Plan plan = right;
+  const Pipeline pipeline;
+  plan::AfterEdge* edge = At(&plan, pipeline.update0)->add_after();
+  edge->set_task(pipeline.sum1);
+  edge->set_need(plan::ENQUEUED);
+  EXPECT_THAT(Message(plan), AllOf(HasSubstr("sgd_update.10"), HasSubstr("accumulate.5"),
+                                   HasSubstr("they are on devices 1 and 0")));
+  Reg(&plan, 0)->add_enqueued(pipeline.update0);
+  EXPECT_THAT(Message(plan), HasSubstr("says enqueued of tasks that are not consumers"));
 }
 
 TEST(Verify, WellFormedNamesWhatIsWrong) {

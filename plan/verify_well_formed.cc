@@ -1,6 +1,7 @@
 // Proof 1. Nothing here may index, multiply or expand before it has checked: a plan file is
 // untrusted.
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -365,6 +366,12 @@ class WellFormed {
       }
       return Register(r, "its consumers are not in ascending order");
     }
+    if (!std::is_sorted(reg.enqueued().begin(), reg.enqueued().end(),
+                        std::less_equal<uint32_t>()) ||
+        !std::includes(reg.consumers().begin(), reg.consumers().end(), reg.enqueued().begin(),
+                       reg.enqueued().end())) {
+      return Register(r, "says enqueued of tasks that are not consumers, ascending");
+    }
     if (TaskAt(reg.producer()).level() < reg.level()) {
       return Register(r, absl::StrCat("has level ", plan::Level_Name(reg.level()),
                                       ", deeper than its producer's"));
@@ -642,6 +649,8 @@ class WellFormed {
           return Task(t, absl::StrCat("its after edge from ", TaskText(plan_, edge.task()),
                                       " has a deeper level than one of them"));
         }
+        if (!plan::Need_IsValid(edge.need()))
+          return Task(t, absl::StrCat("its after edge has need ", edge.need()));
         if (edge.lag() > kMaxSlots)
           return Task(t, absl::StrCat("its after edge has lag ", edge.lag()));
         const int64_t mine = IterationsPerStep(plan_, t, edge.level());

@@ -50,11 +50,15 @@ void Actor::Step(const Message& message, Effects* effects) {
     case MessageKind::kCredit:
       ++peer_slots_;
       break;
+    case MessageKind::kEnqueued:
+      Enqueue(effects);
+      break;
     case MessageKind::kFired:
     case MessageKind::kArrived:
       Complete(effects);
       break;
     case MessageKind::kLaunch:
+    case MessageKind::kStreamDone:
       return;  // for streams, not for actors
     case MessageKind::kAbort:
       aborted_ = true;
@@ -90,6 +94,9 @@ void Actor::Begin(Effects* effects) {
     if (!IsFirst(started_, output.inner)) continue;
     for (size_t i = 0; i < output.consumers.size(); ++i) --credits_[output.first_credit + i];
   }
+  for (size_t i = 0; i < ready_.size(); ++i) {
+    if (IsLast(started_, spec_->inputs[i].inner)) --ready_[i];  // its own to the end of this firing
+  }
   if (spec_->sends) --peer_slots_;
   turn_ = false;
   effects->fire = true;
@@ -98,26 +105,38 @@ void Actor::Begin(Effects* effects) {
   if (spec_->receives) effects->turn_ended = true;
 }
 
+void Actor::Enqueue(Effects* effects) {
+  effects->turn_ended = true;
+  Tell(enqueued_++, /*enqueued=*/true, /*finished=*/false, effects);
+}
+
 void Actor::Complete(Effects* effects) {
   const int64_t ordinal = finished_++;
   effects->completed = true;
   effects->finished = ordinal;
-  if (!spec_->receives) effects->turn_ended = true;
-  for (size_t i = 0; i < ready_.size(); ++i) {
-    const ActorSpec::Input& input = spec_->inputs[i];
-    if (!IsLast(ordinal, input.inner)) continue;
-    --ready_[i];
-    effects->messages.push_back({MessageKind::kFree, 0, input.producer.task, input.producer.port});
+  const bool both = enqueued_ == ordinal;  // its device answers at once
+  if (both) {
+    ++enqueued_;
+    if (!spec_->receives) effects->turn_ended = true;
+  }
+  Tell(ordinal, /*enqueued=*/both, /*finished=*/true, effects);
+}
+
+void Actor::Tell(int64_t ordinal, bool enqueued, bool finished, Effects* effects) const {
+  const auto say = [&](MessageKind kind, uint32_t inner, const Address& to) {
+    if (!(to.enqueued ? enqueued : finished) || !IsLast(ordinal, inner)) return;
+    effects->messages.push_back({kind, 0, to.task, to.port});
+  };
+  for (const ActorSpec::Input& input : spec_->inputs) {
+    say(MessageKind::kFree, input.inner, input.producer);
   }
   for (const ActorSpec::Output& output : spec_->outputs) {
-    if (!IsLast(ordinal, output.inner)) continue;
     for (const Address& consumer : output.consumers) {
-      effects->messages.push_back({MessageKind::kReady, 0, consumer.task, consumer.port});
+      say(MessageKind::kReady, output.inner, consumer);
     }
   }
   for (const ActorSpec::Waiter& waiter : spec_->waiters) {
-    if (!IsLast(ordinal, waiter.inner)) continue;
-    effects->messages.push_back({MessageKind::kDone, 0, waiter.address.task, waiter.address.port});
+    say(MessageKind::kDone, waiter.inner, waiter.address);
   }
 }
 
@@ -143,7 +162,9 @@ std::vector<Actor::Missing> Actor::WhatIsMissing() const {
 }
 
 std::string Actor::ToString() const {
-  std::string text = absl::StrCat(started_, "/", finished_);
+  std::string text = absl::StrCat(started_, "/");
+  if (enqueued_ > finished_) absl::StrAppend(&text, enqueued_, "/");
+  absl::StrAppend(&text, finished_);
   AppendCounts(&text, "in", ready_);
   AppendCounts(&text, "out", credits_);
   AppendCounts(&text, "after", done_);

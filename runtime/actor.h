@@ -7,8 +7,12 @@
 // from every consumer, every `after` edge is satisfied and, for SEND, the peer has posted a slot.
 // Levels: a register is filled once per iteration of its level. `inner` is the number of this
 // task's firings in one such iteration: the credit is taken at the first of them, Ready is said
-// after the last, and an input is held from the first to the last. RECV is two firings: post (the
-// effect `fire`; the stream goes on at once) and arrive (kArrived completes it). Owned by an
+// after the last, and an input is held from the first to the last.
+// Two completions: a firing is *enqueued* when its device has taken it (kEnqueued; the stream goes
+// on, and those on the same device who wait may be enqueued behind it) and *finished* when its work
+// is over (kFired), which the host, peers and other devices wait for. Each address says which it
+// wants. Where a device answers at once kFired alone comes and is both. RECV is two firings: post
+// (the effect `fire`; the stream goes on at once) and arrive (kArrived completes it). Owned by an
 // executor, which delivers messages one at a time. Allocates only when made. Read next:
 // runtime/program.h (where the specs come from), runtime/threaded_executor.h.
 #ifndef ONEFLOW_RUNTIME_ACTOR_H_
@@ -97,19 +101,23 @@ class Actor {
   // True if it would fire as soon as its stream comes to it.
   bool WaitsOnlyForItsTurn() const { return !turn_ && !aborted_ && CanFire(); }
 
-  // Firings started (RECV: posted) and finished (RECV: arrived) since the plan was loaded.
+  // Firings started (RECV: posted), enqueued and finished (RECV: arrived) since the plan was loaded.
   int64_t started() const { return started_; }
+  int64_t enqueued() const { return enqueued_; }
   int64_t finished() const { return finished_; }
   const ActorSpec& spec() const { return *spec_; }
 
-  // "2/1 in:1,0 out:2 after:3 peer:1 turn": started/finished, then the counters; for tests and
-  // reports.
+  // "2/1 in:1,0 out:2 after:3 peer:1 turn": started/finished ("3/2/1": started/enqueued/finished
+  // where some are enqueued), then the counters; for tests and reports.
   std::string ToString() const;
 
  private:
   bool CanFire() const;
   void Begin(Effects* effects);
+  void Enqueue(Effects* effects);
   void Complete(Effects* effects);
+  // Says to those who wait for these completions what firing `ordinal` gives and gives back.
+  void Tell(int64_t ordinal, bool enqueued, bool finished, Effects* effects) const;
   bool AfterHolds(size_t edge) const;
 
   const ActorSpec* spec_;
@@ -117,6 +125,7 @@ class Actor {
   std::vector<int32_t> credits_;  // per output and consumer
   std::vector<int64_t> done_;     // per after edge
   int64_t started_ = 0;
+  int64_t enqueued_ = 0;
   int64_t finished_ = 0;
   int32_t peer_slots_ = 0;  // SEND
   bool turn_ = false;

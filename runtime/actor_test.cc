@@ -53,7 +53,7 @@ TEST_F(ActorTest, FiresWhenTheLastConditionHoldsInWhateverOrderTheyCome) {
     EXPECT_EQ(Say(&actor, messages[0].first, messages[0].second), "");
     EXPECT_EQ(Say(&actor, messages[1].first, messages[1].second), "");
     EXPECT_EQ(Say(&actor, messages[2].first, messages[2].second), "fire0");
-    EXPECT_EQ(actor.ToString(), "1/0 in:1,1 out:1,1 after:0");
+    EXPECT_EQ(actor.ToString(), "1/0 in:0,0 out:1,1 after:0");
     EXPECT_EQ(Say(&actor, MessageKind::kFired),
               "done0 free7.3 free8.0 ready20.0 ready21.4 after30.5 turn");
     EXPECT_EQ(actor.ToString(), "1/1 in:0,0 out:1,1 after:0");
@@ -191,6 +191,39 @@ TEST_F(ActorTest, SendNeedsItsInputAndASlotOfThePeer) {
   EXPECT_EQ(Say(&actor, MessageKind::kCredit), "");
   EXPECT_EQ(Say(&actor, MessageKind::kFired), "done0 free5.0 turn");  // its bytes may be reused
   EXPECT_EQ(actor.ToString(), "1/1 in:0 peer:1");
+}
+
+// The first input and the first consumer are on the device of this task, the others elsewhere.
+TEST_F(ActorTest, EnqueuedIsToldToTheDevicesOwnAndFinishedToAllOthers) {
+  ActorSpec spec = JoinSpec();
+  spec.after.clear();
+  spec.inputs[0].producer.enqueued = true;
+  spec.outputs[0].consumers[0].enqueued = true;
+  Actor actor(&spec);
+  for (int filling = 0; filling < 2; ++filling) {
+    Say(&actor, MessageKind::kReady, 0);
+    Say(&actor, MessageKind::kReady, 1);
+  }
+  EXPECT_EQ(Say(&actor, MessageKind::kTurn), "fire0");
+  EXPECT_EQ(Say(&actor, MessageKind::kEnqueued), "free7.3 ready20.0 turn");
+  EXPECT_EQ(Say(&actor, MessageKind::kTurn), "fire1");  // the first still runs
+  EXPECT_EQ(Say(&actor, MessageKind::kEnqueued), "free7.3 ready20.0 turn");
+  EXPECT_EQ(actor.ToString(), "2/2/0 in:0,0 out:0,0");
+  EXPECT_EQ(Say(&actor, MessageKind::kFired), "done0 free8.0 ready21.4 after30.5");
+  EXPECT_EQ(Say(&actor, MessageKind::kFired), "done1 free8.0 ready21.4 after30.5");
+  EXPECT_EQ(actor.ToString(), "2/2 in:0,0 out:0,0");
+}
+
+TEST_F(ActorTest, WhereADeviceAnswersAtOnceFiredIsBoth) {
+  ActorSpec spec = JoinSpec();
+  spec.inputs[0].producer.enqueued = true;
+  spec.outputs[0].consumers[0].enqueued = true;
+  Actor actor(&spec);
+  Say(&actor, MessageKind::kReady, 0);
+  Say(&actor, MessageKind::kReady, 1);
+  EXPECT_EQ(Say(&actor, MessageKind::kTurn), "fire0");
+  EXPECT_EQ(Say(&actor, MessageKind::kFired),
+            "done0 free7.3 free8.0 ready20.0 ready21.4 after30.5 turn");
 }
 
 TEST_F(ActorTest, AbortEndsItForGood) {

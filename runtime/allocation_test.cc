@@ -37,13 +37,13 @@ void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); 
 namespace oneflow {
 namespace {
 
-TEST(AllocationTest, ASteadyStepAllocatesNothingOnTheSessionsThreads) {
+void CountASteadyStep(const plan::Plan& pipeline) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;
   options.cpu_kernels = &table;
   options.trace_path = testing::TempDir() + "/allocation_test.pftrace";
   std::unique_ptr<Session> session = *Session::Create(options);
-  const PlanId plan = *session->Load(PipelinePlan(4, 2));
+  const PlanId plan = *session->Load(pipeline);
   const HostTensor x = Filled({16, 4}, 1);
   const auto run = [&](int steps) {
     for (int step = 0; step < steps; ++step) session->Discard(*session->Launch(plan, {x}));
@@ -61,6 +61,14 @@ TEST(AllocationTest, ASteadyStepAllocatesNothingOnTheSessionsThreads) {
   std::thread([] { ::operator delete(::operator new(8)); }).join();
   counting.store(false);
   EXPECT_GT(others_allocated.load(), 0);
+}
+
+TEST(AllocationTest, ASteadyStepAllocatesNothingOnTheSessionsThreads) {
+  CountASteadyStep(PipelinePlan(4, 2));
+}
+
+TEST(AllocationTest, NorWhereDevicesAnswerLater) {
+  CountASteadyStep(OnAsyncDevices(PipelinePlan(4, 2)));
 }
 
 }  // namespace

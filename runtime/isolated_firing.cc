@@ -49,8 +49,9 @@ class Firing {
                               /*is_output=*/false, absl::StrCat("input ", i)));
       inputs.push_back(at);
     }
-    OF_RETURN_IF_ERROR(
-        program_.Execute(task_, ordinal_, invocation, {inputs.data(), outputs.data(), workspace}));
+    kernels::InlineStream stream;
+    OF_RETURN_IF_ERROR(program_.Execute(task_, ordinal_, invocation,
+                                        {inputs.data(), outputs.data(), workspace}, &stream));
     for (const Copy& copy : copies_) {
       const size_t bytes = static_cast<size_t>(copy.block.bytes());
       if (!copy.block.Intact()) return Error(absl::StrCat("wrote beside its ", copy.what));

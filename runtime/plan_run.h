@@ -1,9 +1,9 @@
 // PlanRun: the moving parts of one loaded plan under the threaded executor: actors, stream
 // positions, the ring of invocations.
 //
-// Owned by the executor. Threads: an actor and a stream belong to one worker and are touched only
+// Owned by the executor. Threads: an actor and a stream belong to one host and are touched only
 // under its state lock; the counts of steps only under the executor's progress lock. Read next:
-// runtime/worker.h.
+// runtime/actor_host.h.
 #ifndef ONEFLOW_RUNTIME_PLAN_RUN_H_
 #define ONEFLOW_RUNTIME_PLAN_RUN_H_
 
@@ -13,12 +13,13 @@
 
 #include "comm/transport.h"
 #include "runtime/actor.h"
+#include "runtime/device_queue.h"
 #include "runtime/program.h"
 #include "runtime/stream_order.h"
 
 namespace oneflow {
 
-class Worker;
+class ActorHost;
 
 struct PlanRun {
   uint16_t index = 0;  // of the executor; another run may get it when this one has gone
@@ -28,8 +29,9 @@ struct PlanRun {
   std::vector<uint32_t> stream_of;  // task
   std::vector<uint32_t>
       arrived;  // task, RECV: filled slots that wait for their place in the stream
-  std::vector<Worker*> worker_of;  // task
-  std::vector<Worker*> workers;    // each once
+  std::vector<ActorHost*> host_of;  // task
+  std::vector<ActorHost*> hosts;    // each once
+  std::vector<DeviceQueue> queues;  // stream; fixed addresses
   std::vector<int64_t> posted_ns;  // task: when what is in flight began (SEND, RECV), for the trace
   std::vector<comm::ChannelId> channels;  // by Plan.channels
   std::array<Invocation, Invocation::kWindow> ring;

@@ -19,6 +19,7 @@
 #include "base/host_tensor.h"
 #include "base/status.h"
 #include "kernels/kernel.h"
+#include "plan/needs.h"
 #include "plan/plan_builder_for_test.h"
 
 namespace oneflow {
@@ -156,6 +157,13 @@ inline plan::Plan ChainPlan(int length, const std::string& op = "add", uint32_t 
   AddOutput(&b.plan(), "y", {4, 4});
   b.plan().set_name("chain");
   return b.Build();
+}
+
+// The plan on devices whose streams answer later.
+inline plan::Plan OnAsyncDevices(plan::Plan plan) {
+  for (plan::DeviceProto& device : *plan.mutable_devices()) device.set_kind("async");
+  MarkNeeds(&plan);
+  return plan;
 }
 
 // Two devices and `micros` micro-batches: x[4 * micros, 4] is fed slice by slice to device 0, goes

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "plan/attrs.h"
+#include "plan/needs.h"
 
 namespace oneflow {
 namespace {
@@ -53,11 +54,32 @@ absl::Status PlanError(const plan::Plan& plan, const std::string& what) {
 absl::StatusOr<std::unique_ptr<Program>> Program::Create(const plan::Plan& plan,
                                                          DeviceSet* devices) {
   std::unique_ptr<Program> program(new Program(plan));
+  OF_RETURN_IF_ERROR(program->FindDevices(devices));
   OF_RETURN_IF_ERROR(program->AddStreams());
   program->LookAtFeeds();
   program->AddActors();
-  OF_RETURN_IF_ERROR(program->AddWork(devices));
+  OF_RETURN_IF_ERROR(program->AddWork());
+  program->AddCompletions();
   return program;
+}
+
+void Program::Scratch::Reserve(const Program& program) {
+  for (const Task& task : program.tasks()) {
+    inputs.resize(std::max(inputs.size(), task.inputs.size()));
+    outputs.resize(std::max(outputs.size(), task.outputs.size()));
+  }
+}
+
+absl::Status Program::FindDevices(DeviceSet* devices) {
+  for (const plan::DeviceProto& proto : plan_.devices()) {
+    OF_ASSIGN_OR_RETURN(Device * device, devices->Find(proto));
+    devices_.push_back(device);
+    if (device->holds_bytes() != devices_.front()->holds_bytes()) {
+      return PlanError(plan_, "null devices and others do not mix");
+    }
+  }
+  holds_bytes_ = !devices_.empty() && devices_.front()->holds_bytes();
+  return absl::OkStatus();
 }
 
 absl::Status Program::AddStreams() {
@@ -76,7 +98,7 @@ absl::Status Program::AddStreams() {
     const Lane lane = stream.name() == "compute" ? Lane::kCompute
                       : stream.name() == "recv"  ? Lane::kReceive
                                                  : Lane::kMovement;
-    std::vector<uint32_t> order;
+    StreamPlan order;
     for (const FiringId& firing : ExpandStream(plan_, stream)) {
       // Actors count firings, so a stream must name them in the order of their ordinals.
       if (OrdinalOf(plan_, firing) != next[firing.task]++) {
@@ -84,10 +106,12 @@ absl::Status Program::AddStreams() {
                                              tasks_[firing.task].proto->name(), " out of order"));
       }
       tasks_[firing.task].lane = lane;
-      order.push_back(firing.task);
+      order.tasks.push_back(firing.task);
     }
-    if (!order.empty()) ++busy_streams_;
-    orders_.push_back(std::move(order));
+    if (!order.tasks.empty()) ++busy_streams_;
+    order.reports.resize(order.tasks.size());
+    order.on_device.resize(order.tasks.size());
+    streams_.push_back(std::move(order));
     lanes_.push_back(lane);
   }
   for (size_t i = 0; i < tasks_.size(); ++i) {
@@ -107,15 +131,15 @@ absl::Status Program::AddStreams() {
 
 void Program::LookAtFeeds() {
   fed_.resize(static_cast<size_t>(plan_.inputs_size()));
-  for (const std::vector<uint32_t>& order : orders_) {
+  for (const StreamPlan& stream : streams_) {
     size_t feeds = 0;
-    for (uint32_t task : order) {
+    for (uint32_t task : stream.tasks) {
       if (tasks_[task].proto->kind() != plan::FEED) continue;
       ++feeds;
       fed_[tasks_[task].proto->index()] = true;
       if (tasks_[task].firings_per_step() > 1) feeds_first_ = false;
     }
-    if (feeds > 0 && feeds < order.size()) feeds_first_ = false;
+    if (feeds > 0 && feeds < stream.tasks.size()) feeds_first_ = false;
   }
 }
 
@@ -159,29 +183,22 @@ void Program::AddActors() {
       const uint32_t place = static_cast<uint32_t>(consumer - reg.consumers().begin());
       ActorSpec::Output& output =
           tasks_[reg.producer()].actor.outputs[static_cast<size_t>(output_of[id])];
-      output.consumers[place] = {t, static_cast<uint32_t>(actor.inputs.size())};
+      const bool enqueued = NeedOf(reg, t) == plan::ENQUEUED;
+      output.consumers[place] = {t, static_cast<uint32_t>(actor.inputs.size()), enqueued};
       actor.inputs.push_back(
-          {id, Inner(t, reg.level()), {reg.producer(), output.first_credit + place}});
+          {id, Inner(t, reg.level()), {reg.producer(), output.first_credit + place, enqueued}});
     }
     for (const plan::AfterEdge& edge : tasks_[t].proto->after()) {
       tasks_[edge.task()].actor.waiters.push_back(
-          {{t, static_cast<uint32_t>(actor.after.size())}, Inner(edge.task(), edge.level())});
+          {{t, static_cast<uint32_t>(actor.after.size()), edge.need() == plan::ENQUEUED},
+           Inner(edge.task(), edge.level())});
       actor.after.push_back({edge.task(), Inner(t, edge.level()), edge.lag()});
     }
   }
 }
 
-absl::Status Program::AddWork(DeviceSet* devices) {
-  std::vector<Device*> found;
-  for (const plan::DeviceProto& proto : plan_.devices()) {
-    OF_ASSIGN_OR_RETURN(Device * device, devices->Find(proto));
-    found.push_back(device);
-    if (device->holds_bytes() != found.front()->holds_bytes()) {
-      return PlanError(plan_, "null devices and others do not mix");
-    }
-  }
-  holds_bytes_ = !found.empty() && found.front()->holds_bytes();
-  for (Device* device : found) {
+absl::Status Program::AddWork() {
+  for (Device* device : devices_) {
     OF_ASSIGN_OR_RETURN(Block blocks,
                         device->AllocateShared(Invocation::kWindow * int64_t{sizeof(StepBlock)}));
     step_blocks_.push_back(std::move(blocks));
@@ -207,9 +224,7 @@ absl::Status Program::AddWork(DeviceSet* devices) {
     const plan::Task& proto = *task.proto;
     task.inputs.resize(static_cast<size_t>(proto.inputs_size()));
     task.outputs.resize(static_cast<size_t>(proto.outputs_size()));
-    task.input_pointers.resize(task.inputs.size());
-    task.output_pointers.resize(task.outputs.size());
-    task.device = found[proto.device()];
+    task.device = devices_[proto.device()];
     if ((proto.kind() == plan::SEND || proto.kind() == plan::RECV) && holds_bytes_ &&
         !task.device->host_memory()) {
       return PlanError(plan_, absl::StrCat(task.device->kind(),
@@ -225,7 +240,7 @@ absl::Status Program::AddWork(DeviceSet* devices) {
             proto.has_workspace() ? plan_.registers(static_cast<int>(proto.workspace())).bytes()
                                   : 0;
         absl::StatusOr<std::unique_ptr<kernels::Kernel>> kernel =
-            found[proto.device()]->MakeKernel(proto, threads, workspace_bytes);
+            devices_[proto.device()]->MakeKernel(proto, threads, workspace_bytes);
         if (!kernel.ok()) {
           return TaskError(static_cast<uint32_t>(&task - tasks_.data()), kernel.status());
         }
@@ -285,6 +300,52 @@ absl::Status Program::TaskError(uint32_t task, const absl::Status& status) const
     return WithLocation(WithContext(status, name), location);
   }
   return MakeError(ErrorKind::kPlan, absl::StrCat(name, ": ", MessageOf(status)), location);
+}
+
+void Program::AddCompletions() {
+  for (Task& task : tasks_) {
+    task.on_device = IsDeviceWork(*task.proto) && devices_[task.proto->device()]->answers_later();
+  }
+  std::vector<bool> told(tasks_.size(), false);  // someone waits until it is finished
+  const auto wait = [&](uint32_t from, uint32_t their_inner, uint32_t to, uint32_t inner,
+                        uint32_t lag) {
+    if (!tasks_[from].on_device || tasks_[from].proto->stream() == tasks_[to].proto->stream()) {
+      return;  // a stream keeps its own order
+    }
+    tasks_[from].recorded = true;
+    tasks_[to].waits.push_back({from, their_inner, inner, lag});
+  };
+  for (uint32_t t = 0; t < tasks_.size(); ++t) {
+    const ActorSpec& actor = tasks_[t].actor;
+    for (const ActorSpec::Input& input : actor.inputs) {
+      const plan::Register& reg = plan_.registers(static_cast<int>(input.register_id));
+      const uint32_t producer = reg.producer();
+      const uint32_t filled = Inner(producer, reg.level());
+      if (input.producer.enqueued) {
+        wait(producer, filled, t, input.inner, 0);
+        wait(t, input.inner, producer, filled, reg.slots());
+      } else {
+        told[producer] = told[t] = true;
+      }
+    }
+    for (size_t i = 0; i < actor.after.size(); ++i) {
+      const plan::AfterEdge& edge = tasks_[t].proto->after(static_cast<int>(i));
+      if (edge.need() == plan::ENQUEUED) {
+        wait(edge.task(), Inner(edge.task(), edge.level()), t, actor.after[i].inner, edge.lag());
+      } else {
+        told[edge.task()] = true;
+      }
+    }
+  }
+  for (StreamPlan& stream : streams_) {
+    const size_t places = stream.tasks.size();
+    for (size_t i = 0; i < places; ++i) {
+      const uint32_t task = stream.tasks[i];
+      stream.on_device[i] = tasks_[task].on_device;
+      stream.reports[i] = tasks_[task].on_device &&
+                          (told[task] || i + 1 == places || !tasks_[stream.tasks[i + 1]].on_device);
+    }
+  }
 }
 
 bool Program::OnOtherDevice(const plan::Port& port, uint32_t device) const {
@@ -365,22 +426,24 @@ void Program::BeginStep(int64_t step) {
   }
 }
 
-absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& invocation) {
-  Task& task = tasks_[id];
+absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& invocation,
+                                kernels::Stream* stream, Scratch* scratch) const {
+  const Task& task = tasks_[id];
   if (!holds_bytes_) return absl::OkStatus();
   for (size_t i = 0; i < task.inputs.size(); ++i) {
-    task.input_pointers[i] = task.inputs[i].At(ordinal);
+    scratch->inputs[i] = task.inputs[i].At(ordinal);
   }
   for (size_t i = 0; i < task.outputs.size(); ++i) {
-    task.output_pointers[i] = task.outputs[i].At(ordinal);
+    scratch->outputs[i] = task.outputs[i].At(ordinal);
   }
   return Execute(id, ordinal, invocation,
-                 {task.input_pointers.data(), task.output_pointers.data(),
-                  task.workspace.base == nullptr ? nullptr : task.workspace.At(ordinal)});
+                 {scratch->inputs.data(), scratch->outputs.data(),
+                  task.workspace.base == nullptr ? nullptr : task.workspace.At(ordinal)},
+                 stream);
 }
 
 absl::Status Program::Execute(uint32_t id, int64_t ordinal, const Invocation& invocation,
-                              const Operands& operands) const {
+                              const Operands& operands, kernels::Stream* stream) const {
   const Task& task = tasks_[id];
   const FiringId firing = FiringAt(id, ordinal);
   switch (task.proto->kind()) {
@@ -406,7 +469,42 @@ absl::Status Program::Execute(uint32_t id, int64_t ordinal, const Invocation& in
   args.task = id;
   args.micro = firing.micro;
   args.chunk = firing.chunk;
-  return task.kernel->Run(args, task.device->stream());
+  return task.kernel->Run(args, stream);
+}
+
+absl::Status Program::MakeStreams(DeviceSet* devices) {
+  device_streams_.resize(streams_.size());
+  for (size_t s = 0; s < streams_.size(); ++s) {
+    const std::vector<bool>& on_device = streams_[s].on_device;
+    if (std::find(on_device.begin(), on_device.end(), true) == on_device.end()) continue;
+    const plan::Stream& stream = plan_.streams(static_cast<int>(s));
+    OF_ASSIGN_OR_RETURN(
+        device_streams_[s],
+        devices->StreamOf(plan_.devices(static_cast<int>(stream.device())).id(), stream.name()));
+  }
+  events_.resize(tasks_.size());
+  for (uint32_t t = 0; t < tasks_.size(); ++t) {
+    for (int64_t i = 0; tasks_[t].recorded && i < kEvents; ++i) {
+      OF_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Event> event,
+                          devices_[tasks_[t].proto->device()]->MakeEvent());
+      events_[t].push_back(std::move(event));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Program::EnqueueFiring(uint32_t id, int64_t ordinal, const Invocation& invocation,
+                                    Scratch* scratch) const {
+  const Task& task = tasks_[id];
+  kernels::Stream* stream = device_streams_[task.proto->stream()];
+  for (const EventWait& wait : task.waits) {
+    const int64_t other = wait.OrdinalFor(ordinal);
+    if (other < 0) continue;
+    OF_RETURN_IF_ERROR(stream->Wait(*events_[wait.task][static_cast<size_t>(other % kEvents)]));
+  }
+  OF_RETURN_IF_ERROR(RunFiring(id, ordinal, invocation, stream, scratch));
+  if (!task.recorded) return absl::OkStatus();
+  return stream->Record(events_[id][static_cast<size_t>(ordinal % kEvents)].get());
 }
 
 std::byte* Program::SendSource(uint32_t task, int64_t ordinal) const {

@@ -1,8 +1,8 @@
 // Program: a loaded plan: actor specs, the order of each stream, kernels, and where every buffer
 // is. What both executors run.
 //
-// Owned by a session or a virtual runtime. Threads: after Bind it is const but for the pointer
-// scratch of a task, which only the thread that runs the task touches. Invariant: RunFiring
+// Owned by a session or a virtual runtime. Threads: after Bind it is const but for the blocks of the
+// steps, which are a step's own; whoever runs firings brings the scratch for it. Invariant: RunFiring
 // allocates nothing. Read next: runtime/actor.h, runtime/threaded_executor.h,
 // runtime/virtual_runtime.cc.
 #ifndef ONEFLOW_RUNTIME_PROGRAM_H_
@@ -22,6 +22,7 @@
 #include "runtime/io/invocation.h"
 #include "runtime/io/region.h"
 #include "runtime/states.h"
+#include "runtime/stream_order.h"
 
 namespace oneflow {
 
@@ -41,6 +42,21 @@ class Program {
     }
   };
 
+  // "Firing `ordinal` runs behind an event of `task`": what its device waits for, not the host. For
+  // edges that need their other end enqueued only, where it is in another stream of the device.
+  struct EventWait {
+    uint32_t task = 0;
+    uint32_t their_inner = 1;
+    uint32_t inner = 1;
+    uint32_t lag = 0;  // iterations
+    // The firing of `task` whose event it is; -1 if firing `ordinal` need not wait.
+    int64_t OrdinalFor(int64_t ordinal) const {
+      if (ordinal % inner != 0 || ordinal / inner < lag) return -1;
+      return (ordinal / inner - lag + 1) * their_inner - 1;
+    }
+  };
+
+  // All constant once the plan is loaded and bound.
   struct Task {
     const plan::Task* proto = nullptr;
     ActorSpec actor;
@@ -58,16 +74,30 @@ class Program {
     int64_t message_bytes = 0;    // SEND, RECV
     uint64_t received_bytes = 0;  // per firing, from another device
     uint32_t receiver = 0;        // global id of the device that receives them
-    // Scratch of RunFiring.
-    std::vector<const void*> input_pointers;
-    std::vector<void*> output_pointers;
+    // Where the device answers later:
+    bool on_device = false;  // a stream of the device takes it
+    bool recorded = false;   // someone waits for its events
+    std::vector<EventWait> waits;
 
     int64_t firings_per_step() const { return int64_t{micros} * chunks; }
+  };
+
+  // The pointers of one call of a kernel, with room for the largest task that was reserved for.
+  struct Scratch {
+    std::vector<const void*> inputs;
+    std::vector<void*> outputs;
+    void Reserve(const Program& program);
   };
 
   // REQUIRES: `plan` passed VerifyPlan (or the caller trusts it). Makes kernels; binds nothing.
   static absl::StatusOr<std::unique_ptr<Program>> Create(const plan::Plan& plan,
                                                          DeviceSet* devices);
+
+  // Streams and events of devices that answer later, for EnqueueFiring. Not in virtual time, which
+  // has streams of its own.
+  absl::Status MakeStreams(DeviceSet* devices);
+  // The device's stream for a stream of the plan; nullptr where there is no device work.
+  kernels::Stream* DeviceStreamOf(uint32_t stream) const { return device_streams_[stream]; }
 
   // Computes every address. Again after an arena has moved. REQUIRES: nothing runs.
   void Bind(const DeviceSet& devices, const StateStore& states);
@@ -81,9 +111,14 @@ class Program {
     return first == nullptr ? nullptr : first + step % Invocation::kWindow;
   }
 
-  // Enqueues what firing `ordinal` of a COMPUTE, MOVE, FEED or FETCH task does. An error says that
-  // the device did not take it.
-  absl::Status RunFiring(uint32_t task, int64_t ordinal, const Invocation& invocation);
+  // Enqueues what firing `ordinal` of a COMPUTE, MOVE, FEED or FETCH task does; the last two are the
+  // host's work and over at once. An error says that the device did not take it.
+  absl::Status RunFiring(uint32_t task, int64_t ordinal, const Invocation& invocation,
+                         kernels::Stream* stream, Scratch* scratch) const;
+  // The same of a task that is on a device, on its stream there, behind the events that it waits
+  // for. REQUIRES: MakeStreams; those who are waited for were enqueued.
+  absl::Status EnqueueFiring(uint32_t task, int64_t ordinal, const Invocation& invocation,
+                             Scratch* scratch) const;
   // The same with its operands at other addresses.
   struct Operands {
     const void* const* inputs = nullptr;
@@ -91,15 +126,14 @@ class Program {
     void* workspace = nullptr;
   };
   absl::Status Execute(uint32_t task, int64_t ordinal, const Invocation& invocation,
-                       const Operands& operands) const;
+                       const Operands& operands, kernels::Stream* stream) const;
   // The bytes that firing `ordinal` of a SEND reads, or of a RECV fills.
   std::byte* SendSource(uint32_t task, int64_t ordinal) const;
   std::byte* ReceiveSlot(uint32_t task, int64_t ordinal) const;
 
   const plan::Plan& plan() const { return plan_; }
   const std::vector<Task>& tasks() const { return tasks_; }
-  // Tasks of one step's firings, by stream; may be empty.
-  const std::vector<std::vector<uint32_t>>& orders() const { return orders_; }
+  const std::vector<StreamPlan>& streams() const { return streams_; }  // may be empty
   Lane LaneOfStream(uint32_t stream) const { return lanes_[stream]; }
   bool holds_bytes() const { return holds_bytes_; }
 
@@ -126,11 +160,14 @@ class Program {
 
  private:
   explicit Program(const plan::Plan& plan) : plan_(plan) {}
+  absl::Status FindDevices(DeviceSet* devices);
   absl::Status AddStreams();
   void LookAtFeeds();
   void AddActors();
-  absl::Status AddWork(DeviceSet* devices);
   absl::Status TaskError(uint32_t task, const absl::Status& status) const;
+  absl::Status AddWork();
+  // What waits for which completion, where devices answer later.
+  void AddCompletions();
   void CountReceivedBytes(Task* task) const;
   uint32_t Inner(uint32_t task, plan::Level level) const;
   bool OnOtherDevice(const plan::Port& port, uint32_t device) const;
@@ -139,7 +176,14 @@ class Program {
 
   const plan::Plan plan_;
   std::vector<Task> tasks_;
-  std::vector<std::vector<uint32_t>> orders_;
+  std::vector<Device*> devices_;  // by position in the plan
+  std::vector<StreamPlan> streams_;
+  std::vector<kernels::Stream*>
+      device_streams_;  // by stream; nullptr where there is no device work
+  // By task that is recorded, a ring by ordinal: a later firing's event in its place orders more than
+  // asked, never less.
+  static constexpr int64_t kEvents = 4;
+  std::vector<std::vector<std::unique_ptr<kernels::Event>>> events_;
   std::vector<Lane> lanes_;
   std::vector<Block> step_blocks_;  // by device: a StepBlock per step in flight
   std::vector<bool> fetches_all_;

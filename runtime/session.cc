@@ -86,6 +86,7 @@ class SessionImpl : public Session {
     }
     LoadedPlan loaded;
     OF_ASSIGN_OR_RETURN(loaded.program, Program::Create(plan, &devices_));
+    OF_RETURN_IF_ERROR(loaded.program->MakeStreams(&devices_));
     OF_RETURN_IF_ERROR(states_.Declare(plan, /*other_ranks=*/false));
     bool moved = false;
     for (const plan::DeviceProto& device : plan.devices()) {
@@ -229,8 +230,8 @@ class SessionImpl : public Session {
       counters.arena_bytes = entry.arena.bytes();
       counters.state_bytes = states_.BytesOn(id);
     }
-    for (const std::unique_ptr<Worker>& worker : executor_.workers()) {
-      for (const Worker::Counts& counts : worker->counts()) {
+    for (const std::unique_ptr<ActorHost>& host : executor_.hosts()) {
+      for (const ActorHost::Counts& counts : host->counts()) {
         DeviceCounters& counters = by_device.at(counts.device);
         counters.flops += counts.flops;
         counters.received_bytes += counts.received_bytes;
@@ -247,8 +248,8 @@ class SessionImpl : public Session {
     Holdings holdings;
     holdings.plans = plans_.size();
     holdings.states = states_.size();
-    for (const std::unique_ptr<Worker>& worker : executor_.workers()) {
-      holdings.message_room += worker->message_room();
+    for (const std::unique_ptr<ActorHost>& host : executor_.hosts()) {
+      holdings.message_room += host->message_room();
     }
     for (const auto& [id, plan] : plans_) holdings.channels += plan.run->channels.size();
     holdings.fetch_rings = plans_.size() + unloaded_outputs_.size();

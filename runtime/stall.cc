@@ -63,6 +63,8 @@ std::vector<Wait> WaitsOf(const RunSnapshot& run, uint32_t task) {
                                     " on channel ", ChannelOf(run, task).name())});
     } else if (run.running_ns[task] >= 0) {
       waits.push_back({-1, "", absl::StrCat("runs since ", run.running_ns[task] / 1000000, " ms")});
+    } else if (actor.enqueued() > actor.finished()) {
+      waits.push_back({-1, "", "is on its device"});
     } else {
       waits.push_back({-1, "", "could run, its thread is busy"});
     }

@@ -5,8 +5,12 @@
 namespace oneflow {
 namespace {
 
+StreamPlan HostWork(const std::vector<uint32_t>& tasks) {
+  return {tasks, std::vector<bool>(tasks.size()), std::vector<bool>(tasks.size())};
+}
+
 TEST(StreamOrderTest, NobodyHasATurnBeforeItsStepIsLaunched) {
-  const std::vector<uint32_t> order = {4, 7};
+  const StreamPlan order = HostWork({4, 7});
   StreamOrder stream(&order);
   EXPECT_EQ(stream.Current(), StreamOrder::kNobody);
   EXPECT_EQ(stream.Launch(), 4);
@@ -16,7 +20,7 @@ TEST(StreamOrderTest, NobodyHasATurnBeforeItsStepIsLaunched) {
 }
 
 TEST(StreamOrderTest, LaunchesAheadStartNothingTwice) {
-  const std::vector<uint32_t> order = {4, 7};
+  const StreamPlan order = HostWork({4, 7});
   StreamOrder stream(&order);
   EXPECT_EQ(stream.Launch(), 4);
   EXPECT_EQ(stream.Launch(), StreamOrder::kNobody);
@@ -26,7 +30,7 @@ TEST(StreamOrderTest, LaunchesAheadStartNothingTwice) {
 }
 
 TEST(StreamOrderTest, AStepIsOverWithItsLastFiring) {
-  const std::vector<uint32_t> order = {4, 7};
+  const StreamPlan order = HostWork({4, 7});
   StreamOrder stream(&order);
   stream.Launch();
   EXPECT_FALSE(stream.Finish());
@@ -35,14 +39,36 @@ TEST(StreamOrderTest, AStepIsOverWithItsLastFiring) {
 }
 
 TEST(StreamOrderTest, ArrivalsAreHandedOnInTheOrderOfTheStream) {
-  const std::vector<uint32_t> order = {4, 7, 7};
+  const StreamPlan order = HostWork({4, 7, 7});
   StreamOrder stream(&order);
   for (int step = 0; step < 2; ++step) {
-    for (uint32_t task : order) {
+    for (uint32_t task : order.tasks) {
       EXPECT_EQ(stream.NextArrival(), task);
       stream.Arrive();
     }
   }
+}
+
+// pack and assemble on the device, a send between them: the send has its turn when pack is finished,
+// the next step's pack its turn while assemble still runs.
+TEST(StreamOrderTest, HostWorkWaitsForTheDeviceBeforeIt) {
+  const StreamPlan order = {{4, 7, 9}, {true, false, true}, {true, false, true}};
+  StreamOrder stream(&order);
+  EXPECT_EQ(stream.Launch(), 4);
+  EXPECT_TRUE(stream.CurrentReports());
+  EXPECT_EQ(stream.Launch(), StreamOrder::kNobody);
+  stream.Enqueued();
+  EXPECT_EQ(stream.Advance(), StreamOrder::kNobody);
+  EXPECT_EQ(stream.Current(), 7);  // in reports it is the send that is next
+  EXPECT_EQ(stream.DeviceFinished(), 7);
+  EXPECT_FALSE(stream.CurrentReports());
+  EXPECT_EQ(stream.Advance(), 9);
+  stream.Enqueued();
+  EXPECT_EQ(stream.Advance(), 4);
+  stream.Enqueued();
+  EXPECT_EQ(stream.Advance(), StreamOrder::kNobody);
+  EXPECT_EQ(stream.DeviceFinished(), StreamOrder::kNobody);  // assemble; pack still runs
+  EXPECT_EQ(stream.DeviceFinished(), 7);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "runtime/receiver.h"
 
 namespace oneflow {
 namespace {
@@ -17,12 +18,6 @@ namespace {
 constexpr size_t kStepsRemembered = 31;
 // About 20 us of looking before a thread parks, if every thread has a core of its own.
 constexpr int kSpins = 500;
-
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 // Threads that the plan's devices want on this host, kernels' teams included.
 int64_t ThreadsWanted(const plan::Plan& plan) {
@@ -39,32 +34,41 @@ const char* LaneName(Program::Lane lane) {
 
 ThreadedExecutor::ThreadedExecutor(const DeviceSet* devices, comm::Transport* transport,
                                    size_t trace_capacity)
-    : devices_(devices), transport_(transport), trace_capacity_(trace_capacity) {
+    : devices_(devices),
+      transport_(transport),
+      trace_capacity_(trace_capacity),
+      around_{this, transport, &halted_} {
   step_ns_.reserve(kStepsRemembered);
 }
 
 ThreadedExecutor::~ThreadedExecutor() { Stop(); }
 
-Worker* ThreadedExecutor::WorkerOf(const Program& program, uint32_t stream) {
+ActorHost* ThreadedExecutor::HostOf(const Program& program, uint32_t stream) {
   const Program::Lane lane = program.LaneOfStream(stream);
   const plan::DeviceProto& device = program.plan().devices(
       static_cast<int>(program.plan().streams(static_cast<int>(stream)).device()));
-  const bool receive = lane == Program::Lane::kReceive;
-  auto [found, is_new] =
-      worker_of_.try_emplace({receive ? -1 : int64_t{device.id()}, lane}, nullptr);
+  const int64_t key = lane == Program::Lane::kReceive ? -1 : int64_t{device.id()};
+  auto [found, is_new] = host_of_.try_emplace({key, lane}, nullptr);
   if (is_new) {
-    Worker::Options options;
-    options.name =
-        receive ? "receive" : absl::StrCat(device.kind(), ":", device.id(), " ", LaneName(lane));
-    options.device = receive ? nullptr : devices_->at(device.id()).device.get();
-    options.compute = lane == Program::Lane::kCompute;
-    options.trace_capacity = trace_capacity_;
-    options.spins =
-        ThreadsWanted(program.plan()) <= int64_t{std::thread::hardware_concurrency()} ? kSpins : 0;
-    workers_.push_back(std::make_unique<Worker>(std::move(options), this, transport_, &halted_));
-    found->second = workers_.back().get();
+    hosts_.push_back(MakeHost(program.plan(), device, lane));
+    found->second = hosts_.back().get();
   }
   return found->second;
+}
+
+std::unique_ptr<ActorHost> ThreadedExecutor::MakeHost(const plan::Plan& plan,
+                                                      const plan::DeviceProto& device,
+                                                      Program::Lane lane) const {
+  if (lane == Program::Lane::kReceive) {
+    return std::make_unique<Receiver>(trace_capacity_, around_);
+  }
+  Worker::Options options;
+  options.name = absl::StrCat(device.kind(), ":", device.id(), " ", LaneName(lane));
+  options.device = devices_->at(device.id()).device.get();
+  options.compute = lane == Program::Lane::kCompute;
+  options.trace_capacity = trace_capacity_;
+  options.spins = ThreadsWanted(plan) <= int64_t{std::thread::hardware_concurrency()} ? kSpins : 0;
+  return std::make_unique<Worker>(std::move(options), around_);
 }
 
 PlanRun* ThreadedExecutor::AddProgram(Program* program) {
@@ -85,27 +89,34 @@ PlanRun* ThreadedExecutor::AddProgram(Program* program) {
   for (const Program::Task& task : tasks) run->actors.emplace_back(&task.actor);
   run->stream_of.resize(tasks.size());
   run->arrived.resize(tasks.size(), 0);
-  run->worker_of.resize(tasks.size());
+  run->host_of.resize(tasks.size());
   run->posted_ns.resize(tasks.size());
-  for (uint32_t s = 0; s < program->orders().size(); ++s) {
-    const std::vector<uint32_t>& order = program->orders()[s];
-    run->streams.emplace_back(&order);
-    if (order.empty()) continue;
-    Worker* worker = WorkerOf(*program, s);
-    if (std::find(run->workers.begin(), run->workers.end(), worker) == run->workers.end()) {
-      run->workers.push_back(worker);
+  run->queues.resize(program->streams().size());
+  for (uint32_t s = 0; s < program->streams().size(); ++s) {
+    const StreamPlan& stream = program->streams()[s];
+    run->streams.emplace_back(&stream);
+    if (stream.tasks.empty()) continue;
+    ActorHost* host = HostOf(*program, s);
+    if (std::find(run->hosts.begin(), run->hosts.end(), host) == run->hosts.end()) {
+      run->hosts.push_back(host);
     }
-    for (uint32_t task : order) {
+    for (uint32_t task : stream.tasks) {
       run->stream_of[task] = s;
-      run->worker_of[task] = worker;
+      run->host_of[task] = host;
     }
+    if (program->DeviceStreamOf(s) == nullptr) continue;
+    DeviceQueue& queue = run->queues[s];
+    queue.host = host;
+    queue.plan = run->index;
+    queue.stream = s;
+    queue.Reserve(stream.tasks.size() * (Invocation::kWindow + 1));
   }
   for (Invocation& invocation : run->ring) {
     invocation.input_bytes.resize(static_cast<size_t>(program->plan().inputs_size()));
     invocation.output_bytes.resize(static_cast<size_t>(program->plan().outputs_size()));
   }
-  for (Worker* worker : run->workers) worker->AddRun(run);
-  for (Worker* worker : run->workers) worker->Start();
+  for (ActorHost* host : run->hosts) host->AddRun(run);
+  for (ActorHost* host : run->hosts) host->Start();
   runs_[run->index] = std::move(owned);
   std::lock_guard<std::mutex> lock(channels_mutex_);
   channels_.resize(runs_.size());
@@ -115,10 +126,10 @@ PlanRun* ThreadedExecutor::AddProgram(Program* program) {
 
 void ThreadedExecutor::RemoveProgram(PlanRun* run) {
   std::lock_guard<std::mutex> lists_lock(lists_mutex_);
-  // The firing that ended the last step may still be telling others so. Once every worker has been
+  // The firing that ended the last step may still be telling others so. Once every host has been
   // seen between two messages, all that it said is in the mailboxes, and it causes nothing more.
-  for (Worker* worker : run->workers) worker->Inspect([](const Worker::Activity&) {});
-  for (Worker* worker : run->workers) worker->RemoveRun(run);
+  for (ActorHost* host : run->hosts) host->Inspect([](const ActorHost::Activity&) {});
+  for (ActorHost* host : run->hosts) host->RemoveRun(run);
   {
     std::lock_guard<std::mutex> lock(channels_mutex_);
     channels_[run->index].reset();
@@ -163,7 +174,7 @@ void ThreadedExecutor::OnChannel(PlanRun* run, MessageKind kind, comm::ChannelId
 }
 
 void ThreadedExecutor::DeliverToChannel(PlanRun* run, MessageKind kind, uint32_t task) {
-  run->worker_of[task]->Deliver({kind, run->index, task, 0});
+  run->host_of[task]->Deliver({kind, run->index, task, 0});
 }
 
 void ThreadedExecutor::Launch(PlanRun* run) {
@@ -181,20 +192,18 @@ void ThreadedExecutor::Launch(PlanRun* run) {
       if (invocation.fetch != nullptr) invocation.fetch->done.store(true);
     }
   }
-  for (Worker* worker : run->workers) worker->Deliver({MessageKind::kLaunch, run->index, 0, 0});
+  for (ActorHost* host : run->hosts) host->Deliver({MessageKind::kLaunch, run->index, 0, 0});
 }
 
 bool ThreadedExecutor::CanFeedAtOnce(PlanRun* run) {
   if (!run->program->feeds_first()) return false;
-  const std::vector<std::vector<uint32_t>>& orders = run->program->orders();
-  for (uint32_t s = 0; s < orders.size(); ++s) {
-    if (orders[s].empty() || run->program->tasks()[orders[s][0]].proto->kind() != plan::FEED) {
-      continue;
-    }
+  for (uint32_t s = 0; s < run->streams.size(); ++s) {
+    const std::vector<uint32_t>& order = run->program->streams()[s].tasks;
+    if (order.empty() || run->program->tasks()[order[0]].proto->kind() != plan::FEED) continue;
     bool can = false;
-    run->worker_of[orders[s][0]]->Inspect([&](const Worker::Activity&) {
+    run->host_of[order[0]]->Inspect([&](const ActorHost::Activity&) {
       can = run->streams[s].Current() == StreamOrder::kNobody &&
-            std::all_of(orders[s].begin(), orders[s].end(),
+            std::all_of(order.begin(), order.end(),
                         [run](uint32_t task) { return run->actors[task].WaitsOnlyForItsTurn(); });
     });
     if (!can) return false;
@@ -236,7 +245,11 @@ absl::Status ThreadedExecutor::failure() const {
 }
 
 void ThreadedExecutor::Stop() {
-  for (const std::unique_ptr<Worker>& worker : workers_) worker->Stop();
+  for (const std::unique_ptr<ActorHost>& host : hosts_) host->Stop();
+  // What devices were given runs to its end: it uses memory, and tells hosts, that go after this.
+  for (const auto& [id, entry] : devices_->entries()) {
+    for (const auto& [name, stream] : entry.streams) stream->Drain();
+  }
 }
 
 void ThreadedExecutor::StreamFinished(PlanRun* run, int64_t step) {
@@ -282,7 +295,7 @@ void ThreadedExecutor::Failed(const absl::Status& cause) {
 ThreadedExecutor::Progress ThreadedExecutor::progress() const {
   Progress progress;
   std::lock_guard<std::mutex> lists_lock(lists_mutex_);
-  for (const std::unique_ptr<Worker>& worker : workers_) progress.firings += worker->firings();
+  for (const std::unique_ptr<ActorHost>& host : hosts_) progress.firings += host->firings();
   std::lock_guard<std::mutex> lock(progress_mutex_);
   progress.in_flight = failure_.ok() && !Quiet();
   if (!step_ns_.empty()) {
@@ -315,10 +328,10 @@ std::vector<RunSnapshot> ThreadedExecutor::Snapshot(bool only_in_flight) const {
     snapshot.turns.resize(run->streams.size(), StreamOrder::kNobody);
     snapshot.stream_of = run->stream_of;
     snapshot.running_ns.resize(snapshot.actors.size(), -1);
-    for (Worker* worker : run->workers) {
-      worker->Inspect([&](const Worker::Activity& activity) {
+    for (ActorHost* host : run->hosts) {
+      host->Inspect([&](const ActorHost::Activity& activity) {
         for (size_t t = 0; t < snapshot.actors.size(); ++t) {
-          if (run->worker_of[t] != worker) continue;
+          if (run->host_of[t] != host) continue;
           snapshot.actors[t] = run->actors[t];
           snapshot.turns[run->stream_of[t]] = run->streams[run->stream_of[t]].Current();
         }
@@ -334,8 +347,8 @@ std::vector<RunSnapshot> ThreadedExecutor::Snapshot(bool only_in_flight) const {
 
 std::vector<TraceSlice> ThreadedExecutor::TraceSlices() const {
   std::vector<TraceSlice> slices;
-  for (const std::unique_ptr<Worker>& worker : workers_) {
-    const std::vector<TraceSlice> more = worker->TraceSlices();
+  for (const std::unique_ptr<ActorHost>& host : hosts_) {
+    const std::vector<TraceSlice> more = host->TraceSlices();
     slices.insert(slices.end(), more.begin(), more.end());
   }
   return slices;

@@ -1,5 +1,5 @@
 // ThreadedExecutor: delivers messages and calls kernels with threads: per CPU device one for
-// compute and one for movement; receives hold none.
+// compute and one for movement; receives hold none, and what a device does later holds its own.
 //
 // Owned by a session. Threads: its methods from the session's caller (Fail from any). Invariant: a
 // steady step allocates nothing. After Fail nothing more is started and every wait returns the
@@ -73,7 +73,7 @@ class ThreadedExecutor : public StepListener {
   Progress progress() const;
   // Copies of all actors that have a step in flight (or of all), taken worker by worker.
   std::vector<RunSnapshot> Snapshot(bool only_in_flight) const;
-  const std::vector<std::unique_ptr<Worker>>& workers() const { return workers_; }
+  const std::vector<std::unique_ptr<ActorHost>>& hosts() const { return hosts_; }
   std::vector<TraceSlice> TraceSlices() const;
 
   void StreamFinished(PlanRun* run, int64_t step) override;
@@ -82,7 +82,9 @@ class ThreadedExecutor : public StepListener {
   void Failed(const absl::Status& cause) override;
 
  private:
-  Worker* WorkerOf(const Program& program, uint32_t stream);
+  ActorHost* HostOf(const Program& program, uint32_t stream);
+  std::unique_ptr<ActorHost> MakeHost(const plan::Plan& plan, const plan::DeviceProto& device,
+                                      Program::Lane lane) const;
 
   // Where a channel's callbacks go, and those that came before that was known.
   struct ChannelEnds {
@@ -96,11 +98,12 @@ class ThreadedExecutor : public StepListener {
   comm::Transport* transport_;
   const size_t trace_capacity_;
   std::atomic<bool> halted_{false};
+  const ActorHost::Surroundings around_;
   // Guards the two lists against a watchdog that looks while a plan is loaded. Taken before all
   // other locks.
   mutable std::mutex lists_mutex_;
-  std::vector<std::unique_ptr<Worker>> workers_;
-  std::map<std::pair<int64_t, Program::Lane>, Worker*> worker_of_;  // (global device or -1, lane)
+  std::vector<std::unique_ptr<ActorHost>> hosts_;
+  std::map<std::pair<int64_t, Program::Lane>, ActorHost*> host_of_;  // (global device or -1, lane)
   std::vector<std::unique_ptr<PlanRun>> runs_;  // by number; nullptr: it has gone
   std::vector<uint16_t> free_;                  // numbers
 

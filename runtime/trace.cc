@@ -68,9 +68,9 @@ std::string EncodeTrace(const std::vector<const Program*>& programs,
     if (programs[p] == nullptr) continue;
     const plan::Plan& plan = programs[p]->plan();
     stream_of[p].resize(static_cast<size_t>(plan.tasks_size()));
-    for (uint32_t s = 0; s < programs[p]->orders().size(); ++s) {
-      if (programs[p]->orders()[s].empty()) continue;
-      for (uint32_t task : programs[p]->orders()[s]) stream_of[p][task] = s;
+    for (uint32_t s = 0; s < programs[p]->streams().size(); ++s) {
+      if (programs[p]->streams()[s].tasks.empty()) continue;
+      for (uint32_t task : programs[p]->streams()[s].tasks) stream_of[p][task] = s;
       const uint64_t uuid = (uint64_t{plan.rank()} + 1) << 40 | uint64_t{p} << 20 | (s + 1);
       tracks[{p, s}] = uuid;
       const plan::Stream& stream = plan.streams(static_cast<int>(s));

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <queue>
 
@@ -44,7 +45,15 @@ class Random {
 };
 
 struct Event {
-  enum Kind : uint8_t { kMessage, kWorkOver, kSent, kLaunch };
+  enum Kind : uint8_t {
+    kMessage,
+    kWorkOver,  // of a thread
+    kSent,
+    kLaunch,
+    kTaken,       // a thread has enqueued it on its device
+    kDeviceOver,  // a stream of a device has run it
+    kReported,    // the host knows
+  };
   int64_t time = 0;
   uint64_t tie = 0;  // random: what happens at the same time happens in any order
   Kind kind = kMessage;
@@ -67,6 +76,14 @@ struct Lane {
   std::vector<std::pair<uint32_t, int64_t>> runnable;  // (task, ordinal)
 };
 
+// A stream of a device that answers later: runs what it was given in order, each behind the events
+// that it waits for.
+struct DeviceLine {
+  std::deque<std::pair<uint32_t, int64_t>> given;  // (task, ordinal); the first runs or waits
+  bool busy = false;
+  int64_t last_report = 0;  // the host hears in order
+};
+
 struct ChannelEnd {
   uint32_t rank = 0;
   uint32_t task = 0;
@@ -81,6 +98,8 @@ struct Rank {
   std::vector<uint32_t> stream_of;  // task
   std::vector<uint32_t> lane_of;    // task
   std::vector<Lane> lanes;
+  std::vector<DeviceLine> lines;      // stream
+  std::vector<int64_t> device_over;   // task: firings that its device has run
   std::vector<ChannelEnd> peer;       // task, SEND and RECV
   std::vector<int64_t> last_arrival;  // task, RECV
   std::vector<uint32_t> arrived;      // task, RECV: filled slots that wait for their place
@@ -106,7 +125,10 @@ class VirtualRuntimeImpl : public VirtualRuntime {
       programs_.push_back(std::move(program));
       ranks_.push_back(std::make_unique<Rank>(programs_.back().get()));
     }
-    for (const std::unique_ptr<Program>& program : programs_) program->Bind(devices_, states_);
+    for (const std::unique_ptr<Program>& program : programs_) {
+      program->Bind(devices_, states_);
+      scratch_.Reserve(*program);
+    }
     for (const std::unique_ptr<Rank>& rank : ranks_) MakeLanes(rank.get());
     NameOutputs();
     return ConnectChannels();
@@ -153,7 +175,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     rank->stream_of.resize(program.tasks().size());
     rank->lane_of.resize(program.tasks().size());
     rank->peer.resize(program.tasks().size());
-    for (uint32_t s = 0; s < program.orders().size(); ++s) {
+    for (uint32_t s = 0; s < program.streams().size(); ++s) {
       const uint32_t device = program.plan().streams(static_cast<int>(s)).device();
       const auto [lane, is_new] = lane_of.try_emplace({device, program.LaneOfStream(s)},
                                                       static_cast<uint32_t>(rank->lanes.size()));
@@ -161,7 +183,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
         rank->lanes.emplace_back();
         rank->lanes.back().receives = program.LaneOfStream(s) == Program::Lane::kReceive;
       }
-      for (uint32_t task : program.orders()[s]) {
+      for (uint32_t task : program.streams()[s].tasks) {
         rank->stream_of[task] = s;
         rank->lane_of[task] = lane->second;
       }
@@ -256,9 +278,9 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     rank->actors.clear();
     for (const Program::Task& task : rank->program->tasks()) rank->actors.emplace_back(&task.actor);
     rank->streams.clear();
-    for (const std::vector<uint32_t>& order : rank->program->orders()) {
-      rank->streams.emplace_back(&order);
-    }
+    for (const StreamPlan& stream : rank->program->streams()) rank->streams.emplace_back(&stream);
+    rank->lines.assign(rank->streams.size(), DeviceLine());
+    rank->device_over.assign(rank->program->tasks().size(), 0);
     for (Lane& lane : rank->lanes) {
       lane.busy = false;
       lane.runnable.clear();
@@ -331,6 +353,14 @@ class VirtualRuntimeImpl : public VirtualRuntime {
       case Event::kWorkOver:
         if (event.late) Work(event.rank, event.message.task, event.ordinal);
         break;
+      case Event::kTaken:
+        return Taken(event);
+      case Event::kDeviceOver:
+        return DeviceOver(event);
+      case Event::kReported:
+        Step(event.rank, {MessageKind::kFired, 0, event.message.task, 0});
+        GiveTurn(event.rank, rank.streams[rank.stream_of[event.message.task]].DeviceFinished());
+        return;
     }
     if (event.kind == Event::kWorkOver) {
       rank.lanes[rank.lane_of[event.message.task]].busy = false;
@@ -392,11 +422,17 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     const auto [task, ordinal] = lane.runnable[pick];
     lane.runnable.erase(lane.runnable.begin() + static_cast<std::ptrdiff_t>(pick));
     const Program::Task& spec = rank.program->tasks()[task];
-    const int64_t duration = Jittered(spec.proto->duration_ns());
     Event event;
     event.rank = r;
     event.message.task = task;
     event.ordinal = ordinal;
+    if (spec.on_device) {
+      lane.busy = true;
+      event.kind = Event::kTaken;
+      Push(event, Jittered(kMessageNs));
+      return;
+    }
+    const int64_t duration = Jittered(spec.proto->duration_ns());
     event.late = random_.Coin();
     if (!spec.actor.sends) {
       if (!event.late) Work(r, task, ordinal);
@@ -417,13 +453,63 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     StartWork(r, lane_id);
   }
 
+  void Taken(const Event& event) {
+    Rank& rank = *ranks_[event.rank];
+    const uint32_t task = event.message.task;
+    const uint32_t stream = rank.stream_of[task];
+    rank.lanes[rank.lane_of[task]].busy = false;
+    rank.lines[stream].given.emplace_back(task, event.ordinal);
+    rank.streams[stream].Enqueued();
+    StartLine(event.rank, stream);
+    Step(event.rank, {MessageKind::kEnqueued, 0, task, 0});
+    StartWork(event.rank, rank.lane_of[task]);
+  }
+
+  // Runs the first of a line unless an event that it waits for is still to come.
+  void StartLine(uint32_t r, uint32_t stream) {
+    Rank& rank = *ranks_[r];
+    DeviceLine& line = rank.lines[stream];
+    if (line.busy || line.given.empty()) return;
+    const auto [task, ordinal] = line.given.front();
+    const Program::Task& spec = rank.program->tasks()[task];
+    for (const Program::EventWait& wait : spec.waits) {
+      if (wait.OrdinalFor(ordinal) >= rank.device_over[wait.task]) return;
+    }
+    line.busy = true;
+    Event event;
+    event.rank = r;
+    event.message.task = task;
+    event.ordinal = ordinal;
+    event.kind = Event::kDeviceOver;
+    event.late = random_.Coin();
+    if (!event.late) Work(r, task, ordinal);
+    Push(event, Jittered(spec.proto->duration_ns()));
+  }
+
+  void DeviceOver(const Event& event) {
+    Rank& rank = *ranks_[event.rank];
+    const uint32_t task = event.message.task;
+    if (event.late) Work(event.rank, task, event.ordinal);
+    ++rank.device_over[task];
+    DeviceLine& line = rank.lines[rank.stream_of[task]];
+    line.busy = false;
+    line.given.pop_front();
+    line.last_report = std::max(line.last_report + 1, now_ + Jittered(kMessageNs));
+    Event reported = event;
+    reported.kind = Event::kReported;
+    Push(reported, line.last_report - now_);
+    for (uint32_t stream = 0; stream < rank.lines.size(); ++stream) StartLine(event.rank, stream);
+  }
+
   void Work(uint32_t r, uint32_t task, int64_t ordinal) {
     Rank& rank = *ranks_[r];
     const size_t place =
         static_cast<size_t>(rank.program->StepOf(task, ordinal)) % Invocation::kWindow;
-    absl::Status done = isolate_ && rank.program->holds_bytes()
-                            ? RunIsolated(*rank.program, task, ordinal, rank.ring[place])
-                            : rank.program->RunFiring(task, ordinal, rank.ring[place]);
+    kernels::InlineStream stream;
+    absl::Status done =
+        isolate_ && rank.program->holds_bytes()
+            ? RunIsolated(*rank.program, task, ordinal, rank.ring[place])
+            : rank.program->RunFiring(task, ordinal, rank.ring[place], &stream, &scratch_);
     if (failure_.ok() && !done.ok()) failure_ = WithContext(done, rank.program->NameOf(task));
   }
 
@@ -491,6 +577,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
   int64_t now_ = 0;
   std::priority_queue<Event, std::vector<Event>, IsLater> queue_;
   Effects spare_;
+  Program::Scratch scratch_;
   absl::Status failure_;  // of the first firing that failed
 };
 

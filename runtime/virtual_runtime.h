@@ -4,7 +4,8 @@
 //
 // Owned by the caller. Threads: one at a time. Create once (verifies, makes kernels), Run many
 // seeds; runs are independent. Time advances to the next event; each thread of each device runs one
-// task at a time; a message between threads and a transfer between ranks take time too. A kernel
+// task at a time; a message between threads and a transfer between ranks take time too. A stream of a
+// device that answers later is a time line of its own: a thread only enqueues there. A kernel
 // takes effect at its beginning or at its end, by the seed, and arenas begin as NaNs, so a plan
 // that lets two tasks use the same bytes at once gives wrong bits for some seed. Read next:
 // runtime/virtual_runtime.cc, runtime/actor.h.

@@ -9,6 +9,7 @@
 #include "compiler/lower/memory_planner.h"
 #include "compiler/lower/schedule.h"
 #include "compiler/lower/streams.h"
+#include "plan/needs.h"
 
 namespace oneflow {
 namespace {
@@ -52,6 +53,8 @@ absl::StatusOr<Lowered> Lower(const Graph& graph, const Decisions& decisions,
     GrantCredits(&draft);
     // Offsets, and the edges that make sharing bytes safe under any timing.
     OF_RETURN_IF_ERROR(PlanMemory(&draft));
+    // Which edges need no more than that the device has taken the other firing.
+    MarkNeeds(&draft.plan);
     AddFingerprints(graph, decisions, &draft.plan);
   }
 

@@ -65,10 +65,11 @@ def mesh(kind: str = "cpu", *, threads: int | None = None, **axes: int) -> Mesh:
     """A mesh of devices: `flow.mesh("cpu", dp=2, tp=2)`; without axes, one device per rank on `dp`.
 
     `threads` is the team of each CPU device; by default the cores of the host are shared out evenly.
-    The devices of a "cuda" mesh are logical ones on one GPU of this process.
+    The devices of a "cuda" mesh are logical ones on one GPU of this process. "async" is for tests:
+    CPU kernels on streams that answer late, as accelerators do.
     """
     location = user_location()
-    if kind not in ("cpu", "cuda", "null"):
+    if kind not in ("cpu", "cuda", "async", "null"):
         raise ShardingError(
             f"there are no {kind!r} devices here; use flow.mesh('cpu', ...)", location
         )

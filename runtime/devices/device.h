@@ -2,7 +2,9 @@
 //
 // Owned by a session (or a virtual runtime), longer than what it allocated. Threads: Allocate and
 // MakeKernel from the session's caller; EnterThread on the thread that will run kernels. A device
-// schedules nothing: the executor does. Read next: runtime/devices/cpu.h, runtime/devices/null.h.
+// schedules nothing: the executor does. Where it answers later, its streams run what they were given
+// in order, and the host's work (FEED, FETCH, SEND, RECV) waits until that is finished. Read next:
+// runtime/devices/cpu.h, runtime/devices/async.h, runtime/devices/null.h.
 #ifndef ONEFLOW_RUNTIME_DEVICES_DEVICE_H_
 #define ONEFLOW_RUNTIME_DEVICES_DEVICE_H_
 
@@ -52,7 +54,7 @@ class Block {
 class Device {
  public:
   virtual ~Device() = default;
-  // "cpu", "cuda", "null".
+  // "cpu", "cuda", "async", "null".
   virtual std::string kind() const = 0;
   // False: no memory, no kernels; a plan runs for its order alone.
   virtual bool holds_bytes() const = 0;
@@ -68,6 +70,16 @@ class Device {
   // PlanError if the task makes no sense or the kernel needs a larger workspace on this machine.
   virtual absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(
       const plan::Task& task, int threads, int64_t workspace_bytes) const = 0;
+  // True if the executor must tell enqueued from finished: then it runs COMPUTE and MOVE tasks on
+  // streams of this device, ordered by its events; both are asked for at load time. Else they run on
+  // stream().
+  virtual bool answers_later() const { return false; }
+  virtual absl::StatusOr<std::unique_ptr<kernels::Stream>> MakeStream() {
+    return std::unique_ptr<kernels::Stream>(std::make_unique<kernels::InlineStream>());
+  }
+  virtual absl::StatusOr<std::unique_ptr<kernels::Event>> MakeEvent() {
+    return std::unique_ptr<kernels::Event>(std::make_unique<kernels::InlineEvent>());
+  }
   // Called once on a thread before it runs kernels for a team of `threads`.
   virtual void EnterThread(int threads) const = 0;
   // What kernels are enqueued on. Work of all devices of a kind in this process is in the order in

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "runtime/devices/async.h"
 #include "runtime/devices/cpu.h"
 #include "runtime/devices/cuda/cuda_device.h"
 #include "runtime/devices/null.h"
@@ -38,7 +39,9 @@ absl::Status CheckFits(const plan::DeviceProto& proto, const Device& device) {
 
 absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
   const std::string kind =
-      device.kind() == "cpu" && cpu_kernels_ == nullptr ? "null" : device.kind();
+      (device.kind() == "cpu" || device.kind() == "async") && cpu_kernels_ == nullptr
+          ? "null"
+          : device.kind();
   if (auto found = entries_.find(device.id()); found != entries_.end()) {
     if (found->second.device->kind() != kind) {
       return MakeError(ErrorKind::kPlan,
@@ -50,6 +53,7 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
   }
   std::unique_ptr<Device> made;
   if (kind == "cpu") made = MakeCpuDevice(cpu_kernels_);
+  if (kind == "async") made = MakeAsyncDevice(cpu_kernels_, device.id());
   if (kind == "null") made = MakeNullDevice();
   if (kind == "cuda" && cuda_ != nullptr) {
     if (cuda_context_ == nullptr) {
@@ -68,7 +72,19 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
 }
 
 void DeviceSet::Drain() {
-  for (auto& [id, entry] : entries_) entry.device->stream()->Drain();
+  for (auto& [id, entry] : entries_) {
+    entry.device->stream()->Drain();
+    for (auto& [name, stream] : entry.streams) stream->Drain();
+  }
+}
+
+absl::StatusOr<kernels::Stream*> DeviceSet::StreamOf(uint32_t id, const std::string& name) {
+  Entry& entry = entries_.at(id);
+  std::unique_ptr<kernels::Stream>& stream = entry.streams[name];
+  if (stream == nullptr) {
+    OF_ASSIGN_OR_RETURN(stream, entry.device->MakeStream());
+  }
+  return stream.get();
 }
 
 absl::StatusOr<bool> DeviceSet::GrowArena(uint32_t id, int64_t bytes) {

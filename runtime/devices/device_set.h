@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "kernels/cuda/cuda_api.h"
@@ -27,6 +28,7 @@ class DeviceSet {
   struct Entry {
     std::unique_ptr<Device> device;
     Block arena;
+    std::map<std::string, std::unique_ptr<kernels::Stream>> streams;  // by name, for all plans
   };
 
   // `cpu_kernels` may be nullptr: then devices of kind "cpu" are null devices, for size and order
@@ -41,6 +43,9 @@ class DeviceSet {
   // Makes the arena at least that large. True if its bytes are elsewhere now: plans must be bound
   // again. REQUIRES: Find was called for it, nothing runs.
   absl::StatusOr<bool> GrowArena(uint32_t id, int64_t bytes);
+
+  // The device's stream of that name; made when it is first asked for. REQUIRES: Find was called.
+  absl::StatusOr<kernels::Stream*> StreamOf(uint32_t id, const std::string& name);
 
   const Entry& at(uint32_t id) const { return entries_.at(id); }
   const std::map<uint32_t, Entry>& entries() const { return entries_; }

@@ -40,8 +40,8 @@ class Case:
         return runtime.run(self.states, self.inputs, seed)
 
 
-def make_case(model: str, layout_name: str, ranks: int) -> Case:
-    """An SGD step with dropout, compiled for every rank."""
+def make_case(model: str, layout_name: str, ranks: int, kind: str = "cpu") -> Case:
+    """An SGD step with dropout, compiled for every rank, for devices of that kind."""
     layout = BY_NAME[layout_name]
     run = Run(model, layout, dropout=0.1)
     step = run.train_step()
@@ -51,7 +51,7 @@ def make_case(model: str, layout_name: str, ranks: int) -> Case:
     mesh = layout.mesh()
     count = mesh.num_devices
     rank_of = [device * ranks // count for device in range(count)]
-    target = _core.Target.cpu(ranks=rank_of, threads=1, cores=2)
+    target = _core.Target.cpu(ranks=rank_of, threads=1, cores=2, kind=kind)
     plans = [
         _core.compile(
             program.trace.graph,
