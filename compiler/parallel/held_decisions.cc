@@ -79,6 +79,13 @@ class Cursor {
     const std::string text = Consume(end + 1);
     return text.substr(1, text.size() - 2);
   }
+  // What follows `# ` up to the end of the line; empty if nothing does.
+  std::string Comment() {
+    if (AtEnd()) return "";
+    const std::string text = Consume(rest_.size());
+    if (text[0] != '#') Fail("only a comment may follow the signatures");
+    return text.substr(std::min<size_t>(text.size(), 2));
+  }
   int64_t Unsigned(const std::string& text, const char* what) {
     const std::optional<int64_t> value = ParseInt(text);
     if (!value.has_value() || *value < 0 || *value >= int64_t{1} << 31) {
@@ -264,10 +271,7 @@ class DecisionsParser {
       choice.signatures.emplace_back(axis, signature);
       begin = end + 1;
     }
-    if (at->ok() && !at->AtEnd() && at->Word("a comment")[0] != '#') {
-      at->Fail("only a comment may follow the signatures");
-    }
-    while (at->ok() && !at->AtEnd()) at->Word("a comment");
+    choice.comment = at->Comment();
     if (at->ok() && !held_.nodes.emplace(id, std::move(choice)).second) {
       at->Fail(absl::StrCat("%", id, " stands twice"));
     }
