@@ -82,8 +82,8 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
 
   // Stage, micro-batch and device layout of every value. The last pass that can find the user's
   // mistakes.
-  OF_ASSIGN_OR_RETURN(logical.decisions,
-                      Decide(&graph, options.mesh, options.micro_batches, target));
+  OF_ASSIGN_OR_RETURN(logical.decisions, Decide(&graph, options.mesh, options.micro_batches, target,
+                                                options.decisions));
   OF_RETURN_IF_ERROR(border("decide"));
 
   // Data movement becomes work of the same rank as computation: only now is it known where layouts
@@ -94,6 +94,7 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   OF_RETURN_IF_ERROR(BucketGradients(&graph, &logical.decisions, target));
   OF_RETURN_IF_ERROR(border("bucket_gradients"));
   logical.compiled.decisions = DecisionsText(graph, logical.decisions);
+  logical.compiled.held_decisions = logical.decisions.held.ToString();
   logical.compiled.states = StateShardings(graph);
   return logical;
 }

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "compiler/graph/graph.h"
 #include "compiler/lower/lower.h"
+#include "compiler/parallel/held_decisions.h"
 #include "plan/plan.pb.h"
 #include "plan/target.pb.h"
 
@@ -24,6 +25,8 @@ struct CompileOptions {
   int micro_batches = 1;
   int rank = 0;
   int world_size = 1;
+  // Decisions of earlier compiles: those for this graph are followed in place of a search.
+  std::vector<HeldDecisions> decisions;
 };
 
 struct Compiled {
@@ -31,7 +34,8 @@ struct Compiled {
   std::vector<KernelQuery> missing;
   // Layouts of all states of the step, also of those that other ranks hold: equal on all ranks.
   std::map<std::string, Sharding> states;
-  std::string decisions;                                   // text for plan.explain
+  std::string decisions;       // text for plan.explain
+  std::string held_decisions;  // HeldDecisions as text: equal on all ranks but for moves of outputs
   std::vector<std::pair<std::string, std::string>> dumps;  // (pass, graph text), if asked
 };
 

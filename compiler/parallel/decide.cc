@@ -1,5 +1,6 @@
 #include "compiler/parallel/decide.h"
 
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,7 @@
 #include "compiler/parallel/assign_stages.h"
 #include "compiler/parallel/bound_graph.h"
 #include "compiler/parallel/cost_model.h"
+#include "compiler/parallel/follow_decisions.h"
 #include "compiler/parallel/hoist_batch.h"
 #include "compiler/parallel/layout_search.h"
 #include "compiler/parallel/layout_state.h"
@@ -63,12 +65,17 @@ std::string Explain(const BoundGraph& bound, NodeId id, LayoutState* state) {
 }  // namespace
 
 absl::StatusOr<Decisions> Decide(Graph* graph, const Mesh& mesh, int micro_batches,
-                                 const plan::Target& target) {
+                                 const plan::Target& target,
+                                 const std::vector<HeldDecisions>& given) {
   OF_CHECK(micro_batches >= 1) << "micro_batches " << micro_batches;
   const CostModel cost(target, mesh, micro_batches);
+  const uint64_t key = GraphKey(*graph);
+  OF_ASSIGN_OR_RETURN(const HeldDecisions* held,
+                      ChooseDecisions(given, *graph, key, mesh, micro_batches));
   // What the user fixed becomes nodes, so that a value may be made in one layout and read in
   // another.
   OF_RETURN_IF_ERROR(PinAnnotatedValues(graph, cost.axes()));
+  if (held != nullptr) OF_RETURN_IF_ERROR(FollowStatesAndStages(*held, cost.axes(), graph));
   // Stages first: a layout lives on one stage.
   OF_RETURN_IF_ERROR(AssignStages(graph, mesh.stages(), cost));
   // Then time, which has hard rules, then space, which has costs.
@@ -82,9 +89,20 @@ absl::StatusOr<Decisions> Decide(Graph* graph, const Mesh& mesh, int micro_batch
   }
   if (!micro_choice.ok()) return micro_choice.status();
   ReshardPaths paths(&cost);
-  const std::unique_ptr<LayoutState> state = SearchLayouts(bound, cost, &paths, *micro_choice);
+  std::unique_ptr<LayoutState> state;
+  if (held == nullptr) {
+    state = SearchLayouts(bound, cost, &paths, *micro_choice);
+  } else {
+    // Held choices name nodes of the graph as it is now, and leave less to the search over time.
+    OF_ASSIGN_OR_RETURN(const std::vector<std::vector<int>> followed, FollowChoices(*held, &bound));
+    OF_RETURN_IF_ERROR(paths.Fix(held->moves));
+    OF_ASSIGN_OR_RETURN(const std::vector<int> micro, SearchMicro(bound, cost));
+    OF_ASSIGN_OR_RETURN(state, FollowLayouts(*held, bound, cost, &paths, micro, followed));
+  }
 
   Decisions decisions;
+  decisions.held = HoldDecisions(bound, *state, mesh, micro_batches, key);
+  if (held != nullptr) decisions.held.moves = held->moves;
   decisions.mesh = mesh;
   decisions.micro_batches = micro_batches;
   decisions.axes = cost.axes();

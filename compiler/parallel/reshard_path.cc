@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status.h"
 
 namespace oneflow {
 namespace {
@@ -88,16 +89,48 @@ std::string ChangeText(const std::vector<Axis>& axes, const Sharding& from,
                       " on ", axes[step.axis].name);
 }
 
-const ReshardPath& ReshardPaths::Find(const TensorType& type, const Sharding& from,
+ReshardPaths::Key ReshardPaths::KeyOf(const TensorType& type, const Sharding& from,
                                       const Sharding& to) {
   Key key = ShardingKey(from);
   for (int64_t part : ShardingKey(to)) key.push_back(part);
   key.push_back(static_cast<int64_t>(type.dtype));
   key.insert(key.end(), type.shape.begin(), type.shape.end());
-  auto [it, added] = paths_.try_emplace(std::move(key));
+  return key;
+}
+
+const ReshardPath& ReshardPaths::Find(const TensorType& type, const Sharding& from,
+                                      const Sharding& to) {
+  auto [it, added] = paths_.try_emplace(KeyOf(type, from, to));
   if (added && from.stage == to.stage) it->second = Search(type, from, to, false);
   if (added && !it->second.possible) it->second = Search(type, from, to, true);
   return it->second;
+}
+
+absl::Status ReshardPaths::Fix(const std::vector<HeldMove>& moves) {
+  for (const HeldMove& move : moves) {
+    ReshardPath path;
+    path.possible = true;
+    const Sharding& goal = move.steps.back().to;
+    const Sharding* at = &move.from;
+    for (const ReshardStep& held : move.steps) {
+      const std::vector<ReshardStep> steps = NextSteps(move.type, *at, goal, /*exchange=*/true);
+      const auto step = std::find_if(steps.begin(), steps.end(), [&](const ReshardStep& other) {
+        return other.axis == held.axis && other.to == held.to;
+      });
+      if (step == steps.end()) {
+        return MakeError(
+            ErrorKind::kPlan,
+            absl::StrCat("decisions, line ", move.line, ": no step leads from ",
+                         at->ToString(cost_->axes()), " to ", held.to.ToString(cost_->axes()),
+                         " on ", held.axis < 0 ? "*" : cost_->axes()[held.axis].name));
+      }
+      path.cost_ns += step->cost_ns;
+      path.steps.push_back(*step);
+      at = &held.to;
+    }
+    paths_[KeyOf(move.type, move.from, goal)] = std::move(path);
+  }
+  return absl::OkStatus();
 }
 
 ReshardPath ReshardPaths::Search(const TensorType& type, const Sharding& from, const Sharding& to,

@@ -35,6 +35,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "compiler/parallel/cost_model.h"
 #include "plan/sharding.h"
 
@@ -54,16 +55,29 @@ struct ReshardPath {
   std::vector<ReshardStep> steps;  // empty if the layouts are equal
 };
 
+// A path that is kept beyond a compile, without its costs.
+struct HeldMove {
+  TensorType type;
+  Sharding from;
+  std::vector<ReshardStep> steps;  // not empty
+  int line = 0;                    // of the text that it was read from, for errors
+};
+
 class ReshardPaths {
  public:
   // REQUIRES: `cost` outlives this.
   explicit ReshardPaths(const CostModel* cost) : cost_(cost) {}
+
+  // From now on the path between these layouts is the given one. PlanError if a step does not exist.
+  // REQUIRES: canonical shardings.
+  absl::Status Fix(const std::vector<HeldMove>& moves);
 
   // REQUIRES: canonical shardings of that type. Not possible only where micro cannot change so.
   const ReshardPath& Find(const TensorType& type, const Sharding& from, const Sharding& to);
 
  private:
   using Key = std::vector<int64_t>;
+  static Key KeyOf(const TensorType& type, const Sharding& from, const Sharding& to);
 
   // `exchange`: also by general exchanges.
   ReshardPath Search(const TensorType& type, const Sharding& from, const Sharding& to,

@@ -27,6 +27,8 @@ class ReshardInserter {
         paths_(&cost_) {}
 
   absl::Status Run(int world_size) {
+    OF_RETURN_IF_ERROR(paths_.Fix(decisions_.held.moves));
+    decisions_.held.moves.clear();
     if (world_size > 1) OF_RETURN_IF_ERROR(CopyOutputs());
     order_ = graph_.order();
     position_.assign(graph_.num_nodes(), 0);
@@ -93,6 +95,7 @@ class ReshardInserter {
                        "the value with flow.shard, or use accumulate=1"),
           graph_.location(node.location));
     }
+    decisions_.held.moves.push_back({type, from, path.steps});
     Place place = PlaceFor(value, reader, path);
     ValueId current = value;
     for (const ReshardStep& step : path.steps) {

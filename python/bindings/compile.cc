@@ -152,14 +152,26 @@ void BindCompile(py::module_& module) {
           },
           "{state: layout} over all ranks, in the form that Graph.add_state takes.")
       .def_readonly("decisions", &Compiled::decisions)
+      .def_readonly("held_decisions", &Compiled::held_decisions,
+                    "What was decided, as text that `compile` takes.")
       .def_readonly("dumps", &Compiled::dumps);
+
+  module.def(
+      "check_decisions",
+      [](const std::string& text) { ThrowIfError(HeldDecisions::Parse(text).status()); },
+      py::arg("text"),
+      "Raises PlanError, which names the line, unless the text reads as decisions.");
 
   module.def(
       "compile",
       [](const Graph& graph, plan::Target& target,
          const std::vector<std::pair<std::string, int64_t>>& axes, const std::vector<int>& devices,
-         int micro_batches, int rank, int world_size, bool keep_dumps) {
-        const CompileOptions options{ToMesh(axes, devices), micro_batches, rank, world_size};
+         int micro_batches, int rank, int world_size, bool keep_dumps,
+         const std::vector<std::string>& decisions) {
+        CompileOptions options{ToMesh(axes, devices), micro_batches, rank, world_size, {}};
+        for (const std::string& text : decisions) {
+          options.decisions.push_back(ValueOrThrow(HeldDecisions::Parse(text)));
+        }
         py::gil_scoped_release release;
         absl::StatusOr<Compiled> compiled =
             CompileComplete(graph, &target, options, keep_dumps, &Describe);
@@ -167,7 +179,7 @@ void BindCompile(py::module_& module) {
       },
       py::arg("graph"), py::arg("target"), py::arg("axes"), py::arg("devices"),
       py::arg("micro_batches"), py::arg("rank"), py::arg("world_size"),
-      py::arg("keep_dumps") = false,
+      py::arg("keep_dumps") = false, py::arg("decisions") = std::vector<std::string>(),
       "Compiles one rank's plan; kernel rows that the target lacks are added to it.");
 }
 

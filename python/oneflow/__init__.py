@@ -11,6 +11,7 @@ _environment.set_thread_defaults()
 _environment.report_failures()
 
 from . import errors, functions, nn, ops, optim, random
+from .decisions import Decisions
 from .dtypes import DType as dtype
 from .dtypes import bfloat16, float16, float32, int8, int32, int64, uint8
 from .dtypes import bool_ as bool
@@ -45,6 +46,7 @@ __all__ = [
     "CheckpointError",
     "DTypeError",
     "DataError",
+    "Decisions",
     "Error",
     "Generator",
     "Mesh",

@@ -12,6 +12,8 @@ class Compiled:
     @property
     def dumps(self) -> list[tuple[str, str]]: ...
     @property
+    def held_decisions(self) -> str: ...
+    @property
     def plan(self) -> Plan: ...
     @property
     def state_shardings(self) -> dict[str, str]: ...
@@ -113,7 +115,10 @@ class VirtualRuntime:
     def run(self, states: Mapping[str, np.ndarray], inputs: Sequence[Sequence[np.ndarray]], seed: int, jitter: float = 1.0) -> dict[str, Any]:
         """Runs len(inputs) steps from a seed; inputs[step][input]. Returns a dict: outputs (per step, by name), states, event_order_hash, virtual_ns, firings."""
 
-def compile(graph: Graph, target: Target, axes: Sequence[tuple[str, int]], devices: Sequence[int], micro_batches: int, rank: int, world_size: int, keep_dumps: bool = False) -> Compiled:
+def check_decisions(text: str) -> None:
+    """Raises PlanError, which names the line, unless the text reads as decisions."""
+
+def compile(graph: Graph, target: Target, axes: Sequence[tuple[str, int]], devices: Sequence[int], micro_batches: int, rank: int, world_size: int, keep_dumps: bool = False, decisions: Sequence[str] = []) -> Compiled:
     """Compiles one rank's plan; kernel rows that the target lacks are added to it."""
 
 def connect(rank: int, world_size: int, address: str, secret: bytes, job: str, listener: int, timeout_seconds: float, collective_seconds: float) -> Transport:

@@ -8,18 +8,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import _core
+from .decisions import Decisions
 
 
 class Plan:
     """One rank's plan with the decisions behind it; `step.compile(batch)` returns one."""
 
     def __init__(
-        self, core: _core.Plan, decisions: str, dumps: Sequence[tuple[str, str]], graph: str
+        self,
+        core: _core.Plan,
+        explanations: str,
+        dumps: Sequence[tuple[str, str]],
+        graph: str,
+        decisions: Decisions,
     ) -> None:
         self.core = core
         self.graph = graph
         self.dumps = list(dumps)
-        self._decisions = decisions
+        self.decisions = decisions  # what was decided, to be given back as parallel=
+        self._explanations = explanations
 
     @property
     def text(self) -> str:
@@ -44,7 +51,11 @@ class Plan:
 
     def explain(self, pattern: str = "") -> str:
         """The decisions about the nodes whose line of text contains `pattern`, with the alternatives' costs."""
-        return "\n".join(line for line in self._decisions.splitlines() if pattern in line)
+        return "\n".join(line for line in self._explanations.splitlines() if pattern in line)
+
+    def save_decisions(self, path: str | os.PathLike[str]) -> None:
+        """Writes the decisions; `parallel=flow.Decisions.load(path)` follows them."""
+        self.decisions.save(path)
 
     def verify(self) -> None:
         """Proves the plan once more; PlanError names what is wrong."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from .decisions import Decisions
 from .errors import ShardingError
 from .location import user_location
 from .mesh import Mesh
@@ -19,6 +20,8 @@ from .tracing import current_trace
 T = TypeVar("T", bound=Tensor)
 
 Rules = Mapping[str, Mapping[str, str]]
+# What `parallel=` of a step takes: "auto", rules, or decisions to follow (several: each plan takes its own).
+Parallel = str | Rules | Decisions | Sequence[Decisions]
 
 _SBP = re.compile(r"B|S\((\d+)\)|P(\((sum|max|min)\))?")
 
@@ -120,8 +123,22 @@ class stage:  # noqa: N801
             trace.stage = self._outer
 
 
+def decisions_of(parallel: Parallel, location: tuple[str, int, str] | None) -> list[Decisions]:
+    """The decisions among which each plan of a step finds its own; none for "auto" and rules."""
+    if isinstance(parallel, (str, Mapping)):
+        return []
+    decisions = [parallel] if isinstance(parallel, Decisions) else list(parallel)
+    if not decisions or not all(isinstance(one, Decisions) for one in decisions):
+        raise ShardingError(
+            f"parallel={parallel!r}: use 'auto', rules {{pattern: dict(axis=layout)}}, or "
+            "flow.Decisions.load(path), one or a list",
+            location,
+        )
+    return decisions
+
+
 def collect_annotations(
-    parallel: str | Rules,
+    parallel: Parallel,
     parameters: Mapping[str, Parameter],
     mesh: Mesh,
     location: tuple[str, int, str] | None,
@@ -136,9 +153,13 @@ def collect_annotations(
     if isinstance(parallel, str):
         if parallel != "auto":
             raise ShardingError(
-                f"parallel={parallel!r}: use 'auto' or rules {{pattern: dict(axis=layout)}}",
+                f"parallel={parallel!r}: use 'auto', rules {{pattern: dict(axis=layout)}}, or "
+                "flow.Decisions.load(path)",
                 location,
             )
+        return result
+    if not isinstance(parallel, Mapping):
+        decisions_of(parallel, location)
         return result
     matched: set[str] = set()
     for name, parameter in parameters.items():

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import _core, environment
+from .decisions import Decisions
 from .errors import Error
 from .location import user_location
 from .mesh import Mesh
@@ -90,9 +91,13 @@ class Store:
         return name
 
     def compile(
-        self, graph: _core.Graph, micro_batches: int, dumps: bool = False
+        self,
+        graph: _core.Graph,
+        micro_batches: int,
+        dumps: bool = False,
+        decisions: Sequence[Decisions] = (),
     ) -> _core.Compiled:
-        """This rank's plan of a graph."""
+        """This rank's plan of a graph; of `decisions` those that were made for it are followed."""
         mesh = self.mesh
         return _core.compile(
             graph,
@@ -103,6 +108,7 @@ class Store:
             environment.rank(),
             environment.world_size(),
             keep_dumps=dumps,
+            decisions=[one.text for one in decisions],
         )
 
     def load(self, plan: _core.Plan) -> LoadedPlan:

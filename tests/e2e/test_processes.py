@@ -1,4 +1,4 @@
-"""Bar 2: a layout over two processes gives, on every rank, the bits of one process."""
+"""Bar 2: a layout over several processes gives, on every rank, the bits of one process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(processes: int, model: str, layout: str, folder: Path) -> list[dict[str, np.ndarray]]:
+def run(
+    processes: int, model: str, layout: str, folder: Path, decisions: Path | None = None
+) -> list[dict[str, np.ndarray]]:
     """What each rank wrote."""
     folder.mkdir()
     program = ["-m", "tests.e2e.rank_program", model, layout, str(folder)]
+    if decisions is not None:
+        program.append(str(decisions))
     result = subprocess.run(
         [sys.executable, "-m", "oneflow.launch", "--nproc-per-node", str(processes), *program],
         capture_output=True,
@@ -40,3 +44,22 @@ def test_two_processes_give_the_bits_of_one(model: str, layout: str, tmp_path: P
         assert sorted(one) == sorted(two)
         for key, value in one.items():
             assert value.tobytes() == two[key].tobytes(), (rank, key)
+
+
+# (layout, processes). Without decisions these differ: the search sees other links and decides otherwise.
+HELD = [("tp2", 2), ("tp4", 4), ("dp2_tp2", 2), ("dp2_tp2", 4), ("dp2_pp2_acc4", 4)]
+
+
+@pytest.mark.parametrize(("layout", "processes"), HELD)
+@pytest.mark.parametrize("model", ["mlp", "resnet"])
+def test_with_the_same_decisions_any_number_of_processes_gives_the_bits_of_one(
+    model: str, layout: str, processes: int, tmp_path: Path
+) -> None:
+    decisions = tmp_path / "decisions"
+    (one,) = run(1, model, layout, tmp_path / "one", decisions)
+    one.pop("messages")
+    for rank, several in enumerate(run(processes, model, layout, tmp_path / "many", decisions)):
+        several.pop("messages")
+        assert sorted(one) == sorted(several)
+        for key, value in one.items():
+            assert value.tobytes() == several[key].tobytes(), (rank, key)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..mesh import Mesh
 from ..nn.module import Module
-from ..sharding import Rules
+from ..sharding import Parallel
 from ..tensor import Tensor
 from ..tracing import Trace
 from .step import Step, add_outputs, fill_outputs
@@ -51,7 +51,7 @@ def eval_step(
     *,
     model: Module | Mapping[str, Module],
     mesh: Mesh | None = None,
-    parallel: str | Rules = "auto",
+    parallel: Parallel = "auto",
     accumulate: int = 1,
     seed: int | None = None,
     max_plans: int = 8,

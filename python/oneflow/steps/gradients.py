@@ -9,7 +9,7 @@ from ..errors import Error
 from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
-from ..sharding import Rules
+from ..sharding import Parallel
 from ..tensor import Tensor
 from ..tracing import Trace
 from .step import Step, add_outputs
@@ -64,7 +64,7 @@ def value_and_grad(
     *,
     model: Module | Mapping[str, Module],
     mesh: Mesh | None = None,
-    parallel: str | Rules = "auto",
+    parallel: Parallel = "auto",
     accumulate: int = 1,
     seed: int | None = None,
     max_plans: int = 8,

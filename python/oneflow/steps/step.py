@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from .. import _core, environment, tree
+from ..decisions import Decisions
 from ..errors import Error, ShardingError
 from ..location import user_location
 from ..mesh import Mesh
@@ -25,7 +26,7 @@ from ..nn.module import Module
 from ..nn.parameter import Parameter
 from ..plan import Plan
 from ..random import default_generator
-from ..sharding import Rules, collect_annotations
+from ..sharding import Parallel, collect_annotations, decisions_of
 from ..state import StateCell
 from ..store import LoadedPlan, Store, store_of
 from ..tensor import Tensor
@@ -65,7 +66,7 @@ class Step:
         *,
         model: Module | Mapping[str, Module],
         mesh: Mesh | None,
-        parallel: str | Rules,
+        parallel: Parallel,
         accumulate: int,
         seed: int | None,
         max_plans: int,
@@ -243,8 +244,17 @@ class Step:
     def _compile(self, program: Program) -> None:
         graph = program.trace.graph
         directory = environment.dump_directory()
-        compiled = self.store.compile(graph, self.accumulate, dumps=bool(directory))
-        plan = Plan(compiled.plan, compiled.decisions, compiled.dumps, str(graph))
+        decisions = decisions_of(self._parallel, self._location)
+        compiled = self.store.compile(
+            graph, self.accumulate, dumps=bool(directory), decisions=decisions
+        )
+        plan = Plan(
+            compiled.plan,
+            compiled.decisions,
+            compiled.dumps,
+            str(graph),
+            Decisions(compiled.held_decisions),
+        )
         for name, sharding in compiled.state_shardings.items():
             self.store.shardings.setdefault(name, sharding)
         program.input_names = tuple(name for name, _, _ in plan.core.inputs)

@@ -14,7 +14,7 @@ from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
-from ..sharding import Rules
+from ..sharding import Parallel
 from ..tensor import Tensor
 from ..tracing import Trace
 from .metrics import Metrics
@@ -183,7 +183,7 @@ def train_step(
     model: Module | Mapping[str, Module],
     optimizer: Optimizer,
     mesh: Mesh | None = None,
-    parallel: str | Rules = "auto",
+    parallel: Parallel = "auto",
     accumulate: int = 1,
     seed: int | None = None,
     check: str = "loss",
