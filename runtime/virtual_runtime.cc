@@ -127,6 +127,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
       ResetRank(ranks_[r].get());
       LaunchMore(r);
     }
+    for (const std::unique_ptr<Program>& program : programs_) program->ForgetDataError();
     while (!queue_.empty() && failure_.ok()) {
       const Event event = queue_.top();
       queue_.pop();
@@ -421,6 +422,9 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     absl::Status enqueued = rank.program->RunFiring(task, ordinal, rank.ring[place]);
     if (failure_.ok() && !enqueued.ok()) {
       failure_ = WithContext(enqueued, rank.program->NameOf(task));
+    }
+    if (rank.program->FindDataError(task, ordinal) && failure_.ok()) {
+      failure_ = rank.program->DataErrorOf(task, rank.program->StepOf(task, ordinal));
     }
   }
 

@@ -1,7 +1,10 @@
 #include "compiler/lower/schedule.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "compiler/ops/op_table.h"
 
 namespace oneflow {
 namespace {
@@ -28,12 +31,27 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
   schedule.stages_ = decisions.mesh.stages();
   schedule.micro_batches_ = decisions.micro_batches;
   schedule.nodes_.resize(graph.num_nodes());
+  for (NodeId id : graph.order()) {
+    if (FindOp(graph.node(id).op)->may_fail) schedule.may_fail_.push_back(id);
+  }
   uint32_t position = 0;
+  std::vector<NodeId> writes;
+  for (NodeId id : graph.order()) {
+    if (graph.node(id).op == "state_write" && !schedule.may_fail_.empty()) {
+      writes.push_back(id);
+    } else {
+      schedule.nodes_[id].position = position++;
+    }
+  }
+  for (NodeId id : writes) schedule.nodes_[id].position = position++;
   for (NodeId id : graph.order()) {
     const Node& node = graph.node(id);
     NodeSchedule& entry = schedule.nodes_[id];
-    entry.position = position++;
     if (schedule.micro_batches_ == 1) continue;
+    if (node.op == "state_write" && !schedule.may_fail_.empty()) {
+      entry.phase = Phase::kEpilogue;
+      continue;
+    }
 
     bool after_loop = false;  // reads a sum or concatenation over the micro-batches
     bool backward = node.forward >= 0;
@@ -79,6 +97,18 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
     }
   }
   return schedule;
+}
+
+bool Schedule::BehindFailures(NodeId id) const {
+  const auto turn = [](const NodeSchedule& entry) {
+    return entry.phase == Phase::kPrologue ? 0 : entry.in_micro_loop() ? 1 : 2;
+  };
+  const NodeSchedule& node = nodes_[id];
+  return std::all_of(may_fail_.begin(), may_fail_.end(), [&](NodeId other) {
+    const NodeSchedule& fails = nodes_[other];
+    if (turn(node) != turn(fails)) return turn(node) > turn(fails);
+    return !node.in_micro_loop() && node.position > fails.position;
+  });
 }
 
 plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub, uint32_t piece) const {
