@@ -203,6 +203,7 @@ void ActorHost::Finish(PlanRun* run, uint32_t id, int64_t ordinal) {
     counts.flops += static_cast<uint64_t>(task.proto->flops());
   }
   const int64_t step = run->program->StepOf(id, ordinal);
+  if (run->program->FindDataError(id, ordinal)) around_.listener->WrongData(run, id, step);
   const plan::TaskKind kind = task.proto->kind();
   if (kind == plan::FEED) {
     Invocation& invocation = run->InvocationOf(step);

@@ -29,6 +29,8 @@ class StepListener {
   // All firings of a stream in `step` are finished; the last call of a step ends it.
   virtual void StreamFinished(PlanRun* run, int64_t step) = 0;
   virtual void OutputsFetched(PlanRun* run, int64_t step) = 0;
+  // A kernel found wrong data; what waits for it has not been told yet.
+  virtual void WrongData(PlanRun* run, uint32_t task, int64_t step) = 0;
   // All FEEDs of a step whose caller waits for them are finished.
   virtual void InputsFed() = 0;
   // A device did not take a firing; nothing more will start.

@@ -60,7 +60,8 @@ kernels::KernelDef DefineKernel(const std::string& op, Function function) {
           }};
 }
 
-// `gate`: kernel `block` waits until it is true; `refuse` is not taken in step 2.
+// `gate`: kernel `block` waits until it is true; `refuse` is not taken in step 2; `judge` finds what
+// begins below 0 wrong.
 inline kernels::KernelTable TestKernels(const std::atomic<bool>* gate = nullptr) {
   const auto in = [](const kernels::KernelArgs& args, size_t i) {
     return static_cast<const float*>(args.inputs[i]);
@@ -88,6 +89,13 @@ inline kernels::KernelTable TestKernels(const std::atomic<bool>* gate = nullptr)
     while (gate != nullptr && !gate->load()) std::this_thread::yield();
     add(args, inputs);
   };
+  const auto judge = [=](const kernels::KernelArgs& args, size_t inputs) {
+    const int64_t value = static_cast<int64_t>(in(args, 0)[0]);
+    if (value < 0) {
+      ReportDataError(args, kernels::DataErrorCode::kIndexOutOfRange, value, 7);
+    }
+    add(args, inputs);
+  };
   const auto refuse = [=](const kernels::KernelArgs& args, size_t inputs) {
     if (args.block->step == 2) return MakeError(ErrorKind::kError, "the device is lost");
     add(args, inputs);
@@ -95,7 +103,7 @@ inline kernels::KernelTable TestKernels(const std::atomic<bool>* gate = nullptr)
   };
   return kernels::KernelTable({DefineKernel("add", add), DefineKernel("accumulate", accumulate),
                                DefineKernel("update", update), DefineKernel("block", block),
-                               DefineKernel("refuse", refuse)});
+                               DefineKernel("refuse", refuse), DefineKernel("judge", judge)});
 }
 
 inline void AddInput(plan::Plan* plan, const std::string& name, const Shape& shape) {

@@ -446,6 +446,12 @@ absl::Status Program::Execute(uint32_t id, int64_t ordinal, const Invocation& in
                               const Operands& operands, kernels::Stream* stream) const {
   const Task& task = tasks_[id];
   const FiringId firing = FiringAt(id, ordinal);
+  if (firing.step >= failed_step()) {
+    if (task.proto->kind() == plan::FETCH && invocation.fetch != nullptr) {
+      invocation.fetch->skipped.store(true);
+    }
+    return absl::OkStatus();
+  }
   switch (task.proto->kind()) {
     case plan::FEED:
       return task.device->ToLocal(
@@ -505,6 +511,36 @@ absl::Status Program::EnqueueFiring(uint32_t id, int64_t ordinal, const Invocati
   OF_RETURN_IF_ERROR(RunFiring(id, ordinal, invocation, stream, scratch));
   if (!task.recorded) return absl::OkStatus();
   return stream->Record(events_[id][static_cast<size_t>(ordinal % kEvents)].get());
+}
+
+bool Program::FindDataError(uint32_t id, int64_t ordinal) {
+  const Task& task = tasks_[id];
+  // Kernels of compute streams alone look at data; one thread runs those of a device.
+  if (task.kernel == nullptr || task.lane != Lane::kCompute || !holds_bytes_) return false;
+  const int64_t step = StepOf(id, ordinal);
+  if (BlockOf(task.proto->device(), step)->error() == kernels::DataErrorCode::kNone) return false;
+  int64_t first = failed_step();
+  while (step < first && !failed_step_.compare_exchange_weak(first, step)) {
+  }
+  return step < first;
+}
+
+absl::Status Program::DataErrorOf(uint32_t id, int64_t step) const {
+  const StepBlock& block = *BlockOf(tasks_[id].proto->device(), step);
+  return WithLocation(MakeError(ErrorKind::kData, absl::StrCat(tasks_[id].proto->op(), ": ",
+                                                               DescribeDataError(block))),
+                      LocationOfTask(plan_, id));
+}
+
+absl::Status Program::DataErrorOfFailedStep() const {
+  const int64_t step = failed_step();
+  std::vector<uint32_t> found;  // several devices may have found something
+  for (uint32_t d = 0; d < step_blocks_.size(); ++d) {
+    const StepBlock* block = BlockOf(d, step);
+    if (block->error() != kernels::DataErrorCode::kNone) found.push_back(block->error_task);
+  }
+  OF_CHECK(!found.empty()) << "step " << step << " failed, but no kernel says why";
+  return DataErrorOf(*std::min_element(found.begin(), found.end()), step);
 }
 
 std::byte* Program::SendSource(uint32_t task, int64_t ordinal) const {

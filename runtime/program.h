@@ -8,7 +8,9 @@
 #ifndef ONEFLOW_RUNTIME_PROGRAM_H_
 #define ONEFLOW_RUNTIME_PROGRAM_H_
 
+#include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -111,6 +113,23 @@ class Program {
     return first == nullptr ? nullptr : first + step % Invocation::kWindow;
   }
 
+  // Wrong data. A kernel that finds some ends its step and those behind it: from then on their
+  // firings do nothing but keep the protocol, so no state changes, until the owner has seen the error
+  // and forgets it. Lowering puts what writes states behind what may fail.
+  static constexpr int64_t kNoStep = std::numeric_limits<int64_t>::max();
+  // The first step that does nothing any more; kNoStep: none. Any thread.
+  int64_t failed_step() const { return failed_step_.load(std::memory_order_acquire); }
+  // Looks whether this firing found wrong data; true if its step is the first to fail because of it.
+  // REQUIRES: the firing is over, and what waits for it has not been told.
+  bool FindDataError(uint32_t task, int64_t ordinal);
+  // What that firing found, with the user's line.
+  absl::Status DataErrorOf(uint32_t task, int64_t step) const;
+  // What was found in the failed step. REQUIRES: nothing runs, there is one, and no later step took
+  // its place in the window.
+  absl::Status DataErrorOfFailedStep() const;
+  // REQUIRES: nothing runs.
+  void ForgetDataError() { failed_step_.store(kNoStep); }
+
   // Enqueues what firing `ordinal` of a COMPUTE, MOVE, FEED or FETCH task does; the last two are the
   // host's work and over at once. An error says that the device did not take it.
   absl::Status RunFiring(uint32_t task, int64_t ordinal, const Invocation& invocation,
@@ -185,6 +204,7 @@ class Program {
   static constexpr int64_t kEvents = 4;
   std::vector<std::vector<std::unique_ptr<kernels::Event>>> events_;
   std::vector<Lane> lanes_;
+  std::atomic<int64_t> failed_step_{kNoStep};
   std::vector<Block> step_blocks_;  // by device: a StepBlock per step in flight
   std::vector<bool> fetches_all_;
   std::vector<bool> fed_;

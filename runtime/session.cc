@@ -62,6 +62,12 @@ class SessionImpl : public Session {
     // Peers still wait for what the last steps owe them, though this rank has fetched all it wanted.
     if (options_.transport != nullptr) executor_.WaitUntilQuiet(kLastSteps);
     executor_.Stop();
+    if (executor_.failure().ok() && HasUnseenDataError()) {
+      const absl::Status error = running_->program->DataErrorOfFailedStep();
+      std::fprintf(stderr,
+                   "oneflow: the last steps changed nothing, which nobody has asked for: %s\n",
+                   MessageOf(error).c_str());
+    }
     // The threads are gone; a callback of the transport may still run (it knows the watchdog), and
     // slots may still be posted.
     for (const auto& [id, plan] : plans_) CloseChannels(plan);
@@ -171,6 +177,7 @@ class SessionImpl : public Session {
     }
     OF_RETURN_IF_ERROR(executor_.WaitUntil(
         [run] { return run->launched - run->completed < Invocation::kWindow; }));
+    OF_RETURN_IF_ERROR(SeeDataError());
     Invocation& invocation = run->InvocationOf(run->launched);
     invocation.id = next_invocation_++;
     SetInputs(std::move(inputs), run, &invocation);
@@ -204,9 +211,12 @@ class SessionImpl : public Session {
                                                        "launched"));
     }
     OF_RETURN_IF_ERROR(executor_.WaitUntil([entry] { return entry->done.load(); }));
+    if (entry->skipped.load()) (void)SeeDataError();  // and it stands in the entry then
     std::lock_guard<std::mutex> lock(outputs_mutex_);
+    const absl::Status error = entry->error;
     std::vector<HostTensor> outputs = entry->tensors;
     Release(ring, entry);
+    if (!error.ok()) return error;
     return outputs;
   }
 
@@ -244,6 +254,8 @@ class SessionImpl : public Session {
     return all;
   }
 
+  InvocationId TakeUndoneFrom() override { return std::exchange(undone_from_, -1); }
+
   Holdings holdings() const override {
     Holdings holdings;
     holdings.plans = plans_.size();
@@ -266,9 +278,30 @@ class SessionImpl : public Session {
   }
 
  private:
-  // Waits until nothing runs.
+  // Waits until nothing runs. A DataError that nobody has seen yet comes to light here.
   absl::Status Settle() {
-    return executor_.WaitUntil([this] { return executor_.Quiet(); });
+    OF_RETURN_IF_ERROR(executor_.WaitUntil([this] { return executor_.Quiet(); }));
+    return SeeDataError();
+  }
+
+  // A step in flight found wrong data: it and those launched behind it change nothing. The error is
+  // returned once, when they are over, and stays with their outputs; then all goes on as if they had
+  // not been launched.
+  absl::Status SeeDataError() {
+    if (!HasUnseenDataError()) return absl::OkStatus();
+    OF_RETURN_IF_ERROR(executor_.WaitUntil([this] { return executor_.Quiet(); }));
+    const absl::Status error = running_->program->DataErrorOfFailedStep();
+    undone_from_ = running_->InvocationOf(running_->program->failed_step()).id;
+    running_->program->ForgetDataError();
+    std::lock_guard<std::mutex> lock(outputs_mutex_);
+    for (auto& [id, plan] : plans_) {
+      if (plan.run == running_) plan.outputs->Fail(undone_from_, error);
+    }
+    return error;
+  }
+
+  bool HasUnseenDataError() const {
+    return running_ != nullptr && running_->program->failed_step() != Program::kNoStep;
   }
 
   absl::StatusOr<LoadedPlan*> Find(PlanId id) {
@@ -462,6 +495,7 @@ class SessionImpl : public Session {
   std::unique_ptr<Watchdog> watchdog_;
   PlanRun* running_ = nullptr;  // the plan of the last invocation
   InvocationId next_invocation_ = 0;
+  InvocationId undone_from_ = -1;
   PlanId next_plan_ = 0;
 };
 

@@ -3,8 +3,11 @@
 //
 // Threads: calls come from one thread at a time (the Python thread, GIL released); the session's
 // own threads run the plan. Invocations have one order; what comes after step i in the program sees
-// exactly step i. Errors before launch leave state untouched; after an error in flight the session
-// is failed and every call returns that root cause. Destruction stops all threads within seconds,
+// exactly step i. Errors before launch leave state untouched. Wrong data that a kernel finds (a label
+// out of range) fails its step and those launched behind it: they change no state, the next call
+// that waits returns the DataError once, and the session goes on as if they had not been launched;
+// with several ranks the job ends instead. After any other error in flight the session is failed and
+// every call returns that root cause. Destruction stops all threads within seconds,
 // also in mid-step. Version of a state: one more per invocation that writes it and per WriteState.
 // Read next: runtime/session.cc, runtime/actor.h; runtime/virtual_runtime.h runs plans without
 // threads.
@@ -92,6 +95,9 @@ class Session {
   virtual absl::StatusOr<std::vector<HostTensor>> Fetch(InvocationId invocation) = 0;
   // Nobody will fetch that invocation. From any thread (a garbage collector's, say); never waits for a step.
   virtual void Discard(InvocationId invocation) = 0;
+  // After a DataError: the first of the invocations that it undid, together with all launched since;
+  // -1 if there was none since the last call.
+  virtual InvocationId TakeUndoneFrom() = 0;
   // Waits until everything launched is done.
   virtual absl::Status Wait() = 0;
 

@@ -288,6 +288,13 @@ void ThreadedExecutor::OutputsFetched(PlanRun* run, int64_t step) {
   progress_changed_.notify_all();
 }
 
+void ThreadedExecutor::WrongData(PlanRun* run, uint32_t task, int64_t step) {
+  // Alone this rank can go on behind the step (the session sees Program::failed_step). Others may
+  // have changed states by what they received before, so with them nobody can.
+  if (transport_ == nullptr || transport_->world_size() == 1) return;
+  Failed(run->program->DataErrorOf(task, step));
+}
+
 void ThreadedExecutor::Failed(const absl::Status& cause) {
   if (Fail(cause) && transport_ != nullptr) transport_->Abort(cause);
 }

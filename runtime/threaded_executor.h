@@ -79,6 +79,7 @@ class ThreadedExecutor : public StepListener {
   void StreamFinished(PlanRun* run, int64_t step) override;
   void OutputsFetched(PlanRun* run, int64_t step) override;
   void InputsFed() override;
+  void WrongData(PlanRun* run, uint32_t task, int64_t step) override;
   void Failed(const absl::Status& cause) override;
 
  private:

@@ -151,6 +151,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
       ResetRank(ranks_[r].get());
       LaunchMore(r);
     }
+    for (const std::unique_ptr<Program>& program : programs_) program->ForgetDataError();
     while (!queue_.empty() && failure_.ok()) {
       const Event event = queue_.top();
       queue_.pop();
@@ -511,6 +512,9 @@ class VirtualRuntimeImpl : public VirtualRuntime {
             ? RunIsolated(*rank.program, task, ordinal, rank.ring[place])
             : rank.program->RunFiring(task, ordinal, rank.ring[place], &stream, &scratch_);
     if (failure_.ok() && !done.ok()) failure_ = WithContext(done, rank.program->NameOf(task));
+    if (rank.program->FindDataError(task, ordinal) && failure_.ok()) {
+      failure_ = rank.program->DataErrorOf(task, rank.program->StepOf(task, ordinal));
+    }
   }
 
   // The n-th message of a channel fills the n-th slot posted.

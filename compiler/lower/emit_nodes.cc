@@ -40,6 +40,7 @@ class NodeEmitter {
       }
     }
     OrderStateAccesses();
+    GateStateWrites();
     return absl::OkStatus();
   }
 
@@ -365,6 +366,58 @@ class NodeEmitter {
         AddStepEdge(read, writer->task, 1);
       }
     }
+  }
+
+  // A step whose data is wrong writes no state: on each stream the first task that writes one waits
+  // for all tasks that may fail, and the others follow it.
+  void GateStateWrites() {
+    std::vector<uint32_t> may_fail;
+    std::map<uint32_t, uint32_t> first_write;  // by stream
+    for (int t = 0; t < draft_.plan.tasks_size(); ++t) {
+      const plan::Task& task = draft_.plan.tasks(t);
+      const uint32_t id = static_cast<uint32_t>(t);
+      if (const OpDef* op = FindOp(task.op()); op != nullptr && op->may_fail) {
+        may_fail.push_back(id);
+      }
+      if (std::none_of(task.outputs().begin(), task.outputs().end(),
+                       [](const plan::Port& port) { return port.has_state(); })) {
+        continue;
+      }
+      const auto [first, is_new] = first_write.try_emplace(task.stream(), id);
+      if (!is_new && StampAfter(draft_.plan.tasks(static_cast<int>(first->second)), task)) {
+        first->second = id;
+      }
+    }
+    if (may_fail.empty()) return;
+    for (const auto& [stream, write] : first_write) {
+      const std::vector<bool> before = Ancestors(write);
+      plan::Task* task = draft_.plan.mutable_tasks(static_cast<int>(write));
+      for (uint32_t other : may_fail) {
+        if (!before[other] && draft_.plan.tasks(static_cast<int>(other)).stream() != stream) {
+          AddStepEdge(task, other, 0);
+        }
+      }
+    }
+  }
+
+  // Tasks whose results reach `task` here. All their firings of a step are over before its own, as it
+  // fires once a step.
+  std::vector<bool> Ancestors(uint32_t task) const {
+    std::vector<bool> seen(static_cast<size_t>(draft_.plan.tasks_size()));
+    std::vector<uint32_t> open = {task};
+    while (!open.empty()) {
+      const plan::Task& next = draft_.plan.tasks(static_cast<int>(open.back()));
+      open.pop_back();
+      for (const plan::Port& port : next.inputs()) {
+        if (!port.has_register_()) continue;
+        const uint32_t producer =
+            draft_.plan.registers(static_cast<int>(port.register_())).producer();
+        if (seen[producer]) continue;
+        seen[producer] = true;
+        open.push_back(producer);
+      }
+    }
+    return seen;
   }
 
   static bool StampAfter(const plan::Task& a, const plan::Task& b) {

@@ -7,6 +7,9 @@
 //   %4 = sgd_update(..)                   t2 sgd_update ..   -> w    writes the state in place
 //   output(%2) {name="y"}                 t3 fetch r1                stream fetch
 //
+// Where kernels may fail (OpDef::may_fail) states are written behind them: `after` edges hold the
+// first write of each stream back, and a value made before them is copied into its state at the end.
+//
 // Runs first of the lowering steps: streams, credits and memory look at what it made. Pure; edits
 // the draft of one call. Read next: emit_reshard.h, streams.h.
 #ifndef ONEFLOW_COMPILER_LOWER_EMIT_NODES_H_

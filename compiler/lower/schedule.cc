@@ -1,7 +1,10 @@
 #include "compiler/lower/schedule.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "compiler/ops/op_table.h"
 #include "compiler/parallel/node_kind.h"
 
 namespace oneflow {
@@ -29,6 +32,9 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
   schedule.stages_ = decisions.mesh.stages();
   schedule.micro_batches_ = decisions.micro_batches;
   schedule.nodes_.resize(graph.num_nodes());
+  for (NodeId id : graph.order()) {
+    if (FindOp(graph.node(id).op)->may_fail) schedule.may_fail_.push_back(id);
+  }
   // States are written at the end: whoever reads one sees it as the step found it.
   uint32_t position = 0, end = 0;
   for (NodeId id : graph.order()) end += graph.node(id).op == "state_write" ? 0 : 1;
@@ -37,6 +43,10 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
     NodeSchedule& entry = schedule.nodes_[id];
     entry.position = node.op == "state_write" ? end++ : position++;
     if (schedule.micro_batches_ == 1) continue;
+    if (node.op == "state_write" && !schedule.may_fail_.empty()) {
+      entry.phase = Phase::kEpilogue;
+      continue;
+    }
 
     // An update, or what reads a sum or concatenation over the micro-batches.
     bool after_loop = node.phase == NodePhase::kUpdate && !IsLeaf(node) &&
@@ -84,6 +94,18 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
     }
   }
   return schedule;
+}
+
+bool Schedule::BehindFailures(NodeId id) const {
+  const auto turn = [](const NodeSchedule& entry) {
+    return entry.phase == Phase::kPrologue ? 0 : entry.in_micro_loop() ? 1 : 2;
+  };
+  const NodeSchedule& node = nodes_[id];
+  return std::all_of(may_fail_.begin(), may_fail_.end(), [&](NodeId other) {
+    const NodeSchedule& fails = nodes_[other];
+    if (turn(node) != turn(fails)) return turn(node) > turn(fails);
+    return !node.in_micro_loop() && node.position > fails.position;
+  });
 }
 
 plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub, uint32_t piece) const {

@@ -50,16 +50,21 @@ enum class Sub : uint32_t {
 class Schedule {
  public:
   // Fails with a ShardingError when a micro-batch would need what is known only after the last one.
+  // Nodes stand in graph order; `state_write` nodes behind all others if a step may fail.
   static absl::StatusOr<Schedule> Make(const Graph& graph, const Decisions& decisions);
 
   const NodeSchedule& node(NodeId id) const { return nodes_[id]; }
   // Stamp of a task of `id` that runs on a device of `stage`.
   plan::StampProto Stamp(NodeId id, int stage, Sub sub, uint32_t piece = 0) const;
+  // True if all firings of a node stand behind those of every node whose kernel may find something
+  // wrong in the data: what it writes is not written in a step that fails.
+  bool BehindFailures(NodeId id) const;
   int stages() const { return stages_; }
   int micro_batches() const { return micro_batches_; }
 
  private:
   std::vector<NodeSchedule> nodes_;
+  std::vector<NodeId> may_fail_;
   int stages_ = 1;
   int micro_batches_ = 1;
 };

@@ -75,7 +75,7 @@ StateWrites::StateWrites(const Graph& graph, const Decisions& decisions, const S
     const Node& producer = graph.node(graph.value(value).producer);
     const OpDef& op = *FindOp(producer.op);
     if (op.structural || op.view || producer.op == "reshard" || graph.uses(value).size() != 1 ||
-        schedule.node(producer.id).in_micro_loop()) {
+        schedule.node(producer.id).in_micro_loop() || !schedule.BehindFailures(producer.id)) {
       continue;
     }
     const std::vector<NodeId>& others = readers[name];

@@ -114,6 +114,10 @@ class OpDef {
     needs_slice = true;
     return *this;
   }  // its kernel needs where its shard begins
+  OpDef& MayFail() {
+    may_fail = true;
+    return *this;
+  }  // its kernel reports what is wrong in the data: states are written behind it
   OpDef& Structural() {
     structural = true;
     return *this;
@@ -132,6 +136,7 @@ class OpDef {
   LocalizeFn localize;
   bool view = false;
   bool needs_slice = false;
+  bool may_fail = false;
   bool structural = false;
 };
 

@@ -71,7 +71,8 @@ OpDef CrossEntropy() {
   return OpDef("cross_entropy")
       .Doc(
           "Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])"
-          "[labels[i]]. A label outside of 0 .. classes - 1 gives nan.")
+          "[labels[i]]. A label outside of 0 .. classes - 1 is a DataError.")
+      .MayFail()
       .In("logits", AnyFloat(), "[n, classes]")
       .In("labels", {DType::kI64}, "[n], class indices")
       .Out("loss", "[n], dtype of logits")

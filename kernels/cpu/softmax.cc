@@ -7,8 +7,8 @@
 //                                                             dlogits = (exp(log_probs) - onehot) *
 //                                                             dloss
 // Where the dim is the last one a row is worked on in the nearest cache; else a tile of
-// neighbouring columns is gathered into the workspace first. A label outside [0, c) gives a NaN
-// loss and gradient for its sample and reads nothing out of bounds.
+// neighbouring columns is gathered into the workspace first. A label outside [0, c) is reported by
+// cross_entropy, gives a NaN loss and gradient for its sample and reads nothing out of bounds.
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -198,7 +198,9 @@ KernelOr MakeCrossEntropy(const KernelSpec& spec) {
                   for (int64_t row = begin; row < end; ++row) {
                     loop(logits + row * c, nullptr, log_probs + row * c, c);
                     const int64_t label = LabelAt(args.inputs[1], wide, row);
-                    loss[row] = label >= 0 && label < c ? -log_probs[row * c + label] : kNan;
+                    const bool legal = label >= 0 && label < c;
+                    if (!legal) ReportDataError(args, DataErrorCode::kIndexOutOfRange, label, c);
+                    loss[row] = legal ? -log_probs[row * c + label] : kNan;
                   }
                 });
   });

@@ -114,12 +114,15 @@ TEST(CrossEntropy, LossAndGradient) {
   }
 }
 
-TEST(CrossEntropy, LabelOutOfRangeIsNanForItsSampleOnly) {
+TEST(CrossEntropy, LabelOutOfRangeIsReportedAndNanForItsSampleOnly) {
   const TestTensor logits = RandomTensor({4, 3}, 1);
   const TestTensor labels = TestTensor::Of<int64_t>({4}, {0, 3, -1, int64_t{1} << 40});
   KernelCase test("cross_entropy", {}, {logits, labels},
                   {TestTensor::Empty(DType::kF32, {4}), TestTensor::Empty(DType::kF32, {4, 3})});
   test.Run();
+  EXPECT_EQ(test.block.error(), DataErrorCode::kIndexOutOfRange);
+  EXPECT_EQ(test.block.error_bound, 3);
+  EXPECT_TRUE(test.block.error_value < 0 || test.block.error_value >= 3);
   const std::vector<float> loss = test.Output<float>(0);
   EXPECT_FALSE(std::isnan(loss[0]));
   for (int i = 1; i < 4; ++i) EXPECT_TRUE(std::isnan(loss[i])) << i;

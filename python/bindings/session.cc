@@ -230,6 +230,7 @@ void BindSession(py::module_& module) {
            [](PySession& self, const std::string& name) { return self.get().StateVersion(name); })
       .def("launch", &Launch, py::arg("plan"), py::arg("inputs"))
       .def("fetch", &Fetch, py::arg("invocation"))
+      .def("take_undone_from", [](PySession& self) { return self.get().TakeUndoneFrom(); })
       .def("discard", &Discard, py::arg("invocation"))
       .def("wait", &Wait)
       .def("counters", &Counters)

@@ -57,7 +57,7 @@ class OutOfMemoryError(Error, MemoryError):
 
 
 class DataError(Error):
-    """A batch that does not have the form that the step was given before."""
+    """A batch that a step cannot take: its form, or values in it (a label out of range). No state changes."""
 
 
 class CheckpointError(Error):

@@ -477,7 +477,7 @@ def cross_entropy(
     labels: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """
-    Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])[labels[i]]. A label outside of 0 .. classes - 1 gives nan.
+    Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])[labels[i]]. A label outside of 0 .. classes - 1 is a DataError.
 
     Inputs:
         logits: f32. [n, classes]

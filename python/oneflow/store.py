@@ -6,9 +6,10 @@ session, after it the cells that the plan writes are at home here.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from . import _core, environment
 from .decisions import Decisions
-from .errors import Error
+from .errors import DataError, Error
 from .location import user_location
 from .mesh import Mesh
 from .state import StateCell
@@ -39,6 +40,15 @@ class LoadedPlan:
 
 
 @dataclass(frozen=True)
+class Launched:
+    """An invocation that may still turn out to have wrong data, and how to undo it on the host."""
+
+    invocation: int
+    name: str  # for the message
+    undo: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Gather:
     """The plan that returns some states. It keeps their cells: all ranks forget it at the same call."""
 
@@ -52,6 +62,8 @@ class Store:
 
     # Gathers of different states whose plans are kept.
     MAX_GATHERS = 8
+    # At least as many as can be in flight (Invocation::kWindow).
+    MAX_LAUNCHED = 8
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
@@ -64,6 +76,7 @@ class Store:
         self._synced: dict[str, int] = {}
         self._retired: list[int] = []  # numbers of plans that nobody holds
         self._gathers: OrderedDict[tuple[str, ...], Gather] = OrderedDict()
+        self._launched: deque[Launched] = deque(maxlen=self.MAX_LAUNCHED)
 
     @property
     def session(self) -> _core.Session:
@@ -113,10 +126,12 @@ class Store:
 
     def load(self, plan: _core.Plan) -> LoadedPlan:
         """Brings a plan into the session, and ends what nobody holds any more. All ranks load alike."""
-        while self._retired:
-            self.session.unload(self._retired.pop())
-        self._drop_states()
-        return LoadedPlan(self.session.load(plan), self._retired)
+        with self._undoing():
+            while self._retired:
+                self.session.unload(self._retired[-1])
+                self._retired.pop()
+            self._drop_states()
+            return LoadedPlan(self.session.load(plan), self._retired)
 
     def _drop_states(self) -> None:
         """Frees the states whose cells are gone."""
@@ -146,7 +161,7 @@ class Store:
             )
         self._gathers.move_to_end(names)
         plan = self._gathers[names]
-        arrays = self.session.fetch(self.launch(plan.loaded, [], []))
+        arrays = self.fetch(self.launch(plan.loaded, [], [], "gather", lambda: None))
         for name, array in zip(plan.outputs, arrays, strict=True):
             plan.cells[names.index(name)].cache(array)
 
@@ -160,18 +175,32 @@ class Store:
             if here and (
                 name in self._synced or not cell.is_fresh_zeros
             ):  # new states start as zeros
-                self.session.write_state(name, cell.read())
+                with self._undoing():
+                    self.session.write_state(name, cell.read())
             self._synced[name] = cell.version
 
     def launch(
-        self, plan: LoadedPlan, inputs: list[np.ndarray], written: Iterable[StateCell]
+        self,
+        plan: LoadedPlan,
+        inputs: list[np.ndarray],
+        written: Iterable[StateCell],
+        name: str,
+        undo: Callable[[], None],
     ) -> int:
-        """Starts one invocation; the cells that it writes live here from now on."""
-        invocation = self.session.launch(plan.number, inputs)
+        """Starts one invocation; the cells that it writes live here from now on. `undo` takes back what the
+        caller counts, and must keep neither step nor model."""
+        with self._undoing():
+            invocation = self.session.launch(plan.number, inputs)
+        self._launched.append(Launched(invocation, name, undo))
         for cell in written:
             cell.written_by(self)
             self._synced[self._names[cell]] = cell.version
         return invocation
+
+    def fetch(self, invocation: int) -> list[np.ndarray]:
+        """The outputs of an invocation, once."""
+        with self._undoing():
+            return self.session.fetch(invocation)
 
     def read(self, cell: StateCell) -> np.ndarray:
         """The newest value, whole."""
@@ -181,12 +210,33 @@ class Store:
                 f"{name} lies on other ranks; call flow.gather(model.state_dict()) on all ranks first",
                 user_location(),
             )
-        return self.session.read_state(name)
+        with self._undoing():
+            return self.session.read_state(name)
 
     def counters(self) -> list[dict[str, Any]]:
         """What each device did and holds after all steps so far, counted where it happens."""
-        self.session.wait()
+        with self._undoing():
+            self.session.wait()
         return self.session.counters()
+
+    @contextlib.contextmanager
+    def _undoing(self) -> Iterator[None]:
+        """A DataError from a step in flight undoes that step and those behind it on the host, as the session
+        has done with states."""
+        try:
+            yield
+        except DataError as error:
+            first = self.session.take_undone_from()
+            undone = [launched for launched in self._launched if 0 <= first <= launched.invocation]
+            if not undone:
+                raise
+            for launched in reversed(undone):
+                launched.undo()
+                self._launched.remove(launched)
+            behind = f", nor have the {len(undone) - 1} launched behind it" if undone[1:] else ""
+            raise DataError(
+                f"{undone[0].name}: {error.message}; it has changed nothing{behind}", error.location
+            ) from None
 
 
 def store_of(modules: tuple[object, ...], mesh: Mesh) -> Store:

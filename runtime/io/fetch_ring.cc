@@ -61,6 +61,8 @@ FetchEntry* FetchRing::Open(int64_t id) {
   }
   free->id = id;
   free->discarded = false;
+  free->error = absl::OkStatus();
+  free->skipped.store(false);
   free->done.store(false);
   ++unread_;
   return free;
@@ -71,6 +73,12 @@ FetchEntry* FetchRing::Find(int64_t id) {
     if (entry->id == id && !entry->discarded) return entry.get();
   }
   return nullptr;
+}
+
+void FetchRing::Fail(int64_t id, const absl::Status& error) {
+  for (const std::unique_ptr<FetchEntry>& entry : entries_) {
+    if (entry->id >= id && !entry->discarded) entry->error = error;
+  }
 }
 
 void FetchRing::Release(FetchEntry* entry) {

@@ -30,6 +30,8 @@ class FetchRing {
   FetchEntry* Find(int64_t id);
   // Nobody will ask for it any more: it is used again once it is done.
   void Release(FetchEntry* entry);
+  // Those from invocation `id` on have no values for this reason.
+  void Fail(int64_t id, const absl::Status& error);
   // Invocations that somebody may still ask for.
   size_t unread() const { return unread_; }
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "base/host_tensor.h"
 
 namespace oneflow {
@@ -21,8 +22,10 @@ namespace oneflow {
 struct FetchEntry {
   int64_t id = -1;  // -1: unused
   std::vector<HostTensor> tensors;
-  bool discarded = false;         // free as soon as it is done
-  std::atomic<bool> done{false};  // set under the executor's progress lock
+  bool discarded = false;            // free as soon as it is done
+  absl::Status error;                // why there are no values, once the session knows
+  std::atomic<bool> skipped{false};  // an output was not written: the data of the step is wrong
+  std::atomic<bool> done{false};     // set under the executor's progress lock
 };
 
 struct Invocation {

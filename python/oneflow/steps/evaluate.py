@@ -17,6 +17,8 @@ from .step import Step, add_outputs, fill_outputs
 class EvalStep(Step):
     """Made by `flow.eval_step`. Returns what the function returns, with tensors on the host."""
 
+    _takes_empty = True
+
     @contextlib.contextmanager
     def _mode(self) -> Iterator[None]:
         modules = [module for model in self._models.values() for module in model.modules()]
@@ -34,7 +36,7 @@ class EvalStep(Step):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         program, invocation = self._launch(args, kwargs)
-        arrays = self.store.session.fetch(invocation)
+        arrays = self.store.fetch(invocation)
         values = {
             name: Tensor(array) for name, array in zip(program.output_names, arrays, strict=True)
         }

@@ -49,7 +49,7 @@ class ValueAndGrad(Step):
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         program, invocation = self._launch(args, kwargs)
-        arrays = self.store.session.fetch(invocation)
+        arrays = self.store.fetch(invocation)
         return self._result(
             {name: Tensor(a) for name, a in zip(program.output_names, arrays, strict=True)}
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NumericsError
+from ..errors import Error, NumericsError
 from ..store import Store
 from ..tensor import Tensor
 
@@ -31,6 +31,7 @@ class Metrics(Mapping[str, Any]):
         self._values: dict[str, Any] = dict(known)
         self._checked = checked
         self._location = location
+        self._error: Error | None = None  # why there are no values
 
     def __del__(self) -> None:
         # Outputs that nobody reads would stay in memory.
@@ -42,10 +43,16 @@ class Metrics(Mapping[str, Any]):
         """Blocks until the step is done."""
         if self._invocation is not None:
             invocation, self._invocation = self._invocation, None
-            arrays: list[np.ndarray] = self._store.session.fetch(invocation)
+            try:
+                arrays: list[np.ndarray] = self._store.fetch(invocation)
+            except Error as error:
+                self._error = error
+                raise
             self._values.update(
                 (name, Tensor(array)) for name, array in zip(self._names, arrays, strict=True)
             )
+        if self._error is not None:
+            raise self._error
         if self._checked and not math.isfinite(float(self._values["loss"])):
             raise NumericsError(
                 f"the loss of step {self._values['step']} is {float(self._values['loss'])}; lower the learning rate "

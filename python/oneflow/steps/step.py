@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import _core, environment, tree
 from ..decisions import Decisions
-from ..errors import Error, ShardingError
+from ..errors import DataError, Error, ShardingError
 from ..location import user_location
 from ..mesh import Mesh
 from ..mesh import mesh as default_mesh
@@ -59,6 +59,8 @@ class OutputName:
 
 class Step:
     """Base of all steps. Subclasses say what is traced and what a call does with the outputs."""
+
+    _takes_empty = False  # batches without samples
 
     def __init__(
         self,
@@ -192,6 +194,11 @@ class Step:
 
     def _check_batch(self, leaves: list[Leaf]) -> None:
         for leaf in leaves:
+            if leaf.is_input and leaf.shape[:1] == (0,) and not self._takes_empty:
+                raise DataError(
+                    f"batch entry {leaf.path!r} has shape {list(leaf.shape)}: an empty batch has no loss",
+                    user_location(),
+                )
             if leaf.is_input and leaf.shape and leaf.shape[0] % self.accumulate:
                 raise ShardingError(
                     f"accumulate={self.accumulate} must divide dim 0 of every batch entry; {leaf.path!r} has shape "
@@ -292,7 +299,14 @@ class Step:
                 feeds[leaf.path] = leaf.array
         return feeds
 
-    def _launch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program, int]:
+    def _launch(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str = "",
+        undo: Callable[[], None] = lambda: None,
+    ) -> tuple[Program, int]:
+        """Starts a step; `undo` as for Store.launch."""
         bound = self._bind(args, kwargs)
         leaves = leaves_of(bound.arguments)
         program = self._program(bound, leaves)
@@ -303,7 +317,11 @@ class Step:
         feeds = self._feeds(leaves)
         store.prepare(program.cells)
         invocation = store.launch(
-            program.loaded, [feeds[name] for name in program.input_names], program.written
+            program.loaded,
+            [feeds[entry] for entry in program.input_names],
+            program.written,
+            name or self._fn.__name__,
+            functools.partial(_undo, program.trace.host_updates, undo),
         )
         for cell, count in program.trace.host_updates.items():
             cell.write(cell.read() + count)
@@ -329,6 +347,13 @@ class Step:
     def counters(self) -> list[dict[str, Any]]:
         """Per device: flops, received_bytes, state_bytes, arena_bytes, firings, counted where they happen."""
         return self.store.counters()
+
+
+def _undo(host_updates: Mapping[StateCell, int], undo: Callable[[], None]) -> None:
+    """Takes back what a launch counted on the host."""
+    for cell, count in host_updates.items():
+        cell.write(cell.read() - count)
+    undo()
 
 
 def add_outputs(trace: Trace, result: Any, prefix: str = "") -> Any:

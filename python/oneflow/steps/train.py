@@ -115,9 +115,15 @@ class TrainStep(Step):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Metrics:
         rates = self.optimizer.learning_rates()
-        program, invocation = self._launch(args, kwargs)
-        number = self.optimizer.steps
-        self.optimizer.steps += 1
+        optimizer = self.optimizer
+
+        def undo() -> None:
+            optimizer.steps -= 1
+
+        name = f"step {optimizer.steps} of {self._fn.__name__}"
+        program, invocation = self._launch(args, kwargs, name, undo)
+        number = optimizer.steps
+        optimizer.steps += 1
         known = {"lr": rates[0], "step": number}
         known.update(
             (name, value)
