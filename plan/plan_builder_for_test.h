@@ -223,8 +223,9 @@ class PlanBuilder {
   void PackAll(uint32_t task, const Shape& shape) {
     SetAttrs(task, {{"begin", Shape(shape.size(), 0)}, {"extent", shape}});
   }
-  // The ports of a task on a register are Partial on layout axis `axis`.
+  // The ports of a task on a register are Partial on layout axis `axis`, if it has more than one place.
   void MakePartial(uint32_t task, uint32_t reg, int axis) {
+    if (axis == 0 && plan_.micro_batches() == 1) return;
     plan::Task* t = plan_.mutable_tasks(static_cast<int>(task));
     for (auto* ports : {t->mutable_inputs(), t->mutable_outputs()}) {
       for (plan::Port& port : *ports) {

@@ -41,6 +41,7 @@ void CountASteadyStep(const plan::Plan& pipeline) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;
   options.cpu_kernels = &table;
+  options.verify = HasDataflow(pipeline);
   options.trace_path = testing::TempDir() + "/allocation_test.pftrace";
   std::unique_ptr<Session> session = *Session::Create(options);
   const PlanId plan = *session->Load(pipeline);

@@ -19,6 +19,7 @@ class RanksTest : public testing::Test {
     const std::vector<plan::Plan> plans = TwoRankPlans(chunks, slots);
     for (int r = 0; r < 2; ++r) {
       options.cpu_kernels = &table_;
+      options.verify = false;  // HasDataflow
       options.transport = network_->rank(r);
       sessions_.push_back(*Session::Create(options));
       absl::StatusOr<PlanId> plan = sessions_.back()->Load(plans[static_cast<size_t>(r)]);

@@ -97,7 +97,9 @@ TEST(SessionTest, AReadOutputIsNotOverwrittenWhileItIsHeld) {
 TEST(SessionTest, MicroBatchesMoveBetweenDevices) {
   const kernels::KernelTable table = TestKernels();
   for (uint32_t slots : {1u, 2u, 3u}) {
-    std::unique_ptr<Session> session = MakeSession(&table);
+    SessionOptions options;
+    options.verify = false;  // HasDataflow
+    std::unique_ptr<Session> session = MakeSession(&table, options);
     absl::StatusOr<PlanId> plan = session->Load(PipelinePlan(4, slots));
     ASSERT_TRUE(plan.ok()) << MessageOf(plan.status());
     for (int step = 0; step < 5; ++step) {
@@ -190,7 +192,9 @@ TEST(SessionTest, RefusesWhatDoesNotFitBeforeAnythingRuns) {
 TEST(SessionTest, NullDevicesRunTheOrderAlone) {
   plan::Plan plan = PipelinePlan(4, 2);
   for (plan::DeviceProto& device : *plan.mutable_devices()) device.set_kind("null");
-  std::unique_ptr<Session> session = MakeSession(nullptr);
+  SessionOptions options;
+  options.verify = HasDataflow(plan);
+  std::unique_ptr<Session> session = MakeSession(nullptr, options);
   const PlanId id = *session->Load(plan);
   for (int step = 0; step < 10; ++step) {
     const std::vector<HostTensor> outputs =

@@ -16,7 +16,7 @@ std::unique_ptr<VirtualRuntime> Loaded(const std::vector<plan::Plan>& plans,
   std::vector<const plan::Plan*> pointers;
   for (const plan::Plan& plan : plans) pointers.push_back(&plan);
   absl::StatusOr<std::unique_ptr<VirtualRuntime>> runtime =
-      VirtualRuntime::Create(pointers, {table, verify});
+      VirtualRuntime::Create(pointers, {table, verify && HasDataflow(plans[0])});
   EXPECT_TRUE(runtime.ok()) << MessageOf(runtime.status());
   return *std::move(runtime);
 }

@@ -368,11 +368,12 @@ TEST(DecideErrorTest, AccumulateDoesNotDivideTheBatch) {
 
 TEST(DecideErrorTest, BatchStatisticNeededBeforeTheLastMicroBatch) {
   StepBuilder b;
-  const ValueId x = b.Input("x", {8, 4});    // line 1
-  const ValueId mean = b.Mean(x);            // lines 2, 3
-  const ValueId y = b.Op("sub", {x, mean});  // line 4
+  const ValueId x = b.Input("x", {8, 4});                   // line 1
+  const ValueId h = b.Linear(x, b.Parameter("w", {4, 4}));  // lines 2, 3
+  const ValueId mean = b.Mean(h);                           // lines 4, 5
+  const ValueId y = b.Op("sub", {h, mean});                 // line 6
   b.Output("y", b.Mean(b.Op("square", {y})));
-  ExpectError(b, {}, 4, 4, "before the last micro-batch");
+  ExpectError(b, {}, 4, 6, "before the last micro-batch");
   DecideStep(b, {}, 1);
 }
 
