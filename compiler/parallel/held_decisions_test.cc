@@ -97,7 +97,9 @@ TEST_P(HeldDecisionsTest, AreFollowedWhateverTheTargetSays) {
   const auto& [axes, micro_batches] = GetParam();
   const int devices = static_cast<int>(MeshOf(axes).devices.size());
   bool searches_differ = false;
-  for (const Graph& graph : {Layers(64, 256), Layers(8, 512), Residual()}) {
+  std::vector<Graph> graphs = {Layers(64, 256), Layers(8, 512)};
+  if (devices <= 2) graphs.push_back(Residual());
+  for (const Graph& graph : graphs) {
     const auto fast = DecideWith(graph, axes, micro_batches, Fast(devices));
     ASSERT_TRUE(fast.ok()) << fast.status();
     const auto slow = DecideWith(graph, axes, micro_batches, Slow(devices));
@@ -114,7 +116,9 @@ TEST_P(HeldDecisionsTest, AreFollowedWhateverTheTargetSays) {
     }
   }
   // Else the test would hold without holding anything.
-  if (axes.back().name == "tp" && axes.back().size > 1) EXPECT_TRUE(searches_differ);
+  if (axes.back().name == "tp") {
+    EXPECT_TRUE(searches_differ);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, HeldDecisionsTest,
