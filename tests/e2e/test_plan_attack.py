@@ -73,7 +73,7 @@ def test_a_slice_that_starts_far_away_is_refused_by_name(text: str, op: str) -> 
         flags=re.S,
     )
     assert changed != text
-    with pytest.raises(flow.PlanError, match=rf"{op}\S*: {op}: .*1000000000") as raised:
+    with pytest.raises(flow.PlanError, match=rf"{op}\S* \(.*\): {op}: .*1000000000") as raised:
         load(changed)
     assert __file__.rsplit("/", 1)[-1] in str(raised.value)
 
