@@ -28,7 +28,7 @@ class WrongNumbers {
       task->mutable_aliases()->RemoveLast();
       return true;
     });
-    ForTasks("unreduced register read",
+    ForTasks(kUnreducedRead,
              [this](uint32_t t, plan::Plan* changed) { return ReadsUnreduced(t, changed); });
     ForTasks("other reduction",
              [this](uint32_t t, plan::Plan* changed) { return OtherReduction(t, changed); });
@@ -61,6 +61,21 @@ class WrongNumbers {
   }
 
  private:
+  static constexpr char kUnreducedRead[] = "unreduced register read";
+
+  // The movement between what is read now and what was read: it holds bytes that are kept too short.
+  void AddMoversBefore(uint32_t t, std::vector<std::string>* names) const {
+    for (const plan::Port& port : TaskAt(t).inputs()) {
+      if (port.has_state()) continue;
+      uint32_t producer = Reg(port.register_()).producer();
+      while (TaskAt(producer).kind() == plan::MOVE) {
+        names->push_back(TaskAt(producer).name());
+        if (TaskAt(producer).inputs_size() == 0 || TaskAt(producer).inputs(0).has_state()) break;
+        producer = Reg(TaskAt(producer).inputs(0).register_()).producer();
+      }
+    }
+  }
+
   const plan::Task& TaskAt(uint32_t t) const { return plan_.tasks(static_cast<int>(t)); }
   const plan::Register& Reg(uint32_t r) const { return plan_.registers(static_cast<int>(r)); }
 
@@ -75,7 +90,9 @@ class WrongNumbers {
       if (made >= per_kind_) return;
       if (!change(t, &changed)) continue;
       ++made;
-      made_.push_back({kind, true, TaskAt(t).name(), NamesAround(t), changed});
+      std::vector<std::string> names = NamesAround(t);
+      if (kind == kUnreducedRead) AddMoversBefore(t, &names);
+      made_.push_back({kind, true, TaskAt(t).name(), std::move(names), changed});
       changed = plan_;
     }
   }
@@ -136,6 +153,14 @@ class WrongNumbers {
     return false;
   }
 
+  // A ring of more members than units has empty shares: a member may have nothing to reduce.
+  static bool ReducesAnything(const plan::Task& task, const Attrs& attrs) {
+    const int64_t units = attrs.Int("units") > 0
+                              ? attrs.Int("units")
+                              : task.outputs(0).type().shape(static_cast<int>(attrs.Int("dim")));
+    return attrs.Int("reduce_chunks") > 0 && units >= attrs.Int("parts");
+  }
+
   // The Partial register from which a chain of movements made `r`.
   std::optional<uint32_t> SourceOf(uint32_t r) const {
     for (int hops = 0; hops < plan_.registers_size(); ++hops) {
@@ -175,7 +200,7 @@ class WrongNumbers {
       *sum = "max";
       attrs.Set("piece_mode", modes);
     } else if (attrs.Has("mode") && attrs.String("mode") == "sum" &&
-               (task.op() != "ring_reduce" || attrs.Int("reduce_chunks") > 0)) {
+               (task.op() != "ring_reduce" || ReducesAnything(task, attrs))) {
       attrs.Set("mode", std::string("max"));
     } else {
       return false;
