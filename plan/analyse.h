@@ -59,7 +59,7 @@ struct PlanAnalysis {
 };
 
 // Steps after which every firing finds its slots where they were: a device that records a step needs
-// one recording for each (docs/decisions/0004-period.md). 0 if there are more than kMaxPeriod.
+// one recording for each (docs/decisions/0006-period.md). 0 if there are more than kMaxPeriod.
 // REQUIRES: proof 1.
 constexpr int64_t kMaxPeriod = 1 << 20;
 int64_t PeriodOf(const plan::Plan& plan);
