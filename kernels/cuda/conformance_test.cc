@@ -403,7 +403,9 @@ class DeviceBytes {
 
   void* data() const { return data_; }
   void Write(const void* from) {
-    if (bytes_ > 0) EXPECT_EQ(api_->copy(data_, from, bytes_, nullptr), 0);
+    if (bytes_ > 0) {
+      EXPECT_EQ(api_->copy(data_, from, bytes_, nullptr), 0);
+    }
     EXPECT_EQ(api_->stream_synchronize(nullptr), 0);
   }
   std::vector<unsigned char> Read() const {
