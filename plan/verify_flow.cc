@@ -198,10 +198,16 @@ class Flow {
       OF_ASSIGN_OR_RETURN(const Content* held, Held(p, port.register_(), at));
       content = *held;
     }
-    std::optional<Content> framed = Reframed(std::move(content), FrameOf(port));
-    if (!framed.has_value())
-      return Wrong(p, t, absl::StrCat("cannot see ", name, " as ", ToString(FrameOf(port))));
-    return *std::move(framed);
+    const Shape frame = FrameOf(port);
+    const bool foreign = std::any_of(content.cells.begin(), content.cells.end(),
+                                     [](const Cell& cell) { return cell.value == Cell::kForeign; });
+    const bool fits = NumElements(content.frame) == NumElements(frame);
+    std::optional<Content> framed = Reframed(std::move(content), frame);
+    if (framed.has_value()) return *std::move(framed);
+    // Pieces of other ranks that are no boxes under this view (a ring's shares of other dims): what it
+    // reads is taken to be what is expected, as those pieces are.
+    if (foreign && fits) return Foreign(frame);
+    return Wrong(p, t, absl::StrCat("cannot see ", name, " as ", ToString(frame)));
   }
 
   // What a register holds after its producer has filled it in a micro-batch.

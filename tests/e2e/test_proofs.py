@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.plan_scale import measure
 from tests.e2e.proofs import kinds, misjudged, mutate
 
 
@@ -19,3 +20,9 @@ def test_harm_is_refused_by_name_and_harmless_changes_are_accepted(
     assert not misjudged(verdicts)
     assert kinds(verdicts, harmful=True) >= 8
     assert kinds(verdicts, harmful=False) >= 4
+
+
+@pytest.mark.parametrize("case", ["dp-8", "tp-8", "pp-8"])
+def test_one_rank_of_a_transformer_is_proved(case: str) -> None:
+    # Its views of heads cut across the shares of rings, whose other parts come from other ranks.
+    assert measure(case)["tasks"] > 500
