@@ -20,7 +20,9 @@ plan::Plan OnNullDevices(plan::Plan plan) {
 }
 
 void Threads(const char* name, const plan::Plan& plan, const Shape& input, int steps) {
-  std::unique_ptr<Session> session = *Session::Create({});
+  SessionOptions options;
+  options.verify = HasDataflow(plan);
+  std::unique_ptr<Session> session = *Session::Create(options);
   const PlanId id = *session->Load(plan);
   const HostTensor x = Filled(input, 1);
   for (int i = 0; i < 10; ++i) session->Discard(*session->Launch(id, {x}));
@@ -37,7 +39,9 @@ void Threads(const char* name, const plan::Plan& plan, const Shape& input, int s
 }
 
 void Virtual(const char* name, const plan::Plan& plan, const Shape& input, int steps) {
-  std::unique_ptr<VirtualRuntime> runtime = *VirtualRuntime::Create({&plan}, {});
+  VirtualRuntime::Setup setup;
+  setup.verify = HasDataflow(plan);
+  std::unique_ptr<VirtualRuntime> runtime = *VirtualRuntime::Create({&plan}, setup);
   const std::vector<std::vector<HostTensor>> inputs(static_cast<size_t>(steps), {Filled(input, 1)});
   VirtualOptions options;
   options.steps = steps;
