@@ -104,6 +104,11 @@ class ReshardInserter {
         // An earlier reader may have put the steps so far behind that place.
         if (!graph_.Before(graph_.value(current).producer, place.before)) place.before = reader;
         OF_ASSIGN_OR_RETURN(known->second, AddStep(current, step, place));
+      } else if (graph_.node(reader).phase == NodePhase::kForward) {
+        // Made for a gradient or an update, now read before them as well.
+        Node& shared = graph_.mutable_node(graph_.value(known->second).producer);
+        shared.phase = NodePhase::kForward;
+        shared.forward = -1;
       }
       current = known->second;
     }
