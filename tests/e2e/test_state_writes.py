@@ -111,7 +111,8 @@ def test_a_buffer_read_after_its_update_is_read_as_it_was() -> None:
 
 def test_random_programs_equal_the_interpreter() -> None:
     wrong = []
-    for seed in range(PROGRAMS):
+    # The last ones were refused: a ring's shares under a view, reshards shared by output and update.
+    for seed in [*range(PROGRAMS), 417, 984, 1201]:
         one = program(seed)
         difference = one.run_both()
         if difference is not None:
