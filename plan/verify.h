@@ -1,8 +1,9 @@
-// VerifyPlan: the six proofs of docs/plan_format.md. The session refuses to run a plan without them.
+// VerifyPlan: the seven proofs of docs/plan_format.md. The session refuses to run a plan without them.
 //
 // Pure. Total on arbitrary bytes: a plan is untrusted input. Threads: any.
-// 1 well formed, 2 live, 3 no overlap, 4 one order, 5 types, 6 dataflow. A failure names the cycle or the pair of
-// tasks and registers with the user's lines, and what would cure it. Read next: plan/analyse.h.
+// 1 well formed, 2 live, 3 no overlap, 4 one order, 5 types, 6 dataflow, 7 completions. A failure names
+// the cycle or the pair of tasks and registers with the user's lines, and what would cure it. Read
+// next: plan/analyse.h.
 #ifndef ONEFLOW_PLAN_VERIFY_H_
 #define ONEFLOW_PLAN_VERIFY_H_
 
@@ -25,9 +26,9 @@ using OpRules = std::function<absl::StatusOr<std::string>(const plan::Task&)>;
 // taken to be what is expected.
 absl::Status VerifyPlan(const plan::Plan& plan, const OpRules& rule_of = nullptr);
 
-// With the plans of all ranks: also both ends of every channel agree, dataflow across them, and liveness by
-// firing two steps symbolically. A deadlock prints the cycle: task, register, credits, user line of each hop, and the least
-// credit count that would open it.
+// With the plans of all ranks: also both ends of every channel agree, dataflow across them, and liveness
+// by firing two steps symbolically. A deadlock prints the cycle: task, register, credits, user line of
+// each hop, and the least credit count that would open it.
 absl::Status VerifyPlans(const std::vector<const plan::Plan*>& plans,
                          const OpRules& rule_of = nullptr);
 

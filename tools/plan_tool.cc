@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 constexpr char kUsage[] =
     "usage: plan_tool COMMAND PATH...\n"
     "  print    the text form of each plan\n"
-    "  verify   the six proofs; several plans, or a folder, are the ranks of one job\n"
+    "  verify   the seven proofs; several plans, or a folder, are the ranks of one job\n"
     "  analyse  memory, predicted step time and what limits it\n"
     "  mutate   breaks each plan on purpose and tells which changes the proofs refuse\n"
     "           [--seed=N] [--per-kind=N] [--verbose]\n"
