@@ -90,39 +90,11 @@ class WrongNumbers {
       if (made >= per_kind_) return;
       if (!change(t, &changed)) continue;
       ++made;
-      std::vector<std::string> names = NamesAround(t);
+      std::vector<std::string> names = NamesBehind(plan_, t);
       if (kind == kUnreducedRead) AddMoversBefore(t, &names);
       made_.push_back({kind, true, TaskAt(t).name(), std::move(names), changed});
       changed = plan_;
     }
-  }
-
-  // The task, the other members of its collective, and who reads what they move: a wrong number is
-  // seen where it meets the others.
-  std::vector<std::string> NamesAround(uint32_t t) const {
-    std::vector<uint32_t> open = {t};
-    std::set<uint32_t> seen = {t};
-    for (uint32_t other = 0; other < static_cast<uint32_t>(plan_.tasks_size()); ++other) {
-      if (TaskAt(t).kind() == plan::MOVE && !TaskAt(t).reshard().empty() &&
-          TaskAt(other).stamp().position() == TaskAt(t).stamp().position() &&
-          seen.insert(other).second) {
-        open.push_back(other);
-      }
-    }
-    while (!open.empty()) {
-      const plan::Task& at = TaskAt(open.back());
-      open.pop_back();
-      if (at.kind() != plan::MOVE) continue;
-      for (const plan::Port& port : at.outputs()) {
-        if (port.has_state()) continue;
-        for (const uint32_t reader : Reg(port.register_()).consumers()) {
-          if (seen.insert(reader).second) open.push_back(reader);
-        }
-      }
-    }
-    std::vector<std::string> names;
-    for (const uint32_t task : seen) names.push_back(TaskAt(task).name());
-    return names;
   }
 
   // A kernel reads what went into a reduction instead of what came out of it.
@@ -258,6 +230,33 @@ class WrongNumbers {
 };
 
 }  // namespace
+
+std::vector<std::string> NamesBehind(const plan::Plan& plan, uint32_t t) {
+  const auto task = [&](uint32_t id) -> const plan::Task& {
+    return plan.tasks(static_cast<int>(id));
+  };
+  std::vector<uint32_t> open = {t};
+  std::set<uint32_t> seen = {t};
+  while (!open.empty()) {
+    const plan::Task& at = task(open.back());
+    open.pop_back();
+    if (at.kind() != plan::MOVE) continue;
+    for (uint32_t other = 0; other < static_cast<uint32_t>(plan.tasks_size()); ++other) {
+      const bool member =
+          !at.reshard().empty() && task(other).stamp().position() == at.stamp().position();
+      if (member && seen.insert(other).second) open.push_back(other);
+    }
+    for (const plan::Port& port : at.outputs()) {
+      if (port.has_state()) continue;
+      for (const uint32_t reader : plan.registers(static_cast<int>(port.register_())).consumers()) {
+        if (seen.insert(reader).second) open.push_back(reader);
+      }
+    }
+  }
+  std::vector<std::string> names;
+  for (const uint32_t id : seen) names.push_back(task(id).name());
+  return names;
+}
 
 std::vector<Mutation> FlowMutations(const plan::Plan& plan, uint64_t seed, int per_kind,
                                     bool rules) {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/location.h"
 #include "base/text.h"
+#include "plan/mutate_flow.h"
 #include "plan/text_format.h"
 
 namespace oneflow {
@@ -243,8 +244,10 @@ void TextMutator::AddReference(char prefix, uint32_t id, std::vector<std::string
     case 's':
       return add(plan_.states());
     case 'i':
+      names->push_back(absl::StrCat("input ", id));
       return add(plan_.inputs());
     case 'o':
+      names->push_back(absl::StrCat("output ", id));
       return add(plan_.outputs());
     case 'c':
       return add(plan_.channels());
@@ -272,6 +275,21 @@ void TextMutator::AddReference(char prefix, uint32_t id, std::vector<std::string
 }
 
 // The item itself, what its line refers to, and who stands at the other end of that.
+// "mlp.py:8" of the line of a location as it stands, changed or not.
+std::string ShortOf(const std::string& line) {
+  const size_t quote = line.rfind('"');
+  const size_t open = line.find('"');
+  if (open == quote) return line;
+  const std::string file = line.substr(open + 1, quote - open - 1);
+  const size_t at = line.find("line=", quote);
+  const size_t stop = at == std::string::npos ? at : line.find(' ', at);
+  const std::string number =
+      at == std::string::npos
+          ? "0"
+          : line.substr(at + 5, stop == std::string::npos ? stop : stop - at - 5);
+  return absl::StrCat(file.substr(file.rfind('/') + 1), ":", number);
+}
+
 void TextMutator::AddNames(const Item& item, const std::string& line,
                            std::vector<std::string>* names) const {
   for (size_t i = 0; i < line.size();) {
@@ -305,7 +323,14 @@ void TextMutator::AddNames(const Item& item, const std::string& line,
     if (task.kind() == plan::SEND || task.kind() == plan::RECV) {
       AddReference('c', task.channel(), names);
     }
+    if (task.kind() == plan::MOVE) {
+      // Members on other ranks are called alike but for the device.
+      for (const std::string& name : NamesBehind(plan_, id)) {
+        names->push_back(name.substr(0, name.find('@')));
+      }
+    }
   }
+  if (item.keyword == "location") names->push_back(ShortOf(line));
   for (uint32_t t = 0; t < static_cast<uint32_t>(plan_.tasks_size()); ++t) {
     const plan::Task& task = plan_.tasks(static_cast<int>(t));
     const auto uses = [&](const plan::Port& port) {

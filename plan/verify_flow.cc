@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "plan/attrs.h"
 #include "plan/content.h"
@@ -348,11 +349,24 @@ class Flow {
     return content;
   }
 
+  // Empty text: done; else what is wrong, with the values that do not belong together.
   std::string WriteTo(const Content& source, const Shape& begin, Combine mode,
                       Content* target) const {
-    return Write(
+    const std::string wrong = Write(
         source, begin, mode,
         [this](int value) { return values_[static_cast<size_t>(value)].reduce; }, target);
+    if (wrong.empty() || mode == Combine::kCopy) return wrong;
+    std::map<int, std::string> met;
+    for (const Content* content : {&source, static_cast<const Content*>(target)}) {
+      for (const Cell& cell : content->cells) {
+        if (cell.known()) met[cell.value] = values_[static_cast<size_t>(cell.value)].name;
+      }
+    }
+    if (met.size() < 2) return wrong;
+    return absl::StrCat(wrong, ": ",
+                        absl::StrJoin(met, " and ", [](std::string* out, const auto& each) {
+                          absl::StrAppend(out, each.second);
+                        }));
   }
 
   absl::StatusOr<Content> Accumulated(size_t p, uint32_t t, const Attrs& attrs) {

@@ -36,7 +36,8 @@ def save_jobs(folder: Path, model: str = "mlp") -> list[Path]:
         path = folder / f"{model}.{layout}.x{ranks}"
         path.mkdir()
         for rank, plan in enumerate(make_case(model, layout, ranks).plans):
-            (path / f"{rank}.plan").write_text(plan.text())
+            # Without the folder of this tree, whose name would decide what is drawn.
+            (path / f"{rank}.plan").write_text(plan.text().replace(f"{ROOT}/", ""))
         paths.append(path)
     return paths
 
