@@ -68,7 +68,7 @@ def attack(
 ) -> Verdict:
     """Makes changes number `first` to `first + count - 1` of `seed`, as far as the seconds last."""
     verdict = Verdict(next=first)
-    progress = jobs[0].parent / "progress"
+    progress = jobs[0].parent / f"progress-{first}"
     while verdict.next < first + count and len(verdict.crashes) < 20:
         progress.write_bytes(struct.pack("=Q", verdict.next))
         done = subprocess.run(

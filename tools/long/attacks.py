@@ -1,6 +1,7 @@
 """The whole table of attacks on rendezvous, on the bytes between ranks and on jobs: every end as expected.
 
-Racy attacks run 50 times, the others once. Arguments: `--times N`, and parts of the names of attacks.
+Racy attacks run 50 times, the others once. Arguments: `--times N`, `--workers N` (jobs at a time, for machines
+with cores to spare: an attack has limits of time), and parts of the names of attacks.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.attacks import on_frames, on_launcher, on_rendezvous
 from tests.attacks.job import Job
@@ -31,6 +33,7 @@ def strike(attack: Attack) -> str:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="./dev long attacks")
     parser.add_argument("--times", type=int, default=50, help="runs of each racy attack")
+    parser.add_argument("--workers", type=int, default=1, help="jobs at a time")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args(arguments)
     chosen = [
@@ -41,22 +44,30 @@ def main(arguments: list[str]) -> int:
     runs = 0
     seconds: dict[str, float] = {}
     failed: list[str] = []
-    for attack in chosen:
-        longest = 0.0
-        bad = 0
-        times = options.times if attack.racy else 1
-        for _ in range(times):
-            begin = time.monotonic()
-            wrong = strike(attack)
-            longest = max(longest, time.monotonic() - begin)
-            runs += 1
-            if wrong:
-                bad += 1
-                failed.append(attack.name)
-                print(wrong, flush=True)
-        seconds[attack.name] = round(longest, 1)
-        verdict = f"{bad} NOT AS EXPECTED" if bad else "as expected"
-        print(f"{attack.name:42} {times:3} runs, at most {longest:5.1f} s: {verdict}", flush=True)
+
+    def timed(attack: Attack) -> tuple[float, str]:
+        begin = time.monotonic()
+        wrong = strike(attack)
+        return time.monotonic() - begin, wrong
+
+    with ThreadPoolExecutor(options.workers) as pool:
+        ends = [
+            [pool.submit(timed, attack) for _ in range(options.times if attack.racy else 1)]
+            for attack in chosen
+        ]
+        for attack, each in zip(chosen, ends, strict=True):
+            taken = [future.result() for future in each]
+            wrong = [text for _, text in taken if text]
+            print(*wrong, sep="\n", end="\n" if wrong else "", flush=True)
+            failed += [attack.name] * len(wrong)
+            runs += len(taken)
+            longest = max(time for time, _ in taken)
+            seconds[attack.name] = round(longest, 1)
+            verdict = f"{len(wrong)} NOT AS EXPECTED" if wrong else "as expected"
+            print(
+                f"{attack.name:42} {len(taken):3} runs, at most {longest:5.1f} s: {verdict}",
+                flush=True,
+            )
     code = 1 if failed or not chosen else 0
     results.append(
         "attacks",

@@ -3,11 +3,13 @@
 For each patch: a worktree of HEAD in a temporary folder, build, run the test (it must pass), apply the
 patch, build again, run the test again (it must fail). Each test is run unmutated once. Arguments choose
 mutants by part of their name. A run that was cut short goes on where it stopped: what was red at this
-commit is not run again, unless `--again` is given. tests/mutants/README.md describes a patch.
+commit is not run again, unless `--again` is given; `--workers N` judges N at a time, in N copies.
+tests/mutants/README.md describes a patch.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
@@ -17,7 +19,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools import process, results
@@ -52,15 +56,19 @@ def read_mutant(patch: Path) -> Mutant:
 
 
 class Worktree:
-    """A copy of HEAD with a release build of its own; the compiler cache is shared with this tree."""
+    """A copy of HEAD with a release build of its own; the compiler cache is shared with this tree.
 
-    def __init__(self) -> None:
+    Used by one thread at a time. `jobs`: compilers that may run at once.
+    """
+
+    def __init__(self, number: int, jobs: int) -> None:
+        self._jobs = jobs
         self.path = Path(tempfile.mkdtemp(prefix="oneflow-mutants-")) / "tree"
         git("worktree", "add", "--detach", "--quiet", str(self.path), "HEAD")
         cmake = shutil.which("cmake", path="/usr/bin") or "cmake"
         self._build_folder = self.path / "build" / "release"
         self._run(
-            "configure",
+            f"configure-{number}",
             [
                 *(cmake, "-G", "Ninja", "-B", str(self._build_folder), "-DONEFLOW_INPLACE=ON"),
                 *(f"-DCMAKE_PREFIX_PATH={ROOT}/.venv", f"-DPython3_EXECUTABLE={sys.executable}"),
@@ -78,16 +86,8 @@ class Worktree:
             raise RuntimeError(f"{name} failed, see {log.relative_to(ROOT)}")
 
     def build(self, name: str, targets: list[str]) -> None:
-        jobs = str(os.cpu_count() or 1)
-        command = [
-            self._cmake,
-            "--build",
-            str(self._build_folder),
-            "-j",
-            jobs,
-            "--target",
-            *targets,
-        ]
+        command = [self._cmake, "--build", str(self._build_folder), "-j", str(self._jobs)]
+        command += ["--target", *targets]
         self._run(f"{name}-build", command)
 
     def test(self, name: str, test: str) -> int:
@@ -136,9 +136,10 @@ def judge(tree: Worktree, mutant: Mutant, green: dict[str, bool]) -> str:
 
 
 class Outcomes:
-    """What became of each mutant at this commit, kept in build/mutants/ so that a run can go on."""
+    """What became of each mutant at this commit, kept in build/mutants/ so that a run can go on. Threads: any."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._path = LOGS / "outcomes.json"
         self._commit, self._tree_changed = results.commit()
         self.by_name: dict[str, str] = {}
@@ -148,38 +149,51 @@ class Outcomes:
                 self.by_name = kept["outcomes"]
 
     def add(self, name: str, outcome: str) -> None:
-        self.by_name[name] = outcome
-        LOGS.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(json.dumps({"commit": self._commit, "outcomes": self.by_name}))
+        with self._lock:
+            self.by_name[name] = outcome
+            LOGS.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps({"commit": self._commit, "outcomes": self.by_name}))
 
 
 def main(arguments: list[str]) -> int:
-    again = "--again" in arguments
-    names = [argument for argument in arguments if argument != "--again"]
+    parser = argparse.ArgumentParser(prog="./dev long mutants")
+    parser.add_argument("--again", action="store_true", help="also those that were red")
+    parser.add_argument("--workers", type=int, default=1, help="mutants at a time")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args(arguments)
     mutants = [read_mutant(patch) for patch in sorted(MUTANTS.glob("*.patch"))]
-    chosen = [m for m in mutants if not names or any(name in m.name for name in names)]
+    chosen = [
+        m for m in mutants if not options.names or any(name in m.name for name in options.names)
+    ]
     if not chosen:
         print("no mutant of that name", file=sys.stderr)
         return 2
     known = Outcomes()
-    outcomes: dict[str, str] = {}
-    green: dict[str, bool] = {}
-    tree: Worktree | None = None
-    try:
-        for mutant in chosen:
-            start = time.monotonic()
-            if again or known.by_name.get(mutant.name) != "red":
-                tree = tree or Worktree()
+    left = [m for m in chosen if options.again or known.by_name.get(m.name) != "red"]
+    workers = min(options.workers, len(left))
+
+    def work(number: int) -> None:
+        tree = Worktree(number, max(1, (os.cpu_count() or 1) // workers))
+        green: dict[str, bool] = {}
+        try:
+            while True:
+                try:
+                    mutant = left.pop(0)
+                except IndexError:
+                    return
+                start = time.monotonic()
                 known.add(mutant.name, judge(tree, mutant, green))
-            outcomes[mutant.name] = known.by_name[mutant.name]
-            seconds = time.monotonic() - start
-            print(
-                f"{outcomes[mutant.name]:10} {mutant.name}: {mutant.breaks} ({seconds:.0f} s)",
-                flush=True,
-            )
-    finally:
-        if tree:
+                print(
+                    f"{known.by_name[mutant.name]:10} {mutant.name}: {mutant.breaks} "
+                    f"({time.monotonic() - start:.0f} s)",
+                    flush=True,
+                )
+        finally:
             tree.close()
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        list(pool.map(work, range(workers)))
+    outcomes = {m.name: known.by_name[m.name] for m in chosen}
     red = sum(outcome == "red" for outcome in outcomes.values())
     code = 0 if red == len(chosen) else 1
     results.append(
