@@ -618,8 +618,10 @@ class Flow {
       if (masked) continue;
       const LogicalValue& value = values_[static_cast<size_t>(cell.value)];
       const std::string source = absl::StrCat(as, ", but it holds ", value.name, " ");
-      if (seen.value_or(cell.value) != cell.value)
-        return Wrong(p, t, absl::StrCat(source, "beside another value"));
+      if (seen.value_or(cell.value) != cell.value) {
+        const std::string& other = values_[static_cast<size_t>(*seen)].name;
+        return Wrong(p, t, absl::StrCat(source, "beside ", other));
+      }
       seen = cell.value;
       Cell here = expected.cells[0];
       here.value = cell.value;

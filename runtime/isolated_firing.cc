@@ -75,6 +75,8 @@ class Firing {
                             const std::string& what) {
     std::byte* const home = buffer.At(ordinal_);
     for (const Copy& other : copies_) {
+      // An empty operand lies nowhere.
+      if (bytes == 0 || other.block.bytes() == 0) continue;
       if (home + bytes <= other.home || other.home + other.block.bytes() <= home) continue;
       if (!is_output && !other.is_output) {
         // Two views of one input each have their own bounds.

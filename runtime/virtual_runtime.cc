@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
+#include <limits>
 #include <map>
 #include <queue>
 
@@ -26,6 +27,8 @@ namespace {
 // Before jitter: a message from one thread to another, and a credit from one rank to another.
 constexpr int64_t kMessageNs = 300;
 constexpr int64_t kCreditNs = 2000;
+// The last moment: what a plan says takes longer ends here.
+constexpr int64_t kEndOfTime = std::numeric_limits<int64_t>::max();
 
 // splitmix64: small, and the same everywhere.
 class Random {
@@ -291,13 +294,15 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     rank->launched = rank->completed = 0;
   }
 
+  // A plan's durations are anybody's numbers: times stop at kEndOfTime.
   int64_t Jittered(int64_t nanoseconds) {
     const double scale = 1 + options_->jitter * -std::log1p(-random_.Uniform());
-    return static_cast<int64_t>(static_cast<double>(std::max<int64_t>(nanoseconds, 1)) * scale);
+    const double jittered = static_cast<double>(std::max<int64_t>(nanoseconds, 1)) * scale;
+    return jittered < static_cast<double>(kEndOfTime) ? static_cast<int64_t>(jittered) : kEndOfTime;
   }
 
   void Push(Event event, int64_t delay) {
-    event.time = now_ + delay;
+    event.time = delay < kEndOfTime - now_ ? now_ + delay : kEndOfTime;
     event.tie = random_.Next();
     queue_.push(event);
   }
