@@ -22,18 +22,21 @@ enum class DType : uint8_t {
   kI8 = 6,
   kU8 = 7,
   kBool = 8,
+  kF64 = 9,
+  kI16 = 10,
 };
 
 // Bytes of one element; 0 for kInvalid.
 int64_t SizeOf(DType dtype);
 
-// Name as printed in graphs and plans: "f32", "bf16", "f16", "i64", "i32", "i8", "u8", "bool".
+// Name as printed in graphs and plans: "f64", "f32", "bf16", "f16", "i64", "i32", "i16", "i8", "u8",
+// "bool".
 std::string_view NameOf(DType dtype);
 
 // Inverse of NameOf; nullopt for an unknown name.
 std::optional<DType> ParseDType(std::string_view name);
 
-// True for f32, bf16, f16.
+// True for f64, f32, bf16, f16.
 bool IsFloating(DType dtype);
 
 }  // namespace oneflow

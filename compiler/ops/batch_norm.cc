@@ -127,7 +127,7 @@ ValueId SpreadOverSamples(GradBuilder& g, ValueId statistic, const Shape& x) {
 OpDef BnSum() {
   OpDef def("bn_sum");
   def.Doc("Sum of each channel over the samples of each group.")
-      .In("x", AnyFloat(), "[n, ..., c]; n a multiple of groups")
+      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
       .Out("sum", "[groups, c]");
   GroupsAttr(def)
       .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
@@ -145,8 +145,8 @@ OpDef BnSum() {
 OpDef BnSqSum() {
   OpDef def("bn_sq_sum");
   def.Doc("Sum of (x - mean)^2 of each channel over the samples of each group.")
-      .In("x", AnyFloat(), "[n, ..., c]; n a multiple of groups")
-      .In("mean", AnyFloat(), "[groups, c], dtype of x")
+      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
+      .In("mean", SingleFloat(), "[groups, c], dtype of x")
       .Out("sum", "[groups, c]");
   GroupsAttr(def)
       .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
@@ -221,11 +221,11 @@ OpDef BnApply() {
   def.Doc(
          "y = (x - mean) * rstd * weight + bias, channel by channel, with the statistics of each "
          "sample's group.")
-      .In("x", AnyFloat(), "[n, ..., c]; n a multiple of groups")
-      .In("mean", AnyFloat(), "[groups, c], dtype of x")
-      .In("rstd", AnyFloat(), "[groups, c], 1 / sqrt(variance + eps)")
-      .In("weight", AnyFloat(), "[c]")
-      .In("bias", AnyFloat(), "[c]")
+      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
+      .In("mean", SingleFloat(), "[groups, c], dtype of x")
+      .In("rstd", SingleFloat(), "[groups, c], 1 / sqrt(variance + eps)")
+      .In("weight", SingleFloat(), "[c]")
+      .In("bias", SingleFloat(), "[c]")
       .Out("y", "as x");
   GroupsAttr(def)
       .Attr(
@@ -249,10 +249,10 @@ OpDef BnGradSums() {
   def.Doc(
          "The two sums of batch_norm's backward pass over each group: of dy, and of dy * xhat with "
          "xhat = (x - mean) * rstd.")
-      .In("x", AnyFloat(), "[n, ..., c]; n a multiple of groups")
-      .In("dy", AnyFloat(), "gradient of y, as x")
-      .In("mean", AnyFloat(), "[groups, c]")
-      .In("rstd", AnyFloat(), "[groups, c]")
+      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
+      .In("dy", SingleFloat(), "gradient of y, as x")
+      .In("mean", SingleFloat(), "[groups, c]")
+      .In("rstd", SingleFloat(), "[groups, c]")
       .Out("sum_dy", "[groups, c]")
       .Out("sum_dy_xhat", "[groups, c]");
   GroupsAttr(def)
@@ -273,13 +273,13 @@ OpDef BnGradInput() {
   def.Doc(
          "dx = weight * rstd * (dy - sum_dy / count - xhat * sum_dy_xhat / count): batch_norm's "
          "gradient through its own statistics.")
-      .In("x", AnyFloat(), "[n, ..., c]; n a multiple of groups")
-      .In("dy", AnyFloat(), "gradient of y, as x")
-      .In("mean", AnyFloat(), "[groups, c]")
-      .In("rstd", AnyFloat(), "[groups, c]")
-      .In("weight", AnyFloat(), "[c]")
-      .In("sum_dy", AnyFloat(), "[groups, c]")
-      .In("sum_dy_xhat", AnyFloat(), "[groups, c]")
+      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
+      .In("dy", SingleFloat(), "gradient of y, as x")
+      .In("mean", SingleFloat(), "[groups, c]")
+      .In("rstd", SingleFloat(), "[groups, c]")
+      .In("weight", SingleFloat(), "[c]")
+      .In("sum_dy", SingleFloat(), "[groups, c]")
+      .In("sum_dy_xhat", SingleFloat(), "[groups, c]")
       .Out("dx", "as x");
   GroupsAttr(def)
       .Attr("count", "int", std::nullopt, "logical elements of one statistic, also on a shard")
@@ -314,8 +314,8 @@ OpDef RunningUpdate() {
       .Doc(
           "Folds the statistics of each micro-batch into a running one, in order: steps times "
           "running = (1 - momentum) * running + momentum * stats[i].")
-      .In("running", AnyFloat(), "[c]")
-      .In("stats", AnyFloat(), "[steps, c], dtype of running")
+      .In("running", SingleFloat(), "[c]")
+      .In("stats", SingleFloat(), "[steps, c], dtype of running")
       .Out("updated", "as running")
       .Attr("momentum", "float", std::nullopt, "weight of the new statistic, 0 .. 1")
       .Attr("steps", "int", int64_t{1}, "micro-batches of a step: the first extent of stats")

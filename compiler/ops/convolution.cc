@@ -146,8 +146,8 @@ OpDef Conv2d() {
   def.Doc(
          "2-D convolution (cross-correlation, as everywhere) of channels-last images. Accumulates "
          "in float32. A bias is added by `add`.")
-      .In("x", AnyFloat(), "images [n, h, w, in]")
-      .In("weight", AnyFloat(), "[out, in / groups, kh, kw], dtype of x")
+      .In("x", SingleFloat(), "images [n, h, w, in]")
+      .In("weight", SingleFloat(), "[out, in / groups, kh, kw], dtype of x")
       .Out("y", "[n, p, q, out] with p = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1");
   GeometryAttrs(def)
       .Shape(ConvShape)
@@ -182,8 +182,8 @@ OpDef Conv2d() {
 OpDef ConvGradInput() {
   OpDef def("conv2d_grad_input");
   def.Doc("Gradient of conv2d with respect to its images.")
-      .In("dy", AnyFloat(), "gradient of the result [n, p, q, out]")
-      .In("weight", AnyFloat(), "[out, in / groups, kh, kw], dtype of dy")
+      .In("dy", SingleFloat(), "gradient of the result [n, p, q, out]")
+      .In("weight", SingleFloat(), "[out, in / groups, kh, kw], dtype of dy")
       .Out("dx", "[n, h, w, in]");
   GeometryAttrs(def)
       .Attr("h", "int", std::nullopt, "height of the images")
@@ -204,8 +204,8 @@ OpDef ConvGradInput() {
 OpDef ConvGradWeight() {
   OpDef def("conv2d_grad_weight");
   def.Doc("Gradient of conv2d with respect to its weight.")
-      .In("x", AnyFloat(), "images [n, h, w, in]")
-      .In("dy", AnyFloat(), "gradient of the result [n, p, q, out], dtype of x")
+      .In("x", SingleFloat(), "images [n, h, w, in]")
+      .In("dy", SingleFloat(), "gradient of the result [n, p, q, out], dtype of x")
       .Out("dweight", "[out, in / groups, kh, kw]");
   GeometryAttrs(def)
       .Attr("kh", "int", std::nullopt, "height of the kernel")

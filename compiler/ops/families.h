@@ -12,6 +12,7 @@ namespace oneflow {
 
 std::vector<OpDef> StructuralOps();
 std::vector<OpDef> UnaryOps();
+std::vector<OpDef> ActivationOps();
 std::vector<OpDef> BinaryOps();
 std::vector<OpDef> ReductionOps();
 std::vector<OpDef> ShapeOps();
@@ -20,6 +21,8 @@ std::vector<OpDef> ConvolutionOps();
 std::vector<OpDef> PoolingOps();
 std::vector<OpDef> BatchNormOps();
 std::vector<OpDef> SoftmaxOps();
+std::vector<OpDef> LayerNormOps();
+std::vector<OpDef> IndexingOps();
 std::vector<OpDef> RandomOps();
 std::vector<OpDef> OptimizerOps();
 

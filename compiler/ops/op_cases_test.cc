@@ -1,3 +1,5 @@
+#include <string>
+
 #include "compiler/ops/op_cases_for_test.h"
 
 namespace oneflow {
@@ -13,15 +15,32 @@ void AddElementwise(std::vector<OpCase>* cases) {
   }
   cases->push_back({"cast", {x}, {{"dtype", std::string("i64")}}, {"S(0)->S(0)"}, {"P->P"}});
   for (const char* op :
-       {"abs", "exp", "log", "sqrt", "rsqrt", "tanh", "sigmoid", "relu", "square"}) {
+       {"abs",        "exp",    "log",      "sqrt",       "rsqrt", "tanh",        "sigmoid",
+        "relu",       "square", "exp2",     "expm1",      "log2",  "log10",       "log1p",
+        "reciprocal", "sin",    "cos",      "tan",        "asin",  "acos",        "atan",
+        "sinh",       "cosh",   "asinh",    "acosh",      "atanh", "erf",         "gelu",
+        "gelu_tanh",  "silu",   "softplus", "logsigmoid", "mish",  "hardsigmoid", "hardswish",
+        "sign",       "floor",  "ceil",     "round",      "trunc"}) {
     cases->push_back({op, {x}, {}, {"S(0)->S(0)", "S(1)->S(1)"}, {"P->P"}});
   }
-  for (const char* op : {"add_scalar", "pow_scalar"}) {
+  for (const char* op : {"add_scalar", "pow_scalar", "elu", "leaky_relu"}) {
     cases->push_back({op, {x}, {{"value", 3.0}}, {"S(0)->S(0)", "S(1)->S(1)"}, {"P->P"}});
   }
-  for (const char* op : {"relu_grad", "tanh_grad", "sigmoid_grad", "abs_grad"}) {
-    cases->push_back(
-        {op, {x, x}, {}, {"S(0),S(0)->S(0)", "S(1),S(1)->S(1)", "B,P->P"}, {"P,B->P", "P,P->P"}});
+  for (const char* op :
+       {"relu_grad",     "tanh_grad",       "sigmoid_grad", "abs_grad",         "exp2_grad",
+        "expm1_grad",    "log2_grad",       "log10_grad",   "log1p_grad",       "reciprocal_grad",
+        "sin_grad",      "cos_grad",        "tan_grad",     "asin_grad",        "acos_grad",
+        "atan_grad",     "sinh_grad",       "cosh_grad",    "asinh_grad",       "acosh_grad",
+        "atanh_grad",    "erf_grad",        "gelu_grad",    "gelu_tanh_grad",   "silu_grad",
+        "softplus_grad", "logsigmoid_grad", "mish_grad",    "hardsigmoid_grad", "hardswish_grad",
+        "elu_grad",      "leaky_relu_grad"}) {
+    const bool has_value =
+        std::string(op).starts_with("elu") || std::string(op).starts_with("leaky");
+    cases->push_back({op,
+                      {x, x},
+                      has_value ? Attrs{{"value", 0.5}} : Attrs{},
+                      {"S(0),S(0)->S(0)", "S(1),S(1)->S(1)", "B,P->P"},
+                      {"P,B->P", "P,P->P"}});
   }
   const TensorType row = F32({6});
   for (const char* op : {"add", "sub"}) {
@@ -34,16 +53,80 @@ void AddElementwise(std::vector<OpCase>* cases) {
   cases->push_back({"mul", {F32({4, 1}), x}, {}, {"S(0),S(0)->S(0)", "B,S(1)->S(1)"}, {}});
   cases->push_back(
       {"div", {x, row}, {}, {"S(0),B->S(0)", "S(1),S(0)->S(1)", "P,B->P"}, {"B,P->P", "P,P->P"}});
-  for (const char* op : {"maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge"}) {
+  for (const char* op : {"maximum", "minimum", "pow", "atan2", "fmod", "remainder", "floor_divide",
+                         "eq", "ne", "lt", "le", "gt", "ge"}) {
     cases->push_back({op, {x, row}, {}, {"S(0),B->S(0)", "S(1),S(0)->S(1)"}, {"P,P->P", "P,B->P"}});
   }
-  cases->push_back(
-      {"logical_and", {BoolOf({4, 6}), BoolOf({6})}, {}, {"S(0),B->S(0)", "S(1),S(0)->S(1)"}, {}});
+  for (const char* op :
+       {"logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor"}) {
+    cases->push_back(
+        {op, {BoolOf({4, 6}), BoolOf({6})}, {}, {"S(0),B->S(0)", "S(1),S(0)->S(1)"}, {}});
+  }
   cases->push_back({"where",
                     {BoolOf({4, 1}), x, row},
                     {},
                     {"S(0),S(0),B->S(0)", "B,S(1),S(0)->S(1)", "B,P,P->P"},
                     {"P,B,B->P"}});
+}
+
+void AddNormsAndIndices(std::vector<OpCase>* cases) {
+  const TensorType x = F32({4, 6, 5});
+  const TensorType lead = F32({4, 6});
+  const TensorType tail = F32({5});
+  const Attrs last{{"dims", int64_t{1}}};
+  cases->push_back({"layer_norm",
+                    {x, tail, tail},
+                    last,
+                    {"S(0),B,B->S(0),S(0),S(0)", "S(1),B,B->S(1),S(1),S(1)"},
+                    {"S(2),S(0),S(0)->S(2),B,B", "P,B,B->P,P,P"}});
+  cases->push_back({"layer_norm", {x}, {{"dims", int64_t{2}}}, {"S(0)->S(0),S(0),S(0)"}, {}});
+  cases->push_back({"layer_norm_grad",
+                    {x, x, lead, lead, tail},
+                    last,
+                    {"S(0),S(0),S(0),S(0),B->S(0)", "B,P,B,B,B->P"},
+                    {"P,B,B,B,B->P"}});
+  cases->push_back({"layer_norm_weight_grad",
+                    {x, x, lead, lead},
+                    last,
+                    {"S(0),S(0),S(0),S(0)->P,P", "S(2),S(2),B,B->S(0),S(0)", "B,P,B,B->P,P"},
+                    {"P,B,B,B->P,P"}});
+  cases->push_back({"rms_norm",
+                    {x, tail},
+                    last,
+                    {"S(0),B->S(0),S(0)", "S(1),B->S(1),S(1)"},
+                    {"S(2),S(0)->S(2),B"}});
+  cases->push_back({"rms_norm_grad",
+                    {x, x, lead, tail},
+                    last,
+                    {"S(0),S(0),S(0),B->S(0)", "B,P,B,B->P"},
+                    {"P,B,B,B->P"}});
+  cases->push_back(
+      {"rms_norm_weight_grad", {x, x, lead}, last, {"S(0),S(0),S(0)->P", "S(2),S(2),B->S(0)"}, {}});
+  const TensorType index = I64({4, 6});
+  // Over the vocabulary, the tokens, and the features.
+  cases->push_back({"embedding",
+                    {F32({7, 5}), index},
+                    {},
+                    {"S(0),B->P", "S(1),B->S(2)", "B,S(0)->S(0)", "B,S(1)->S(1)"},
+                    {"S(0),B->S(0)", "P,B->P"}});
+  cases->push_back({"embedding_grad",
+                    {x, index},
+                    {{"rows", int64_t{7}}},
+                    {"S(0),S(0)->P", "S(1),S(1)->P", "S(2),B->S(1)", "B,B->S(0)", "P,B->P"},
+                    {"S(0),B->S(0)"}});
+  const Attrs along{{"dim", int64_t{1}}};
+  const TensorType wide = I64({4, 9, 5});
+  cases->push_back({"gather",
+                    {x, wide},
+                    along,
+                    {"S(0),S(0)->S(0)", "S(2),S(2)->S(2)", "B,S(1)->S(1)", "P,B->P"},
+                    {"S(1),S(1)->S(1)", "S(1),B->P"}});
+  cases->push_back({"scatter_add",
+                    {x, wide, F32({4, 9, 5})},
+                    along,
+                    {"S(0),S(0),S(0)->S(0)", "S(2),S(2),S(2)->S(2)", "P,B,P->P"},
+                    {"B,S(1),S(1)->B", "B,S(1),S(1)->P"}});
+  cases->push_back({"cumsum", {x}, along, {"S(0)->S(0)", "S(2)->S(2)", "P->P"}, {"S(1)->S(1)"}});
 }
 
 void AddReductionsAndShapes(std::vector<OpCase>* cases) {
@@ -331,6 +414,7 @@ void AddRest(std::vector<OpCase>* cases) {
 std::vector<OpCase> OpCases() {
   std::vector<OpCase> cases;
   AddElementwise(&cases);
+  AddNormsAndIndices(&cases);
   AddReductionsAndShapes(&cases);
   AddMatmul(&cases);
   AddImages(&cases);

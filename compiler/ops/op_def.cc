@@ -4,9 +4,13 @@
 
 namespace oneflow {
 
-DTypeSet AnyFloat() { return {DType::kF32}; }
+DTypeSet AnyFloat() { return {DType::kF32, DType::kF64, DType::kBF16, DType::kF16}; }
 
-DTypeSet AnyInt() { return {DType::kI64, DType::kI32, DType::kI8, DType::kU8}; }
+DTypeSet SingleFloat() { return {DType::kF32}; }
+
+DTypeSet FullFloat() { return {DType::kF32, DType::kF64}; }
+
+DTypeSet AnyInt() { return {DType::kI64, DType::kI32, DType::kI16, DType::kI8, DType::kU8}; }
 
 DTypeSet AnyNumber() {
   DTypeSet set = AnyFloat();

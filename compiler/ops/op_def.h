@@ -29,9 +29,11 @@ struct OpContext {
 };
 
 using DTypeSet = std::vector<DType>;
-DTypeSet AnyFloat();   // f32 (bf16, f16 when kernels have them)
-DTypeSet AnyInt();     // i64 i32 i8 u8
-DTypeSet AnyNumber();  // floats and ints
+DTypeSet AnyFloat();     // f32 f64 bf16 f16
+DTypeSet SingleFloat();  // f32: what has a kernel for it alone
+DTypeSet FullFloat();    // f32 f64: where a narrow result would lose what it is for
+DTypeSet AnyInt();       // i64 i32 i16 i8 u8
+DTypeSet AnyNumber();    // floats and ints
 DTypeSet AnyDType();
 
 // One input or output of the schema.
@@ -144,6 +146,8 @@ class OpDef {
 class GradBuilder {
  public:
   virtual ~GradBuilder() = default;
+  virtual int input_count()
+      const = 0;  // of the forward node: optional ones that are absent do not count
   virtual ValueId in(int i) const = 0;
   virtual ValueId out(int i) const = 0;
   // Gradient of output i; -1 if nothing depends on it.

@@ -38,11 +38,11 @@ OpDef SgdUpdate() {
           "m = g at step 0, else momentum m + (1 - dampening) g; p -= lr (g + momentum m if "
           "nesterov, "
           "else m). Without momentum m is g and has no slot.")
-      .In("p", AnyFloat(), "the parameter, any shape")
-      .In("g", AnyFloat(), "its gradient, as p")
+      .In("p", SingleFloat(), "the parameter, any shape")
+      .In("g", SingleFloat(), "its gradient, as p")
       .In("lr", {DType::kF32}, "0-d, learning rate")
       .In("step", {DType::kI64}, "0-d, steps done before this one")
-      .OptionalIn("m", AnyFloat(), "momentum slot, as p; present if and only if momentum != 0")
+      .OptionalIn("m", SingleFloat(), "momentum slot, as p; present if and only if momentum != 0")
       .Out("p", "the new parameter")
       .Out("m", "the new slot, if there is one")
       .Attr("momentum", "float", 0.0, ">= 0")
@@ -81,10 +81,10 @@ OpDef AdamwUpdate() {
           "the "
           "running means of g and g^2, corrected for step t = step + 1; "
           "p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).")
-      .In("p", AnyFloat(), "the parameter, any shape")
-      .In("g", AnyFloat(), "its gradient, as p")
-      .In("m", AnyFloat(), "first-moment slot, as p")
-      .In("v", AnyFloat(), "second-moment slot, as p")
+      .In("p", SingleFloat(), "the parameter, any shape")
+      .In("g", SingleFloat(), "its gradient, as p")
+      .In("m", SingleFloat(), "first-moment slot, as p")
+      .In("v", SingleFloat(), "second-moment slot, as p")
       .In("lr", {DType::kF32}, "0-d, learning rate")
       .In("step", {DType::kI64}, "0-d, steps done before this one")
       .Out("p", "the new parameter")

@@ -56,7 +56,7 @@ OpCost PoolCost(const OpContext& op, const TensorType& pooled) {
 OpDef MaxPool() {
   OpDef def("max_pool2d");
   def.Doc("Largest element of each window; padding counts as -inf.")
-      .In("x", AnyFloat(), "images [n, h, w, c]")
+      .In("x", SingleFloat(), "images [n, h, w, c]")
       .Out("y", "[n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1");
   WindowAttrs(def)
       .Shape(PoolShape("max_pool2d"))
@@ -71,9 +71,9 @@ OpDef MaxPool() {
 OpDef MaxPoolGrad() {
   OpDef def("max_pool2d_grad");
   def.Doc("Gradient of max_pool2d: dy goes to the first largest element of its window, row by row.")
-      .In("x", AnyFloat(), "images [n, h, w, c]")
-      .In("y", AnyFloat(), "the pooled images [n, p, q, c]")
-      .In("dy", AnyFloat(), "gradient of y")
+      .In("x", SingleFloat(), "images [n, h, w, c]")
+      .In("y", SingleFloat(), "the pooled images [n, p, q, c]")
+      .In("dy", SingleFloat(), "gradient of y")
       .Out("dx", "as x");
   WindowAttrs(def)
       .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
@@ -96,7 +96,7 @@ OpDef AvgPool() {
   def.Doc(
          "Mean of each window; padding counts as zeros that are part of the mean, as PyTorch's "
          "count_include_pad=True has it.")
-      .In("x", AnyFloat(), "images [n, h, w, c]")
+      .In("x", SingleFloat(), "images [n, h, w, c]")
       .Out("y", "[n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1");
   WindowAttrs(def)
       .Shape(PoolShape("avg_pool2d"))
@@ -115,7 +115,7 @@ OpDef AvgPool() {
 OpDef AvgPoolGrad() {
   OpDef def("avg_pool2d_grad");
   def.Doc("Gradient of avg_pool2d: each element of dy is dealt out evenly over its window.")
-      .In("dy", AnyFloat(), "gradient of the pooled images [n, p, q, c]")
+      .In("dy", SingleFloat(), "gradient of the pooled images [n, p, q, c]")
       .Out("dx", "[n, h, w, c]");
   WindowAttrs(def)
       .Attr("h", "int", std::nullopt, "height of the images")

@@ -16,6 +16,10 @@ namespace oneflow {
 // One output of the type of input i.
 ShapeFn SameAsInput(int i);
 
+// An op y = f(x) of any shape: y has the type of x, every element depends on one element. Without doc
+// and gradient.
+OpDef Unary(const std::string& name, DTypeSet dtypes, int64_t flops);
+
 // Two shapes broadcast right-aligned, as NumPy and PyTorch do.
 absl::StatusOr<Shape> BroadcastShapes(const std::string& op, const std::string& a_name,
                                       const TensorType& a, const std::string& b_name,

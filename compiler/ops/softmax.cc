@@ -40,7 +40,7 @@ OpDef Normalised(const std::string& name) {
 OpDef NormalisedGrad(const std::string& name) {
   return OpDef(name)
       .In("y", AnyFloat(), "the forward op's result")
-      .In("dy", AnyFloat(), "gradient of y")
+      .In("dy", FullFloat(), "gradient of y")
       .Out("dx", "as y")
       .Attr("dim", "int", std::nullopt, "the dim whose elements belong together")
       .Shape([name](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
@@ -73,7 +73,7 @@ OpDef CrossEntropy() {
           "Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])"
           "[labels[i]]. A label outside of 0 .. classes - 1 is a DataError.")
       .MayFail()
-      .In("logits", AnyFloat(), "[n, classes]")
+      .In("logits", FullFloat(), "[n, classes]")
       .In("labels", {DType::kI64}, "[n], class indices")
       .Out("loss", "[n], dtype of logits")
       .Out("log_probs", "[n, classes], log_softmax of logits: kept for the gradient")
@@ -107,9 +107,9 @@ OpDef CrossEntropyGrad() {
       .Doc(
           "Gradient of cross_entropy: dlogits[i] = dloss[i] * (softmax(logits[i]) - "
           "onehot(labels[i])).")
-      .In("log_probs", AnyFloat(), "[n, classes], second result of cross_entropy")
+      .In("log_probs", FullFloat(), "[n, classes], second result of cross_entropy")
       .In("labels", {DType::kI64}, "[n], class indices")
-      .In("dloss", AnyFloat(), "[n], gradient of the loss of each sample")
+      .In("dloss", FullFloat(), "[n], gradient of the loss of each sample")
       .Out("dlogits", "as log_probs")
       .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
         const std::string name = "cross_entropy_grad";

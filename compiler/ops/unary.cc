@@ -1,4 +1,4 @@
-// Unary elementwise ops and the gradients that have kernels of their own. The others are composed.
+// Unary elementwise ops that are linear, convert, or take a number. The others: activations.cc.
 #include <string>
 #include <utility>
 
@@ -9,9 +9,7 @@
 #include "compiler/ops/shape_functions.h"
 
 namespace oneflow {
-namespace {
 
-// y has the type of x; every element depends on one element.
 OpDef Unary(const std::string& name, DTypeSet dtypes, int64_t flops) {
   return OpDef(name)
       .In("x", std::move(dtypes), "any shape")
@@ -21,72 +19,13 @@ OpDef Unary(const std::string& name, DTypeSet dtypes, int64_t flops) {
       .Cost(FlopsPerElement(flops));
 }
 
+namespace {
+
 OpDef Neg() {
   return Unary("neg", AnyNumber(), 1)
       .Doc("y = -x.")
       .Sharding("... -> ... ; linear")
       .Grad(Grads({[](GradBuilder& g) { return g.Op("neg", {g.dout(0)}); }}));
-}
-
-OpDef Abs() {
-  return Unary("abs", AnyNumber(), 1)
-      .Doc("y = |x|. Its gradient at 0 is 0.")
-      .Grad(Grads({[](GradBuilder& g) {
-        return g.Op("abs_grad", {g.in(0), g.dout(0)});
-      }}));
-}
-
-OpDef Exp() {
-  return Unary("exp", AnyFloat(), 8).Doc("y = e^x.").Grad(Grads({[](GradBuilder& g) {
-    return g.Op("mul", {g.dout(0), g.out(0)});
-  }}));
-}
-
-OpDef Log() {
-  return Unary("log", AnyFloat(), 8)
-      .Doc("y = ln x, -inf at 0, nan below.")
-      .Grad(Grads({[](GradBuilder& g) {
-        return g.Op("div", {g.dout(0), g.in(0)});
-      }}));
-}
-
-OpDef Sqrt() {
-  return Unary("sqrt", AnyFloat(), 4)
-      .Doc("y = sqrt(x), nan below 0. Its gradient at 0 is inf.")
-      .Grad(Grads({[](GradBuilder& g) {
-        const ValueId half = g.Op("mul_scalar", {g.dout(0)}, {{"value", 0.5}});
-        return g.Op("div", {half, g.out(0)});
-      }}));
-}
-
-OpDef Rsqrt() {
-  return Unary("rsqrt", AnyFloat(), 4).Doc("y = 1 / sqrt(x).").Grad(Grads({[](GradBuilder& g) {
-    // dy * -0.5 * y^3
-    const ValueId cube = g.Op("mul", {g.Op("square", {g.out(0)}), g.out(0)});
-    return g.Op("mul", {g.Op("mul_scalar", {g.dout(0)}, {{"value", -0.5}}), cube});
-  }}));
-}
-
-OpDef Tanh() {
-  return Unary("tanh", AnyFloat(), 10).Doc("y = tanh(x).").Grad(Grads({[](GradBuilder& g) {
-    return g.Op("tanh_grad", {g.out(0), g.dout(0)});
-  }}));
-}
-
-OpDef Sigmoid() {
-  return Unary("sigmoid", AnyFloat(), 10)
-      .Doc("y = 1 / (1 + e^-x).")
-      .Grad(Grads({[](GradBuilder& g) {
-        return g.Op("sigmoid_grad", {g.out(0), g.dout(0)});
-      }}));
-}
-
-OpDef Relu() {
-  return Unary("relu", AnyNumber(), 1)
-      .Doc("y = max(x, 0); nan stays nan. Its gradient at 0 is 0.")
-      .Grad(Grads({[](GradBuilder& g) {
-        return g.Op("relu_grad", {g.out(0), g.dout(0)});
-      }}));
 }
 
 OpDef Square() {
@@ -146,48 +85,10 @@ OpDef PowScalar() {
       }}));
 }
 
-// f_grad(saved, dy) where `saved` is the forward input or output.
-OpDef UnaryGrad(const std::string& name, const std::string& saved, const std::string& formula,
-                DTypeSet dtypes) {
-  return OpDef(name)
-      .Doc(formula)
-      .In(saved, dtypes, absl::StrCat("the forward op's ", saved))
-      .In("dy", dtypes, "gradient of y, shape of x")
-      .Out("dx", "gradient of x, shape and dtype of dy")
-      .Shape([name, saved](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
-        absl::Status same = CheckSameDType(name, saved, op.inputs[0], "dy", op.inputs[1]);
-        if (same.ok()) {
-          same = CheckShape(name, "dy", op.inputs[1], op.inputs[0].shape, "that of " + saved);
-        }
-        if (!same.ok()) return same;
-        return std::vector<TensorType>{op.inputs[1]};
-      })
-      .Sharding("..., ... -> ... ; linear 1")
-      .NotDifferentiable("it is a gradient itself: second derivatives are not supported")
-      .Cost(FlopsPerElement(2));
-}
-
 }  // namespace
 
 std::vector<OpDef> UnaryOps() {
-  return {Neg(),
-          Abs(),
-          Exp(),
-          Log(),
-          Sqrt(),
-          Rsqrt(),
-          Tanh(),
-          Sigmoid(),
-          Relu(),
-          Square(),
-          Cast(),
-          AddScalar(),
-          MulScalar(),
-          PowScalar(),
-          UnaryGrad("relu_grad", "y", "dx = dy where y > 0, else 0.", AnyFloat()),
-          UnaryGrad("tanh_grad", "y", "dx = dy * (1 - y * y).", AnyFloat()),
-          UnaryGrad("sigmoid_grad", "y", "dx = dy * y * (1 - y).", AnyFloat()),
-          UnaryGrad("abs_grad", "x", "dx = dy * sign(x), 0 at x == 0.", AnyFloat())};
+  return {Neg(), Square(), Cast(), AddScalar(), MulScalar(), PowScalar()};
 }
 
 }  // namespace oneflow

@@ -39,6 +39,7 @@ class NodeGradBuilder final : public GradBuilder {
         output_grads_(std::move(output_grads)),
         contributions_(contributions) {}
 
+  int input_count() const override { return static_cast<int>(forward_.inputs.size()); }
   ValueId in(int i) const override { return forward_.inputs.at(i); }
   ValueId out(int i) const override { return forward_.outputs.at(i); }
   ValueId dout(int i) const override { return output_grads_.at(i); }

@@ -1,10 +1,10 @@
-// Comparisons (any dtype, result bool), logical_and (bool) and where (any dtype), with
+// Comparisons and logical ops (any dtype, result bool) and where (any dtype), with
 // broadcasting.
 #include <cstdint>
 
-#include "kernels/cpu/broadcast_rows.h"
+#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
-#include "kernels/cpu/scalar_types.h"
+#include "kernels/cpu/loop_nest.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -12,16 +12,6 @@ namespace {
 absl::Status CheckComparison(const KernelSpec& spec) {
   SpecCheck check = CheckBroadcast(spec);
   return check.Require(check.out(0).dtype == DType::kBool, "the result is bool").status();
-}
-
-template <typename Function>
-KernelDef Comparison(const char* op) {
-  return {op, CheckComparison, NeedsNothing, [](const KernelSpec& spec) -> KernelOr {
-            return DispatchDType(spec.inputs.at(0).dtype,
-                                 [&]<typename T>() -> std::unique_ptr<Kernel> {
-                                   return MakeBroadcast<Function, T, Bool>(spec);
-                                 });
-          }};
 }
 
 absl::Status CheckWhere(const KernelSpec& spec) {
@@ -71,16 +61,14 @@ KernelOr MakeWhere(const KernelSpec& spec) {
 }  // namespace
 
 std::vector<KernelDef> ComparisonKernels() {
-  return {
-      Comparison<Eq>("eq"),
-      Comparison<Ne>("ne"),
-      Comparison<Lt>("lt"),
-      Comparison<Le>("le"),
-      Comparison<Gt>("gt"),
-      Comparison<Ge>("ge"),
-      Comparison<LogicalAnd>("logical_and"),
-      {"where", CheckWhere, NeedsNothing, MakeWhere},
-  };
+  std::vector<KernelDef> rows = {{"where", CheckWhere, NeedsNothing, MakeWhere}};
+  VisitComparison([&]<typename Function>(const char* op) {
+    rows.push_back({op, CheckComparison, NeedsNothing, [](const KernelSpec& spec) {
+                      const DType dtype = spec.inputs.at(0).dtype;
+                      return MakeBinary(spec, BinaryRunsFor<Function, Elements::kAll, true>(dtype));
+                    }});
+  });
+  return rows;
 }
 
 }  // namespace oneflow::kernels

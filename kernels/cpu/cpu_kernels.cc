@@ -13,9 +13,10 @@ namespace {
 std::vector<KernelDef> AllKernels() {
   std::vector<KernelDef> all;
   for (std::vector<KernelDef> family :
-       {UnaryKernels(), BinaryKernels(), ComparisonKernels(), CastKernels(), ReductionKernels(),
-        ShapeKernels(), MatmulKernels(), MovementKernels(), Conv2dKernels(), PoolKernels(),
-        BatchNormKernels(), SoftmaxKernels(), RandomKernels(), OptimizerKernels()}) {
+       {UnaryKernels(), BinaryKernels(), GradientKernels(), ComparisonKernels(), CastKernels(),
+        ReductionKernels(), ShapeKernels(), MatmulKernels(), MovementKernels(), Conv2dKernels(),
+        PoolKernels(), BatchNormKernels(), SoftmaxKernels(), LayerNormKernels(), IndexingKernels(),
+        RandomKernels(), OptimizerKernels()}) {
     std::move(family.begin(), family.end(), std::back_inserter(all));
   }
   return all;

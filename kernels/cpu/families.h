@@ -12,6 +12,7 @@ namespace oneflow::kernels {
 
 std::vector<KernelDef> UnaryKernels();
 std::vector<KernelDef> BinaryKernels();
+std::vector<KernelDef> GradientKernels();
 std::vector<KernelDef> ComparisonKernels();
 std::vector<KernelDef> CastKernels();
 std::vector<KernelDef> ReductionKernels();
@@ -22,6 +23,8 @@ std::vector<KernelDef> Conv2dKernels();
 std::vector<KernelDef> PoolKernels();
 std::vector<KernelDef> BatchNormKernels();
 std::vector<KernelDef> SoftmaxKernels();
+std::vector<KernelDef> LayerNormKernels();
+std::vector<KernelDef> IndexingKernels();
 std::vector<KernelDef> RandomKernels();
 std::vector<KernelDef> OptimizerKernels();
 

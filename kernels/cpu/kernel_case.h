@@ -25,10 +25,12 @@ namespace oneflow::kernels {
 template <typename T>
 DType DTypeOf() {
   if (std::is_same_v<T, float>) return DType::kF32;
+  if (std::is_same_v<T, double>) return DType::kF64;
   if (std::is_same_v<T, BF16>) return DType::kBF16;
   if (std::is_same_v<T, F16>) return DType::kF16;
   if (std::is_same_v<T, int64_t>) return DType::kI64;
   if (std::is_same_v<T, int32_t>) return DType::kI32;
+  if (std::is_same_v<T, int16_t>) return DType::kI16;
   if (std::is_same_v<T, int8_t>) return DType::kI8;
   if (std::is_same_v<T, uint8_t>) return DType::kU8;
   return DType::kBool;

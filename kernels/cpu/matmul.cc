@@ -1,14 +1,19 @@
-// matmul: out[..., m, n] = a[..., m, k] . b[..., k, n], f32, leading dims broadcast; transpose_a
-// and transpose_b read their operand's last two dims exchanged, through strides: nothing is copied.
+// matmul: out[..., m, n] = a[..., m, k] . b[..., k, n], leading dims broadcast; transpose_a and
+// transpose_b read their operand's last two dims exchanged, through strides: nothing is copied.
+//
+// f32 by the micro-kernels of this machine. bf16 and f16 are widened to f32 as a whole and the result
+// is narrowed: sums are f32. f64, which is for references, row by row.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
-#include "kernels/cpu/definition.h"
+#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/loop_nest.h"
+#include "kernels/cpu/parallel.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -34,7 +39,8 @@ bool BoolAttr(const Attrs& attrs, const std::string& name) {
 
 absl::Status CheckMatmul(const KernelSpec& spec) {
   SpecCheck check(spec);
-  check.Inputs(2).Outputs(1).AllF32();
+  check.Inputs(2).Outputs(1).SameDType();
+  check.Takes(check.in(0), {DType::kF32, DType::kF64, DType::kBF16, DType::kF16});
   for (const Operand* operand : {&check.in(0), &check.in(1), &check.out(0)}) {
     check.Rank(*operand, 2, kMaxRank);
   }
@@ -94,32 +100,115 @@ bool IsEmpty(const Batches& batches) {
   return g.m == 0 || g.n == 0 || g.k == 0 || batches.nest.elements() == 0;
 }
 
+Gemm GemmOf(const Batches& batches, int threads) {
+  return Gemm(batches.product, HostMicroKernels(), batches.share ? threads : 1);
+}
+
+int64_t GemmBytes(const Batches& batches, const Gemm& gemm, int threads) {
+  return gemm.workspace_bytes() * (batches.share ? 1 : threads);
+}
+
+// All products of f32 operands.
+void RunProducts(const Batches& batches, const Gemm& gemm, int threads, const float* a,
+                 const float* b, float* out, void* workspace) {
+  const int64_t result = batches.product.m * batches.product.n;
+  ForEachPart(batches.share ? 1 : threads, batches.nest.elements(),
+              [&](int part, int64_t begin, int64_t end) {
+                for (int64_t i = begin; i < end; ++i) {
+                  gemm.Run(a + batches.nest.OffsetOf(i, 0), b + batches.nest.OffsetOf(i, 1),
+                           out + i * result,
+                           static_cast<char*>(workspace) + part * gemm.workspace_bytes());
+                }
+              });
+}
+
+// Where the operands lie widened in the workspace; the products' own follows.
+struct Widened {
+  int64_t a = 0, b = 0, out = 0;                        // elements
+  int64_t a_at = 0, b_at = 0, out_at = 0, rest_at = 0;  // bytes
+};
+Widened WidenedOf(const KernelSpec& spec) {
+  const auto aligned = [](int64_t elements) { return (elements * 4 + 63) / 64 * 64; };
+  Widened w{NumElements(spec.inputs.at(0).shape), NumElements(spec.inputs.at(1).shape),
+            NumElements(spec.outputs.at(0).shape)};
+  w.b_at = aligned(w.a);
+  w.out_at = w.b_at + aligned(w.b);
+  w.rest_at = w.out_at + aligned(w.out);
+  return w;
+}
+
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   const Batches batches = BatchesOf(spec);
-  if (IsEmpty(batches)) return Needs{};
-  const Gemm gemm(batches.product, HostMicroKernels(), batches.share ? spec.threads : 1);
-  return Needs{gemm.workspace_bytes() * (batches.share ? 1 : spec.threads), {}};
+  const DType dtype = spec.inputs.at(0).dtype;
+  if (IsEmpty(batches) || dtype == DType::kF64) return Needs{};
+  const int64_t bytes = GemmBytes(batches, GemmOf(batches, spec.threads), spec.threads);
+  return Needs{(NarrowOf(dtype) ? WidenedOf(spec).rest_at : 0) + bytes, {}};
+}
+
+KernelOr MakeNarrow(const KernelSpec& spec, const Batches& batches) {
+  const Narrow type = NarrowOf(spec.inputs.at(0).dtype);
+  const Widened w = WidenedOf(spec);
+  const Gemm gemm = GemmOf(batches, spec.threads);
+  return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
+    char* const space = static_cast<char*>(args.workspace);
+    const auto at = [space](int64_t byte) { return reinterpret_cast<float*>(space + byte); };
+    const auto widen = [&](const void* from, float* to, int64_t n) {
+      ParallelFor(threads, n, kGrain, [&](int64_t begin, int64_t end) {
+        type.widen(static_cast<const char*>(from) + 2 * begin, to + begin, end - begin);
+      });
+    };
+    widen(args.inputs[0], at(w.a_at), w.a);
+    widen(args.inputs[1], at(w.b_at), w.b);
+    RunProducts(batches, gemm, threads, at(w.a_at), at(w.b_at), at(w.out_at), at(w.rest_at));
+    ParallelFor(threads, w.out, kGrain, [&](int64_t begin, int64_t end) {
+      type.narrow(at(w.out_at) + begin, static_cast<char*>(args.outputs[0]) + 2 * begin,
+                  end - begin);
+    });
+  });
+}
+
+struct AddRowLoop {
+  // c[j] += a * b[j * stride].
+  OF_LOOP static void Run(double a, const double* b, int64_t stride, double* c, int64_t n) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) c[j] += a * b[j * stride];
+  }
+};
+
+KernelOr MakeDouble(const KernelSpec& spec, const Batches& batches) {
+  const auto add_row = Vectorised<AddRowLoop>();
+  return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
+    const GemmProblem& g = batches.product;
+    const int64_t rows = batches.nest.elements() * g.m;
+    ForEachPart(threads, rows, [&](int, int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const double* a = In<double>(args, 0) + batches.nest.OffsetOf(row / g.m, 0);
+        const double* b = In<double>(args, 1) + batches.nest.OffsetOf(row / g.m, 1);
+        double* c = Out<double>(args, 0) + row * g.n;
+        std::fill_n(c, g.n, 0.0);
+        for (int64_t p = 0; p < g.k; ++p) {
+          add_row(a[row % g.m * g.a_row + p * g.a_column], b + p * g.b_row, g.b_column, c, g.n);
+        }
+      }
+    });
+  });
 }
 
 KernelOr MakeMatmul(const KernelSpec& spec) {
   const Batches batches = BatchesOf(spec);
+  const DType dtype = spec.inputs.at(0).dtype;
   if (IsEmpty(batches)) {  // the sum over nothing
-    const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(DType::kF32);
+    const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(dtype);
     return KernelOf([bytes](const KernelArgs& args) {
       if (bytes > 0) std::memset(args.outputs[0], 0, bytes);
     });
   }
-  const Gemm gemm(batches.product, HostMicroKernels(), batches.share ? spec.threads : 1);
-  const int64_t result = batches.product.m * batches.product.n;
-  return KernelOf([batches, gemm, result, threads = spec.threads](const KernelArgs& args) {
-    const int64_t count = batches.nest.elements();
-    ForEachPart(batches.share ? 1 : threads, count, [&](int part, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        gemm.Run(In<float>(args, 0) + batches.nest.OffsetOf(i, 0),
-                 In<float>(args, 1) + batches.nest.OffsetOf(i, 1), Out<float>(args, 0) + i * result,
-                 static_cast<char*>(args.workspace) + part * gemm.workspace_bytes());
-      }
-    });
+  if (dtype == DType::kF64) return MakeDouble(spec, batches);
+  if (dtype != DType::kF32) return MakeNarrow(spec, batches);
+  return KernelOf([batches, gemm = GemmOf(batches, spec.threads),
+                   threads = spec.threads](const KernelArgs& args) {
+    RunProducts(batches, gemm, threads, In<float>(args, 0), In<float>(args, 1), Out<float>(args, 0),
+                args.workspace);
   });
 }
 

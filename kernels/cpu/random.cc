@@ -10,7 +10,7 @@
 
 #include "base/hash.h"
 #include "base/philox.h"
-#include "kernels/cpu/definition.h"
+#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/loop_nest.h"
 #include "kernels/cpu/simd.h"
@@ -57,9 +57,10 @@ OF_LOOP void DrawBlocks(uint64_t key, uint64_t step, uint64_t first, uint32_t* w
 }
 
 // n elements whose logical indices are first, first + 1, ..
+template <typename T>
 struct DropoutLoop {
-  OF_LOOP static void Run(const float* x, float* y, int64_t n, uint64_t first, uint64_t key,
-                          uint64_t step, uint32_t threshold, float scale) {
+  OF_LOOP static void Run(const T* x, T* y, int64_t n, uint64_t first, uint64_t key, uint64_t step,
+                          uint32_t threshold, float scale) {
     uint32_t words[4 * kBlocks];
     uint64_t block = first / 4;
     int64_t skip = static_cast<int64_t>(first % 4);
@@ -68,8 +69,8 @@ struct DropoutLoop {
       const int64_t count = std::min(4 * kBlocks - skip, n - done);
 #pragma omp simd
       for (int64_t i = 0; i < count; ++i) {
-        const float kept = x[done + i] * scale;
-        y[done + i] = words[skip + i] >= threshold ? kept : 0.0f;
+        const Compute<T> kept = x[done + i] * scale;
+        y[done + i] = T(words[skip + i] >= threshold ? kept : 0);
       }
       done += count;
     }
@@ -86,14 +87,16 @@ uint64_t KeyAttr(const Attrs& attrs, const std::string& name) {
 
 absl::Status CheckDropout(const KernelSpec& spec) {
   SpecCheck check(spec);
-  check.Inputs(2).Outputs(1).Takes(check.in(0), {DType::kF32}).Same(check.out(0), check.in(0));
+  check.Inputs(2).Outputs(1).Same(check.out(0), check.in(0));
+  check.Takes(check.in(0), {DType::kF32, DType::kF64, DType::kBF16, DType::kF16});
   check.Placed(check.in(0)).Scalar(check.in(1), DType::kI64);
   const double p = check.Number("p");
   check.Require(p >= 0 && p <= 1, "p is a probability");
   return check.IntOrText("seed").IntOrText("key").status();
 }
 
-KernelOr MakeDropout(const KernelSpec& spec) {
+template <typename T>
+std::unique_ptr<Kernel> MakeDropoutOf(const KernelSpec& spec) {
   const Operand& x = spec.inputs[0];
   const double p = NumberAttr(spec.attrs, "p");
   const bool drops_all = p >= 1;
@@ -109,14 +112,14 @@ KernelOr MakeDropout(const KernelSpec& spec) {
   int64_t begin = 0;
   for (size_t d = 0; d < x.shape.size(); ++d) begin += x.begin[d] * logical[d];
   const int64_t micro_stride = x.shape.empty() ? 0 : x.micro_stride * logical.at(x.micro_dim);
-  const auto loop = Vectorised<DropoutLoop>();
+  const auto loop = Vectorised<DropoutLoop<T>>();
   const int64_t elements = nest.elements();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    const float* in = In<float>(args, 0);
+    const T* in = In<T>(args, 0);
     const uint64_t step = static_cast<uint64_t>(*In<int64_t>(args, 1));
-    float* out = Out<float>(args, 0);
+    T* out = Out<T>(args, 0);
     if (drops_all) {
-      std::fill_n(out, elements, 0.0f);
+      std::fill_n(out, elements, T(0.0f));
       return;
     }
     const int64_t base = begin + micro_stride * args.micro;
@@ -135,6 +138,10 @@ KernelOr MakeDropout(const KernelSpec& spec) {
       }
     });
   });
+}
+
+KernelOr MakeDropout(const KernelSpec& spec) {
+  return DispatchFloats(spec, [&]<typename T>() -> KernelOr { return MakeDropoutOf<T>(spec); });
 }
 
 }  // namespace

@@ -26,10 +26,11 @@ constexpr int64_t kLanes = 32;
 constexpr int64_t kNarrow = 64;  // columns below which several rows are added as one long row
 
 // What is reduced: T elements, R result; Narrow inside a block, Wide across blocks.
-struct SumF32 {
-  using T = float;
-  using R = float;
-  using Narrow = float;
+template <typename Element>
+struct SumFloat {
+  using T = Element;
+  using R = Element;
+  using Narrow = Compute<Element>;
   using Wide = double;
   static constexpr Wide kIdentity = 0;
   template <typename A, typename B>
@@ -53,10 +54,10 @@ template <typename Element>
 struct Max {
   using T = Element;
   using R = Element;
-  using Narrow = Element;
-  using Wide = Element;
-  static constexpr Wide kIdentity = std::numeric_limits<Element>::has_infinity
-                                        ? -std::numeric_limits<Element>::infinity()
+  using Narrow = Compute<Element>;
+  using Wide = Compute<Element>;
+  static constexpr Wide kIdentity = std::numeric_limits<Wide>::has_infinity
+                                        ? -std::numeric_limits<Wide>::infinity()
                                         : std::numeric_limits<Element>::lowest();
   template <typename A, typename B>
   OF_LOOP static A Join(A a, B b) {
@@ -168,7 +169,7 @@ class Reduction final : public Kernel {
           const int64_t at = ReduceItem(in, item, 0, 1, totals);
           const int64_t width = Width(item);
           for (int64_t j = 0; j < width; ++j) {
-            out[at + j] = static_cast<typename Op::R>(totals[j]);
+            out[at + j] = Convert<typename Op::R>(totals[j]);
           }
         }
       });
@@ -188,7 +189,7 @@ class Reduction final : public Kernel {
       for (int part = 1; part < share_parts_; ++part) {
         total = Op::Join(total, shares[part * count + i]);
       }
-      out[i] = static_cast<typename Op::R>(total);
+      out[i] = Convert<typename Op::R>(total);
     }
   }
 
@@ -256,41 +257,37 @@ class Reduction final : public Kernel {
   int64_t tiles_ = 1;
 };
 
-// f(Op type) for the dtypes of the spec.
+// f(Op type) for the dtypes of the spec: a sum of floats, or of integers that are narrower than the
+// result.
 template <typename F>
-auto DispatchSum(const KernelSpec& spec, const F& f) -> decltype(f.template operator()<SumF32>()) {
+auto DispatchSum(const KernelSpec& spec, const F& f)
+    -> decltype(f.template operator()<SumFloat<float>>()) {
+  using Result = decltype(f.template operator()<SumFloat<float>>());
   const DType in = spec.inputs.at(0).dtype;
   const DType out = spec.outputs.at(0).dtype;
-  if (in == DType::kF32 && out == in) return f.template operator()<SumF32>();
-  if (in == DType::kI64 && out == in) return f.template operator()<SumInt<int64_t, int64_t>>();
-  if (in == DType::kI32 && out == in) return f.template operator()<SumInt<int32_t, int32_t>>();
-  if (in == DType::kI8 && out == in) return f.template operator()<SumInt<int8_t, int8_t>>();
-  if (in == DType::kU8 && out == in) return f.template operator()<SumInt<uint8_t, uint8_t>>();
-  if (in == DType::kI32 && out == DType::kI64) {
-    return f.template operator()<SumInt<int32_t, int64_t>>();
-  }
-  if (in == DType::kBool && out == DType::kI64) {
-    return f.template operator()<SumInt<Bool, int64_t>>();
-  }
-  return UnsupportedDType(spec, in);
+  if (in != out && (out != DType::kI64 || IsFloating(in))) return UnsupportedDType(spec, in);
+  return DispatchDType(in, [&]<typename T>() -> Result {
+    if constexpr (std::is_floating_point_v<Compute<T>>) {
+      return f.template operator()<SumFloat<T>>();
+    } else {
+      if (out == DType::kI64) return f.template operator()<SumInt<T, int64_t>>();
+      if constexpr (std::is_integral_v<T>) return f.template operator()<SumInt<T, T>>();
+      return UnsupportedDType(spec, in);
+    }
+  });
 }
 template <typename F>
 auto DispatchMax(const KernelSpec& spec, const F& f)
     -> decltype(f.template operator()<Max<float>>()) {
-  switch (const DType dtype = spec.inputs.at(0).dtype) {
-    case DType::kF32:
-      return f.template operator()<Max<float>>();
-    case DType::kI64:
-      return f.template operator()<Max<int64_t>>();
-    case DType::kI32:
-      return f.template operator()<Max<int32_t>>();
-    case DType::kI8:
-      return f.template operator()<Max<int8_t>>();
-    case DType::kU8:
-      return f.template operator()<Max<uint8_t>>();
-    default:
+  using Result = decltype(f.template operator()<Max<float>>());
+  const DType dtype = spec.inputs.at(0).dtype;
+  return DispatchDType(dtype, [&]<typename T>() -> Result {
+    if constexpr (std::is_same_v<T, Bool>) {
       return UnsupportedDType(spec, dtype);
-  }
+    } else {
+      return f.template operator()<Max<T>>();
+    }
+  });
 }
 
 // The result is the input without the reduced dims, or with extent 1 in their place.

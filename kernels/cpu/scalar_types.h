@@ -23,6 +23,8 @@ inline T ElementOf(double number) {
     if (number >= 0x1p63) return static_cast<T>(std::numeric_limits<int64_t>::max());
     if (number < -0x1p63) return static_cast<T>(std::numeric_limits<int64_t>::min());
     return static_cast<T>(static_cast<int64_t>(number));
+  } else if constexpr (std::is_same_v<T, double>) {
+    return number;
   } else {
     return T(static_cast<float>(number));
   }
@@ -32,6 +34,8 @@ inline T ElementOf(double number) {
 template <typename F>
 auto DispatchDType(DType dtype, const F& f) {
   switch (dtype) {
+    case DType::kF64:
+      return f.template operator()<double>();
     case DType::kF32:
       return f.template operator()<float>();
     case DType::kBF16:
@@ -42,6 +46,8 @@ auto DispatchDType(DType dtype, const F& f) {
       return f.template operator()<int64_t>();
     case DType::kI32:
       return f.template operator()<int32_t>();
+    case DType::kI16:
+      return f.template operator()<int16_t>();
     case DType::kI8:
       return f.template operator()<int8_t>();
     case DType::kU8:

@@ -15,7 +15,7 @@
 namespace oneflow::kernels {
 
 #define OF_LOOP __attribute__((always_inline)) inline
-#define OF_TARGET_AVX2 __attribute__((target("avx2,fma")))
+#define OF_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define OF_TARGET_AVX512 \
   __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
 

@@ -1,5 +1,5 @@
 // softmax, log_softmax and their gradients over one dim; cross_entropy (softmax + loss in one pass)
-// and its gradient. f32.
+// and its gradient. Computed in f32 (f64 for f64); cross_entropy takes f32 and f64.
 //
 //   softmax       y = exp(x - max) / sum exp(x - max)         dx = y * (dy - sum(y * dy))
 //   log_softmax   y = x - max - log sum exp(x - max)          dx = dy - exp(y) * sum(dy)
@@ -13,79 +13,54 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/cpu/definition.h"
+#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/row_sums.h"
 
 namespace oneflow::kernels {
 namespace {
 
-constexpr int64_t kLanes = 16;
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
-// f(0) + .. + f(n - 1) in kLanes partial sums, joined in order.
-template <typename F>
-OF_LOOP float LaneSum(int64_t n, const F& f) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-#pragma omp simd
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += f(i + l);
-  }
-  for (int64_t l = 0; i + l < n; ++l) lanes[l] += f(i + l);
-  float total = 0;
-  for (int64_t l = 0; l < kLanes; ++l) total += lanes[l];
-  return total;
-}
-
-OF_LOOP float RowMax(const float* x, int64_t n) {
-  float lanes[kLanes];
-  for (int64_t l = 0; l < kLanes; ++l) lanes[l] = -std::numeric_limits<float>::infinity();
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-#pragma omp simd
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-  }
-  for (int64_t l = 0; i + l < n; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-  float most = lanes[0];
-  for (int64_t l = 1; l < kLanes; ++l) most = lanes[l] > most ? lanes[l] : most;
-  return most;
-}
+template <typename C>
+constexpr C kNan = std::numeric_limits<C>::quiet_NaN();
 
 // Row loops: (a, b, out, n) where b is unused by the forward ones.
+template <typename C>
 struct SoftmaxRow {
-  OF_LOOP static void Run(const float* x, const float*, float* y, int64_t n) {
-    const float most = RowMax(x, n);
+  OF_LOOP static void Run(const C* x, const C*, C* y, int64_t n) {
+    const C most = RowMax(x, n);
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = ExpF(x[i] - most);
-    const float scale = 1.0f / LaneSum(n, [&](int64_t i) { return y[i]; });
+    for (int64_t i = 0; i < n; ++i) y[i] = ExpOf(x[i] - most);
+    const C scale = C{1} / LaneSum<C>(n, [&](int64_t i) { return y[i]; });
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] *= scale;
   }
 };
+template <typename C>
 struct LogSoftmaxRow {
-  OF_LOOP static void Run(const float* x, const float*, float* y, int64_t n) {
-    const float most = RowMax(x, n);
+  OF_LOOP static void Run(const C* x, const C*, C* y, int64_t n) {
+    const C most = RowMax(x, n);
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = ExpF(x[i] - most);
-    const float log_sum = std::log(LaneSum(n, [&](int64_t i) { return y[i]; }));
+    for (int64_t i = 0; i < n; ++i) y[i] = ExpOf(x[i] - most);
+    const C log_sum = std::log(LaneSum<C>(n, [&](int64_t i) { return y[i]; }));
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] - most - log_sum;
   }
 };
+template <typename C>
 struct SoftmaxGradRow {
-  OF_LOOP static void Run(const float* y, const float* dy, float* dx, int64_t n) {
-    const float dot = LaneSum(n, [&](int64_t i) { return y[i] * dy[i]; });
+  OF_LOOP static void Run(const C* y, const C* dy, C* dx, int64_t n) {
+    const C dot = LaneSum<C>(n, [&](int64_t i) { return y[i] * dy[i]; });
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) dx[i] = y[i] * (dy[i] - dot);
   }
 };
+template <typename C>
 struct LogSoftmaxGradRow {
-  OF_LOOP static void Run(const float* y, const float* dy, float* dx, int64_t n) {
-    const float total = LaneSum(n, [&](int64_t i) { return dy[i]; });
+  OF_LOOP static void Run(const C* y, const C* dy, C* dx, int64_t n) {
+    const C total = LaneSum<C>(n, [&](int64_t i) { return dy[i]; });
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] - ExpF(y[i]) * total;
+    for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] - ExpOf(y[i]) * total;
   }
 };
 
@@ -108,38 +83,48 @@ Around AroundDim(const KernelSpec& spec) {
 
 absl::Status CheckSoftmax(const KernelSpec& spec, size_t inputs) {
   SpecCheck check(spec);
-  check.Inputs(inputs).Outputs(1).AllF32().Same(check.out(0), check.in(0));
+  check.Inputs(inputs).Outputs(1).Same(check.out(0), check.in(0));
+  check.Takes(check.in(0), {DType::kF32, DType::kF64, DType::kBF16, DType::kF16});
   check.Same(check.in(inputs - 1), check.in(0)).Dim("dim", check.in(0));
   return check.status();
 }
 
-// Three rows of floats per thread, where the dim is not the last.
-absl::StatusOr<Needs> DescribeSoftmax(const KernelSpec& spec) {
-  const Around around = AroundDim(spec);
-  if (around.inner == 1) return Needs{};
-  return Needs{3 * around.extent * spec.threads * static_cast<int64_t>(sizeof(float)), {}};
+// True if rows are copied to be worked on: their elements lie apart, or are of a narrow type.
+bool IsGathered(const KernelSpec& spec) {
+  return AroundDim(spec).inner != 1 || SizeOf(spec.inputs.at(0).dtype) == 2;
 }
 
-template <typename Row>
-KernelOr MakeSoftmax(const KernelSpec& spec) {
+// Three rows per thread where they are copied.
+absl::StatusOr<Needs> DescribeSoftmax(const KernelSpec& spec) {
+  if (!IsGathered(spec)) return Needs{};
+  const int64_t element = std::max(SizeOf(DType::kF32), SizeOf(spec.inputs.at(0).dtype));
+  return Needs{3 * AroundDim(spec).extent * spec.threads * element, {}};
+}
+
+template <template <typename> class Row, typename T>
+std::unique_ptr<Kernel> MakeSoftmaxOf(const KernelSpec& spec) {
+  using C = Compute<T>;
   const Around around = AroundDim(spec);
   const bool two_inputs = spec.inputs.size() > 1;
-  const auto loop = Vectorised<Row>();
+  const auto loop = Vectorised<Row<C>>();
   const int64_t rows = around.outer * around.inner;
   const int64_t grain = kGrain / 8 / std::max<int64_t>(1, around.extent) + 1;
+  const bool gathered = IsGathered(spec);
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    const float* a = In<float>(args, 0);
-    const float* b = two_inputs ? In<float>(args, 1) : nullptr;
-    float* out = Out<float>(args, 0);
+    const T* a = In<T>(args, 0);
+    const T* b = two_inputs ? In<T>(args, 1) : nullptr;
+    T* out = Out<T>(args, 0);
     const int64_t n = around.extent;
     ForEachPart(PartsOf(threads, rows, grain), rows, [&](int part, int64_t begin, int64_t end) {
-      if (around.inner == 1) {
-        for (int64_t row = begin; row < end; ++row) {
-          loop(a + row * n, b == nullptr ? nullptr : b + row * n, out + row * n, n);
+      if constexpr (std::is_same_v<T, C>) {
+        if (!gathered) {
+          for (int64_t row = begin; row < end; ++row) {
+            loop(a + row * n, b == nullptr ? nullptr : b + row * n, out + row * n, n);
+          }
+          return;
         }
-        return;
       }
-      float* space = static_cast<float*>(args.workspace) + part * 3 * n;
+      C* space = static_cast<C*>(args.workspace) + part * 3 * n;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t first = row / around.inner * n * around.inner + row % around.inner;
         for (int64_t i = 0; i < n; ++i) space[i] = a[first + i * around.inner];
@@ -147,10 +132,16 @@ KernelOr MakeSoftmax(const KernelSpec& spec) {
           for (int64_t i = 0; i < n; ++i) space[n + i] = b[first + i * around.inner];
         }
         loop(space, space + n, space + 2 * n, n);
-        for (int64_t i = 0; i < n; ++i) out[first + i * around.inner] = space[2 * n + i];
+        for (int64_t i = 0; i < n; ++i) out[first + i * around.inner] = T(space[2 * n + i]);
       }
     });
   });
+}
+
+template <template <typename> class Row>
+KernelOr MakeSoftmax(const KernelSpec& spec) {
+  return DispatchFloats(spec,
+                        [&]<typename T>() -> KernelOr { return MakeSoftmaxOf<Row, T>(spec); });
 }
 
 int64_t LabelAt(const void* labels, bool wide, int64_t i) {
@@ -160,15 +151,15 @@ int64_t LabelAt(const void* labels, bool wide, int64_t i) {
 // (logits or log_probs [n, c], labels [n]) and others of [n, c] or [n].
 SpecCheck CheckLabelled(const KernelSpec& spec, size_t inputs, size_t outputs) {
   SpecCheck check(spec);
-  check.Inputs(inputs).Outputs(outputs).Takes(check.in(0), {DType::kF32});
+  check.Inputs(inputs).Outputs(outputs).Takes(check.in(0), {DType::kF32, DType::kF64});
   check.Takes(check.in(1), {DType::kI64, DType::kI32}).Rank(check.in(0), 2, 2);
   if (check.ok()) check.HasShape(check.in(1), {check.in(0).shape[0]});
   return check;
 }
 
-// f32[n]: a loss per row.
+// [n] of the logits' dtype: a loss per row.
 void CheckPerRow(SpecCheck* check, const Operand& operand) {
-  check->Takes(operand, {DType::kF32});
+  check->Takes(operand, {check->in(0).dtype});
   if (check->ok()) check->HasShape(operand, {check->in(0).shape[0]});
 }
 
@@ -184,15 +175,16 @@ absl::Status CheckCrossEntropyGrad(const KernelSpec& spec) {
   return check.Same(check.out(0), check.in(0)).status();
 }
 
-KernelOr MakeCrossEntropy(const KernelSpec& spec) {
+template <typename C>
+KernelOr MakeCrossEntropyOf(const KernelSpec& spec) {
   const int64_t rows = spec.inputs[0].shape.at(0);
   const int64_t c = spec.inputs[0].shape.at(1);
   const bool wide = spec.inputs[1].dtype == DType::kI64;
-  const auto loop = Vectorised<LogSoftmaxRow>();
+  const auto loop = Vectorised<LogSoftmaxRow<C>>();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    const float* logits = In<float>(args, 0);
-    float* loss = Out<float>(args, 0);
-    float* log_probs = Out<float>(args, 1);
+    const C* logits = In<C>(args, 0);
+    C* loss = Out<C>(args, 0);
+    C* log_probs = Out<C>(args, 1);
     ParallelFor(threads, rows, kGrain / 8 / std::max<int64_t>(1, c) + 1,
                 [&](int64_t begin, int64_t end) {
                   for (int64_t row = begin; row < end; ++row) {
@@ -200,38 +192,54 @@ KernelOr MakeCrossEntropy(const KernelSpec& spec) {
                     const int64_t label = LabelAt(args.inputs[1], wide, row);
                     const bool legal = label >= 0 && label < c;
                     if (!legal) ReportDataError(args, DataErrorCode::kIndexOutOfRange, label, c);
-                    loss[row] = legal ? -log_probs[row * c + label] : kNan;
+                    loss[row] = legal ? -log_probs[row * c + label] : kNan<C>;
                   }
                 });
   });
 }
 
+template <typename C>
 struct CrossEntropyGradRow {
-  OF_LOOP static void Run(const float* log_probs, float dloss, float* dlogits, int64_t n) {
+  OF_LOOP static void Run(const C* log_probs, C dloss, C* dlogits, int64_t n) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) dlogits[i] = ExpF(log_probs[i]) * dloss;
+    for (int64_t i = 0; i < n; ++i) dlogits[i] = ExpOf(log_probs[i]) * dloss;
   }
 };
 
-KernelOr MakeCrossEntropyGrad(const KernelSpec& spec) {
+template <typename C>
+KernelOr MakeCrossEntropyGradOf(const KernelSpec& spec) {
   const int64_t rows = spec.inputs[0].shape.at(0);
   const int64_t c = spec.inputs[0].shape.at(1);
   const bool wide = spec.inputs[1].dtype == DType::kI64;
-  const auto loop = Vectorised<CrossEntropyGradRow>();
+  const auto loop = Vectorised<CrossEntropyGradRow<C>>();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    const float* log_probs = In<float>(args, 0);
-    const float* dloss = In<float>(args, 2);
-    float* dlogits = Out<float>(args, 0);
+    const C* log_probs = In<C>(args, 0);
+    const C* dloss = In<C>(args, 2);
+    C* dlogits = Out<C>(args, 0);
     ParallelFor(threads, rows, kGrain / 8 / std::max<int64_t>(1, c) + 1,
                 [&](int64_t begin, int64_t end) {
                   for (int64_t row = begin; row < end; ++row) {
                     const int64_t label = LabelAt(args.inputs[1], wide, row);
                     const bool legal = label >= 0 && label < c;
-                    loop(log_probs + row * c, legal ? dloss[row] : kNan, dlogits + row * c, c);
+                    loop(log_probs + row * c, legal ? dloss[row] : kNan<C>, dlogits + row * c, c);
                     if (legal) dlogits[row * c + label] -= dloss[row];
                   }
                 });
   });
+}
+
+// f32 or f64.
+template <typename Make>
+KernelOr WithCompute(const KernelSpec& spec, const Make& make) {
+  const bool wide = spec.inputs.at(0).dtype == DType::kF64;
+  return wide ? make.template operator()<double>() : make.template operator()<float>();
+}
+
+KernelOr MakeCrossEntropy(const KernelSpec& spec) {
+  return WithCompute(spec, [&]<typename C>() { return MakeCrossEntropyOf<C>(spec); });
+}
+KernelOr MakeCrossEntropyGrad(const KernelSpec& spec) {
+  return WithCompute(spec, [&]<typename C>() { return MakeCrossEntropyGradOf<C>(spec); });
 }
 
 }  // namespace

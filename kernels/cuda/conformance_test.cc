@@ -42,7 +42,8 @@ TestTensor Values(DType dtype, const Shape& shape, uint32_t seed) {
 }
 TestTensor Of(DType dtype, const Shape& shape) { return TestTensor::Empty(dtype, shape); }
 
-constexpr DType kNumbers[] = {DType::kF32, DType::kI64, DType::kI32, DType::kI8, DType::kU8};
+constexpr DType kNumbers[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kI16,
+                              DType::kI64, DType::kI32,  DType::kI8,  DType::kU8};
 constexpr DType kAll[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kI64,
                           DType::kI32, DType::kI8,   DType::kU8,  DType::kBool};
 
@@ -56,12 +57,31 @@ void AddUnary(std::vector<Case>* cases) {
         cases->push_back({op, {{"value", 3.0}}, {Values(dtype, shape, 2)}, {Of(dtype, shape)}});
       }
     }
-    for (const char* op : {"exp", "tanh", "sigmoid"}) {
+    for (const char* op : {"exp", "tanh", "sigmoid", "erf", "gelu", "gelu_tanh", "silu",
+                           "hardsigmoid", "hardswish", "sign", "floor", "ceil", "round", "trunc"}) {
       cases->push_back({op, {}, {RandomTensor(shape, 3, -12, 12)}, {Of(DType::kF32, shape)}});
+      for (const DType dtype : {DType::kBF16, DType::kF16}) {
+        cases->push_back({op, {}, {Values(dtype, shape, 3)}, {Of(dtype, shape)}});
+      }
     }
-    for (const char* op : {"log", "sqrt", "rsqrt"}) {
+    // Functions of the library: close, not the same bits.
+    for (const char* op : {"exp2", "expm1", "sin", "cos", "tan", "atan", "sinh", "cosh", "asinh",
+                           "softplus", "logsigmoid", "mish"}) {
       cases->push_back(
-          {op, {}, {RandomTensor(shape, 4, 0.1f, 50)}, {Of(DType::kF32, shape)}, 1e-6});
+          {op, {}, {RandomTensor(shape, 3, -1.4f, 1.4f)}, {Of(DType::kF32, shape)}, 4e-6});
+    }
+    for (const char* op : {"asin", "acos", "atanh"}) {
+      cases->push_back(
+          {op, {}, {RandomTensor(shape, 3, -0.9f, 0.9f)}, {Of(DType::kF32, shape)}, 4e-6});
+    }
+    for (const char* op : {"elu", "leaky_relu"}) {
+      cases->push_back(
+          {op, {{"value", 0.25}}, {RandomTensor(shape, 3)}, {Of(DType::kF32, shape)}, 4e-6});
+    }
+    for (const char* op :
+         {"log", "log2", "log10", "log1p", "reciprocal", "acosh", "sqrt", "rsqrt"}) {
+      cases->push_back(
+          {op, {}, {RandomTensor(shape, 4, 1.1f, 50)}, {Of(DType::kF32, shape)}, 4e-6});
     }
     for (const double value : {2.0, 3.0, -1.0, 0.7}) {
       cases->push_back({"pow_scalar",
@@ -85,21 +105,32 @@ void AddBinary(std::vector<Case>* cases) {
   };
   for (const Shapes& shapes : all) {
     for (const DType dtype : kNumbers) {
-      for (const char* op : {"add", "sub", "mul", "div", "maximum", "minimum"}) {
+      for (const char* op : {"add", "sub", "mul", "div", "maximum", "minimum", "fmod", "remainder",
+                             "floor_divide"}) {
         cases->push_back({op,
                           {},
                           {Values(dtype, shapes.a, 1), Values(dtype, shapes.b, 2)},
                           {Of(dtype, shapes.out)}});
       }
     }
-    for (const char* op : {"relu_grad", "tanh_grad", "sigmoid_grad", "abs_grad"}) {
+    for (const char* op : {"pow", "atan2"}) {
       cases->push_back({op,
                         {},
-                        {RandomTensor(shapes.a, 3), RandomTensor(shapes.b, 4)},
-                        {Of(DType::kF32, shapes.out)}});
+                        {RandomTensor(shapes.a, 3, 0.2f, 3), RandomTensor(shapes.b, 4)},
+                        {Of(DType::kF32, shapes.out)},
+                        4e-6});
+    }
+    for (const DType dtype : {DType::kI64, DType::kI32, DType::kI16, DType::kI8, DType::kU8}) {
+      for (const char* op : {"bitwise_and", "bitwise_or", "bitwise_xor"}) {
+        cases->push_back({op,
+                          {},
+                          {Values(dtype, shapes.a, 1), Values(dtype, shapes.b, 2)},
+                          {Of(dtype, shapes.out)}});
+      }
     }
     for (const DType dtype : kAll) {
-      for (const char* op : {"eq", "ne", "lt", "le", "gt", "ge", "logical_and"}) {
+      for (const char* op :
+           {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor"}) {
         cases->push_back({op,
                           {},
                           {Values(dtype, shapes.a, 5), Values(dtype, shapes.b, 6)},
@@ -110,6 +141,25 @@ void AddBinary(std::vector<Case>* cases) {
                         {Values(DType::kBool, shapes.a, 7), Values(dtype, shapes.b, 8),
                          Values(dtype, shapes.a, 9)},
                         {Of(dtype, shapes.out)}});
+    }
+  }
+}
+
+// Every op of the CPU's table that ends in _grad and takes an element: the saved value in (-0.9, 0.9),
+// where all of them are defined, or above 1 for acosh.
+void AddGradients(std::vector<Case>* cases) {
+  for (const std::string& op : CpuKernels().ops()) {
+    if (!op.ends_with("_grad")) continue;
+    const float low = op == "acosh_grad" ? 1.1f : op.starts_with("log") ? 0.1f : -0.9f;
+    for (const Shape& shape : {Shape{7}, Shape{4, 9, 5}, Shape{0, 3}, Shape{}}) {
+      Case test{op,
+                {{"value", 0.25}},
+                {RandomTensor(shape, 3, low, low < 1 ? 0.9f : 2.0f), RandomTensor(shape, 4)},
+                {Of(DType::kF32, shape)},
+                4e-6};
+      KernelSpec spec{
+          op, test.attrs, {test.inputs[0].type, test.inputs[1].type}, {test.outputs[0].type}};
+      if (CpuKernels().Check(spec).ok()) cases->push_back(std::move(test));
     }
   }
 }
@@ -378,6 +428,7 @@ std::vector<Case> AllCases() {
   std::vector<Case> cases;
   AddUnary(&cases);
   AddBinary(&cases);
+  AddGradients(&cases);
   AddCasts(&cases);
   AddReductions(&cases);
   AddRows(&cases);

@@ -16,7 +16,7 @@
 
 namespace oneflow::kernels {
 
-inline constexpr int32_t kCudaApiVersion = 1;
+inline constexpr int32_t kCudaApiVersion = 2;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -89,8 +89,9 @@ struct CudaMatmul {
 // Launchers: found once when a kernel is made, nullptr where there is none. `dtype` is a DType's
 // number.
 using CudaUnary = CudaError (*)(const void* x, void* y, double value, int64_t n, CudaStreamHandle);
+// `value`: the op's attribute, 0 where it has none.
 using CudaBinary = CudaError (*)(const CudaNest<3>*, const void* a, const void* b, void* out,
-                                 CudaStreamHandle);
+                                 double value, CudaStreamHandle);
 using CudaCast = CudaError (*)(const void* x, void* y, int64_t n, CudaStreamHandle);
 using CudaCombine = CudaError (*)(const CudaNest<2>*, const void* source, void* destination,
                                   CudaStreamHandle);

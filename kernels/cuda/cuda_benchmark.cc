@@ -146,8 +146,8 @@ int Main(const char* path, const char* cublaslt) {
   }
   const auto binary = [&](const char* op, const char* name, CudaNest<3> nest, double moved) {
     const CudaBinary run = api->find_binary(op, f32);
-    Print(name, Measure(api, 3, [&](CudaStreamHandle s) { return run(&nest, x, y, z, s); }), moved,
-          "TB/s");
+    Print(name, Measure(api, 3, [&](CudaStreamHandle s) { return run(&nest, x, y, z, 0, s); }),
+          moved, "TB/s");
   };
   CudaNest<3> dense = {1, n, {n}, {{1}, {1}, {1}}};
   binary("add", "add", dense, 3 * bytes);

@@ -68,7 +68,7 @@ using Describer = absl::StatusOr<Needs> (*)(const KernelSpec&);
 // One row of the table. Without a library kernels can be described, so that plans for a GPU compile
 // anywhere, and not be made.
 struct CudaRow {
-  const char* op;
+  std::string op;
   Describer describe;
   CudaMaker make;
 };

@@ -2,6 +2,7 @@
 // kernels/scalar/functions.h.
 #include "base/dtype.h"
 #include "kernels/cuda/definition.h"
+#include "kernels/scalar/table.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -20,7 +21,6 @@ KernelOr MakeUnary(const CudaApi* api, const KernelSpec& spec) {
 }
 // The common exponents by their own functions, as on the CPU.
 KernelOr MakePow(const CudaApi* api, const KernelSpec& spec) {
-  if (spec.inputs.at(0).dtype != DType::kF32) return NoCudaKernel(spec);
   const double value = NumberAttr(spec.attrs, "value");
   if (value == 2) return MakeUnaryOf(api, spec, "square");
   if (value == 3) return MakeUnaryOf(api, spec, "cube");
@@ -32,12 +32,13 @@ KernelOr MakeBinary(const CudaApi* api, const KernelSpec& spec) {
   const CudaBinary run =
       api->find_binary(spec.op.c_str(), static_cast<int>(spec.inputs.at(0).dtype));
   if (run == nullptr) return NoCudaKernel(spec);
+  const double value = spec.attrs.Has("value") ? NumberAttr(spec.attrs, "value") : 0;
   const Shape& shape = spec.outputs.at(0).shape;
   const CudaNest<3> nest = NestOf(
       LoopNest<3>(shape, {BroadcastStrides(spec.inputs[0].shape, shape),
                           BroadcastStrides(spec.inputs.at(1).shape, shape), StridesOf(shape)}));
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
-    return run(&nest, args.inputs[0], args.inputs[1], args.outputs[0], stream);
+    return run(&nest, args.inputs[0], args.inputs[1], args.outputs[0], value, stream);
   });
 }
 
@@ -67,21 +68,19 @@ KernelOr MakeCast(const CudaApi* api, const KernelSpec& spec) {
 }  // namespace
 
 std::vector<CudaRow> CudaElementwiseRows() {
-  std::vector<CudaRow> rows;
-  for (const char* op : {"neg", "abs", "relu", "square", "add_scalar", "mul_scalar", "exp", "log",
-                         "sqrt", "rsqrt", "tanh", "sigmoid"}) {
+  std::vector<CudaRow> rows = {{"pow_scalar", Elementwise, MakePow},
+                               {"where", NeedsNothing, MakeWhere},
+                               {"cast", Elementwise, MakeCast}};
+  VisitUnary([&]<typename Function, Elements>(const std::string& op, int) {
     rows.push_back({op, Elementwise, MakeUnary});
-  }
-  rows.push_back({"pow_scalar", Elementwise, MakePow});
-  for (const char* op : {"add", "sub", "mul", "div", "maximum", "minimum", "relu_grad", "tanh_grad",
-                         "sigmoid_grad", "abs_grad"}) {
+    if constexpr (HasGrad<Function>) rows.push_back({op + "_grad", Elementwise, MakeBinary});
+  });
+  VisitBinary([&]<typename Function, Elements>(const char* op) {
     rows.push_back({op, Elementwise, MakeBinary});
-  }
-  for (const char* op : {"eq", "ne", "lt", "le", "gt", "ge", "logical_and"}) {
+  });
+  VisitComparison([&]<typename Function>(const char* op) {
     rows.push_back({op, NeedsNothing, MakeBinary});
-  }
-  rows.push_back({"where", NeedsNothing, MakeWhere});
-  rows.push_back({"cast", Elementwise, MakeCast});
+  });
   return rows;
 }
 

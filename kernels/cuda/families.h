@@ -10,6 +10,7 @@
 namespace oneflow::kernels {
 
 void AddElementwise(CudaApi* api);
+void AddBinary(CudaApi* api);
 void AddMovement(CudaApi* api);
 void AddReductions(CudaApi* api);
 void AddRows(CudaApi* api);

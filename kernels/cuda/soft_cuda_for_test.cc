@@ -304,6 +304,7 @@ CudaApi MakeTable() {
   api.copy_in = &CopyIn;
   api.zero = &Zero;
   AddElementwise(&api);
+  AddBinary(&api);
   AddMovement(&api);
   AddReductions(&api);
   AddRows(&api);

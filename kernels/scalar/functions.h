@@ -1,59 +1,25 @@
 // The elementwise ops as functions of scalars: the one definition that the CPU's vectorised loops and
 // the CUDA kernels are made of, so that an elementwise op has no code of its own on a device.
 //
-// Structs with a static Apply, over compute types (kernels/scalar/types.h). No intrinsics, no
+// Structs with a static Apply, over compute types (kernels/scalar/types.h), and a static Grad where
+// the gradient has an op of its own: from what the forward op saved and dy. No intrinsics, no
 // branches where a loop shall vectorise. Threads: any. Both sides compile without contraction of
 // a * b + c, so results of ops that call no library function are equal to the bit.
-// Read next: kernels/cpu/unary.cc, kernels/cuda/elementwise.cu.
+// Read next: kernels/scalar/activations.h, kernels/scalar/table.h.
 #ifndef ONEFLOW_KERNELS_SCALAR_FUNCTIONS_H_
 #define ONEFLOW_KERNELS_SCALAR_FUNCTIONS_H_
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
 
-#include "kernels/scalar/types.h"
+#include "kernels/scalar/math.h"
 
 namespace oneflow::kernels {
 
-// exp(x) within 2 ulp, branch-free so that it vectorises: 2^n * p(r) with r in [-ln2/2, ln2/2] and
-// the Taylor polynomial of degree 7. The scale is applied in two steps so that results reach the
-// denormals.
-OF_SCALAR float ExpF(float x) {
-  const float low = x < -104.0f ? -104.0f : x;
-  const float clamped = low > 89.0f ? 89.0f : low;
-  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const float n = (clamped * 1.44269504f + magic) - magic;
-  const float r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 1.9841270e-4f;
-  p = p * r + 1.3888889e-3f;
-  p = p * r + 8.3333333e-3f;
-  p = p * r + 4.1666667e-2f;
-  p = p * r + 1.6666667e-1f;
-  p = p * r + 0.5f;
-  p = p * r * r + r + 1.0f;
-  const int32_t whole = static_cast<int32_t>(n);
-  const int32_t half = whole >> 1;
-  const float scale1 = std::bit_cast<float>((half + 127) << 23);
-  const float scale2 = std::bit_cast<float>((whole - half + 127) << 23);
-  return x != x ? x : p * scale1 * scale2;
-}
-
-// tanh(x) within 3 ulp (Cephes: an odd polynomial near 0, else by exp).
-OF_SCALAR float TanhF(float x) {
-  const float z = x * x;
-  float p = -5.70498872745e-3f;
-  p = p * z + 2.06390887954e-2f;
-  p = p * z - 5.37397155531e-2f;
-  p = p * z + 1.33314422036e-1f;
-  p = p * z - 3.33332819422e-1f;
-  const float near = p * z * x + x;
-  const float a = std::fabs(x);
-  const float far = 1.0f - 2.0f / (ExpF(2.0f * a) + 1.0f);
-  const float chosen = x < 0 ? -far : far;
-  return a < 0.625f ? near : (x != x ? x : chosen);
-}
+// Which element types an op takes: f64 f32 bf16 f16; these and i64 i32 i16 i8 u8; the integers and
+// bool; all.
+enum class Elements { kFloats, kNumbers, kBits, kAll };
 
 // ---- Unary ops ----
 
@@ -72,36 +38,20 @@ struct Abs {
     if constexpr (std::is_floating_point_v<T>) return std::fabs(x);
     return x < 0 ? static_cast<T>(0 - static_cast<uint64_t>(x)) : x;
   }
-};
-// e^x.
-struct Exp {
-  OF_SCALAR static float Apply(float x, float) { return ExpF(x); }
-};
-// The natural logarithm.
-struct Log {
-  OF_SCALAR static float Apply(float x, float) { return std::log(x); }
-};
-// The square root.
-struct Sqrt {
-  OF_SCALAR static float Apply(float x, float) { return std::sqrt(x); }
-};
-// 1 / sqrt(x).
-struct Rsqrt {
-  OF_SCALAR static float Apply(float x, float) { return 1.0f / std::sqrt(x); }
-};
-// The hyperbolic tangent.
-struct Tanh {
-  OF_SCALAR static float Apply(float x, float) { return TanhF(x); }
-};
-// 1 / (1 + e^-x).
-struct Sigmoid {
-  OF_SCALAR static float Apply(float x, float) { return 1.0f / (1.0f + ExpF(-x)); }
+  template <typename T>
+  OF_SCALAR static T Grad(T x, T dy, T) {
+    return x > 0 ? dy : (x < 0 ? -dy : T{0});
+  }
 };
 // NaN stays NaN, as in PyTorch.
 struct Relu {
   template <typename T>
   OF_SCALAR static T Apply(T x, T) {
     return x < 0 ? T{0} : x;
+  }
+  template <typename T>
+  OF_SCALAR static T Grad(T y, T dy, T) {
+    return y > 0 ? dy : T{0};
   }
 };
 // x * x.
@@ -136,16 +86,17 @@ struct MulScalar {
 };
 // x to the power of value.
 struct PowScalar {
-  OF_SCALAR static float Apply(float x, float value) { return std::pow(x, value); }
-};
-
-// 1 / x.
-struct Reciprocal {
-  OF_SCALAR static float Apply(float x, float) { return 1.0f / x; }
+  template <typename T>
+  OF_SCALAR static T Apply(T x, T value) {
+    return std::pow(x, value);
+  }
 };
 // x * x * x.
 struct Cube {
-  OF_SCALAR static float Apply(float x, float) { return x * x * x; }
+  template <typename T>
+  OF_SCALAR static T Apply(T x, T) {
+    return x * x * x;
+  }
 };
 
 // ---- Binary ops, and the gradients that are products of two tensors ----
@@ -208,32 +159,71 @@ struct Minimum {
   }
 };
 
-// dx from the forward's y (abs: x) and dy.
-struct ReluGrad {
+// a ^ b, as C's pow has it: nan where a < 0 and b is no integer.
+struct Pow {
   template <typename T>
-  OF_SCALAR static T Apply(T y, T dy) {
-    return y > 0 ? dy : T{0};
+  OF_SCALAR static T Apply(T a, T b) {
+    return std::pow(a, b);
   }
 };
-// Through y = tanh(x).
-struct TanhGrad {
+// The angle of the point (b, a), in (-pi, pi].
+struct Atan2 {
   template <typename T>
-  OF_SCALAR static T Apply(T y, T dy) {
-    return dy * (T{1} - y * y);
+  OF_SCALAR static T Apply(T a, T b) {
+    return std::atan2(a, b);
   }
 };
-// Through y = sigmoid(x).
-struct SigmoidGrad {
+// The rest of a / b cut towards zero: it has a's sign. An integer by zero gives 0.
+struct Fmod {
   template <typename T>
-  OF_SCALAR static T Apply(T y, T dy) {
-    return dy * (T{1} - y) * y;
+  OF_SCALAR static T Apply(T a, T b) {
+    if constexpr (std::is_integral_v<T>) {
+      return static_cast<T>(b == 0 || b == static_cast<T>(-1) ? 0 : a % b);
+    } else {
+      return std::fmod(a, b);
+    }
   }
 };
-// Through |x|, 0 at 0.
-struct AbsGrad {
+// a / b rounded down. An integer by zero gives 0.
+struct FloorDivide {
   template <typename T>
-  OF_SCALAR static T Apply(T x, T dy) {
-    return x > 0 ? dy : (x < 0 ? -dy : T{0});
+  OF_SCALAR static T Apply(T a, T b) {
+    if constexpr (std::is_integral_v<T>) {
+      const T quotient = Div::Apply(a, b);
+      const bool cut = b != 0 && static_cast<T>(quotient * b) != a && (a < 0) != (b < 0);
+      return static_cast<T>(quotient - (cut ? 1 : 0));
+    } else {
+      return std::floor(a / b);
+    }
+  }
+};
+// The rest of a / b rounded down: it has b's sign.
+struct Remainder {
+  template <typename T>
+  OF_SCALAR static T Apply(T a, T b) {
+    const T rest = Fmod::Apply(a, b);
+    return rest != 0 && (rest < 0) != (b < 0) ? static_cast<T>(rest + b) : rest;
+  }
+};
+// Bits that are set in both.
+struct BitwiseAnd {
+  template <typename T>
+  OF_SCALAR static T Apply(T a, T b) {
+    return static_cast<T>(a & b);
+  }
+};
+// Bits that are set in one of them.
+struct BitwiseOr {
+  template <typename T>
+  OF_SCALAR static T Apply(T a, T b) {
+    return static_cast<T>(a | b);
+  }
+};
+// Bits that differ.
+struct BitwiseXor {
+  template <typename T>
+  OF_SCALAR static T Apply(T a, T b) {
+    return static_cast<T>(a ^ b);
   }
 };
 
@@ -243,49 +233,64 @@ struct AbsGrad {
 struct Eq {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) == static_cast<Compute<T>>(b));
+    return Bool(a == b);
   }
 };
 // a != b.
 struct Ne {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) != static_cast<Compute<T>>(b));
+    return Bool(a != b);
   }
 };
 // a < b.
 struct Lt {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) < static_cast<Compute<T>>(b));
+    return Bool(a < b);
   }
 };
 // a <= b.
 struct Le {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) <= static_cast<Compute<T>>(b));
+    return Bool(a <= b);
   }
 };
 // a > b.
 struct Gt {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) > static_cast<Compute<T>>(b));
+    return Bool(a > b);
   }
 };
 // a >= b.
 struct Ge {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) >= static_cast<Compute<T>>(b));
+    return Bool(a >= b);
   }
 };
 // Both are not zero.
 struct LogicalAnd {
   template <typename T>
   OF_SCALAR static Bool Apply(T a, T b) {
-    return Bool(static_cast<Compute<T>>(a) != 0 && static_cast<Compute<T>>(b) != 0);
+    return Bool(a != 0 && b != 0);
+  }
+};
+
+// One of them is not zero.
+struct LogicalOr {
+  template <typename T>
+  OF_SCALAR static Bool Apply(T a, T b) {
+    return Bool(a != 0 || b != 0);
+  }
+};
+// One of them alone is not zero.
+struct LogicalXor {
+  template <typename T>
+  OF_SCALAR static Bool Apply(T a, T b) {
+    return Bool((a != 0) != (b != 0));
   }
 };
 
@@ -308,7 +313,7 @@ struct CombineWith {
     if constexpr (std::is_integral_v<T>) {
       return static_cast<T>(static_cast<uint64_t>(x) + static_cast<uint64_t>(y));
     } else {
-      return T(static_cast<float>(x + y));
+      return T(x + y);
     }
   }
 };

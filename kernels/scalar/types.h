@@ -34,33 +34,31 @@ struct BF16 {
   }
 };
 
-// IEEE half.
-#ifdef __CUDACC__
+// IEEE half. The conversions are branch-free, so that loops over them vectorise; a NaN keeps its sign
+// and payload and becomes quiet, on every device (the GPU's own conversions drop both).
 struct F16 {
   uint16_t bits;
   F16() = default;
-  // A NaN keeps its sign and payload, as on the host; the GPU's conversions drop both.
-  __device__ __forceinline__ explicit F16(float v) {
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+  OF_SCALAR explicit F16(float v) {
     const uint32_t u = std::bit_cast<uint32_t>(v);
-    if (v != v) bits = static_cast<uint16_t>(((u >> 16) & 0x8000) | 0x7e00 | ((u >> 13) & 0x1ff));
+    const uint32_t size = u & 0x7fffffffu;
+    // Normal: the exponent's bias changes from 127 to 15, 13 bits are rounded off to nearest even.
+    const uint32_t normal = (size - 0x38000000u + 0xfffu + ((size >> 13) & 1)) >> 13;
+    // Below 2^-14 one unit of 0.5f is one of the half's last place: the addition rounds.
+    const uint32_t small = std::bit_cast<uint32_t>(std::bit_cast<float>(size) + 0.5f) - 0x3f000000u;
+    const uint32_t infinite = size > 0x7f800000u ? 0x7e00u | ((u >> 13) & 0x1ff) : 0x7c00u;
+    const uint32_t finite = size < 0x38800000u ? small : normal;
+    bits = static_cast<uint16_t>((size >= 0x477ff000u ? infinite : finite) | ((u >> 16) & 0x8000u));
   }
-  __device__ __forceinline__ operator float() const {
-    float v;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(bits));
-    const uint32_t u = (static_cast<uint32_t>(bits & 0x8000) << 16) | 0x7fc00000u |
-                       (static_cast<uint32_t>(bits & 0x3ff) << 13);
-    return v != v ? std::bit_cast<float>(u) : v;
+  OF_SCALAR operator float() const {
+    const uint32_t size = bits & 0x7fffu;
+    // Denormals too: 2^112 lifts the exponent, an infinite one is set by hand.
+    const float lifted = std::bit_cast<float>(size << 13) * 0x1p112f;
+    const uint32_t infinite = (size << 13) | 0x7f800000u | (size > 0x7c00u ? 0x400000u : 0u);
+    const uint32_t u = size >= 0x7c00u ? infinite : std::bit_cast<uint32_t>(lifted);
+    return std::bit_cast<float>(u | (static_cast<uint32_t>(bits & 0x8000u) << 16));
   }
 };
-#else
-struct F16 {
-  _Float16 value;
-  F16() = default;
-  explicit F16(float v) : value(static_cast<_Float16>(v)) {}
-  operator float() const { return static_cast<float>(value); }
-};
-#endif
 
 // One byte, 0 or 1.
 struct Bool {
@@ -98,15 +96,16 @@ OF_SCALAR To Convert(From from) {
   if constexpr (std::is_same_v<To, Bool>) {
     return Bool(x != 0);
   } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<Compute<From>>) {
+    using Float = Compute<From>;
     if (x != x) return 0;
-    // 2^(bits-1) or 2^bits is exact as float, max() is not.
-    constexpr float kAbove = 2.0f * static_cast<float>(std::numeric_limits<To>::max() / 2 + 1);
+    // 2^(bits-1) or 2^bits is exact as a float, max() is not.
+    constexpr Float kAbove = Float{2} * static_cast<Float>(std::numeric_limits<To>::max() / 2 + 1);
     if (x >= kAbove) return std::numeric_limits<To>::max();
-    if (x < static_cast<float>(std::numeric_limits<To>::min())) {
+    if (x < static_cast<Float>(std::numeric_limits<To>::min())) {
       return std::numeric_limits<To>::min();
     }
     return static_cast<To>(x);
-  } else if constexpr (std::is_integral_v<To>) {
+  } else if constexpr (std::is_arithmetic_v<To>) {
     return static_cast<To>(x);
   } else {
     return To(static_cast<float>(x));

@@ -1,5 +1,6 @@
 #include "python/bindings/convert.h"
 
+#include <pybind11/gil_safe_call_once.h>
 #include <pybind11/stl.h>
 
 #include <cstring>
@@ -16,40 +17,56 @@ namespace {
   throw StatusError(MakeError(kind, message));
 }
 
+// bfloat16 is ml_dtypes', known to NumPy once that is imported.
+py::dtype Bfloat16() {
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::dtype> storage;
+  return storage
+      .call_once_and_store_result(
+          [] { return py::dtype::from_args(py::module_::import("ml_dtypes").attr("bfloat16")); })
+      .get_stored();
+}
+
 DType DTypeOf(const py::array& array) {
   const py::dtype dtype = array.dtype();
   const char kind = dtype.kind();
   const auto size = dtype.itemsize();
+  if (kind == 'f' && size == 8) return DType::kF64;
   if (kind == 'f' && size == 4) return DType::kF32;
   if (kind == 'f' && size == 2) return DType::kF16;
   if (kind == 'i' && size == 8) return DType::kI64;
   if (kind == 'i' && size == 4) return DType::kI32;
+  if (kind == 'i' && size == 2) return DType::kI16;
   if (kind == 'i' && size == 1) return DType::kI8;
   if (kind == 'u' && size == 1) return DType::kU8;
   if (kind == 'b') return DType::kBool;
+  if (size == 2 && dtype.equal(Bfloat16())) return DType::kBF16;
   Fail(ErrorKind::kDType,
        "NumPy dtype " + py::str(static_cast<py::object>(dtype)).cast<std::string>() +
            " has no counterpart; convert with .astype(numpy.float32) or numpy.int64");
 }
 
-const char* NumpyName(DType dtype) {
+py::dtype NumpyType(DType dtype) {
   switch (dtype) {
+    case DType::kF64:
+      return py::dtype("float64");
     case DType::kF32:
-      return "float32";
+      return py::dtype("float32");
     case DType::kBF16:
-      return "uint16";
+      return Bfloat16();
     case DType::kF16:
-      return "float16";
+      return py::dtype("float16");
     case DType::kI64:
-      return "int64";
+      return py::dtype("int64");
     case DType::kI32:
-      return "int32";
+      return py::dtype("int32");
+    case DType::kI16:
+      return py::dtype("int16");
     case DType::kI8:
-      return "int8";
+      return py::dtype("int8");
     case DType::kU8:
-      return "uint8";
+      return py::dtype("uint8");
     case DType::kBool:
-      return "bool";
+      return py::dtype("bool");
     case DType::kInvalid:
       break;
   }
@@ -117,7 +134,7 @@ py::array ToArray(const HostTensor& tensor) {
   py::capsule capsule(
       owner, [](void* pointer) { delete static_cast<std::shared_ptr<std::byte>*>(pointer); });
   std::vector<py::ssize_t> shape(tensor.shape.begin(), tensor.shape.end());
-  return py::array(py::dtype(NumpyName(tensor.dtype)), shape, tensor.data.get(), capsule);
+  return py::array(NumpyType(tensor.dtype), shape, tensor.data.get(), capsule);
 }
 
 Location ToLocation(const py::object& value) {

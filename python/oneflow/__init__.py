@@ -13,7 +13,7 @@ _environment.report_failures()
 from . import errors, functions, nn, ops, optim, random
 from .decisions import Decisions
 from .dtypes import DType as dtype
-from .dtypes import bfloat16, float16, float32, int8, int32, int64, uint8
+from .dtypes import bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
 from .dtypes import bool_ as bool
 from .environment import local_rank, rank, world_size
 from .errors import (
@@ -62,6 +62,8 @@ __all__ = [
     "Tensor",
     "as_tensor",
     "bfloat16",
+    "float64",
+    "int16",
     "bool",
     "dtype",
     "errors",

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from . import _core
-from .errors import DTypeError
 from .location import user_location
 from .state import StateCell
 from .tensor import Tensor
@@ -27,13 +24,7 @@ def apply_all(op: str, inputs: list[Tensor], **attrs: Any) -> list[Tensor]:
         if isinstance(x._source, TracedValue):
             raise used_after_trace(x._source)
         arrays.append(x.numpy())
-    results = _core.run_op(op, arrays, attrs, location)
-    for array in results:
-        if array.dtype == np.uint16:
-            raise DTypeError(
-                f"{op}: bfloat16 elements cannot be held on the host; use float32", location
-            )
-    return [Tensor(array) for array in results]
+    return [Tensor(array) for array in _core.run_op(op, arrays, attrs, location)]
 
 
 def apply(op: str, *inputs: Tensor, **attrs: Any) -> Tensor:

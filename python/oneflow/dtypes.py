@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from .errors import DTypeError
@@ -44,15 +45,17 @@ class DType:
 bool_ = DType("bool", "bool", np.bool_, 0)
 uint8 = DType("u8", "uint8", np.uint8, 10)
 int8 = DType("i8", "int8", np.int8, 11)
-int32 = DType("i32", "int32", np.int32, 12)
-int64 = DType("i64", "int64", np.int64, 13)
+int16 = DType("i16", "int16", np.int16, 12)
+int32 = DType("i32", "int32", np.int32, 13)
+int64 = DType("i64", "int64", np.int64, 14)
 float16 = DType("f16", "float16", np.float16, 20)
-bfloat16 = DType("bf16", "bfloat16", np.uint16, 20)
+bfloat16 = DType("bf16", "bfloat16", ml_dtypes.bfloat16, 20)
 float32 = DType("f32", "float32", np.float32, 21)
+float64 = DType("f64", "float64", np.float64, 22)
 
-ALL = (float32, bfloat16, float16, int64, int32, int8, uint8, bool_)
+ALL = (float32, float64, bfloat16, float16, int64, int32, int16, int8, uint8, bool_)
 _BY_NAME = {dtype.name: dtype for dtype in ALL}
-_BY_NUMPY = {dtype.numpy: dtype for dtype in ALL if dtype is not bfloat16}
+_BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
 
 
 def by_name(name: str) -> DType:
@@ -70,36 +73,37 @@ def of_array(array: np.ndarray) -> DType:
         ) from None
 
 
-# NumPy types that are narrowed where data enters: we have no 64-bit floats and few unsigned integers.
-_NARROWED = {
-    np.dtype(np.float64): np.float32,
-    np.dtype(np.int16): np.int32,
+# NumPy types without a counterpart that hold every element of theirs.
+_WIDENED = {
     np.dtype(np.uint16): np.int32,
     np.dtype(np.uint32): np.int64,
 }
 
 
 def to_array(data: Any, dtype: DType | None = None) -> np.ndarray:
-    """`data` as a dense NumPy array of one of our element types (float64 becomes float32)."""
+    """`data` as a dense NumPy array of one of our element types.
+
+    Python's floats become float32, as in PyTorch; an array keeps its dtype.
+    """
     array = np.asarray(data)
     if dtype is not None:
-        if dtype is bfloat16:
-            raise DTypeError("bfloat16 tensors cannot be made from host data", user_location())
         array = array.astype(dtype.numpy, copy=False)
-    elif array.dtype in _NARROWED:
-        array = array.astype(_NARROWED[array.dtype])
+    elif array.dtype == np.float64 and not hasattr(data, "__array__"):
+        array = array.astype(np.float32)
+    elif array.dtype in _WIDENED:
+        array = array.astype(_WIDENED[array.dtype])
     of_array(array)
     return np.ascontiguousarray(array) if array.ndim else array.reshape(())
 
 
 def promote(a: DType, b: DType) -> DType:
-    """The result type of two tensors: bool < uint8, int8 < int32 < int64 < floats."""
+    """The result type of two tensors: bool < uint8, int8 < int16 < int32 < int64 < floats."""
     if a is b:
         return a
     if {a, b} == {float16, bfloat16}:
         return float32
     if {a, b} == {uint8, int8}:
-        return int32
+        return int16
     return a if a.rank > b.rank else b
 
 

@@ -266,7 +266,7 @@ class Tensor:
 
 
 def tensor(data: Any, dtype: DType | None = None) -> Tensor:
-    """A tensor of the elements of `data` (numbers, lists, arrays); float64 becomes float32."""
+    """A tensor of the elements of `data` (numbers, lists, arrays); Python's floats become float32."""
     if isinstance(data, Tensor):
         return Tensor(data.numpy().copy(), dtype)
     return Tensor(np.array(data), dtype)

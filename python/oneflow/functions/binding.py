@@ -10,6 +10,11 @@ from . import elementwise, indexing, products, reductions, shapes
 
 _METHODS = {
     elementwise: [
+        *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "cos", "cosh", "erf"),
+        *("exp2", "expm1", "floor", "floor_divide", "fmod", "isfinite", "isinf", "isnan", "lerp"),
+        *("log10", "log1p", "log2", "logical_not", "logical_or", "logical_xor", "reciprocal"),
+        *("addcdiv", "addcmul", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor"),
+        *("remainder", "round", "sign", "sin", "sinh", "tan", "trunc"),
         "abs",
         "add",
         "clamp",
@@ -105,13 +110,25 @@ def bind_methods() -> None:
         "__gt__": elementwise.gt,
         "__ge__": elementwise.ge,
         "__and__": elementwise.bitwise_and,
+        "__rand__": lambda self, other: elementwise.bitwise_and(other, self),
+        "__or__": elementwise.bitwise_or,
+        "__ror__": lambda self, other: elementwise.bitwise_or(other, self),
+        "__xor__": elementwise.bitwise_xor,
+        "__rxor__": lambda self, other: elementwise.bitwise_xor(other, self),
+        "__invert__": elementwise.bitwise_not,
+        "__floordiv__": elementwise.floor_divide,
+        "__rfloordiv__": lambda self, other: elementwise.floor_divide(other, self),
+        "__mod__": elementwise.remainder,
+        "__rmod__": lambda self, other: elementwise.remainder(other, self),
         "__getitem__": indexing.getitem,
     }
     for name, function in operators.items():
         setattr(Tensor, name, function)
     conversions = {
         "float": dtypes.float32,
+        "double": dtypes.float64,
         "half": dtypes.float16,
+        "short": dtypes.int16,
         "bfloat16": dtypes.bfloat16,
         "long": dtypes.int64,
         "int": dtypes.int32,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
 from ..dtypes import DType, bool_, float32, int64
 from ..errors import DTypeError, ShapeError
 from ..host_memory import check_allocation, to_shape
@@ -44,10 +43,6 @@ def full(size: Any, fill_value: float, *, dtype: DType | None = None, device: An
         location = user_location()
         attrs = {"value": exact(fill_value), "dtype": dtype.name, "shape": list(shape)}
         return trace.wrap(trace.add("constant", [], attrs, location)[0], location)
-    if dtype is dtypes.bfloat16:
-        raise DTypeError(
-            "bfloat16 elements cannot be held on the host; use float32", user_location()
-        )
     check_allocation("full", shape, dtype)
     # Converted as elements are: NumPy refuses a -1 for uint8, PyTorch wraps it.
     return Tensor(np.full(shape, np.asarray(fill_value).astype(dtype.numpy)))

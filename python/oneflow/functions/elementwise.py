@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 from .. import _core, dtypes
@@ -115,9 +117,15 @@ def cast_to_float(x: Tensor) -> Tensor:
 
 
 def pow(input: Operand, exponent: Operand) -> Tensor:
-    """input ** exponent for a number as the exponent; integers stay integers for an integer exponent."""
+    """input ** exponent; integers stay integers for an integer number as exponent."""
     if not _is_number(exponent):
-        raise DTypeError("pow takes a number as its exponent", user_location())
+        left, right = _pair(input, exponent)
+        if not left.dtype.is_floating_point:
+            raise DTypeError(
+                "pow of integers to integer tensors has no op; convert with .float()",
+                user_location(),
+            )
+        return apply("pow", left, right)
     x = _tensor(input)
     if isinstance(exponent, int) and not x.dtype.is_floating_point:
         return _integer_power(x if x.dtype is not dtypes.bool_ else cast(x, dtypes.int64), exponent)
@@ -146,6 +154,26 @@ def _integer_power(x: Tensor, exponent: int) -> Tensor:
         exponent >>= 1
         x = mul(x, x) if exponent else x
     return full(x.shape, 1, dtype=x.dtype) if result is None else result
+
+
+def floor_divide(input: Operand, other: Operand) -> Tensor:
+    """input / other rounded down, in the promoted dtype: what `//` means."""
+    return apply("floor_divide", *_pair(input, other))
+
+
+def remainder(input: Operand, other: Operand) -> Tensor:
+    """The rest of input / other rounded down, with the sign of `other`: what `%` means."""
+    return apply("remainder", *_pair(input, other))
+
+
+def fmod(input: Operand, other: Operand) -> Tensor:
+    """The rest of input / other cut towards zero, with the sign of `input`."""
+    return apply("fmod", *_pair(input, other))
+
+
+def atan2(input: Operand, other: Operand) -> Tensor:
+    """The angle of the point (other, input), in (-pi, pi]."""
+    return apply("atan2", *_pair(input, other, to_float=True))
 
 
 def maximum(input: Operand, other: Operand) -> Tensor:
@@ -181,19 +209,68 @@ def ge(input: Operand, other: Operand) -> Tensor:
 
 
 def logical_and(input: Operand, other: Operand) -> Tensor:
-    left, right = _tensor(input), _tensor(other)
-    return apply("logical_and", cast(left, dtypes.bool_), cast(right, dtypes.bool_))
+    return apply("logical_and", *_pair(input, other))
+
+
+def logical_or(input: Operand, other: Operand) -> Tensor:
+    return apply("logical_or", *_pair(input, other))
+
+
+def logical_xor(input: Operand, other: Operand) -> Tensor:
+    return apply("logical_xor", *_pair(input, other))
+
+
+def logical_not(input: Tensor) -> Tensor:
+    """True where an element is 0."""
+    return eq(input, False if input.dtype is dtypes.bool_ else 0)
+
+
+def _bits(op: str, sign: str, input: Operand, other: Operand) -> Tensor:
+    left, right = _pair(input, other)
+    if left.dtype.is_floating_point:
+        raise DTypeError(
+            f"{sign} of {left.dtype!r}: only bools and integers; compare first, as in `x > 0`",
+            user_location(),
+        )
+    return apply(op, left, right)
 
 
 def bitwise_and(input: Operand, other: Operand) -> Tensor:
-    """What `&` means: of bools `logical_and`; bits of integers have no op."""
-    left, right = _tensor(input), _tensor(other)
-    if left.dtype is not dtypes.bool_ or right.dtype is not dtypes.bool_:
-        raise DTypeError(
-            f"& of {left.dtype!r} and {right.dtype!r}: only bools; logical_and takes any numbers",
-            user_location(),
-        )
-    return logical_and(left, right)
+    """What `&` means: of bools `logical_and`, of integers their bits."""
+    return _bits("bitwise_and", "&", input, other)
+
+
+def bitwise_or(input: Operand, other: Operand) -> Tensor:
+    """What `|` means: of bools `logical_or`, of integers their bits."""
+    return _bits("bitwise_or", "|", input, other)
+
+
+def bitwise_xor(input: Operand, other: Operand) -> Tensor:
+    """What `^` means: of bools `logical_xor`, of integers their bits."""
+    return _bits("bitwise_xor", "^", input, other)
+
+
+def bitwise_not(input: Tensor) -> Tensor:
+    """What `~` means: of bools `logical_not`, of integers their bits."""
+    if input.dtype is dtypes.bool_:
+        return logical_not(input)
+    return bitwise_xor(input, 255 if input.dtype is dtypes.uint8 else -1)
+
+
+def isnan(input: Tensor) -> Tensor:
+    return ne(input, input)
+
+
+def isinf(input: Tensor) -> Tensor:
+    if not input.dtype.is_floating_point:
+        return full(input.shape, False, dtype=dtypes.bool_)
+    return eq(abs(input), math.inf)
+
+
+def isfinite(input: Tensor) -> Tensor:
+    if not input.dtype.is_floating_point:
+        return full(input.shape, True, dtype=dtypes.bool_)
+    return lt(abs(input), math.inf)
 
 
 def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
@@ -210,6 +287,21 @@ def masked_fill(input: Tensor, mask: Tensor, value: Number) -> Tensor:
     return where(mask, full((), value, dtype=input.dtype), input)
 
 
+def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
+    """input + weight * (end - input)."""
+    return add(input, mul(sub(end, input), weight))
+
+
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
+    """input + value * tensor1 * tensor2."""
+    return add(input, mul(tensor1, tensor2), alpha=value)
+
+
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
+    """input + value * tensor1 / tensor2."""
+    return add(input, div(tensor1, tensor2), alpha=value)
+
+
 def neg(input: Tensor) -> Tensor:
     return apply("neg", input)
 
@@ -218,28 +310,63 @@ def abs(input: Tensor) -> Tensor:
     return apply("abs", input)
 
 
-def exp(input: Tensor) -> Tensor:
-    return apply("exp", cast_to_float(input))
+def _of_floats(op: str, doc: str) -> Callable[[Tensor], Tensor]:
+    """The function of a unary op that computes in floating point: integers become float32."""
+
+    def function(input: Tensor) -> Tensor:
+        return apply(op, cast_to_float(_tensor(input)))
+
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = doc
+    return function
 
 
-def log(input: Tensor) -> Tensor:
-    return apply("log", cast_to_float(input))
+acos = _of_floats("acos", "arccos, nan outside [-1, 1].")
+acosh = _of_floats("acosh", "arcosh, nan below 1.")
+asin = _of_floats("asin", "arcsin, nan outside [-1, 1].")
+asinh = _of_floats("asinh", "arsinh.")
+atan = _of_floats("atan", "arctan.")
+atanh = _of_floats("atanh", "artanh, nan outside [-1, 1].")
+cos = _of_floats("cos", "The cosine.")
+cosh = _of_floats("cosh", "The hyperbolic cosine.")
+erf = _of_floats("erf", "The error function.")
+exp = _of_floats("exp", "e^input.")
+exp2 = _of_floats("exp2", "2^input.")
+expm1 = _of_floats("expm1", "e^input - 1, exact near 0.")
+log = _of_floats("log", "The natural logarithm: -inf at 0, nan below.")
+log10 = _of_floats("log10", "The logarithm to base 10.")
+log1p = _of_floats("log1p", "ln(1 + input), exact near 0.")
+log2 = _of_floats("log2", "The logarithm to base 2.")
+reciprocal = _of_floats("reciprocal", "1 / input.")
+rsqrt = _of_floats("rsqrt", "1 / sqrt(input).")
+sigmoid = _of_floats("sigmoid", "1 / (1 + e^-input).")
+sin = _of_floats("sin", "The sine.")
+sinh = _of_floats("sinh", "The hyperbolic sine.")
+sqrt = _of_floats("sqrt", "The square root, nan below 0.")
+tan = _of_floats("tan", "The tangent.")
+tanh = _of_floats("tanh", "The hyperbolic tangent.")
 
 
-def sqrt(input: Tensor) -> Tensor:
-    return apply("sqrt", cast_to_float(input))
+def _of_whole(op: str, doc: str) -> Callable[[Tensor], Tensor]:
+    """The function of a rounding op: integers are round already."""
+
+    def function(input: Tensor) -> Tensor:
+        return apply(op, input) if input.dtype.is_floating_point else input
+
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = doc
+    return function
 
 
-def rsqrt(input: Tensor) -> Tensor:
-    return apply("rsqrt", cast_to_float(input))
+ceil = _of_whole("ceil", "Rounded up. The gradient is 0.")
+floor = _of_whole("floor", "Rounded down. The gradient is 0.")
+round = _of_whole("round", "Rounded to the nearest integer, halves to even. The gradient is 0.")
+trunc = _of_whole("trunc", "Rounded towards zero. The gradient is 0.")
 
 
-def tanh(input: Tensor) -> Tensor:
-    return apply("tanh", cast_to_float(input))
-
-
-def sigmoid(input: Tensor) -> Tensor:
-    return apply("sigmoid", cast_to_float(input))
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1. The gradient is 0."""
+    return apply("sign", input)
 
 
 def relu(input: Tensor) -> Tensor:
@@ -266,17 +393,49 @@ def clamp(input: Tensor, min: Number | None = None, max: Number | None = None) -
 
 __all__ = [
     "abs",
+    "acos",
+    "acosh",
     "add",
+    "addcdiv",
+    "addcmul",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
     "cast",
+    "ceil",
     "clamp",
+    "cos",
+    "cosh",
     "div",
     "eq",
+    "erf",
     "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "fmod",
     "ge",
     "gt",
+    "isfinite",
+    "isinf",
+    "isnan",
     "le",
+    "lerp",
     "log",
+    "log10",
+    "log1p",
+    "log2",
     "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
     "lt",
     "masked_fill",
     "maximum",
@@ -285,12 +444,20 @@ __all__ = [
     "ne",
     "neg",
     "pow",
+    "reciprocal",
     "relu",
+    "remainder",
+    "round",
     "rsqrt",
     "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
     "sqrt",
     "square",
     "sub",
+    "tan",
     "tanh",
+    "trunc",
     "where",
 ]

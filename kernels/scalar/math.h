@@ -1,0 +1,131 @@
+// Transcendental functions in float as plain arithmetic, which vectorises and gives the same bits on
+// every device; in double the library's.
+//
+// Functions. Threads: any. No branches, no intrinsics; compiled without contraction of a * b + c.
+// Errors in units of the last place (ulp) were measured over all floats of a stride
+// (kernels/cpu/scalar_math_test.cc). Polynomials of log and erf: Cephes, Stephen L. Moshier.
+// Read next: kernels/scalar/functions.h.
+#ifndef ONEFLOW_KERNELS_SCALAR_MATH_H_
+#define ONEFLOW_KERNELS_SCALAR_MATH_H_
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/scalar/types.h"
+
+namespace oneflow::kernels {
+
+// exp(x) within 2 ulp, branch-free so that it vectorises: 2^n * p(r) with r in [-ln2/2, ln2/2] and
+// the Taylor polynomial of degree 7. The scale is applied in two steps so that results reach the
+// denormals.
+OF_SCALAR float ExpF(float x) {
+  const float low = x < -104.0f ? -104.0f : x;
+  const float clamped = low > 89.0f ? 89.0f : low;
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float n = (clamped * 1.44269504f + magic) - magic;
+  const float r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
+  float p = 1.9841270e-4f;
+  p = p * r + 1.3888889e-3f;
+  p = p * r + 8.3333333e-3f;
+  p = p * r + 4.1666667e-2f;
+  p = p * r + 1.6666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r * r + r + 1.0f;
+  const int32_t whole = static_cast<int32_t>(n);
+  const int32_t half = whole >> 1;
+  const float scale1 = std::bit_cast<float>((half + 127) << 23);
+  const float scale2 = std::bit_cast<float>((whole - half + 127) << 23);
+  return x != x ? x : p * scale1 * scale2;
+}
+
+// tanh(x) within 3 ulp (Cephes: an odd polynomial near 0, else by exp).
+OF_SCALAR float TanhF(float x) {
+  const float z = x * x;
+  float p = -5.70498872745e-3f;
+  p = p * z + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  const float near = p * z * x + x;
+  const float a = std::fabs(x);
+  const float far = 1.0f - 2.0f / (ExpF(2.0f * a) + 1.0f);
+  const float chosen = x < 0 ? -far : far;
+  return a < 0.625f ? near : (x != x ? x : chosen);
+}
+
+// ln(x) within 2 ulp: x = 2^e * m with m in [sqrt(1/2), sqrt(2)), a polynomial of m - 1.
+OF_SCALAR float LogF(float x) {
+  const bool tiny = x < 1.17549435e-38f;
+  const float lifted = tiny ? x * 8388608.0f : x;  // denormals: by 2^23
+  const int32_t bits = std::bit_cast<int32_t>(lifted);
+  const int32_t shifted = bits - 0x3f3504f3;  // of sqrt(1/2)
+  const float e = static_cast<float>((shifted >> 23) - (tiny ? 23 : 0));
+  const float r = std::bit_cast<float>(bits - (shifted & static_cast<int32_t>(0xff800000))) - 1.0f;
+  const float z = r * r;
+  float p = 7.0376836292e-2f;
+  p = p * r - 1.1514610310e-1f;
+  p = p * r + 1.1676998740e-1f;
+  p = p * r - 1.2420140846e-1f;
+  p = p * r + 1.4249322787e-1f;
+  p = p * r - 1.6668057665e-1f;
+  p = p * r + 2.0000714765e-1f;
+  p = p * r - 2.4999993993e-1f;
+  p = p * r + 3.3333331174e-1f;
+  const float y = p * r * z + e * -2.12194440e-4f - 0.5f * z;
+  const float finite = r + y + e * 0.693359375f;
+  const float large = x > 3.40282347e+38f ? x : finite;  // inf
+  const float least = x == 0 ? -HUGE_VALF : large;       // -inf at 0
+  return x < 0 || x != x ? std::bit_cast<float>(0x7fc00000) : least;
+}
+
+// erf(x) within 2 ulp: an odd polynomial below 1, beyond it 1 - e^-x^2 times a polynomial of 1/x^2.
+OF_SCALAR float ErfF(float x) {
+  const float a = std::fabs(x);
+  const float z = x * x;
+  float near = 7.853861353153693e-5f;
+  near = near * z - 8.010193625184903e-4f;
+  near = near * z + 5.188327685732524e-3f;
+  near = near * z - 2.685381193529856e-2f;
+  near = near * z + 1.128358514861418e-1f;
+  near = near * z - 3.761262582423300e-1f;
+  near = near * z + 1.128379165726710e+0f;
+  const float bounded = a < 1.0f ? 1.0f : (a > 4.0f ? 4.0f : a);  // erf(4) rounds to 1
+  const float q = 1.0f / bounded;
+  const float y = q * q;
+  float middle = 2.326819970068386e-2f;
+  middle = middle * y - 1.387039388740657e-1f;
+  middle = middle * y + 3.687424674597105e-1f;
+  middle = middle * y - 5.824733027278666e-1f;
+  middle = middle * y + 6.210004621745983e-1f;
+  middle = middle * y - 4.944515323274145e-1f;
+  middle = middle * y + 3.404879937665872e-1f;
+  middle = middle * y - 2.741127028184656e-1f;
+  middle = middle * y + 5.638259427386472e-1f;
+  const float far = 1.0f - ExpF(-bounded * bounded) * q * middle;
+  return a < 1.0f ? near * x : (x != x ? x : (x < 0 ? -far : far));
+}
+
+// One name for both compute types.
+OF_SCALAR float ExpOf(float x) { return ExpF(x); }
+OF_SCALAR double ExpOf(double x) { return std::exp(x); }
+OF_SCALAR float LogOf(float x) { return LogF(x); }
+OF_SCALAR double LogOf(double x) { return std::log(x); }
+OF_SCALAR float TanhOf(float x) { return TanhF(x); }
+OF_SCALAR double TanhOf(double x) { return std::tanh(x); }
+OF_SCALAR float ErfOf(float x) { return ErfF(x); }
+OF_SCALAR double ErfOf(double x) { return std::erf(x); }
+// 1 / (1 + e^-x).
+template <typename T>
+OF_SCALAR T SigmoidOf(T x) {
+  return T{1} / (T{1} + ExpOf(-x));
+}
+// ln(1 + e^x): e^x alone overflows.
+template <typename T>
+OF_SCALAR T SoftplusOf(T x) {
+  return (x > 0 ? x : T{0}) + std::log1p(ExpOf(-std::fabs(x)));
+}
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_SCALAR_MATH_H_

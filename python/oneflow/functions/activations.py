@@ -1,0 +1,195 @@
+"""Activations under the names of torch.nn.functional."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import dtypes
+from ..dispatch import apply
+from ..errors import Error, ShapeError
+from ..location import user_location
+from ..tensor import Tensor
+from . import elementwise as ew
+from .shapes import chunk, reshape
+
+
+def _float(input: Tensor) -> Tensor:
+    return ew.cast_to_float(input if isinstance(input, Tensor) else Tensor(input))
+
+
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
+    """input times the normal distribution function of it; approximate="tanh" as GPT-2 has it."""
+    if approximate not in ("none", "tanh"):
+        raise Error(
+            f"gelu: approximate={approximate!r}: 'none' or 'tanh'", user_location()
+        )
+    return apply("gelu_tanh" if approximate == "tanh" else "gelu", _float(input))
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """input * sigmoid(input)."""
+    del inplace
+    return apply("silu", _float(input))
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """input * tanh(softplus(input))."""
+    del inplace
+    return apply("mish", _float(input))
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """ln(sigmoid(input))."""
+    return apply("logsigmoid", _float(input))
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """clamp(input / 6 + 1/2, 0, 1)."""
+    del inplace
+    return apply("hardsigmoid", _float(input))
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """input * hardsigmoid(input)."""
+    del inplace
+    return apply("hardswish", _float(input))
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """ln(1 + e^(beta * input)) / beta, and input itself where beta * input > threshold."""
+    x = _float(input)
+    scaled = x if beta == 1 else ew.mul(x, beta)
+    soft = apply("softplus", scaled)
+    soft = soft if beta == 1 else ew.mul(soft, 1.0 / beta)
+    # Beyond 20 a float32 makes no difference.
+    if threshold >= 20 and x.dtype is not dtypes.float64:
+        return soft
+    return ew.where(ew.gt(scaled, threshold), x, soft)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """input where it is positive, else alpha * (e^input - 1)."""
+    del inplace
+    return apply("elu", _float(input), value=float(alpha))
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """input where it is positive, else alpha * (e^(input / alpha) - 1)."""
+    del inplace
+    if alpha == 0:
+        raise Error("celu: alpha is 0, which it divides by", user_location())
+    return ew.mul(apply("elu", ew.mul(_float(input), 1.0 / alpha), value=1.0), alpha)
+
+
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """elu with the alpha and scale that keep mean 0 and variance 1."""
+    del inplace
+    return ew.mul(elu(input, _SELU_ALPHA), _SELU_SCALE)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """input where it is positive, else negative_slope * input."""
+    del inplace
+    return apply("leaky_relu", _float(input), value=float(negative_slope))
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """input where it is positive, else weight * input; weight has one element or one per channel (dim 1)."""
+    if weight.numel() != 1:
+        channels = input.shape[1] if input.ndim > 1 else 1
+        if weight.ndim != 1 or weight.shape[0] != channels:
+            raise ShapeError(
+                f"prelu: weight has shape {weight.shape}: one element, or one for each of the "
+                f"{channels} channels of {input.shape}",
+                user_location(),
+            )
+        weight = reshape(weight, [-1] + [1] * (input.ndim - 2))
+    return ew.where(ew.gt(input, 0), input, ew.mul(input, weight))
+
+
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """input limited to [min_val, max_val]."""
+    del inplace
+    inside = ew.bitwise_and(ew.gt(input, min_val), ew.lt(input, max_val))
+    return ew.where(inside, input, ew.clamp(input, min_val, max_val).detach())
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """input limited to [0, 6]."""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """input / (1 + |input|)."""
+    x = _float(input)
+    return ew.div(x, ew.add(ew.abs(x), 1.0))
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """input - tanh(input)."""
+    return ew.sub(input, ew.tanh(input))
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """input where |input| > lambd, else 0."""
+    return ew.where(ew.gt(ew.abs(input), lambd), input, 0.0)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """input moved towards 0 by lambd, 0 within lambd of it."""
+    if lambd < 0:
+        raise Error(f"softshrink: lambd is {lambd}, not below 0", user_location())
+    return ew.where(
+        ew.gt(input, lambd),
+        ew.sub(input, lambd),
+        ew.where(ew.lt(input, -lambd), ew.add(input, lambd), 0.0),
+    )
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """input where it is above threshold, else value."""
+    del inplace
+    return ew.where(ew.gt(input, threshold), input, value)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """a * sigmoid(b), where a and b are the halves of input along dim."""
+    if input.shape[dim] % 2:
+        raise ShapeError(
+            f"glu: dim {dim} of {input.shape} cannot be halved", user_location()
+        )
+    a, b = chunk(input, 2, dim)
+    return ew.mul(a, ew.sigmoid(b))
+
+
+
+
+__all__ = [
+    "celu",
+    "elu",
+    "gelu",
+    "glu",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "logsigmoid",
+    "mish",
+    "prelu",
+    "relu6",
+    "selu",
+    "silu",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "tanhshrink",
+    "threshold",
+]
