@@ -1,4 +1,4 @@
-"""Linear, activations, losses and other small modules."""
+"""Linear, activations and other small modules."""
 
 from __future__ import annotations
 
@@ -132,25 +132,3 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
-
-
-class CrossEntropyLoss(Module):
-    """Cross entropy of logits [n, c] and class indices [n]."""
-
-    def __init__(self, *, reduction: str = "mean") -> None:
-        super().__init__()
-        self.reduction = reduction
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(input, target, reduction=self.reduction)
-
-
-class MSELoss(Module):
-    """Squared error."""
-
-    def __init__(self, *, reduction: str = "mean") -> None:
-        super().__init__()
-        self.reduction = reduction
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.mse_loss(input, target, reduction=self.reduction)
