@@ -74,6 +74,20 @@ class Normal:
         )
 
 
+@dataclass(frozen=True)
+class ZeroRow:
+    """As another initialiser, with zeros in one row of dim 0."""
+
+    inner: Initializer
+    row: int
+    is_zeros = False
+
+    def make(self, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+        array = self.inner.make(shape, dtype)
+        array[self.row] = 0
+        return array
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """A value that the user gave."""

@@ -37,7 +37,7 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | None = 0.1,
     eps: float = 1e-5,
     *,
     groups: int | None = None,
@@ -46,6 +46,12 @@ def batch_norm(
     if input.ndim < 2:
         raise ShapeError(
             f"batch_norm takes [n, c] or [n, c, ...], not {list(input.shape)}", user_location()
+        )
+    if momentum is None:
+        raise Error(
+            "batch_norm: momentum=None (a cumulative average) is not supported: the factor would change every step; "
+            "give a number",
+            user_location(),
         )
     channels = input.shape[1]
     for name, value in (
