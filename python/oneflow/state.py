@@ -51,9 +51,15 @@ class StateCell:
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy or a pickle is a state of its own with the value of now: the record of the first value where that
         is what it is, else the elements."""
+        return (StateCell, (self.shape, self.dtype, self._value_of_now()))
+
+    def _value_of_now(self) -> Initializer:
         untouched = self._home is None and self._array is None
-        initializer = self.initializer if untouched else Value(self.read().copy())
-        return (StateCell, (self.shape, self.dtype, initializer))
+        return self.initializer if untouched else Value(self.read().copy())
+
+    def converted(self, dtype: DType) -> StateCell:
+        """A state of its own with the value of now in another dtype."""
+        return StateCell(self.shape, dtype, self._value_of_now())
 
     def read(self) -> np.ndarray:
         """The current value; waits for steps in flight that write it."""

@@ -1,6 +1,9 @@
 """Modules, with PyTorch's names, arguments, defaults and state_dict keys."""
 
+import sys
+
 from . import functional, init
+from . import parameter_vectors as utils
 from .attention import (
     MultiheadAttention,
 )
@@ -115,6 +118,9 @@ from .transformer import (
     TransformerEncoderLayer,
 )
 
+# PyTorch's name of it, also for `from oneflow.nn.utils import ...`.
+sys.modules[f"{__name__}.utils"] = utils
+
 __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -209,4 +215,5 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "utils",
 ]

@@ -68,6 +68,7 @@ class MultiheadAttention(Module):
         for name in ("bias_k", "bias_v"):
             self.register_parameter(name, Parameter(shape=(1, 1, e)) if add_bias_kv else None)
         self._reset_parameters()
+        self.to(dtype=dtype)
 
     def _reset_parameters(self) -> None:
         for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):

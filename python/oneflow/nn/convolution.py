@@ -139,6 +139,7 @@ class _ForwardConvolution(_Convolution):
             bias,
             padding_mode,
         )
+        self.to(dtype=dtype)
 
 
 class Conv1d(_ForwardConvolution):
@@ -194,6 +195,7 @@ class _TransposedConvolution(_Convolution):
             padding_mode,
             output_padding,
         )
+        self.to(dtype=dtype)
 
     def _more(self, input: Tensor, output_size: Sequence[int] | None) -> tuple[int, ...]:
         """output_padding, or what `output_size` asks of it."""

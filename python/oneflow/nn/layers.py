@@ -34,6 +34,7 @@ class Linear(Module):
         self.weight = Parameter(shape=(out_features, in_features))
         self.register_parameter("bias", Parameter(shape=(out_features,)) if bias else None)
         self.reset_parameters()
+        self.to(dtype=dtype)
 
     def reset_parameters(self) -> None:
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
@@ -66,6 +67,7 @@ class Bilinear(Module):
         self.weight = Parameter(shape=(out_features, in1_features, in2_features))
         self.register_parameter("bias", Parameter(shape=(out_features,)) if bias else None)
         self.reset_parameters()
+        self.to(dtype=dtype)
 
     def reset_parameters(self) -> None:
         bound = 1 / math.sqrt(self.in1_features)
@@ -128,6 +130,7 @@ class Embedding(Module):
         self.weight.requires_grad = not _freeze
         if _weight is None:
             self.reset_parameters()
+        self.to(dtype=dtype)
 
     def reset_parameters(self) -> None:
         init.normal_(self.weight)

@@ -77,6 +77,7 @@ class _BatchNorm(_Norm):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats, self.groups = affine, track_running_stats, groups
         self._setup(num_features, affine, bias, track_running_stats)
+        self.to(dtype=dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         if self.dims and input.ndim not in self.dims:
@@ -150,6 +151,7 @@ class SyncBatchNorm(_BatchNorm):
         super().__init__(
             num_features, eps, momentum, affine, track_running_stats, bias=bias, groups=groups
         )
+        self.to(dtype=dtype)
 
     @classmethod
     def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
@@ -196,6 +198,7 @@ class _InstanceNorm(_Norm):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self._setup(num_features, affine, bias, track_running_stats)
+        self.to(dtype=dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim not in self.dims:
@@ -264,6 +267,7 @@ class LayerNorm(Module):
         self.register_parameter("weight", weight)
         shift = Parameter(shape=shape) if elementwise_affine and bias else None
         self.register_parameter("bias", shift)
+        self.to(dtype=dtype)
 
     def reset_parameters(self) -> None:
         if self.weight is not None:
@@ -303,6 +307,7 @@ class RMSNorm(Module):
             else None
         )
         self.register_parameter("weight", weight)
+        self.to(dtype=dtype)
 
     def reset_parameters(self) -> None:
         if self.weight is not None:
@@ -342,6 +347,7 @@ class GroupNorm(Module):
         weight = Parameter(shape=shape, initializer=Constant(1.0)) if affine else None
         self.register_parameter("weight", weight)
         self.register_parameter("bias", Parameter(shape=shape) if affine and bias else None)
+        self.to(dtype=dtype)
 
     def reset_parameters(self) -> None:
         if self.weight is not None:

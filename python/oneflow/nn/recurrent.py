@@ -93,6 +93,7 @@ class RNNBase(Module):
                 if proj_size:
                     setattr(self, f"weight_hr_{name}", Parameter(shape=(proj_size, hidden_size)))
         self.reset_parameters()
+        self.to(dtype=dtype)
 
     def reset_parameters(self) -> None:
         bound = 1.0 / math.sqrt(self.hidden_size)
@@ -222,6 +223,7 @@ class RNN(RNNBase):
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         )
         self.nonlinearity = nonlinearity
+        self.to(dtype=dtype)
 
     def _step(self) -> Step:
         return _plain(self.nonlinearity)
@@ -247,6 +249,7 @@ class GRU(RNNBase):
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         )
+        self.to(dtype=dtype)
 
     def _step(self) -> Step:
         return _gated
@@ -290,6 +293,7 @@ class RNNCellBase(Module):
         self.register_parameter("bias_ih", Parameter(shape=(rows,)) if bias else None)
         self.register_parameter("bias_hh", Parameter(shape=(rows,)) if bias else None)
         self.reset_parameters()
+        self.to(dtype=dtype)
 
     def reset_parameters(self) -> None:
         bound = 1.0 / math.sqrt(self.hidden_size)
@@ -334,6 +338,7 @@ class RNNCell(RNNCellBase):
         _plain(nonlinearity)  # refuses what it does not know
         super().__init__(input_size, hidden_size, bias)
         self.nonlinearity = nonlinearity
+        self.to(dtype=dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         state = None if hx is None else (hx,)
