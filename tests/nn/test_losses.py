@@ -61,6 +61,8 @@ CASES = [
         )
         for reduction in ("mean", "sum", "none")
     ),
+    both("cross_entropy_default", "cross_entropy", MASKED),
+    both("nll_loss_default", "nll_loss", MASKED, reduction="sum"),
     both("cross_entropy_ignores_a_class", "cross_entropy", LABELS, ignore_index=3),
     both("cross_entropy_weight", "cross_entropy", LABELS, WEIGHT),
     both("cross_entropy_weight_none", "cross_entropy", LABELS, WEIGHT, reduction="none"),
@@ -277,7 +279,8 @@ def test_wrong_labels_give_no_number() -> None:
     with pytest.raises(flow.Error):
         F.cross_entropy(x, y).numpy()
     with pytest.raises(flow.Error):
-        F.cross_entropy(x, flow.tensor([1, -100])).numpy()
+        F.cross_entropy(x, flow.tensor([1, -100]), ignore_index=None).numpy()
+    assert F.cross_entropy(x, flow.tensor([1, -100])).item() == pytest.approx(np.log(3))
     assert np.isnan(F.nll_loss(x, y).item())
     assert np.isnan(F.cross_entropy(x, flow.tensor([7, 7]), ignore_index=7).item())  # as PyTorch
 

@@ -44,7 +44,7 @@ class CrossEntropyLoss(_WeightedLoss):
         self,
         weight: Tensor | None = None,
         size_average: bool | None = None,
-        ignore_index: int | None = None,
+        ignore_index: int | None = -100,
         reduce: bool | None = None,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
@@ -70,7 +70,7 @@ class NLLLoss(_WeightedLoss):
         self,
         weight: Tensor | None = None,
         size_average: bool | None = None,
-        ignore_index: int | None = None,
+        ignore_index: int | None = -100,
         reduce: bool | None = None,
         reduction: str = "mean",
     ) -> None:

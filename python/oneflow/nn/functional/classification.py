@@ -108,7 +108,7 @@ def cross_entropy(
     target: Tensor,
     weight: Tensor | None = None,
     size_average: bool | None = None,
-    ignore_index: int | None = None,
+    ignore_index: int | None = -100,
     reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -119,8 +119,7 @@ def cross_entropy(
         target: class indices [] or [n, d1, ...], or probabilities of the logits' shape.
         weight: [c], a factor per class; the mean over indices is divided by the sum of the targets' factors.
         ignore_index: elements with this label have neither loss nor gradient and do not count in the mean, which
-            is nan if none counts. PyTorch's default is -100, here it is asked for: counting the labels costs a sum
-            over all devices before the first gradient, and without it such a label is a DataError, never a number.
+            is nan if none counts. None ignores no label and saves counting them, a sum over all devices.
         label_smoothing: in [0, 1], the share of the target that is spread evenly over the classes.
 
     Raises ShapeError where shapes do not fit, DataError in a step for a label outside [0, c).
@@ -186,7 +185,7 @@ def nll_loss(
     target: Tensor,
     weight: Tensor | None = None,
     size_average: bool | None = None,
-    ignore_index: int | None = None,
+    ignore_index: int | None = -100,
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
