@@ -142,6 +142,20 @@ LAYERS = [
         (3, 2, 8),
         (4, 2, 8),
     ),
+    layer(lambda n: n.Transformer(8, 2, 1, 2, 12, 0.0, batch_first=True), (2, 3, 8), (2, 4, 8)),
+    layer(lambda n: n.Unfold((2, 3), dilation=(2, 1), padding=1, stride=(1, 2)), IMAGE),
+    layer(lambda n: n.Unfold(2), IMAGE[1:]),
+    layer(lambda n: n.ReLU6(), IMAGE),
+    layer(lambda n: n.PReLU(), IMAGE),
+    layer(lambda n: n.PReLU(6), IMAGE),
+    layer(lambda n: n.Softsign(), IMAGE),
+    layer(lambda n: n.Tanhshrink(), IMAGE),
+    layer(lambda n: n.Hardshrink(0.3), IMAGE),
+    layer(lambda n: n.Softshrink(), IMAGE),
+    layer(lambda n: n.Threshold(0.1, 20), IMAGE),
+    layer(lambda n: n.GLU(1), IMAGE),
+    layer(lambda n: n.Softmin(dim=1), IMAGE),
+    layer(lambda n: n.Softmax2d(), IMAGE),
     layer(lambda n: n.MultiheadAttention(8, 2), (3, 2, 8), (4, 2, 8), (4, 2, 8)),
     layer(
         lambda n: n.MultiheadAttention(
@@ -437,3 +451,16 @@ def test_layouts(name: str, axes: dict[str, int], accumulate: int) -> None:
     scale = max(float(p.grad.abs().max()) for p in theirs.parameters())
     for key, parameter in theirs.named_parameters():
         near(grads[key].numpy(), parameter.grad.numpy(), scale)
+
+
+def test_subsequent_mask() -> None:
+    ours, theirs = (
+        np.asarray(n.Transformer.generate_square_subsequent_mask(4)) for n in (nn, torch.nn)
+    )
+    assert (ours == theirs).all()
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, 0.0, batch_first=True), 2)
+    x = np.random.default_rng(0).standard_normal((1, 4, 8)).astype(np.float32)
+    y = model(flow.tensor(x), flow.tensor(ours), is_causal=True).numpy()
+    x[:, 3] += 1
+    later = model(flow.tensor(x), flow.tensor(ours), is_causal=True).numpy()
+    assert (later[:, :3] == y[:, :3]).all() and (later[:, 3] != y[:, 3]).any()

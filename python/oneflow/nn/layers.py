@@ -1,4 +1,4 @@
-"""Linear, activations and other small modules."""
+"""Linear maps, embeddings, dropout and changes of shape."""
 
 from __future__ import annotations
 
@@ -184,60 +184,6 @@ class Identity(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return input
-
-
-class ReLU(Module):
-    """max(x, 0)."""
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.relu(input)
-
-    def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
-
-
-class Tanh(Module):
-    """tanh(x)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.tanh(input)
-
-
-class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.sigmoid(input)
-
-
-class Softmax(Module):
-    """Softmax along `dim`; without one along PyTorch's implicit choice, which is seldom the last."""
-
-    def __init__(self, dim: int | None = None) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def _dim_of(self, input: Tensor) -> int:
-        if self.dim is not None:
-            return self.dim
-        return 0 if input.ndim in (0, 1, 3) else 1
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.softmax(input, self._dim_of(input))
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
-
-
-class LogSoftmax(Softmax):
-    """log(softmax(x)) along `dim`."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.log_softmax(input, self._dim_of(input))
 
 
 class Flatten(Module):

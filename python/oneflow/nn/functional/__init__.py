@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from ...functions import flatten, log_softmax, relu, sigmoid, softmax, tanh
+from .activations import (
+    glu,
+    hardshrink,
+    prelu,
+    relu6,
+    softmin,
+    softshrink,
+    softsign,
+    tanhshrink,
+    threshold,
+)
 from .attention import (
     scaled_dot_product_attention,
 )
@@ -80,6 +91,7 @@ from .resizing import (
     interpolate,
     pixel_shuffle,
     pixel_unshuffle,
+    unfold,
 )
 
 __all__ = [
@@ -109,7 +121,9 @@ __all__ = [
     "embedding",
     "flatten",
     "gaussian_nll_loss",
+    "glu",
     "group_norm",
+    "hardshrink",
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
@@ -133,13 +147,21 @@ __all__ = [
     "pixel_shuffle",
     "pixel_unshuffle",
     "poisson_nll_loss",
+    "prelu",
     "relu",
+    "relu6",
     "rms_norm",
     "scaled_dot_product_attention",
     "sigmoid",
     "smooth_l1_loss",
     "soft_margin_loss",
     "softmax",
+    "softmin",
+    "softshrink",
+    "softsign",
     "tanh",
+    "tanhshrink",
+    "threshold",
     "triplet_margin_loss",
+    "unfold",
 ]

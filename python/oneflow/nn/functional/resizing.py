@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import Error, ShapeError
-from ...functions import cat, expand, matmul, narrow, permute, reshape, transpose
+from ...functions import cat, expand, matmul, narrow, permute, reshape, stack, transpose
 from ...location import user_location
 from ...tensor import Tensor
+from .images import pair
+from .padding import pad
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 _RANK = {"linear": 3, "bilinear": 4, "trilinear": 5, "bicubic": 4}
@@ -188,3 +190,32 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     n, channels, *rest = input.shape
     x = reshape(input, n, groups, channels // groups, *rest)
     return reshape(transpose(x, 1, 2), n, channels, *rest)
+
+
+def unfold(
+    input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
+    """The windows of [n, c, h, w] or [c, h, w] as columns: [n, c * kh * kw, windows], row by row."""
+    if input.ndim == 3:
+        return unfold(input[None], kernel_size, dilation, padding, stride)[0]
+    if input.ndim != 4:
+        raise ShapeError(
+            f"unfold takes [n, c, h, w] or [c, h, w], not {list(input.shape)}", user_location()
+        )
+    kernel, spread, margin, step = (pair(v) for v in (kernel_size, dilation, padding, stride))
+    x = pad(input, (margin[1], margin[1], margin[0], margin[0]))
+    counts = [(x.shape[2 + i] - spread[i] * (kernel[i] - 1) - 1) // step[i] + 1 for i in (0, 1)]
+    if min(counts) < 1:
+        raise ShapeError(
+            f"unfold: no window {kernel} fits into {list(input.shape)} with padding {margin}",
+            user_location(),
+        )
+
+    def at(offset: int, axis: int) -> slice:
+        begin = offset * spread[axis]
+        return slice(begin, begin + step[axis] * (counts[axis] - 1) + 1, step[axis])
+
+    windows = [x[:, :, at(i, 0), at(j, 1)] for i in range(kernel[0]) for j in range(kernel[1])]
+    n, channels = input.shape[:2]
+    columns = stack(windows, 2)
+    return reshape(columns, n, channels * kernel[0] * kernel[1], counts[0] * counts[1])
