@@ -8,13 +8,13 @@ store sees whether its copy is current.
 from __future__ import annotations
 
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from .dtypes import DType
 from .errors import Error, ShapeError
-from .initializers import Initializer
+from .initializers import Initializer, Value
 from .location import user_location
 
 
@@ -47,6 +47,19 @@ class StateCell:
         self._home: weakref.ref[Home] | None = None
         self._array: np.ndarray | None = None
         self._array_version = -1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy or a pickle is a state of its own with the value of now: the record of the first value where that
+        is what it is, else the elements."""
+        return (StateCell, (self.shape, self.dtype, self._value_of_now()))
+
+    def _value_of_now(self) -> Initializer:
+        untouched = self._home is None and self._array is None
+        return self.initializer if untouched else Value(self.read().copy())
+
+    def converted(self, dtype: DType) -> StateCell:
+        """A state of its own with the value of now in another dtype."""
+        return StateCell(self.shape, dtype, self._value_of_now())
 
     def read(self) -> np.ndarray:
         """The current value; waits for steps in flight that write it."""

@@ -19,7 +19,7 @@ def bytes_of_a_step(axes: dict[str, int], parallel: object = "auto") -> list[int
         nn.Linear(WIDTH, WIDTH, bias=False), nn.ReLU(), nn.Linear(WIDTH, WIDTH, bias=False)
     )
     step = flow.train_step(
-        lambda x, y: F.cross_entropy(net(x), y),
+        lambda x, y: F.cross_entropy(net(x), y, ignore_index=None),
         model=net,
         optimizer=flow.optim.SGD(net.parameters(), lr=0.1),
         mesh=flow.mesh("cpu", **axes),

@@ -39,6 +39,16 @@ class _StateTensor(Tensor):
         assert isinstance(self._source, StateCell)
         return self._source
 
+    def _convert(self, dtype: DType, cells: dict[StateCell, StateCell]) -> None:
+        """Becomes a state of another dtype with the value of now; `cells` keeps shared ones shared."""
+        cell = self.cell
+        if cell not in cells:
+            if cell.dtype is dtype:
+                return
+            cells[cell] = cell.converted(dtype)
+        self._source = cells[cell]
+        self._dtype = dtype
+
 
 class Parameter(_StateTensor):
     """A state that optimizers update. Construction allocates nothing: it records how its first value is made."""

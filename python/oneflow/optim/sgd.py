@@ -8,7 +8,8 @@ from ..dispatch import apply_all
 from ..errors import Error
 from ..location import user_location
 from ..tensor import Tensor
-from .optimizer import Optimizer, Params
+from .optimizer import Optimizer, Params, check_numbers, check_ways_to_run
+from .terms import ascended
 
 
 class SGD(Optimizer):
@@ -22,7 +23,12 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        **ways_to_run: Any,
     ) -> None:
+        check_numbers(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        check_ways_to_run(ways_to_run)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise Error("Nesterov momentum needs a momentum and no dampening", user_location())
         super().__init__(
@@ -33,6 +39,7 @@ class SGD(Optimizer):
                 "dampening": dampening,
                 "weight_decay": weight_decay,
                 "nesterov": nesterov,
+                "maximize": maximize,
             },
         )
 
@@ -50,7 +57,7 @@ class SGD(Optimizer):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         results = apply_all(
             "sgd_update",
-            [parameter, gradient, lr, step, *slots.values()],
+            [parameter, ascended(gradient, group), lr, step, *slots.values()],
             **{name: group[name] for name in ("momentum", "dampening", "weight_decay", "nesterov")},
         )
         return results[0], dict(zip(slots, results[1:], strict=True))

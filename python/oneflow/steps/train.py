@@ -92,7 +92,7 @@ class TrainStep(Step):
             cells = self.optimizer.state_cells(parameter, group)
             for slot, cell in cells.items():
                 trace.names[cell] = self.store.name_of(cell, f"{name}.{slot}")
-                if parameter.cell in trace.annotations:
+                if parameter.cell in trace.annotations and cell.shape == parameter.shape:
                     trace.annotations[cell] = trace.annotations[parameter.cell]
             new, slots = self.optimizer.update(
                 value,

@@ -1,0 +1,87 @@
+"""Activations that are compositions; those with ops of their own come from oneflow.functions."""
+
+from __future__ import annotations
+
+from ...errors import Error, ShapeError
+from ...functions import (
+    abs,
+    clamp,
+    div,
+    gt,
+    le,
+    mul,
+    neg,
+    relu,
+    reshape,
+    sigmoid,
+    softmax,
+    split,
+    sub,
+    tanh,
+    where,
+)
+from ...functions.reductions import normalize_dim
+from ...location import user_location
+from ...tensor import Tensor
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(x, 0), 6)."""
+    return clamp(input, 0, 6)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x where it is positive, weight * x elsewhere; weight is [], [1] or, per channel of dim 1, [c]."""
+    if weight.numel() != 1:
+        if weight.ndim != 1 or input.ndim < 2 or input.shape[1] != weight.shape[0]:
+            raise ShapeError(
+                f"prelu: a weight {list(weight.shape)} does not fit the channels of {list(input.shape)}",
+                user_location(),
+            )
+        slope = reshape(weight, weight.shape[0], *(1,) * (input.ndim - 2))
+    else:
+        slope = reshape(weight, [])
+    return where(gt(input, 0.0), input, mul(input, slope))
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return div(input, abs(input) + 1)
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return sub(input, tanh(input))
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x where |x| > lambd, else 0."""
+    return where(gt(abs(input), lambd), input, 0.0)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved by lambd towards 0, and 0 where |x| <= lambd."""
+    if lambd < 0:
+        raise Error(f"softshrink: lambd={lambd} is negative", user_location())
+    return sub(relu(input - lambd), relu(neg(input) - lambd))
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where it is above `threshold`, `value` elsewhere."""
+    return where(le(input, threshold), float(value), input)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """The first half along `dim` times the sigmoid of the second."""
+    position = normalize_dim(dim, input.ndim)
+    if input.ndim == 0 or input.shape[position] % 2:
+        raise ShapeError(
+            f"glu: dim {dim} of {list(input.shape)} has no two halves", user_location()
+        )
+    first, second = split(input, input.shape[position] // 2, position)
+    return mul(first, sigmoid(second))
+
+
+def softmin(input: Tensor, dim: int) -> Tensor:
+    """softmax(-x) along `dim`."""
+    return softmax(neg(input), dim)

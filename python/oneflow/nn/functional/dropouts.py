@@ -1,0 +1,64 @@
+"""Dropout: masks are functions of a seed, the place in the program, the step and the logical index."""
+
+from __future__ import annotations
+
+from ...dispatch import apply
+from ...dtypes import int64
+from ...errors import ShapeError
+from ...functions import mul
+from ...functions.creation import ones, zeros
+from ...location import user_location
+from ...random import default_generator, stable_key
+from ...tensor import Tensor
+from ...tracing import current_trace
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zeroes elements with probability p; the mask depends on (seed, place, step, logical index) alone."""
+    if not 0 <= p <= 1:
+        raise ShapeError(f"dropout probability {p} does not lie in [0, 1]", user_location())
+    if not training or p == 0:
+        return input
+    trace = current_trace()
+    if trace is not None:
+        key = stable_key(trace.occurrence_key("dropout"))
+        return apply("dropout", input, trace.step(), p=p, seed=trace.seed, key=key)
+    seed, key = default_generator.seed, default_generator.next_key()
+    return apply("dropout", input, zeros((), dtype=int64), p=p, seed=seed, key=key)
+
+
+def _of_channels(
+    name: str, input: Tensor, p: float, training: bool, ranks: tuple[int, int]
+) -> Tensor:
+    """Whole channels are zeroed: the mask has an extent of 1 in space. The smaller rank is one sample."""
+    if input.ndim not in ranks:
+        raise ShapeError(
+            f"{name} takes {ranks[1]} dims, or {ranks[0]} of one sample, not {list(input.shape)}",
+            user_location(),
+        )
+    if not training or p == 0:
+        return input
+    channels = 1 if input.ndim == ranks[0] else 2
+    shape = (*input.shape[:channels], *(1,) * (input.ndim - channels))
+    return mul(input, dropout(ones(shape, dtype=input.dtype), p, training))
+
+
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Zeroes whole channels of [n, c, l] or [c, l]."""
+    return _of_channels("dropout1d", input, p, training, (2, 3))
+
+
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Zeroes whole channels of [n, c, h, w] or [c, h, w]."""
+    return _of_channels("dropout2d", input, p, training, (3, 4))
+
+
+def dropout3d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Zeroes whole channels of [n, c, d, h, w] or [c, d, h, w]."""
+    return _of_channels("dropout3d", input, p, training, (4, 5))

@@ -1,0 +1,294 @@
+"""Pooling over windows of signals and images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...dispatch import apply
+from ...errors import Error, ShapeError
+from ...functions import matmul, mean, mul
+from ...location import user_location
+from ...tensor import Tensor
+from .images import (
+    check_no_indices,
+    on_images,
+    on_signals,
+    pair,
+    single,
+    to_channels_first,
+    to_channels_last,
+)
+from .padding import pad
+
+# The lowest float32: it loses against every pixel.
+_LOWEST = -3.4028234663852886e38
+
+Size = tuple[int, int]
+
+
+def _windows(extent: int, kernel: int, stride: int, padding: int, ceil_mode: bool) -> int:
+    """How many windows there are; with ceil_mode also one that begins inside and ends beyond the padding."""
+    span = extent + 2 * padding - kernel
+    count = (-(-span // stride) if ceil_mode else span // stride) + 1
+    if ceil_mode and (count - 1) * stride >= extent + padding:
+        count -= 1
+    return count
+
+
+def _check(op: str, input: Tensor, kernel: Size, padding: Size) -> None:
+    if input.ndim != 4:
+        raise ShapeError(
+            f"{op} takes [n, c, h, w] or [c, h, w], not {list(input.shape)}", user_location()
+        )
+    if any(2 * padding[i] > kernel[i] for i in (0, 1)):
+        raise ShapeError(
+            f"{op}: padding {padding} is more than half of the kernel {kernel}", user_location()
+        )
+
+
+def _beyond(input: Tensor, kernel: Size, stride: Size, padding: Size, ceil_mode: bool) -> Size:
+    """Pixels that windows of ceil_mode need behind the padding, per axis."""
+    more = []
+    for axis in (0, 1):
+        extent = input.shape[2 + axis]
+        count = _windows(extent, kernel[axis], stride[axis], padding[axis], ceil_mode)
+        more.append(max((count - 1) * stride[axis] + kernel[axis] - extent - 2 * padding[axis], 0))
+    return more[0], more[1]
+
+
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The largest element of each window of [n, c, l] or [c, l]."""
+    check_no_indices("max_pool1d", return_indices)
+    step = single(kernel_size if stride is None or stride == [] else stride)
+    return on_signals(
+        "max_pool1d",
+        input,
+        lambda x: max_pool2d(
+            x,
+            (1, single(kernel_size)),
+            (1, step),
+            (0, single(padding)),
+            (1, single(dilation)),
+            ceil_mode,
+        ),
+    )
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The largest element of each window of [n, c, h, w] or [c, h, w].
+
+    With ceil_mode the last window may reach beyond the padding. Dilations other than 1 and indices are refused.
+    """
+    check_no_indices("max_pool2d", return_indices)
+    kernel, margin = pair(kernel_size), pair(padding)
+    step = kernel if stride is None or stride == [] else pair(stride)
+    if pair(dilation) != (1, 1):
+        raise Error(
+            f"max_pool2d: dilation={dilation} is not supported; windows without gaps are",
+            user_location(),
+        )
+
+    def pooled(x: Tensor) -> Tensor:
+        _check("max_pool2d", x, kernel, margin)
+        more, own = _beyond(x, kernel, step, margin, ceil_mode), margin
+        if more != (0, 0):
+            sides = (margin[1], margin[1] + more[1], margin[0], margin[0] + more[0])
+            x, own = pad(x, sides, value=_LOWEST), (0, 0)
+        y = apply(
+            "max_pool2d",
+            to_channels_last(x, "max_pool2d"),
+            kernel=kernel,
+            stride=step,
+            padding=own,
+        )
+        return to_channels_first(y)
+
+    return on_images(input, pooled)
+
+
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window of [n, c, l] or [c, l]."""
+    step = single(kernel_size if stride is None or stride == [] else stride)
+    return on_signals(
+        "avg_pool1d",
+        input,
+        lambda x: avg_pool2d(
+            x,
+            (1, single(kernel_size)),
+            (1, step),
+            (0, single(padding)),
+            ceil_mode,
+            count_include_pad,
+        ),
+    )
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of [n, c, h, w] or [c, h, w].
+
+    Padding counts as zeros unless count_include_pad=False; what ceil_mode adds behind the padding never counts.
+    """
+    kernel, margin = pair(kernel_size), pair(padding)
+    step = kernel if stride is None or stride == [] else pair(stride)
+    if divisor_override == 0:
+        raise Error("avg_pool2d: divisor_override=0 divides by nothing", user_location())
+
+    def pooled(x: Tensor) -> Tensor:
+        _check("avg_pool2d", x, kernel, margin)
+        more, own = _beyond(x, kernel, step, margin, ceil_mode), margin
+        factor = _correction(
+            x.shape[2:], kernel, step, margin, ceil_mode, count_include_pad, divisor_override
+        )
+        if more != (0, 0):
+            sides = (margin[1], margin[1] + more[1], margin[0], margin[0] + more[0])
+            x, own = pad(x, sides), (0, 0)
+        y = apply(
+            "avg_pool2d",
+            to_channels_last(x, "avg_pool2d"),
+            kernel=kernel,
+            stride=step,
+            padding=own,
+        )
+        y = to_channels_first(y)
+        return y if factor is None else mul(y, factor)
+
+    return on_images(input, pooled)
+
+
+def _correction(
+    extents: tuple[int, ...],
+    kernel: Size,
+    stride: Size,
+    padding: Size,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None,
+) -> float | Tensor | None:
+    """The kernel's size over the number of elements that count in each window; None where it is 1."""
+    area = kernel[0] * kernel[1]
+    if divisor is not None:
+        return area / divisor
+    counts = []
+    for axis in (0, 1):
+        extent, margin = extents[axis], padding[axis]
+        windows = _windows(extent, kernel[axis], stride[axis], margin, ceil_mode)
+        begin = np.arange(windows) * stride[axis] - margin
+        end = begin + kernel[axis]
+        low, high = (-margin, extent + margin) if count_include_pad else (0, extent)
+        counts.append(np.minimum(end, high) - np.maximum(begin, low))
+    factor = area / np.outer(*counts)
+    return None if (factor == 1).all() else Tensor(factor.astype(np.float32))
+
+
+def _adaptive_edges(extent: int, windows: int) -> list[tuple[int, int]]:
+    return [(i * extent // windows, -(-(i + 1) * extent // windows)) for i in range(windows)]
+
+
+def _means(input: Tensor, dim: int, windows: int) -> Tensor:
+    """Means over windows of nearly equal size along one of the last two dims, as a product with their weights."""
+    extent = input.shape[dim]
+    if windows == extent:
+        return input
+    weights = np.zeros((windows, extent), np.float32)
+    for row, (begin, end) in zip(weights, _adaptive_edges(extent, windows), strict=True):
+        row[begin:end] = 1 / (end - begin)
+    if dim == input.ndim - 1:
+        return matmul(input, Tensor(weights.T))
+    return matmul(Tensor(weights), input)
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """Means over windows of [n, c, l] or [c, l] that give `output_size` elements."""
+    return on_signals(
+        "adaptive_avg_pool1d", input, lambda x: adaptive_avg_pool2d(x, (1, single(output_size)))
+    )
+
+
+def _output_size(input: Tensor, output_size: Any) -> Size:
+    """None keeps an extent."""
+    given = (output_size, output_size) if output_size is None else output_size
+    height, width = pair(given) if isinstance(given, int) else given
+    return (
+        input.shape[-2] if height is None else int(height),
+        input.shape[-1] if width is None else int(width),
+    )
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """Means over windows of [n, c, h, w] or [c, h, w] that give `output_size`; None keeps an extent."""
+
+    def pooled(x: Tensor) -> Tensor:
+        _check("adaptive_avg_pool2d", x, (1, 1), (0, 0))
+        height, width = _output_size(x, output_size)
+        if height < 1 or width < 1:
+            raise ShapeError(
+                f"adaptive_avg_pool2d: {(height, width)} are no numbers of windows", user_location()
+            )
+        if (height, width) == (1, 1):
+            return mean(x, (2, 3), keepdim=True)
+        if x.shape[2] % height or x.shape[3] % width:
+            return _means(_means(x, 2, height), 3, width)
+        window = (x.shape[2] // height, x.shape[3] // width)
+        return avg_pool2d(x, window, window)
+
+    return on_images(input, pooled)
+
+
+def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
+    """Maxima over windows of [n, c, h, w] or [c, h, w] that give `output_size`, which must divide the extents."""
+    check_no_indices("adaptive_max_pool2d", return_indices)
+
+    def pooled(x: Tensor) -> Tensor:
+        _check("adaptive_max_pool2d", x, (1, 1), (0, 0))
+        height, width = _output_size(x, output_size)
+        if height < 1 or width < 1 or x.shape[2] % height or x.shape[3] % width:
+            raise ShapeError(
+                f"adaptive_max_pool2d: {(height, width)} must divide the height and width of {list(x.shape)}; pad the "
+                "input, or use max_pool2d",
+                user_location(),
+            )
+        window = (x.shape[2] // height, x.shape[3] // width)
+        return max_pool2d(x, window, window)
+
+    return on_images(input, pooled)
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
+    """Maxima over equal windows of [n, c, l] or [c, l]."""
+    check_no_indices("adaptive_max_pool1d", return_indices)
+    return on_signals(
+        "adaptive_max_pool1d", input, lambda x: adaptive_max_pool2d(x, (1, single(output_size)))
+    )
