@@ -10,7 +10,7 @@ from . import environment as _environment
 _environment.set_thread_defaults()
 _environment.report_failures()
 
-from . import errors, functions, nn, ops, optim, random
+from . import data, errors, functions, nn, ops, optim, random
 from .decisions import Decisions
 from .dtypes import DType as dtype
 from .dtypes import bfloat16, float16, float32, int8, int32, int64, uint8
@@ -63,6 +63,7 @@ __all__ = [
     "as_tensor",
     "bfloat16",
     "bool",
+    "data",
     "dtype",
     "errors",
     "eval_step",

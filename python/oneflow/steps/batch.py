@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, tree
+from ..data.shares import PartialTensor
 from ..dtypes import DType, float32
 from ..errors import DataError, DTypeError
 from ..location import user_location
@@ -48,6 +49,7 @@ class Leaf:
     dtype: DType | None = None
     array: np.ndarray | None = None
     value: Any = None
+    partial: PartialTensor | None = None  # stands for an array of which this rank read its rows
 
     @property
     def is_input(self) -> bool:
@@ -56,6 +58,14 @@ class Leaf:
     @property
     def kind(self) -> str:
         return "batch" if self.shape else "scalar"
+
+    def host_array(self, fed_rows: list[tuple[int, int]] | None = None) -> np.ndarray | None:
+        """The elements; given the row ranges that will be read, the others may be zeros."""
+        if self.partial is None:
+            return self.array
+        if fed_rows is not None and all(self.partial.holds(*rows) for rows in fed_rows):
+            return self.partial.fed()
+        return self.partial.numpy()
 
     def key(self) -> Any:
         return (self.shape, self.dtype) if self.is_input else ("static", self.value)
@@ -73,6 +83,8 @@ def make_leaf(path: str, value: Any) -> Leaf:
         array = np.asarray(value, dtype=np.int64)
     elif isinstance(value, float):
         array = np.asarray(value, dtype=np.float32)
+    elif isinstance(value, PartialTensor):
+        return Leaf(path, value.shape, value.dtype, partial=value)
     elif isinstance(value, Tensor):
         array = value.numpy()
     elif hasattr(value, "__array__"):

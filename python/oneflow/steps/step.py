@@ -45,6 +45,7 @@ class Program:
     plan: Plan | None = None
     loaded: LoadedPlan | None = None
     input_names: tuple[str, ...] = ()
+    fed_rows: Mapping[str, list[tuple[int, int]]] | None = None  # of dim 0, by this rank
     output_names: tuple[str, ...] = ()
     cells: tuple[StateCell, ...] = ()  # states of the step, also those that other ranks hold
     written: tuple[StateCell, ...] = ()
@@ -265,6 +266,7 @@ class Step:
         for name, sharding in compiled.state_shardings.items():
             self.store.shardings.setdefault(name, sharding)
         program.input_names = tuple(name for name, _, _ in plan.core.inputs)
+        program.fed_rows = plan.core.fed_rows()
         program.output_names = tuple(name for name, _, _ in plan.core.outputs)
         cells, used = program.trace.cells, compiled.state_shardings
         program.cells = tuple(cell for cell, name in cells.items() if name in used)
@@ -287,16 +289,19 @@ class Step:
 
     # Running.
 
-    def _feeds(self, leaves: list[Leaf]) -> dict[str, np.ndarray]:
+    def _feeds(
+        self, leaves: list[Leaf], fed_rows: Mapping[str, list[tuple[int, int]]] | None = None
+    ) -> dict[str, np.ndarray]:
         feeds = self._scalars()
         for leaf in leaves:
             if leaf.is_input:
-                if leaf.array is None:
+                array = leaf.host_array(None if fed_rows is None else fed_rows.get(leaf.path, []))
+                if array is None:
                     raise Error(
                         f"batch entry {leaf.path!r} is a flow.spec: give an array to run",
                         user_location(),
                     )
-                feeds[leaf.path] = leaf.array
+                feeds[leaf.path] = array
         return feeds
 
     def _launch(
@@ -314,7 +319,7 @@ class Step:
         assert program.plan is not None
         if program.loaded is None:
             program.loaded = store.load(program.plan.core)
-        feeds = self._feeds(leaves)
+        feeds = self._feeds(leaves, program.fed_rows)
         store.prepare(program.cells)
         invocation = store.launch(
             program.loaded,

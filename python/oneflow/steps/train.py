@@ -152,15 +152,19 @@ class TrainStep(Step):
         """Trains over `loader`, again and again until the optimizer has made `steps` steps in all; once without."""
         taken = self._count_parameters()
         with Progress(self._fn.__name__, steps) as progress:
-            while True:
+            while steps is None or self.optimizer.steps < steps:
                 start = self.optimizer.steps
-                for batch in loader:
-                    if steps is not None and self.optimizer.steps >= steps:
-                        return
+                batches = iter(loader)
+                # A batch is taken only for a step: the loader's position counts what was taken.
+                while steps is None or self.optimizer.steps < steps:
+                    try:
+                        batch = next(batches)
+                    except StopIteration:
+                        break
                     metrics = self._call_on(batch, taken)
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
-                if steps is None or self.optimizer.steps >= steps:
+                if steps is None:
                     return
                 if self.optimizer.steps == start:
                     raise DataError(
