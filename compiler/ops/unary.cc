@@ -95,6 +95,19 @@ OpDef Square() {
   }}));
 }
 
+OpDef StopGradient() {
+  return OpDef("stop_gradient")
+      .Doc("y = x, and no gradient goes through it. Moves no bytes.")
+      .In("x", AnyDType(), "any shape")
+      .Out("y", "shape and dtype of x")
+      .Shape(SameAsInput(0))
+      .Sharding("... -> ... ; linear")
+      .Grad(Grads({nullptr}))
+      .StopsGradient()
+      .Cost(NoCost())
+      .View();
+}
+
 OpDef Cast() {
   return OpDef("cast")
       .Doc(
@@ -180,6 +193,7 @@ std::vector<OpDef> UnaryOps() {
           Sigmoid(),
           Relu(),
           Square(),
+          StopGradient(),
           Cast(),
           AddScalar(),
           MulScalar(),

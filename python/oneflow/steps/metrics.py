@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 from ..errors import Error, NumericsError
 from ..store import Store
 from ..tensor import Tensor
+
+# Names of outputs that are no metrics begin so.
+HIDDEN = "debug.print."
 
 
 class Metrics(Mapping[str, Any]):
@@ -24,10 +28,13 @@ class Metrics(Mapping[str, Any]):
         known: dict[str, Any],
         checked: bool,
         location: tuple[str, int, str] | None,
+        show: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._store = store
         self._invocation: int | None = invocation
-        self._names = names
+        self._outputs = names
+        self._names = [name for name in names if not name.startswith(HIDDEN)]
+        self._show = show  # what flow.debug.print wants, once the outputs are there
         self._values: dict[str, Any] = dict(known)
         self._checked = checked
         self._location = location
@@ -48,9 +55,12 @@ class Metrics(Mapping[str, Any]):
             except Error as error:
                 self._error = error
                 raise
-            self._values.update(
-                (name, Tensor(array)) for name, array in zip(self._names, arrays, strict=True)
-            )
+            outputs = {
+                name: Tensor(array) for name, array in zip(self._outputs, arrays, strict=True)
+            }
+            self._values.update((name, outputs[name]) for name in self._names)
+            if self._show is not None:
+                self._show(outputs)
         if self._error is not None:
             raise self._error
         if self._checked and not math.isfinite(float(self._values["loss"])):
@@ -60,6 +70,12 @@ class Metrics(Mapping[str, Any]):
                 self._location,
             )
         return self
+
+    def show(self) -> None:
+        """If the step prints, waits for it; a loss that is not finite is told when it is read."""
+        if self._show is not None:
+            with contextlib.suppress(NumericsError):
+                self.wait()
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._values or name == "loss":

@@ -10,13 +10,14 @@ import re
 import sys
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from .. import _core, environment, tree
+from ..debug import show
 from ..decisions import Decisions
 from ..errors import DataError, Error, ShardingError
 from ..location import user_location
@@ -31,8 +32,10 @@ from ..state import StateCell
 from ..store import LoadedPlan, Store, store_of
 from ..tensor import Tensor
 from ..traced import TracedValue
-from ..tracing import Trace
+from ..tracing import Print, Trace
 from .batch import Leaf, leaves_of
+from .metrics import HIDDEN
+from .op_by_op import OpByOp
 
 
 @dataclass
@@ -42,6 +45,8 @@ class Program:
     trace: Trace
     result: Any  # tree of the traced result: output names and host values
     loss_location: tuple[str, int, str] | None = None
+    prints: Sequence[tuple[Print, Any]] = ()  # with the trees of their values
+    output_shapes: tuple[tuple[int, ...], ...] = ()  # of the function's results
     plan: Plan | None = None
     loaded: LoadedPlan | None = None
     input_names: tuple[str, ...] = ()
@@ -62,6 +67,7 @@ class Step:
     """Base of all steps. Subclasses say what is traced and what a call does with the outputs."""
 
     _takes_empty = False  # batches without samples
+    _has_gradients = True
 
     def __init__(
         self,
@@ -95,6 +101,7 @@ class Step:
         self._parallel = parallel
         self._seed = seed
         self._max_plans = max_plans
+        self._runs = 0
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._check_rules()
 
@@ -207,7 +214,13 @@ class Step:
                     user_location(),
                 )
 
-    def _build(self, bound: inspect.BoundArguments, leaves: list[Leaf]) -> Program:
+    def _build(
+        self,
+        bound: inspect.BoundArguments,
+        leaves: list[Leaf],
+        feeds: Mapping[str, np.ndarray] | None = None,
+    ) -> Program:
+        """Traces the function; given `feeds`, with real values."""
         self._check_batch(leaves)
         store = self.store
         seed = self._seed if self._seed is not None else default_generator.seed
@@ -219,7 +232,15 @@ class Step:
             assert method is not None, "a step keeps its store"
             return method(cell, wish)
 
-        trace = Trace(self._fn.__name__, self.mesh, self.accumulate, seed, name_of)
+        form = Trace if feeds is None else functools.partial(OpByOp, feeds=feeds)
+        trace = form(
+            self._fn.__name__,
+            self.mesh,
+            self.accumulate,
+            seed,
+            name_of,
+            has_gradients=self._has_gradients,
+        )
         parameters = self.named_parameters()
         for kind in (parameters, self._named("named_buffers")):
             for name, member in kind.items():
@@ -241,12 +262,19 @@ class Step:
             arguments = tree.map_leaves(lambda path, _: inputs[path], dict(bound.arguments))
             call = inspect.BoundArguments(self._signature, OrderedDict(arguments))
             result, loss = self._trace_body(trace, lambda: self._fn(*call.args, **call.kwargs))
+            shapes = tuple(trace.output_shapes.values())
+            prints = [
+                (one, add_outputs(trace, one.values, f"{HIDDEN}{i}"))
+                for i, one in enumerate(trace.prints)
+            ]
             trace.finish_writes()
         source = loss._source if loss is not None else None
         return Program(
             trace,
             result,
             loss_location=source.location if isinstance(source, TracedValue) else None,
+            prints=prints,
+            output_shapes=shapes,
         )
 
     def _compile(self, program: Program) -> None:
@@ -288,6 +316,16 @@ class Step:
         return str(self._program(bound, leaves_of(bound.arguments), compiled=False).trace.graph)
 
     # Running.
+
+    def _arguments_of(self, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How a batch of a loader is passed: a function of several parameters gets its parts."""
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        taken = sum(1 for p in self._signature.parameters.values() if p.kind in kinds)
+        if taken > 1 and isinstance(batch, (tuple, list)):
+            return tuple(batch), {}
+        if taken > 1 and isinstance(batch, dict):
+            return (), batch
+        return (batch,), {}
 
     def _feeds(
         self, leaves: list[Leaf], fed_rows: Mapping[str, list[tuple[int, int]]] | None = None
@@ -332,13 +370,37 @@ class Step:
             cell.write(cell.read() + count)
         return program, invocation
 
+    def _values(self, program: Program, arrays: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """The outputs of a run by name; what the step prints is printed."""
+        values = {
+            name: Tensor(array) for name, array in zip(program.output_names, arrays, strict=True)
+        }
+        self._runs += 1
+        print_values(program, values, self._runs - 1)
+        return values
+
     def _interpret(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Program, dict[str, Tensor]]:
         bound = self._bind(args, kwargs)
         leaves = leaves_of(bound.arguments)
         program = self._program(bound, leaves, compiled=False)
+        values = self._run_graph(program, self._feeds(leaves))
+        print_values(program, values, 0)
+        return program, values
+
+    def _debug(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Program, dict[str, Tensor]]:
+        """Runs the function's Python itself, with values, then the rest of its graph."""
+        bound = self._bind(args, kwargs)
+        leaves = leaves_of(bound.arguments)
         feeds = self._feeds(leaves)
+        program = self._build(bound, leaves, feeds)
+        return program, self._run_graph(program, feeds)
+
+    def _run_graph(self, program: Program, feeds: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """The outputs, op by op on one device; changes no state."""
         trace = program.trace
         states = {name: cell.read() for cell, name in trace.cells.items()}
         outputs, _ = _core.run_graph(
@@ -347,11 +409,18 @@ class Step:
             states,
             threads=self.mesh.threads,
         )
-        return program, {name: Tensor(array) for name, array in outputs.items()}
+        return {name: Tensor(array) for name, array in outputs.items()}
 
     def counters(self) -> list[dict[str, Any]]:
         """Per device: flops, received_bytes, state_bytes, arena_bytes, firings, counted where they happen."""
         return self.store.counters()
+
+
+def print_values(program: Program, values: Mapping[str, Tensor], number: int) -> None:
+    """What flow.debug.print asked to see of the run of this number."""
+    for one, tree_of_values in program.prints:
+        if number % one.every == 0:
+            show(one.text, fill_outputs(tree_of_values, values))
 
 
 def _undo(host_updates: Mapping[StateCell, int], undo: Callable[[], None]) -> None:
@@ -369,6 +438,7 @@ def add_outputs(trace: Trace, result: Any, prefix: str = "") -> Any:
             return leaf
         name = path or "result"
         trace.add("output", [trace.id_of(leaf)], {"name": name}, user_location())
+        trace.output_shapes[name] = leaf.shape
         return OutputName(name)
 
     return tree.map_leaves(one, result, prefix)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from .. import tree
 from ..dtypes import float32
 from ..errors import DataError, Error
 from ..location import user_location
@@ -17,9 +19,14 @@ from ..optim.optimizer import Optimizer
 from ..sharding import Parallel
 from ..tensor import Tensor
 from ..tracing import Trace
+from .clipping import clip_by_norm
+from .interruption import between_steps
 from .metrics import Metrics
 from .progress import Progress
-from .step import Step, add_outputs, fill_outputs
+from .step import OutputName, Program, Step, add_outputs, fill_outputs, print_values
+
+# Metrics that every step has.
+RESERVED = ("loss", "lr", "step", "grad_norm")
 
 
 def split_loss(result: Any) -> tuple[Tensor, dict[str, Any]]:
@@ -49,7 +56,13 @@ class TrainStep(Step):
     """Made by `@flow.train_step`. Calling it trains on one global batch and returns its Metrics at once."""
 
     def __init__(
-        self, fn: Callable[..., Any], *, optimizer: Optimizer, check: str, **options: Any
+        self,
+        fn: Callable[..., Any],
+        *,
+        optimizer: Optimizer,
+        check: str,
+        clip_norm: float | None = None,
+        **options: Any,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise Error(
@@ -58,8 +71,13 @@ class TrainStep(Step):
             )
         if check not in ("off", "loss"):
             raise Error(f"check={check!r}: 'off' or 'loss'", user_location())
+        if clip_norm is not None and not (
+            isinstance(clip_norm, (int, float)) and clip_norm > 0 and math.isfinite(clip_norm)
+        ):
+            raise Error(f"clip_norm={clip_norm!r}: a number above 0, or None", user_location())
         self.optimizer = optimizer
         self._check = check
+        self._clip_norm = clip_norm
         super().__init__(fn, **options)
 
     def _extra_key(self) -> Any:
@@ -67,7 +85,6 @@ class TrainStep(Step):
 
     def _trace_body(self, trace: Trace, call: Callable[[], Any]) -> tuple[Any, Tensor | None]:
         loss, metrics = split_loss(call())
-        outputs = add_outputs(trace, {"loss": loss, **metrics})
         named = {parameter.cell: name for name, parameter in self.named_parameters().items()}
         updates = [
             (group_index, group, parameter)
@@ -78,9 +95,17 @@ class TrainStep(Step):
         if not updates:
             raise Error("the loss depends on no parameter of the optimizer", user_location())
         values = [trace.reads[parameter.cell] for _, _, parameter in updates]
-        gradients = trace.graph.add_gradients(
-            trace.id_of(loss), [trace.id_of(value) for value in values]
-        )
+        gradients = trace.gradients(loss, values)
+        if self._clip_norm is not None:
+            gradients, metrics["grad_norm"] = clip_by_norm(gradients, self._clip_norm)
+        for name, value in trace.taps.items():
+            if name in metrics or name in RESERVED:
+                raise Error(
+                    f"flow.tap: the step has a metric {name!r} already; choose another name",
+                    user_location(),
+                )
+            metrics[name] = value
+        outputs = add_outputs(trace, {"loss": loss, **metrics})
         rates = {
             index: trace.input(f"lr.{index}", float32, (), "scalar")
             for index in sorted({u[0] for u in updates})
@@ -96,7 +121,7 @@ class TrainStep(Step):
                     trace.annotations[cell] = trace.annotations[parameter.cell]
             new, slots = self.optimizer.update(
                 value,
-                trace.wrap(gradient, user_location()),
+                gradient,
                 {slot: trace.read(cell) for slot, cell in cells.items()},
                 rates[index],
                 trace.step(),
@@ -114,6 +139,12 @@ class TrainStep(Step):
         return scalars
 
     def __call__(self, *args: Any, **kwargs: Any) -> Metrics:
+        with between_steps():
+            metrics = self._step(args, kwargs)
+        metrics.show()
+        return metrics
+
+    def _step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Metrics:
         rates = self.optimizer.learning_rates()
         optimizer = self.optimizer
 
@@ -128,8 +159,11 @@ class TrainStep(Step):
         known.update(
             (name, value)
             for name, value in program.result.items()
-            if name not in program.output_names
+            if not any(isinstance(leaf, OutputName) for _, leaf in tree.flatten(value))
         )
+        show = None
+        if any(number % one.every == 0 for one, _ in program.prints):
+            show = functools.partial(print_values, program, number=number)
         return Metrics(
             self.store,
             invocation,
@@ -137,11 +171,20 @@ class TrainStep(Step):
             known,
             self._check == "loss",
             program.loss_location,
+            show,
         )
 
     def interpret(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The metrics of this step computed op by op on one device, no plan; changes no state."""
         program, values = self._interpret(args, kwargs)
+        return self._metrics(program, values)
+
+    def debug(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The metrics of this step, running the function's Python with real values, gradients and update included:
+        `print`, `.item()` and `pdb` work in it. Changes no state."""
+        return self._metrics(*self._debug(args, kwargs))
+
+    def _metrics(self, program: Program, values: Mapping[str, Tensor]) -> dict[str, Any]:
         return {
             **fill_outputs(program.result, values),
             "lr": self.optimizer.learning_rates()[0],
@@ -150,7 +193,6 @@ class TrainStep(Step):
 
     def run(self, loader: Iterable[Any], steps: int | None = None) -> Iterator[Metrics]:
         """Trains over `loader`, again and again until the optimizer has made `steps` steps in all; once without."""
-        taken = self._count_parameters()
         with Progress(self._fn.__name__, steps) as progress:
             while steps is None or self.optimizer.steps < steps:
                 start = self.optimizer.steps
@@ -161,7 +203,8 @@ class TrainStep(Step):
                         batch = next(batches)
                     except StopIteration:
                         break
-                    metrics = self._call_on(batch, taken)
+                    args, kwargs = self._arguments_of(batch)
+                    metrics = self(*args, **kwargs)
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
                 if steps is None:
@@ -173,19 +216,6 @@ class TrainStep(Step):
                         user_location(),
                     )
 
-    def _count_parameters(self) -> int:
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return sum(
-            1 for parameter in self._signature.parameters.values() if parameter.kind in kinds
-        )
-
-    def _call_on(self, batch: Any, taken: int) -> Metrics:
-        if taken > 1 and isinstance(batch, (tuple, list)):
-            return self(*batch)
-        if taken > 1 and isinstance(batch, dict):
-            return self(**batch)
-        return self(batch)
-
 
 def train_step(
     fn: Callable[..., Any] | None = None,
@@ -196,6 +226,7 @@ def train_step(
     parallel: Parallel = "auto",
     accumulate: int = 1,
     seed: int | None = None,
+    clip_norm: float | None = None,
     check: str = "loss",
     max_plans: int = 8,
 ) -> Any:
@@ -203,7 +234,8 @@ def train_step(
 
     The batch is the global one; how it is cut is the plan's business. `parallel` is "auto" or rules over parameter
     names, `{"encoder.*.weight": dict(tp="S(0)")}`, first match wins. `accumulate=k` cuts each batch into k
-    micro-batches; `seed` is that of dropout masks.
+    micro-batches; `seed` is that of dropout masks. `clip_norm` scales the gradients so that their norm together is
+    at most that, as torch.nn.utils.clip_grad_norm_, and adds the norm before as the metric `grad_norm`.
     """
 
     def make(function: Callable[..., Any]) -> TrainStep:
@@ -211,6 +243,7 @@ def train_step(
             function,
             optimizer=optimizer,
             check=check,
+            clip_norm=clip_norm,
             model=model,
             mesh=mesh,
             parallel=parallel,
