@@ -201,10 +201,16 @@ class Trace:
         for application in reversed(self.functions):
             total = application.add_contributions(self, total)
         location = user_location()
-        return [
-            self.wrap(id, location)
-            for id in self.add_gradients(total, [self.id_of(x) for x in wrt])
-        ]
+        ids, before = [self.id_of(x) for x in wrt], self.graph.num_nodes()
+        gradients = self.add_gradients(total, ids)
+        if self.graph.num_nodes() - before == len(ids) and total not in ids:  # zeros, and no more
+            source = loss._source
+            raise Error(
+                "the loss has no gradient: no differentiable op leads from a parameter to it (argmax, comparisons and "
+                "integers have none; detach() and no_grad stop it)",
+                source.location if isinstance(source, TracedValue) else location,
+            )
+        return [self.wrap(id, location) for id in gradients]
 
     def add_gradients(self, loss: int, wrt: list[int]) -> list[int]:
         """As Graph.add_gradients."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import multiprocessing
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .. import environment
-from ..errors import DataError, Error
+from ..errors import DataError, Error, Location
 from ..location import user_location
 from ..mesh import Mesh
 from ..random import Generator, default_generator
@@ -21,6 +23,9 @@ from .reading import Reader
 from .samplers import BatchSampler, RandomSampler, SequentialSampler, tell_epoch
 from .shares import make_partial, rows_of_rank
 from .workers import Job, batches_of, read_by_workers
+
+# Where the outermost frames of threads and workers stand.
+_NOBODYS_LINES = (threading.__file__, os.path.dirname(multiprocessing.__file__))
 
 
 class DataLoader:
@@ -190,6 +195,12 @@ class DataLoader:
                 if self._newest is token:
                     self._batches = number
                 yield batch
+        except Error as error:
+            # Threads and processes that read have no line of the program; the loop has.
+            if error.location is None or error.location.file.startswith(_NOBODYS_LINES):
+                place = user_location() or location
+                error.location = Location(*place) if place is not None else None
+            raise
         finally:
             source.close()  # type: ignore[attr-defined]
         if self._newest is token:

@@ -101,6 +101,31 @@ def make_leaf(path: str, value: Any) -> Leaf:
     return Leaf(path, tuple(array.shape), dtypes.of_array(array), array)
 
 
+class MissingEntry(DataError, KeyError):
+    """The function asks for an entry that the batch does not have."""
+
+
+class Entries(dict[Any, Any]):
+    """A dict of a batch, as a step's function sees it."""
+
+    def __missing__(self, key: Any) -> Any:
+        there = ", ".join(map(repr, self)) or "none"
+        raise MissingEntry(
+            f"the batch has no entry {key!r}; its entries are {there}", user_location()
+        )
+
+
+def as_entries(batch: Any) -> Any:
+    """The same tree, whose dicts say what they lack."""
+    if isinstance(batch, dict):
+        return Entries((key, as_entries(value)) for key, value in batch.items())
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*map(as_entries, batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(map(as_entries, batch))
+    return batch
+
+
 def leaves_of(arguments: dict[str, Any]) -> list[Leaf]:
     """All leaves of a call's arguments, in order."""
     return [make_leaf(path, value) for path, value in tree.flatten(arguments)]

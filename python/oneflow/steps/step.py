@@ -20,6 +20,7 @@ from .. import _core, environment, tree
 from ..debug import show
 from ..decisions import Decisions
 from ..errors import DataError, Error, ShardingError
+from ..grad_mode import enable_grad
 from ..location import user_location
 from ..mesh import Mesh
 from ..mesh import mesh as default_mesh
@@ -33,7 +34,7 @@ from ..store import LoadedPlan, Store, store_of
 from ..tensor import Tensor
 from ..traced import TracedValue
 from ..tracing import Print, Trace
-from .batch import Leaf, leaves_of
+from .batch import Leaf, as_entries, leaves_of
 from .metrics import HIDDEN
 from .op_by_op import OpByOp
 
@@ -252,7 +253,7 @@ class Step:
             self._parallel, parameters, self.mesh, self._location
         )
         trace.shardings = store.shardings
-        with trace, self._mode():
+        with trace, self._mode(), enable_grad():
             inputs = {
                 leaf.path: trace.input(leaf.path, leaf.dtype, leaf.shape, leaf.kind)
                 if leaf.dtype
@@ -260,6 +261,7 @@ class Step:
                 for leaf in leaves
             }
             arguments = tree.map_leaves(lambda path, _: inputs[path], dict(bound.arguments))
+            arguments = {name: as_entries(value) for name, value in arguments.items()}
             call = inspect.BoundArguments(self._signature, OrderedDict(arguments))
             result, loss = self._trace_body(trace, lambda: self._fn(*call.args, **call.kwargs))
             shapes = tuple(trace.output_shapes.values())

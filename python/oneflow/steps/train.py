@@ -45,7 +45,8 @@ def split_loss(result: Any) -> tuple[Tensor, dict[str, Any]]:
         )
     if not isinstance(loss, Tensor) or loss.shape != () or not loss.dtype.is_floating_point:
         raise Error(
-            f"the loss must be a floating-point tensor without dims, not {loss!r}", user_location()
+            f"the loss must be a floating-point tensor without dims, not {loss!r}; reduce it, with .mean() for instance",
+            user_location(),
         )
     if not loss.is_traced:
         raise Error("the loss does not depend on the batch or the model", user_location())
