@@ -54,6 +54,11 @@ void Annotate(Graph& graph, ValueId value, const std::map<std::string, std::stri
   }
 }
 
+bool IsZeros(const Graph& graph, ValueId value) {
+  const Node& node = graph.node(graph.value(value).producer);
+  return node.op == "constant" && node.attrs.Float("value") == 0.0;
+}
+
 NodeId ProducerOf(const Graph& graph, ValueId value) { return graph.value(value).producer; }
 
 py::tuple TypeOf(const Graph& graph, ValueId value) {
@@ -71,6 +76,7 @@ void BindGraph(py::module_& module) {
       .def("add_node", &AddNode, py::arg("op"), py::arg("inputs"), py::arg("attrs"),
            py::arg("location"), py::arg("scope"), py::arg("stage"), py::arg("forward") = -1)
       .def("producer_of", &ProducerOf, py::arg("value"), "The node that makes a value.")
+      .def("is_zeros", &IsZeros, py::arg("value"), "True for a constant of zeros.")
       .def("annotate", &Annotate, py::arg("value"), py::arg("annotation"))
       .def("type_of", &TypeOf, py::arg("value"), "(dtype name, shape) of a value.")
       .def(

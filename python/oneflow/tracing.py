@@ -195,22 +195,22 @@ class Trace:
 
     # Gradients.
 
-    def gradients(self, loss: Tensor, wrt: list[Tensor]) -> list[Tensor]:
-        """The gradients of `loss`, those of the user's Functions among them."""
+    def gradients(self, loss: Tensor, wrt: list[Tensor]) -> list[Tensor | None]:
+        """The gradients of `loss`, those of the user's Functions among them; None where no differentiable op leads
+        to the loss."""
         total = self.id_of(loss)
         for application in reversed(self.functions):
             total = application.add_contributions(self, total)
         location = user_location()
-        ids, before = [self.id_of(x) for x in wrt], self.graph.num_nodes()
-        gradients = self.add_gradients(total, ids)
-        if self.graph.num_nodes() - before == len(ids) and total not in ids:  # zeros, and no more
+        gradients = self.add_gradients(total, [self.id_of(x) for x in wrt])
+        if all(self.graph.is_zeros(id) for id in gradients):
             source = loss._source
             raise Error(
                 "the loss has no gradient: no differentiable op leads from a parameter to it (argmax, comparisons and "
                 "integers have none; detach() and no_grad stop it)",
                 source.location if isinstance(source, TracedValue) else location,
             )
-        return [self.wrap(id, location) for id in gradients]
+        return [None if self.graph.is_zeros(id) else self.wrap(id, location) for id in gradients]
 
     def add_gradients(self, loss: int, wrt: list[int]) -> list[int]:
         """As Graph.add_gradients."""

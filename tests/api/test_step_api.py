@@ -420,6 +420,26 @@ def test_frozen_and_unused_parameters_stay() -> None:
     assert not np.array_equal(before["0.weight"], state(model)["0.weight"])
 
 
+def test_a_parameter_that_the_loss_does_not_reach_is_not_even_decayed() -> None:
+    model = make_model()
+    optimizer = flow.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
+
+    def loss(x: Any, y: Any) -> dict[str, Any]:
+        with flow.no_grad():
+            hidden = model[1](model[0](x))
+        return {
+            "loss": F.cross_entropy(model[2](hidden), y),
+            "size": model[0].weight.square().sum(),
+        }
+
+    before = state(model)
+    train(model, loss, optimizer=optimizer)(X, Y)
+    after = state(model)
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {"2.weight", "2.bias"}
+    assert not optimizer.state[model[0].weight]
+
+
 @pytest.mark.parametrize("axes, accumulate", LAYOUTS)
 def test_tied_weights_are_one_state(axes: dict[str, int], accumulate: int) -> None:
     torch = pytest.importorskip("torch")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import Error
+from ..functions.creation import zeros_like
 from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
@@ -31,7 +32,10 @@ class ValueAndGrad(Step):
         if not parameters:
             raise Error("the loss depends on no parameter with requires_grad", user_location())
         values = [trace.reads[parameter.cell] for parameter in parameters.values()]
-        gradients = trace.gradients(loss, values)
+        gradients = [
+            zeros_like(value) if gradient is None else gradient
+            for value, gradient in zip(values, trace.gradients(loss, values), strict=True)
+        ]
         tensors = {
             f"grad.{name}": gradient for name, gradient in zip(parameters, gradients, strict=True)
         }

@@ -96,7 +96,14 @@ class TrainStep(Step):
         if not updates:
             raise Error("the loss depends on no parameter of the optimizer", user_location())
         values = [trace.reads[parameter.cell] for _, _, parameter in updates]
-        gradients = trace.gradients(loss, values)
+        reached = [
+            (update, value, gradient)
+            for update, value, gradient in zip(
+                updates, values, trace.gradients(loss, values), strict=True
+            )
+            if gradient is not None  # as in PyTorch: no gradient, no update, no decay
+        ]
+        gradients = [gradient for _, _, gradient in reached]
         if self._clip_norm is not None:
             gradients, metrics["grad_norm"] = clip_by_norm(gradients, self._clip_norm)
         for name, value in trace.taps.items():
@@ -109,11 +116,9 @@ class TrainStep(Step):
         outputs = add_outputs(trace, {"loss": loss, **metrics})
         rates = {
             index: trace.input(f"lr.{index}", float32, (), "scalar")
-            for index in sorted({u[0] for u in updates})
+            for index in sorted({update[0] for update, _, _ in reached})
         }
-        for (index, group, parameter), value, gradient in zip(
-            updates, values, gradients, strict=True
-        ):
+        for ((index, group, parameter), value, _), gradient in zip(reached, gradients, strict=True):
             name = named.get(parameter.cell, "parameter")
             cells = self.optimizer.state_cells(parameter, group)
             for slot, cell in cells.items():
