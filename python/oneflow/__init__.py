@@ -11,6 +11,7 @@ _environment.set_thread_defaults()
 _environment.report_failures()
 
 from . import autograd, data, debug, errors, functions, nn, ops, optim, random
+from .checkpoint import Checkpoint
 from .debug import tap
 from .decisions import Decisions
 from .dtypes import DType as dtype
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     *functions.__all__,
     "B",
+    "Checkpoint",
     "CheckpointError",
     "DTypeError",
     "DataError",

@@ -1,4 +1,4 @@
-"""Ctrl-C falls between two steps: a call that counts and launches a step is not torn in the middle."""
+"""Ctrl-C falls between two steps, and SIGTERM leaves time for a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any
+
+from .. import environment
 
 
 @contextlib.contextmanager
@@ -33,3 +36,48 @@ def between_steps() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if came:
         raise KeyboardInterrupt
+
+
+class Termination:
+    """While a run that keeps checkpoints lasts, SIGTERM asks for one more and then ends the program.
+
+    In one process only: ranks are told at different steps, and the launcher ends jobs by it.
+    """
+
+    def __init__(self, active: bool) -> None:
+        self._active = (
+            active
+            and environment.world_size() == 1
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        )
+        self.asked = False
+
+    def __enter__(self) -> Termination:
+        if self._active:
+            signal.signal(signal.SIGTERM, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> Any:
+        if self.asked:  # a second one does not wait
+            self._reset()
+            signal.raise_signal(signal.SIGTERM)
+        self.asked = True
+
+    def _reset(self) -> None:
+        if self._active:
+            self._active = False
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def end_if_asked(self) -> None:
+        """Ends the program as SIGTERM does."""
+        if self.asked:
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reset()

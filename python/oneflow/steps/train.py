@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from .. import tree
+from .. import environment, tree
+from ..checkpoint import Checkpoint, array_of, check_fits, newest, read, steps_of, write
 from ..dtypes import float32
-from ..errors import DataError, Error
+from ..errors import CheckpointError, DataError, Error
 from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
@@ -20,7 +23,7 @@ from ..sharding import Parallel
 from ..tensor import Tensor
 from ..tracing import Trace
 from .clipping import clip_by_norm
-from .interruption import between_steps
+from .interruption import Termination, between_steps
 from .metrics import Metrics
 from .progress import Progress
 from .step import OutputName, Program, Step, add_outputs, fill_outputs, print_values
@@ -197,9 +200,53 @@ class TrainStep(Step):
             "step": self.optimizer.steps,
         }
 
-    def run(self, loader: Iterable[Any], steps: int | None = None) -> Iterator[Metrics]:
-        """Trains over `loader`, again and again until the optimizer has made `steps` steps in all; once without."""
-        with Progress(self._fn.__name__, steps) as progress:
+    def run(
+        self,
+        loader: Iterable[Any],
+        steps: int | None = None,
+        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+        resume: str = "auto",
+    ) -> Iterator[Metrics]:
+        """Trains over `loader`, again and again until the optimizer has made `steps` steps in all; once without.
+
+        With `checkpoint`, a folder or a flow.Checkpoint, the run is saved, and goes on from the newest checkpoint
+        that is further than the optimizer: `resume` is "auto", "must" (an error if there is none) or "never". A
+        loader with `state_dict` goes on at its next batch. SIGTERM saves and ends a program of one process.
+        """
+        if resume not in ("auto", "must", "never"):
+            raise Error(f"resume={resume!r}: 'auto', 'must' or 'never'", user_location())
+        kept = checkpoint if isinstance(checkpoint, Checkpoint | None) else Checkpoint(checkpoint)
+        if kept is not None:
+            self._resume(kept, loader, resume)
+        return self._run(loader, steps, kept)
+
+    def _resume(self, kept: Checkpoint, loader: Iterable[Any], resume: str) -> None:
+        path = None if resume == "never" else newest(kept.directory)
+        if path is None and resume == "must":
+            raise CheckpointError(
+                f"resume='must', and there is no checkpoint in {os.fspath(kept.directory)}",
+                user_location(),
+            )
+        says = (
+            "starts anew"
+            if self.optimizer.steps == 0
+            else f"goes on at step {self.optimizer.steps}"
+        )
+        if path is not None and steps_of(path) > self.optimizer.steps:
+            self._restore(path, loader)
+            says = f"resumes at step {self.optimizer.steps} from {path}"
+        if environment.rank() == 0:
+            print(f"oneflow: {self._fn.__name__} {says}", file=sys.stderr)
+
+    def _run(
+        self, loader: Iterable[Any], steps: int | None, kept: Checkpoint | None
+    ) -> Iterator[Metrics]:
+        saved = self.optimizer.steps
+        was_empty = False
+        with (
+            Progress(self._fn.__name__, steps) as progress,
+            Termination(kept is not None) as ending,
+        ):
             while steps is None or self.optimizer.steps < steps:
                 start = self.optimizer.steps
                 batches = iter(loader)
@@ -211,16 +258,90 @@ class TrainStep(Step):
                         break
                     args, kwargs = self._arguments_of(batch)
                     metrics = self(*args, **kwargs)
+                    if kept is not None and (
+                        ending.asked or (kept.every and self.optimizer.steps % kept.every == 0)
+                    ):
+                        saved = self._keep(kept, loader, metrics)
+                        ending.end_if_asked()
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
                 if steps is None:
-                    return
-                if self.optimizer.steps == start:
+                    break
+                # A loader that resumes behind the last batch of an epoch is empty once.
+                is_empty = self.optimizer.steps == start
+                if is_empty and was_empty:
                     raise DataError(
                         f"the loader is empty at step {start} of {steps}; an iterator ends for good: pass something "
                         "that can be iterated again",
                         user_location(),
                     )
+                was_empty = is_empty
+            if kept is not None and self.optimizer.steps > saved:
+                self._keep(kept, loader, None)
+
+    # Checkpoints.
+
+    def _keep(self, kept: Checkpoint, loader: Iterable[Any], metrics: Metrics | None) -> int:
+        """Saves now and drops what is too old. A state that is not finite is not saved: its error comes here."""
+        if metrics is not None:
+            metrics.wait()
+        self._save(kept.path(self.optimizer.steps), _position(loader), None)
+        kept.drop_old()
+        return self.optimizer.steps
+
+    def save(self, directory: str | os.PathLike[str], extra: Any = None) -> None:
+        """Writes parameters, buffers, the optimizer's states and count, and `extra` (JSON) into a folder, whole or
+        not at all. All ranks call it. Hyperparameters and schedules come from the code."""
+        self._save(directory, None, extra)
+
+    def restore(self, directory: str | os.PathLike[str]) -> Any:
+        """Reads what `save` or a run has written, under any layout, and returns its `extra`. It may be called before
+        the first step. CheckpointError, and nothing is changed, if it does not fit."""
+        return self._restore(directory, None)
+
+    def _stored_states(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Handles on the states of the model and of the optimizer, by their names in a checkpoint."""
+        model: dict[str, Tensor] = {}
+        for key, module in self._models.items():
+            model.update(module.state_dict(prefix=f"{key}." if key else ""))
+        names = {parameter.cell: name for name, parameter in self.named_parameters().items()}
+        slots = {
+            f"{names.get(parameter.cell, f'parameter.{i}')}.{slot}": tensor
+            for i, (parameter, held) in enumerate(self.optimizer.state.items())
+            for slot, tensor in held.items()
+        }
+        return model, slots
+
+    def _save(self, directory: str | os.PathLike[str], loader: Any, extra: Any) -> None:
+        model, slots = self._stored_states()
+        write(directory, model, slots, self.optimizer.steps, loader, extra)
+
+    def _restore(self, directory: str | os.PathLike[str], loader: Any) -> Any:
+        stored = read(directory)
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                self.optimizer.state_cells(parameter, group)
+        model, slots = self._stored_states()
+        check_fits("model", {n: t.shape for n, t in model.items()}, stored.model)
+        check_fits(
+            "optimizer", {n: t.shape for n, t in slots.items()}, stored.optimizer, partly=True
+        )
+        for name, tensor in model.items():
+            tensor.copy_(array_of(stored.model[name], tensor.dtype.numpy))
+        for name, tensor in slots.items():
+            if name in stored.optimizer:
+                tensor.copy_(array_of(stored.optimizer[name], tensor.dtype.numpy))
+            else:
+                tensor.zero_()
+        self.optimizer.steps = stored.steps
+        if stored.loader is not None and hasattr(loader, "load_state_dict"):
+            loader.load_state_dict(stored.loader)
+        return stored.extra
+
+
+def _position(loader: Any) -> Any:
+    """Where a loader stands, None if it cannot say."""
+    return loader.state_dict() if hasattr(loader, "load_state_dict") else None
 
 
 def train_step(
