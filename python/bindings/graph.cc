@@ -61,6 +61,16 @@ bool IsZeros(const Graph& graph, ValueId value) {
 
 NodeId ProducerOf(const Graph& graph, ValueId value) { return graph.value(value).producer; }
 
+py::tuple Describe(const Graph& graph, ValueId value) {
+  const Node& node = graph.node(graph.value(value).producer);
+  py::object place = py::none();
+  const Location& location = graph.location(node.location);
+  if (!location.file.empty()) {
+    place = py::make_tuple(location.file, location.line, location.function);
+  }
+  return py::make_tuple(node.op, node.phase == NodePhase::kBackward, place);
+}
+
 py::tuple TypeOf(const Graph& graph, ValueId value) {
   const TensorType& type = graph.value(value).type;
   return py::make_tuple(std::string(NameOf(type.dtype)), py::tuple(py::cast(type.shape)));
@@ -75,6 +85,9 @@ void BindGraph(py::module_& module) {
            py::arg("annotation"), py::arg("sharding"), py::arg("layout_axes"))
       .def("add_node", &AddNode, py::arg("op"), py::arg("inputs"), py::arg("attrs"),
            py::arg("location"), py::arg("scope"), py::arg("stage"), py::arg("forward") = -1)
+      .def("describe", &Describe, py::arg("value"),
+           "(op, whether it is part of a gradient, location) of the node that makes a value.")
+      .def("num_values", &Graph::num_values)
       .def("producer_of", &ProducerOf, py::arg("value"), "The node that makes a value.")
       .def("is_zeros", &IsZeros, py::arg("value"), "True for a constant of zeros.")
       .def("annotate", &Annotate, py::arg("value"), py::arg("annotation"))

@@ -92,6 +92,7 @@ class Trace:
         self.has_gradients = has_gradients  # else nothing need be stopped
         self.taps: dict[str, Tensor] = {}  # of flow.tap: further metrics
         self.output_shapes: dict[str, tuple[int, ...]] = {}
+        self.watched: Any = None  # what check="all" looks at
         self.prints: list[Print] = []  # of flow.debug.print
         self.functions: list[Any] = []  # applications of flow.autograd.Function, in order
         self.forward_node = -1  # nodes made now are the gradient of this one

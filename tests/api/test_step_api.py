@@ -243,6 +243,51 @@ def test_random_numbers_drawn_while_tracing_are_warned_of() -> None:
         train(model, lambda x, y: F.cross_entropy(F.dropout(model(x)), y)).graph(X, Y)
 
 
+LOG, SQUARE = "log of 0", "square root at 0"
+
+
+@pytest.mark.parametrize("axes, accumulate", LAYOUTS)
+@pytest.mark.parametrize("what", [LOG, SQUARE, "inf alone", "nothing"])
+def test_check_all_names_the_first_op(axes: dict[str, int], accumulate: int, what: str) -> None:
+    model = make_model()
+
+    def loss(x: Any, y: Any) -> Any:
+        logits = model(x)
+        zero = (logits * 0).square()
+        if what == LOG:
+            logits = logits + zero.log() * 0  # inf, then nan
+        elif what == SQUARE:
+            logits = logits + zero.sqrt()  # its gradient is inf * 0
+        elif what == "inf alone":
+            logits = logits + (zero.log() < 0).float()
+        return F.cross_entropy(logits, y)
+
+    first = loss.__code__.co_firstlineno
+    options: Any = {"mesh": flow.mesh("cpu", **axes), "accumulate": accumulate}
+    step = train(model, loss, check="all", **options)
+    if what in (LOG, SQUARE):
+        metrics = step(X, Y)
+        with pytest.raises(flow.NumericsError, match="step 0: the first nan was made by") as caught:
+            metrics.wait()
+        line = first + (4 if what == LOG else 2)
+        assert caught.value.location is not None and caught.value.location.line == line
+        if what == LOG:
+            assert f"mul_scalar; log made inf before at {__file__}:{line}" in str(caught.value)
+        else:
+            assert "in the gradient of this line" in str(caught.value)
+        with pytest.raises(flow.NumericsError):
+            float(metrics["loss"])
+        with pytest.raises(flow.NumericsError, match="step 1: the first nan was made by"):
+            step.debug(X, Y)
+    else:
+        other = make_model()
+        plain = train(other, lambda x, y: F.cross_entropy(other(x), y), **options)
+        metrics = step(X, Y)
+        assert sorted(metrics) == ["loss", "lr", "step"]
+        if what == "nothing":
+            assert float(metrics["loss"]) == pytest.approx(float(plain(X, Y)["loss"]), rel=1e-5)
+
+
 # Batches.
 
 

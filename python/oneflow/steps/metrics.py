@@ -12,9 +12,7 @@ import numpy as np
 from ..errors import Error, NumericsError
 from ..store import Store
 from ..tensor import Tensor
-
-# Names of outputs that are no metrics begin so.
-HIDDEN = "debug.print."
+from .finite import HIDDEN, Watched
 
 
 class Metrics(Mapping[str, Any]):
@@ -29,11 +27,13 @@ class Metrics(Mapping[str, Any]):
         checked: bool,
         location: tuple[str, int, str] | None,
         show: Callable[[Mapping[str, Any]], None] | None = None,
+        watched: Watched | None = None,
     ) -> None:
         self._store = store
         self._invocation: int | None = invocation
         self._outputs = names
         self._names = [name for name in names if not name.startswith(HIDDEN)]
+        self._watched = watched
         self._show = show  # what flow.debug.print wants, once the outputs are there
         self._values: dict[str, Any] = dict(known)
         self._checked = checked
@@ -61,6 +61,10 @@ class Metrics(Mapping[str, Any]):
             self._values.update((name, outputs[name]) for name in self._names)
             if self._show is not None:
                 self._show(outputs)
+            if self._watched is not None:
+                self._error = self._watched.error(
+                    outputs, f"step {self._values['step']}", float(self._values["loss"])
+                )
         if self._error is not None:
             raise self._error
         if self._checked and not math.isfinite(float(self._values["loss"])):

@@ -35,7 +35,7 @@ from ..tensor import Tensor
 from ..traced import TracedValue
 from ..tracing import Print, Trace
 from .batch import Leaf, as_entries, leaves_of
-from .metrics import HIDDEN
+from .finite import HIDDEN, Watched
 from .op_by_op import OpByOp
 
 
@@ -46,6 +46,7 @@ class Program:
     trace: Trace
     result: Any  # tree of the traced result: output names and host values
     loss_location: tuple[str, int, str] | None = None
+    watched: Watched | None = None  # of check="all"
     prints: Sequence[tuple[Print, Any]] = ()  # with the trees of their values
     output_shapes: tuple[tuple[int, ...], ...] = ()  # of the function's results
     plan: Plan | None = None
@@ -266,7 +267,7 @@ class Step:
             result, loss = self._trace_body(trace, lambda: self._fn(*call.args, **call.kwargs))
             shapes = tuple(trace.output_shapes.values())
             prints = [
-                (one, add_outputs(trace, one.values, f"{HIDDEN}{i}"))
+                (one, add_outputs(trace, one.values, f"{HIDDEN}print.{i}"))
                 for i, one in enumerate(trace.prints)
             ]
             trace.finish_writes()
@@ -276,6 +277,7 @@ class Step:
             result,
             loss_location=source.location if isinstance(source, TracedValue) else None,
             prints=prints,
+            watched=trace.watched,
             output_shapes=shapes,
         )
 

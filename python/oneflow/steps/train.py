@@ -23,6 +23,7 @@ from ..sharding import Parallel
 from ..tensor import Tensor
 from ..tracing import Trace
 from .clipping import clip_by_norm
+from .finite import watch
 from .interruption import Termination, between_steps
 from .metrics import Metrics
 from .progress import Progress
@@ -73,8 +74,8 @@ class TrainStep(Step):
                 f"optimizer= takes a flow.optim.Optimizer, not {type(optimizer).__name__}",
                 user_location(),
             )
-        if check not in ("off", "loss"):
-            raise Error(f"check={check!r}: 'off' or 'loss'", user_location())
+        if check not in ("off", "loss", "all"):
+            raise Error(f"check={check!r}: 'off', 'loss' or 'all'", user_location())
         if clip_norm is not None and not (
             isinstance(clip_norm, (int, float)) and clip_norm > 0 and math.isfinite(clip_norm)
         ):
@@ -139,6 +140,8 @@ class TrainStep(Step):
             trace.write(parameter.cell, new)
             for slot, cell in cells.items():
                 trace.write(cell, slots[slot])
+        if self._check == "all":
+            trace.watched = watch(trace)
         return outputs, loss
 
     def _scalars(self) -> dict[str, np.ndarray]:
@@ -178,9 +181,10 @@ class TrainStep(Step):
             invocation,
             list(program.output_names),
             known,
-            self._check == "loss",
+            self._check != "off",
             program.loss_location,
             show,
+            program.watched,
         )
 
     def interpret(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -194,8 +198,13 @@ class TrainStep(Step):
         return self._metrics(*self._debug(args, kwargs))
 
     def _metrics(self, program: Program, values: Mapping[str, Tensor]) -> dict[str, Any]:
+        result = fill_outputs(program.result, values)
+        if program.watched is not None:
+            what, loss = f"step {self.optimizer.steps}", float(result["loss"])
+            if (error := program.watched.error(values, what, loss)) is not None:
+                raise error
         return {
-            **fill_outputs(program.result, values),
+            **result,
             "lr": self.optimizer.learning_rates()[0],
             "step": self.optimizer.steps,
         }
@@ -363,6 +372,8 @@ def train_step(
     names, `{"encoder.*.weight": dict(tp="S(0)")}`, first match wins. `accumulate=k` cuts each batch into k
     micro-batches; `seed` is that of dropout masks. `clip_norm` scales the gradients so that their norm together is
     at most that, as torch.nn.utils.clip_grad_norm_, and adds the norm before as the metric `grad_norm`.
+    `check="loss"` makes a loss that is not finite a NumericsError, "all" names the first op that made a nan, forward,
+    in gradients or in the update (it looks at every value, which costs time and memory), "off" goes on.
     """
 
     def make(function: Callable[..., Any]) -> TrainStep:
