@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import random as python_random
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,14 +44,14 @@ def current_trace() -> Trace | None:
 
 
 def _generators() -> tuple[Any, ...]:
-    """Where the global generators of Python and NumPy and ours stand."""
-    state: Any = np.random.get_state(legacy=True)
-    return (
-        python_random.getstate(),
-        state[1].tobytes(),
-        state[2],
-        default_generator.made,
-    )
+    """Where the global generators of Python and NumPy and ours stand, in microseconds."""
+    _, words, gauss = python_random.getstate()
+    bits = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    position: Any = None
+    if isinstance(bits, np.random.MT19937):  # its state as a dict would be a copy of 624 words
+        state = ctypes.cast(bits.ctypes.state_address, ctypes.POINTER(ctypes.c_uint32))
+        position = (state[0], state[624])
+    return (words[0], words[-1], gauss, position, default_generator.made)
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,32 @@ BATCHES = [
         [("'labels'", "'label'")],
     ),
     Mistake(
+        "lists in place of arrays",
+        flow.DataError,
+        r"batch entry 'x.0' is a list of numbers; pass np.asarray",
+        TRAIN + "step(X.tolist(), Y.tolist())  #!\n",
+        [("X.tolist(), Y.tolist()", "np.asarray(X.tolist()), np.asarray(Y.tolist())")],
+    ),
+    Mistake(
+        "a metric that is not returned",
+        flow.Error,
+        "no metric 'accuracy', it has loss, lr, step",
+        TRAIN + "print(step(X, Y)['accuracy'])  #!\n",
+        [
+            (
+                "return F.cross_entropy(model(x), y)",
+                "return {'loss': F.cross_entropy(model(x), y), 'accuracy': (model(x).argmax(1) == y).float().mean()}",
+            )
+        ],
+    ),
+    Mistake(
+        "a batch with an entry too many",
+        flow.Error,
+        "unexpected keyword argument 'index'",
+        TRAIN + "list(step.run([{'x': X, 'y': Y, 'index': Y}]))  #!\n",
+        [(", 'index': Y", "")],
+    ),
+    Mistake(
         "an object in the batch",
         flow.DataError,
         "batch entry 'y' is a set",

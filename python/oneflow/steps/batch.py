@@ -128,4 +128,26 @@ def as_entries(batch: Any) -> Any:
 
 def leaves_of(arguments: dict[str, Any]) -> list[Leaf]:
     """All leaves of a call's arguments, in order."""
-    return [make_leaf(path, value) for path, value in tree.flatten(arguments)]
+    leaves = tree.flatten(arguments)
+    if any(isinstance(value, (int, float)) and not isinstance(value, bool) for _, value in leaves):
+        for name, value in arguments.items():
+            _refuse_lists_of_numbers(name, value)
+    return [make_leaf(path, value) for path, value in leaves]
+
+
+def _refuse_lists_of_numbers(path: str, value: Any) -> None:
+    """A list of numbers would be one input per number, which nobody means."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_lists_of_numbers(f"{path}.{key}", item)
+    elif isinstance(value, (tuple, list)):
+        if isinstance(value, list) and any(
+            isinstance(x, (int, float)) and not isinstance(x, bool) for x in value
+        ):
+            raise DataError(
+                f"batch entry {path!r} is a list of numbers; pass np.asarray(...), or a tuple if each number is an "
+                "input of its own",
+                user_location(),
+            )
+        for i, item in enumerate(value):
+            _refuse_lists_of_numbers(f"{path}.{i}", item)

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import Error, NumericsError
+from ..location import user_location
 from ..store import Store
 from ..tensor import Tensor
 from .finite import HIDDEN, Watched
+
+
+class MissingMetric(Error, KeyError):
+    """A name that the step does not return."""
 
 
 class Metrics(Mapping[str, Any]):
@@ -82,9 +87,17 @@ class Metrics(Mapping[str, Any]):
                 self.wait()
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self._names and name not in self._values:
+            raise MissingMetric(
+                f"the step has no metric {name!r}, it has {', '.join(self)}; return a dict with it, or use flow.tap",
+                user_location(),
+            )
         if name not in self._values or name == "loss":
             self.wait()
         return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names or name in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*self._names, *self._values]))
