@@ -10,7 +10,6 @@ from . import environment
 from .errors import Error
 from .location import user_location
 from .tensor import Tensor
-from .traced import known_value
 from .tracing import Print, current_trace
 
 T = TypeVar("T", bound=Tensor)
@@ -54,7 +53,7 @@ def print(text: str, *values: Any, every: int = 1) -> None:
             location,
         )
     trace = current_trace()
-    if trace is None or all(not isinstance(x, Tensor) or _is_known(x) for x in values):
+    if trace is None or trace.computes:
         show(text, values)
         return
     trace.prints.append(Print(text, values, every))
@@ -64,11 +63,6 @@ def show(text: str, values: Any) -> None:
     """Prints on rank 0."""
     if environment.rank() == 0:
         builtins.print(text.format(*values), flush=True)
-
-
-def _is_known(x: Tensor) -> bool:
-    source = x._source
-    return known_value(source) is not None if x.is_traced else True  # type: ignore[arg-type]
 
 
 __all__ = ["print", "tap"]

@@ -66,6 +66,8 @@ class Print:
 class Trace:
     """See the module."""
 
+    computes = False  # whether values are known while the function runs
+
     def __init__(
         self,
         name: str,

@@ -16,6 +16,8 @@ from ..tracing import Trace
 class OpByOp(Trace):
     """The trace of `step.debug`: values are kept as long as it lives; nothing is written."""
 
+    computes = True
+
     def __init__(self, *args: Any, feeds: Mapping[str, np.ndarray], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._feeds = feeds
