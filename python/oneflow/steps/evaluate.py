@@ -74,6 +74,7 @@ class EvalStep(Step):
         """The results for each batch of `loader`. A batch that is shorter than the first one is padded to its size
         and the results are cut, if each row of them depends on one sample alone; else its own shape is compiled.
         """
+        self._check_loader(loader)
         size: int | None = None
         for batch in loader:
             args, kwargs = self._arguments_of(batch)

@@ -82,8 +82,10 @@ class Step:
         seed: int | None,
         max_plans: int,
     ) -> None:
-        functools.update_wrapper(cast(Callable[..., Any], self), fn)
         self._location = user_location()
+        if not callable(fn):
+            raise Error(f"a step is made of a function, not of {type(fn).__name__}", self._location)
+        functools.update_wrapper(cast(Callable[..., Any], self), fn)
         self._fn = fn
         self._signature = inspect.signature(fn)
         self.mesh = mesh if mesh is not None else default_mesh()
@@ -97,7 +99,16 @@ class Step:
             self._models = dict(model)
         else:
             raise Error("model= takes an nn.Module or a dict of them", self._location)
-        if not isinstance(accumulate, int) or accumulate < 1:
+        if not isinstance(self.mesh, Mesh):
+            raise Error(
+                f"mesh= takes a flow.mesh(...), not {mesh!r}; flow.mesh('cpu', dp=2) for instance",
+                self._location,
+            )
+        if seed is not None and not isinstance(seed, int):
+            raise Error(f"seed={seed!r}: an integer, or None", self._location)
+        if not isinstance(max_plans, int) or max_plans < 1:
+            raise Error(f"max_plans={max_plans!r}: an integer from 1", self._location)
+        if not isinstance(accumulate, int) or isinstance(accumulate, bool) or accumulate < 1:
             raise ShardingError(f"accumulate={accumulate!r}: an integer from 1", self._location)
         self.accumulate = accumulate
         self._parallel = parallel
@@ -320,6 +331,16 @@ class Step:
         return str(self._program(bound, leaves_of(bound.arguments), compiled=False).trace.graph)
 
     # Running.
+
+    def _check_loader(self, loader: Any) -> None:
+        if isinstance(loader, (Mapping, Tensor, np.ndarray, str)) or not hasattr(
+            loader, "__iter__"
+        ):
+            raise DataError(
+                f"run takes an iterable of batches, not {type(loader).__name__}: a list of batches, or a "
+                "flow.data.DataLoader",
+                user_location(),
+            )
 
     def _arguments_of(self, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """How a batch of a loader is passed: a function of several parameters gets its parts."""

@@ -224,6 +224,7 @@ class TrainStep(Step):
         """
         if resume not in ("auto", "must", "never"):
             raise Error(f"resume={resume!r}: 'auto', 'must' or 'never'", user_location())
+        self._check_loader(loader)
         kept = checkpoint if isinstance(checkpoint, Checkpoint | None) else Checkpoint(checkpoint)
         if kept is not None:
             self._resume(kept, loader, resume)
