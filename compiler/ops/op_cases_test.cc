@@ -13,6 +13,7 @@ void AddElementwise(std::vector<OpCase>* cases) {
     if (linear.op == "cast") linear.attrs.Set("dtype", std::string("f32"));
     cases->push_back(linear);
   }
+  cases->push_back({"stop_gradient", {x}, {}, {"B->B", "S(0)->S(0)", "S(1)->S(1)", "P->P"}, {}});
   cases->push_back({"cast", {x}, {{"dtype", std::string("i64")}}, {"S(0)->S(0)"}, {"P->P"}});
   for (const char* op :
        {"abs",        "exp",    "log",      "sqrt",       "rsqrt", "tanh",        "sigmoid",

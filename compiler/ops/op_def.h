@@ -112,6 +112,10 @@ class OpDef {
     view = true;
     return *this;
   }  // output 0 is input 0's bytes: no kernel
+  OpDef& StopsGradient() {
+    stops_gradient = true;
+    return *this;
+  }  // nothing behind it depends on its input, as autodiff sees it
   OpDef& NeedsSlice() {
     needs_slice = true;
     return *this;
@@ -137,6 +141,7 @@ class OpDef {
   CostFn cost;
   LocalizeFn localize;
   bool view = false;
+  bool stops_gradient = false;
   bool needs_slice = false;
   bool may_fail = false;
   bool structural = false;

@@ -34,6 +34,19 @@ OpDef Square() {
   }}));
 }
 
+OpDef StopGradient() {
+  return OpDef("stop_gradient")
+      .Doc("y = x, and no gradient goes through it. Moves no bytes.")
+      .In("x", AnyDType(), "any shape")
+      .Out("y", "shape and dtype of x")
+      .Shape(SameAsInput(0))
+      .Sharding("... -> ... ; linear")
+      .Grad(Grads({nullptr}))
+      .StopsGradient()
+      .Cost(NoCost())
+      .View();
+}
+
 OpDef Cast() {
   return OpDef("cast")
       .Doc(
@@ -88,7 +101,7 @@ OpDef PowScalar() {
 }  // namespace
 
 std::vector<OpDef> UnaryOps() {
-  return {Neg(), Square(), Cast(), AddScalar(), MulScalar(), PowScalar()};
+  return {Neg(), Square(), StopGradient(), Cast(), AddScalar(), MulScalar(), PowScalar()};
 }
 
 }  // namespace oneflow

@@ -83,7 +83,7 @@ std::vector<bool> ValuesThatNeedGrad(const Graph& graph, const std::vector<NodeI
     const Node& node = graph.node(id);
     bool any = false;
     for (ValueId input : node.inputs) any = any || needs[input];
-    if (!any) continue;
+    if (!any || FindOp(node.op)->stops_gradient) continue;
     for (ValueId output : node.outputs) {
       if (IsFloating(graph.value(output).type.dtype)) needs[output] = true;
     }

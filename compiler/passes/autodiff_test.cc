@@ -161,6 +161,19 @@ TEST_F(AutodiffTest, GradientNodesInheritLineScopeStageAndForwardNode) {
   EXPECT_EQ(grad.stage, 1);
 }
 
+TEST_F(AutodiffTest, NoGradientGoesThroughStopGradient) {
+  const ValueId x = Input("x", F32({4}));
+  const ValueId stopped = Add("stop_gradient", {Add("exp", {x})});
+  // What has no gradient may stand before it.
+  const ValueId also = Add("stop_gradient", {Add("relu_grad", {x, x})});
+  const ValueId loss = Sum(Add("mul", {Add("add", {stopped, also}), x}));
+  const auto grads = Gradients(loss, {x, stopped});
+  EXPECT_EQ(graph_.node(graph_.value(grads[0]).producer).op, "mul");  // of the factor x alone
+  for (const ValueId grad : grads) {
+    EXPECT_NE(graph_.node(graph_.value(grad).producer).op, "add");
+  }
+}
+
 TEST_F(AutodiffTest, MistakesCarryTheUsersLine) {
   const ValueId x = Input("x", F32({4, 6}));
   const ValueId labels = Input("labels", I64({4}));

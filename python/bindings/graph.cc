@@ -24,15 +24,19 @@ const OpDef& OpOrThrow(const std::string& op) {
 std::vector<ValueId> AddNode(Graph& graph, const std::string& op,
                              const std::vector<ValueId>& inputs, const py::dict& attrs,
                              const py::object& location, const std::string& scope,
-                             std::optional<int> stage) {
+                             std::optional<int> stage, NodeId forward) {
   for (ValueId input : inputs) {
     if (input < 0 || static_cast<size_t>(input) >= graph.num_values()) {
       throw StatusError(
           MakeError(ErrorKind::kError, "value id out of range", ToLocation(location)));
     }
   }
+  if (forward < -1 || (forward >= 0 && static_cast<size_t>(forward) >= graph.num_nodes())) {
+    throw StatusError(MakeError(ErrorKind::kError, "node id out of range", ToLocation(location)));
+  }
   const LocationId id = location.is_none() ? 0 : graph.AddLocation(ToLocation(location));
-  return ValueOrThrow(graph.AddNode(op, inputs, ToAttrs(OpOrThrow(op), attrs), id, scope, stage));
+  return ValueOrThrow(
+      graph.AddNode(op, inputs, ToAttrs(OpOrThrow(op), attrs), id, scope, stage, forward));
 }
 
 void AddState(Graph& graph, const std::string& name, const std::string& dtype, const Shape& shape,
@@ -50,6 +54,23 @@ void Annotate(Graph& graph, ValueId value, const std::map<std::string, std::stri
   }
 }
 
+bool IsZeros(const Graph& graph, ValueId value) {
+  const Node& node = graph.node(graph.value(value).producer);
+  return node.op == "constant" && node.attrs.Float("value") == 0.0;
+}
+
+NodeId ProducerOf(const Graph& graph, ValueId value) { return graph.value(value).producer; }
+
+py::tuple Describe(const Graph& graph, ValueId value) {
+  const Node& node = graph.node(graph.value(value).producer);
+  py::object place = py::none();
+  const Location& location = graph.location(node.location);
+  if (!location.file.empty()) {
+    place = py::make_tuple(location.file, location.line, location.function);
+  }
+  return py::make_tuple(node.op, node.phase == NodePhase::kBackward, place);
+}
+
 py::tuple TypeOf(const Graph& graph, ValueId value) {
   const TensorType& type = graph.value(value).type;
   return py::make_tuple(std::string(NameOf(type.dtype)), py::tuple(py::cast(type.shape)));
@@ -63,7 +84,12 @@ void BindGraph(py::module_& module) {
       .def("add_state", &AddState, py::arg("name"), py::arg("dtype"), py::arg("shape"),
            py::arg("annotation"), py::arg("sharding"), py::arg("layout_axes"))
       .def("add_node", &AddNode, py::arg("op"), py::arg("inputs"), py::arg("attrs"),
-           py::arg("location"), py::arg("scope"), py::arg("stage"))
+           py::arg("location"), py::arg("scope"), py::arg("stage"), py::arg("forward") = -1)
+      .def("describe", &Describe, py::arg("value"),
+           "(op, whether it is part of a gradient, location) of the node that makes a value.")
+      .def("num_values", &Graph::num_values)
+      .def("producer_of", &ProducerOf, py::arg("value"), "The node that makes a value.")
+      .def("is_zeros", &IsZeros, py::arg("value"), "True for a constant of zeros.")
       .def("annotate", &Annotate, py::arg("value"), py::arg("annotation"))
       .def("type_of", &TypeOf, py::arg("value"), "(dtype name, shape) of a value.")
       .def(

@@ -82,6 +82,26 @@ py::list NamesAndTypes(const Items& items) {
   return result;
 }
 
+// Per input with dims: the [first, end) ranges of its dim 0 that this rank's feeds copy.
+py::dict FedRows(const plan::Plan& plan) {
+  py::dict result;
+  for (const auto& input : plan.inputs()) result[py::str(input.name())] = py::list();
+  for (const plan::Task& task : plan.tasks()) {
+    if (task.kind() != plan::FEED || task.outputs(0).begin_size() == 0) continue;
+    const plan::Port& port = task.outputs(0);
+    const bool moves = task.level() == plan::MICRO && port.micro_dim() == 0;
+    const int64_t last = moves ? port.micro_stride() * (plan.micro_batches() - 1) : 0;
+    const int64_t stride = std::max<int64_t>(port.micro_stride(), 1);
+    const std::string& name = plan.inputs(static_cast<int>(task.index())).name();
+    for (int64_t moved = 0; moved <= last; moved += stride) {
+      const int64_t first = port.begin(0) + moved;
+      result[py::str(name)].cast<py::list>().append(
+          py::make_tuple(first, first + port.type().shape(0)));
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 void BindPlan(py::module_& module) {
@@ -99,6 +119,7 @@ void BindPlan(py::module_& module) {
       .def("figures", &Figures)
       .def("counts", &Counts,
            "Tasks, firings per step, registers, channels, streams and after edges.")
+      .def("fed_rows", &FedRows)
       .def("verify", [](const plan::Plan& plan) { ThrowIfError(VerifyPlan(plan, RuleOfTask)); })
       .def_property_readonly("name", [](const plan::Plan& plan) { return plan.name(); })
       .def_property_readonly("rank", [](const plan::Plan& plan) { return plan.rank(); })

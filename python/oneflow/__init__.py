@@ -10,7 +10,9 @@ from . import environment as _environment
 _environment.set_thread_defaults()
 _environment.report_failures()
 
-from . import errors, functions, nn, ops, optim, random
+from . import autograd, data, debug, errors, functions, nn, ops, optim, random
+from .checkpoint import Checkpoint
+from .debug import tap
 from .decisions import Decisions
 from .dtypes import DType as dtype
 from .dtypes import bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
@@ -30,6 +32,13 @@ from .errors import (
 )
 from .functions import *  # noqa: F403
 from .gather import gather
+from .grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from .mesh import Mesh, mesh
 from .plan import Plan
 from .random import Generator, manual_seed, rand, randint, randn
@@ -43,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     *functions.__all__,
     "B",
+    "Checkpoint",
     "CheckpointError",
     "DTypeError",
     "DataError",
@@ -65,6 +75,15 @@ __all__ = [
     "float64",
     "int16",
     "bool",
+    "autograd",
+    "data",
+    "debug",
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+    "tap",
     "dtype",
     "errors",
     "eval_step",

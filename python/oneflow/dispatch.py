@@ -16,6 +16,12 @@ def apply_all(op: str, inputs: list[Tensor], **attrs: Any) -> list[Tensor]:
     """All outputs of `op`."""
     trace = current_trace()
     location = user_location()
+    for x in inputs:
+        if not isinstance(x, Tensor):
+            raise DTypeError(
+                f"{op} takes tensors, not {type(x).__name__}; make one with flow.tensor(...)",
+                location,
+            )
     if trace is not None and any(isinstance(x._source, (TracedValue, StateCell)) for x in inputs):
         ids = trace.add(op, [trace.id_of(x) for x in inputs], attrs, location)
         return [trace.wrap(id, location) for id in ids]

@@ -1175,6 +1175,19 @@ def square(
         y: shape and dtype of x
     """
 
+def stop_gradient(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x, and no gradient goes through it. Moves no bytes.
+
+    Inputs:
+        x: f32|i64|i32|i8|u8|bool. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
 def sub(
     a: Tensor,
     b: Tensor,

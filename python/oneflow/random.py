@@ -22,6 +22,11 @@ class Generator:
         self._made = 0
         return self
 
+    @property
+    def made(self) -> int:
+        """How many random tensors were made from it."""
+        return self._made
+
     def next_key(self) -> int:
         """A key that no earlier tensor of this generator has."""
         self._made += 1

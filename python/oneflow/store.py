@@ -109,17 +109,19 @@ class Store:
         micro_batches: int,
         dumps: bool = False,
         decisions: Sequence[Decisions] = (),
+        alone: bool = False,
     ) -> _core.Compiled:
-        """This rank's plan of a graph; of `decisions` those that were made for it are followed."""
+        """This rank's plan of a graph; of `decisions` those that were made for it are followed. `alone`: as if this
+        rank had all devices, the same on every rank."""
         mesh = self.mesh
         return _core.compile(
             graph,
-            self.target,
+            mesh.target(1) if alone else self.target,
             list(mesh.axes),
             list(range(mesh.num_devices)),
             micro_batches,
-            environment.rank(),
-            environment.world_size(),
+            0 if alone else environment.rank(),
+            1 if alone else environment.world_size(),
             keep_dumps=dumps,
             decisions=[one.text for one in decisions],
         )

@@ -16,7 +16,7 @@ from .dtypes import DType
 from .errors import Error, ShapeError
 from .location import user_location
 from .state import StateCell
-from .traced import TracedValue, active_trace, not_a_number, used_after_trace
+from .traced import TracedValue, active_trace, known_value, not_a_number, used_after_trace
 
 Source = np.ndarray | StateCell | TracedValue
 
@@ -26,6 +26,7 @@ class Tensor:
 
     __array_priority__ = 100  # NumPy leaves `array + tensor` to us
     requires_grad = False
+    _is_detached = False  # a handle on a state through which no gradient goes
 
     def __init__(self, data: Any, dtype: DType | None = None) -> None:
         if isinstance(data, Tensor):
@@ -115,8 +116,12 @@ class Tensor:
         if isinstance(source, TracedValue):
             if not source.is_of(active_trace()):
                 raise used_after_trace(source)
+            if (known := known_value(source)) is not None:
+                return known
             raise not_a_number(self, "reading the elements")
         if active_trace() is not None:
+            if (known := known_value(source)) is not None:
+                return known
             raise not_a_number(self, "reading the elements of a state")
         array = source.read().view()
         array.flags.writeable = False  # write with copy_()
@@ -137,7 +142,12 @@ class Tensor:
         return self.numpy().tolist()
 
     def _branch(self) -> Any:
-        if isinstance(self._source, TracedValue) and self._source.is_of(active_trace()):
+        source = self._source
+        if (
+            isinstance(source, TracedValue)
+            and source.is_of(active_trace())
+            and known_value(source) is None
+        ):
             raise Error(
                 f"a branch on {self!r}: its value is not known while the step is traced; use flow.where(condition, "
                 "a, b) to choose element by element",
@@ -168,8 +178,9 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __format__(self, spec: str) -> str:
-        if not spec or self.is_traced:
-            return repr(self) if self._shape or self.is_traced else str(self.item())
+        unknown = isinstance(self._source, TracedValue) and known_value(self._source) is None
+        if not spec or unknown:
+            return repr(self) if self._shape or unknown else str(self.item())
         return format(self.item(), spec)
 
     def __hash__(self) -> int:
@@ -177,11 +188,12 @@ class Tensor:
 
     def __repr__(self) -> str:
         source = self._source
-        if isinstance(source, TracedValue):
+        known = known_value(source) if not isinstance(source, np.ndarray) else None
+        if isinstance(source, TracedValue) and known is None:
             shape = ",".join(str(extent) for extent in self._shape)
             place = f", at {source.location[0]}:{source.location[1]}" if source.location else ""
             return f"Tensor({self._dtype.name}[{shape}], traced{place})"
-        if isinstance(source, StateCell) and active_trace() is not None:
+        if isinstance(source, StateCell) and active_trace() is not None and known is None:
             return f"Tensor({self._dtype.name}{list(self._shape)}, state)"
         text = np.array2string(self.numpy(), separator=", ", prefix="tensor(", precision=4)
         suffix = (
@@ -196,7 +208,12 @@ class Tensor:
     def detach(self) -> Tensor:
         """The same value without a gradient; of a parameter, a handle on its state."""
         if isinstance(self._source, StateCell):
-            return Tensor._of_cell(self._source)
+            handle = Tensor._of_cell(self._source)
+            handle._is_detached = True
+            return handle
+        trace = active_trace()
+        if trace is not None and isinstance(self._source, TracedValue):
+            return trace.detach(self)
         return self
 
     def clone(self) -> Tensor:

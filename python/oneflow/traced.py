@@ -27,6 +27,10 @@ class ActiveTrace(Protocol):
 
     def write(self, cell: StateCell, value: Any) -> None: ...
 
+    def detach(self, tensor: Any) -> Any: ...
+
+    def value_of(self, source: Any) -> Any: ...
+
 
 class _Active(threading.local):
     """The trace of each thread."""
@@ -45,6 +49,12 @@ def active_trace() -> ActiveTrace | None:
 def set_active_trace(trace: ActiveTrace | None) -> None:
     """A step begins or ends on this thread."""
     _active.trace = trace
+
+
+def known_value(source: TracedValue | StateCell) -> Any:
+    """The elements of a traced value or a state inside a step that runs op by op (step.debug); None elsewhere."""
+    trace = active_trace()
+    return trace.value_of(source) if trace is not None else None
 
 
 class TracedValue:
@@ -77,6 +87,6 @@ def not_a_number(tensor: object, what: str) -> Error:
     """The error for reading a traced value on the host."""
     return Error(
         f"{what} needs the value of {tensor!r}, which is not known while the step is traced; return it as a metric, "
-        "or look at it with step.interpret(batch)",
+        "or look at it with step.debug(batch), which runs the function with numbers",
         user_location(),
     )

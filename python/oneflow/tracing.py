@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
+import random as python_random
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from . import _core, dtypes
 from .errors import Error
+from .grad_mode import is_grad_enabled
 from .initializers import Value
 from .location import user_location
 from .mesh import Mesh
+from .random import default_generator
 from .state import StateCell
 from .tensor import Tensor
 from .traced import TracedValue, active_trace, set_active_trace, used_after_trace
 
 # A captured constant larger than this gets a warning: it is copied to every device that reads it.
 _LARGE_CONSTANT = 1 << 20
+
+# What stands in a graph without being computed.
+_NOT_COMPUTED = ("input", "state_read", "state_write", "output", "constant")
 
 
 def current_trace() -> Trace | None:
@@ -33,8 +43,30 @@ def current_trace() -> Trace | None:
     return trace
 
 
+def _generators() -> tuple[Any, ...]:
+    """Where the global generators of Python and NumPy and ours stand, in microseconds."""
+    _, words, gauss = python_random.getstate()
+    bits = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    position: Any = None
+    if isinstance(bits, np.random.MT19937):  # its state as a dict would be a copy of 624 words
+        state = ctypes.cast(bits.ctypes.state_address, ctypes.POINTER(ctypes.c_uint32))
+        position = (state[0], state[624])
+    return (words[0], words[-1], gauss, position, default_generator.made)
+
+
+@dataclass(frozen=True)
+class Print:
+    """A flow.debug.print: text with values in it, shown every so many steps."""
+
+    text: str
+    values: tuple[Any, ...]
+    every: int
+
+
 class Trace:
     """See the module."""
+
+    computes = False  # whether values are known while the function runs
 
     def __init__(
         self,
@@ -43,6 +75,7 @@ class Trace:
         accumulate: int,
         seed: int,
         name_of: Callable[[StateCell, str], str],
+        has_gradients: bool = True,
     ) -> None:
         self.graph = _core.Graph(name)
         self.mesh = mesh
@@ -59,6 +92,15 @@ class Trace:
         self._name_of = name_of  # names a cell that nobody named, from a wish
         self.module_paths: dict[int, str] = {}
         self.inputs: list[str] = []
+        self.has_gradients = has_gradients  # else nothing need be stopped
+        self.taps: dict[str, Tensor] = {}  # of flow.tap: further metrics
+        self.output_shapes: dict[str, tuple[int, ...]] = {}
+        self.watched: Any = None  # what check="all" looks at
+        self.prints: list[Print] = []  # of flow.debug.print
+        self.functions: list[Any] = []  # applications of flow.autograd.Function, in order
+        self.forward_node = -1  # nodes made now are the gradient of this one
+        self._stopped: dict[int, int] = {}  # values by what they are without a gradient
+        self._drawn = _generators()
         self._scopes: list[str] = [""]
         self._occurrences: dict[str, int] = {}
         self._captured: dict[int, Tensor] = {}
@@ -112,7 +154,111 @@ class Trace:
         attrs: dict[str, Any],
         location: tuple[str, int, str] | None,
     ) -> list[int]:
-        return self.graph.add_node(op, inputs, attrs, location, self.scope, self.stage)
+        self._check_randomness(location)
+        stops = not is_grad_enabled() and op not in _NOT_COMPUTED
+        if stops:
+            inputs = [self.stop_gradient(id) for id in inputs]
+        outputs = self._add(op, inputs, attrs, location)
+        if stops:
+            self._stopped.update((id, id) for id in outputs)
+        return outputs
+
+    def _add(
+        self,
+        op: str,
+        inputs: list[int],
+        attrs: dict[str, Any],
+        location: tuple[str, int, str] | None,
+    ) -> list[int]:
+        return self.graph.add_node(
+            op, inputs, attrs, location, self.scope, self.stage, self.forward_node
+        )
+
+    def stop_gradient(self, id: int) -> int:
+        """The same value, through which no gradient goes."""
+        if (
+            not self.has_gradients
+            or not dtypes.by_name(self.graph.type_of(id)[0]).is_floating_point
+        ):
+            return id
+        if id not in self._stopped:
+            stopped = self._add("stop_gradient", [id], {}, user_location())[0]
+            self._stopped[id] = self._stopped[stopped] = stopped
+        return self._stopped[id]
+
+    def detach(self, tensor: Tensor) -> Tensor:
+        """The value of a tensor without its gradient."""
+        return self.wrap(self.stop_gradient(self.id_of(tensor)), user_location())
+
+    def cut(self, tensor: Tensor) -> Tensor:
+        """The value of a tensor as a new value of its own, through which no gradient goes."""
+        location = user_location()
+        return self.wrap(
+            self._add("stop_gradient", [self.id_of(tensor)], {}, location)[0], location
+        )
+
+    # Gradients.
+
+    def gradients(self, loss: Tensor, wrt: list[Tensor]) -> list[Tensor | None]:
+        """The gradients of `loss`, those of the user's Functions among them; None where no differentiable op leads
+        to the loss."""
+        total = self.id_of(loss)
+        for application in reversed(self.functions):
+            total = application.add_contributions(self, total)
+        location = user_location()
+        gradients = self.add_gradients(total, [self.id_of(x) for x in wrt])
+        if all(self.graph.is_zeros(id) for id in gradients):
+            source = loss._source
+            raise Error(
+                "the loss has no gradient: no differentiable op leads from a parameter to it (argmax, comparisons and "
+                "integers have none; detach() and no_grad stop it)",
+                source.location if isinstance(source, TracedValue) else location,
+            )
+        return [None if self.graph.is_zeros(id) else self.wrap(id, location) for id in gradients]
+
+    def add_gradients(self, loss: int, wrt: list[int]) -> list[int]:
+        """As Graph.add_gradients."""
+        return self.graph.add_gradients(loss, wrt)
+
+    @contextlib.contextmanager
+    def gradient_of(self, value: int, stage: int | None, scope: str) -> Iterator[None]:
+        """Nodes made inside belong to the gradient of the node that makes `value`."""
+        before = self.forward_node, self.stage
+        self.forward_node, self.stage = self.graph.producer_of(value), stage
+        self._scopes.append(scope)
+        try:
+            yield
+        finally:
+            self.forward_node, self.stage = before
+            self._scopes.pop()
+
+    def add_product(self, loss: int, fixed: Tensor, id: int, x: Tensor) -> int:
+        """loss + sum(fixed * x), where x is the value `id` and `fixed` is held fixed."""
+        location = user_location()
+        factor = self.id_of(fixed)
+        if fixed.dtype is not x.dtype:
+            factor = self._add("cast", [factor], {"dtype": x.dtype.name}, location)[0]
+        product = self._add("mul", [self.stop_gradient(factor), id], {}, location)[0]
+        if x.ndim:
+            attrs = {"dims": list(range(x.ndim)), "keepdim": False}
+            product = self._add("sum", [product], attrs, location)[0]
+        dtype = self.graph.type_of(loss)[0]
+        if x.dtype.name != dtype:
+            product = self._add("cast", [product], {"dtype": dtype}, location)[0]
+        return self._add("add", [loss, product], {}, location)[0]
+
+    def _check_randomness(self, location: tuple[str, int, str] | None) -> None:
+        """Warns at the first op behind a number that a generator of Python or NumPy has given."""
+        drawn = _generators()
+        if drawn != self._drawn:
+            self._drawn = drawn
+            place = f" before {location[0]}:{location[1]}" if location else ""
+            message = (
+                f"random numbers were drawn{place} while the step is traced: the function runs once, so every step "
+                "uses the same ones; pass them in the batch, or use F.dropout"
+            )
+            file, line = (location[0], location[1]) if location else ("<unknown>", 0)
+            warnings.warn_explicit(message, UserWarning, file, line)
 
     def wrap(self, id: int, location: tuple[str, int, str] | None) -> Tensor:
         name, shape = self.graph.type_of(id)
@@ -211,4 +357,8 @@ class Trace:
         assert isinstance(source, TracedValue)
         if not source.is_of(self):
             raise used_after_trace(source)
-        return source.id
+        return self.stop_gradient(source.id) if tensor._is_detached else source.id
+
+    def value_of(self, source: TracedValue | StateCell) -> np.ndarray | None:
+        """The elements of a traced value, None while they are not known."""
+        return None

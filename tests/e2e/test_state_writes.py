@@ -30,7 +30,11 @@ def after_steps(
         return x.sum()
 
     run = flow.eval_step(
-        step, model=model, mesh=flow.mesh("cpu", threads=1, dp=1), accumulate=accumulate
+        step,
+        model=model,
+        mesh=flow.mesh("cpu", threads=1, dp=1),
+        accumulate=accumulate,
+        mutable="*",
     )
     for _ in range(steps):
         run(np.zeros((4, 2), dtype=np.float32))

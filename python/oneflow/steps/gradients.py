@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import Error
+from ..functions.creation import zeros_like
 from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
@@ -30,11 +31,13 @@ class ValueAndGrad(Step):
         }
         if not parameters:
             raise Error("the loss depends on no parameter with requires_grad", user_location())
-        values = [trace.id_of(trace.reads[parameter.cell]) for parameter in parameters.values()]
-        gradients = trace.graph.add_gradients(trace.id_of(loss), values)
+        values = [trace.reads[parameter.cell] for parameter in parameters.values()]
+        gradients = [
+            zeros_like(value) if gradient is None else gradient
+            for value, gradient in zip(values, trace.gradients(loss, values), strict=True)
+        ]
         tensors = {
-            f"grad.{name}": trace.wrap(gradient, user_location())
-            for name, gradient in zip(parameters, gradients, strict=True)
+            f"grad.{name}": gradient for name, gradient in zip(parameters, gradients, strict=True)
         }
         return add_outputs(trace, {"loss": loss, **tensors}), loss
 
@@ -49,14 +52,15 @@ class ValueAndGrad(Step):
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         program, invocation = self._launch(args, kwargs)
-        arrays = self.store.fetch(invocation)
-        return self._result(
-            {name: Tensor(a) for name, a in zip(program.output_names, arrays, strict=True)}
-        )
+        return self._result(self._values(program, self.store.fetch(invocation)))
 
     def interpret(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The same computed op by op on one device, no plan."""
         return self._result(self._interpret(args, kwargs)[1])
+
+    def debug(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same, running the function's Python with real values: `print` and `pdb` work in it."""
+        return self._result(self._debug(args, kwargs)[1])
 
 
 def value_and_grad(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import Error, NumericsError
+from ..location import user_location
 from ..store import Store
 from ..tensor import Tensor
+from .finite import HIDDEN, Watched
+
+
+class MissingMetric(Error, KeyError):
+    """A name that the step does not return."""
 
 
 class Metrics(Mapping[str, Any]):
@@ -24,10 +31,15 @@ class Metrics(Mapping[str, Any]):
         known: dict[str, Any],
         checked: bool,
         location: tuple[str, int, str] | None,
+        show: Callable[[Mapping[str, Any]], None] | None = None,
+        watched: Watched | None = None,
     ) -> None:
         self._store = store
         self._invocation: int | None = invocation
-        self._names = names
+        self._outputs = names
+        self._names = [name for name in names if not name.startswith(HIDDEN)]
+        self._watched = watched
+        self._show = show  # what flow.debug.print wants, once the outputs are there
         self._values: dict[str, Any] = dict(known)
         self._checked = checked
         self._location = location
@@ -48,9 +60,16 @@ class Metrics(Mapping[str, Any]):
             except Error as error:
                 self._error = error
                 raise
-            self._values.update(
-                (name, Tensor(array)) for name, array in zip(self._names, arrays, strict=True)
-            )
+            outputs = {
+                name: Tensor(array) for name, array in zip(self._outputs, arrays, strict=True)
+            }
+            self._values.update((name, outputs[name]) for name in self._names)
+            if self._show is not None:
+                self._show(outputs)
+            if self._watched is not None:
+                self._error = self._watched.error(
+                    outputs, f"step {self._values['step']}", float(self._values["loss"])
+                )
         if self._error is not None:
             raise self._error
         if self._checked and not math.isfinite(float(self._values["loss"])):
@@ -61,10 +80,24 @@ class Metrics(Mapping[str, Any]):
             )
         return self
 
+    def show(self) -> None:
+        """If the step prints, waits for it; a loss that is not finite is told when it is read."""
+        if self._show is not None:
+            with contextlib.suppress(NumericsError):
+                self.wait()
+
     def __getitem__(self, name: str) -> Any:
+        if name not in self._names and name not in self._values:
+            raise MissingMetric(
+                f"the step has no metric {name!r}, it has {', '.join(self)}; return a dict with it, or use flow.tap",
+                user_location(),
+            )
         if name not in self._values or name == "loss":
             self.wait()
         return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names or name in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*self._names, *self._values]))

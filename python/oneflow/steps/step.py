@@ -10,15 +10,17 @@ import re
 import sys
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from .. import _core, environment, tree
+from ..debug import show
 from ..decisions import Decisions
 from ..errors import DataError, Error, ShardingError
+from ..grad_mode import enable_grad
 from ..location import user_location
 from ..mesh import Mesh
 from ..mesh import mesh as default_mesh
@@ -31,8 +33,10 @@ from ..state import StateCell
 from ..store import LoadedPlan, Store, store_of
 from ..tensor import Tensor
 from ..traced import TracedValue
-from ..tracing import Trace
-from .batch import Leaf, leaves_of
+from ..tracing import Print, Trace
+from .batch import Leaf, as_entries, leaves_of
+from .finite import HIDDEN, Watched
+from .op_by_op import OpByOp
 
 
 @dataclass
@@ -42,9 +46,13 @@ class Program:
     trace: Trace
     result: Any  # tree of the traced result: output names and host values
     loss_location: tuple[str, int, str] | None = None
+    watched: Watched | None = None  # of check="all"
+    prints: Sequence[tuple[Print, Any]] = ()  # with the trees of their values
+    output_shapes: tuple[tuple[int, ...], ...] = ()  # of the function's results
     plan: Plan | None = None
     loaded: LoadedPlan | None = None
     input_names: tuple[str, ...] = ()
+    fed_rows: Mapping[str, list[tuple[int, int]]] | None = None  # of dim 0, by this rank
     output_names: tuple[str, ...] = ()
     cells: tuple[StateCell, ...] = ()  # states of the step, also those that other ranks hold
     written: tuple[StateCell, ...] = ()
@@ -61,6 +69,7 @@ class Step:
     """Base of all steps. Subclasses say what is traced and what a call does with the outputs."""
 
     _takes_empty = False  # batches without samples
+    _has_gradients = True
 
     def __init__(
         self,
@@ -73,8 +82,10 @@ class Step:
         seed: int | None,
         max_plans: int,
     ) -> None:
-        functools.update_wrapper(cast(Callable[..., Any], self), fn)
         self._location = user_location()
+        if not callable(fn):
+            raise Error(f"a step is made of a function, not of {type(fn).__name__}", self._location)
+        functools.update_wrapper(cast(Callable[..., Any], self), fn)
         self._fn = fn
         self._signature = inspect.signature(fn)
         self.mesh = mesh if mesh is not None else default_mesh()
@@ -88,12 +99,22 @@ class Step:
             self._models = dict(model)
         else:
             raise Error("model= takes an nn.Module or a dict of them", self._location)
-        if not isinstance(accumulate, int) or accumulate < 1:
+        if not isinstance(self.mesh, Mesh):
+            raise Error(
+                f"mesh= takes a flow.mesh(...), not {mesh!r}; flow.mesh('cpu', dp=2) for instance",
+                self._location,
+            )
+        if seed is not None and not isinstance(seed, int):
+            raise Error(f"seed={seed!r}: an integer, or None", self._location)
+        if not isinstance(max_plans, int) or max_plans < 1:
+            raise Error(f"max_plans={max_plans!r}: an integer from 1", self._location)
+        if not isinstance(accumulate, int) or isinstance(accumulate, bool) or accumulate < 1:
             raise ShardingError(f"accumulate={accumulate!r}: an integer from 1", self._location)
         self.accumulate = accumulate
         self._parallel = parallel
         self._seed = seed
         self._max_plans = max_plans
+        self._runs = 0
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._check_rules()
 
@@ -206,7 +227,13 @@ class Step:
                     user_location(),
                 )
 
-    def _build(self, bound: inspect.BoundArguments, leaves: list[Leaf]) -> Program:
+    def _build(
+        self,
+        bound: inspect.BoundArguments,
+        leaves: list[Leaf],
+        feeds: Mapping[str, np.ndarray] | None = None,
+    ) -> Program:
+        """Traces the function; given `feeds`, with real values."""
         self._check_batch(leaves)
         store = self.store
         seed = self._seed if self._seed is not None else default_generator.seed
@@ -218,7 +245,15 @@ class Step:
             assert method is not None, "a step keeps its store"
             return method(cell, wish)
 
-        trace = Trace(self._fn.__name__, self.mesh, self.accumulate, seed, name_of)
+        form = Trace if feeds is None else functools.partial(OpByOp, feeds=feeds)
+        trace = form(
+            self._fn.__name__,
+            self.mesh,
+            self.accumulate,
+            seed,
+            name_of,
+            has_gradients=self._has_gradients,
+        )
         parameters = self.named_parameters()
         for kind in (parameters, self._named("named_buffers")):
             for name, member in kind.items():
@@ -230,7 +265,7 @@ class Step:
             self._parallel, parameters, self.mesh, self._location
         )
         trace.shardings = store.shardings
-        with trace, self._mode():
+        with trace, self._mode(), enable_grad():
             inputs = {
                 leaf.path: trace.input(leaf.path, leaf.dtype, leaf.shape, leaf.kind)
                 if leaf.dtype
@@ -238,14 +273,23 @@ class Step:
                 for leaf in leaves
             }
             arguments = tree.map_leaves(lambda path, _: inputs[path], dict(bound.arguments))
+            arguments = {name: as_entries(value) for name, value in arguments.items()}
             call = inspect.BoundArguments(self._signature, OrderedDict(arguments))
             result, loss = self._trace_body(trace, lambda: self._fn(*call.args, **call.kwargs))
+            shapes = tuple(trace.output_shapes.values())
+            prints = [
+                (one, add_outputs(trace, one.values, f"{HIDDEN}print.{i}"))
+                for i, one in enumerate(trace.prints)
+            ]
             trace.finish_writes()
         source = loss._source if loss is not None else None
         return Program(
             trace,
             result,
             loss_location=source.location if isinstance(source, TracedValue) else None,
+            prints=prints,
+            watched=trace.watched,
+            output_shapes=shapes,
         )
 
     def _compile(self, program: Program) -> None:
@@ -265,6 +309,7 @@ class Step:
         for name, sharding in compiled.state_shardings.items():
             self.store.shardings.setdefault(name, sharding)
         program.input_names = tuple(name for name, _, _ in plan.core.inputs)
+        program.fed_rows = plan.core.fed_rows()
         program.output_names = tuple(name for name, _, _ in plan.core.outputs)
         cells, used = program.trace.cells, compiled.state_shardings
         program.cells = tuple(cell for cell, name in cells.items() if name in used)
@@ -287,16 +332,39 @@ class Step:
 
     # Running.
 
-    def _feeds(self, leaves: list[Leaf]) -> dict[str, np.ndarray]:
+    def _check_loader(self, loader: Any) -> None:
+        if isinstance(loader, (Mapping, Tensor, np.ndarray, str)) or not hasattr(
+            loader, "__iter__"
+        ):
+            raise DataError(
+                f"run takes an iterable of batches, not {type(loader).__name__}: a list of batches, or a "
+                "flow.data.DataLoader",
+                user_location(),
+            )
+
+    def _arguments_of(self, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How a batch of a loader is passed: a function of several parameters gets its parts."""
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        taken = sum(1 for p in self._signature.parameters.values() if p.kind in kinds)
+        if taken > 1 and isinstance(batch, (tuple, list)):
+            return tuple(batch), {}
+        if taken > 1 and isinstance(batch, dict):
+            return (), batch
+        return (batch,), {}
+
+    def _feeds(
+        self, leaves: list[Leaf], fed_rows: Mapping[str, list[tuple[int, int]]] | None = None
+    ) -> dict[str, np.ndarray]:
         feeds = self._scalars()
         for leaf in leaves:
             if leaf.is_input:
-                if leaf.array is None:
+                array = leaf.host_array(None if fed_rows is None else fed_rows.get(leaf.path, []))
+                if array is None:
                     raise Error(
                         f"batch entry {leaf.path!r} is a flow.spec: give an array to run",
                         user_location(),
                     )
-                feeds[leaf.path] = leaf.array
+                feeds[leaf.path] = array
         return feeds
 
     def _launch(
@@ -314,7 +382,7 @@ class Step:
         assert program.plan is not None
         if program.loaded is None:
             program.loaded = store.load(program.plan.core)
-        feeds = self._feeds(leaves)
+        feeds = self._feeds(leaves, program.fed_rows)
         store.prepare(program.cells)
         invocation = store.launch(
             program.loaded,
@@ -327,13 +395,37 @@ class Step:
             cell.write(cell.read() + count)
         return program, invocation
 
+    def _values(self, program: Program, arrays: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """The outputs of a run by name; what the step prints is printed."""
+        values = {
+            name: Tensor(array) for name, array in zip(program.output_names, arrays, strict=True)
+        }
+        self._runs += 1
+        print_values(program, values, self._runs - 1)
+        return values
+
     def _interpret(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Program, dict[str, Tensor]]:
         bound = self._bind(args, kwargs)
         leaves = leaves_of(bound.arguments)
         program = self._program(bound, leaves, compiled=False)
+        values = self._run_graph(program, self._feeds(leaves))
+        print_values(program, values, 0)
+        return program, values
+
+    def _debug(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Program, dict[str, Tensor]]:
+        """Runs the function's Python itself, with values, then the rest of its graph."""
+        bound = self._bind(args, kwargs)
+        leaves = leaves_of(bound.arguments)
         feeds = self._feeds(leaves)
+        program = self._build(bound, leaves, feeds)
+        return program, self._run_graph(program, feeds)
+
+    def _run_graph(self, program: Program, feeds: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """The outputs, op by op on one device; changes no state."""
         trace = program.trace
         states = {name: cell.read() for cell, name in trace.cells.items()}
         outputs, _ = _core.run_graph(
@@ -342,11 +434,18 @@ class Step:
             states,
             threads=self.mesh.threads,
         )
-        return program, {name: Tensor(array) for name, array in outputs.items()}
+        return {name: Tensor(array) for name, array in outputs.items()}
 
     def counters(self) -> list[dict[str, Any]]:
         """Per device: flops, received_bytes, state_bytes, arena_bytes, firings, counted where they happen."""
         return self.store.counters()
+
+
+def print_values(program: Program, values: Mapping[str, Tensor], number: int) -> None:
+    """What flow.debug.print asked to see of the run of this number."""
+    for one, tree_of_values in program.prints:
+        if number % one.every == 0:
+            show(one.text, fill_outputs(tree_of_values, values))
 
 
 def _undo(host_updates: Mapping[StateCell, int], undo: Callable[[], None]) -> None:
@@ -364,6 +463,7 @@ def add_outputs(trace: Trace, result: Any, prefix: str = "") -> Any:
             return leaf
         name = path or "result"
         trace.add("output", [trace.id_of(leaf)], {"name": name}, user_location())
+        trace.output_shapes[name] = leaf.shape
         return OutputName(name)
 
     return tree.map_leaves(one, result, prefix)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
+import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from .. import environment, tree
+from ..checkpoint import Checkpoint, array_of, check_fits, newest, read, steps_of, write
 from ..dtypes import float32
-from ..errors import DataError, Error
+from ..errors import CheckpointError, DataError, Error
 from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
@@ -17,9 +22,15 @@ from ..optim.optimizer import Optimizer
 from ..sharding import Parallel
 from ..tensor import Tensor
 from ..tracing import Trace
+from .clipping import clip_by_norm
+from .finite import watch
+from .interruption import Termination, between_steps
 from .metrics import Metrics
 from .progress import Progress
-from .step import Step, add_outputs, fill_outputs
+from .step import OutputName, Program, Step, add_outputs, fill_outputs, print_values
+
+# Metrics that every step has.
+RESERVED = ("loss", "lr", "step", "grad_norm")
 
 
 def split_loss(result: Any) -> tuple[Tensor, dict[str, Any]]:
@@ -38,7 +49,8 @@ def split_loss(result: Any) -> tuple[Tensor, dict[str, Any]]:
         )
     if not isinstance(loss, Tensor) or loss.shape != () or not loss.dtype.is_floating_point:
         raise Error(
-            f"the loss must be a floating-point tensor without dims, not {loss!r}", user_location()
+            f"the loss must be a floating-point tensor without dims, not {loss!r}; reduce it, with .mean() for instance",
+            user_location(),
         )
     if not loss.is_traced:
         raise Error("the loss does not depend on the batch or the model", user_location())
@@ -49,17 +61,28 @@ class TrainStep(Step):
     """Made by `@flow.train_step`. Calling it trains on one global batch and returns its Metrics at once."""
 
     def __init__(
-        self, fn: Callable[..., Any], *, optimizer: Optimizer, check: str, **options: Any
+        self,
+        fn: Callable[..., Any],
+        *,
+        optimizer: Optimizer,
+        check: str,
+        clip_norm: float | None = None,
+        **options: Any,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise Error(
                 f"optimizer= takes a flow.optim.Optimizer, not {type(optimizer).__name__}",
                 user_location(),
             )
-        if check not in ("off", "loss"):
-            raise Error(f"check={check!r}: 'off' or 'loss'", user_location())
+        if check not in ("off", "loss", "all"):
+            raise Error(f"check={check!r}: 'off', 'loss' or 'all'", user_location())
+        if clip_norm is not None and not (
+            isinstance(clip_norm, (int, float)) and clip_norm > 0 and math.isfinite(clip_norm)
+        ):
+            raise Error(f"clip_norm={clip_norm!r}: a number above 0, or None", user_location())
         self.optimizer = optimizer
         self._check = check
+        self._clip_norm = clip_norm
         super().__init__(fn, **options)
 
     def _extra_key(self) -> Any:
@@ -67,7 +90,6 @@ class TrainStep(Step):
 
     def _trace_body(self, trace: Trace, call: Callable[[], Any]) -> tuple[Any, Tensor | None]:
         loss, metrics = split_loss(call())
-        outputs = add_outputs(trace, {"loss": loss, **metrics})
         named = {parameter.cell: name for name, parameter in self.named_parameters().items()}
         updates = [
             (group_index, group, parameter)
@@ -78,16 +100,29 @@ class TrainStep(Step):
         if not updates:
             raise Error("the loss depends on no parameter of the optimizer", user_location())
         values = [trace.reads[parameter.cell] for _, _, parameter in updates]
-        gradients = trace.graph.add_gradients(
-            trace.id_of(loss), [trace.id_of(value) for value in values]
-        )
+        reached = [
+            (update, value, gradient)
+            for update, value, gradient in zip(
+                updates, values, trace.gradients(loss, values), strict=True
+            )
+            if gradient is not None  # as in PyTorch: no gradient, no update, no decay
+        ]
+        gradients = [gradient for _, _, gradient in reached]
+        if self._clip_norm is not None:
+            gradients, metrics["grad_norm"] = clip_by_norm(gradients, self._clip_norm)
+        for name, value in trace.taps.items():
+            if name in metrics or name in RESERVED:
+                raise Error(
+                    f"flow.tap: the step has a metric {name!r} already; choose another name",
+                    user_location(),
+                )
+            metrics[name] = value
+        outputs = add_outputs(trace, {"loss": loss, **metrics})
         rates = {
             index: trace.input(f"lr.{index}", float32, (), "scalar")
-            for index in sorted({u[0] for u in updates})
+            for index in sorted({update[0] for update, _, _ in reached})
         }
-        for (index, group, parameter), value, gradient in zip(
-            updates, values, gradients, strict=True
-        ):
+        for ((index, group, parameter), value, _), gradient in zip(reached, gradients, strict=True):
             name = named.get(parameter.cell, "parameter")
             cells = self.optimizer.state_cells(parameter, group)
             for slot, cell in cells.items():
@@ -96,7 +131,7 @@ class TrainStep(Step):
                     trace.annotations[cell] = trace.annotations[parameter.cell]
             new, slots = self.optimizer.update(
                 value,
-                trace.wrap(gradient, user_location()),
+                gradient,
                 {slot: trace.read(cell) for slot, cell in cells.items()},
                 rates[index],
                 trace.step(),
@@ -105,6 +140,8 @@ class TrainStep(Step):
             trace.write(parameter.cell, new)
             for slot, cell in cells.items():
                 trace.write(cell, slots[slot])
+        if self._check == "all":
+            trace.watched = watch(trace)
         return outputs, loss
 
     def _scalars(self) -> dict[str, np.ndarray]:
@@ -114,6 +151,12 @@ class TrainStep(Step):
         return scalars
 
     def __call__(self, *args: Any, **kwargs: Any) -> Metrics:
+        with between_steps():
+            metrics = self._step(args, kwargs)
+        metrics.show()
+        return metrics
+
+    def _step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Metrics:
         rates = self.optimizer.learning_rates()
         optimizer = self.optimizer
 
@@ -128,59 +171,187 @@ class TrainStep(Step):
         known.update(
             (name, value)
             for name, value in program.result.items()
-            if name not in program.output_names
+            if not any(isinstance(leaf, OutputName) for _, leaf in tree.flatten(value))
         )
+        show = None
+        if any(number % one.every == 0 for one, _ in program.prints):
+            show = functools.partial(print_values, program, number=number)
         return Metrics(
             self.store,
             invocation,
             list(program.output_names),
             known,
-            self._check == "loss",
+            self._check != "off",
             program.loss_location,
+            show,
+            program.watched,
         )
 
     def interpret(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The metrics of this step computed op by op on one device, no plan; changes no state."""
         program, values = self._interpret(args, kwargs)
+        return self._metrics(program, values)
+
+    def debug(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The metrics of this step, running the function's Python with real values, gradients and update included:
+        `print`, `.item()` and `pdb` work in it. Changes no state."""
+        return self._metrics(*self._debug(args, kwargs))
+
+    def _metrics(self, program: Program, values: Mapping[str, Tensor]) -> dict[str, Any]:
+        result = fill_outputs(program.result, values)
+        if program.watched is not None:
+            what, loss = f"step {self.optimizer.steps}", float(result["loss"])
+            if (error := program.watched.error(values, what, loss)) is not None:
+                raise error
         return {
-            **fill_outputs(program.result, values),
+            **result,
             "lr": self.optimizer.learning_rates()[0],
             "step": self.optimizer.steps,
         }
 
-    def run(self, loader: Iterable[Any], steps: int | None = None) -> Iterator[Metrics]:
-        """Trains over `loader`, again and again until the optimizer has made `steps` steps in all; once without."""
-        taken = self._count_parameters()
-        with Progress(self._fn.__name__, steps) as progress:
-            while True:
+    def run(
+        self,
+        loader: Iterable[Any],
+        steps: int | None = None,
+        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+        resume: str = "auto",
+    ) -> Iterator[Metrics]:
+        """Trains over `loader`, again and again until the optimizer has made `steps` steps in all; once without.
+
+        With `checkpoint`, a folder or a flow.Checkpoint, the run is saved, and goes on from the newest checkpoint
+        that is further than the optimizer: `resume` is "auto", "must" (an error if there is none) or "never". A
+        loader with `state_dict` goes on at its next batch. SIGTERM saves and ends a program of one process.
+        """
+        if resume not in ("auto", "must", "never"):
+            raise Error(f"resume={resume!r}: 'auto', 'must' or 'never'", user_location())
+        self._check_loader(loader)
+        kept = checkpoint if isinstance(checkpoint, Checkpoint | None) else Checkpoint(checkpoint)
+        if kept is not None:
+            self._resume(kept, loader, resume)
+        return self._run(loader, steps, kept)
+
+    def _resume(self, kept: Checkpoint, loader: Iterable[Any], resume: str) -> None:
+        path = None if resume == "never" else newest(kept.directory)
+        if path is None and resume == "must":
+            raise CheckpointError(
+                f"resume='must', and there is no checkpoint in {os.fspath(kept.directory)}",
+                user_location(),
+            )
+        says = (
+            "starts anew"
+            if self.optimizer.steps == 0
+            else f"goes on at step {self.optimizer.steps}"
+        )
+        if path is not None and steps_of(path) > self.optimizer.steps:
+            self._restore(path, loader)
+            says = f"resumes at step {self.optimizer.steps} from {path}"
+        if environment.rank() == 0:
+            print(f"oneflow: {self._fn.__name__} {says}", file=sys.stderr)
+
+    def _run(
+        self, loader: Iterable[Any], steps: int | None, kept: Checkpoint | None
+    ) -> Iterator[Metrics]:
+        saved = self.optimizer.steps
+        was_empty = False
+        with (
+            Progress(self._fn.__name__, steps) as progress,
+            Termination(kept is not None) as ending,
+        ):
+            while steps is None or self.optimizer.steps < steps:
                 start = self.optimizer.steps
-                for batch in loader:
-                    if steps is not None and self.optimizer.steps >= steps:
-                        return
-                    metrics = self._call_on(batch, taken)
+                batches = iter(loader)
+                # A batch is taken only for a step: the loader's position counts what was taken.
+                while steps is None or self.optimizer.steps < steps:
+                    try:
+                        batch = next(batches)
+                    except StopIteration:
+                        break
+                    args, kwargs = self._arguments_of(batch)
+                    metrics = self(*args, **kwargs)
+                    if kept is not None and (
+                        ending.asked or (kept.every and self.optimizer.steps % kept.every == 0)
+                    ):
+                        saved = self._keep(kept, loader, metrics)
+                        ending.end_if_asked()
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
-                if steps is None or self.optimizer.steps >= steps:
-                    return
-                if self.optimizer.steps == start:
+                if steps is None:
+                    break
+                # A loader that resumes behind the last batch of an epoch is empty once.
+                is_empty = self.optimizer.steps == start
+                if is_empty and was_empty:
                     raise DataError(
                         f"the loader is empty at step {start} of {steps}; an iterator ends for good: pass something "
                         "that can be iterated again",
                         user_location(),
                     )
+                was_empty = is_empty
+            if kept is not None and self.optimizer.steps > saved:
+                self._keep(kept, loader, None)
 
-    def _count_parameters(self) -> int:
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return sum(
-            1 for parameter in self._signature.parameters.values() if parameter.kind in kinds
+    # Checkpoints.
+
+    def _keep(self, kept: Checkpoint, loader: Iterable[Any], metrics: Metrics | None) -> int:
+        """Saves now and drops what is too old. A state that is not finite is not saved: its error comes here."""
+        if metrics is not None:
+            metrics.wait()
+        self._save(kept.path(self.optimizer.steps), _position(loader), None)
+        kept.drop_old()
+        return self.optimizer.steps
+
+    def save(self, directory: str | os.PathLike[str], extra: Any = None) -> None:
+        """Writes parameters, buffers, the optimizer's states and count, and `extra` (JSON) into a folder, whole or
+        not at all. All ranks call it. Hyperparameters and schedules come from the code."""
+        self._save(directory, None, extra)
+
+    def restore(self, directory: str | os.PathLike[str]) -> Any:
+        """Reads what `save` or a run has written, under any layout, and returns its `extra`. It may be called before
+        the first step. CheckpointError, and nothing is changed, if it does not fit."""
+        return self._restore(directory, None)
+
+    def _stored_states(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Handles on the states of the model and of the optimizer, by their names in a checkpoint."""
+        model: dict[str, Tensor] = {}
+        for key, module in self._models.items():
+            model.update(module.state_dict(prefix=f"{key}." if key else ""))
+        names = {parameter.cell: name for name, parameter in self.named_parameters().items()}
+        slots = {
+            f"{names.get(parameter.cell, f'parameter.{i}')}.{slot}": tensor
+            for i, (parameter, held) in enumerate(self.optimizer.state.items())
+            for slot, tensor in held.items()
+        }
+        return model, slots
+
+    def _save(self, directory: str | os.PathLike[str], loader: Any, extra: Any) -> None:
+        model, slots = self._stored_states()
+        write(directory, model, slots, self.optimizer.steps, loader, extra)
+
+    def _restore(self, directory: str | os.PathLike[str], loader: Any) -> Any:
+        stored = read(directory)
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                self.optimizer.state_cells(parameter, group)
+        model, slots = self._stored_states()
+        check_fits("model", {n: t.shape for n, t in model.items()}, stored.model)
+        check_fits(
+            "optimizer", {n: t.shape for n, t in slots.items()}, stored.optimizer, partly=True
         )
+        for name, tensor in model.items():
+            tensor.copy_(array_of(stored.model[name], tensor.dtype.numpy))
+        for name, tensor in slots.items():
+            if name in stored.optimizer:
+                tensor.copy_(array_of(stored.optimizer[name], tensor.dtype.numpy))
+            else:
+                tensor.zero_()
+        self.optimizer.steps = stored.steps
+        if stored.loader is not None and hasattr(loader, "load_state_dict"):
+            loader.load_state_dict(stored.loader)
+        return stored.extra
 
-    def _call_on(self, batch: Any, taken: int) -> Metrics:
-        if taken > 1 and isinstance(batch, (tuple, list)):
-            return self(*batch)
-        if taken > 1 and isinstance(batch, dict):
-            return self(**batch)
-        return self(batch)
+
+def _position(loader: Any) -> Any:
+    """Where a loader stands, None if it cannot say."""
+    return loader.state_dict() if hasattr(loader, "load_state_dict") else None
 
 
 def train_step(
@@ -192,6 +363,7 @@ def train_step(
     parallel: Parallel = "auto",
     accumulate: int = 1,
     seed: int | None = None,
+    clip_norm: float | None = None,
     check: str = "loss",
     max_plans: int = 8,
 ) -> Any:
@@ -199,7 +371,10 @@ def train_step(
 
     The batch is the global one; how it is cut is the plan's business. `parallel` is "auto" or rules over parameter
     names, `{"encoder.*.weight": dict(tp="S(0)")}`, first match wins. `accumulate=k` cuts each batch into k
-    micro-batches; `seed` is that of dropout masks.
+    micro-batches; `seed` is that of dropout masks. `clip_norm` scales the gradients so that their norm together is
+    at most that, as torch.nn.utils.clip_grad_norm_, and adds the norm before as the metric `grad_norm`.
+    `check="loss"` makes a loss that is not finite a NumericsError, "all" names the first op that made a nan, forward,
+    in gradients or in the update (it looks at every value, which costs time and memory), "off" goes on.
     """
 
     def make(function: Callable[..., Any]) -> TrainStep:
@@ -207,6 +382,7 @@ def train_step(
             function,
             optimizer=optimizer,
             check=check,
+            clip_norm=clip_norm,
             model=model,
             mesh=mesh,
             parallel=parallel,

@@ -1,0 +1,244 @@
+"""Checkpoints: a run that was broken off and goes on has the bits of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oneflow as flow
+import oneflow.nn.functional as F
+import pytest
+from oneflow import nn
+
+X = np.random.default_rng(0).standard_normal((22, 4)).astype(np.float32)
+Y = np.random.default_rng(1).integers(0, 3, 22)
+
+
+class Net(nn.Module):
+    """Dropout, tied weights, and a buffer that every step counts up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+        self.out = nn.Linear(4, 3)
+        self.register_buffer("seen", flow.zeros(()))
+
+    def forward(self, x: Any) -> Any:
+        self.seen = self.seen + 1
+        return self.out(F.dropout(F.relu(self.b(F.relu(self.a(x)))), 0.3))
+
+
+class Run:
+    def __init__(self, **options: Any) -> None:
+        flow.manual_seed(0)
+        self.net = Net()
+        self.optimizer = flow.optim.AdamW(self.net.parameters(), lr=lambda step: 0.01 / (1 + step))
+        options.setdefault("mesh", flow.mesh("cpu", dp=2))
+        self.step = flow.train_step(
+            lambda x, y: F.cross_entropy(self.net(x), y),
+            model=self.net,
+            optimizer=self.optimizer,
+            seed=1,
+            **options,
+        )
+        self.loader = flow.data.DataLoader(
+            flow.data.TensorDataset(X, Y), 4, shuffle=True, drop_last=True, seed=5
+        )
+
+    def train(self, steps: int, **options: Any) -> list[float]:
+        return [float(m["loss"]) for m in self.step.run(self.loader, steps, **options)]
+
+    def state(self) -> dict[str, bytes]:
+        slots = {
+            f"{i}.{slot}": t.numpy().tobytes()
+            for i, held in enumerate(self.optimizer.state.values())
+            for slot, t in held.items()
+        }
+        return {**{n: t.numpy().tobytes() for n, t in self.net.state_dict().items()}, **slots}
+
+
+@pytest.mark.parametrize("broken_at", [1, 4, 5, 7])
+def test_a_resumed_run_has_the_same_bits(tmp_path: Path, broken_at: int) -> None:
+    whole = Run()
+    expected = whole.train(12)
+    first = Run()
+    losses = first.train(broken_at, checkpoint=tmp_path)
+    second = Run()
+    losses += second.train(12, checkpoint=tmp_path)
+    assert losses == expected
+    assert second.state() == whole.state() and second.optimizer.steps == 12
+    assert second.net.seen.item() == 12
+
+
+def test_checkpoints_come_every_so_many_steps_and_the_newest_stay(tmp_path: Path) -> None:
+    run = Run()
+    run.train(10, checkpoint=flow.Checkpoint(tmp_path, every=2, keep=2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000008", "step-00000010"]
+    files = sorted(path.name for path in (tmp_path / "step-00000010").iterdir())
+    assert files == ["model.safetensors", "optimizer.safetensors", "progress.json"]
+    again = Run()
+    assert again.train(10, checkpoint=str(tmp_path)) == []  # nothing left to do
+    assert again.state() == run.state()
+    assert len(again.train(11, checkpoint=str(tmp_path))) == 1
+
+
+def test_what_resume_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(flow.CheckpointError, match="resume='must'.*no checkpoint"):
+        Run().train(1, checkpoint=tmp_path, resume="must")
+    with pytest.raises(flow.Error, match="resume='maybe'"):
+        Run().train(1, checkpoint=tmp_path, resume="maybe")
+    run = Run()
+    first = run.train(3, checkpoint=tmp_path)
+    assert "starts anew" in capsys.readouterr().err
+    run.train(4, checkpoint=tmp_path)  # the same run goes on from where it is
+    assert "goes on at step 3" in capsys.readouterr().err
+    assert len(Run().train(5, checkpoint=tmp_path, resume="must")) == 1
+    assert f"resumes at step 4 from {tmp_path}/step-00000004" in capsys.readouterr().err
+    assert Run().train(3, checkpoint=tmp_path, resume="never") == first
+
+
+def test_save_and_restore_under_another_layout(tmp_path: Path) -> None:
+    run = Run()
+    run.train(3)
+    run.step.save(tmp_path / "c", extra={"best": 0.5, "names": ["a"]})
+    run.step.save(tmp_path / "c", extra={"best": 0.25})  # replaces it
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    other = Run(mesh=flow.mesh("cpu", tp=2))
+    assert other.step.restore(tmp_path / "c") == {"best": 0.25}  # before the first compile
+    assert other.state() == run.state() and other.optimizer.steps == 3
+    assert float(other.step(X[:4], Y[:4])["loss"]) == pytest.approx(
+        float(run.step(X[:4], Y[:4])["loss"]), rel=1e-5
+    )
+    stored = flow.load(tmp_path / "c" / "model.safetensors")
+    assert set(stored) == set(run.net.state_dict())
+    names = set(flow.load(tmp_path / "c" / "optimizer.safetensors"))
+    assert "out.weight.exp_avg" in names or any(name.startswith("out.weight.") for name in names)
+
+
+def test_restoring_replaces_what_is_there(tmp_path: Path) -> None:
+    fresh = Run()
+    fresh.step.save(tmp_path / "start")
+    run = Run()
+    first = run.train(4)
+    run.step.restore(tmp_path / "start")
+    run.loader.set_epoch(0)
+    assert run.train(4) == first
+
+
+def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
+    run = Run()
+    run.train(2)
+    run.step.save(tmp_path / "c")
+    model = nn.Linear(4, 3)
+    step = flow.train_step(
+        lambda x, y: F.cross_entropy(model(x), y),
+        model=model,
+        optimizer=flow.optim.SGD(model.parameters(), lr=0.1),
+    )
+    before = model.weight.numpy().copy()
+    with pytest.raises(flow.CheckpointError, match="does not fit the model: missing .'weight'"):
+        step.restore(tmp_path / "c")
+    assert (model.weight.numpy() == before).all()
+    other = Run()
+    other.optimizer = flow.optim.SGD(other.net.parameters(), lr=0.1)
+    plain = flow.train_step(
+        lambda x, y: F.cross_entropy(other.net(x), y), model=other.net, optimizer=other.optimizer
+    )
+    with pytest.raises(flow.CheckpointError, match="does not fit the optimizer"):
+        plain.restore(tmp_path / "c")
+    with pytest.raises(flow.CheckpointError, match="no checkpoint in"):
+        run.step.restore(tmp_path / "none")
+    with pytest.raises(flow.CheckpointError, match="must be JSON"):
+        run.step.save(tmp_path / "d", extra=object())
+    assert not (tmp_path / "d").exists()
+    (tmp_path / "c" / "progress.json").write_text("{}")
+    with pytest.raises(flow.CheckpointError, match="entries are missing"):
+        run.step.restore(tmp_path / "c")
+    for wrong in ({"every": -1}, {"keep": 0}):
+        with pytest.raises(flow.Error, match="an integer from"):
+            flow.Checkpoint(tmp_path, **wrong)
+
+
+def test_half_a_checkpoint_is_none(tmp_path: Path) -> None:
+    run = Run()
+    run.train(4, checkpoint=flow.Checkpoint(tmp_path, every=2))
+    (tmp_path / "step-00000004" / "progress.json").unlink()  # written last
+    (tmp_path / "step-00000006.partial").mkdir()
+    other = Run()
+    losses = other.train(4, checkpoint=tmp_path)
+    assert len(losses) == 2 and other.state() == run.state()
+
+
+def test_a_loss_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    run = Run()
+    run.loader = flow.data.DataLoader(
+        flow.data.TensorDataset(np.where(np.arange(22)[:, None] == 9, np.nan, X), Y),
+        4,
+        drop_last=True,
+    )
+    with pytest.raises(flow.NumericsError):
+        for _ in run.step.run(run.loader, 5, checkpoint=flow.Checkpoint(tmp_path, every=1)):
+            pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+
+
+PROGRAM = """
+import sys
+from tests.api.test_checkpoint import Run
+import oneflow as flow
+
+run = Run()
+for metrics in run.step.run(run.loader, {steps}, checkpoint=flow.Checkpoint({directory!r}, every={every})):
+    print("loss", repr(float(metrics["loss"])), flush=True)
+print("ended", run.optimizer.steps, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_that_is_ended_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    program, directory = tmp_path / "program.py", tmp_path / "kept"
+    every = 1000 if number == signal.SIGTERM else 3
+    program.write_text(PROGRAM.format(steps=100000, directory=str(directory), every=every))
+    run = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    for _ in range(20):
+        run.stdout.readline()
+    run.send_signal(number)
+    run.stdout.read()
+    assert run.wait(timeout=60) == (143 if number == signal.SIGTERM else -9)
+    steps = max(int(path.name[5:]) for path in directory.iterdir() if "." not in path.name)
+    assert steps >= 18
+    again = Run()
+    losses = again.train(steps + 3, checkpoint=directory)
+    whole = Run()
+    expected = whole.train(steps + 3)
+    assert losses == expected[steps:] and again.state() == whole.state()
+
+
+def test_two_processes_write_what_one_reads(tmp_path: Path) -> None:
+    program, directory = tmp_path / "program.py", tmp_path / "kept"
+    program.write_text(PROGRAM.format(steps=7, directory=str(directory), every=5))
+    ran = subprocess.run(
+        [sys.executable, "-m", "oneflow.launch", "--nproc-per-node=2", str(program)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=dict(os.environ),
+    )
+    assert ran.returncode == 0, ran.stderr
+    first = [float(x) for x in re.findall(r"rank0\]: loss (\S+)", ran.stdout)]
+    whole = Run()
+    expected = whole.train(9)
+    assert first == expected[:7]
+    assert json.loads((directory / "step-00000007" / "progress.json").read_text())["steps"] == 7
+    again = Run()
+    assert again.train(9, checkpoint=directory) == expected[7:]
+    assert again.state() == whole.state()
