@@ -49,7 +49,7 @@ class MicroSearch {
 
   absl::Status Decide(const Node& node) {
     const BoundNode& bound = bound_.nodes[node.id];
-    if (!bound.rule.has_value()) {
+    if (bound.rule == nullptr) {
       for (ValueId output : node.outputs) {
         layout_[output] = Sharding::Broadcast(0, 1, type(output).shape.size());
         if (bound.role != NodeRole::kFixed) continue;
@@ -172,12 +172,12 @@ class MicroSearch {
   // micro-batch.
   void SinkIntoLoop(const Node& node) {
     const BoundNode& bound = bound_.nodes[node.id];
-    if (!bound.rule.has_value() || node.outputs.size() != 1 || choice_[node.id] != 0) return;
+    if (bound.rule == nullptr || node.outputs.size() != 1 || choice_[node.id] != 0) return;
     const ValueId value = node.outputs[0];
     if (after_loop_[value] || graph_.uses(value).empty()) return;
     std::optional<Sbp> wanted;
     for (NodeId reader : graph_.uses(value)) {
-      if (!bound_.nodes[reader].rule.has_value()) return;
+      if (bound_.nodes[reader].rule == nullptr) return;
       const AxisSignature& signature = signatures(graph_.node(reader))[choice_[reader]];
       for (size_t i = 0; i < signature.inputs.size(); ++i) {
         if (graph_.node(reader).inputs[i] != value) continue;
