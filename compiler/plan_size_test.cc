@@ -4,10 +4,11 @@
 #include <map>
 #include <numeric>
 #include <string>
+#include <vector>
 
 #include "compiler/compile.h"
 #include "compiler/parallel/step_builder_for_test.h"
-#include "plan/happens_before.h"
+#include "plan/firings.h"
 #include "plan/verify.h"
 
 namespace oneflow {
@@ -36,10 +37,12 @@ absl::StatusOr<plan::KernelRow> Describe(const KernelQuery& query) {
   return row;
 }
 
-// Rank 0 of one device per rank.
-Compiled CompileRank0(const StepBuilder& step, std::vector<Axis> axes,
-                      std::map<std::string, int>* asked = nullptr) {
+// One rank of one device per rank.
+Compiled CompileRank(const StepBuilder& step, std::vector<Axis> axes, int rank,
+                     int micro_batches = 1, std::map<std::string, int>* asked = nullptr) {
   CompileOptions options;
+  options.rank = rank;
+  options.micro_batches = micro_batches;
   options.mesh = MeshOf(std::move(axes));
   options.world_size = static_cast<int>(options.mesh.devices.size());
   plan::Target target = CpuTarget(options.world_size, 1);
@@ -54,6 +57,21 @@ Compiled CompileRank0(const StepBuilder& step, std::vector<Axis> axes,
   }
   EXPECT_TRUE(compiled.ok()) << compiled.status();
   return compiled.ok() ? *std::move(compiled) : Compiled{};
+}
+
+Compiled CompileRank0(const StepBuilder& step, std::vector<Axis> axes,
+                      std::map<std::string, int>* asked = nullptr) {
+  return CompileRank(step, std::move(axes), /*rank=*/0, /*micro_batches=*/1, asked);
+}
+
+// Predicted time of the kernels of a step.
+int64_t KernelNs(const plan::Plan& plan) {
+  int64_t ns = 0;
+  for (int t = 0; t < plan.tasks_size(); ++t) {
+    if (plan.tasks(t).kind() == plan::COMPUTE)
+      ns += plan.tasks(t).duration_ns() * FiringsPerStep(plan, t);
+  }
+  return ns;
 }
 
 int AfterEdges(const plan::Plan& plan) {
@@ -120,6 +138,24 @@ TEST(PlanSizeTest, RowsAreAskedForOnce) {
   CompileRank0(Mlp(3, 8), {{"dp", 2}}, &asked);
   EXPECT_GT(asked.size(), 5u);
   for (const auto& [key, times] : asked) EXPECT_EQ(times, 1) << key;
+}
+
+// Every stage of a deep pipeline does its share: also the last, which has the loss.
+TEST(PlanSizeTest, StagesOfADeepMlpAreBalanced) {
+  constexpr int kStages = 8;
+  const StepBuilder step = Mlp(256, 16);
+  std::vector<int64_t> stages;
+  for (int rank = 0; rank < kStages; ++rank) {
+    const Compiled compiled = CompileRank(step, {{"pp", kStages}}, rank, /*micro_batches=*/8);
+    ASSERT_NE(compiled.plan, nullptr);
+    EXPECT_EQ(VerifyPlan(*compiled.plan), absl::OkStatus());
+    stages.push_back(KernelNs(*compiled.plan));
+  }
+  const int64_t mean = std::accumulate(stages.begin(), stages.end(), int64_t{0}) / kStages;
+  for (int stage = 0; stage < kStages; ++stage) {
+    EXPECT_GE(stages[stage] * 100, mean * 80) << "stage " << stage;
+    EXPECT_LE(stages[stage] * 100, mean * 125) << "stage " << stage;
+  }
 }
 
 }  // namespace
