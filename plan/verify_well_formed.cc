@@ -276,8 +276,10 @@ class WellFormed {
         return Task(t, absl::StrCat("more than ", kMaxEdges, " edges per step"));
     }
     if (firings * plan_.streams_size() > kMaxClock) {
-      return Plain(absl::StrCat("too large to prove: ", firings, " firings on ",
-                                plan_.streams_size(), " streams"));
+      return Plain(absl::StrCat("too large to prove: ", firings, " firings per step on ",
+                                plan_.streams_size(), " streams are more than ", kMaxClock,
+                                " clocks; use fewer micro-batches (accumulate=) or more stages "
+                                "(pp=)"));
     }
     return absl::OkStatus();
   }
