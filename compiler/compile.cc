@@ -1,8 +1,10 @@
 #include "compiler/compile.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status.h"
 #include "compiler/parallel/decide.h"
 #include "compiler/passes/bucket_gradients.h"
@@ -99,9 +101,6 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   return logical;
 }
 
-// Each round adds rows that the round before lacked; a plan settles in two.
-constexpr int kMaxRounds = 8;
-
 }  // namespace
 
 absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
@@ -118,21 +117,17 @@ absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
 
 absl::StatusOr<Compiled> CompileComplete(Graph graph, plan::Target* target,
                                          const CompileOptions& options, bool keep_dumps,
-                                         const AddKernelRows& add_rows) {
+                                         const DescribeKernel& describe) {
   OF_ASSIGN_OR_RETURN(Logical logical,
                       CompileLogical(std::move(graph), *target, options, keep_dumps));
-  for (int round = 0; round < kMaxRounds; ++round) {
-    OF_ASSIGN_OR_RETURN(Lowered lowered,
-                        Lower(logical.graph, logical.decisions, *target, options.rank,
-                              options.world_size, /*only_complete=*/true));
-    if (lowered.missing.empty()) {
-      logical.compiled.plan = std::move(lowered.plan);
-      return std::move(logical.compiled);
-    }
-    OF_RETURN_IF_ERROR(add_rows(lowered.missing, lowered.plan, target));
-  }
-  return MakeError(ErrorKind::kPlan,
-                   "the compiler still misses kernel rows after 8 rounds: our bug");
+  OF_ASSIGN_OR_RETURN(Lowered lowered, Lower(logical.graph, logical.decisions, *target,
+                                             options.rank, options.world_size, describe));
+  OF_CHECK(lowered.missing.empty()) << "a kernel was not asked";
+  for (plan::KernelRow& row : lowered.rows) *target->add_kernels() = std::move(row);
+  std::sort(target->mutable_kernels()->pointer_begin(), target->mutable_kernels()->pointer_end(),
+            [](const plan::KernelRow* a, const plan::KernelRow* b) { return a->key() < b->key(); });
+  logical.compiled.plan = std::move(lowered.plan);
+  return std::move(logical.compiled);
 }
 
 }  // namespace oneflow

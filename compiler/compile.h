@@ -5,8 +5,8 @@
 #ifndef ONEFLOW_COMPILER_COMPILE_H_
 #define ONEFLOW_COMPILER_COMPILE_H_
 
-#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,7 +30,7 @@ struct CompileOptions {
 };
 
 struct Compiled {
-  plan::Plan plan;
+  std::shared_ptr<plan::Plan> plan;  // in an arena of its own: its parts lie side by side
   std::vector<KernelQuery> missing;
   // Layouts of all states of the step, also of those that other ranks hold: equal on all ranks.
   std::map<std::string, Sharding> states;
@@ -43,15 +43,11 @@ struct Compiled {
 absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
                                  const CompileOptions& options, bool keep_dumps = false);
 
-// Adds a row for each query to the target, sorted by key. `plan` has the tasks' locations.
-using AddKernelRows = std::function<absl::Status(const std::vector<KernelQuery>& missing,
-                                                 const plan::Plan& plan, plan::Target* target)>;
-
-// As Compile, asking for rows until none is missing. Rows change nothing that ranks agree on, so all
-// but the lowering runs once, and a lowering ends where it has found out what it lacks.
+// As Compile; `describe` is asked for the rows that the target lacks, once each, and they are added
+// to it.
 absl::StatusOr<Compiled> CompileComplete(Graph graph, plan::Target* target,
                                          const CompileOptions& options, bool keep_dumps,
-                                         const AddKernelRows& add_rows);
+                                         const DescribeKernel& describe);
 
 }  // namespace oneflow
 

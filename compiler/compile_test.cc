@@ -63,13 +63,13 @@ void ExpectCompiles(const StepBuilder& step, const Layout& layout) {
     options.rank = rank;
     const auto compiled = Compile(step.graph, target, options, /*keep_dumps=*/true);
     ASSERT_TRUE(compiled.ok()) << options.mesh.ToString() << ": " << compiled.status();
-    EXPECT_GT(compiled->plan.tasks_size(), 0);
+    EXPECT_GT(compiled->plan->tasks_size(), 0);
     // The logical part is the same text on every rank.
     const std::string& decided = compiled->dumps.back().second;
     if (rank == 0) fingerprint = decided;
     EXPECT_EQ(decided, fingerprint);
     EXPECT_FALSE(compiled->decisions.empty());
-    plans.push_back(compiled->plan);
+    plans.push_back(*compiled->plan);
   }
   std::vector<const plan::Plan*> all;
   for (const plan::Plan& plan : plans) all.push_back(&plan);

@@ -1,12 +1,14 @@
 // How a plan grows with layers and devices, in counts: times are the benchmark's (plan-scale).
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <map>
 #include <numeric>
+#include <string>
+#include <vector>
 
 #include "compiler/compile.h"
 #include "compiler/parallel/step_builder_for_test.h"
-#include "plan/happens_before.h"
+#include "plan/firings.h"
 #include "plan/verify.h"
 
 namespace oneflow {
@@ -27,34 +29,49 @@ StepBuilder Mlp(int layers, int64_t batch, int64_t width = 64) {
 }
 
 // Kernels that need a little workspace.
-absl::Status AddRows(const std::vector<KernelQuery>& missing, const plan::Plan&,
-                     plan::Target* target) {
-  for (const KernelQuery& query : missing) {
-    plan::KernelRow* row = target->add_kernels();
-    row->set_key(query.key);
-    row->set_workspace_bytes(query.task.op() == "matmul" ? 256 : 0);
-    if (query.task.op() == "relu") row->add_aliases();
-  }
-  std::sort(target->mutable_kernels()->begin(), target->mutable_kernels()->end(),
-            [](const auto& a, const auto& b) { return a.key() < b.key(); });
-  return absl::OkStatus();
+absl::StatusOr<plan::KernelRow> Describe(const KernelQuery& query) {
+  plan::KernelRow row;
+  row.set_key(query.key);
+  row.set_workspace_bytes(query.task.op() == "matmul" ? 256 : 0);
+  if (query.task.op() == "relu") row.add_aliases();
+  return row;
 }
 
-// Rank 0 of one device per rank.
-Compiled CompileRank0(const StepBuilder& step, std::vector<Axis> axes, int* rounds = nullptr) {
+// One rank of one device per rank.
+Compiled CompileRank(const StepBuilder& step, std::vector<Axis> axes, int rank,
+                     int micro_batches = 1, std::map<std::string, int>* asked = nullptr) {
   CompileOptions options;
+  options.rank = rank;
+  options.micro_batches = micro_batches;
   options.mesh = MeshOf(std::move(axes));
   options.world_size = static_cast<int>(options.mesh.devices.size());
   plan::Target target = CpuTarget(options.world_size, 1);
-  const auto add_rows = [&](const std::vector<KernelQuery>& missing, const plan::Plan& plan,
-                            plan::Target* to) {
-    if (rounds != nullptr) ++*rounds;
-    return AddRows(missing, plan, to);
+  const auto describe = [&](const KernelQuery& query, const plan::Plan&) {
+    if (asked != nullptr) ++(*asked)[query.key];
+    return Describe(query);
   };
   absl::StatusOr<Compiled> compiled =
-      CompileComplete(step.graph, &target, options, /*keep_dumps=*/false, add_rows);
+      CompileComplete(step.graph, &target, options, /*keep_dumps=*/false, describe);
+  for (int k = 1; k < target.kernels_size(); ++k) {
+    EXPECT_LT(target.kernels(k - 1).key(), target.kernels(k).key());
+  }
   EXPECT_TRUE(compiled.ok()) << compiled.status();
   return compiled.ok() ? *std::move(compiled) : Compiled{};
+}
+
+Compiled CompileRank0(const StepBuilder& step, std::vector<Axis> axes,
+                      std::map<std::string, int>* asked = nullptr) {
+  return CompileRank(step, std::move(axes), /*rank=*/0, /*micro_batches=*/1, asked);
+}
+
+// Predicted time of the kernels of a step.
+int64_t KernelNs(const plan::Plan& plan) {
+  int64_t ns = 0;
+  for (int t = 0; t < plan.tasks_size(); ++t) {
+    if (plan.tasks(t).kind() == plan::COMPUTE)
+      ns += plan.tasks(t).duration_ns() * FiringsPerStep(plan, t);
+  }
+  return ns;
 }
 
 int AfterEdges(const plan::Plan& plan) {
@@ -65,17 +82,17 @@ int AfterEdges(const plan::Plan& plan) {
 TEST(PlanSizeTest, ReceivesOfOnePeerShareAStream) {
   const Compiled compiled = CompileRank0(Mlp(12, 16), {{"dp", 4}, {"tp", 2}});
   int receives = 0;
-  for (const plan::Task& task : compiled.plan.tasks()) receives += task.kind() == plan::RECV;
+  for (const plan::Task& task : compiled.plan->tasks()) receives += task.kind() == plan::RECV;
   EXPECT_GT(receives, 2);
   // compute, feed, comm, fetch; the neighbours on dp and on tp.
-  EXPECT_LE(compiled.plan.streams_size(), 6);
-  EXPECT_EQ(VerifyPlan(compiled.plan), absl::OkStatus());
+  EXPECT_LE(compiled.plan->streams_size(), 6);
+  EXPECT_EQ(VerifyPlan(*compiled.plan), absl::OkStatus());
 }
 
 // On a fast network small sums travel together: channels and their tasks count bytes.
 TEST(PlanSizeTest, ChannelsDoNotCountParameters) {
-  const plan::Plan few = CompileRank0(Mlp(10, 16), {{"dp", 4}}).plan;
-  const plan::Plan many = CompileRank0(Mlp(40, 16), {{"dp", 4}}).plan;
+  const plan::Plan few = *CompileRank0(Mlp(10, 16), {{"dp", 4}}).plan;
+  const plan::Plan many = *CompileRank0(Mlp(40, 16), {{"dp", 4}}).plan;
   // 80 parameters of 16 KiB and 256 B; a bucket holds 480 KB.
   EXPECT_LE(many.channels_size(), 2 * (1 + 3));
   EXPECT_LE(few.channels_size(), many.channels_size());
@@ -83,23 +100,23 @@ TEST(PlanSizeTest, ChannelsDoNotCountParameters) {
 }
 
 TEST(PlanSizeTest, TasksAndChannelsAreThoseOfFewerDevices) {
-  const plan::Plan eight = CompileRank0(Mlp(20, 16), {{"dp", 8}}).plan;
-  const plan::Plan many = CompileRank0(Mlp(20, 128), {{"dp", 64}}).plan;
+  const plan::Plan eight = *CompileRank0(Mlp(20, 16), {{"dp", 8}}).plan;
+  const plan::Plan many = *CompileRank0(Mlp(20, 128), {{"dp", 64}}).plan;
   EXPECT_LE(many.tasks_size() * 10, eight.tasks_size() * 11);
   EXPECT_LE(many.channels_size(), eight.channels_size());
   EXPECT_EQ(VerifyPlan(many), absl::OkStatus());
 }
 
 TEST(PlanSizeTest, AfterEdgesGrowWithTheLayers) {
-  const plan::Plan few = CompileRank0(Mlp(10, 16), {{"dp", 4}}).plan;
-  const plan::Plan many = CompileRank0(Mlp(40, 16), {{"dp", 4}}).plan;
+  const plan::Plan few = *CompileRank0(Mlp(10, 16), {{"dp", 4}}).plan;
+  const plan::Plan many = *CompileRank0(Mlp(40, 16), {{"dp", 4}}).plan;
   EXPECT_LE(AfterEdges(many), 5 * AfterEdges(few));
   EXPECT_LE(AfterEdges(many), many.tasks_size());
   EXPECT_EQ(VerifyPlan(many), absl::OkStatus());
 }
 
 TEST(PlanSizeTest, NoAfterEdgeFollowsFromTheOthers) {
-  const plan::Plan plan = CompileRank0(Mlp(6, 16), {{"dp", 2}, {"tp", 2}}).plan;
+  const plan::Plan plan = *CompileRank0(Mlp(6, 16), {{"dp", 2}, {"tp", 2}}).plan;
   int edges = 0;
   for (int t = 0; t < plan.tasks_size(); ++t) {
     for (int i = 0; i < plan.tasks(t).after_size(); ++i) {
@@ -117,9 +134,28 @@ TEST(PlanSizeTest, NoAfterEdgeFollowsFromTheOthers) {
 }
 
 TEST(PlanSizeTest, RowsAreAskedForOnce) {
-  int rounds = 0;
-  CompileRank0(Mlp(3, 8), {{"dp", 2}}, &rounds);
-  EXPECT_EQ(rounds, 1);
+  std::map<std::string, int> asked;
+  CompileRank0(Mlp(3, 8), {{"dp", 2}}, &asked);
+  EXPECT_GT(asked.size(), 5u);
+  for (const auto& [key, times] : asked) EXPECT_EQ(times, 1) << key;
+}
+
+// Every stage of a deep pipeline does its share: also the last, which has the loss.
+TEST(PlanSizeTest, StagesOfADeepMlpAreBalanced) {
+  constexpr int kStages = 8;
+  const StepBuilder step = Mlp(256, 16);
+  std::vector<int64_t> stages;
+  for (int rank = 0; rank < kStages; ++rank) {
+    const Compiled compiled = CompileRank(step, {{"pp", kStages}}, rank, /*micro_batches=*/8);
+    ASSERT_NE(compiled.plan, nullptr);
+    EXPECT_EQ(VerifyPlan(*compiled.plan), absl::OkStatus());
+    stages.push_back(KernelNs(*compiled.plan));
+  }
+  const int64_t mean = std::accumulate(stages.begin(), stages.end(), int64_t{0}) / kStages;
+  for (int stage = 0; stage < kStages; ++stage) {
+    EXPECT_GE(stages[stage] * 100, mean * 80) << "stage " << stage;
+    EXPECT_LE(stages[stage] * 100, mean * 125) << "stage " << stage;
+  }
 }
 
 }  // namespace

@@ -592,6 +592,25 @@ TEST(Verify, WellFormedNamesWhatIsWrong) {
 }
 
 // Changes bytes of a serialized plan and whatever still parses must get an answer, never a crash.
+// Proof 3 keeps a clock of every stream for every firing.
+TEST(Verify, APlanWithTooManyClocksIsRefusedBeforeItIsExpanded) {
+  const auto plan = [](uint32_t streams) {
+    PlanBuilder builder;
+    for (uint32_t s = 0; s < streams; ++s) {
+      builder.Task(absl::StrCat("work.", s), builder.Stream(absl::StrCat("stream", s)),
+                   {.level = plan::MICRO});
+    }
+    plan::Plan built = builder.Build();
+    built.set_micro_batches(1 << 16);
+    return built;
+  };
+  EXPECT_THAT(Message(plan(24)),
+              AllOf(HasSubstr("1572864 firings per step on 24 streams are more than 33554432"),
+                    HasSubstr("fewer micro-batches (accumulate=)")));
+  // One that is just below is looked at: it does not fire as often as it says.
+  EXPECT_THAT(Message(plan(22)), HasSubstr("must fire 65536 times per step"));
+}
+
 TEST(Verify, IsTotalOnDamagedPlans) {
   const google::protobuf::LogSilencer silencer;  // it would tell every name that is not UTF-8
   std::mt19937 random(7);

@@ -7,6 +7,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 
 #include "absl/strings/str_cat.h"
 #include "base/dtype.h"
@@ -50,7 +52,7 @@ class WellFormed {
     OF_RETURN_IF_ERROR(Devices());
     OF_RETURN_IF_ERROR(States());
     OF_RETURN_IF_ERROR(Interface());
-    std::set<std::string> names;
+    std::unordered_set<std::string_view> names;  // only looked up
     for (uint32_t t = 0; t < Count(plan_.tasks()); ++t) {
       OF_RETURN_IF_ERROR(TaskAlone(t));
       if (!names.insert(TaskAt(t).name()).second) {
@@ -154,7 +156,7 @@ class WellFormed {
   }
 
   absl::Status States() const {
-    std::set<std::string> names;
+    std::unordered_set<std::string_view> names;  // only looked up
     for (const plan::StateProto& state : plan_.states()) {
       const std::string what = absl::StrCat("state ", state.name());
       if (state.name().empty() || !names.insert(state.name()).second) {
@@ -198,7 +200,7 @@ class WellFormed {
         return Plain(absl::StrCat("output ", output.name(), ": impossible dtype or shape"));
       }
     }
-    std::set<std::string> names;
+    std::unordered_set<std::string_view> names;  // only looked up
     for (const plan::ChannelProto& channel : plan_.channels()) {
       const std::string what = absl::StrCat("channel ", channel.name());
       if (channel.name().empty() || !names.insert(channel.name()).second) {
@@ -274,8 +276,10 @@ class WellFormed {
         return Task(t, absl::StrCat("more than ", kMaxEdges, " edges per step"));
     }
     if (firings * plan_.streams_size() > kMaxClock) {
-      return Plain(absl::StrCat("too large to prove: ", firings, " firings on ",
-                                plan_.streams_size(), " streams"));
+      return Plain(absl::StrCat("too large to prove: ", firings, " firings per step on ",
+                                plan_.streams_size(), " streams are more than ", kMaxClock,
+                                " clocks; use fewer micro-batches (accumulate=) or more stages "
+                                "(pp=)"));
     }
     return absl::OkStatus();
   }
@@ -330,7 +334,8 @@ class WellFormed {
           return Task(
               t, absl::StrCat("uses register ", port.register_(), " of ", plan_.registers_size()));
         }
-        readers_[port.register_()].insert(t);
+        std::vector<uint32_t>& readers = readers_[port.register_()];
+        if (readers.empty() || readers.back() != t) readers.push_back(t);
       }
     }
     return absl::OkStatus();
@@ -349,7 +354,7 @@ class WellFormed {
     if (reg.device() >= Count(plan_.devices()))
       return Register(r, absl::StrCat("is on device ", reg.device()));
 
-    const std::set<uint32_t>& readers = readers_[r];
+    const std::vector<uint32_t>& readers = readers_[r];
     if (!std::equal(readers.begin(), readers.end(), reg.consumers().begin(),
                     reg.consumers().end())) {
       for (const uint32_t reader : readers) {
@@ -359,7 +364,7 @@ class WellFormed {
         }
       }
       for (const uint32_t consumer : reg.consumers()) {
-        if (!readers.contains(consumer)) {
+        if (!std::binary_search(readers.begin(), readers.end(), consumer)) {
           return Register(
               r, absl::StrCat(TaskText(plan_, consumer), " is a consumer but does not read it"));
         }
@@ -590,7 +595,7 @@ class WellFormed {
       return Register(r, absl::StrCat("is in place of register ", source));
     }
     const plan::Register& input = Reg(source);
-    if (!readers_[source].contains(reg.producer())) {
+    if (!std::binary_search(readers_[source].begin(), readers_[source].end(), reg.producer())) {
       return Register(r, absl::StrCat("is in place of ", RegisterText(plan_, source),
                                       ", which its producer does not read"));
     }
@@ -675,7 +680,7 @@ class WellFormed {
   }
 
   const plan::Plan& plan_;
-  std::vector<std::set<uint32_t>> readers_;  // by register
+  std::vector<std::vector<uint32_t>> readers_;  // by register, ascending
   std::set<uint32_t> produced_;
   std::map<uint32_t, uint32_t> result_of_;  // register -> what is in place of it
   std::map<uint32_t, uint32_t> ends_;       // channel -> task

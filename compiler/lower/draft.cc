@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "google/protobuf/arena.h"
 
 namespace oneflow {
 namespace {
@@ -14,6 +15,16 @@ constexpr int kStreamsPerDevice = 4;
 void SetType(plan::TensorTypeProto* proto, const TensorType& type) {
   proto->set_dtype(static_cast<plan::DTypeProto>(type.dtype));
   proto->mutable_shape()->Assign(type.shape.begin(), type.shape.end());
+}
+
+// A plan has a hundred thousand small parts. They lie side by side in the order in which they are
+// made, and go away at once.
+std::shared_ptr<plan::Plan> PlanInArena() {
+  google::protobuf::ArenaOptions options;
+  options.start_block_size = size_t{1} << 16;
+  options.max_block_size = size_t{1} << 20;
+  const auto arena = std::make_shared<google::protobuf::Arena>(options);
+  return {arena, google::protobuf::Arena::CreateMessage<plan::Plan>(arena.get())};
 }
 
 void SetSource(plan::Port* port, Buffer buffer) {
@@ -55,7 +66,9 @@ Draft::Draft(const Graph& graph, const Decisions& decisions, const plan::Target&
       target(target),
       schedule(schedule),
       rank(rank),
-      world_size(world_size) {
+      world_size(world_size),
+      owner(PlanInArena()),
+      plan(*owner) {
   plan.set_name(graph.name());
   *plan.mutable_mesh() = decisions.mesh.ToProto();
   plan.set_micro_batches(decisions.micro_batches);

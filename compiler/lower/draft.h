@@ -8,6 +8,7 @@
 #define ONEFLOW_COMPILER_LOWER_DRAFT_H_
 
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -81,8 +82,11 @@ class Draft {
   const Schedule& schedule;
   const int rank;
   const int world_size;
-  plan::Plan plan;
-  std::map<std::string, KernelQuery> missing;  // by key
+  const std::shared_ptr<plan::Plan> owner;  // of `plan`, in an arena of its own
+  plan::Plan& plan;
+  DescribeKernel describe;                      // nullptr: nobody can be asked
+  std::map<std::string, plan::KernelRow> rows;  // by key: what was asked, beside the target's
+  std::map<std::string, KernelQuery> missing;   // by key
   std::set<uint32_t> links;  // registers between two devices: their slots are fixed
   std::map<uint32_t, std::vector<plan::Alias>> may_alias;  // by task: what its kernel can
 

@@ -37,6 +37,7 @@ class NodeEmitter {
         EmitView(node);
       } else {
         EmitCompute(node);
+        OF_RETURN_IF_ERROR(described_);
       }
     }
     OrderStateAccesses();
@@ -308,27 +309,42 @@ class NodeEmitter {
     return LocalTypeOf(value, position).bytes();
   }
 
-  // What the task's kernel needs, nullptr if the target does not say; predicts its duration.
-  const plan::KernelRow* FindKernelRow(plan::Task* task, int device) {
-    const uint32_t threads = draft_.plan.devices(device).threads();
-    const std::string key = KernelKey(*task, threads);
+  // The row of the target, or else what the kernel says of itself; nullptr if nobody knows.
+  const plan::KernelRow* RowOf(const plan::Task& task, uint32_t threads) {
+    const std::string key = KernelKey(task, threads);
     const auto& rows = draft_.target.kernels();
     const auto row = std::lower_bound(
         rows.begin(), rows.end(), key,
         [](const plan::KernelRow& a, const std::string& k) { return a.key() < k; });
+    if (row != rows.end() && row->key() == key) return &*row;
+    const auto asked = draft_.rows.find(key);
+    if (asked != draft_.rows.end()) return &asked->second;
+    if (draft_.describe == nullptr) {
+      draft_.missing[key] = {key, task, threads};
+      return nullptr;
+    }
+    absl::StatusOr<plan::KernelRow> answer = draft_.describe({key, task, threads}, draft_.plan);
+    if (!answer.ok()) {
+      described_ = answer.status();
+      return nullptr;
+    }
+    OF_CHECK(answer->key() == key) << "a row of " << answer->key() << " instead of " << key;
+    return &draft_.rows.emplace(key, *std::move(answer)).first->second;
+  }
+
+  // What the task's kernel needs, nullptr if nobody knows; predicts its duration.
+  const plan::KernelRow* FindKernelRow(plan::Task* task, int device) {
     const plan::TargetDevice& spec = draft_.target.devices(draft_.plan.devices(device).id());
     const int64_t compute_ns = task->flops() * 1000 / std::max<int64_t>(1, spec.flops_per_us());
     const int64_t memory_ns = task->bytes() * 1000 / std::max<int64_t>(1, spec.bytes_per_us());
     task->set_duration_ns(std::max(compute_ns, memory_ns) + draft_.target.task_overhead_ns());
-    if (row == rows.end() || row->key() != key) {
-      draft_.missing[key] = {key, *task, threads};
-      return nullptr;
-    }
+    const plan::KernelRow* row = RowOf(*task, draft_.plan.devices(device).threads());
+    if (row == nullptr) return nullptr;
     if (row->aliases_size() > 0) {
       draft_.may_alias[draft_.IdOf(task)] = {row->aliases().begin(), row->aliases().end()};
     }
     if (row->duration_ns() > 0) task->set_duration_ns(row->duration_ns());
-    return &*row;
+    return row;
   }
 
   // Readers before the writer of a step, the writer before the next step's readers.
@@ -433,6 +449,7 @@ class NodeEmitter {
   }
 
   Draft& draft_;
+  absl::Status described_;  // the first kernel that could not say what it needs
   const Graph& graph_;
   std::map<std::string, uint32_t> state_ids_;
   std::map<std::string, uint32_t> input_ids_;

@@ -40,26 +40,26 @@ void AddFingerprints(const Graph& graph, const Decisions& decisions, plan::Plan*
 
 absl::StatusOr<Lowered> Lower(const Graph& graph, const Decisions& decisions,
                               const plan::Target& target, int rank, int world_size,
-                              bool only_complete) {
+                              const DescribeKernel& describe) {
   // Loops, phases and stamps: everything after takes its order from here.
   OF_ASSIGN_OR_RETURN(const Schedule schedule, Schedule::Make(graph, decisions));
   Draft draft(graph, decisions, target, schedule, rank, world_size);
+  draft.describe = describe;
   // Tasks and registers of this rank, movement included.
   OF_RETURN_IF_ERROR(EmitNodes(&draft));
-  if (draft.missing.empty() || !only_complete) {
-    // Each stream becomes a static cyclic order.
-    OrderStreams(&draft);
-    // Slots: the least that cannot deadlock, one more where overlap pays.
-    GrantCredits(&draft);
-    // Offsets, and the edges that make sharing bytes safe under any timing.
-    OF_RETURN_IF_ERROR(PlanMemory(&draft));
-    // Which edges need no more than that the device has taken the other firing.
-    MarkNeeds(&draft.plan);
-    AddFingerprints(graph, decisions, &draft.plan);
-  }
+  // Each stream becomes a static cyclic order.
+  OrderStreams(&draft);
+  // Slots: the least that cannot deadlock, one more where overlap pays.
+  GrantCredits(&draft);
+  // Offsets, and the edges that make sharing bytes safe under any timing.
+  OF_RETURN_IF_ERROR(PlanMemory(&draft));
+  // Which edges need no more than that the device has taken the other firing.
+  MarkNeeds(&draft.plan);
+  AddFingerprints(graph, decisions, &draft.plan);
 
   Lowered lowered;
-  lowered.plan = std::move(draft.plan);
+  lowered.plan = draft.owner;
+  for (auto& [key, row] : draft.rows) lowered.rows.push_back(std::move(row));
   for (auto& [key, query] : draft.missing) lowered.missing.push_back(std::move(query));
   return lowered;
 }

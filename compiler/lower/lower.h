@@ -6,6 +6,8 @@
 #ifndef ONEFLOW_COMPILER_LOWER_LOWER_H_
 #define ONEFLOW_COMPILER_LOWER_LOWER_H_
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,17 +26,23 @@ struct KernelQuery {
   uint32_t threads = 1;
 };
 
-// A plan, and what the target lacks. The caller asks the kernels' Describe, adds the rows and
-// compiles again until nothing is missing; such a plan must not run: its workspaces are unknown.
+// Answers a query with a row of its key. `plan` has the tasks' locations, for errors.
+using DescribeKernel = std::function<absl::StatusOr<plan::KernelRow>(const KernelQuery& query,
+                                                                     const plan::Plan& plan)>;
+
+// A plan, and what the target lacks: as rows where the kernels were there to be asked, else as
+// queries. A plan with queries must not run: its workspaces are unknown. Rows change nothing that
+// ranks agree on.
 struct Lowered {
-  plan::Plan plan;
-  std::vector<KernelQuery> missing;  // sorted by key
+  std::shared_ptr<plan::Plan> plan;   // in an arena of its own
+  std::vector<plan::KernelRow> rows;  // sorted by key
+  std::vector<KernelQuery> missing;   // sorted by key
 };
 
-// With `only_complete`, a plan that misses rows is not ordered and placed: it has its tasks alone.
+// Without `describe` the target stands alone.
 absl::StatusOr<Lowered> Lower(const Graph& graph, const Decisions& decisions,
                               const plan::Target& target, int rank, int world_size,
-                              bool only_complete = false);
+                              const DescribeKernel& describe = nullptr);
 
 }  // namespace oneflow
 

@@ -120,7 +120,7 @@ std::vector<plan::Plan> CompileAll(const Case& c, int layers = 4) {
                 [](const auto& a, const auto& b) { return a.key() < b.key(); });
     }
     EXPECT_TRUE(compiled.missing.empty());
-    plans.push_back(compiled.plan);
+    plans.push_back(*compiled.plan);
   }
   return plans;
 }

@@ -38,10 +38,6 @@ struct Group {
 };
 
 bool Overlap(const Group& a, const Group& b) {
-  if (a.uses.front().busy.begin > b.uses.back().busy.end ||
-      b.uses.front().busy.begin > a.uses.back().busy.end) {
-    return false;
-  }
   for (size_t i = 0, j = 0; i < a.uses.size() && j < b.uses.size();) {
     if (a.uses[i].busy.end < b.uses[j].busy.begin) {
       ++i;
@@ -85,7 +81,11 @@ class MemoryPlanner {
     std::sort(order.begin(), order.end());
     time_.resize(plan_.tasks_size());
     begin_.resize(plan_.tasks_size());
-    for (int t = 0; t < plan_.tasks_size(); ++t) time_[t].resize(FiringsPerStep(plan_, t));
+    for (int t = 0; t < plan_.tasks_size(); ++t) {
+      time_[t].resize(FiringsPerStep(plan_, t));
+      first_.push_back(firings_);
+      firings_ += time_[t].size();
+    }
     for (size_t i = 0; i < order.size(); ++i) {
       const FiringId& firing = order[i].second;
       const int64_t ordinal = OrdinalOf(plan_, firing);
@@ -109,6 +109,11 @@ class MemoryPlanner {
   // When a firing begins to hold what it fills.
   int64_t BeginOf(const FiringId& firing) const {
     return TimeIn(begin_[firing.task].empty() ? time_ : begin_, firing);
+  }
+
+  // As FiringGraph numbers the firings of step 0.
+  size_t IndexOf(const FiringId& firing) const {
+    return first_[firing.task] + static_cast<size_t>(OrdinalOf(plan_, firing));
   }
 
   int64_t Iterations(const plan::Register& reg) const {
@@ -225,36 +230,76 @@ class MemoryPlanner {
     }
   }
 
+  // Groups that lie on exactly the same bytes: with repeated layers there are far fewer places than
+  // groups, and one look at a place answers for all that lie there.
+  struct Shelf {
+    int64_t offset = 0;
+    int64_t end = 0;
+    bool shares = true;                              // all of them do
+    bool apart = true;                               // from first filling to last reading
+    std::vector<std::pair<Interval, size_t>> lying;  // by time
+  };
+
+  Interval HullOf(size_t g) const {
+    return {groups_[g].uses.front().busy.begin, groups_[g].uses.back().busy.end};
+  }
+
   bool MayShare(size_t a, size_t b) const {
     return groups_[a].shares && groups_[b].shares && !Overlap(groups_[a], groups_[b]) &&
            (forbidden_.empty() || !forbidden_.contains({std::min(a, b), std::max(a, b)}));
   }
 
-  // First fit in the given order; returns the size of the arena. `by_time`: the order is that of
-  // the first fillings, so what is over by then is in nobody's way any more.
-  int64_t Place(const std::vector<size_t>& order, bool by_time,
-                std::vector<int64_t>* offsets) const {
+  bool MayLieOn(const Shelf& shelf, size_t g, const Interval& hull) const {
+    if (!shelf.shares || !groups_[g].shares) return false;
+    if (!shelf.apart || !forbidden_.empty()) {
+      return std::all_of(shelf.lying.begin(), shelf.lying.end(),
+                         [&](const auto& other) { return MayShare(g, other.second); });
+    }
+    auto other =
+        std::upper_bound(shelf.lying.begin(), shelf.lying.end(), hull.end,
+                         [](int64_t end, const auto& placed) { return end < placed.first.begin; });
+    while (other != shelf.lying.begin() && std::prev(other)->first.end >= hull.begin) {
+      --other;
+      if (Overlap(groups_[g], groups_[other->second])) return false;
+    }
+    return true;
+  }
+
+  void Lay(size_t g, const Interval& hull, Shelf* shelf) const {
+    const auto at = std::upper_bound(
+        shelf->lying.begin(), shelf->lying.end(), hull.begin,
+        [](int64_t begin, const auto& placed) { return begin < placed.first.begin; });
+    shelf->shares = shelf->shares && groups_[g].shares;
+    shelf->apart = shelf->apart &&
+                   (at == shelf->lying.begin() || std::prev(at)->first.end < hull.begin) &&
+                   (at == shelf->lying.end() || hull.end < at->first.begin);
+    shelf->lying.insert(at, {hull, g});
+  }
+
+  // First fit in the given order: each group as low as it may lie. Returns the size of the arena.
+  int64_t Place(const std::vector<size_t>& order, std::vector<int64_t>* offsets) const {
     offsets->assign(groups_.size(), -1);
-    std::vector<size_t> placed;  // by offset
+    std::vector<Shelf> shelves;  // by (offset, end)
     int64_t arena = 0;
     for (size_t g : order) {
-      if (by_time && forbidden_.empty()) {
-        const int64_t now = groups_[g].uses.front().busy.begin;
-        std::erase_if(placed, [&](size_t other) {
-          return groups_[other].shares && groups_[other].uses.back().busy.end < now;
-        });
-      }
+      const int64_t bytes = groups_[g].bytes;
+      const Interval hull = HullOf(g);
       int64_t offset = 0;
-      for (size_t other : placed) {
-        if (offset + groups_[g].bytes <= (*offsets)[other]) break;
-        if ((*offsets)[other] + groups_[other].bytes <= offset || MayShare(g, other)) continue;
-        offset = (*offsets)[other] + groups_[other].bytes;
+      for (const Shelf& shelf : shelves) {
+        if (offset + bytes <= shelf.offset) break;
+        if (shelf.end <= offset || MayLieOn(shelf, g, hull)) continue;
+        offset = shelf.end;
       }
       (*offsets)[g] = offset;
-      arena = std::max(arena, offset + groups_[g].bytes);
-      placed.insert(std::upper_bound(placed.begin(), placed.end(), offset,
-                                     [&](int64_t at, size_t x) { return at < (*offsets)[x]; }),
-                    g);
+      const int64_t end = offset + bytes;
+      arena = std::max(arena, end);
+      auto shelf = std::lower_bound(
+          shelves.begin(), shelves.end(), std::make_pair(offset, end),
+          [](const Shelf& a, const auto& b) { return std::make_pair(a.offset, a.end) < b; });
+      if (shelf == shelves.end() || shelf->offset != offset || shelf->end != end) {
+        shelf = shelves.insert(shelf, Shelf{offset, end, true, true, {}});
+      }
+      Lay(g, hull, &*shelf);
     }
     return arena;
   }
@@ -270,8 +315,8 @@ class MemoryPlanner {
              std::make_pair(groups_[b].shares, groups_[b].uses.front().busy.begin);
     });
     std::vector<int64_t> offsets_by_size, offsets_by_time;
-    const int64_t arena_by_size = Place(by_size, /*by_time=*/false, &offsets_by_size);
-    const int64_t arena_by_time = Place(by_time, /*by_time=*/true, &offsets_by_time);
+    const int64_t arena_by_size = Place(by_size, &offsets_by_size);
+    const int64_t arena_by_time = Place(by_time, &offsets_by_time);
     const std::vector<int64_t>& best =
         arena_by_time < arena_by_size ? offsets_by_time : offsets_by_size;
     for (size_t g : by_size) {
@@ -286,22 +331,24 @@ class MemoryPlanner {
   // a byte's history suffice; what they need is told to the clocks at once, so that an edge which
   // follows from others is not added. Returns true if a pair had to be forbidden instead.
   bool AddEdges() {
-    std::map<FiringId, std::vector<std::pair<size_t, size_t>>> begins;  // (group, use)
-    std::map<FiringId, std::vector<size_t>>
-        refills;  // what another member's users must be over for
+    // By the firing's index in a FiringGraph.
+    std::vector<std::vector<std::pair<size_t, size_t>>> begins(firings_);  // (group, use)
+    std::vector<std::vector<size_t>> refills(
+        firings_);  // what another member's users must be over for
     for (size_t g = 0; g < groups_.size(); ++g) {
       const Group& group = groups_[g];
       const plan::Register& head = plan_.registers(group.members[0]);
       if (group.shares && group.bytes > 0) {
         for (size_t u = 0; u < group.uses.size(); ++u) {
-          begins[FirstFiring(plan_, head.producer(), head.level(), group.uses[u].first)]
+          begins[IndexOf(FirstFiring(plan_, head.producer(), head.level(), group.uses[u].first))]
               .emplace_back(g, u);
         }
       }
       if (group.members.size() == 1) continue;
       for (uint32_t r : group.members) {
         for (int64_t q = 0; q < Iterations(head); ++q) {
-          refills[FirstFiring(plan_, plan_.registers(r).producer(), head.level(), q)].push_back(g);
+          refills[IndexOf(FirstFiring(plan_, plan_.registers(r).producer(), head.level(), q))]
+              .push_back(g);
         }
       }
     }
@@ -312,15 +359,13 @@ class MemoryPlanner {
     const HappensBefore clocks(
         plan_, /*steps=*/0, [&](HappensBefore* order, uint32_t step, uint32_t index) {
           if (step > 1) return;
+          if (refills[index].empty() && begins[index].empty()) return;
           FiringId fill = order->graph().At(plan_, index);
-          if (const auto found = refills.find(fill); found != refills.end()) {
-            for (size_t g : found->second) OrderInside(groups_[g], fill, step, order);
-          }
-          const auto found = begins.find(fill);
-          if (found == begins.end()) return;
+          for (size_t g : refills[index]) OrderInside(groups_[g], fill, step, order);
+          if (begins[index].empty()) return;
           fill.step = step;
           std::vector<Access> before;
-          for (const auto& [g, u] : found->second) {
+          for (const auto& [g, u] : begins[index]) {
             const Group& group = groups_[g];
             std::map<int64_t, Held>& arena = arenas[plan_.registers(group.members[0]).device()];
             const Held now{group.offset + group.bytes, g, u, step};
@@ -508,6 +553,8 @@ class MemoryPlanner {
   std::vector<std::vector<int64_t>> time_;   // by task and ordinal in step 0
   std::vector<std::vector<int64_t>> begin_;  // of RECVs: when their slots are posted at the latest
   int64_t step_length_ = 0;
+  std::vector<size_t> first_;  // by task: its first firing's index
+  size_t firings_ = 0;
   std::vector<Group> groups_;
   std::map<int, std::vector<size_t>> by_device_;
   std::set<std::pair<size_t, size_t>> forbidden_;

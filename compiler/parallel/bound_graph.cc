@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -166,10 +167,41 @@ class Binder {
     return absl::OkStatus();
   }
 
+  // What a rule, a cost and a choice see of a node.
+  using Kind = std::tuple<std::string, std::string, std::vector<int64_t>, std::string>;
+
+  Kind KindOf(const Node& node, bool pin) const {
+    std::vector<int64_t> types = {*node.stage, static_cast<int64_t>(node.inputs.size())};
+    for (const auto* side : {&node.inputs, &node.outputs}) {
+      for (ValueId value : *side) {
+        const TensorType& type = graph_.value(value).type;
+        types.push_back(static_cast<int64_t>(type.dtype));
+        types.push_back(static_cast<int64_t>(type.shape.size()));
+        types.insert(types.end(), type.shape.begin(), type.shape.end());
+      }
+    }
+    std::string asked;
+    if (pin) {
+      for (const auto& [axis, sbp] : graph_.value(node.outputs[0]).annotation)
+        absl::StrAppend(&asked, axis, "=", sbp.ToString(), ";");
+    }
+    return {node.op, node.attrs.ToString(), std::move(types), std::move(asked)};
+  }
+
   absl::Status BindRule(const Node& node, BoundNode* bound) {
     const bool pin = IsPin(node);
     bound->role = pin ? NodeRole::kPin : NodeRole::kSearched;
     OF_CHECK(bound->def != nullptr) << "no op " << node.op;
+    const auto [first, added] = kinds_.try_emplace(KindOf(node, pin), node.id);
+    if (!added) {
+      *bound = result_.nodes[first->second];
+      return absl::OkStatus();
+    }
+    bound->kind = result_.kinds++;
+    return BindKind(node, pin, bound);
+  }
+
+  absl::Status BindKind(const Node& node, bool pin, BoundNode* bound) {
     std::vector<TensorType> inputs, outputs;
     std::vector<Shape> input_shapes, output_shapes;
     for (ValueId value : node.inputs) inputs.push_back(graph_.value(value).type);
@@ -186,7 +218,7 @@ class Binder {
     absl::StatusOr<BoundRule> bind = BoundRule::Bind(rule, input_shapes, output_shapes);
     if (!bind.ok())
       return WithContext(bind.status(), absl::StrCat(node.op, ": rule \"", rule, "\""));
-    bound->rule = *std::move(bind);
+    bound->rule = std::make_shared<const BoundRule>(*std::move(bind));
     const auto& signatures = bound->rule->signatures();
     const size_t nested = bound->rule->nested_signatures().size();
     for (size_t axis = 0; axis < axes().size(); ++axis) {
@@ -310,6 +342,7 @@ class Binder {
   const Graph& graph_;
   BoundGraph result_;
   std::map<std::string, int> group_of_;
+  std::map<Kind, NodeId> kinds_;                   // the first node of each
   std::map<std::string, Annotation> annotations_;  // of the group whose root has this name
 };
 

@@ -2,13 +2,15 @@
 // rule bound to logical shapes, and the states in groups that must lie alike.
 //
 // Owned by one call of Decide; refers to the graph, whose nodes must not change meanwhile. Threads:
-// one. Invariants: a node has a rule exactly if its layout is searched (kSearched, kPin); a state
-// that is written lies like the states that its update reads (parameter, momentum, ..), so one
-// group decides for all. Read next: compiler/parallel/micro_search.h, layout_search.h.
+// one. Invariants: a node has a rule exactly if its layout is searched (kSearched, kPin); nodes of
+// one kind are alike in all that a rule, a cost or a choice looks at, so repeated layers are bound
+// and evaluated once; a state that is written lies like the states that its update reads (parameter,
+// momentum, ..), so one group decides for all. Read next: compiler/parallel/micro_search.h, layout_search.h.
 #ifndef ONEFLOW_COMPILER_PARALLEL_BOUND_GRAPH_H_
 #define ONEFLOW_COMPILER_PARALLEL_BOUND_GRAPH_H_
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,7 +36,8 @@ enum class NodeRole {
 struct BoundNode {
   NodeRole role = NodeRole::kFixed;
   const OpDef* def = nullptr;
-  std::optional<BoundRule> rule;
+  std::shared_ptr<const BoundRule> rule;  // one for all nodes of a kind; null without a rule
+  int kind = -1;  // with a rule: equal exactly for equal op, attrs, types, stage and annotation
   // Per layout axis, the signature numbers that annotations leave, ascending (0 is all B).
   std::vector<std::vector<int>> allowed;
   Sharding fixed;  // kFixed: the layout of its output
@@ -60,6 +63,7 @@ struct BoundGraph {
   std::vector<NodeId> order;
   std::vector<BoundNode> nodes;  // by NodeId
   std::vector<StateGroup> groups;
+  int kinds = 0;
 };
 
 // Puts a pin after every annotated value that is no input, so that what the producer makes and what

@@ -1,6 +1,8 @@
 #include "compiler/parallel/decide.h"
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +11,7 @@
 #include "compiler/parallel/assign_stages.h"
 #include "compiler/parallel/bound_graph.h"
 #include "compiler/parallel/cost_model.h"
+#include "compiler/parallel/defer_factors.h"
 #include "compiler/parallel/follow_decisions.h"
 #include "compiler/parallel/hoist_batch.h"
 #include "compiler/parallel/layout_search.h"
@@ -62,6 +65,17 @@ std::string Explain(const BoundGraph& bound, NodeId id, LayoutState* state) {
   return text;
 }
 
+// A factor of one term was moved behind the sums of the gradients, where another term has joined.
+absl::Status SeveralFactors(const absl::Status& refused) {
+  return MakeError(
+      ErrorKind::kSharding,
+      absl::StrCat(MessageOf(refused),
+                   ". A number over the whole batch may be the factor of a gradient; here terms "
+                   "with different ones meet in one gradient of each sample. Compute each term "
+                   "from its own call of the model: then they meet in the parameters"),
+      LocationOf(refused).value_or(Location{}));
+}
+
 }  // namespace
 
 absl::StatusOr<Decisions> Decide(Graph* graph, const Mesh& mesh, int micro_batches,
@@ -80,14 +94,21 @@ absl::StatusOr<Decisions> Decide(Graph* graph, const Mesh& mesh, int micro_batch
   OF_RETURN_IF_ERROR(AssignStages(graph, mesh.stages(), cost));
   // Then time, which has hard rules, then space, which has costs.
   OF_ASSIGN_OR_RETURN(BoundGraph bound, BindGraph(*graph, cost.axes()));
-  std::vector<ValueId> early;
+  NeededEarly early;
   absl::StatusOr<std::vector<int>> micro_choice = SearchMicro(bound, cost, &early);
-  while (!micro_choice.ok() && HoistBatchValues(graph, early)) {
+  std::map<ValueId, absl::Status> deferred;  // factors, and what would be said without
+  while (!micro_choice.ok()) {
+    if (!HoistBatchValues(graph, early.sums)) {
+      const std::optional<ValueId> factor = FindLateFactor(bound, early);
+      if (!factor.has_value()) return micro_choice.status();
+      const auto [known, added] = deferred.emplace(*factor, micro_choice.status());
+      if (!added) return SeveralFactors(known->second);
+      DeferFactor(graph, bound, *factor);
+    }
     OF_ASSIGN_OR_RETURN(bound, BindGraph(*graph, cost.axes()));
-    early.clear();
+    early = {};
     micro_choice = SearchMicro(bound, cost, &early);
   }
-  if (!micro_choice.ok()) return micro_choice.status();
   ReshardPaths paths(&cost);
   std::unique_ptr<LayoutState> state;
   if (held == nullptr) {

@@ -377,6 +377,41 @@ TEST(DecideErrorTest, BatchStatisticNeededBeforeTheLastMicroBatch) {
   DecideStep(b, {}, 1);
 }
 
+// What multiplies all gradients alike is applied to their sums: once, after the loop.
+TEST(DecideTest, AFactorOfTheLossFollowsTheSumsOfTheGradients) {
+  StepBuilder b;
+  const ValueId x = b.Input("x", {8, 4});
+  const ValueId h = b.Linear(x, b.Parameter("w", {4, 4}));
+  b.Train(b.Op("sqrt", {b.Mean(b.Op("square", {h}))}));
+  const Decided d = DecideStep(b, {}, 4);
+  int scaled = 0;
+  for (NodeId id : d.graph.order()) {
+    const Node& node = d.graph.node(id);
+    if (node.op != "matmul" || node.phase != NodePhase::kBackward) continue;
+    EXPECT_EQ(d.graph.value(node.outputs[0]).sharding.sbps[0], Sbp::P());
+    for (NodeId reader : d.graph.uses(node.outputs[0])) {
+      ASSERT_EQ(d.graph.node(reader).op, "reshard");  // the sum over the micro-batches
+      const ValueId sum = d.graph.node(reader).outputs[0];
+      const Node& next = d.graph.node(d.graph.uses(sum)[0]);
+      ASSERT_EQ(next.op, "mul");
+      EXPECT_TRUE(d.graph.value(next.inputs[1]).type.shape.empty());
+      EXPECT_EQ(d.graph.value(next.outputs[0]).sharding.sbps[0], Sbp::B());
+      ++scaled;
+    }
+  }
+  EXPECT_EQ(scaled, 1);
+}
+
+TEST(DecideErrorTest, TwoFactorsOfOneGradient) {
+  StepBuilder b;
+  const ValueId x = b.Input("x", {8, 4});                   // line 1
+  const ValueId h = b.Linear(x, b.Parameter("w", {4, 4}));  // lines 2, 3
+  const ValueId squares = b.Mean(b.Op("square", {h}));      // lines 4 to 6
+  b.Train(b.Op("div", {squares, b.Mean(b.Op("abs", {h}))}));
+  ExpectError(b, {}, 4, 7, "from its own call of the model");
+  DecideStep(b, {}, 1);
+}
+
 TEST(DecideErrorTest, SimilarityOfAllSamplesCannotTrainInMicroBatches) {
   StepBuilder b;
   const ValueId x = b.Input("x", {8, 4});                                        // line 1

@@ -68,13 +68,13 @@ std::optional<int> FindSignature(const BoundNode& node, size_t axis, const std::
 
 // Whether a line about the node says something about this axis.
 bool HasChoice(const BoundGraph& bound, const BoundNode& node, size_t axis) {
-  return node.rule.has_value() && bound.axes[axis].size > 1 &&
+  return node.rule != nullptr && bound.axes[axis].size > 1 &&
          node.rule->signatures().size() + node.rule->nested_signatures().size() > 1;
 }
 
 bool HasLine(const BoundGraph& bound, NodeId id, int stages) {
   const BoundNode& node = bound.nodes[id];
-  if (!node.rule.has_value()) return false;
+  if (node.rule == nullptr) return false;
   bool has = stages > 1;
   for (size_t axis = 0; axis < bound.axes.size(); ++axis) has = has || HasChoice(bound, node, axis);
   return has;
@@ -180,7 +180,7 @@ absl::StatusOr<std::vector<std::vector<int>>> FollowChoices(const HeldDecisions&
   }
   for (NodeId id : bound->order) {
     BoundNode& bound_node = bound->nodes[id];
-    if (!bound_node.rule.has_value()) continue;
+    if (bound_node.rule == nullptr) continue;
     const Node& node = graph.node(id);
     std::vector<int>& choice = choices[id];
     for (const std::vector<int>& allowed : bound_node.allowed) choice.push_back(allowed[0]);
@@ -231,7 +231,7 @@ absl::StatusOr<std::vector<std::vector<int>>> FollowChoices(const HeldDecisions&
   for (const auto& [value, line] : held.nodes) {
     if (HasValue(graph, value)) {
       const NodeId id = graph.value(value).producer;
-      if (bound->nodes[id].rule.has_value() && graph.node(id).outputs[0] == value) continue;
+      if (bound->nodes[id].rule != nullptr && graph.node(id).outputs[0] == value) continue;
     }
     return DecisionsError(line.line,
                           absl::StrCat("%", value, " is no node with a choice", kDecideAnew));
@@ -245,7 +245,7 @@ absl::StatusOr<std::unique_ptr<LayoutState>> FollowLayouts(
   auto state =
       std::make_unique<LayoutState>(&bound, &cost, paths, micro_choice, /*state_weight=*/1);
   for (NodeId id : bound.order) {
-    if (!bound.nodes[id].rule.has_value() || state->Choose(id, choices[id])) continue;
+    if (bound.nodes[id].rule == nullptr || state->Choose(id, choices[id])) continue;
     const Node& node = bound.graph->node(id);
     const auto line = held.nodes.find(node.outputs[0]);
     return DecisionsError(line == held.nodes.end() ? 0 : line->second.line,

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
+#include <map>
+#include <optional>
 #include <set>
 
 #include "base/check.h"
@@ -28,9 +31,10 @@ class LayoutSearch {
     int position = 0;
     position_.resize(graph_.num_nodes(), -1);
     settled_.resize(graph_.num_nodes(), {-1, -1});
+    for (auto& of_kind : candidates_) of_kind.resize(bound_.kinds);
     for (NodeId id : bound_.order) {
       position_[id] = position++;
-      if (bound_.nodes[id].rule.has_value()) searched_.push_back(id);
+      if (bound_.nodes[id].rule != nullptr) searched_.push_back(id);
     }
   }
 
@@ -57,10 +61,22 @@ class LayoutSearch {
  private:
   size_t axes() const { return bound_.axes.size(); }
 
-  // All choices of a node that differ from `base` on mesh axes; all combinations or one axis at a
-  // time.
-  std::vector<std::vector<int>> Candidates(NodeId id, const std::vector<int>& base,
-                                           bool combine) const {
+  // Numbers of all choices of a node that differ from `base` on mesh axes; all combinations or one
+  // axis at a time. Nodes of a kind have the same.
+  const std::vector<int>& Candidates(NodeId id, int base, bool combine) {
+    auto& known = candidates_[combine ? 1 : 0][bound_.nodes[id].kind];
+    if (static_cast<size_t>(base) >= known.size()) known.resize(base + 1);
+    if (!known[base].has_value()) {
+      std::vector<int> numbers;
+      for (const std::vector<int>& choice : ChoicesNear(id, state_.Choice(id, base), combine))
+        numbers.push_back(state_.Number(id, choice));
+      known[base] = std::move(numbers);
+    }
+    return *known[base];
+  }
+
+  std::vector<std::vector<int>> ChoicesNear(NodeId id, const std::vector<int>& base,
+                                            bool combine) const {
     const auto& allowed = bound_.nodes[id].allowed;
     std::vector<std::vector<int>> result;
     if (!combine) {
@@ -99,15 +115,15 @@ class LayoutSearch {
     for (NodeId id : searched_) {
       const bool combine = Combinations(id) <= kMaxCombinations;
       // Axis by axis: repeat until no single axis improves.
-      std::vector<int> base = state_.node(id).choice;
+      int base = state_.node(id).number;
       int64_t best_cost = LocalCost(id, base).value_or(LayoutState::kImpossible * 1000);
       for (bool improved = true; improved;) {
         improved = false;
-        for (const std::vector<int>& choice : Candidates(id, base, combine)) {
-          const std::optional<int64_t> cost = LocalCost(id, choice);
+        for (const int number : Candidates(id, base, combine)) {
+          const std::optional<int64_t> cost = LocalCost(id, number);
           if (!cost.has_value() || *cost >= best_cost) continue;
           best_cost = *cost;
-          base = choice;
+          base = number;
           improved = !combine;
         }
       }
@@ -125,8 +141,8 @@ class LayoutSearch {
     }
   }
 
-  std::optional<int64_t> LocalCost(NodeId id, const std::vector<int>& choice) {
-    const NodeLayout* layout = state_.Evaluate(id, choice);
+  std::optional<int64_t> LocalCost(NodeId id, int number) {
+    const NodeLayout* layout = state_.Evaluate(id, number);
     if (layout == nullptr) return std::nullopt;
     return state_.LocalCost(id, *layout);
   }
@@ -156,17 +172,17 @@ class LayoutSearch {
     const int64_t version = state_.Version(id);
     if (settled_[id][1] == version || (!combine && settled_[id][0] == version)) return false;
     int64_t best_delta = 0;
-    std::vector<int> best;
+    int best = -1;
     const bool all_axes = combine && Combinations(id) <= kMaxChanges;
-    for (const std::vector<int>& choice : Candidates(id, state_.node(id).choice, all_axes)) {
-      const NodeLayout* layout = state_.Evaluate(id, choice);
-      if (layout == nullptr) continue;
+    for (const int number : Candidates(id, state_.node(id).number, all_axes)) {
+      const NodeLayout* layout = state_.Evaluate(id, number);
+      if (layout == nullptr || layout == &state_.node(id)) continue;
       const int64_t delta = state_.Delta(id, *layout);
       if (delta >= best_delta) continue;
       best_delta = delta;
-      best = choice;
+      best = number;
     }
-    if (best.empty()) {
+    if (best < 0) {
       settled_[id][combine ? 1 : 0] = version;
       return false;
     }
@@ -182,7 +198,7 @@ class LayoutSearch {
     const Node& node = graph_.node(id);
     std::set<std::pair<int, NodeId>> found;
     const auto add = [&](NodeId other) {
-      if (other != id && bound_.nodes[other].rule.has_value())
+      if (other != id && bound_.nodes[other].rule != nullptr)
         found.insert({position_[other], other});
     };
     for (ValueId input : node.inputs) {
@@ -202,10 +218,9 @@ class LayoutSearch {
     const std::vector<NodeId> neighbours = Neighbours(id);
     if (neighbours.size() > kMaxNeighbours) return false;
     const int64_t before = state_.total();
-    for (const std::vector<int>& choice :
-         Candidates(id, state_.node(id).choice, /*combine=*/false)) {
+    for (const int number : Candidates(id, state_.node(id).number, /*combine=*/false)) {
       const size_t mark = state_.Mark();
-      if (state_.Choose(id, choice)) {
+      if (state_.Choose(id, number)) {
         for (NodeId neighbour : neighbours) ImproveNode(neighbour, /*combine=*/false);
         if (state_.total() < before) return true;
       }
@@ -227,7 +242,7 @@ class LayoutSearch {
       for (NodeId id : frontier) {
         const Node& node = graph_.node(id);
         const auto add = [&](NodeId other) {
-          if (bound_.nodes[other].rule.has_value() && seen.size() < kMaxAround &&
+          if (bound_.nodes[other].rule != nullptr && seen.size() < kMaxAround &&
               seen.insert(other).second) {
             next.push_back(other);
           }
@@ -281,6 +296,8 @@ class LayoutSearch {
   // By NodeId: the version at which no change of one axis, or of all, helped.
   std::vector<std::array<int64_t, 2>> settled_;
   std::map<int, std::vector<NodeId>> around_;
+  // [combine][kind][number of the base]; deques: references outlive additions
+  std::array<std::vector<std::deque<std::optional<std::vector<int>>>>, 2> candidates_;
 };
 
 // True if on some mesh axis other than `dp` nothing is cut although there are states to cut.

@@ -74,7 +74,7 @@ Outcome Compare(const StepBuilder& step, const Axis& axis) {
   outcome.best = outcome.found;
   std::vector<NodeId> searched;
   for (NodeId id : bound->order) {
-    if (bound->nodes[id].rule.has_value()) searched.push_back(id);
+    if (bound->nodes[id].rule != nullptr) searched.push_back(id);
   }
   LayoutState state(&*bound, &cost, &paths, *micro, /*state_weight=*/1);
   Enumerate(*bound, searched, 0, &state, &outcome);
@@ -144,7 +144,7 @@ TEST(LayoutSearchTest, RollbackRestoresEverything) {
   for (NodeId id : bound->order) layouts.push_back(state.node(id));
   const size_t mark = state.Mark();
   for (NodeId id : bound->order) {
-    if (!bound->nodes[id].rule.has_value()) continue;
+    if (bound->nodes[id].rule == nullptr) continue;
     std::vector<int> choice = state.node(id).choice;
     choice[1] = bound->nodes[id].allowed[1].back();
     const NodeLayout* layout = state.Evaluate(id, choice);
@@ -170,7 +170,7 @@ TEST(LayoutSearchTest, DeltaIsExactForEvenSplits) {
   const std::unique_ptr<LayoutState> state = SearchLayouts(*bound, cost, &paths, *micro);
   int tried = 0;
   for (NodeId id : bound->order) {
-    if (!bound->nodes[id].rule.has_value()) continue;
+    if (bound->nodes[id].rule == nullptr) continue;
     for (int number : bound->nodes[id].allowed[1]) {
       std::vector<int> choice = state->node(id).choice;
       choice[1] = number;

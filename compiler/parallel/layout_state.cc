@@ -31,7 +31,7 @@ LayoutState::LayoutState(const BoundGraph* bound, const CostModel* cost, Reshard
       cost_(*cost),
       paths_(*paths),
       state_weight_(state_weight),
-      nodes_(graph_.num_nodes()),
+      nodes_(graph_.num_nodes(), nullptr),
       have_(graph_.num_values(), kUndecided),
       version_(graph_.num_values(), 0),
       needs_(graph_.num_values()),
@@ -39,7 +39,8 @@ LayoutState::LayoutState(const BoundGraph* bound, const CostModel* cost, Reshard
       groups_(bound->groups.size(), kUndecided),
       group_cost_(bound->groups.size(), 0),
       position_(graph_.num_nodes(), -1),
-      memo_(graph_.num_nodes()) {
+      kinds_(bound->kinds),
+      rows_(graph_.num_nodes(), nullptr) {
   for (size_t i = 0; i < bound_.order.size(); ++i) position_[bound_.order[i]] = static_cast<int>(i);
   for (size_t axis = 1; axis < bound_.axes.size(); ++axis) {
     if (bound_.axes[axis].name == "dp") dp_axis_ = static_cast<int>(axis);
@@ -50,23 +51,25 @@ LayoutState::LayoutState(const BoundGraph* bound, const CostModel* cost, Reshard
     type_of_.push_back(
         types.try_emplace({type.dtype, type.shape}, static_cast<int>(types.size())).first->second);
   }
+  const NodeLayout* nothing = Keep({});
   for (NodeId id : bound_.order) {
     const Node& node = graph_.node(id);
     const BoundNode& bound_node = bound_.nodes[id];
-    NodeLayout layout;
+    const NodeLayout* layout = nullptr;
     switch (bound_node.role) {
       case NodeRole::kFixed:
-        layout.outputs = {Intern(bound_node.fixed)};
+        layout = Keep({.outputs = {Intern(bound_node.fixed)}});
         break;
       case NodeRole::kOutput:
-        layout.inputs = {Intern(Sharding::Broadcast(
-            *node.stage, bound_.axes.size(), graph_.value(node.inputs[0]).type.shape.size()))};
+        layout = Keep({.inputs = {Intern(
+                           Sharding::Broadcast(*node.stage, bound_.axes.size(),
+                                               graph_.value(node.inputs[0]).type.shape.size()))}});
         break;
       case NodeRole::kStateRead:
-        layout.outputs = {kUndecided};
+        layout = Keep({.outputs = {kUndecided}});
         break;
       case NodeRole::kStateWrite:
-        layout.inputs = {kUndecided};
+        layout = Keep({.inputs = {kUndecided}});
         break;
       case NodeRole::kSearched:
       case NodeRole::kPin: {
@@ -74,13 +77,13 @@ LayoutState::LayoutState(const BoundGraph* bound, const CostModel* cost, Reshard
         choice[0] = micro_choice[id];
         for (size_t axis = 1; axis < choice.size(); ++axis)
           choice[axis] = bound_node.allowed[axis][0];
-        const NodeLayout* evaluated = Evaluate(id, choice);
-        OF_CHECK(evaluated != nullptr) << node.op << ": B on all mesh axes must be legal";
-        layout = *evaluated;
+        layout = Evaluate(id, choice);
+        OF_CHECK(layout != nullptr) << node.op << ": B on all mesh axes must be legal";
         break;
       }
     }
-    Install(id, std::move(layout));
+    nodes_[id] = nothing;
+    Install(id, layout);
   }
   for (size_t g = 0; g < bound_.groups.size(); ++g) {
     const StateGroup& group = bound_.groups[g];
@@ -96,7 +99,7 @@ LayoutState::LayoutState(const BoundGraph* bound, const CostModel* cost, Reshard
     for (const std::optional<Sbp>& sbp : group.asked) sbps.push_back(*sbp);
     ChooseGroup(static_cast<int>(g), GroupSharding(static_cast<int>(g), sbps));
   }
-  log_.clear();
+  Commit();
 }
 
 Sharding LayoutState::GroupSharding(int group, const std::vector<Sbp>& sbps) const {
@@ -113,15 +116,62 @@ int LayoutState::Intern(const Sharding& sharding) {
   return it->second;
 }
 
-const NodeLayout* LayoutState::Evaluate(NodeId id, const std::vector<int>& choice) {
+const NodeLayout* LayoutState::Keep(NodeLayout layout) {
+  layouts_.push_back(std::move(layout));
+  return &layouts_.back();
+}
+
+const NodeLayout* LayoutState::StateLayout(bool read, int sharding) {
+  std::vector<const NodeLayout*>& known = state_layouts_[read ? 1 : 0];
+  if (known.size() < shardings_.size()) known.resize(shardings_.size(), nullptr);
+  if (known[sharding] == nullptr) {
+    NodeLayout layout;
+    (read ? layout.outputs : layout.inputs) = {sharding};
+    known[sharding] = Keep(std::move(layout));
+  }
+  return known[sharding];
+}
+
+int LayoutState::Number(NodeId id, const std::vector<int>& choice) {
+  Kind& kind = kinds_[bound_.nodes[id].kind];
+  const auto [it, added] = kind.numbers.try_emplace(choice, static_cast<int>(kind.choices.size()));
+  if (added) kind.choices.push_back(choice);
+  return it->second;
+}
+
+LayoutState::Row& LayoutState::RowOf(NodeId id) {
+  const std::vector<ValueId>& inputs = graph_.node(id).inputs;
+  const auto lie_as_now = [&](const Row& row) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (row.inputs[i] != have_[inputs[i]]) return false;
+    }
+    return true;
+  };
+  Row*& row = rows_[id];
+  if (row != nullptr && lie_as_now(*row)) return *row;
+  std::vector<int> now;
+  for (ValueId input : inputs) now.push_back(have_[input]);
+  const auto [it, added] = kinds_[bound_.nodes[id].kind].rows.try_emplace(now);
+  if (added) it->second.inputs = std::move(now);
+  row = &it->second;
+  return *row;
+}
+
+const NodeLayout* LayoutState::Evaluate(NodeId id, int number) {
+  Row& row = RowOf(id);
+  if (static_cast<size_t>(number) >= row.layouts.size()) {
+    row.layouts.resize(kinds_[bound_.nodes[id].kind].choices.size());
+  }
+  std::optional<const NodeLayout*>& known = row.layouts[number];
+  if (!known.has_value()) known = Apply(id, number);
+  return *known;
+}
+
+const NodeLayout* LayoutState::Apply(NodeId id, int number) {
   const Node& node = graph_.node(id);
   const BoundNode& bound = bound_.nodes[id];
-  std::vector<int> key = choice;
-  for (ValueId input : node.inputs) key.push_back(have_[input]);
-  const auto [it, added] = memo_[id].try_emplace(std::move(key));
-  const auto result = [&found = it->second] { return found.has_value() ? &*found : nullptr; };
-  if (!added || !bound.rule->IsLegalChoice(choice, bound_.axes)) return result();
-
+  const std::vector<int>& choice = Choice(id, number);
+  if (!bound.rule->IsLegalChoice(choice, bound_.axes)) return nullptr;
   std::vector<const Sharding*> known;
   for (ValueId input : node.inputs) {
     known.push_back(have_[input] == kUndecided ? nullptr : &shardings_[have_[input]]);
@@ -129,13 +179,14 @@ const NodeLayout* LayoutState::Evaluate(NodeId id, const std::vector<int>& choic
   const NodeShardings shardings = bound.rule->Apply(choice, bound_.axes, known, *node.stage);
   NodeLayout layout;
   layout.choice = choice;
+  layout.number = number;
   bool in_loop = false;
   std::vector<TensorType> inputs, outputs;
   for (size_t i = 0; i < node.inputs.size() + node.outputs.size(); ++i) {
     const bool is_input = i < node.inputs.size();
     const size_t j = is_input ? i : i - node.inputs.size();
     const Sharding& sharding = is_input ? shardings.inputs[j] : shardings.outputs[j];
-    if (!LegalSharding(sharding, cost_.micro_batches())) return result();
+    if (!LegalSharding(sharding, cost_.micro_batches())) return nullptr;
     in_loop = in_loop || sharding.sbps[0].kind != Sbp::kBroadcast;
     const TensorType& type = graph_.value(is_input ? node.inputs[j] : node.outputs[j]).type;
     (is_input ? inputs : outputs).push_back(LargestShard(type, sharding, bound_.axes));
@@ -146,8 +197,7 @@ const NodeLayout* LayoutState::Evaluate(NodeId id, const std::vector<int>& choic
         (in_loop ? cost_.micro_batches() : 1) *
         cost_.ComputeNs(oneflow::LocalCost(*bound.def, node.attrs, inputs, outputs));
   }
-  it->second = std::move(layout);
-  return result();
+  return Keep(std::move(layout));
 }
 
 int64_t LayoutState::ReshardNs(ValueId value, int from, int to) {
@@ -173,63 +223,66 @@ bool LayoutState::LeavesDp(ValueId value, int from, int to) const {
   return bound_.nodes[graph_.value(value).producer].role != NodeRole::kStateRead;
 }
 
-int64_t LayoutState::NeedCost(ValueId value, int from, const std::pair<int, NodeRole>& need,
-                              int* last) {
-  const auto [to, reader] = need;
+int64_t LayoutState::NeedCost(ValueId value, int from, const Need& need, int* last) {
+  const int to = need.sharding;
   int64_t total = to == *last ? 0 : ReshardNs(value, from, to);
   *last = to;
   if (to == kUndecided) return total;
-  if (reader == NodeRole::kStateWrite) {
+  if (need.reader == NodeRole::kStateWrite) {
     total += to == from ? 0 : kGatherPenalty;
-  } else if (reader != NodeRole::kOutput && LeavesDp(value, from, to)) {
+  } else if (need.reader != NodeRole::kOutput && LeavesDp(value, from, to)) {
     total += kGatherPenalty;
   }
   return total;
 }
 
-int64_t LayoutState::ValueCost(ValueId value) {
-  const int from = have_[value];
+int64_t LayoutState::NeedsCost(ValueId value, int from, const Needs& needs) {
   if (from == kUndecided) return 0;
   int64_t total = 0;
   int last = kUndecided;
-  for (const auto& [need, count] : needs_[value]) total += NeedCost(value, from, need, &last);
+  for (const Need& need : needs) total += NeedCost(value, from, need, &last);
   return total;
+}
+
+int64_t LayoutState::ValueCost(ValueId value) {
+  return NeedsCost(value, have_[value], needs_[value]);
 }
 
 int64_t LayoutState::ValueCostWith(ValueId value, NodeId id, const NodeLayout& layout) {
   const Node& node = graph_.node(id);
+  const NodeLayout& old = *nodes_[id];
   const NodeRole role = bound_.nodes[id].role;
   int from = have_[value];
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     if (node.outputs[i] == value) from = layout.outputs[i];
   }
-  if (from == kUndecided) return 0;
-  Needs changed;  // counts to add
+  bool reads_otherwise = false;
   for (size_t i = 0; i < node.inputs.size(); ++i) {
-    if (node.inputs[i] != value || layout.inputs[i] == nodes_[id].inputs[i]) continue;
-    --changed[{nodes_[id].inputs[i], role}];
-    ++changed[{layout.inputs[i], role}];
+    if (node.inputs[i] != value || layout.inputs[i] == old.inputs[i]) continue;
+    if (!reads_otherwise) changed_ = needs_[value];
+    reads_otherwise = true;
+    AddReaders(&changed_, old.inputs[i], role, -1);
+    AddReaders(&changed_, layout.inputs[i], role, 1);
   }
-  int64_t total = 0;
-  int last = kUndecided;
-  auto next = changed.begin();
-  for (const auto& [need, count] : needs_[value]) {
-    for (; next != changed.end() && next->first < need; ++next) {
-      if (next->second > 0) total += NeedCost(value, from, next->first, &last);
-    }
-    int readers = count;
-    if (next != changed.end() && next->first == need) readers += (next++)->second;
-    if (readers > 0) total += NeedCost(value, from, need, &last);
+  return NeedsCost(value, from, reads_otherwise ? changed_ : needs_[value]);
+}
+
+void LayoutState::AddReaders(Needs* needs, int sharding, NodeRole reader, int count) {
+  auto at = needs->begin();
+  while (at != needs->end() &&
+         (at->sharding < sharding || (at->sharding == sharding && at->reader < reader))) {
+    ++at;
   }
-  for (; next != changed.end(); ++next) {
-    if (next->second > 0) total += NeedCost(value, from, next->first, &last);
+  if (at == needs->end() || at->sharding != sharding || at->reader != reader) {
+    needs->insert(at, {sharding, reader, count});
+  } else if ((at->readers += count) == 0) {
+    needs->erase(at);
   }
-  return total;
 }
 
 int64_t LayoutState::Delta(NodeId id, const NodeLayout& layout) {
   const Node& node = graph_.node(id);
-  const NodeLayout& old = nodes_[id];
+  const NodeLayout& old = *nodes_[id];
   int64_t delta = layout.compute_ns - old.compute_ns;
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const auto first = std::find(node.inputs.begin(), node.inputs.end(), node.inputs[i]);
@@ -270,33 +323,29 @@ int64_t LayoutState::LocalCost(NodeId id, const NodeLayout& layout) {
   return total;
 }
 
-void LayoutState::Replace(NodeId id, NodeLayout layout) {
+void LayoutState::Replace(NodeId id, const NodeLayout* layout) {
   const Node& node = graph_.node(id);
-  NodeLayout& old = nodes_[id];
-  std::set<ValueId> touched(node.inputs.begin(), node.inputs.end());
-  touched.insert(node.outputs.begin(), node.outputs.end());
+  const NodeLayout& old = *nodes_[id];
   const NodeRole role = bound_.nodes[id].role;
-  for (size_t i = 0; i < old.inputs.size(); ++i) {
-    Needs& needs = needs_[node.inputs[i]];
-    const auto need = needs.find({old.inputs[i], role});
-    if (--need->second == 0) needs.erase(need);
-  }
-  total_ += layout.compute_ns - old.compute_ns;
-  old = std::move(layout);
-  for (size_t i = 0; i < old.inputs.size(); ++i) ++needs_[node.inputs[i]][{old.inputs[i], role}];
-  for (size_t i = 0; i < old.outputs.size(); ++i) have_[node.outputs[i]] = old.outputs[i];
-  for (ValueId value : touched) {
+  touched_.clear();
+  const auto touch = [&](ValueId value) {
+    if (std::find(touched_.begin(), touched_.end(), value) == touched_.end())
+      touched_.push_back(value);
+  };
+  for (size_t i = 0; i < old.inputs.size(); ++i)
+    AddReaders(&needs_[node.inputs[i]], old.inputs[i], role, -1);
+  for (size_t i = 0; i < layout->inputs.size(); ++i)
+    AddReaders(&needs_[node.inputs[i]], layout->inputs[i], role, 1);
+  for (size_t i = 0; i < layout->outputs.size(); ++i) have_[node.outputs[i]] = layout->outputs[i];
+  total_ += layout->compute_ns - old.compute_ns;
+  nodes_[id] = layout;
+  for (ValueId value : node.inputs) touch(value);
+  for (ValueId value : node.outputs) touch(value);
+  for (ValueId value : touched_) {
     total_ -= value_cost_[value];
     value_cost_[value] = ValueCost(value);
     total_ += value_cost_[value];
   }
-}
-
-std::vector<int64_t*> LayoutState::VersionsOf(NodeId id) {
-  std::vector<int64_t*> versions;
-  for (ValueId value : graph_.node(id).inputs) versions.push_back(&version_[value]);
-  for (ValueId value : graph_.node(id).outputs) versions.push_back(&version_[value]);
-  return versions;
 }
 
 int64_t LayoutState::Version(NodeId id) const {
@@ -308,15 +357,17 @@ int64_t LayoutState::Version(NodeId id) const {
   return latest;
 }
 
-void LayoutState::Install(NodeId id, NodeLayout layout) {
-  Change change{id, nodes_[id], -1, kUndecided, {}};
+void LayoutState::Install(NodeId id, const NodeLayout* layout) {
+  log_.push_back({id, nodes_[id]});
   ++changes_;
-  for (int64_t* version : VersionsOf(id)) {
-    change.versions.push_back(*version);
-    *version = changes_;
+  const Node& node = graph_.node(id);
+  for (const auto* side : {&node.inputs, &node.outputs}) {
+    for (ValueId value : *side) {
+      old_versions_.push_back(version_[value]);
+      version_[value] = changes_;
+    }
   }
-  log_.push_back(std::move(change));
-  Replace(id, std::move(layout));
+  Replace(id, layout);
 }
 
 void LayoutState::Propagate(NodeId id) {
@@ -324,7 +375,7 @@ void LayoutState::Propagate(NodeId id) {
   const auto add_readers = [&](NodeId from) {
     for (ValueId output : graph_.node(from).outputs) {
       for (NodeId reader : graph_.uses(output)) {
-        if (bound_.nodes[reader].rule.has_value()) open.insert({position_[reader], reader});
+        if (bound_.nodes[reader].rule != nullptr) open.insert({position_[reader], reader});
       }
     }
   };
@@ -332,21 +383,23 @@ void LayoutState::Propagate(NodeId id) {
   while (!open.empty()) {
     const NodeId reader = open.begin()->second;
     open.erase(open.begin());
-    const NodeLayout* layout = Evaluate(reader, nodes_[reader].choice);
+    const NodeLayout& old = *nodes_[reader];
+    const NodeLayout* layout = Evaluate(reader, old.number);
     // Units can only make a choice illegal on micro, whose cuts do not change here.
-    if (layout == nullptr || *layout == nodes_[reader]) continue;
-    const bool outputs_changed = layout->outputs != nodes_[reader].outputs;
-    Install(reader, *layout);
+    if (layout == nullptr || layout == &old || *layout == old) continue;
+    const bool outputs_changed = layout->outputs != old.outputs;
+    Install(reader, layout);
     if (outputs_changed) add_readers(reader);
   }
 }
 
-bool LayoutState::Choose(NodeId id, const std::vector<int>& choice) {
-  const NodeLayout* layout = Evaluate(id, choice);
+bool LayoutState::Choose(NodeId id, int number) {
+  const NodeLayout* layout = Evaluate(id, number);
   if (layout == nullptr) return false;
-  if (*layout == nodes_[id]) return true;
-  const bool outputs_changed = layout->outputs != nodes_[id].outputs;
-  Install(id, *layout);
+  const NodeLayout& old = *nodes_[id];
+  if (layout == &old || *layout == old) return true;
+  const bool outputs_changed = layout->outputs != old.outputs;
+  Install(id, layout);
   if (outputs_changed) Propagate(id);
   return true;
 }
@@ -371,31 +424,30 @@ void LayoutState::SetGroup(int group, int sharding) {
 void LayoutState::ChooseGroup(int group, const Sharding& sharding) {
   const int index = Intern(sharding);
   if (groups_[group] == index) return;
-  log_.push_back({-1, {}, group, groups_[group], {}});
+  log_.push_back({-1, nullptr, group, groups_[group]});
   SetGroup(group, index);
-  for (NodeId read : bound_.groups[group].reads) {
-    NodeLayout layout;
-    layout.outputs = {index};
-    Install(read, std::move(layout));
-  }
+  for (NodeId read : bound_.groups[group].reads) Install(read, StateLayout(/*read=*/true, index));
   for (NodeId write : bound_.groups[group].writes) {
-    NodeLayout layout;
-    layout.inputs = {index};
-    Install(write, std::move(layout));
+    Install(write, StateLayout(/*read=*/false, index));
   }
   for (NodeId read : bound_.groups[group].reads) Propagate(read);
 }
 
 void LayoutState::Rollback(size_t mark) {
   while (log_.size() > mark) {
-    Change change = std::move(log_.back());
+    const Change change = log_.back();
     log_.pop_back();
     if (change.node < 0) {
       SetGroup(change.group, change.sharding);
-    } else {
-      Replace(change.node, std::move(change.layout));
-      const std::vector<int64_t*> versions = VersionsOf(change.node);
-      for (size_t i = versions.size(); i-- > 0;) *versions[i] = change.versions[i];
+      continue;
+    }
+    Replace(change.node, change.layout);
+    const Node& node = graph_.node(change.node);
+    for (const auto* side : {&node.outputs, &node.inputs}) {
+      for (size_t i = side->size(); i-- > 0;) {
+        version_[(*side)[i]] = old_versions_.back();
+        old_versions_.pop_back();
+      }
     }
   }
 }

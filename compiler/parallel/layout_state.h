@@ -15,11 +15,13 @@
 //
 // Owner: one search. Threads: one. Invariant: total() equals the sum above at any time; a node's
 // layouts are what its rule gives for its choice and its inputs' current layouts (changed units run
-// downstream). Read next: compiler/parallel/layout_search.h.
+// downstream). Choices are numbered and answers kept per kind of node (BoundNode::kind), so the
+// hundredth layer asks no rule. Read next: compiler/parallel/layout_search.h.
 #ifndef ONEFLOW_COMPILER_PARALLEL_LAYOUT_STATE_H_
 #define ONEFLOW_COMPILER_PARALLEL_LAYOUT_STATE_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -35,7 +37,8 @@ namespace oneflow {
 // Layouts of one node, interned (LayoutState::sharding).
 struct NodeLayout {
   std::vector<int>
-      choice;  // per layout axis, index into the rule's signatures; empty without a rule
+      choice;       // per layout axis, index into the rule's signatures; empty without a rule
+  int number = -1;  // of the choice, among those of the node's kind
   std::vector<int> inputs;
   std::vector<int> outputs;
   int64_t compute_ns = 0;
@@ -55,7 +58,7 @@ class LayoutState {
               std::vector<int> micro_choice, int64_t state_weight);
 
   const BoundGraph& bound() const { return bound_; }
-  const NodeLayout& node(NodeId id) const { return nodes_[id]; }
+  const NodeLayout& node(NodeId id) const { return *nodes_[id]; }
   const Sharding& sharding(int index) const { return shardings_[index]; }
   int have(ValueId value) const { return have_[value]; }  // kUndecided: any layout is at hand
   int group(int index) const { return groups_[index]; }
@@ -64,9 +67,17 @@ class LayoutState {
   // equal numbers at two moments mean equal answers. Taking changes back takes the numbers back.
   int64_t Version(NodeId id) const;
 
-  // What `choice` would give the node now; nullptr if its layouts are not legal together. Stays
-  // valid.
-  const NodeLayout* Evaluate(NodeId id, const std::vector<int>& choice);
+  // The number of a choice, and the choice with a number: one numbering for all nodes of a kind.
+  int Number(NodeId id, const std::vector<int>& choice);
+  const std::vector<int>& Choice(NodeId id, int number) const {
+    return kinds_[bound_.nodes[id].kind].choices[number];
+  }
+  // What the choice with that number would give the node now; nullptr if its layouts are not legal
+  // together. Stays valid.
+  const NodeLayout* Evaluate(NodeId id, int number);
+  const NodeLayout* Evaluate(NodeId id, const std::vector<int>& choice) {
+    return Evaluate(id, Number(id, choice));
+  }
   // By how much total() would change with that layout of the node, if all splits are even (uneven
   // units may also change the readers' layouts).
   int64_t Delta(NodeId id, const NodeLayout& layout);
@@ -78,8 +89,12 @@ class LayoutState {
   size_t Mark() const { return log_.size(); }
   void Rollback(size_t mark);
   // Forgets the log. Marks become invalid.
-  void Commit() { log_.clear(); }
-  bool Choose(NodeId id, const std::vector<int>& choice);  // false (and no change) if not legal
+  void Commit() {
+    log_.clear();
+    old_versions_.clear();
+  }
+  bool Choose(NodeId id, int number);  // false (and no change) if not legal
+  bool Choose(NodeId id, const std::vector<int>& choice) { return Choose(id, Number(id, choice)); }
   void ChooseGroup(int group, const Sharding& sharding);
 
   // Canonical layout of a group's states with these Sbps.
@@ -88,25 +103,46 @@ class LayoutState {
  private:
   struct Change {
     NodeId node = -1;  // -1: a group
-    NodeLayout layout;
+    const NodeLayout* layout = nullptr;
     int group = -1;
     int sharding = kUndecided;
-    std::vector<int64_t> versions;  // of the node's values, inputs first
   };
-  using Needs = std::map<std::pair<int, NodeRole>, int>;  // (sharding, who) -> readers
+  // Readers of a value that want it alike: in one sharding, as one kind of reader.
+  struct Need {
+    int sharding = kUndecided;
+    NodeRole reader = NodeRole::kSearched;
+    int readers = 0;
+  };
+  using Needs = std::vector<Need>;  // by (sharding, reader), none with 0 readers
+  // Answers of Evaluate for one kind of node whose inputs lie so.
+  struct Row {
+    std::vector<int> inputs;
+    std::vector<std::optional<const NodeLayout*>> layouts;  // by number of the choice
+  };
+  struct Kind {
+    std::map<std::vector<int>, int> numbers;
+    std::vector<std::vector<int>> choices;  // by number
+    std::map<std::vector<int>, Row> rows;   // by layouts of the inputs
+  };
 
   int Intern(const Sharding& sharding);
+  const NodeLayout* Keep(NodeLayout layout);
+  // The layout of a read, or a write, of a state that lies so.
+  const NodeLayout* StateLayout(bool read, int sharding);
+  Row& RowOf(NodeId id);
+  const NodeLayout* Apply(NodeId id, int number);  // Evaluate, without the memory
   // Installs a layout and logs the old one; keeps total_.
-  void Install(NodeId id, NodeLayout layout);
-  void Replace(NodeId id, NodeLayout layout);
-  std::vector<int64_t*> VersionsOf(NodeId id);
+  void Install(NodeId id, const NodeLayout* layout);
+  void Replace(NodeId id, const NodeLayout* layout);
+  static void AddReaders(Needs* needs, int sharding, NodeRole reader, int count);
   // Recomputes the readers of a node whose outputs changed, in order.
   void Propagate(NodeId id);
   void SetGroup(int group, int sharding);
   int64_t ReshardNs(ValueId value, int from, int to);
   // One reader's layout of a value, and whether what it costs to bring it there is shared with
   // `last`.
-  int64_t NeedCost(ValueId value, int from, const std::pair<int, NodeRole>& need, int* last);
+  int64_t NeedCost(ValueId value, int from, const Need& need, int* last);
+  int64_t NeedsCost(ValueId value, int from, const Needs& needs);
   int64_t ValueCost(ValueId value);
   // ValueCost if `id` had `layout`.
   int64_t ValueCostWith(ValueId value, NodeId id, const NodeLayout& layout);
@@ -118,9 +154,10 @@ class LayoutState {
   const CostModel& cost_;
   ReshardPaths& paths_;
   const int64_t state_weight_;
-  std::vector<NodeLayout> nodes_;  // by NodeId
-  std::vector<int> have_;          // by ValueId
-  std::vector<int64_t> version_;   // by ValueId: when it, its readers' needs or its cost changed
+  std::deque<NodeLayout> layouts_;        // all that were made: references stay valid
+  std::vector<const NodeLayout*> nodes_;  // by NodeId
+  std::vector<int> have_;                 // by ValueId
+  std::vector<int64_t> version_;  // by ValueId: when it, its readers' needs or its cost changed
   int64_t changes_ = 0;
   std::vector<Needs> needs_;         // by ValueId
   std::vector<int64_t> value_cost_;  // by ValueId
@@ -129,12 +166,17 @@ class LayoutState {
   std::vector<int> position_;  // by NodeId, in order
   std::vector<Sharding> shardings_;
   std::map<std::vector<int64_t>, int> interned_;
-  // By NodeId: choice and layouts of the inputs -> layout; nullopt if not legal.
-  std::vector<std::map<std::vector<int>, std::optional<NodeLayout>>> memo_;
+  std::vector<Kind> kinds_;
+  std::vector<Row*> rows_;                            // by NodeId: the row that was used last
+  std::vector<const NodeLayout*> state_layouts_[2];   // of writes and reads, by sharding
   std::vector<int> type_of_;                          // by ValueId: equal types have equal numbers
   std::unordered_map<uint64_t, int64_t> reshard_ns_;  // by (type, from, to); only looked up
   int dp_axis_ = -1;
   std::vector<Change> log_;
+  std::vector<int64_t>
+      old_versions_;              // of the values of each logged change of a node, inputs first
+  Needs changed_;                 // of ValueCostWith
+  std::vector<ValueId> touched_;  // of Replace
   int64_t total_ = 0;
 };
 

@@ -32,7 +32,7 @@ class MicroSearch {
         layout_(graph_.num_values()),
         after_loop_(graph_.num_values(), false) {}
 
-  absl::StatusOr<std::vector<int>> Run(std::vector<ValueId>* early) {
+  absl::StatusOr<std::vector<int>> Run(NeededEarly* early) {
     early_ = early;
     if (batches_ == 1) return choice_;
     for (NodeId id : bound_.order) OF_RETURN_IF_ERROR(Decide(graph_.node(id)));
@@ -49,7 +49,7 @@ class MicroSearch {
 
   absl::Status Decide(const Node& node) {
     const BoundNode& bound = bound_.nodes[node.id];
-    if (!bound.rule.has_value()) {
+    if (bound.rule == nullptr) {
       for (ValueId output : node.outputs) {
         layout_[output] = Sharding::Broadcast(0, 1, type(output).shape.size());
         if (bound.role != NodeRole::kFixed) continue;
@@ -172,12 +172,12 @@ class MicroSearch {
   // micro-batch.
   void SinkIntoLoop(const Node& node) {
     const BoundNode& bound = bound_.nodes[node.id];
-    if (!bound.rule.has_value() || node.outputs.size() != 1 || choice_[node.id] != 0) return;
+    if (bound.rule == nullptr || node.outputs.size() != 1 || choice_[node.id] != 0) return;
     const ValueId value = node.outputs[0];
     if (after_loop_[value] || graph_.uses(value).empty()) return;
     std::optional<Sbp> wanted;
     for (NodeId reader : graph_.uses(value)) {
-      if (!bound_.nodes[reader].rule.has_value()) return;
+      if (bound_.nodes[reader].rule == nullptr) return;
       const AxisSignature& signature = signatures(graph_.node(reader))[choice_[reader]];
       for (size_t i = 0; i < signature.inputs.size(); ++i) {
         if (graph_.node(reader).inputs[i] != value) continue;
@@ -203,6 +203,15 @@ class MicroSearch {
   // The values over the whole batch behind what a node of the loop needs: sums that are ready only
   // after it.
   void CollectEarly(const Node& node) const {
+    early_->node = node.id;
+    early_->sums.clear();
+    early_->late = after_loop_;
+    for (NodeId id : bound_.order) {
+      if (id == node.id) break;
+      for (ValueId value : graph_.node(id).outputs) {
+        if (sbp(value).kind == Sbp::kPartial) early_->late[value] = true;
+      }
+    }
     std::vector<NodeId> open = {node.id};
     std::set<NodeId> seen = {node.id};
     while (!open.empty()) {
@@ -211,7 +220,7 @@ class MicroSearch {
       for (const ValueId input : at.inputs) {
         const NodeId producer = graph_.value(input).producer;
         if (sbp(input).kind != Sbp::kBroadcast) {
-          if (sbp(input).kind == Sbp::kPartial) early_->push_back(input);
+          if (sbp(input).kind == Sbp::kPartial) early_->sums.push_back(input);
         } else if (after_loop_[input] && seen.insert(producer).second) {
           open.push_back(producer);
         }
@@ -243,7 +252,7 @@ class MicroSearch {
                      graph_.location(node.location));
   }
 
-  std::vector<ValueId>* early_ = nullptr;  // what the node that fails would need
+  NeededEarly* early_ = nullptr;  // what the node that fails would need
   const BoundGraph& bound_;
   const Graph& graph_;
   const CostModel& cost_;
@@ -257,7 +266,7 @@ class MicroSearch {
 }  // namespace
 
 absl::StatusOr<std::vector<int>> SearchMicro(const BoundGraph& bound, const CostModel& cost,
-                                             std::vector<ValueId>* early) {
+                                             NeededEarly* early) {
   return MicroSearch(bound, cost).Run(early);
 }
 

@@ -28,11 +28,18 @@
 
 namespace oneflow {
 
+// Why a search failed: what a node of the loop needs before it is known.
+struct NeededEarly {
+  NodeId node = -1;           // the node
+  std::vector<ValueId> sums;  // the sums over the batch behind it (hoist_batch.h may save some)
+  std::vector<bool> late;     // by ValueId: known only after the last micro-batch
+};
+
 // By NodeId: index into rule->signatures() on the axis `micro` (0 where a node has no rule).
 // ShardingError with the user's line where a micro-batch needs what is known only after the last
-// one; `early` then has the sums over the batch that it needs (hoist_batch.h may save some).
+// one; `early` then says what.
 absl::StatusOr<std::vector<int>> SearchMicro(const BoundGraph& bound, const CostModel& cost,
-                                             std::vector<ValueId>* early = nullptr);
+                                             NeededEarly* early = nullptr);
 
 }  // namespace oneflow
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "base/check.h"
 
@@ -72,23 +73,37 @@ std::vector<size_t> StageCut(const std::vector<int64_t>& weights,
     }
   }
   const int64_t limit = heaviest[parts][last] + heaviest[parts][last] / 10;
+  // A tenth more in each of the others could leave one range nearly empty.
+  const int64_t least = prefix.back() / (5 * parts) * 4;
+  // Weights in units of which few enough make the whole that squares can be summed.
+  const int64_t unit = prefix.back() / (int64_t{1} << 24) + 1;
 
-  // bytes[k][j]: fewest bytes over the cuts when no range is heavier than the limit.
-  std::vector<std::vector<int64_t>> bytes(parts + 1, std::vector<int64_t>(last + 1, kInfinite));
+  // best[k][j]: fewest bytes over the cuts, and then the smallest sum of squared weights, when no
+  // range is heavier than the limit.
+  using Cost = std::pair<int64_t, int64_t>;
   std::vector<std::vector<size_t>> from(parts + 1, std::vector<size_t>(last + 1, 0));
-  bytes[0][0] = 0;
-  for (int k = 1; k <= parts; ++k) {
-    for (size_t j = k; j <= last; ++j) {
-      for (size_t i = k - 1; i < j; ++i) {
-        if (bytes[k - 1][i] >= kInfinite || range(i, j) > limit) continue;
-        const int64_t total = bytes[k - 1][i] + (i == 0 ? 0 : crossing[bounds[i]]);
-        if (total < bytes[k][j]) {
-          bytes[k][j] = total;
-          from[k][j] = i;
+  const auto search = [&](int64_t floor) {
+    std::vector<std::vector<Cost>> best(parts + 1,
+                                        std::vector<Cost>(last + 1, {kInfinite, kInfinite}));
+    best[0][0] = {0, 0};
+    for (int k = 1; k <= parts; ++k) {
+      for (size_t j = k; j <= last; ++j) {
+        for (size_t i = k - 1; i < j; ++i) {
+          const int64_t weight = range(i, j);
+          if (best[k - 1][i].first >= kInfinite || weight > limit || weight < floor) continue;
+          const int64_t units = weight / unit;
+          const Cost cost = {best[k - 1][i].first + (i == 0 ? 0 : crossing[bounds[i]]),
+                             best[k - 1][i].second + units * units};
+          if (cost < best[k][j]) {
+            best[k][j] = cost;
+            from[k][j] = i;
+          }
         }
       }
     }
-  }
+    return best[parts][last].first < kInfinite;
+  };
+  if (!search(least)) search(0);
   size_t j = last;
   for (int k = parts; k > 1; --k) {
     j = from[k][j];

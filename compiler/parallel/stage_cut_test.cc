@@ -23,6 +23,23 @@ TEST(StageCutTest, FewBytesDecideBetweenNearlyEqualCuts) {
   EXPECT_THAT(StageCut({49, 1, 50}, {0, 1000, 10}, 2), ElementsAre(2));
 }
 
+// Many parts: a tenth more in seven of them would leave three tenths for the eighth.
+TEST(StageCutTest, EvenCutsWhereAllCrossAlike) {
+  const std::vector<size_t> cuts =
+      StageCut(std::vector<int64_t>(160, 7), std::vector<int64_t>(160, 5), 8);
+  EXPECT_THAT(cuts, ElementsAre(20, 40, 60, 80, 100, 120, 140));
+}
+
+TEST(StageCutTest, CheapCrossingsEmptyNoRange) {
+  // The cheap cuts are the early ones.
+  std::vector<int64_t> crossing(160, 100);
+  for (size_t i = 0; i < 40; ++i) crossing[i] = 1;
+  std::vector<size_t> bounds = StageCut(std::vector<int64_t>(160, 7), crossing, 8);
+  bounds.insert(bounds.begin(), 0);
+  bounds.push_back(160);
+  for (size_t part = 0; part < 8; ++part) EXPECT_GE(bounds[part + 1] - bounds[part], 16u) << part;
+}
+
 TEST(StageCutTest, FewerItemsThanParts) {
   EXPECT_THAT(StageCut({7}, {0}, 3), ElementsAre(1, 1));
   EXPECT_THAT(StageCut({7, 7}, {0, 1}, 2), ElementsAre(1));
@@ -72,17 +89,26 @@ TEST(StageCutTest, WithinATenthOfTheBestAndCheapestThere) {
       };
       return std::max({sum(0, a), sum(a, b), sum(b, items)});
     };
+    const int64_t least = std::accumulate(weights.begin(), weights.end(), int64_t{0}) / 15 * 4;
+    const auto lightest = [&](int a, int b) {
+      const auto sum = [&](int i, int j) {
+        return std::accumulate(weights.begin() + i, weights.begin() + j, int64_t{0});
+      };
+      return std::min({sum(0, a), sum(a, b), sum(b, items)});
+    };
     int64_t best = 1 << 30;
     for (int a = 1; a < items; ++a) {
       for (int b = a + 1; b < items; ++b) best = std::min(best, heaviest(a, b));
     }
-    int64_t fewest = 1 << 30;
+    int64_t fewest = 1 << 30, fewest_even = 1 << 30;
     for (int a = 1; a < items; ++a) {
       for (int b = a + 1; b < items; ++b) {
-        if (heaviest(a, b) <= best + best / 10)
-          fewest = std::min(fewest, crossing[a] + crossing[b]);
+        if (heaviest(a, b) > best + best / 10) continue;
+        fewest = std::min(fewest, crossing[a] + crossing[b]);
+        if (lightest(a, b) >= least) fewest_even = std::min(fewest_even, crossing[a] + crossing[b]);
       }
     }
+    if (fewest_even < 1 << 30) fewest = fewest_even;
     const std::vector<size_t> cuts = StageCut(weights, crossing, 3);
     ASSERT_EQ(cuts.size(), 2u);
     EXPECT_LE(heaviest(static_cast<int>(cuts[0]), static_cast<int>(cuts[1])), best + best / 10);

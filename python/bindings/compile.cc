@@ -1,4 +1,4 @@
-// Compile with the Describe closure: what a kernel needs is asked until no row is missing.
+// Compile with the Describe closure: the kernels are asked what the target does not say.
 #include "compiler/compile.h"
 
 #include <pybind11/stl.h>
@@ -96,31 +96,21 @@ plan::Target CudaTarget(const std::vector<uint32_t>& ranks, int64_t memory_bytes
   return target;
 }
 
-// Asks the kernels what they need and adds the rows in key order.
-absl::Status Describe(const std::vector<KernelQuery>& missing, const plan::Plan& plan,
-                      plan::Target* target) {
-  // A target's devices are all of one kind.
-  const bool cuda = target->devices_size() > 0 && target->devices(0).kind() == "cuda";
-  const kernels::KernelTable& table = cuda ? kernels::CudaDescriptions() : kernels::CpuKernels();
-  std::map<std::string, plan::KernelRow> rows;
-  for (const plan::KernelRow& row : target->kernels()) rows[row.key()] = row;
-  for (const KernelQuery& query : missing) {
-    const auto spec = kernels::KernelSpec::FromTask(query.task, static_cast<int>(query.threads));
-    absl::StatusOr<kernels::Needs> needs = table.Describe(spec);
-    if (!needs.ok()) return WithLocation(needs.status(), LocationOf(query.task, plan));
-    plan::KernelRow row;
-    row.set_key(query.key);
-    row.set_workspace_bytes(needs->workspace_bytes);
-    for (const kernels::Alias& alias : needs->aliases) {
-      plan::Alias* proto = row.add_aliases();
-      proto->set_output(static_cast<uint32_t>(alias.output));
-      proto->set_input(static_cast<uint32_t>(alias.input));
-    }
-    rows[row.key()] = row;
+// What the kernel of a query says that it needs.
+absl::StatusOr<plan::KernelRow> Describe(const kernels::KernelTable& table,
+                                         const KernelQuery& query, const plan::Plan& plan) {
+  const auto spec = kernels::KernelSpec::FromTask(query.task, static_cast<int>(query.threads));
+  absl::StatusOr<kernels::Needs> needs = table.Describe(spec);
+  if (!needs.ok()) return WithLocation(needs.status(), LocationOf(query.task, plan));
+  plan::KernelRow row;
+  row.set_key(query.key);
+  row.set_workspace_bytes(needs->workspace_bytes);
+  for (const kernels::Alias& alias : needs->aliases) {
+    plan::Alias* proto = row.add_aliases();
+    proto->set_output(static_cast<uint32_t>(alias.output));
+    proto->set_input(static_cast<uint32_t>(alias.input));
   }
-  target->clear_kernels();
-  for (const auto& [key, row] : rows) *target->add_kernels() = row;
-  return absl::OkStatus();
+  return row;
 }
 
 }  // namespace
@@ -140,7 +130,7 @@ void BindCompile(py::module_& module) {
            [](const plan::Target& target) { return py::bytes(target.SerializeAsString()); });
 
   py::class_<Compiled>(module, "Compiled", "A plan with what was decided on the way.")
-      .def_property_readonly("plan", [](const Compiled& compiled) { return compiled.plan; })
+      .def_readonly("plan", &Compiled::plan)
       .def_property_readonly(
           "state_shardings",
           [](const Compiled& compiled) {
@@ -173,8 +163,15 @@ void BindCompile(py::module_& module) {
           options.decisions.push_back(ValueOrThrow(HeldDecisions::Parse(text)));
         }
         py::gil_scoped_release release;
+        // A target's devices are all of one kind.
+        const bool cuda = target.devices_size() > 0 && target.devices(0).kind() == "cuda";
+        const kernels::KernelTable& table =
+            cuda ? kernels::CudaDescriptions() : kernels::CpuKernels();
+        const auto describe = [&](const KernelQuery& query, const plan::Plan& plan) {
+          return Describe(table, query, plan);
+        };
         absl::StatusOr<Compiled> compiled =
-            CompileComplete(graph, &target, options, keep_dumps, &Describe);
+            CompileComplete(graph, &target, options, keep_dumps, describe);
         return ValueOrThrow(std::move(compiled));
       },
       py::arg("graph"), py::arg("target"), py::arg("axes"), py::arg("devices"),

@@ -105,8 +105,8 @@ py::dict FedRows(const plan::Plan& plan) {
 }  // namespace
 
 void BindPlan(py::module_& module) {
-  py::class_<plan::Plan>(module, "Plan",
-                         "Everything one rank does in a step, as data (plan/plan.proto).")
+  py::class_<plan::Plan, std::shared_ptr<plan::Plan>>(
+      module, "Plan", "Everything one rank does in a step, as data (plan/plan.proto).")
       .def_static("parse", &Parse, py::arg("bytes"))
       .def_static(
           "parse_text", [](const std::string& text) { return ValueOrThrow(ParsePlan(text)); },

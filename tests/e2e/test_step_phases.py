@@ -120,13 +120,78 @@ def test_a_masked_mean_under_accumulation(loss: Any, axes: dict[str, int]) -> No
     agree(train(loss, 1, {"dp": 1}), train(loss, 2, axes))
 
 
-def test_a_denominator_of_the_model_is_still_refused() -> None:
+def root_mean_square(model: Net, x: Any, y: Any, mask: Any) -> Any:
+    return flow.sqrt(((model(x) - y) ** 2).mean())
+
+
+def squared_and_decayed(model: Net, x: Any, y: Any, mask: Any) -> Any:
+    """A factor of one term only; the other reaches the same parameter, not the same sample."""
+    error = ((model(x) - y) ** 2).mean()
+    return error * error + 0.1 * (model.fc1.weight**2).sum()
+
+
+def times_a_parameter(model: Net, x: Any, y: Any, mask: Any) -> Any:
+    """A factor that the parameters alone make, inside the loop as it stands."""
+    return ((model(x) - y) ** 2).mean() * flow.exp(model.frozen.sum()) / model.fc2.bias.shape[0]
+
+
+def over_a_parameter(model: Net, x: Any, y: Any, mask: Any) -> Any:
+    error = ((model(x) - y) ** 2).mean()
+    return error / flow.sqrt((model.fc2.weight**2).sum()) + error**2 * model.frozen.sum()
+
+
+def over_another_call_of_the_model(model: Net, x: Any, y: Any, mask: Any) -> Any:
+    return (model(x) ** 2).sum() / flow.abs(model(x)).sum()
+
+
+FACTORS = [
+    root_mean_square,
+    squared_and_decayed,
+    times_a_parameter,
+    over_a_parameter,
+    over_another_call_of_the_model,
+]
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "axes"), [(2, {"dp": 1}), (4, {"dp": 2}), (2, {"pp": 2}), (2, {"tp": 2})]
+)
+@pytest.mark.parametrize("loss", FACTORS)
+def test_a_factor_of_the_loss_under_accumulation(
+    loss: Any, accumulate: int, axes: dict[str, int]
+) -> None:
+    agree(train(loss, 1, {"dp": 1}), train(loss, accumulate, axes))
+
+
+def test_a_factor_of_the_loss_is_that_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    flow.manual_seed(1)
+    model = Net()
+    kept = {n: torch.tensor(v.numpy(), dtype=torch.float64) for n, v in model.state_dict().items()}
+    weights = {name: value.requires_grad_() for name, value in kept.items()}
+    for seed in range(3):
+        data = {n: torch.tensor(v, dtype=torch.float64) for n, v in batch(seed).items()}
+        hidden = torch.relu(data["x"] @ weights["fc1.weight"].T + weights["fc1.bias"])
+        out = hidden @ weights["fc2.weight"].T + weights["fc2.bias"]
+        loss = torch.sqrt(((out - data["y"]) ** 2).mean())
+        used = [n for n in weights if n != "frozen"]
+        gradients = torch.autograd.grad(loss, [weights[n] for n in used])
+        with torch.no_grad():
+            for name, gradient in zip(used, gradients, strict=True):
+                weights[name] -= 0.1 * gradient
+    expected = {name: value.detach().numpy() for name, value in weights.items()}
+    agree({**expected, "loss": loss.detach().numpy()}, train(root_mean_square, 4, {"dp": 2}))
+
+
+def test_two_factors_of_one_gradient_are_refused() -> None:
     def normalised(model: Net, x: Any, y: Any, mask: Any) -> Any:
         out = model(x)
         return (out * out).sum() / flow.abs(out).sum()
 
-    with pytest.raises(flow.ShardingError, match="whole batch"):
+    with pytest.raises(flow.ShardingError, match="whole batch") as error:
         train(normalised, 2, {"dp": 1})
+    assert "from its own call of the model" in str(error.value)  # as in FACTORS
+    assert "test_step_phases.py" in str(error.value)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
