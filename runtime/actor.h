@@ -83,7 +83,8 @@ struct Effects {
   }
 };
 
-class Actor {
+// In cache lines of its own: neighbours in a plan may belong to different threads.
+class alignas(64) Actor {
  public:
   // `spec` outlives the actor.
   explicit Actor(const ActorSpec* spec);

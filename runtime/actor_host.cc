@@ -41,14 +41,11 @@ size_t MessageBound(const PlanRun& run, const ActorHost* host) {
 
 }  // namespace
 
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 ActorHost::ActorHost(std::string name, size_t trace_capacity, const Surroundings& surroundings)
-    : around_(surroundings), trace_(trace_capacity), name_(std::move(name)) {}
+    : around_(surroundings),
+      mailbox_(surroundings.cores),
+      trace_(trace_capacity),
+      name_(std::move(name)) {}
 
 void ActorHost::AddRun(PlanRun* run) {
   const size_t bound = MessageBound(*run, this);

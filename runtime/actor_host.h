@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "comm/transport.h"
+#include "runtime/clock.h"
 #include "runtime/mailbox.h"
 #include "runtime/plan_run.h"
 #include "runtime/trace.h"
@@ -44,6 +45,8 @@ class ActorHost {
     StepListener* listener = nullptr;
     comm::Transport* transport = nullptr;       // nullptr for one rank
     const std::atomic<bool>* halted = nullptr;  // once true nothing more is started
+    Cores* cores = nullptr;
+    int64_t patience_ns = 0;  // how long threads look for messages at most before they park
   };
   // By position of the device in the plan; the receiver has one for each.
   struct Counts {
@@ -83,6 +86,8 @@ class ActorHost {
   }
   std::vector<Counts> counts();
   size_t message_room() const { return mailbox_.reserved(); }
+  uint64_t waits() const { return mailbox_.waits(); }
+  uint64_t parks() const { return mailbox_.parks(); }
   // Firings so far, over all devices; allocates nothing (the watchdog asks while steps run).
   uint64_t firings();
   std::vector<TraceSlice> TraceSlices();
@@ -134,9 +139,6 @@ class ActorHost {
   Effects effects_;
   std::vector<Counts> counts_;
 };
-
-// Of the steady clock.
-int64_t NowNs();
 
 }  // namespace oneflow
 

@@ -1,18 +1,27 @@
 #include "runtime/mailbox.h"
 
 #include <immintrin.h>
+#include <sched.h>
 
 #include "base/check.h"
+#include "runtime/clock.h"
 
 namespace oneflow {
+namespace {
+
+// Looks between two times at which a reader gives its core away (and looks at the clock): few where
+// those it hears from run on the same core, as they cannot push meanwhile; else about a microsecond.
+constexpr int kLooksOfASharedCore = 4;
+constexpr int kLooks = 64;
+
+}  // namespace
 
 void Mailbox::Reserve(size_t more) {
   std::lock_guard<std::mutex> lock(mutex_);
   reserved_ += more;
   if (reserved_ <= ring_.size()) return;
   std::vector<Message> larger(reserved_);
-  const size_t unread = unread_.load(std::memory_order_relaxed);
-  for (size_t i = 0; i < unread; ++i) larger[i] = ring_[(head_ + i) % ring_.size()];
+  for (size_t i = 0; i < unread_; ++i) larger[i] = ring_[(head_ + i) % ring_.size()];
   ring_ = std::move(larger);
   head_ = 0;
 }
@@ -27,39 +36,70 @@ void Mailbox::Push(const Message& message) {
   bool wake = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    const size_t unread = unread_.load(std::memory_order_relaxed);
-    OF_CHECK(unread < reserved_) << "a mailbox for " << reserved_ << " messages is full";
-    size_t place = head_ + unread;
+    OF_CHECK(unread_ < reserved_) << "a mailbox for " << reserved_ << " messages is full";
+    size_t place = head_ + unread_;
     if (place >= ring_.size()) place -= ring_.size();
     ring_[place] = message;
-    unread_.store(unread + 1, std::memory_order_release);
-    wake = parked_;
-    parked_ = false;
+    ++unread_;
+    wake = parked_ > 0;
+    // On its behalf, so that those who look make room before it runs.
+    if (wake) cores_->Hold(parked_);
+    parked_ = 0;
   }
+  pushed_on_.store(sched_getcpu(), std::memory_order_relaxed);
+  pushed_.store(true, std::memory_order_release);
   if (wake) not_empty_.notify_one();
 }
 
 void Mailbox::Drain(std::vector<Message>* messages) {
+  // Before the lock: what is pushed behind this is seen by the next look, or taken now already.
+  pushed_.exchange(false, std::memory_order_acq_rel);
   std::lock_guard<std::mutex> lock(mutex_);
-  const size_t unread = unread_.load(std::memory_order_relaxed);
-  for (size_t i = 0; i < unread; ++i) {
+  for (; unread_ > 0; --unread_) {
     messages->push_back(ring_[head_]);
     if (++head_ == ring_.size()) head_ = 0;
   }
-  unread_.store(0, std::memory_order_relaxed);
 }
 
-void Mailbox::Wait(int spins) {
-  for (int i = 0; i < spins; ++i) {
-    if (HasMessages() || stopped_.load(std::memory_order_relaxed)) return;
+void Mailbox::Wait(int threads, Patience* patience) {
+  const auto is_over = [this] { return HasMessages() || stopped_.load(std::memory_order_relaxed); };
+  if (is_over()) return;
+  waits_.fetch_add(1, std::memory_order_relaxed);
+  if (threads > 1) cores_->GiveBack(threads - 1);
+  const bool shared = pushed_on_.load(std::memory_order_relaxed) == sched_getcpu();
+  const int looks_per_turn = shared ? kLooksOfASharedCore : kLooks;
+  int64_t begin = 0, waited = 0;
+  for (int looks = 1; waited < patience->ns(cores_->Suffice()); ++looks) {
+    if (is_over()) {
+      if (threads > 1) cores_->Hold(threads - 1);
+      patience->Waited(waited);
+      return;
+    }
     _mm_pause();
+    if (looks % looks_per_turn != 0) continue;
+    const int64_t now = NowNs();
+    if (begin == 0) begin = now;
+    waited = now - begin;
+    // Whoever it waits for may be short of this core.
+    sched_yield();
   }
+  if (begin == 0) begin = NowNs();
   std::unique_lock<std::mutex> lock(mutex_);
-  while (!HasMessages() && !stopped_.load(std::memory_order_relaxed)) {
-    parked_ = true;
+  int held = 1;
+  while (unread_ == 0 && !stopped_.load(std::memory_order_relaxed)) {
+    // Again if somebody else has drained what it was woken for (a plan that ends).
+    if (parked_ == 0) {
+      cores_->GiveBack(held);
+      held = parked_ = threads;
+      parks_.fetch_add(1, std::memory_order_relaxed);
+    }
     not_empty_.wait(lock);
   }
-  parked_ = false;
+  // Whoever pushed holds them already, but Stop does not.
+  cores_->Hold(parked_ > 0 ? parked_ : threads - held);
+  parked_ = 0;
+  lock.unlock();
+  patience->Waited(NowNs() - begin);
 }
 
 void Mailbox::Stop() {

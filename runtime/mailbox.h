@@ -1,10 +1,11 @@
 // Mailbox: messages on their way to the actors of one worker: a bounded ring, many writers, one
 // reader.
 //
-// Owned by a worker. Threads: Push from any, the rest from the worker. Invariant: never full,
-// because plans bound what can be unread at once and Reserve is told before they run (a full
-// mailbox is our bug, CHECKed). Nothing allocates but Reserve; room that a plan gave back serves
-// the next one. Its lock is a leaf: no other lock is taken under it. Read next: runtime/worker.h.
+// Owned by a worker. Threads: Push and the counts from any, the rest from the worker. Invariants: never
+// full, because plans bound what can be unread at once and Reserve is told before they run (a full
+// mailbox is our bug, CHECKed); whoever pushes calls the kernel only if the reader has parked. Nothing
+// allocates but Reserve; room that a plan gave back serves the next one. Its lock is a leaf: no other
+// lock is taken under it. Read next: runtime/spinning.h, runtime/worker.h.
 #ifndef ONEFLOW_RUNTIME_MAILBOX_H_
 #define ONEFLOW_RUNTIME_MAILBOX_H_
 
@@ -15,11 +16,15 @@
 #include <vector>
 
 #include "runtime/message.h"
+#include "runtime/spinning.h"
 
 namespace oneflow {
 
 class Mailbox {
  public:
+  // `cores` outlives the mailbox.
+  explicit Mailbox(Cores* cores) : cores_(cores) {}
+
   // Makes room for `more` messages beyond what was reserved before.
   void Reserve(size_t more);
   // Takes back what was reserved for messages that will not come. REQUIRES: they are not unread.
@@ -29,22 +34,35 @@ class Mailbox {
   void Push(const Message& message);
   // Appends everything unread to `messages`, in order. REQUIRES: it has room.
   void Drain(std::vector<Message>* messages);
-  bool HasMessages() const { return unread_.load(std::memory_order_acquire) > 0; }
+  bool HasMessages() const { return pushed_.load(std::memory_order_acquire); }
 
-  // Returns when there is a message or Stop was called. Looks `spins` times before it parks the
-  // thread.
-  void Wait(int spins);
+  // Returns when there is a message or Stop was called; looks for one as long as cores and patience
+  // allow, then parks the thread. Of the `threads` that hold cores for the reader only its own does
+  // while it looks, and none while it is parked.
+  void Wait(int threads, Patience* patience);
   void Stop();
 
+  // Waits that found nothing at first, and those of them that parked.
+  uint64_t waits() const { return waits_.load(std::memory_order_relaxed); }
+  uint64_t parks() const { return parks_.load(std::memory_order_relaxed); }
+
  private:
-  std::mutex mutex_;
+  Cores* const cores_;
+  alignas(64) std::mutex mutex_;
   std::condition_variable not_empty_;
   std::vector<Message> ring_;
   size_t reserved_ = 0;  // messages that may be unread; ring_ may have more room
   size_t head_ = 0;      // oldest unread
-  std::atomic<size_t> unread_{0};
-  bool parked_ = false;
+  size_t unread_ = 0;
+  int parked_ = 0;  // threads that hold cores again when the reader is woken; 0: it is not parked
+  // What a reader that looks reads, in a line of its own: something was pushed since the last Drain
+  // began (set when the lock is free again, for the reader takes it at once), and the processor on
+  // which it was.
+  alignas(64) std::atomic<bool> pushed_{false};
+  std::atomic<int> pushed_on_{-1};
   std::atomic<bool> stopped_{false};
+  alignas(64) std::atomic<uint64_t> waits_{0};
+  std::atomic<uint64_t> parks_{0};
 };
 
 }  // namespace oneflow

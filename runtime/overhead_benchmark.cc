@@ -1,5 +1,5 @@
 // What a firing costs without its work: chains of tasks on null devices, threads and virtual time.
-//   oneflow_runtime_overhead [steps]
+//   oneflow_runtime_overhead [steps]; ./dev bench firing runs it
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -34,8 +34,11 @@ void Threads(const char* name, const plan::Plan& plan, const Shape& input, int s
   (void)session->Wait();
   const double seconds = Seconds(begin);
   for (const DeviceCounters& counters : session->Counters()) after += counters.firings;
-  std::printf("%-24s %8.0f ns/firing %8.1f us/step\n", name,
-              1e9 * seconds / static_cast<double>(after - before), 1e6 * seconds / steps);
+  const Session::Waits waits = session->waits();
+  std::printf("%-24s %8.0f ns/firing %8.1f us/step %6.2f %% of %llu waits parked\n", name,
+              1e9 * seconds / static_cast<double>(after - before), 1e6 * seconds / steps,
+              100.0 * static_cast<double>(waits.parked) / static_cast<double>(waits.all + 1),
+              static_cast<unsigned long long>(waits.all));
 }
 
 void Virtual(const char* name, const plan::Plan& plan, const Shape& input, int steps) {
@@ -59,6 +62,7 @@ int main(int argc, char** argv) {
   using namespace oneflow;
   Threads("chain of 1000", OnNullDevices(ChainPlan(1000)), {4, 4}, steps);
   Threads("chain of 20", OnNullDevices(ChainPlan(20)), {4, 4}, steps);
+  Threads("two threads in turn", OnNullDevices(PingPongPlan(64)), {4, 4}, steps);
   Threads("pipeline, 2 devices", OnNullDevices(PipelinePlan(64, 2)), {256, 4}, steps);
   Virtual("virtual, chain of 1000", ChainPlan(1000), {4, 4}, 20);
   Virtual("virtual, pipeline", PipelinePlan(64, 2), {256, 4}, 20);

@@ -167,6 +167,28 @@ inline plan::Plan ChainPlan(int length, const std::string& op = "add", uint32_t 
   return b.Build();
 }
 
+// x -> feed -> `length` adds, in turn on the thread of `compute` and on that of movement -> y = x +
+// length: every firing waits for a message from the other thread.
+inline plan::Plan PingPongPlan(int length) {
+  PlanBuilder b;
+  const uint32_t compute = b.Stream("compute"), feed = b.Stream("feed"), comm = b.Stream("comm"),
+                 fetch = b.Stream("fetch");
+  uint32_t from = b.Task("feed.x", feed, Spec(plan::FEED, "feed"));
+  for (int i = 0; i < length; ++i) {
+    const bool here = i % 2 == 0;
+    const uint32_t to =
+        b.Task("add." + std::to_string(i), here ? compute : comm, Spec(plan::COMPUTE, "add"));
+    b.Register(from, {to});
+    from = to;
+  }
+  const uint32_t y = b.Task("fetch.y", fetch, Spec(plan::FETCH, "fetch"));
+  b.Register(from, {y});
+  AddInput(&b.plan(), "x", {4, 4});
+  AddOutput(&b.plan(), "y", {4, 4});
+  b.plan().set_name("ping_pong");
+  return b.Build();
+}
+
 // The plan on devices whose streams answer later.
 inline plan::Plan OnAsyncDevices(plan::Plan plan) {
   for (plan::DeviceProto& device : *plan.mutable_devices()) device.set_kind("async");

@@ -40,6 +40,10 @@ constexpr int64_t kReadInPlace = 1 << 18;
 // How long a session that is destroyed goes on with steps in flight, for the sake of its peers.
 constexpr std::chrono::seconds kLastSteps(5);
 
+int WorldSize(const SessionOptions& options) {
+  return options.transport == nullptr ? 1 : options.transport->world_size();
+}
+
 class SessionImpl : public Session {
  public:
   explicit SessionImpl(const SessionOptions& options)
@@ -47,7 +51,9 @@ class SessionImpl : public Session {
         devices_(options.cpu_kernels, options.cuda),
         states_(&devices_),
         executor_(&devices_, options.transport,
-                  options.trace_path.empty() ? 0 : options.trace_slices) {
+                  options.trace_path.empty() ? 0 : options.trace_slices,
+                  {options.cores >= 0 ? options.cores : CoresOfRank(WorldSize(options)),
+                   options.patience_ns}) {
     Watchdog::Options watchdog;
     watchdog.speak_seconds = options.watchdog_seconds;
     watchdog.peer_seconds = options.peer_seconds;
@@ -267,6 +273,15 @@ class SessionImpl : public Session {
     holdings.fetch_rings = plans_.size() + unloaded_outputs_.size();
     holdings.staging_bytes = staging_.bytes();
     return holdings;
+  }
+
+  Waits waits() const override {
+    Waits waits;
+    for (const std::unique_ptr<ActorHost>& host : executor_.hosts()) {
+      waits.all += host->waits();
+      waits.parked += host->parks();
+    }
+    return waits;
   }
 
   std::string DebugString() const override {

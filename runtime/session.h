@@ -26,6 +26,7 @@
 #include "kernels/kernel.h"
 #include "plan/plan.pb.h"
 #include "plan/verify.h"
+#include "runtime/spinning.h"
 #include "runtime/virtual_runtime.h"
 
 namespace oneflow {
@@ -42,6 +43,10 @@ struct SessionOptions {
   bool verify = true;             // false only in tests that plant a fault
   OpRules rules;                  // of the op table, to compare a plan's with; may be empty
   size_t max_plans = 1 << 16;     // loaded at once; messages number plans with 16 bits
+  // How threads wait (runtime/spinning.h). Cores: that this session's threads may hold; -1: a rank's
+  // share of those that the process may run on.
+  int cores = -1;
+  int64_t patience_ns = Patience::kMostNs;
 };
 
 using PlanId = int64_t;  // never used again in a session
@@ -112,6 +117,12 @@ class Session {
     size_t staging_bytes = 0;  // copies of inputs
   };
   virtual Holdings holdings() const = 0;
+  // How the threads have waited for messages so far: all waits, and those that parked the thread.
+  struct Waits {
+    uint64_t all = 0;
+    uint64_t parked = 0;
+  };
+  virtual Waits waits() const = 0;
   // State of every actor as text, for the watchdog and tests.
   virtual std::string DebugString() const = 0;
 };

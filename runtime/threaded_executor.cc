@@ -4,7 +4,6 @@
 #include <array>
 #include <chrono>
 #include <limits>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,15 +15,6 @@ namespace oneflow {
 namespace {
 
 constexpr size_t kStepsRemembered = 31;
-// About 20 us of looking before a thread parks, if every thread has a core of its own.
-constexpr int kSpins = 500;
-
-// Threads that the plan's devices want on this host, kernels' teams included.
-int64_t ThreadsWanted(const plan::Plan& plan) {
-  int64_t threads = 1;  // the caller's
-  for (const plan::DeviceProto& device : plan.devices()) threads += device.threads() + 1;
-  return threads * std::max<int64_t>(1, plan.world_size());
-}
 
 const char* LaneName(Program::Lane lane) {
   return lane == Program::Lane::kCompute ? "compute" : "movement";
@@ -33,12 +23,14 @@ const char* LaneName(Program::Lane lane) {
 }  // namespace
 
 ThreadedExecutor::ThreadedExecutor(const DeviceSet* devices, comm::Transport* transport,
-                                   size_t trace_capacity)
+                                   size_t trace_capacity, const Waiting& waiting)
     : devices_(devices),
       transport_(transport),
       trace_capacity_(trace_capacity),
-      around_{this, transport, &halted_} {
+      cores_(waiting.cores),
+      around_{this, transport, &halted_, &cores_, waiting.cores > 0 ? waiting.patience_ns : 0} {
   step_ns_.reserve(kStepsRemembered);
+  cores_.Hold(1);  // the caller's
 }
 
 ThreadedExecutor::~ThreadedExecutor() { Stop(); }
@@ -50,14 +42,13 @@ ActorHost* ThreadedExecutor::HostOf(const Program& program, uint32_t stream) {
   const int64_t key = lane == Program::Lane::kReceive ? -1 : int64_t{device.id()};
   auto [found, is_new] = host_of_.try_emplace({key, lane}, nullptr);
   if (is_new) {
-    hosts_.push_back(MakeHost(program.plan(), device, lane));
+    hosts_.push_back(MakeHost(device, lane));
     found->second = hosts_.back().get();
   }
   return found->second;
 }
 
-std::unique_ptr<ActorHost> ThreadedExecutor::MakeHost(const plan::Plan& plan,
-                                                      const plan::DeviceProto& device,
+std::unique_ptr<ActorHost> ThreadedExecutor::MakeHost(const plan::DeviceProto& device,
                                                       Program::Lane lane) const {
   if (lane == Program::Lane::kReceive) {
     return std::make_unique<Receiver>(trace_capacity_, around_);
@@ -67,7 +58,6 @@ std::unique_ptr<ActorHost> ThreadedExecutor::MakeHost(const plan::Plan& plan,
   options.device = devices_->at(device.id()).device.get();
   options.compute = lane == Program::Lane::kCompute;
   options.trace_capacity = trace_capacity_;
-  options.spins = ThreadsWanted(plan) <= int64_t{std::thread::hardware_concurrency()} ? kSpins : 0;
   return std::make_unique<Worker>(std::move(options), around_);
 }
 
@@ -213,7 +203,9 @@ bool ThreadedExecutor::CanFeedAtOnce(PlanRun* run) {
 
 absl::Status ThreadedExecutor::WaitUntil(const std::function<bool()>& reached) {
   std::unique_lock<std::mutex> lock(progress_mutex_);
+  cores_.GiveBack(1);
   progress_changed_.wait(lock, [&] { return !failure_.ok() || reached(); });
+  cores_.Hold(1);
   return failure_;
 }
 

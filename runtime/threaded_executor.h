@@ -28,8 +28,14 @@ namespace oneflow {
 
 class ThreadedExecutor : public StepListener {
  public:
+  // How its threads wait for messages (runtime/spinning.h).
+  struct Waiting {
+    int cores = 0;  // that its threads may hold
+    int64_t patience_ns = Patience::kMostNs;
+  };
   // `transport` may be nullptr; both outlive the executor.
-  ThreadedExecutor(const DeviceSet* devices, comm::Transport* transport, size_t trace_capacity);
+  ThreadedExecutor(const DeviceSet* devices, comm::Transport* transport, size_t trace_capacity,
+                   const Waiting& waiting);
   ~ThreadedExecutor() override;
 
   // Actors, workers and mailboxes for a plan. REQUIRES: nothing runs, and fewer than 65,536 runs are
@@ -84,8 +90,7 @@ class ThreadedExecutor : public StepListener {
 
  private:
   ActorHost* HostOf(const Program& program, uint32_t stream);
-  std::unique_ptr<ActorHost> MakeHost(const plan::Plan& plan, const plan::DeviceProto& device,
-                                      Program::Lane lane) const;
+  std::unique_ptr<ActorHost> MakeHost(const plan::DeviceProto& device, Program::Lane lane) const;
 
   // Where a channel's callbacks go, and those that came before that was known.
   struct ChannelEnds {
@@ -99,6 +104,7 @@ class ThreadedExecutor : public StepListener {
   comm::Transport* transport_;
   const size_t trace_capacity_;
   std::atomic<bool> halted_{false};
+  Cores cores_;
   const ActorHost::Surroundings around_;
   // Guards the two lists against a watchdog that looks while a plan is loaded. Taken before all
   // other locks.

@@ -16,7 +16,9 @@ void Report(void* argument) {
 }  // namespace
 
 Worker::Worker(Options options, const Surroundings& surroundings)
-    : ActorHost(options.name, options.trace_capacity, surroundings), options_(std::move(options)) {}
+    : ActorHost(options.name, options.trace_capacity, surroundings),
+      options_(std::move(options)),
+      patience_(surroundings.patience_ns) {}
 
 void Worker::Start() {
   if (!thread_.joinable()) thread_ = std::thread([this] { Loop(); });
@@ -28,13 +30,15 @@ void Worker::Stop() {
 }
 
 void Worker::Loop() {
+  around_.cores->Hold(Threads());
   std::unique_lock<std::mutex> state(state_mutex_);
   while (!Stopped()) {
     RunUntilIdle(&state);
     state.unlock();
-    mailbox_.Wait(options_.spins);
+    mailbox_.Wait(Threads(), &patience_);
     state.lock();
   }
+  around_.cores->GiveBack(Threads());
 }
 
 void Worker::Execute(const Item& item, std::unique_lock<std::mutex>* state) {
@@ -78,6 +82,7 @@ absl::Status Worker::RunHere(const Item& item) {
   const plan::DeviceProto& device = program.plan().devices(static_cast<int>(task.device()));
   if (const int team = options_.compute ? static_cast<int>(device.threads()) : 1; team != team_) {
     options_.device->EnterThread(team);
+    around_.cores->Hold(team - Threads());
     team_ = team;
   }
   const Invocation& invocation = item.run->InvocationOf(program.StepOf(item.task, item.ordinal));

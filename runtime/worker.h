@@ -22,7 +22,6 @@ class Worker : public ActorHost {
     const Device* device = nullptr;
     bool compute = false;
     size_t trace_capacity = 0;
-    int spins = 0;  // looks at the mailbox before it parks
   };
 
   Worker(Options options, const Surroundings& surroundings);
@@ -40,7 +39,11 @@ class Worker : public ActorHost {
   absl::Status Enqueue(const Item& item, bool report);
 
   const Options options_;
+  // Threads of the device that work when this one does, itself included.
+  int Threads() const { return team_ > 0 ? team_ : 1; }
+
   std::thread thread_;
+  Patience patience_;
   int team_ = 0;
 };
 

@@ -1,0 +1,99 @@
+// Threads that wait for each other look before they park: as long as cores and patience allow, and no
+// longer.
+#include "runtime/spinning.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <thread>
+
+#include "runtime/mailbox.h"
+#include "runtime/plans_for_test.h"
+#include "runtime/session.h"
+
+namespace oneflow {
+namespace {
+
+constexpr int64_t kForever = std::numeric_limits<int64_t>::max();
+
+// Of `steps` steps in which every firing waits for the other thread.
+Session::Waits WaitsOfPingPong(int cores, int64_t patience_ns, int steps) {
+  const kernels::KernelTable table = TestKernels();
+  SessionOptions options;
+  options.cpu_kernels = &table;
+  options.cores = cores;
+  options.patience_ns = patience_ns;
+  std::unique_ptr<Session> session = *Session::Create(options);
+  const PlanId plan = *session->Load(PingPongPlan(20));
+  for (int step = 0; step < steps; ++step) {
+    const float x = static_cast<float>(step);
+    EXPECT_EQ(ValuesOf((*session->Fetch(*session->Launch(plan, {Filled({4, 4}, x)})))[0])[0],
+              x + 20);
+  }
+  return session->waits();
+}
+
+// Whatever else the machine does: their patience has no end, so only a lack of cores parks them.
+TEST(SpinningTest, TwoThreadsInTurnDoNotPark) {
+  const Session::Waits waits = WaitsOfPingPong(/*cores=*/8, kForever, 50);
+  EXPECT_GT(waits.all, 50u);
+  EXPECT_EQ(waits.parked, 0u);
+}
+
+TEST(SpinningTest, WithoutCoresTheyParkAtOnce) {
+  const Session::Waits waits = WaitsOfPingPong(/*cores=*/0, kForever, 50);
+  EXPECT_GT(waits.parked, 50u);
+}
+
+TEST(SpinningTest, WithoutPatienceToo) {
+  const Session::Waits waits = WaitsOfPingPong(/*cores=*/8, 0, 50);
+  EXPECT_GT(waits.parked, 50u);
+}
+
+TEST(SpinningTest, OneWhoLooksMakesRoomForOneWhoIsWoken) {
+  Cores cores(2);
+  cores.Hold(2);  // two readers
+  Mailbox looking(&cores), parked(&cores);
+  looking.Reserve(1);
+  parked.Reserve(1);
+  Patience none(0), endless(kForever, 0);
+  std::thread second([&] {
+    parked.Wait(/*threads=*/2, &none);  // with one more of its team
+  });
+  while (parked.parks() == 0) std::this_thread::yield();
+  EXPECT_EQ(cores.held(), 0);
+  cores.Hold(1);
+  std::thread first([&] { looking.Wait(/*threads=*/1, &endless); });
+  while (looking.waits() == 0) std::this_thread::yield();
+  EXPECT_EQ(looking.parks(), 0u);
+  parked.Push({});
+  second.join();
+  while (looking.parks() == 0) std::this_thread::yield();
+  EXPECT_EQ(cores.held(), 2);
+  looking.Push({});
+  first.join();
+  EXPECT_EQ(cores.held(), 3);
+}
+
+TEST(SpinningTest, PatienceFollowsTheWaits) {
+  Patience patience(1600);
+  EXPECT_EQ(patience.ns(true), 1600);
+  patience.Waited(1601);
+  EXPECT_EQ(patience.ns(true), 800);
+  for (int i = 0; i < 10; ++i) patience.Waited(1'000'000);
+  EXPECT_EQ(patience.ns(true), 100);
+  EXPECT_EQ(patience.ns(false), 100);
+  patience.Waited(1600);  // parked, but looking would have seen it
+  EXPECT_EQ(patience.ns(true), 1600);
+  EXPECT_EQ(patience.ns(false), 100);
+}
+
+TEST(SpinningTest, RanksShareAHost) {
+  const int cores = CoresOfRank(1);
+  EXPECT_GE(cores, 1);
+  EXPECT_EQ(CoresOfRank(2), cores / 2 - 1);
+  EXPECT_LE(CoresOfRank(cores + 1), 0);  // none looks
+}
+
+}  // namespace
+}  // namespace oneflow
