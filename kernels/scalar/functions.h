@@ -5,7 +5,7 @@
 // the gradient has an op of its own: from what the forward op saved and dy. No intrinsics, no
 // branches where a loop shall vectorise. Threads: any. Both sides compile without contraction of
 // a * b + c, so results of ops that call no library function are equal to the bit.
-// Read next: kernels/scalar/activations.h, kernels/scalar/table.h.
+// Read next: kernels/scalar/elementary.h, kernels/scalar/table.h.
 #ifndef ONEFLOW_KERNELS_SCALAR_FUNCTIONS_H_
 #define ONEFLOW_KERNELS_SCALAR_FUNCTIONS_H_
 

@@ -20,6 +20,7 @@ void VisitUnary(const Visit& visit) {
   visit.template operator()<Square, Elements::kNumbers>("square", 1);
   visit.template operator()<AddScalar, Elements::kNumbers>("add_scalar", 1);
   visit.template operator()<MulScalar, Elements::kNumbers>("mul_scalar", 1);
+  VisitElementary(visit);
   VisitActivations(visit);
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import _core
+from .errors import DTypeError
 from .location import user_location
 from .state import StateCell
 from .tensor import Tensor

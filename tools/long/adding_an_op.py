@@ -7,8 +7,8 @@ touched. The tests are those that the page names, and they must have seen the ne
 from __future__ import annotations
 
 import dataclasses
-import re
 import os
+import re
 import shlex
 import sys
 import time

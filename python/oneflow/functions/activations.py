@@ -1,17 +1,13 @@
-"""Activations under the names of torch.nn.functional."""
+"""Activations with ops of their own, under the names of torch.nn.functional, which oneflow.nn.functional takes over."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 from .. import dtypes
 from ..dispatch import apply
-from ..errors import Error, ShapeError
+from ..errors import Error
 from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
-from .shapes import chunk, reshape
 
 
 def _float(input: Tensor) -> Tensor:
@@ -21,9 +17,7 @@ def _float(input: Tensor) -> Tensor:
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     """input times the normal distribution function of it; approximate="tanh" as GPT-2 has it."""
     if approximate not in ("none", "tanh"):
-        raise Error(
-            f"gelu: approximate={approximate!r}: 'none' or 'tanh'", user_location()
-        )
+        raise Error(f"gelu: approximate={approximate!r}: 'none' or 'tanh'", user_location())
     return apply("gelu_tanh" if approximate == "tanh" else "gelu", _float(input))
 
 
@@ -98,20 +92,6 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     return apply("leaky_relu", _float(input), value=float(negative_slope))
 
 
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """input where it is positive, else weight * input; weight has one element or one per channel (dim 1)."""
-    if weight.numel() != 1:
-        channels = input.shape[1] if input.ndim > 1 else 1
-        if weight.ndim != 1 or weight.shape[0] != channels:
-            raise ShapeError(
-                f"prelu: weight has shape {weight.shape}: one element, or one for each of the "
-                f"{channels} channels of {input.shape}",
-                user_location(),
-            )
-        weight = reshape(weight, [-1] + [1] * (input.ndim - 2))
-    return ew.where(ew.gt(input, 0), input, ew.mul(input, weight))
-
-
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
@@ -126,70 +106,18 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
-def softsign(input: Tensor) -> Tensor:
-    """input / (1 + |input|)."""
-    x = _float(input)
-    return ew.div(x, ew.add(ew.abs(x), 1.0))
-
-
-def tanhshrink(input: Tensor) -> Tensor:
-    """input - tanh(input)."""
-    return ew.sub(input, ew.tanh(input))
-
-
-def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """input where |input| > lambd, else 0."""
-    return ew.where(ew.gt(ew.abs(input), lambd), input, 0.0)
-
-
-def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """input moved towards 0 by lambd, 0 within lambd of it."""
-    if lambd < 0:
-        raise Error(f"softshrink: lambd is {lambd}, not below 0", user_location())
-    return ew.where(
-        ew.gt(input, lambd),
-        ew.sub(input, lambd),
-        ew.where(ew.lt(input, -lambd), ew.add(input, lambd), 0.0),
-    )
-
-
-def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """input where it is above threshold, else value."""
-    del inplace
-    return ew.where(ew.gt(input, threshold), input, value)
-
-
-def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """a * sigmoid(b), where a and b are the halves of input along dim."""
-    if input.shape[dim] % 2:
-        raise ShapeError(
-            f"glu: dim {dim} of {input.shape} cannot be halved", user_location()
-        )
-    a, b = chunk(input, 2, dim)
-    return ew.mul(a, ew.sigmoid(b))
-
-
-
-
 __all__ = [
     "celu",
     "elu",
     "gelu",
-    "glu",
-    "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "leaky_relu",
     "logsigmoid",
     "mish",
-    "prelu",
     "relu6",
     "selu",
     "silu",
     "softplus",
-    "softshrink",
-    "softsign",
-    "tanhshrink",
-    "threshold",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ...errors import Error, ShapeError
 from ...functions import (
     abs,
-    clamp,
     div,
     gt,
     le,
@@ -23,11 +22,6 @@ from ...functions import (
 from ...functions.reductions import normalize_dim
 from ...location import user_location
 from ...tensor import Tensor
-
-
-def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """min(max(x, 0), 6)."""
-    return clamp(input, 0, 6)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:

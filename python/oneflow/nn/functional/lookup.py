@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 from ...dispatch import apply
-from ...dtypes import bool_, int64
+from ...dtypes import bool_, int32, int64
 from ...errors import DTypeError, Error, ShapeError
-from ...functions import cast, eq, unsqueeze, where
+from ...functions import cast
 from ...location import user_location
-from ...state import StateCell
 from ...tensor import Tensor
-from ...tracing import current_trace
-
-
-def _without_gradient(weight: Tensor) -> Tensor:
-    """The value of a parameter as a second read of its state: gradients follow the first one alone."""
-    trace = current_trace()
-    cell = weight._source
-    if trace is None or not isinstance(cell, StateCell):
-        if trace is not None and weight.is_traced:
-            raise Error(
-                "padding_idx needs a parameter as the weight: a computed weight has no value without its gradient; "
-                "mask the result with flow.where",
-                user_location(),
-            )
-        return weight
-    trace.read(cell)
-    location = user_location()
-    name = {"name": trace.cells[cell]}
-    return trace.wrap(trace.add("state_read", [], name, location)[0], location)
 
 
 def embedding(
@@ -60,16 +40,15 @@ def embedding(
             )
     if input.dtype.is_floating_point or input.dtype is bool_:
         raise DTypeError(f"embedding takes integer indices, not {input.dtype!r}", user_location())
+    if input.dtype not in (int32, int64):
+        input = cast(input, int64)
     if weight.ndim != 2:
         raise ShapeError(
             f"embedding takes a weight [rows, width], not {list(weight.shape)}", user_location()
         )
-    index = cast(input, int64)
-    rows = apply("embedding", weight, index)
-    if padding_idx is None:
-        return rows
     size = weight.shape[0]
+    if padding_idx is None:
+        return apply("embedding", weight, input)
     if not -size <= padding_idx < size:
         raise ShapeError(f"padding_idx={padding_idx} is no row of {size}", user_location())
-    fixed = _without_gradient(weight)[padding_idx % size]
-    return where(unsqueeze(eq(index, padding_idx % size), -1), fixed, rows)
+    return apply("embedding", weight, input, padding_idx=padding_idx % size)

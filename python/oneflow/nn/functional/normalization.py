@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...dispatch import apply
 from ...errors import Error, ShapeError
 from ...functions import add, mean, mul, narrow, reshape, rsqrt, square, sub
 from ...functions import pow as _pow
@@ -57,7 +58,10 @@ def layer_norm(
     """Zero mean and unit variance over the last dims, which are `normalized_shape`, then weight and bias of it."""
     dims = _trailing("layer_norm", input, normalized_shape)
     _check_affine("layer_norm", input.shape[dims[0] :], weight=weight, bias=bias)
-    return _affine(standardized(input, dims, eps), weight, bias)
+    if weight is None:
+        return _affine(apply("layer_norm", input, dims=len(dims), eps=float(eps)), None, bias)
+    affine = [weight] if bias is None else [weight, bias]
+    return apply("layer_norm", input, *affine, dims=len(dims), eps=float(eps))
 
 
 def rms_norm(
@@ -69,8 +73,10 @@ def rms_norm(
     """input / sqrt(mean of its squares + eps) over the last dims; eps is float32's (1.19e-7) by default."""
     dims = _trailing("rms_norm", input, normalized_shape)
     _check_affine("rms_norm", input.shape[dims[0] :], weight=weight)
-    power = mean(square(input), dims, keepdim=True)
-    return _affine(mul(input, rsqrt(power + (_FLOAT32_EPS if eps is None else eps))), weight, None)
+    affine = [] if weight is None else [weight]
+    return apply(
+        "rms_norm", input, *affine, dims=len(dims), eps=_FLOAT32_EPS if eps is None else float(eps)
+    )
 
 
 def _per_channel(value: Tensor | None, rank: int) -> Tensor | None:
