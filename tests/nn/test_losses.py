@@ -233,7 +233,14 @@ MEANS: dict[str, Any] = {
         x.reshape(-1, 2, 4).permute(0, 2, 1), y.reshape(-1, 2), ignore_index=-100
     ),
 }
-CUTS = [({"dp": 2}, 1), ({"dp": 1}, 2), ({"dp": 2}, 2), ({"dp": 1}, 4), ({"pp": 2}, 2)]
+CUTS = [
+    ({"dp": 2}, 1),
+    ({"dp": 3}, 1),
+    ({"dp": 1}, 2),
+    ({"dp": 2}, 2),
+    ({"dp": 1}, 4),
+    ({"pp": 2}, 2),
+]
 
 
 @pytest.mark.parametrize("name", MEANS)

@@ -313,3 +313,20 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
 def test_refused(make: Callable[[Any], Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make([nn.Parameter(shape=(2,))])
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.999, 0.9999])
+def test_terms_of_the_count_do_not_cancel(beta: float) -> None:
+    from oneflow.optim import adam_variants, terms
+
+    steps = np.unique(np.geomspace(1, 1e6, 60).astype(np.int64))
+    count = terms.count_of(flow.tensor(steps - 1))
+    t = steps.astype(np.float64)
+    exact = -np.expm1(t * np.log(beta)) if beta else np.ones_like(t)
+    np.testing.assert_allclose(terms.one_minus_power(beta, count).numpy(), exact, rtol=1e-6)
+    np.testing.assert_allclose(terms.power(beta, count).numpy(), beta**t, rtol=1e-5, atol=1e-6)
+    longest = 2 / (1 - beta) - 1
+    length = longest - 2 * t * beta**t / exact
+    ours = adam_variants._length(beta, count).numpy()
+    # In float64 the formula itself loses 16 - log10(longest) digits.
+    np.testing.assert_allclose(ours, length, rtol=2e-5, atol=1e-11 * longest**2)
