@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/cpu/kernel_case.h"
+#include "kernels/scalar/math.h"
 
 namespace oneflow::kernels {
 namespace {

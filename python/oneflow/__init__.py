@@ -41,6 +41,7 @@ from .grad_mode import (
 )
 from .mesh import Mesh, mesh
 from .plan import Plan
+from .precision import precision
 from .random import Generator, manual_seed, rand, randint, randn
 from .serialization import load, save
 from .sharding import B, P, S, shard, stage
@@ -98,6 +99,7 @@ __all__ = [
     "load",
     "local_rank",
     "manual_seed",
+    "precision",
     "mesh",
     "nn",
     "ops",

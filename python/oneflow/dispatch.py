@@ -7,6 +7,7 @@ from typing import Any
 from . import _core
 from .errors import DTypeError
 from .location import user_location
+from .precision import operand_dtype
 from .state import StateCell
 from .tensor import Tensor
 from .traced import TracedValue, used_after_trace
@@ -23,6 +24,7 @@ def apply_all(op: str, inputs: list[Tensor], **attrs: Any) -> list[Tensor]:
                 f"{op} takes tensors, not {type(x).__name__}; make one with flow.tensor(...)",
                 location,
             )
+    inputs = [_in_precision(op, x) for x in inputs]
     if trace is not None and any(isinstance(x._source, (TracedValue, StateCell)) for x in inputs):
         ids = trace.add(op, [trace.id_of(x) for x in inputs], attrs, location)
         return [trace.wrap(id, location) for id in ids]
@@ -32,6 +34,12 @@ def apply_all(op: str, inputs: list[Tensor], **attrs: Any) -> list[Tensor]:
             raise used_after_trace(x._source)
         arrays.append(x.numpy())
     return [Tensor(array) for array in _core.run_op(op, arrays, attrs, location)]
+
+
+def _in_precision(op: str, x: Tensor) -> Tensor:
+    """`x` in the dtype that the current precision gives to an operand of `op`."""
+    dtype = operand_dtype(op, x.dtype)
+    return x if dtype is x.dtype else apply("cast", x, dtype=dtype.name)
 
 
 def apply(op: str, *inputs: Tensor, **attrs: Any) -> Tensor:

@@ -172,6 +172,7 @@ def eval_step(
     accumulate: int = 1,
     seed: int | None = None,
     mutable: Iterable[str] = (),
+    precision: str = "fp32",
     max_plans: int = 8,
 ) -> Any:
     """Makes a function of a batch into an eval step, as a decorator or a call; it shares the model's states with
@@ -187,6 +188,7 @@ def eval_step(
             accumulate=accumulate,
             seed=seed,
             mutable=mutable,
+            precision=precision,
             max_plans=max_plans,
         )
 

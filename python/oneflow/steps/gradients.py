@@ -71,6 +71,7 @@ def value_and_grad(
     parallel: Parallel = "auto",
     accumulate: int = 1,
     seed: int | None = None,
+    precision: str = "fp32",
     max_plans: int = 8,
 ) -> ValueAndGrad:
     """`loss, grads = flow.value_and_grad(fn, model=model, mesh=mesh)(batch)`; buffers stay as they are."""
@@ -81,5 +82,6 @@ def value_and_grad(
         parallel=parallel,
         accumulate=accumulate,
         seed=seed,
+        precision=precision,
         max_plans=max_plans,
     )

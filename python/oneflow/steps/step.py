@@ -27,6 +27,8 @@ from ..mesh import mesh as default_mesh
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from ..plan import Plan
+from ..precision import check_precision
+from ..precision import precision as computing_in
 from ..random import default_generator
 from ..sharding import Parallel, collect_annotations, decisions_of
 from ..state import StateCell
@@ -81,6 +83,7 @@ class Step:
         accumulate: int,
         seed: int | None,
         max_plans: int,
+        precision: str = "fp32",
     ) -> None:
         self._location = user_location()
         if not callable(fn):
@@ -114,9 +117,16 @@ class Step:
         self._parallel = parallel
         self._seed = seed
         self._max_plans = max_plans
+        check_precision(precision)
+        self.precision = precision
         self._runs = 0
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._check_rules()
+
+    def _call(self, arguments: inspect.BoundArguments) -> Any:
+        """The function's result, computed in the step's precision; updates are not."""
+        with computing_in(self.precision):
+            return self._fn(*arguments.args, **arguments.kwargs)
 
     # What subclasses say.
 
@@ -275,7 +285,7 @@ class Step:
             arguments = tree.map_leaves(lambda path, _: inputs[path], dict(bound.arguments))
             arguments = {name: as_entries(value) for name, value in arguments.items()}
             call = inspect.BoundArguments(self._signature, OrderedDict(arguments))
-            result, loss = self._trace_body(trace, lambda: self._fn(*call.args, **call.kwargs))
+            result, loss = self._trace_body(trace, lambda: self._call(call))
             shapes = tuple(trace.output_shapes.values())
             prints = [
                 (one, add_outputs(trace, one.values, f"{HIDDEN}print.{i}"))

@@ -365,6 +365,7 @@ def train_step(
     seed: int | None = None,
     clip_norm: float | None = None,
     check: str = "loss",
+    precision: str = "fp32",
     max_plans: int = 8,
 ) -> Any:
     """Makes a function of a batch that returns a loss (or a dict with "loss" and metrics) into a train step.
@@ -373,6 +374,7 @@ def train_step(
     names, `{"encoder.*.weight": dict(tp="S(0)")}`, first match wins. `accumulate=k` cuts each batch into k
     micro-batches; `seed` is that of dropout masks. `clip_norm` scales the gradients so that their norm together is
     at most that, as torch.nn.utils.clip_grad_norm_, and adds the norm before as the metric `grad_norm`.
+    `precision="bf16"` computes products in bfloat16 and keeps parameters, norms, softmax and losses in float32.
     `check="loss"` makes a loss that is not finite a NumericsError, "all" names the first op that made a nan, forward,
     in gradients or in the update (it looks at every value, which costs time and memory), "off" goes on.
     """
@@ -388,6 +390,7 @@ def train_step(
             parallel=parallel,
             accumulate=accumulate,
             seed=seed,
+            precision=precision,
             max_plans=max_plans,
         )
 

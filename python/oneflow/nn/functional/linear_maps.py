@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...dispatch import apply
 from ...errors import ShapeError
-from ...functions import add, matmul, mul, permute, reshape, unsqueeze
+from ...functions import add, cast, matmul, mul, permute, reshape, unsqueeze
 from ...functions import sum as _sum
 from ...location import user_location
 from ...tensor import Tensor
@@ -21,7 +21,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     flat = input if input.ndim == 2 else reshape(input, -1, input.shape[-1])
     result = apply("matmul", flat, weight, transpose_a=False, transpose_b=True)
     if bias is not None:
-        result = apply("add", result, bias)
+        result = apply("add", result, cast(bias, result.dtype))
     return result if input.ndim == 2 else reshape(result, *input.shape[:-1], weight.shape[0])
 
 

@@ -1,0 +1,118 @@
+"""precision="bf16": which ops compute in which type, that parameters stay float32, and mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import oneflow as flow
+import oneflow.nn.functional as F
+import pytest
+from oneflow import nn
+
+X = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
+Y = np.arange(8) % 4
+
+
+def make(precision: str, body: Any = None, **axes: int) -> tuple[Any, nn.Linear]:
+    flow.manual_seed(1)
+    model = nn.Linear(16, 4)
+
+    @flow.train_step(
+        model=model,
+        optimizer=flow.optim.SGD(model.parameters(), lr=0.1),
+        mesh=flow.mesh("cpu", **(axes or {"dp": 1})),
+        precision=precision,
+    )
+    def step(x: Any, y: Any) -> Any:
+        return body(model, x, y) if body else F.cross_entropy(model(x), y)
+
+    return step, model
+
+
+def test_products_are_narrow_and_the_rest_is_not() -> None:
+    seen: dict[str, Any] = {}
+
+    def body(model: nn.Linear, x: Any, y: Any) -> Any:
+        scores = model(x)
+        seen["scores"] = scores.dtype
+        seen["softmax"] = scores.softmax(-1).dtype
+        seen["relu"] = scores.relu().dtype
+        seen["sum"] = scores.sum().dtype
+        seen["mixed"] = (scores + x[:, :4]).dtype
+        seen["float"] = (scores.float() @ scores.float().t()).dtype
+        with flow.precision("fp32"):
+            seen["fp32"] = model(x).dtype
+        loss = F.cross_entropy(scores, y)
+        seen["loss"] = loss.dtype
+        return loss
+
+    step, model = make("bf16", body)
+    step(X, Y).wait()
+    narrow, full = flow.bfloat16, flow.float32
+    assert seen == {
+        "scores": narrow,
+        "softmax": full,
+        "relu": narrow,
+        "sum": full,
+        "mixed": full,
+        "float": narrow,  # a product again
+        "fp32": full,
+        "loss": full,
+    }
+    assert model.weight.dtype is full and model.weight.numpy().dtype == np.float32
+
+
+def test_losses_are_those_of_fp32_rounded_and_equal_under_layouts() -> None:
+    def losses(precision: str, **axes: int) -> list[float]:
+        step, _ = make(precision, **axes)
+        return [float(step(X, Y)["loss"]) for _ in range(6)]
+
+    full, narrow = losses("fp32"), losses("bf16")
+    assert narrow != full and full[-1] < full[0]
+    np.testing.assert_allclose(narrow, full, rtol=1e-2)
+    np.testing.assert_allclose(losses("bf16", dp=2), narrow, rtol=1e-2)
+    np.testing.assert_allclose(losses("bf16", tp=2), narrow, rtol=1e-2)
+
+
+def test_the_rounding_is_pytorchs_autocast() -> None:
+    torch = pytest.importorskip("torch")
+    flow.manual_seed(1)
+    model = nn.Linear(16, 4)
+    predict = flow.eval_step(
+        lambda x: model(x), model=model, mesh=flow.mesh("cpu", dp=1), precision="bf16"
+    )
+    ours = predict(X)
+    judge = torch.nn.Linear(16, 4)
+    judge.load_state_dict(
+        {name: torch.tensor(value.numpy()) for name, value in model.state_dict().items()}
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        theirs = judge(torch.tensor(X))
+    assert ours.dtype is flow.bfloat16
+    np.testing.assert_allclose(
+        ours.numpy().astype(np.float32), theirs.float().detach().numpy(), rtol=2**-7, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", ["fp16", "bfloat16", 16])
+def test_what_there_is_not(name: Any) -> None:
+    with pytest.raises(flow.Error, match="'fp32' or 'bf16'"):
+        make(name)
+
+
+def test_bfloat16_is_held_on_the_host() -> None:
+    x = flow.tensor([1.0, 2.5, -3.0]).bfloat16()
+    assert x.dtype is flow.bfloat16
+    assert (x + x).tolist() == [2.0, 5.0, -6.0]
+    assert x.float().tolist() == [1.0, 2.5, -3.0]
+    assert flow.from_numpy(x.numpy()).dtype is flow.bfloat16
+
+
+def test_float64_is_float64() -> None:
+    x = flow.tensor(np.array([1.0, 2.0]))
+    assert x.dtype is flow.float64
+    third = (x / 3).numpy()
+    assert third.dtype == np.float64 and third[0] == 1 * (1 / 3)
+    assert (x @ x.reshape(2, 1)).dtype is flow.float64
+    assert flow.tensor([1.0]).dtype is flow.float32
