@@ -156,8 +156,9 @@ def test_closed_output_ends_the_job_in_order(tmp_path):
         b"oneflow-launch: its output was closed; all ranks ended"
     ]
     launcher.stderr.close()
-    pids = [int((tmp_path / f"pid{rank}").read_text()) for rank in range(2)]
-    assert not any(alive(pid) for pid in pids)
+    # The other rank may have been ended before it wrote its number.
+    pids = [int(text) for path in tmp_path.glob("pid*") if (text := path.read_text())]
+    assert pids and not any(alive(pid) for pid in pids)
 
 
 def write_error(**report) -> str:
