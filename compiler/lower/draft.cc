@@ -68,7 +68,8 @@ Draft::Draft(const Graph& graph, const Decisions& decisions, const plan::Target&
       rank(rank),
       world_size(world_size),
       owner(PlanInArena()),
-      plan(*owner) {
+      plan(*owner),
+      levels_(target) {
   plan.set_name(graph.name());
   *plan.mutable_mesh() = decisions.mesh.ToProto();
   plan.set_micro_batches(decisions.micro_batches);
@@ -110,15 +111,6 @@ std::vector<int64_t> Draft::Coordinates(int position) const {
   std::vector<int64_t> coordinates = {0};
   for (int64_t c : decisions.mesh.StageCoordinates(position)) coordinates.push_back(c);
   return coordinates;
-}
-
-int64_t Draft::TransferNs(int64_t bytes, plan::Link::Scope scope) const {
-  for (const plan::Link& link : target.links()) {
-    if (link.scope() == scope) {
-      return link.latency_ns() + bytes * 1000 / std::max<int64_t>(1, link.bytes_per_us());
-    }
-  }
-  return 1000 + bytes / 8;  // 8 GB/s where the target says nothing
 }
 
 plan::Task* Draft::AddTask(const Node& node, const std::string& op, plan::TaskKind kind, int stage,

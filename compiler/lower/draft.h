@@ -18,6 +18,7 @@
 #include "compiler/lower/lower.h"
 #include "compiler/lower/schedule.h"
 #include "compiler/parallel/decide.h"
+#include "compiler/parallel/link_levels.h"
 #include "plan/plan.pb.h"
 #include "plan/target.pb.h"
 
@@ -45,7 +46,11 @@ class Draft {
   std::vector<int> StageDevices(int stage) const { return decisions.mesh.StageDevices(stage); }
   // Layout coordinates (micro = 0) of the i-th device of a stage.
   std::vector<int64_t> Coordinates(int position) const;
-  int64_t TransferNs(int64_t bytes, plan::Link::Scope scope) const;
+  // Time to copy bytes on a device, and to bring them from one to another (global ids).
+  int64_t CopyNs(int64_t bytes) const { return levels_.rate(0).Ns(1, bytes); }
+  int64_t TransferNs(int64_t bytes, int from, int to) const {
+    return levels_.rate(levels_.Between(from, to)).Ns(1, bytes);
+  }
 
   // A task of `node` on a local device of `stage`. `level` is the node's unless it is a CHUNK task.
   plan::Task* AddTask(const Node& node, const std::string& op, plan::TaskKind kind, int stage,
@@ -91,6 +96,7 @@ class Draft {
   std::map<uint32_t, std::vector<plan::Alias>> may_alias;  // by task: what its kernel can
 
  private:
+  const LinkLevels levels_;
   std::map<int, int> local_index_;
   std::map<const plan::Task*, uint32_t> task_ids_;
   std::map<std::pair<uint32_t, int>, uint32_t> receive_streams_;  // (device, source) -> stream

@@ -114,7 +114,7 @@ class NodeEmitter {
       FillOutput(task, 0, value, position, device);
       const int64_t bytes = RegisterBytes(value, position);
       task->set_bytes(bytes);
-      task->set_duration_ns(draft_.TransferNs(bytes, plan::Link::DEVICE));
+      task->set_duration_ns(draft_.CopyNs(bytes));
     });
   }
 
@@ -168,7 +168,7 @@ class NodeEmitter {
            {"piece_mode", std::vector<std::string>{"copy"}}})
         .ToProto(task->mutable_attrs());
     task->set_bytes(2 * local.bytes());
-    task->set_duration_ns(draft_.TransferNs(local.bytes(), plan::Link::DEVICE));
+    task->set_duration_ns(draft_.CopyNs(local.bytes()));
     return task;
   }
   void FinishCopy(plan::Task* task, Buffer destination, ValueId value, int position) {
@@ -197,7 +197,7 @@ class NodeEmitter {
       *task->add_inputs() =
           draft_.ValuePort(draft_.At(value, device), TypeOf(value), ShardingOf(value), position);
       task->set_bytes(TypeOf(value).bytes());
-      task->set_duration_ns(draft_.TransferNs(TypeOf(value).bytes(), plan::Link::DEVICE));
+      task->set_duration_ns(draft_.CopyNs(TypeOf(value).bytes()));
     });
   }
 

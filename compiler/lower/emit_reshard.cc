@@ -115,9 +115,10 @@ class ReshardEmitter {
     return task;
   }
 
-  void SetCost(plan::Task* task, int64_t bytes, plan::Link::Scope scope) {
+  void SetCost(plan::Task* task, int64_t bytes) { SetCost(task, bytes, draft_.CopyNs(bytes)); }
+  void SetCost(plan::Task* task, int64_t bytes, int64_t ns) {
     task->set_bytes(bytes);
-    task->set_duration_ns(draft_.TransferNs(bytes, scope) + draft_.target.task_overhead_ns());
+    task->set_duration_ns(ns + draft_.target.task_overhead_ns());
   }
 
   Buffer Output(plan::Task* task, const TensorType& local, int device, plan::Level level) {
@@ -137,14 +138,15 @@ class ReshardEmitter {
     const int64_t slots = draft_.LinkSlots(node_.id, stage, to_.stage, producer->chunks());
     draft_.links.insert(buffer.id);
     draft_.plan.mutable_registers(buffer.id)->set_slots(slots);
-    SetCost(producer, type.bytes(),
-            here && local != device ? plan::Link::RANK : plan::Link::DEVICE);
+    const int source = static_cast<int>(draft_.plan.devices(device).id());
+    const int64_t ns = draft_.TransferNs(type.bytes(), source, destination);
+    SetCost(producer, type.bytes(), here ? ns : draft_.CopyNs(type.bytes()));
     if (here) return buffer;
     plan::Task* send = draft_.AddTask(node_, "send", plan::SEND, stage, device, StreamKind::kComm,
                                       Sub::kSend, piece_);
     Follow(producer, send);
     draft_.AddInput(send, buffer, type);
-    SetCost(send, type.bytes(), plan::Link::HOST);
+    SetCost(send, type.bytes(), ns);
     send->set_channel(draft_.AddChannel(
         ChannelName(path, draft_.plan.devices(device).id(), destination), draft_.rank,
         draft_.RankOf(destination), type.bytes(), slots, send->stamp()));
@@ -163,7 +165,9 @@ class ReshardEmitter {
     const int64_t slots = draft_.LinkSlots(node_.id, stage, to_.stage, chunks);
     draft_.links.insert(buffer.id);
     draft_.plan.mutable_registers(buffer.id)->set_slots(slots);
-    SetCost(task, type.bytes(), plan::Link::HOST);
+    SetCost(task, type.bytes(),
+            draft_.TransferNs(type.bytes(), source,
+                              static_cast<int>(draft_.plan.devices(device).id())));
     task->set_channel(
         draft_.AddChannel(ChannelName(path, source, draft_.plan.devices(device).id()),
                           draft_.RankOf(source), draft_.rank, type.bytes(), slots,
@@ -211,7 +215,7 @@ class ReshardEmitter {
       draft_.AddInput(task, draft_.At(value_, device), in);
       SetAttrs(task, attrs);
       draft_.SetBuffer(result_, device, Output(task, out, device, level));
-      SetCost(task, in.bytes() + out.bytes(), plan::Link::DEVICE);
+      SetCost(task, in.bytes() + out.bytes());
     });
   }
 
@@ -266,7 +270,7 @@ class ReshardEmitter {
       draft_.AddInput(unpack, buffer, buffer_type);
       SetAttrs(unpack, {{"begin", Shape{part.begin}}, {"extent", part.local.shape}});
       draft_.SetBuffer(part.result, device, Output(unpack, part.local, device, level_));
-      SetCost(unpack, part.local.bytes(), plan::Link::DEVICE);
+      SetCost(unpack, part.local.bytes());
     }
     piece_ = 0;
   }
@@ -329,7 +333,7 @@ class ReshardEmitter {
       }
       SetAttrs(stage, pieces.ToAttrs(ring.buffer_type.shape.size(), false));
       ring.buffer = Output(stage, ring.buffer_type, member.device, level_);
-      SetCost(stage, bytes, plan::Link::DEVICE);
+      SetCost(stage, bytes);
     }
     for (const Member& member : members) {
       Ring& ring = rings[member.position];
@@ -359,7 +363,7 @@ class ReshardEmitter {
       Buffer result = Output(reduce, ring.buffer_type, member.device, level_);
       draft_.plan.mutable_registers(result.id)->set_in_place_of(ring.buffer.id);
       *reduce->add_aliases() = plan::Alias();  // output 0 over input 0
-      SetCost(reduce, ring.link_type.bytes(), plan::Link::DEVICE);
+      SetCost(reduce, ring.link_type.bytes());
       // Chunk c + 1 sends what chunk c combined.
       plan::AfterEdge* edge = ring.send->add_after();
       edge->set_task(draft_.IdOf(reduce));
@@ -378,7 +382,7 @@ class ReshardEmitter {
         begin[ring.dim] = DealUnits(ring.units, n, member.index).begin * ring.unit_extent;
         SetAttrs(extract, {{"begin", begin}, {"extent", local.shape}});
         result = Output(extract, local, member.device, level_);
-        SetCost(extract, local.bytes(), plan::Link::DEVICE);
+        SetCost(extract, local.bytes());
       }
       draft_.SetBuffer(result_, member.device, result);
     }
@@ -441,7 +445,7 @@ class ReshardEmitter {
       const TensorType out = LocalAt(to_, static_cast<int>(d));
       SetAttrs(assemble, attrs.ToAttrs(out.shape.size(), /*zero=*/inputs.empty()));
       draft_.SetBuffer(result_, local, Output(assemble, out, local, level_));
-      SetCost(assemble, out.bytes(), plan::Link::DEVICE);
+      SetCost(assemble, out.bytes());
     }
   }
 

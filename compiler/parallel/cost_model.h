@@ -11,18 +11,11 @@
 #include <vector>
 
 #include "compiler/ops/op_def.h"
+#include "compiler/parallel/link_levels.h"
 #include "plan/sharding.h"
 #include "plan/target.pb.h"
 
 namespace oneflow {
-
-// Latency and rate of a path between devices.
-struct LinkRate {
-  int64_t latency_ns = 0;
-  int64_t bytes_per_us = 1;
-  // Time of `messages` that carry `bytes` in total, one after the other.
-  int64_t Ns(int64_t messages, int64_t bytes) const;
-};
 
 class CostModel {
  public:
@@ -36,25 +29,25 @@ class CostModel {
   int64_t ComputeNs(const OpCost& cost) const;
   // One firing that reads and writes `bytes` of memory in total and does no arithmetic.
   int64_t MemoryNs(int64_t bytes) const;
-  // The slowest link between devices that differ only on this layout axis (not micro).
-  const LinkRate& AxisLink(int axis) const { return axis_links_[axis]; }
-  // The slowest link within a stage.
-  const LinkRate& StageLink() const { return stage_link_; }
+  // The outermost level between devices that differ only on this layout axis (not micro), on any
+  // stage: what a collective on the axis waits for.
+  int AxisLevel(int axis) const { return axis_levels_[axis]; }
+  const LinkRate& AxisLink(int axis) const { return levels_.rate(axis_levels_[axis]); }
+  // The outermost link within a stage.
+  const LinkRate& StageLink() const { return levels_.rate(stage_level_); }
+  const LinkLevels& levels() const { return levels_; }
   // Bytes that the target's slowest link carries while a message starts, whatever rank holds which
   // device: what is chosen by it is the same in one process and in many.
   int64_t LatencyBytes() const;
-  // The link between corresponding devices of two stages.
-  LinkRate CrossStageLink(int from, int to) const;
+  // The outermost link between corresponding devices of two stages.
+  const LinkRate& CrossStageLink(int from, int to) const;
 
  private:
-  LinkRate Between(int device_a, int device_b) const;
-
   std::vector<Axis> axes_;
   Mesh mesh_;
-  std::vector<int> device_rank_;    // by global id
-  std::vector<LinkRate> by_scope_;  // DEVICE, RANK, HOST
-  std::vector<LinkRate> axis_links_;
-  LinkRate stage_link_;
+  LinkLevels levels_;
+  std::vector<int> axis_levels_;
+  int stage_level_ = 0;
   int64_t flops_per_us_ = 1;
   int64_t bytes_per_us_ = 1;
   int64_t task_overhead_ns_ = 0;

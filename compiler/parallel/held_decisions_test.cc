@@ -32,12 +32,8 @@ struct Outcome {
 plan::Target TargetWith(int devices, int64_t latency_ns, int64_t bytes_per_us) {
   plan::Target target = CpuTarget(devices, 1);
   target.clear_links();
-  for (plan::Link::Scope scope : {plan::Link::DEVICE, plan::Link::RANK, plan::Link::HOST}) {
-    plan::Link* link = target.add_links();
-    link->set_scope(scope);
-    link->set_latency_ns(scope == plan::Link::DEVICE ? 0 : latency_ns);
-    link->set_bytes_per_us(scope == plan::Link::DEVICE ? 100'000 : bytes_per_us);
-  }
+  AddLink("memory", 1, 0, 100'000, &target);
+  AddLink("network", 0, latency_ns, bytes_per_us, &target);
   return target;
 }
 

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "compiler/parallel/assign_stages.h"
 #include "compiler/parallel/micro_search.h"
 #include "compiler/parallel/step_builder_for_test.h"
@@ -125,6 +129,65 @@ TEST(LayoutSearchTest, OneTrainedLayerIsOptimal) {
     const Outcome outcome = Compare(b, axis);
     EXPECT_EQ(outcome.found, outcome.best) << axis.name;
   }
+}
+
+// Hosts of eight devices on fast links, and a slow network between them.
+plan::Target Hosts(int devices) {
+  plan::Target target = CpuTarget(devices, 1);
+  target.clear_links();
+  AddLink("memory", 1, 0, 10'000, &target);
+  AddLink("nvlink", 8, 1'000, 100'000, &target);
+  AddLink("network", 0, 100'000, 1'000, &target);
+  return target;
+}
+
+// Predicted time of a trained MLP on the best layouts of a mesh, and how many parameters `tp` cuts.
+std::pair<int64_t, int> BestOn(const std::vector<Axis>& axes, const plan::Target& target) {
+  StepBuilder b;
+  ValueId x = b.Input("x", {512, 512});
+  for (int i = 0; i < 4; ++i) {
+    x = b.Op("relu", {b.Linear(x, b.Parameter("fc" + std::to_string(i), {512, 512}))});
+  }
+  b.Train(b.CrossEntropy(x, b.Input("labels", {512}, "i64")));
+  const CostModel cost(target, MeshOf(axes), 1);
+  EXPECT_TRUE(AssignStages(&b.graph, 1, cost).ok());
+  const auto bound = BindGraph(b.graph, cost.axes());
+  EXPECT_TRUE(bound.ok()) << bound.status();
+  const auto micro = SearchMicro(*bound, cost);
+  EXPECT_TRUE(micro.ok()) << micro.status();
+  ReshardPaths paths(&cost);
+  const auto state = SearchLayouts(*bound, cost, &paths, *micro);
+  const size_t tp = cost.axes()[1].name == "tp" ? 1 : 2;
+  int cut = 0;
+  for (size_t g = 0; g < bound->groups.size(); ++g) {
+    const Sharding& sharding = state->sharding(state->group(static_cast<int>(g)));
+    cut += sharding.sbps[tp].kind == Sbp::kSplit ? 1 : 0;
+  }
+  return {state->total(), cut};
+}
+
+TEST(LayoutSearchTest, TheLastAxisLiesOnTheInnermostLevel) {
+  const plan::Target target = Hosts(16);
+  const CostModel inside(target, MeshOf({{"dp", 2}, {"tp", 8}}), 1);
+  EXPECT_EQ(inside.levels().name(inside.AxisLevel(2)), "nvlink");
+  EXPECT_EQ(inside.levels().name(inside.AxisLevel(1)), "network");
+  const CostModel across(target, MeshOf({{"tp", 8}, {"dp", 2}}), 1);
+  EXPECT_EQ(across.levels().name(across.AxisLevel(1)), "network");
+  EXPECT_EQ(across.levels().name(across.AxisLevel(2)), "nvlink");
+  // A group that straddles two hosts goes over the network, wherever its first devices are.
+  const CostModel straddling(target, MeshOf({{"dp", 4}, {"tp", 3}}), 1);
+  EXPECT_EQ(straddling.levels().name(straddling.AxisLevel(2)), "network");
+  const CostModel stages(target, MeshOf({{"pp", 2}, {"tp", 8}}), 1);
+  EXPECT_EQ(stages.AxisLink(1).latency_ns, 1'000);
+  EXPECT_EQ(stages.CrossStageLink(0, 1).latency_ns, 100'000);
+}
+
+TEST(LayoutSearchTest, TensorsAreCutInsideAHostAndTheBatchAcross) {
+  const auto [inside, cut_inside] = BestOn({{"dp", 2}, {"tp", 8}}, Hosts(16));
+  const auto [across, cut_across] = BestOn({{"tp", 8}, {"dp", 2}}, Hosts(16));
+  EXPECT_EQ(cut_inside, 4);
+  EXPECT_EQ(cut_across, 4);  // it was named, so it is used: at the network's price
+  EXPECT_LT(3 * inside, 2 * across);
 }
 
 // The bookkeeping: whatever is tried and taken back, the total is that of a state built anew.

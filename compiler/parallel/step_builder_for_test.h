@@ -179,6 +179,16 @@ inline Mesh MeshOf(std::vector<Axis> axes) {
   return mesh;
 }
 
+// The next level outwards.
+inline void AddLink(const std::string& name, int group, int64_t latency_ns, int64_t bytes_per_us,
+                    plan::Target* target) {
+  plan::Link* link = target->add_links();
+  link->set_name(name);
+  link->set_group(static_cast<uint32_t>(group));
+  link->set_latency_ns(latency_ns);
+  link->set_bytes_per_us(bytes_per_us);
+}
+
 // CPU devices, `per_rank` of them in each process: 50 GFLOP/s, 10 GB/s memory, 4 GB/s between
 // devices.
 inline plan::Target CpuTarget(int devices, int per_rank) {
@@ -192,16 +202,9 @@ inline plan::Target CpuTarget(int devices, int per_rank) {
     device->set_flops_per_us(50'000);
     device->set_bytes_per_us(10'000);
   }
-  const std::pair<plan::Link::Scope, std::pair<int64_t, int64_t>> links[] = {
-      {plan::Link::DEVICE, {500, 10'000}},
-      {plan::Link::RANK, {2'000, 4'000}},
-      {plan::Link::HOST, {20'000, 1'500}}};
-  for (const auto& [scope, rate] : links) {
-    plan::Link* link = target.add_links();
-    link->set_scope(scope);
-    link->set_latency_ns(rate.first);
-    link->set_bytes_per_us(rate.second);
-  }
+  AddLink("memory", 1, 500, 10'000, &target);
+  AddLink("process", per_rank, 2'000, 4'000, &target);
+  AddLink("network", 0, 20'000, 1'500, &target);
   target.set_cores(devices);
   target.set_task_overhead_ns(1'000);
   return target;

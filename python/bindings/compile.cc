@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/status.h"
+#include "compiler/parallel/link_levels.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "plan/target.pb.h"
@@ -29,8 +30,20 @@ constexpr int64_t kRankLatencyNs = 40'000;
 constexpr int64_t kRankBytesPerMicrosecond = 2'000;
 constexpr int64_t kTaskOverheadNs = 2'000;
 
+// Name, consecutive devices that it joins (0: all), latency in ns, bytes per us.
+using LinkLevel = std::tuple<std::string, uint32_t, int64_t, int64_t>;
+
+void AddLink(const LinkLevel& level, plan::Target* target) {
+  plan::Link* link = target->add_links();
+  link->set_name(std::get<0>(level));
+  link->set_group(std::get<1>(level));
+  link->set_latency_ns(std::get<2>(level));
+  link->set_bytes_per_us(std::get<3>(level));
+}
+
 plan::Target CpuTarget(const std::vector<uint32_t>& ranks, uint32_t threads, int64_t cores,
-                       int64_t memory_bytes, const std::string& kind) {
+                       int64_t memory_bytes, const std::string& kind,
+                       const std::vector<LinkLevel>& links) {
   plan::Target target;
   target.set_name(kind + "-" + std::to_string(ranks.size()) + "x" + std::to_string(threads));
   for (uint32_t rank : ranks) {
@@ -43,15 +56,13 @@ plan::Target CpuTarget(const std::vector<uint32_t>& ranks, uint32_t threads, int
     device->set_bytes_per_us(kBytesPerMicrosecond);
     if (kind == "cpu") device->set_isa(std::string(kernels::HostIsaName()));
   }
-  auto add_link = [&](plan::Link::Scope scope, int64_t latency_ns, int64_t bytes_per_us) {
-    plan::Link* link = target.add_links();
-    link->set_scope(scope);
-    link->set_latency_ns(latency_ns);
-    link->set_bytes_per_us(bytes_per_us);
-  };
-  add_link(plan::Link::DEVICE, 0, kBytesPerMicrosecond);
-  add_link(plan::Link::RANK, kDeviceLatencyNs, kBytesPerMicrosecond);
-  add_link(plan::Link::HOST, kRankLatencyNs, kRankBytesPerMicrosecond);
+  if (links.empty()) {
+    AddLink({"memory", 1, 0, kBytesPerMicrosecond}, &target);
+    AddLink({"process", DevicesPerProcess(target), kDeviceLatencyNs, kBytesPerMicrosecond},
+            &target);
+    AddLink({"network", 0, kRankLatencyNs, kRankBytesPerMicrosecond}, &target);
+  }
+  for (const LinkLevel& link : links) AddLink(link, &target);
   target.set_cores(cores);
   target.set_task_overhead_ns(kTaskOverheadNs);
   return target;
@@ -84,12 +95,9 @@ plan::Target CudaTarget(const std::vector<uint32_t>& ranks, int64_t memory_bytes
     device->set_bytes_per_us(kGpuBytesPerMicrosecond / sharers);
     device->set_isa("sm_90");
   }
-  for (const plan::Link::Scope scope : {plan::Link::DEVICE, plan::Link::RANK, plan::Link::HOST}) {
-    plan::Link* link = target.add_links();
-    link->set_scope(scope);
-    link->set_latency_ns(scope == plan::Link::DEVICE ? 0 : kGpuLaunchNs);
-    link->set_bytes_per_us(kGpuBytesPerMicrosecond / 2 / sharers);
-  }
+  const int64_t rate = kGpuBytesPerMicrosecond / 2 / sharers;
+  AddLink({"memory", 1, 0, rate}, &target);
+  AddLink({"gpu", 0, kGpuLaunchNs, rate}, &target);
   // Devices of one GPU do not compete for the host's cores.
   target.set_cores(sharers);
   target.set_task_overhead_ns(kGpuLaunchNs);
@@ -119,12 +127,25 @@ void BindCompile(py::module_& module) {
   py::class_<plan::Target>(module, "Target", "The machine as data (plan/target.proto).")
       .def_static("cpu", &CpuTarget, py::arg("ranks"), py::arg("threads"), py::arg("cores"),
                   py::arg("memory_bytes") = 0, py::arg("kind") = "cpu",
-                  "One device per entry of `ranks` (its rank), all alike.")
+                  py::arg("links") = std::vector<LinkLevel>(),
+                  "One device per entry of `ranks` (its rank), all alike. `links`: levels from the "
+                  "innermost outwards, each (name, consecutive devices that it joins or 0 for all, "
+                  "latency in ns, bytes per us); the first is a device's own memory.")
       .def_static("cuda", &CudaTarget, py::arg("ranks"), py::arg("memory_bytes") = 0,
                   "One logical device per entry of `ranks`, all on one GPU.")
       .def_property_readonly("name", [](const plan::Target& target) { return target.name(); })
       .def_property_readonly("num_devices",
                              [](const plan::Target& target) { return target.devices_size(); })
+      .def_property_readonly(
+          "links",
+          [](const plan::Target& target) {
+            std::vector<LinkLevel> links;
+            for (const plan::Link& link : target.links()) {
+              links.emplace_back(link.name(), link.group(), link.latency_ns(), link.bytes_per_us());
+            }
+            return links;
+          },
+          "The levels, as `cpu` takes them.")
       .def("__str__", [](const plan::Target& target) { return target.DebugString(); })
       .def("serialize",
            [](const plan::Target& target) { return py::bytes(target.SerializeAsString()); });

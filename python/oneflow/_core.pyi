@@ -94,11 +94,13 @@ class Target:
     """The machine as data (plan/target.proto)."""
 
     @staticmethod
-    def cpu(ranks: Sequence[int], threads: int, cores: int, memory_bytes: int = 0, kind: str = 'cpu') -> Target:
-        """One device per entry of `ranks` (its rank), all alike."""
+    def cpu(ranks: Sequence[int], threads: int, cores: int, memory_bytes: int = 0, kind: str = 'cpu', links: Sequence[tuple[str, int, int, int]] = []) -> Target:
+        """One device per entry of `ranks` (its rank), all alike. `links`: levels from the innermost outwards, each (name, consecutive devices that it joins or 0 for all, latency in ns, bytes per us); the first is a device's own memory."""
     @staticmethod
     def cuda(ranks: Sequence[int], memory_bytes: int = 0) -> Target:
         """One logical device per entry of `ranks`, all on one GPU."""
+    @property
+    def links(self) -> list[tuple[str, int, int, int]]: ...
     @property
     def name(self) -> str: ...
     @property
