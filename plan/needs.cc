@@ -8,9 +8,15 @@ bool IsDeviceWork(const plan::Task& task) {
   return task.kind() == plan::COMPUTE || task.kind() == plan::MOVE;
 }
 
+bool WritesState(const plan::Task& task) {
+  return std::any_of(task.outputs().begin(), task.outputs().end(),
+                     [](const plan::Port& port) { return port.has_state(); });
+}
+
 plan::Need LeastNeed(const plan::Plan& plan, uint32_t from, uint32_t to) {
   const plan::Task& first = plan.tasks(static_cast<int>(from));
   const plan::Task& second = plan.tasks(static_cast<int>(to));
+  if (first.may_fail() && WritesState(second)) return plan::FINISHED;
   return IsDeviceWork(first) && IsDeviceWork(second) && first.device() == second.device()
              ? plan::ENQUEUED
              : plan::FINISHED;

@@ -19,8 +19,12 @@ namespace oneflow {
 // SEND, RECV), and begins them only when what they wait for is finished.
 bool IsDeviceWork(const plan::Task& task);
 
+// True if an output of the task is a state.
+bool WritesState(const plan::Task& task);
+
 // What `to` must wait for from `from`: ENQUEUED is enough between works of one device, which itself
-// keeps them apart; the host, other devices and peers see only what is finished.
+// keeps them apart; the host, other devices and peers see only what is finished. So does what writes a
+// state behind a kernel that may find wrong data: the host looks first what that kernel found.
 // REQUIRES: proof 1's ranges.
 plan::Need LeastNeed(const plan::Plan& plan, uint32_t from, uint32_t to);
 

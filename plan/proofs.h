@@ -44,7 +44,11 @@ absl::Status ProveFlow(const std::vector<const plan::Plan*>& plans);
 // 7. No edge says enqueued where its end needs the other firing to be finished. REQUIRES: 1.
 absl::Status ProveCompletions(const plan::Plan& plan);
 
-// With the plans of all ranks. REQUIRES: 1 to 7 for each.
+// 8. What writes a state begins when every kernel of the step that may find wrong data is over, and the
+// host knows. REQUIRES: 1, 2.
+absl::Status ProveGated(const plan::Plan& plan, const HappensBefore& order);
+
+// With the plans of all ranks. REQUIRES: 1 to 8 for each.
 absl::Status ProveChannelsAgree(const std::vector<const plan::Plan*>& plans);
 // Fires some steps of all ranks symbolically. A deadlock prints who waits for whom.
 absl::Status ProveFires(const std::vector<const plan::Plan*>& plans);

@@ -230,6 +230,9 @@ class PlanPrinter {
     if (field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
       return std::to_string(reflection->GetUInt32(message, field));
     }
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
+      return reflection->GetBool(message, field) ? "1" : "0";
+    }
     return std::to_string(reflection->GetInt64(message, field));
   }
 

@@ -19,7 +19,7 @@ namespace text_format {
 // How the value behind "key=" is written.
 enum class Format {
   kText,       // matmul.3, or quoted where it is no plain name
-  kInteger,    // 65536
+  kInteger,    // 65536; 0 or 1 for a bool
   kHex,        // 0x1000
   kReference,  // r3: prefix and number
   kEnum,       // micro; ?7 for a number without a name
@@ -86,6 +86,7 @@ inline constexpr KeyedField kTaskFields[] = {
     {"index", plan::Task::kIndexFieldNumber, Format::kInteger},
     {"channel", plan::Task::kChannelFieldNumber, Format::kReference, false, 'c'},
     {"workspace", plan::Task::kWorkspaceFieldNumber, Format::kReference, false, 'r'},
+    {"may_fail", plan::Task::kMayFailFieldNumber, Format::kInteger},
     {"flops", plan::Task::kFlopsFieldNumber, Format::kInteger},
     {"bytes", plan::Task::kBytesFieldNumber, Format::kInteger},
     {"ns", plan::Task::kDurationNsFieldNumber, Format::kInteger},

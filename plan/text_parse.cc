@@ -284,6 +284,9 @@ class PlanParser {
     } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64) {
       OF_ASSIGN_OR_RETURN(const uint64_t value, Digits(std::numeric_limits<uint64_t>::max()));
       reflection->SetUInt64(message, field, value);
+    } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
+      OF_ASSIGN_OR_RETURN(const uint64_t value, Digits(1));
+      reflection->SetBool(message, field, value == 1);
     } else {
       OF_ASSIGN_OR_RETURN(const int64_t value, Integer());
       reflection->SetInt64(message, field, value);

@@ -18,7 +18,8 @@ absl::Status ProveAlone(const plan::Plan& plan, const OpRules& rule_of) {
   OF_RETURN_IF_ERROR(ProveOneOrder(plan));
   OF_RETURN_IF_ERROR(ProveTypes(plan, rule_of));
   OF_RETURN_IF_ERROR(ProveFlow({&plan}));
-  return ProveCompletions(plan);
+  OF_RETURN_IF_ERROR(ProveCompletions(plan));
+  return ProveGated(plan, order);
 }
 
 }  // namespace

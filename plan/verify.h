@@ -1,4 +1,4 @@
-// VerifyPlan: the seven proofs of docs/plan_format.md. The session refuses to run a plan without them.
+// VerifyPlan: the eight proofs of docs/plan_format.md. The session refuses to run a plan without them.
 //
 // Pure. Total on arbitrary bytes: a plan is untrusted input. Threads: any.
 // 1 well formed, 2 live, 3 no overlap, 4 one order, 5 types, 6 dataflow, 7 completions. A failure names

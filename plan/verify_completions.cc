@@ -20,6 +20,10 @@ std::string Why(const plan::Plan& plan, uint32_t from, uint32_t to) {
   const plan::Task& second = plan.tasks(static_cast<int>(to));
   if (!IsDeviceWork(second)) return absl::StrCat(second.name(), " is done by the host");
   if (!IsDeviceWork(first)) return absl::StrCat(first.name(), " is done by the host");
+  if (first.may_fail() && WritesState(second)) {
+    return absl::StrCat(second.name(), " writes a state, and ", first.name(),
+                        " may find wrong data");
+  }
   return absl::StrCat("they are on devices ", first.device(), " and ", second.device());
 }
 

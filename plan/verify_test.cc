@@ -497,6 +497,31 @@ TEST(Verify, AnEdgeThatNeedsFinishedMayNotSayEnqueued) {
   EXPECT_THAT(Message(plan), HasSubstr("says enqueued of tasks that are not consumers"));
 }
 
+TEST(Verify, StatesAreWrittenWhenWrongDataWouldBeKnown) {
+  TrainingStep step;
+  plan::Plan plan = step.Build();
+  At(&plan, step.loss)->set_may_fail(true);
+  EXPECT_EQ(Message(plan), "ok") << "the stream orders them, and a CPU answers at once";
+  EXPECT_THAT(Message(OnAsyncDevices(plan)),
+              AllOf(HasSubstr("gated: sgd_update.6"), HasSubstr("loss.3"),
+                    HasSubstr("is known to the host only later")));
+  At(&plan, step.update)->add_after()->set_task(step.loss);
+  plan::Plan gated = OnAsyncDevices(plan);
+  EXPECT_EQ(Message(gated), "ok");
+  At(&gated, step.update)->mutable_after(0)->set_need(plan::ENQUEUED);
+  EXPECT_THAT(Message(gated), AllOf(HasSubstr("completions: sgd_update.6"),
+                                    HasSubstr("loss.3 may find wrong data")));
+  gated = OnAsyncDevices(plan);
+  At(&gated, step.update)->mutable_after(0)->set_lag(1);  // of the step before
+  EXPECT_THAT(Message(gated), HasSubstr("is known to the host only later"));
+
+  // The other stage's kernel is in no order with this stage's update.
+  const Pipeline pipeline;
+  plan::Plan two = Pipeline().Build();
+  At(&two, pipeline.update1)->set_may_fail(true);
+  EXPECT_THAT(Message(two), AllOf(HasSubstr("gated: "), HasSubstr("need not be over before")));
+}
+
 TEST(Verify, WellFormedNamesWhatIsWrong) {
   struct Case {
     std::function<void(plan::Plan*)> change;

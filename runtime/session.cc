@@ -265,6 +265,7 @@ class SessionImpl : public Session {
   Holdings holdings() const override {
     Holdings holdings;
     holdings.plans = plans_.size();
+    holdings.numbers = executor_.numbers();
     holdings.states = states_.size();
     for (const std::unique_ptr<ActorHost>& host : executor_.hosts()) {
       holdings.message_room += host->message_room();

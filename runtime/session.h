@@ -110,6 +110,7 @@ class Session {
   // What a session holds: tests and bars see by it that plans end.
   struct Holdings {
     size_t plans = 0;          // loaded
+    size_t numbers = 0;        // of plans, in use or free
     size_t states = 0;         //
     size_t message_room = 0;   // in mailboxes
     size_t channels = 0;       // open

@@ -45,6 +45,8 @@ class ThreadedExecutor : public StepListener {
   // Ends a run; its number is free unless slices of a trace carry it. REQUIRES: nothing runs, its
   // channels are closed.
   void RemoveProgram(PlanRun* run);
+  // Given to runs so far, those that are free again included.
+  size_t numbers() const { return runs_.size(); }
   // Numbers of Plan.channels. Callbacks of the transport go to OnCredit, OnSent, OnArrived of this
   // run.
   void BindChannels(PlanRun* run, std::vector<comm::ChannelId> channels);

@@ -42,6 +42,7 @@ TEST(UnloadTest, WhatASessionHoldsIsFlatOverPlans) {
   }
   const Session::Holdings after = session->holdings();
   EXPECT_EQ(after.plans, 1u);
+  EXPECT_EQ(after.numbers, 2u);
   EXPECT_EQ(after.message_room, before.message_room);
   EXPECT_EQ(after.fetch_rings, 1u);
   EXPECT_EQ(after.states, 1u);  // the state lives on, and so do its values

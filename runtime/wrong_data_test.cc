@@ -10,13 +10,29 @@
 namespace oneflow {
 namespace {
 
-class WrongDataTest : public testing::Test {
+// x -> judge -> add -> add -> y, w += y; w is written when the host knows what judge found.
+plan::Plan JudgedChain(const std::string& kind) {
+  plan::Plan plan = ChainPlan(3, "judge");
+  int judge = 0;
+  for (int t = 0; t < plan.tasks_size(); ++t) {
+    plan::Task* task = plan.mutable_tasks(t);
+    if (task->op() == "judge") {
+      judge = t;
+      task->set_may_fail(true);
+    }
+    if (task->op() == "update") task->add_after()->set_task(static_cast<uint32_t>(judge));
+  }
+  return kind == "async" ? OnAsyncDevices(plan) : plan;
+}
+
+// By the kind of the device.
+class WrongDataTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     SessionOptions options;
     options.cpu_kernels = &table_;
     session_ = *Session::Create(options);
-    plan_ = *session_->Load(ChainPlan(3, "judge"));
+    plan_ = *session_->Load(JudgedChain(GetParam()));
   }
   absl::StatusOr<InvocationId> Launch(float value) {
     return session_->Launch(plan_, {Filled({4, 4}, value)});
@@ -42,7 +58,7 @@ class WrongDataTest : public testing::Test {
   PlanId plan_ = 0;
 };
 
-TEST_F(WrongDataTest, FailsItsStepAloneWhenTheOutputsAreRead) {
+TEST_P(WrongDataTest, FailsItsStepAloneWhenTheOutputsAreRead) {
   ExpectGood(1);
   const float before = ValuesOf(*session_->ReadState("w"))[0];
   for (int round = 0; round < 3; ++round) {
@@ -57,7 +73,7 @@ TEST_F(WrongDataTest, FailsItsStepAloneWhenTheOutputsAreRead) {
   EXPECT_TRUE(session_->Wait().ok());
 }
 
-TEST_F(WrongDataTest, StepsLaunchedBehindItChangeNothingEither) {
+TEST_P(WrongDataTest, StepsLaunchedBehindItChangeNothingEither) {
   for (int launched_behind = 0; launched_behind < 3; ++launched_behind) {
     const float before = ValuesOf(*session_->ReadState("w"))[0];
     const InvocationId good = *Launch(1);
@@ -81,15 +97,16 @@ TEST_F(WrongDataTest, StepsLaunchedBehindItChangeNothingEither) {
   }
 }
 
-TEST_F(WrongDataTest, AnotherPlanHearsOfItAndGoesOn) {
-  const PlanId other = *session_->Load(ChainPlan(1));
+TEST_P(WrongDataTest, AnotherPlanHearsOfItAndGoesOn) {
+  const PlanId other =
+      *session_->Load(GetParam() == "async" ? OnAsyncDevices(ChainPlan(1)) : ChainPlan(1));
   ASSERT_TRUE(Launch(-5).ok());
   ExpectError(session_->Launch(other, {Filled({4, 4}, 1)}).status());
   EXPECT_TRUE(session_->Launch(other, {Filled({4, 4}, 1)}).ok());
   EXPECT_EQ(ValuesOf(*session_->ReadState("w"))[0], 2);
 }
 
-TEST_F(WrongDataTest, NobodyAsksButItIsSaid) {
+TEST_P(WrongDataTest, NobodyAsksButItIsSaid) {
   session_->Discard(*Launch(-5));
   while (session_->Counters()[0].firings < 6) std::this_thread::yield();
   testing::internal::CaptureStderr();
@@ -99,7 +116,10 @@ TEST_F(WrongDataTest, NobodyAsksButItIsSaid) {
 }
 
 // With several ranks nobody can go on: what a peer received before may be in its states.
-TEST_F(WrongDataTest, EndsAJobOfSeveralRanks) {
+INSTANTIATE_TEST_SUITE_P(Kinds, WrongDataTest, testing::Values("cpu", "async"),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(WrongDataTest, EndsAJobOfSeveralRanks) {
   FakeNetwork network(2, 1);
   std::vector<plan::Plan> plans = TwoRankPlans(2, 2);
   for (plan::Task& task : *plans[0].mutable_tasks()) {
@@ -125,8 +145,8 @@ TEST_F(WrongDataTest, EndsAJobOfSeveralRanks) {
   EXPECT_EQ(KindOf(sessions[1]->Fetch(ids[1]).status()), ErrorKind::kPeer);
 }
 
-TEST_F(WrongDataTest, EndsARunInVirtualTime) {
-  const plan::Plan plan = ChainPlan(3, "judge");
+TEST_P(WrongDataTest, EndsARunInVirtualTime) {
+  const plan::Plan plan = JudgedChain(GetParam());
   VirtualRuntime::Setup setup;
   setup.cpu_kernels = &table_;
   std::unique_ptr<VirtualRuntime> runtime = *VirtualRuntime::Create({&plan}, setup);

@@ -8,6 +8,7 @@
 #include "compiler/lower/emit_reshard.h"
 #include "compiler/lower/state_writes.h"
 #include "compiler/ops/op_table.h"
+#include "plan/needs.h"
 
 namespace oneflow {
 namespace {
@@ -385,20 +386,21 @@ class NodeEmitter {
   }
 
   // A step whose data is wrong writes no state: on each stream the first task that writes one waits
-  // for all tasks that may fail, and the others follow it.
+  // for all tasks that may fail, and the others follow it. Where their device answers later it waits
+  // until they are finished even if data or its stream order them, and so does a FETCH of what they
+  // reach: the host must have seen what they found.
   void GateStateWrites() {
-    std::vector<uint32_t> may_fail;
+    std::vector<uint32_t> may_fail, fetches;
     std::map<uint32_t, uint32_t> first_write;  // by stream
     for (int t = 0; t < draft_.plan.tasks_size(); ++t) {
-      const plan::Task& task = draft_.plan.tasks(t);
+      plan::Task& task = *draft_.plan.mutable_tasks(t);
       const uint32_t id = static_cast<uint32_t>(t);
       if (const OpDef* op = FindOp(task.op()); op != nullptr && op->may_fail) {
+        task.set_may_fail(true);
         may_fail.push_back(id);
       }
-      if (std::none_of(task.outputs().begin(), task.outputs().end(),
-                       [](const plan::Port& port) { return port.has_state(); })) {
-        continue;
-      }
+      if (task.kind() == plan::FETCH) fetches.push_back(id);
+      if (!WritesState(task)) continue;
       const auto [first, is_new] = first_write.try_emplace(task.stream(), id);
       if (!is_new && StampAfter(draft_.plan.tasks(static_cast<int>(first->second)), task)) {
         first->second = id;
@@ -409,7 +411,18 @@ class NodeEmitter {
       const std::vector<bool> before = Ancestors(write);
       plan::Task* task = draft_.plan.mutable_tasks(static_cast<int>(write));
       for (uint32_t other : may_fail) {
-        if (!before[other] && draft_.plan.tasks(static_cast<int>(other)).stream() != stream) {
+        const plan::Task& finder = draft_.plan.tasks(static_cast<int>(other));
+        if (LaterThanHost(finder) || (!before[other] && finder.stream() != stream)) {
+          AddStepEdge(task, other, 0);
+        }
+      }
+    }
+    for (uint32_t fetch : fetches) {
+      plan::Task* task = draft_.plan.mutable_tasks(static_cast<int>(fetch));
+      if (task->level() != plan::STEP) continue;
+      const std::vector<bool> before = Ancestors(fetch);
+      for (uint32_t other : may_fail) {
+        if (before[other] && LaterThanHost(draft_.plan.tasks(static_cast<int>(other)))) {
           AddStepEdge(task, other, 0);
         }
       }
@@ -434,6 +447,10 @@ class NodeEmitter {
       }
     }
     return seen;
+  }
+
+  bool LaterThanHost(const plan::Task& task) const {
+    return AnswersLater(draft_.plan.devices(static_cast<int>(task.device())));
   }
 
   static bool StampAfter(const plan::Task& a, const plan::Task& b) {
