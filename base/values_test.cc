@@ -13,17 +13,17 @@ namespace oneflow {
 namespace {
 
 TEST(DTypeTest, NamesAndSizes) {
-  const DType all[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kI64,
-                       DType::kI32, DType::kI8,   DType::kU8,  DType::kBool};
+  const DType all[] = {DType::kF32, DType::kBF16, DType::kF16,  DType::kI64, DType::kI32,
+                       DType::kI8,  DType::kU8,   DType::kBool, DType::kF64, DType::kI16};
   std::string text;
   for (DType dtype : all) {
     text += std::string(NameOf(dtype)) + ":" + std::to_string(SizeOf(dtype)) + " ";
     EXPECT_EQ(ParseDType(NameOf(dtype)), dtype);
   }
-  EXPECT_EQ(text, "f32:4 bf16:2 f16:2 i64:8 i32:4 i8:1 u8:1 bool:1 ");
+  EXPECT_EQ(text, "f32:4 bf16:2 f16:2 i64:8 i32:4 i8:1 u8:1 bool:1 f64:8 i16:2 ");
   EXPECT_EQ(SizeOf(DType::kInvalid), 0);
   EXPECT_EQ(ParseDType("invalid"), std::nullopt);
-  EXPECT_EQ(ParseDType("f64"), std::nullopt);
+  EXPECT_EQ(ParseDType("f8"), std::nullopt);
   EXPECT_TRUE(IsFloating(DType::kBF16));
   EXPECT_FALSE(IsFloating(DType::kI64));
 }

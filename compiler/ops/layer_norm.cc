@@ -95,27 +95,58 @@ std::vector<ValueId> SavedFor(const GradBuilder& g, int statistics, bool with_we
   return inputs;
 }
 
+// What the gradients of mean and rstd add to dx: d mean / dx = 1 / n, d rstd / dx = -rstd^3 (x - mean)
+// / n. -1 if nothing depends on them. Their dtype is that of x but for narrow ones.
+ValueId GradOfStatistics(GradBuilder& g, bool centered) {
+  const TensorType x = g.type(g.in(0));
+  const int64_t dims = g.attrs().Int("dims");
+  Shape kept = x.shape;
+  double share = 1;
+  for (size_t d = kept.size() - static_cast<size_t>(dims); d < kept.size(); ++d) {
+    share /= static_cast<double>(kept[d]);
+    kept[d] = 1;
+  }
+  const auto beside_x = [&](ValueId value) {
+    const ValueId cast = g.Op("cast", {value}, {{"dtype", std::string(NameOf(x.dtype))}});
+    return g.Op("reshape", {cast}, {{"shape", kept}});
+  };
+  const int rstd = centered ? 2 : 1;
+  ValueId total = -1;
+  if (centered && g.dout(1) >= 0) {
+    const ValueId part = g.Op("mul_scalar", {beside_x(g.dout(1))}, {{"value", share}});
+    total = g.Op("broadcast_to", {part}, {{"shape", x.shape}});
+  }
+  if (g.dout(rstd) >= 0) {
+    const ValueId cube = g.Op("mul", {g.Op("square", {g.out(rstd)}), g.out(rstd)});
+    const ValueId slope =
+        g.Op("mul_scalar", {g.Op("mul", {g.dout(rstd), cube})}, {{"value", -share}});
+    const ValueId x_centered = centered ? g.Op("sub", {g.in(0), beside_x(g.out(1))}) : g.in(0);
+    const ValueId part = g.Op("mul", {beside_x(slope), x_centered});
+    total = total < 0 ? part : g.Op("add", {total, part});
+  }
+  return total;
+}
+
 GradFn NormGrad(const std::string& name, bool centered) {
   return [name, centered](GradBuilder& g) -> absl::Status {
     const int statistics = centered ? 2 : 1;
-    for (int i = 1; i <= statistics; ++i) {
-      if (g.dout(i) >= 0) {
-        return MakeError(ErrorKind::kError,
-                         absl::StrCat(name,
-                                      ": its statistics have no gradient; compute them "
-                                      "with mean and var"));
-      }
-    }
     const int inputs = g.input_count();
     const Attrs dims{{"dims", g.attrs().Int("dims")}};
     if (g.NeedsGrad(0)) {
-      g.SetGrad(0, g.Op(absl::StrCat(name, "_grad"), SavedFor(g, statistics, inputs > 1), dims));
+      ValueId dx = GradOfStatistics(g, centered);
+      if (g.dout(0) >= 0) {
+        const ValueId of_y =
+            g.Op(absl::StrCat(name, "_grad"), SavedFor(g, statistics, inputs > 1), dims);
+        dx = dx < 0 ? of_y : g.Op("add", {of_y, dx});
+      }
+      g.SetGrad(0, dx);
     }
-    if (inputs > 1 && (g.NeedsGrad(1) || (inputs > 2 && g.NeedsGrad(2)))) {
+    const bool affine = g.NeedsGrad(1) || g.NeedsGrad(2);
+    if (g.dout(0) >= 0 && affine) {
       const std::vector<ValueId> both =
           g.OpN(absl::StrCat(name, "_weight_grad"), SavedFor(g, statistics, false), dims);
       if (g.NeedsGrad(1)) g.SetGrad(1, both[0]);
-      if (inputs > 2 && g.NeedsGrad(2)) g.SetGrad(2, both[1]);
+      if (g.NeedsGrad(2)) g.SetGrad(2, both[1]);
     }
     return absl::OkStatus();
   };

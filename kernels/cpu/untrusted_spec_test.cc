@@ -119,6 +119,7 @@ std::vector<Row> Rows() {
   const Attrs value = {{"value", 2.5}};
   const std::vector<Row> elementwise = {{"", value, {a}, {a}},
                                         {"", value, {a, F({6})}, {a}},
+                                        {"", value, {a, a}, {a}},
                                         {"", value, {a, F({4, 1})}, {B({4, 6})}}};
   std::set<std::string> met;
   for (const Row& row : rows) met.insert(row.op);

@@ -3,7 +3,7 @@
 //
 // Functions. Threads: any. No branches, no intrinsics; compiled without contraction of a * b + c.
 // Errors in units of the last place (ulp) were measured over all floats of a stride
-// (kernels/cpu/scalar_math_test.cc). Polynomials of log and erf: Cephes, Stephen L. Moshier.
+// (kernels/cpu/elementwise_test.cc). Polynomials of log and erf: Cephes, Stephen L. Moshier.
 // Read next: kernels/scalar/functions.h.
 #ifndef ONEFLOW_KERNELS_SCALAR_MATH_H_
 #define ONEFLOW_KERNELS_SCALAR_MATH_H_
@@ -79,7 +79,7 @@ OF_SCALAR float LogF(float x) {
   return x < 0 || x != x ? std::bit_cast<float>(0x7fc00000) : least;
 }
 
-// erf(x) within 2 ulp: an odd polynomial below 1, beyond it 1 - e^-x^2 times a polynomial of 1/x^2.
+// erf(x) within 3 ulp: an odd polynomial below 1, beyond it 1 - e^-x^2 times a polynomial of 1/x^2.
 OF_SCALAR float ErfF(float x) {
   const float a = std::fabs(x);
   const float z = x * x;
