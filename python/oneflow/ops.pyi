@@ -12,7 +12,7 @@ def abs(
     y = |x|. Its gradient at 0 is 0.
 
     Inputs:
-        x: f32|i64|i32|i8|u8. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
 
     Outputs:
         y: shape and dtype of x
@@ -23,11 +23,67 @@ def abs_grad(
     dy: Tensor,
 ) -> Tensor:
     """
-    dx = dy * sign(x), 0 at x == 0.
+    dx of abs from its x and dy.
 
     Inputs:
-        x: f32. the forward op's x
-        dy: f32. gradient of y, shape of x
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def acos(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = arccos x, nan outside [-1, 1].
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def acos_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of acos from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def acosh(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = arcosh x, nan below 1.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def acosh_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of acosh from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
 
     Outputs:
         dx: gradient of x, shape and dtype of dy
@@ -77,8 +133,8 @@ def add(
     y = a + b.
 
     Inputs:
-        a: f32|i64|i32|i8|u8. any shape
-        b: f32|i64|i32|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
@@ -93,7 +149,7 @@ def add_scalar(
     y = x + value.
 
     Inputs:
-        x: f32|i64|i32|i8|u8. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
 
     Attributes:
         value: float. the number, converted to the dtype of x
@@ -112,7 +168,7 @@ def amax(
     Largest element over dims; nan if there is one. Equal maxima share the gradient evenly.
 
     Inputs:
-        x: f32|i64|i32|i8|u8. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
 
     Attributes:
         dims: ints. dims to reduce, each once
@@ -132,7 +188,7 @@ def argmax(
     Index of the largest element along a dim; of equal ones the first.
 
     Inputs:
-        x: f32|i64|i32|i8|u8. any shape of rank >= 1
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape of rank >= 1
 
     Attributes:
         dim: int. the dim
@@ -140,6 +196,133 @@ def argmax(
 
     Outputs:
         y: i64; x without `dim`, or with extent 1 there if keepdim
+    """
+
+def asin(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = arcsin x, nan outside [-1, 1].
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def asin_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of asin from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def asinh(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = arsinh x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def asinh_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of asinh from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def atan(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = arctan x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def atan2(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = the angle of the point (b, a), in (-pi, pi].
+
+    Inputs:
+        a: f32|f64|bf16|f16. any shape
+        b: f32|f64|bf16|f16. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
+    """
+
+def atan_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of atan from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def atanh(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = artanh x, nan outside [-1, 1].
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def atanh_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of atanh from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
     """
 
 def avg_pool2d(
@@ -188,6 +371,51 @@ def avg_pool2d_grad(
 
     Outputs:
         dx: [n, h, w, c]
+    """
+
+def bitwise_and(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = the bits that are set in a and in b.
+
+    Inputs:
+        a: i64|i32|i16|i8|u8|bool. any shape
+        b: i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
+    """
+
+def bitwise_or(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = the bits that are set in a or in b.
+
+    Inputs:
+        a: i64|i32|i16|i8|u8|bool. any shape
+        b: i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
+    """
+
+def bitwise_xor(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = the bits in which a and b differ.
+
+    Inputs:
+        a: i64|i32|i16|i8|u8|bool. any shape
+        b: i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
     """
 
 def bn_apply(
@@ -322,7 +550,7 @@ def broadcast_to(
     x repeated along new leading dims and along dims of extent 1.
 
     Inputs:
-        x: f32|i64|i32|i8|u8|bool. a shape that broadcasts to `shape`, dims aligned from the right
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. a shape that broadcasts to `shape`, dims aligned from the right
 
     Attributes:
         shape: ints. the target shape
@@ -340,7 +568,7 @@ def cast(
     x converted to another dtype: floats to ints cut towards zero, anything to bool is != 0.
 
     Inputs:
-        x: f32|i64|i32|i8|u8|bool. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
 
     Attributes:
         dtype: dtype. element type of y
@@ -357,13 +585,26 @@ def cat(
     Tensors one after the other along a dim.
 
     Inputs:
-        tensors: one or more, f32|i64|i32|i8|u8|bool. one or more of one dtype; shapes equal except in `dim`
+        tensors: one or more, f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. one or more of one dtype; shapes equal except in `dim`
 
     Attributes:
         dim: int. the dim
 
     Outputs:
         y: extent of `dim` is the sum, the rest as the inputs
+    """
+
+def ceil(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x rounded up. Its gradient is 0.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
     """
 
 def constant(
@@ -472,6 +713,62 @@ def conv2d_grad_weight(
         dweight: [out, in / groups, kh, kw]
     """
 
+def cos(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = cos x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def cos_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of cos from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def cosh(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = cosh x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def cosh_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of cosh from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
 def cross_entropy(
     logits: Tensor,
     labels: Tensor,
@@ -480,7 +777,7 @@ def cross_entropy(
     Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])[labels[i]]. A label outside of 0 .. classes - 1 is a DataError.
 
     Inputs:
-        logits: f32. [n, classes]
+        logits: f32|f64. [n, classes]
         labels: i64. [n], class indices
 
     Outputs:
@@ -497,12 +794,32 @@ def cross_entropy_grad(
     Gradient of cross_entropy: dlogits[i] = dloss[i] * (softmax(logits[i]) - onehot(labels[i])).
 
     Inputs:
-        log_probs: f32. [n, classes], second result of cross_entropy
+        log_probs: f32|f64. [n, classes], second result of cross_entropy
         labels: i64. [n], class indices
-        dloss: f32. [n], gradient of the loss of each sample
+        dloss: f32|f64. [n], gradient of the loss of each sample
 
     Outputs:
         dlogits: as log_probs
+    """
+
+def cumsum(
+    x: Tensor,
+    *,
+    dim: int,
+    reverse: bool = ...,
+) -> Tensor:
+    """
+    y[i] = x[0] + .. + x[i] along dim, or x[i] + .. + x[last] if reverse.
+
+    Inputs:
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape of rank >= 1
+
+    Attributes:
+        dim: int. the dim along which elements are added
+        reverse: bool (default False). add from the end
+
+    Outputs:
+        y: as x
     """
 
 def div(
@@ -513,8 +830,8 @@ def div(
     y = a / b.
 
     Inputs:
-        a: f32. any shape
-        b: f32. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16. any shape
+        b: f32|f64|bf16|f16. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
@@ -532,7 +849,7 @@ def dropout(
     y = x / (1 - p) with probability 1 - p, else 0. The mask is Philox4x32-10 keyed by (seed, key, step, logical element index).
 
     Inputs:
-        x: f32. any shape
+        x: f32|f64|bf16|f16. any shape
         step: i64. 0-d, number of the step: another mask each step
 
     Attributes:
@@ -556,7 +873,7 @@ def dropout_grad(
     Gradient of dropout: dy / (1 - p) under the same mask, else 0.
 
     Inputs:
-        dy: f32. any shape
+        dy: f32|f64|bf16|f16. any shape
         step: i64. 0-d, number of the step: another mask each step
 
     Attributes:
@@ -568,6 +885,86 @@ def dropout_grad(
         dx: as dy
     """
 
+def elu(
+    x: Tensor,
+    *,
+    value: float,
+) -> Tensor:
+    """
+    y = x where x > 0, else value * (e^x - 1).
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Attributes:
+        value: float. the limit for x to -inf is -value
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def elu_grad(
+    x: Tensor,
+    dy: Tensor,
+    *,
+    value: float,
+) -> Tensor:
+    """
+    dx of elu from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Attributes:
+        value: float. the limit for x to -inf is -value
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def embedding(
+    weight: Tensor,
+    index: Tensor,
+    *,
+    padding_idx: int = ...,
+) -> Tensor:
+    """
+    y[i..] = weight[index[i..]]: rows of a table. An index outside of 0 .. rows - 1 is a DataError. Of a table that is cut by rows each device gives its own, zeros elsewhere.
+
+    Inputs:
+        weight: f32|f64|bf16|f16. [rows, features]
+        index: i64|i32. any shape
+
+    Attributes:
+        padding_idx: int (default -1). the row that gets no gradient; -1: every row does
+
+    Outputs:
+        y: the shape of index with features behind it, dtype of weight
+    """
+
+def embedding_grad(
+    dy: Tensor,
+    index: Tensor,
+    *,
+    rows: int,
+    padding_idx: int = ...,
+) -> Tensor:
+    """
+    dweight[r] = sum of dy[i..] over all i.. with index[i..] == r, in order of i..; 0 for padding_idx.
+
+    Inputs:
+        dy: f32|f64|bf16|f16. the shape of index with features behind it
+        index: i64|i32. any shape
+
+    Attributes:
+        rows: int. rows of the table
+        padding_idx: int (default -1). the row that gets no gradient
+
+    Outputs:
+        dweight: [rows, features], dtype of dy
+    """
+
 def eq(
     a: Tensor,
     b: Tensor,
@@ -576,11 +973,39 @@ def eq(
     y = a == b.
 
     Inputs:
-        a: f32|i64|i32|i8|u8|bool. any shape
-        b: f32|i64|i32|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
+    """
+
+def erf(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = the error function of x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def erf_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of erf from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
     """
 
 def exp(
@@ -590,10 +1015,129 @@ def exp(
     y = e^x.
 
     Inputs:
-        x: f32. any shape
+        x: f32|f64|bf16|f16. any shape
 
     Outputs:
         y: shape and dtype of x
+    """
+
+def exp2(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = 2^x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def exp2_grad(
+    y: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of exp2 from its y and dy.
+
+    Inputs:
+        y: f32|f64|bf16|f16. the forward op's y
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def expm1(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = e^x - 1, exact near 0.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def expm1_grad(
+    y: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of expm1 from its y and dy.
+
+    Inputs:
+        y: f32|f64|bf16|f16. the forward op's y
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def floor(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x rounded down. Its gradient is 0.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def floor_divide(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = a / b rounded down; an integer by zero gives 0.
+
+    Inputs:
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
+    """
+
+def fmod(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = the rest of a / b cut towards zero, with the sign of a.
+
+    Inputs:
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
+    """
+
+def gather(
+    x: Tensor,
+    index: Tensor,
+    *,
+    dim: int,
+) -> Tensor:
+    """
+    y[i][j][k] = x[i][index[i][j][k]][k] for dim 1. An index outside of x is a DataError.
+
+    Inputs:
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape of rank >= 1
+        index: i64|i32. of x's rank, nowhere longer but along dim
+
+    Attributes:
+        dim: int. the dim that index points into
+
+    Outputs:
+        y: the shape of index, dtype of x
     """
 
 def ge(
@@ -604,11 +1148,67 @@ def ge(
     y = a >= b.
 
     Inputs:
-        a: f32|i64|i32|i8|u8. any shape
-        b: f32|i64|i32|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
+    """
+
+def gelu(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x * (1 + erf(x / sqrt 2)) / 2.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def gelu_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of gelu from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def gelu_tanh(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def gelu_tanh_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of gelu_tanh from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
     """
 
 def gt(
@@ -619,11 +1219,144 @@ def gt(
     y = a > b.
 
     Inputs:
-        a: f32|i64|i32|i8|u8. any shape
-        b: f32|i64|i32|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
+    """
+
+def hardsigmoid(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = clamp(x / 6 + 1/2, 0, 1).
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def hardsigmoid_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of hardsigmoid from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def hardswish(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x * hardsigmoid(x).
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def hardswish_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of hardswish from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def layer_norm(
+    x: Tensor,
+    weight: Tensor | None = ...,
+    bias: Tensor | None = ...,
+    *,
+    dims: int = ...,
+    eps: float = ...,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """
+    y = (x - mean) / sqrt(variance + eps) * weight + bias over the last dims; statistics in float32.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape of rank >= `dims`
+        weight: optional, f32|f64|bf16|f16. the last `dims` dims of x, its dtype; absent: 1
+        bias: optional, f32|f64|bf16|f16. as weight; absent: 0
+
+    Attributes:
+        dims: int (default 1). how many last dims are normalised together
+        eps: float (default 1e-05). added to the variance
+
+    Outputs:
+        y: as x
+        mean: the leading dims of x, f32 (f64 for f64): kept for the gradient
+        rstd: the leading dims of x: 1 / sqrt(mean square + eps), kept for the gradient
+    """
+
+def layer_norm_grad(
+    x: Tensor,
+    dy: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    weight: Tensor | None = ...,
+    *,
+    dims: int = ...,
+) -> Tensor:
+    """
+    dx of the normalisation from what its forward op kept.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, as x
+        mean: f32|f64. the forward op's mean
+        rstd: f32|f64. the forward op's rstd
+        weight: optional, f32|f64|bf16|f16. the forward op's weight
+
+    Attributes:
+        dims: int (default 1). how many last dims are normalised together
+
+    Outputs:
+        dx: as x
+    """
+
+def layer_norm_weight_grad(
+    x: Tensor,
+    dy: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    *,
+    dims: int = ...,
+) -> tuple[Tensor, Tensor]:
+    """
+    Gradients of weight (and bias) from what the forward op kept: sums over all rows.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, as x
+        mean: f32|f64. the forward op's mean
+        rstd: f32|f64. the forward op's rstd
+
+    Attributes:
+        dims: int (default 1). how many last dims are normalised together
+
+    Outputs:
+        dweight: the last `dims` dims of x
+        dbias: as dweight
     """
 
 def le(
@@ -634,11 +1367,49 @@ def le(
     y = a <= b.
 
     Inputs:
-        a: f32|i64|i32|i8|u8. any shape
-        b: f32|i64|i32|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
+    """
+
+def leaky_relu(
+    x: Tensor,
+    *,
+    value: float,
+) -> Tensor:
+    """
+    y = x where x > 0, else value * x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Attributes:
+        value: float. the slope below 0
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def leaky_relu_grad(
+    x: Tensor,
+    dy: Tensor,
+    *,
+    value: float,
+) -> Tensor:
+    """
+    dx of leaky_relu from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Attributes:
+        value: float. the slope below 0
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
     """
 
 def log(
@@ -648,10 +1419,94 @@ def log(
     y = ln x, -inf at 0, nan below.
 
     Inputs:
-        x: f32. any shape
+        x: f32|f64|bf16|f16. any shape
 
     Outputs:
         y: shape and dtype of x
+    """
+
+def log10(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = log10 x, -inf at 0, nan below.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def log10_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of log10 from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def log1p(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = ln(1 + x), exact near 0.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def log1p_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of log1p from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def log2(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = log2 x, -inf at 0, nan below.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def log2_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of log2 from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
     """
 
 def log_softmax(
@@ -663,7 +1518,7 @@ def log_softmax(
     y = x - max - log(sum(exp(x - max))) along dim.
 
     Inputs:
-        x: f32. logits, rank >= 1
+        x: f32|f64|bf16|f16. logits, rank >= 1
 
     Attributes:
         dim: int. the dim whose elements belong together
@@ -682,8 +1537,8 @@ def log_softmax_grad(
     dx = dy - exp(y) * sum(dy) along dim.
 
     Inputs:
-        y: f32. the forward op's result
-        dy: f32. gradient of y
+        y: f32|f64|bf16|f16. the forward op's result
+        dy: f32|f64. gradient of y
 
     Attributes:
         dim: int. the dim whose elements belong together
@@ -697,14 +1552,72 @@ def logical_and(
     b: Tensor,
 ) -> Tensor:
     """
-    y = a and b.
+    y = a != 0 and b != 0.
 
     Inputs:
-        a: bool. any shape
-        b: bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
+    """
+
+def logical_or(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = a != 0 or b != 0.
+
+    Inputs:
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
+    """
+
+def logical_xor(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = one of a != 0 and b != 0 alone.
+
+    Inputs:
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
+    """
+
+def logsigmoid(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = ln sigmoid(x).
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def logsigmoid_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of logsigmoid from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
     """
 
 def lt(
@@ -715,8 +1628,8 @@ def lt(
     y = a < b.
 
     Inputs:
-        a: f32|i64|i32|i8|u8. any shape
-        b: f32|i64|i32|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
@@ -733,8 +1646,8 @@ def matmul(
     Matrix product over the last two dims; leading dims are a batch and broadcast. Accumulates in float32.
 
     Inputs:
-        a: f32. [..., m, k], or [..., k, m] with transpose_a
-        b: f32. [..., k, n], or [..., n, k] with transpose_b; dtype of a
+        a: f32|f64|bf16|f16. [..., m, k], or [..., k, m] with transpose_a
+        b: f32|f64|bf16|f16. [..., k, n], or [..., n, k] with transpose_b; dtype of a
 
     Attributes:
         transpose_a: bool (default False). a's last two dims are swapped
@@ -800,8 +1713,8 @@ def maximum(
     y = the larger of a and b; nan if one is nan.
 
     Inputs:
-        a: f32|i64|i32|i8|u8. any shape
-        b: f32|i64|i32|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
@@ -815,11 +1728,39 @@ def minimum(
     y = the smaller of a and b; nan if one is nan.
 
     Inputs:
-        a: f32|i64|i32|i8|u8. any shape
-        b: f32|i64|i32|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
+    """
+
+def mish(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x * tanh(softplus(x)).
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def mish_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of mish from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
     """
 
 def mul(
@@ -830,8 +1771,8 @@ def mul(
     y = a * b.
 
     Inputs:
-        a: f32|i64|i32|i8|u8. any shape
-        b: f32|i64|i32|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
@@ -846,7 +1787,7 @@ def mul_scalar(
     y = x * value. With sum it makes means: the count is the logical one, under any cut.
 
     Inputs:
-        x: f32|i64|i32|i8|u8. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
 
     Attributes:
         value: float. the number, converted to the dtype of x
@@ -863,8 +1804,8 @@ def ne(
     y = a != b.
 
     Inputs:
-        a: f32|i64|i32|i8|u8|bool. any shape
-        b: f32|i64|i32|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
@@ -877,7 +1818,7 @@ def neg(
     y = -x.
 
     Inputs:
-        x: f32|i64|i32|i8|u8. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
 
     Outputs:
         y: shape and dtype of x
@@ -892,13 +1833,28 @@ def permute(
     Dims in another order: dim i of y is dim dims[i] of x.
 
     Inputs:
-        x: f32|i64|i32|i8|u8|bool. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
 
     Attributes:
         dims: ints. a permutation of 0 .. rank - 1
 
     Outputs:
         y: y.shape[i] = x.shape[dims[i]], dtype of x
+    """
+
+def pow(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = a ^ b, as C's pow has it: nan where a < 0 and b is no integer.
+
+    Inputs:
+        a: f32|f64|bf16|f16. any shape
+        b: f32|f64|bf16|f16. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
     """
 
 def pow_scalar(
@@ -910,13 +1866,41 @@ def pow_scalar(
     y = x ^ value, as C's pow has it: nan where x < 0 and value is no integer.
 
     Inputs:
-        x: f32. any shape
+        x: f32|f64|bf16|f16. any shape
 
     Attributes:
         value: float. the exponent
 
     Outputs:
         y: shape and dtype of x
+    """
+
+def reciprocal(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = 1 / x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def reciprocal_grad(
+    y: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of reciprocal from its y and dy.
+
+    Inputs:
+        y: f32|f64|bf16|f16. the forward op's y
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
     """
 
 def relu(
@@ -926,7 +1910,7 @@ def relu(
     y = max(x, 0); nan stays nan. Its gradient at 0 is 0.
 
     Inputs:
-        x: f32|i64|i32|i8|u8. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
 
     Outputs:
         y: shape and dtype of x
@@ -937,14 +1921,29 @@ def relu_grad(
     dy: Tensor,
 ) -> Tensor:
     """
-    dx = dy where y > 0, else 0.
+    dx of relu from its y and dy.
 
     Inputs:
-        y: f32. the forward op's y
-        dy: f32. gradient of y, shape of x
+        y: f32|f64|bf16|f16. the forward op's y
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
 
     Outputs:
         dx: gradient of x, shape and dtype of dy
+    """
+
+def remainder(
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """
+    y = the rest of a / b rounded down, with the sign of b.
+
+    Inputs:
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+
+    Outputs:
+        y: the broadcast shape, dtype of a and b
     """
 
 def reshape(
@@ -956,13 +1955,95 @@ def reshape(
     The same elements in row-major order under another shape. Moves no bytes.
 
     Inputs:
-        x: f32|i64|i32|i8|u8|bool. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
 
     Attributes:
         shape: ints. the new shape; its product is the number of elements of x
 
     Outputs:
         y: shape as the attribute says, dtype of x
+    """
+
+def rms_norm(
+    x: Tensor,
+    weight: Tensor | None = ...,
+    *,
+    dims: int = ...,
+    eps: float = ...,
+) -> tuple[Tensor, Tensor]:
+    """
+    y = x / sqrt(mean(x^2) + eps) * weight over the last dims; statistics in float32.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape of rank >= `dims`
+        weight: optional, f32|f64|bf16|f16. the last `dims` dims of x, its dtype; absent: 1
+
+    Attributes:
+        dims: int (default 1). how many last dims are normalised together
+        eps: float (default 1e-05). added to the variance
+
+    Outputs:
+        y: as x
+        rstd: the leading dims of x: 1 / sqrt(mean square + eps), kept for the gradient
+    """
+
+def rms_norm_grad(
+    x: Tensor,
+    dy: Tensor,
+    rstd: Tensor,
+    weight: Tensor | None = ...,
+    *,
+    dims: int = ...,
+) -> Tensor:
+    """
+    dx of the normalisation from what its forward op kept.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, as x
+        rstd: f32|f64. the forward op's rstd
+        weight: optional, f32|f64|bf16|f16. the forward op's weight
+
+    Attributes:
+        dims: int (default 1). how many last dims are normalised together
+
+    Outputs:
+        dx: as x
+    """
+
+def rms_norm_weight_grad(
+    x: Tensor,
+    dy: Tensor,
+    rstd: Tensor,
+    *,
+    dims: int = ...,
+) -> Tensor:
+    """
+    Gradients of weight (and bias) from what the forward op kept: sums over all rows.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, as x
+        rstd: f32|f64. the forward op's rstd
+
+    Attributes:
+        dims: int (default 1). how many last dims are normalised together
+
+    Outputs:
+        dweight: the last `dims` dims of x
+    """
+
+def round(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x rounded, halves to even. Its gradient is 0.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
     """
 
 def rsqrt(
@@ -972,7 +2053,7 @@ def rsqrt(
     y = 1 / sqrt(x).
 
     Inputs:
-        x: f32. any shape
+        x: f32|f64|bf16|f16. any shape
 
     Outputs:
         y: shape and dtype of x
@@ -998,6 +2079,28 @@ def running_update(
 
     Outputs:
         updated: as running
+    """
+
+def scatter_add(
+    x: Tensor,
+    index: Tensor,
+    src: Tensor,
+    *,
+    dim: int,
+) -> Tensor:
+    """
+    y is x; then y[i][index[i][j][k]][k] += src[i][j][k] for dim 1, in order of j. An index outside of x is a DataError.
+
+    Inputs:
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape of rank >= 1
+        index: i64|i32. of x's rank, nowhere longer but along dim
+        src: f32|f64|bf16|f16|i64|i32|i16|i8|u8. the shape of index, dtype of x
+
+    Attributes:
+        dim: int. the dim that index points into
+
+    Outputs:
+        y: as x
     """
 
 def sgd_update(
@@ -1040,7 +2143,7 @@ def sigmoid(
     y = 1 / (1 + e^-x).
 
     Inputs:
-        x: f32. any shape
+        x: f32|f64|bf16|f16. any shape
 
     Outputs:
         y: shape and dtype of x
@@ -1051,11 +2154,108 @@ def sigmoid_grad(
     dy: Tensor,
 ) -> Tensor:
     """
-    dx = dy * y * (1 - y).
+    dx of sigmoid from its y and dy.
 
     Inputs:
-        y: f32. the forward op's y
-        dy: f32. gradient of y, shape of x
+        y: f32|f64|bf16|f16. the forward op's y
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def sign(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = -1, 0 or 1; nan stays nan. Its gradient is 0.
+
+    Inputs:
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def silu(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x * sigmoid(x).
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def silu_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of silu from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def sin(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = sin x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def sin_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of sin from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
+def sinh(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = sinh x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def sinh_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of sinh from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
 
     Outputs:
         dx: gradient of x, shape and dtype of dy
@@ -1073,7 +2273,7 @@ def slice(
     Every step-th element of a dim from start up to stop.
 
     Inputs:
-        x: f32|i64|i32|i8|u8|bool. any shape of rank >= 1
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape of rank >= 1
 
     Attributes:
         dim: int. the dim that is cut
@@ -1098,7 +2298,7 @@ def slice_grad(
     Gradient of slice: dy at the elements that were taken, 0 elsewhere.
 
     Inputs:
-        dy: f32|i64|i32|i8|u8. gradient of the slice
+        dy: f32|f64|bf16|f16|i64|i32|i16|i8|u8. gradient of the slice
 
     Attributes:
         dim: int. the dim that was cut
@@ -1120,7 +2320,7 @@ def softmax(
     y = exp(x - max) / sum(exp(x - max)) along dim.
 
     Inputs:
-        x: f32. logits, rank >= 1
+        x: f32|f64|bf16|f16. logits, rank >= 1
 
     Attributes:
         dim: int. the dim whose elements belong together
@@ -1139,14 +2339,42 @@ def softmax_grad(
     dx = y * (dy - sum(dy * y)) along dim.
 
     Inputs:
-        y: f32. the forward op's result
-        dy: f32. gradient of y
+        y: f32|f64|bf16|f16. the forward op's result
+        dy: f32|f64. gradient of y
 
     Attributes:
         dim: int. the dim whose elements belong together
 
     Outputs:
         dx: as y
+    """
+
+def softplus(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = ln(1 + e^x), without overflow for large x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def softplus_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of softplus from its x and dy.
+
+    Inputs:
+        x: f32|f64|bf16|f16. the forward op's x
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
     """
 
 def sqrt(
@@ -1156,7 +2384,7 @@ def sqrt(
     y = sqrt(x), nan below 0. Its gradient at 0 is inf.
 
     Inputs:
-        x: f32. any shape
+        x: f32|f64|bf16|f16. any shape
 
     Outputs:
         y: shape and dtype of x
@@ -1169,7 +2397,7 @@ def square(
     y = x * x.
 
     Inputs:
-        x: f32|i64|i32|i8|u8. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
 
     Outputs:
         y: shape and dtype of x
@@ -1182,7 +2410,7 @@ def stop_gradient(
     y = x, and no gradient goes through it. Moves no bytes.
 
     Inputs:
-        x: f32|i64|i32|i8|u8|bool. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
 
     Outputs:
         y: shape and dtype of x
@@ -1196,8 +2424,8 @@ def sub(
     y = a - b.
 
     Inputs:
-        a: f32|i64|i32|i8|u8. any shape
-        b: f32|i64|i32|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
         y: the broadcast shape, dtype of a and b
@@ -1213,7 +2441,7 @@ def sum(
     Sum over dims. Floats add in float32, in an order fixed by the shape.
 
     Inputs:
-        x: f32|i64|i32|i8|u8. any shape
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
 
     Attributes:
         dims: ints. dims to reduce, each once
@@ -1223,14 +2451,42 @@ def sum(
         y: x without `dims`, or with extent 1 there if keepdim; dtype of x
     """
 
+def tan(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = tan x.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
+    """
+
+def tan_grad(
+    y: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of tan from its y and dy.
+
+    Inputs:
+        y: f32|f64|bf16|f16. the forward op's y
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
+
+    Outputs:
+        dx: gradient of x, shape and dtype of dy
+    """
+
 def tanh(
     x: Tensor,
 ) -> Tensor:
     """
-    y = tanh(x).
+    y = tanh x.
 
     Inputs:
-        x: f32. any shape
+        x: f32|f64|bf16|f16. any shape
 
     Outputs:
         y: shape and dtype of x
@@ -1241,14 +2497,27 @@ def tanh_grad(
     dy: Tensor,
 ) -> Tensor:
     """
-    dx = dy * (1 - y * y).
+    dx of tanh from its y and dy.
 
     Inputs:
-        y: f32. the forward op's y
-        dy: f32. gradient of y, shape of x
+        y: f32|f64|bf16|f16. the forward op's y
+        dy: f32|f64|bf16|f16. gradient of y, shape of x
 
     Outputs:
         dx: gradient of x, shape and dtype of dy
+    """
+
+def trunc(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = x rounded towards zero. Its gradient is 0.
+
+    Inputs:
+        x: f32|f64|bf16|f16. any shape
+
+    Outputs:
+        y: shape and dtype of x
     """
 
 def where(
@@ -1261,8 +2530,8 @@ def where(
 
     Inputs:
         c: bool. the condition; its shape broadcasts with a's and b's
-        a: f32|i64|i32|i8|u8|bool. any shape
-        b: f32|i64|i32|i8|u8|bool. dtype of a; broadcasts
+        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; broadcasts
 
     Outputs:
         y: the broadcast shape, dtype of a and b

@@ -283,10 +283,9 @@ class Tensor:
 
 
 def tensor(data: Any, dtype: DType | None = None) -> Tensor:
-    """A tensor of the elements of `data` (numbers, lists, arrays); Python's floats become float32."""
-    if isinstance(data, Tensor):
-        return Tensor(data.numpy().copy(), dtype)
-    return Tensor(np.array(data), dtype)
+    """A tensor of its own of the elements of `data` (numbers, lists, arrays); Python's floats become float32."""
+    source = data.numpy() if isinstance(data, Tensor) else data
+    return Tensor(dtypes.to_array(source, dtype).copy())
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

@@ -14,7 +14,7 @@ def test_dtype_of_data() -> None:
     assert flow.tensor([1, 2]).dtype is flow.int64
     assert flow.tensor([1.5, 2]).dtype is flow.float32
     assert flow.tensor(True).dtype is flow.bool
-    assert flow.tensor(np.zeros(2)).dtype is flow.float32
+    assert flow.tensor(np.zeros(2)).dtype is flow.float64  # as PyTorch
     assert flow.tensor(np.zeros(2, np.int32)).dtype is flow.int32
     assert flow.tensor([1, 2], dtype=flow.float32).dtype is flow.float32
 

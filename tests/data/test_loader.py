@@ -177,7 +177,7 @@ def test_samples_are_trees() -> None:
     batch = data.default_collate(samples)
     assert type(batch["p"]) is Point and batch["p"].y.shape == (3, 2)
     assert batch["t"][0].dtype is flow.bool and batch["t"][1][0].shape == (3, 1)
-    assert batch["s"] == ["a"] * 3 and batch[0].dtype is flow.float32
+    assert batch["s"] == ["a"] * 3 and batch[0].dtype is flow.float64
 
 
 def test_what_cannot_be_collated_is_named() -> None:

@@ -166,13 +166,6 @@ DTYPES = [
         [("['a', 'b']", "[0, 1]")],
     ),
     Mistake(
-        "bfloat16 on the host",
-        flow.DTypeError,
-        "bfloat16",
-        "flow.ones(2).bfloat16()  #!\n",
-        [(".bfloat16()", ".float()")],
-    ),
-    Mistake(
         "logits that are integers",
         flow.DTypeError,
         "softmax|float",

@@ -291,7 +291,7 @@ BATCHES = [
         flow.DataError,
         r"batch entry 'x.0' is a list of numbers; pass np.asarray",
         TRAIN + "step(X.tolist(), Y.tolist())  #!\n",
-        [("X.tolist(), Y.tolist()", "np.asarray(X.tolist()), np.asarray(Y.tolist())")],
+        [("X.tolist(), Y.tolist()", "np.asarray(X.tolist(), np.float32), np.asarray(Y.tolist())")],
     ),
     Mistake(
         "a metric that is not returned",

@@ -9,27 +9,11 @@ import oneflow as flow
 import oneflow.nn.functional as F
 import pytest
 from oneflow import nn
-from oneflow.nn.functional import lookup
 
 from tests.ops.test_functions import close
 
 torch = pytest.importorskip("torch")
 INDEX = np.array([[1, 0, 3], [3, 4, 1], [3, 3, 0], [2, 1, 1]])
-
-
-@pytest.fixture(autouse=True)
-def look_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the op table has no `embedding`, rows are looked up by a product with a one-hot matrix."""
-    if "embedding" in flow.ops.names():
-        return
-
-    def apply(op: str, *inputs: Any, **attrs: Any) -> Any:
-        if op != "embedding":
-            return flow.dispatch.apply(op, *inputs, **attrs)
-        weight, index = inputs
-        return F.one_hot(index, weight.shape[0]).float() @ weight
-
-    monkeypatch.setattr(lookup, "apply", apply)
 
 
 def modules(padding_idx: int | None) -> tuple[nn.Embedding, Any]:
@@ -43,8 +27,10 @@ def modules(padding_idx: int | None) -> tuple[nn.Embedding, Any]:
 
 
 @pytest.mark.parametrize("padding_idx", [None, 3, -1])
-@pytest.mark.parametrize(("dp", "accumulate"), [(1, 1), (2, 1), (2, 2)])
-def test_value_and_gradient(padding_idx: int | None, dp: int, accumulate: int) -> None:
+@pytest.mark.parametrize(
+    ("axes", "accumulate"), [({"dp": 1}, 1), ({"dp": 2}, 1), ({"dp": 2}, 2), ({"tp": 2}, 1)]
+)
+def test_value_and_gradient(padding_idx: int | None, axes: dict[str, int], accumulate: int) -> None:
     ours, theirs = modules(padding_idx)
     value = theirs(torch.tensor(INDEX))
     close(ours(flow.tensor(INDEX)).numpy(), value.detach().numpy())
@@ -52,7 +38,7 @@ def test_value_and_gradient(padding_idx: int | None, dp: int, accumulate: int) -
     step = flow.value_and_grad(
         lambda index: ours(index).square().mean(),
         model=ours,
-        mesh=flow.mesh("cpu", threads=1, dp=dp),
+        mesh=flow.mesh("cpu", threads=1, **axes),
         accumulate=accumulate,
     )
     loss, grads = step(INDEX)
@@ -83,6 +69,35 @@ def test_refused() -> None:
         F.embedding(flow.tensor([1]), weight, padding_idx=5)
     with pytest.raises(flow.Error, match="max_norm"):
         F.embedding(flow.tensor([1]), weight, max_norm=1.0)
-    model = nn.Embedding(5, 4)
-    with pytest.raises(flow.Error, match="flow.where"):
-        flow.eval_step(lambda i: F.embedding(i, model.weight * 2, 1), model=model)(INDEX)
+
+
+@pytest.mark.parametrize("split", ["S(0)", "S(1)"])
+def test_a_table_is_cut_over_the_vocabulary_or_the_features(split: str) -> None:
+    ours, theirs = modules(None)
+    theirs(torch.tensor(INDEX)).square().mean().backward()
+    step = flow.value_and_grad(
+        lambda index: ours(index).square().mean(),
+        model=ours,
+        mesh=flow.mesh("cpu", tp=2),
+        parallel={"weight": {"tp": split}},
+    )
+    _, grads = step(INDEX)
+    close(grads["weight"].numpy(), theirs.weight.grad.numpy())
+
+
+@pytest.mark.parametrize("index", [5, -1])
+def test_an_index_out_of_range_leaves_the_weight(index: int) -> None:
+    ours, _ = modules(None)
+    step = flow.train_step(
+        lambda index: ours(index).square().mean(),
+        model=ours,
+        optimizer=flow.optim.SGD(ours.parameters(), lr=0.5),
+        mesh=flow.mesh("cpu", dp=1),
+    )
+    step(INDEX)
+    before = ours.weight.numpy().copy()
+    with pytest.raises(flow.DataError, match=rf"{index}.*5"):
+        step(np.full((4, 3), index)).wait()
+    assert (ours.weight.numpy() == before).all()
+    with pytest.raises(flow.DataError):
+        F.embedding(flow.tensor([index]), flow.ones(5, 4))
