@@ -27,8 +27,8 @@ namespace {
 // Before jitter: a message from one thread to another, and a credit from one rank to another.
 constexpr int64_t kMessageNs = 300;
 constexpr int64_t kCreditNs = 2000;
-// The last moment: what a plan says takes longer ends here.
-constexpr int64_t kEndOfTime = std::numeric_limits<int64_t>::max();
+// The last moment: what a plan says takes longer ends here. Sums of two such times do not overflow.
+constexpr int64_t kEndOfTime = std::numeric_limits<int64_t>::max() / 4;
 
 // splitmix64: small, and the same everywhere.
 class Random {
@@ -454,7 +454,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
     Push(event, sent);
     const ChannelEnd& receiver = rank.peer[task];
     int64_t& last = ranks_[receiver.rank]->last_arrival[receiver.task];
-    last = std::max(last + 1, now_ + duration + 1);
+    last = std::min(kEndOfTime, std::max(last, now_ + duration) + 1);
     PushMessage(receiver.rank, {MessageKind::kArrived, 0, receiver.task, 0}, last - now_);
     StartWork(r, lane_id);
   }
