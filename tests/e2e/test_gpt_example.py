@@ -1,0 +1,53 @@
+"""examples/gpt: trains under layouts, over processes and in bf16 to the same curve, and writes letters of the text."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "gpt" / "train.py"
+SMALL = ("--steps", "50", "--batch", "8", "--context", "32", "--width", "32", "--lr", "1e-2")
+
+
+def train(*options: str, launch: tuple[str, ...] = ()) -> tuple[list[float], str]:
+    """The losses that it prints, and what it wrote."""
+    done = subprocess.run(
+        [sys.executable, *launch, str(EXAMPLE), *SMALL, *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    losses = [float(x) for x in re.findall(r"loss ([0-9.]+)", done.stdout)]
+    return losses, done.stdout.split(" s\n")[-1]
+
+
+def test_learns_and_writes() -> None:
+    losses, written = train("--write", "20")
+    assert losses[0] > 4.2 and losses[-1] < 3.3
+    assert written.startswith("def ") and len(written.rstrip("\n")) >= 20
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--mesh", "dp=2,tp=2"),
+        ("--mesh", "pp=2", "--accumulate", "2"),
+        ("--mesh", "dp=2", "--precision", "bf16"),
+    ],
+    ids=lambda options: "-".join(options[1::2]),
+)
+def test_has_the_same_curve(options: tuple[str, ...]) -> None:
+    losses, _ = train("--write", "0", *options)
+    assert losses[0] == pytest.approx(train("--write", "0")[0][0], abs=0.02)
+    assert losses[-1] < 3.3
+
+
+def test_two_processes() -> None:
+    launch = ("-m", "oneflow.launch", "--nproc-per-node=2")
+    losses, _ = train("--mesh", "dp=2", "--write", "0", launch=launch)
+    assert losses[-1] < 3.3
