@@ -6,8 +6,8 @@
 //   cross_entropy log_probs as log_softmax, loss = -log_probs[label]
 //                                                             dlogits = (exp(log_probs) - onehot) *
 //                                                             dloss
-// Where the dim is the last one a row is worked on in the nearest cache; else a tile of
-// neighbouring columns is gathered into the workspace first. A label outside [0, c) is reported by
+// Where the dim is the last one a row is worked on in the nearest cache; else tiles of neighbouring
+// columns are, in passes over the dim. A label outside [0, c) is reported by
 // cross_entropy, gives a NaN loss and gradient for its sample and reads nothing out of bounds.
 #include <cmath>
 #include <cstdint>
@@ -64,6 +64,90 @@ struct LogSoftmaxGradRow {
   }
 };
 
+// Column loops: n rows `stride` apart, of `width` neighbouring columns each, worked on together: a, b
+// and out as the row loops have them. `space`: two numbers per column.
+constexpr int64_t kColumns = 64;
+
+template <typename C, bool kLog>
+struct ForwardColumns {
+  OF_LOOP static void Run(const C* x, const C*, C* y, int64_t n, int64_t stride, int64_t width,
+                          C* space) {
+    C* most = space;
+    C* sum = space + kColumns;
+    for (int64_t j = 0; j < width; ++j) {
+      most[j] = -std::numeric_limits<C>::infinity();
+      sum[j] = 0;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      const C* row = x + i * stride;
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) most[j] = row[j] > most[j] ? row[j] : most[j];
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      const C* row = x + i * stride;
+      C* to = y + i * stride;
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) {
+        const C e = ExpOf(row[j] - most[j]);
+        sum[j] += e;
+        to[j] = kLog ? row[j] - most[j] : e;
+      }
+    }
+    for (int64_t j = 0; j < width; ++j) sum[j] = kLog ? std::log(sum[j]) : C{1} / sum[j];
+    for (int64_t i = 0; i < n; ++i) {
+      C* to = y + i * stride;
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) to[j] = kLog ? to[j] - sum[j] : to[j] * sum[j];
+    }
+  }
+};
+
+template <typename C, bool kLog>
+struct BackwardColumns {
+  OF_LOOP static void Run(const C* y, const C* dy, C* dx, int64_t n, int64_t stride, int64_t width,
+                          C* space) {
+    C* sum = space;
+    for (int64_t j = 0; j < width; ++j) sum[j] = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const C* of = dy + i * stride;
+      const C* row = y + i * stride;
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) sum[j] += kLog ? of[j] : of[j] * row[j];
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      const C* of = dy + i * stride;
+      const C* row = y + i * stride;
+      C* to = dx + i * stride;
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) {
+        to[j] = kLog ? of[j] - ExpOf(row[j]) * sum[j] : row[j] * (of[j] - sum[j]);
+      }
+    }
+  }
+};
+
+// The loops of one op.
+template <typename C>
+struct SoftmaxLoops {
+  using Row = SoftmaxRow<C>;
+  using Columns = ForwardColumns<C, false>;
+};
+template <typename C>
+struct LogSoftmaxLoops {
+  using Row = LogSoftmaxRow<C>;
+  using Columns = ForwardColumns<C, true>;
+};
+template <typename C>
+struct SoftmaxGradLoops {
+  using Row = SoftmaxGradRow<C>;
+  using Columns = BackwardColumns<C, false>;
+};
+template <typename C>
+struct LogSoftmaxGradLoops {
+  using Row = LogSoftmaxGradRow<C>;
+  using Columns = BackwardColumns<C, true>;
+};
+
 // The operand as [outer, extent, inner] around the dim.
 struct Around {
   int64_t outer = 1;
@@ -89,10 +173,8 @@ absl::Status CheckSoftmax(const KernelSpec& spec, size_t inputs) {
   return check.status();
 }
 
-// True if rows are copied to be worked on: their elements lie apart, or are of a narrow type.
-bool IsGathered(const KernelSpec& spec) {
-  return AroundDim(spec).inner != 1 || SizeOf(spec.inputs.at(0).dtype) == 2;
-}
+// True if rows are copied to be worked on: their elements are of a narrow type.
+bool IsGathered(const KernelSpec& spec) { return SizeOf(spec.inputs.at(0).dtype) == 2; }
 
 // Three rows per thread where they are copied.
 absl::StatusOr<Needs> DescribeSoftmax(const KernelSpec& spec) {
@@ -101,29 +183,19 @@ absl::StatusOr<Needs> DescribeSoftmax(const KernelSpec& spec) {
   return Needs{3 * AroundDim(spec).extent * spec.threads * element, {}};
 }
 
-template <template <typename> class Row, typename T>
-std::unique_ptr<Kernel> MakeSoftmaxOf(const KernelSpec& spec) {
+// Rows of a narrow type are copied into the workspace, one by one.
+template <typename Row, typename T>
+std::unique_ptr<Kernel> MakeGathered(const KernelSpec& spec, const Around& around, int64_t grain) {
   using C = Compute<T>;
-  const Around around = AroundDim(spec);
+  const auto loop = Vectorised<Row>();
   const bool two_inputs = spec.inputs.size() > 1;
-  const auto loop = Vectorised<Row<C>>();
   const int64_t rows = around.outer * around.inner;
-  const int64_t grain = kGrain / 8 / std::max<int64_t>(1, around.extent) + 1;
-  const bool gathered = IsGathered(spec);
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
     const T* a = In<T>(args, 0);
     const T* b = two_inputs ? In<T>(args, 1) : nullptr;
     T* out = Out<T>(args, 0);
     const int64_t n = around.extent;
     ForEachPart(PartsOf(threads, rows, grain), rows, [&](int part, int64_t begin, int64_t end) {
-      if constexpr (std::is_same_v<T, C>) {
-        if (!gathered) {
-          for (int64_t row = begin; row < end; ++row) {
-            loop(a + row * n, b == nullptr ? nullptr : b + row * n, out + row * n, n);
-          }
-          return;
-        }
-      }
       C* space = static_cast<C*>(args.workspace) + part * 3 * n;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t first = row / around.inner * n * around.inner + row % around.inner;
@@ -138,10 +210,61 @@ std::unique_ptr<Kernel> MakeSoftmaxOf(const KernelSpec& spec) {
   });
 }
 
-template <template <typename> class Row>
+// Columns of kColumns neighbours at a time.
+template <typename Columns, typename C>
+std::unique_ptr<Kernel> MakeColumns(const KernelSpec& spec, const Around& around, int64_t grain) {
+  const auto loop = Vectorised<Columns>();
+  const bool two_inputs = spec.inputs.size() > 1;
+  const int64_t tiles = (around.inner + kColumns - 1) / kColumns;
+  return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
+    const C* a = In<C>(args, 0);
+    const C* b = two_inputs ? In<C>(args, 1) : a;
+    C* out = Out<C>(args, 0);
+    const int64_t items = around.outer * tiles;
+    const int parts = PartsOf(threads, around.outer * around.inner, grain);
+    ForEachPart(parts, items, [&](int, int64_t begin, int64_t end) {
+      C space[2 * kColumns];
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t column = item % tiles * kColumns;
+        const int64_t at = item / tiles * around.extent * around.inner + column;
+        loop(a + at, b + at, out + at, around.extent, around.inner,
+             std::min(kColumns, around.inner - column), space);
+      }
+    });
+  });
+}
+
+template <typename Row, typename C>
+std::unique_ptr<Kernel> MakeRows(const KernelSpec& spec, const Around& around, int64_t grain) {
+  const auto loop = Vectorised<Row>();
+  const bool two_inputs = spec.inputs.size() > 1;
+  return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
+    const C* a = In<C>(args, 0);
+    const C* b = two_inputs ? In<C>(args, 1) : nullptr;
+    C* out = Out<C>(args, 0);
+    const int64_t n = around.extent;
+    ParallelFor(threads, around.outer, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        loop(a + row * n, b == nullptr ? nullptr : b + row * n, out + row * n, n);
+      }
+    });
+  });
+}
+
+template <template <typename> class Loops>
 KernelOr MakeSoftmax(const KernelSpec& spec) {
-  return DispatchFloats(spec,
-                        [&]<typename T>() -> KernelOr { return MakeSoftmaxOf<Row, T>(spec); });
+  const Around around = AroundDim(spec);
+  const int64_t grain = kGrain / 8 / std::max<int64_t>(1, around.extent) + 1;
+  return DispatchFloats(spec, [&]<typename T>() -> KernelOr {
+    using C = Compute<T>;
+    if constexpr (!std::is_same_v<T, C>) {
+      return MakeGathered<typename Loops<C>::Row, T>(spec, around, grain);
+    } else if (around.inner == 1) {
+      return MakeRows<typename Loops<C>::Row, C>(spec, around, grain);
+    } else {
+      return MakeColumns<typename Loops<C>::Columns, C>(spec, around, grain);
+    }
+  });
 }
 
 int64_t LabelAt(const void* labels, bool wide, int64_t i) {
@@ -248,10 +371,10 @@ std::vector<KernelDef> SoftmaxKernels() {
   const auto forward = [](const KernelSpec& spec) { return CheckSoftmax(spec, 1); };
   const auto gradient = [](const KernelSpec& spec) { return CheckSoftmax(spec, 2); };
   return {
-      {"softmax", forward, DescribeSoftmax, MakeSoftmax<SoftmaxRow>},
-      {"log_softmax", forward, DescribeSoftmax, MakeSoftmax<LogSoftmaxRow>},
-      {"softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<SoftmaxGradRow>},
-      {"log_softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<LogSoftmaxGradRow>},
+      {"softmax", forward, DescribeSoftmax, MakeSoftmax<SoftmaxLoops>},
+      {"log_softmax", forward, DescribeSoftmax, MakeSoftmax<LogSoftmaxLoops>},
+      {"softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<SoftmaxGradLoops>},
+      {"log_softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<LogSoftmaxGradLoops>},
       {"cross_entropy", CheckCrossEntropy, NeedsNothing, MakeCrossEntropy},
       {"cross_entropy_grad", CheckCrossEntropyGrad, NeedsNothing, MakeCrossEntropyGrad},
   };
