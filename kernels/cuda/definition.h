@@ -43,8 +43,10 @@ std::unique_ptr<Kernel> CudaKernelOf(const CudaApi* api, const KernelSpec& spec,
 
 inline absl::Status NoCudaKernel(const KernelSpec& spec) {
   std::string types;
-  for (const Operand& in : spec.inputs) types += " " + std::string(NameOf(in.dtype));
-  return MakeError(ErrorKind::kDType, "the cuda kernel of " + spec.op + " does not take" + types);
+  for (const Operand& in : spec.inputs) types.append(" ").append(NameOf(in.dtype));
+  std::string message = "the cuda kernel of ";
+  message.append(spec.op).append(" does not take").append(types);
+  return MakeError(ErrorKind::kDType, message);
 }
 
 // The first error of a sequence.

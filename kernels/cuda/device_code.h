@@ -24,6 +24,8 @@ namespace oneflow::kernels {
 
 #ifdef __CUDACC__
 
+#define OF_UNROLL _Pragma("unroll")
+
 // Threads of a block, and blocks that fill a large GPU several times over; loops stride by the grid.
 inline constexpr int kThreads = 256;
 inline constexpr int64_t kMaxBlocks = 132 * 16;
@@ -45,6 +47,7 @@ CudaError LaunchBlocks(void (*kernel)(Parameters...), int64_t blocks, int thread
 
 #else
 
+#define OF_UNROLL
 inline constexpr int kThreads = 32;  // fibers are dear
 inline constexpr int64_t kMaxBlocks = 16;
 

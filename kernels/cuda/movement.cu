@@ -111,6 +111,10 @@ CudaCombine CombineOf(DType dtype) {
       return &RunCombine<Function, BF16>;
     case DType::kF16:
       return &RunCombine<Function, F16>;
+    case DType::kF64:
+      return &RunCombine<Function, double>;
+    case DType::kI16:
+      return &RunCombine<Function, int16_t>;
     case DType::kI64:
       return &RunCombine<Function, int64_t>;
     case DType::kI32:
@@ -144,6 +148,7 @@ CudaError RunCopy(const CudaNest<2>* nest, const void* source, void* destination
 // A copy moves bytes: one kernel per size of element.
 CudaCombine CopyOf(DType dtype) {
   switch (dtype) {
+    case DType::kF64:
     case DType::kI64:
       return &RunCopy<uint64_t>;
     case DType::kF32:
@@ -151,6 +156,7 @@ CudaCombine CopyOf(DType dtype) {
       return &RunCopy<uint32_t>;
     case DType::kBF16:
     case DType::kF16:
+    case DType::kI16:
       return &RunCopy<uint16_t>;
     case DType::kI8:
     case DType::kU8:

@@ -73,9 +73,9 @@ __device__ __forceinline__ typename Op::Wide JoinRun(const CudaNest<1>& nest,
     const int64_t stride = nest.stride[0][0];
     for (; i + (kLoads - 1) * step < end; i += kLoads * step) {
       typename Op::T items[kLoads];
-#pragma unroll
+OF_UNROLL
       for (int k = 0; k < kLoads; ++k) items[k] = in[(i + k * step) * stride];
-#pragma unroll
+OF_UNROLL
       for (int k = 0; k < kLoads; ++k) total = Op::Join(total, Op::Widen(items[k]));
     }
   }
@@ -216,6 +216,10 @@ CudaArgmax FindArgmax(int dtype) {
       return &RunArgmax<BF16>;
     case DType::kF16:
       return &RunArgmax<F16>;
+    case DType::kF64:
+      return &RunArgmax<double>;
+    case DType::kI16:
+      return &RunArgmax<int16_t>;
     case DType::kI64:
       return &RunArgmax<int64_t>;
     case DType::kI32:

@@ -47,17 +47,20 @@ void EnterFiber() {
   running_block->fibers[running_block->current].done = true;
 }
 
+// A fiber at its beginning. Apart, for what calls getcontext must not keep values in registers.
+__attribute__((noinline)) void Prepare(Block* block, Fiber* fiber) {
+  fiber->done = false;
+  getcontext(&fiber->context);
+  fiber->context.uc_stack.ss_sp = fiber->stack.data();
+  fiber->context.uc_stack.ss_size = fiber->stack.size();
+  fiber->context.uc_link = &block->scheduler;
+  makecontext(&fiber->context, &EnterFiber, 0);
+}
+
 // Every thread of the block once per barrier, in an order that changes with `seed`.
 void RunBlock(Block* block, int threads, uint64_t seed) {
   block->fibers.resize(static_cast<size_t>(threads));
-  for (Fiber& fiber : block->fibers) {
-    fiber.done = false;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = &block->scheduler;
-    makecontext(&fiber.context, &EnterFiber, 0);
-  }
+  for (Fiber& fiber : block->fibers) Prepare(block, &fiber);
   const size_t n = block->fibers.size();
   for (size_t left = n; left > 0; ++seed) {
     const size_t first = static_cast<size_t>(seed * 7 % n);
