@@ -1,4 +1,4 @@
-// Ops that read or write where integers say: embedding, gather, scatter_add, and running sums.
+// Ops that read or write where integers say: embedding, gather, scatter_add; running sums; sort.
 #include <string>
 #include <utility>
 #include <vector>
@@ -213,10 +213,36 @@ OpDef Cumsum() {
       .Cost(FlopsPerElement(1));
 }
 
+OpDef Sort() {
+  return OpDef("sort")
+      .Doc(
+          "Elements along dim in ascending or descending order, and where each stood; equal ones "
+          "keep their order, nan counts as the greatest.")
+      .In("x", AnyNumber(), "any shape of rank >= 1")
+      .Out("values", "as x")
+      .Out("indices", "the shape of x, i64")
+      .Attr("dim", "int", std::nullopt, "the dim along which elements are ordered")
+      .Attr("descending", "bool", false, "the greatest first")
+      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+        OF_RETURN_IF_ERROR(CheckDim("sort", "x", op.inputs[0], op.attrs.Int("dim")));
+        return std::vector<TensorType>{op.inputs[0], {DType::kI64, op.inputs[0].shape}};
+      })
+      .Sharding([](const OpContext& op) {
+        const std::string names = FactorNames(op.inputs[0].shape.size());
+        return absl::StrCat(names, " -> ", names, ", ", names, " ; whole ",
+                            FactorName(static_cast<size_t>(op.attrs.Int("dim"))));
+      })
+      .Grad(Grads({[](GradBuilder& g) {
+        const ValueId zeros = ConstantLike(g, 0.0, g.dout(0), g.type(g.in(0)).shape);
+        return g.Op("scatter_add", {zeros, g.out(1), g.dout(0)}, {{"dim", g.attrs().Int("dim")}});
+      }}))
+      .Cost(FlopsPerElement(20));
+}
+
 }  // namespace
 
 std::vector<OpDef> IndexingOps() {
-  return {Embedding(), EmbeddingGrad(), Gather(), ScatterAdd(), Cumsum()};
+  return {Embedding(), EmbeddingGrad(), Gather(), ScatterAdd(), Cumsum(), Sort()};
 }
 
 }  // namespace oneflow

@@ -127,6 +127,8 @@ void AddNormsAndIndices(std::vector<OpCase>* cases) {
                     along,
                     {"S(0),S(0),S(0)->S(0)", "S(2),S(2),S(2)->S(2)", "P,B,P->P"},
                     {"B,S(1),S(1)->B", "B,S(1),S(1)->P"}});
+  cases->push_back(
+      {"sort", {x}, along, {"S(0)->S(0),S(0)", "S(2)->S(2),S(2)"}, {"S(1)->S(1),S(1)", "P->P,P"}});
   cases->push_back({"cumsum", {x}, along, {"S(0)->S(0)", "S(2)->S(2)", "P->P"}, {"S(1)->S(1)"}});
 }
 

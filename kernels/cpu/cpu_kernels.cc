@@ -16,7 +16,7 @@ std::vector<KernelDef> AllKernels() {
        {UnaryKernels(), BinaryKernels(), GradientKernels(), ComparisonKernels(), CastKernels(),
         ReductionKernels(), ShapeKernels(), MatmulKernels(), MovementKernels(), Conv2dKernels(),
         PoolKernels(), BatchNormKernels(), SoftmaxKernels(), LayerNormKernels(), IndexingKernels(),
-        RandomKernels(), OptimizerKernels()}) {
+        SortKernels(), RandomKernels(), OptimizerKernels()}) {
     std::move(family.begin(), family.end(), std::back_inserter(all));
   }
   return all;

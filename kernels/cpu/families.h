@@ -25,6 +25,7 @@ std::vector<KernelDef> BatchNormKernels();
 std::vector<KernelDef> SoftmaxKernels();
 std::vector<KernelDef> LayerNormKernels();
 std::vector<KernelDef> IndexingKernels();
+std::vector<KernelDef> SortKernels();
 std::vector<KernelDef> RandomKernels();
 std::vector<KernelDef> OptimizerKernels();
 

@@ -112,6 +112,7 @@ std::vector<Row> Rows() {
       {"embedding_grad", {{"rows", int64_t{4}}}, {F({3, 6}), I({3})}, {a}},
       {"gather", {{"dim", int64_t{1}}}, {a, I({4, 3})}, {F({4, 3})}},
       {"scatter_add", {{"dim", int64_t{0}}}, {a, I({2, 6}), F({2, 6})}, {a}},
+      {"sort", {{"dim", int64_t{0}}, {"descending", true}}, {a}, {a, I({4, 6})}},
       {"cumsum", {{"dim", int64_t{1}}, {"reverse", true}}, {a}, {a}},
       {"micro_mask", {}, {a}, {a}},
   };

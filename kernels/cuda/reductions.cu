@@ -73,9 +73,9 @@ __device__ __forceinline__ typename Op::Wide JoinRun(const CudaNest<1>& nest,
     const int64_t stride = nest.stride[0][0];
     for (; i + (kLoads - 1) * step < end; i += kLoads * step) {
       typename Op::T items[kLoads];
-OF_UNROLL
+      OF_UNROLL
       for (int k = 0; k < kLoads; ++k) items[k] = in[(i + k * step) * stride];
-OF_UNROLL
+      OF_UNROLL
       for (int k = 0; k < kLoads; ++k) total = Op::Join(total, Op::Widen(items[k]));
     }
   }

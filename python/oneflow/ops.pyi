@@ -2377,6 +2377,27 @@ def softplus_grad(
         dx: gradient of x, shape and dtype of dy
     """
 
+def sort(
+    x: Tensor,
+    *,
+    dim: int,
+    descending: bool = ...,
+) -> tuple[Tensor, Tensor]:
+    """
+    Elements along dim in ascending or descending order, and where each stood; equal ones keep their order, nan counts as the greatest.
+
+    Inputs:
+        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape of rank >= 1
+
+    Attributes:
+        dim: int. the dim along which elements are ordered
+        descending: bool (default False). the greatest first
+
+    Outputs:
+        values: as x
+        indices: the shape of x, i64
+    """
+
 def sqrt(
     x: Tensor,
 ) -> Tensor:

@@ -1,8 +1,10 @@
 """Functions on tensors, with PyTorch's names and rules, over the op table; also bound as Tensor's methods."""
 
-from . import binding, creation, elementwise, products, reductions, shapes
+from . import binding, contractions, creation, elementwise, gathering, products, reductions, shapes
+from .contractions import *  # noqa: F403
 from .creation import *  # noqa: F403
 from .elementwise import *  # noqa: F403
+from .gathering import *  # noqa: F403
 from .products import *  # noqa: F403
 from .reductions import *  # noqa: F403
 from .shapes import *  # noqa: F403
@@ -10,8 +12,10 @@ from .shapes import *  # noqa: F403
 binding.bind_methods()
 
 __all__ = [
+    *contractions.__all__,
     *creation.__all__,
     *elementwise.__all__,
+    *gathering.__all__,
     *products.__all__,
     *reductions.__all__,
     *shapes.__all__,

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import dtypes
 from ..tensor import Tensor
-from . import elementwise, indexing, products, reductions, shapes
+from . import contractions, elementwise, gathering, indexing, products, reductions, shapes
 
 _METHODS = {
     elementwise: [
@@ -71,6 +71,8 @@ _METHODS = {
         "unsqueeze",
     ],
     products: ["bmm", "matmul", "mm"],
+    contractions: [name for name in contractions.__all__ if name != "einsum"],
+    gathering: [*(name for name in gathering.__all__ if name != "linspace"), "repeat"],
 }
 
 
@@ -138,6 +140,9 @@ def bind_methods() -> None:
         setattr(Tensor, name, lambda self, dtype=dtype: elementwise.cast(self, dtype))
     for name in ("contiguous", "cpu", "cuda"):
         setattr(Tensor, name, lambda self, *args, **kwargs: self)
+    Tensor.gather = gathering.take_along  # type: ignore[attr-defined]
+    Tensor.where = lambda self, condition, other: elementwise.where(condition, self, other)  # type: ignore[attr-defined]
+    Tensor.clip = elementwise.clamp  # type: ignore[attr-defined]
     Tensor.to = _to  # type: ignore[attr-defined]
     Tensor.view = shapes.reshape  # type: ignore[attr-defined]
     Tensor.T = property(shapes.t)  # type: ignore[attr-defined]
