@@ -63,7 +63,7 @@ def expected() -> tuple[float, dict[str, np.ndarray]]:
         scores.reshape(-1, SMALL.vocab_size), batch[:, 1:].reshape(-1)
     )
     loss.backward()
-    return float(loss), {name: value.grad.numpy() for name, value in state.items()}
+    return float(loss.detach()), {name: value.grad.numpy() for name, value in state.items()}
 
 
 def test_the_names_are_those_of_the_published_weights() -> None:
