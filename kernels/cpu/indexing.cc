@@ -10,25 +10,12 @@
 
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
+#include "kernels/cpu/lines.h"
 #include "kernels/cpu/loop_nest.h"
 #include "kernels/cpu/parallel.h"
 
 namespace oneflow::kernels {
 namespace {
-
-// The integers of an index tensor, of either width.
-class IndexReader {
- public:
-  IndexReader(const void* data, bool wide) : data_(data), wide_(wide) {}
-  int64_t operator[](int64_t i) const {
-    return wide_ ? static_cast<const int64_t*>(data_)[i] : static_cast<const int32_t*>(data_)[i];
-  }
-
- private:
-  const void* data_;
-  bool wide_;
-};
-bool IsWide(const Operand& index) { return index.dtype == DType::kI64; }
 
 int64_t IntOr(const Attrs& attrs, const std::string& name, int64_t otherwise) {
   return attrs.Has(name) ? attrs.Int(name) : otherwise;
@@ -183,18 +170,18 @@ absl::Status CheckScatterAdd(const KernelSpec& spec) {
 }
 
 // The lines of index along dim, and where each begins in x: operand 0 is index, operand 1 x.
-struct Lines {
+struct GatherLines {
   LoopNest<2> nest;
   int64_t length = 0, bound = 0;           // of a line of index, and of x
   int64_t index_stride = 0, x_stride = 0;  // along dim
 };
-Lines LinesOf(const KernelSpec& spec) {
+GatherLines GatherLinesOf(const KernelSpec& spec) {
   const Shape& x = spec.inputs.at(0).shape;
   const Shape& index = spec.inputs.at(1).shape;
   const size_t dim = static_cast<size_t>(WrapDim(spec.attrs.Int("dim"), x.size()));
   Shape x_strides = StridesOf(x);
   Shape index_strides = StridesOf(index);
-  Lines lines{{}, index[dim], x[dim], index_strides[dim], x_strides[dim]};
+  GatherLines lines{{}, index[dim], x[dim], index_strides[dim], x_strides[dim]};
   Shape others = index;
   others[dim] = 1;
   lines.nest = LoopNest<2>(others, {index_strides, x_strides});
@@ -204,8 +191,8 @@ Lines LinesOf(const KernelSpec& spec) {
 // body(at_index, at_x, row): the element `row` along dim that index names, where it is legal; else
 // row is -1 and the error is reported.
 template <typename Body>
-void ForEachIndex(const Lines& lines, const IndexReader& index, const KernelArgs& args, int threads,
-                  const Body& body) {
+void ForEachIndex(const GatherLines& lines, const IndexReader& index, const KernelArgs& args,
+                  int threads, const Body& body) {
   const int64_t count = lines.nest.elements();
   const int64_t grain = kGrain / 8 / std::max<int64_t>(1, lines.length) + 1;
   ParallelFor(threads, count, grain, [&](int64_t begin, int64_t end) {
@@ -224,7 +211,7 @@ void ForEachIndex(const Lines& lines, const IndexReader& index, const KernelArgs
 }
 
 KernelOr MakeGather(const KernelSpec& spec) {
-  const Lines lines = LinesOf(spec);
+  const GatherLines lines = GatherLinesOf(spec);
   const bool wide = IsWide(spec.inputs[1]);
   return DispatchSize(spec.inputs[0].dtype, [&]<typename T>() -> std::unique_ptr<Kernel> {
     return KernelOf([lines, wide, threads = spec.threads](const KernelArgs& args) {
@@ -240,7 +227,7 @@ KernelOr MakeGather(const KernelSpec& spec) {
 absl::StatusOr<Needs> DescribeScatterAdd(const KernelSpec&) { return Needs{0, {{0, 0}}}; }
 
 KernelOr MakeScatterAdd(const KernelSpec& spec) {
-  const Lines lines = LinesOf(spec);
+  const GatherLines lines = GatherLinesOf(spec);
   const bool wide = IsWide(spec.inputs[1]);
   const int64_t n = NumElements(spec.outputs[0].shape);
   return DispatchDType(spec.inputs[0].dtype, [&]<typename T>() -> KernelOr {
@@ -268,25 +255,21 @@ absl::Status CheckCumsum(const KernelSpec& spec) {
 
 // Floats are added in f64.
 KernelOr MakeCumsum(const KernelSpec& spec) {
-  const Shape& shape = spec.inputs[0].shape;
-  const size_t dim = static_cast<size_t>(WrapDim(spec.attrs.Int("dim"), shape.size()));
-  const int64_t extent = shape[dim];
-  int64_t inner = 1;
-  for (size_t d = dim + 1; d < shape.size(); ++d) inner *= shape[d];
-  const int64_t lines = extent == 0 ? 0 : NumElements(shape) / extent;
+  const Lines lines = Lines::Along(spec);
   const bool reverse = spec.attrs.Has("reverse") && spec.attrs.Bool("reverse");
   return DispatchDType(spec.inputs[0].dtype, [&]<typename T>() -> KernelOr {
     using Sum = std::conditional_t<std::is_floating_point_v<Compute<T>>, double, uint64_t>;
     return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
       const T* x = In<T>(args, 0);
       T* y = Out<T>(args, 0);
-      ParallelFor(threads, lines, kGrain / 4 / std::max<int64_t>(1, extent) + 1,
+      ParallelFor(threads, lines.count(), kGrain / 4 / std::max<int64_t>(1, lines.extent) + 1,
                   [&](int64_t begin, int64_t end) {
                     for (int64_t line = begin; line < end; ++line) {
-                      const int64_t base = line / inner * extent * inner + line % inner;
+                      const int64_t base = lines.First(line);
                       Sum sum = 0;
-                      for (int64_t i = 0; i < extent; ++i) {
-                        const int64_t at = base + (reverse ? extent - 1 - i : i) * inner;
+                      for (int64_t i = 0; i < lines.extent; ++i) {
+                        const int64_t at =
+                            base + (reverse ? lines.extent - 1 - i : i) * lines.inner;
                         sum += static_cast<Sum>(static_cast<Compute<T>>(x[at]));
                         y[at] = Convert<T>(sum);
                       }

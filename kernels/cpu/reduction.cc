@@ -13,6 +13,7 @@
 
 #include "kernels/cpu/definition.h"
 #include "kernels/cpu/families.h"
+#include "kernels/cpu/lines.h"
 #include "kernels/cpu/loop_nest.h"
 #include "kernels/cpu/scalar_types.h"
 #include "kernels/cpu/simd.h"
@@ -345,24 +346,18 @@ struct MakeOp {
 // inner].
 template <typename T>
 std::unique_ptr<Kernel> MakeArgmaxOf(const KernelSpec& spec) {
-  const Shape& shape = spec.inputs.at(0).shape;
-  const int64_t dim = shape.empty() ? 0 : WrapDim(spec.attrs.Int("dim"), shape.size());
-  int64_t outer = 1;
-  int64_t inner = 1;
-  for (int64_t d = 0; d < dim; ++d) outer *= shape[d];
-  for (size_t d = dim + 1; d < shape.size(); ++d) inner *= shape[d];
-  const int64_t extent = shape.empty() ? 1 : shape[dim];
+  const Lines lines = Lines::Along(spec);
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
     const T* in = In<T>(args, 0);
     int64_t* out = Out<int64_t>(args, 0);
-    ParallelFor(threads, outer * inner, kGrain / std::max<int64_t>(extent, 1) + 1,
+    ParallelFor(threads, lines.count(), kGrain / std::max<int64_t>(lines.extent, 1) + 1,
                 [&](int64_t begin, int64_t end) {
                   for (int64_t i = begin; i < end; ++i) {
-                    const T* line = in + i / inner * extent * inner + i % inner;
+                    const T* line = in + lines.First(i);
                     int64_t best = 0;
-                    for (int64_t k = 1; k < extent; ++k) {
-                      const Compute<T> a = line[best * inner];
-                      const Compute<T> b = line[k * inner];
+                    for (int64_t k = 1; k < lines.extent; ++k) {
+                      const Compute<T> a = line[best * lines.inner];
+                      const Compute<T> b = line[k * lines.inner];
                       if (b > a || (b != b && a == a)) best = k;
                     }
                     out[i] = best;

@@ -15,6 +15,7 @@
 
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
+#include "kernels/cpu/lines.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/row_sums.h"
 
@@ -148,23 +149,6 @@ struct LogSoftmaxGradLoops {
   using Columns = BackwardColumns<C, true>;
 };
 
-// The operand as [outer, extent, inner] around the dim.
-struct Around {
-  int64_t outer = 1;
-  int64_t extent = 1;
-  int64_t inner = 1;
-};
-Around AroundDim(const KernelSpec& spec) {
-  const Shape& shape = spec.inputs.at(0).shape;
-  Around around;
-  if (shape.empty()) return around;
-  const int64_t dim = WrapDim(spec.attrs.Int("dim"), shape.size());
-  for (int64_t d = 0; d < dim; ++d) around.outer *= shape[d];
-  around.extent = shape[dim];
-  for (size_t d = dim + 1; d < shape.size(); ++d) around.inner *= shape[d];
-  return around;
-}
-
 absl::Status CheckSoftmax(const KernelSpec& spec, size_t inputs) {
   SpecCheck check(spec);
   check.Inputs(inputs).Outputs(1).Same(check.out(0), check.in(0));
@@ -180,16 +164,16 @@ bool IsGathered(const KernelSpec& spec) { return SizeOf(spec.inputs.at(0).dtype)
 absl::StatusOr<Needs> DescribeSoftmax(const KernelSpec& spec) {
   if (!IsGathered(spec)) return Needs{};
   const int64_t element = std::max(SizeOf(DType::kF32), SizeOf(spec.inputs.at(0).dtype));
-  return Needs{3 * AroundDim(spec).extent * spec.threads * element, {}};
+  return Needs{3 * Lines::Along(spec).extent * spec.threads * element, {}};
 }
 
 // Rows of a narrow type are copied into the workspace, one by one.
 template <typename Row, typename T>
-std::unique_ptr<Kernel> MakeGathered(const KernelSpec& spec, const Around& around, int64_t grain) {
+std::unique_ptr<Kernel> MakeGathered(const KernelSpec& spec, const Lines& around, int64_t grain) {
   using C = Compute<T>;
   const auto loop = Vectorised<Row>();
   const bool two_inputs = spec.inputs.size() > 1;
-  const int64_t rows = around.outer * around.inner;
+  const int64_t rows = around.count();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
     const T* a = In<T>(args, 0);
     const T* b = two_inputs ? In<T>(args, 1) : nullptr;
@@ -198,7 +182,7 @@ std::unique_ptr<Kernel> MakeGathered(const KernelSpec& spec, const Around& aroun
     ForEachPart(PartsOf(threads, rows, grain), rows, [&](int part, int64_t begin, int64_t end) {
       C* space = static_cast<C*>(args.workspace) + part * 3 * n;
       for (int64_t row = begin; row < end; ++row) {
-        const int64_t first = row / around.inner * n * around.inner + row % around.inner;
+        const int64_t first = around.First(row);
         for (int64_t i = 0; i < n; ++i) space[i] = a[first + i * around.inner];
         if (b != nullptr) {
           for (int64_t i = 0; i < n; ++i) space[n + i] = b[first + i * around.inner];
@@ -212,7 +196,7 @@ std::unique_ptr<Kernel> MakeGathered(const KernelSpec& spec, const Around& aroun
 
 // Columns of kColumns neighbours at a time.
 template <typename Columns, typename C>
-std::unique_ptr<Kernel> MakeColumns(const KernelSpec& spec, const Around& around, int64_t grain) {
+std::unique_ptr<Kernel> MakeColumns(const KernelSpec& spec, const Lines& around, int64_t grain) {
   const auto loop = Vectorised<Columns>();
   const bool two_inputs = spec.inputs.size() > 1;
   const int64_t tiles = (around.inner + kColumns - 1) / kColumns;
@@ -221,7 +205,7 @@ std::unique_ptr<Kernel> MakeColumns(const KernelSpec& spec, const Around& around
     const C* b = two_inputs ? In<C>(args, 1) : a;
     C* out = Out<C>(args, 0);
     const int64_t items = around.outer * tiles;
-    const int parts = PartsOf(threads, around.outer * around.inner, grain);
+    const int parts = PartsOf(threads, around.count(), grain);
     ForEachPart(parts, items, [&](int, int64_t begin, int64_t end) {
       C space[2 * kColumns];
       for (int64_t item = begin; item < end; ++item) {
@@ -235,7 +219,7 @@ std::unique_ptr<Kernel> MakeColumns(const KernelSpec& spec, const Around& around
 }
 
 template <typename Row, typename C>
-std::unique_ptr<Kernel> MakeRows(const KernelSpec& spec, const Around& around, int64_t grain) {
+std::unique_ptr<Kernel> MakeRows(const KernelSpec& spec, const Lines& around, int64_t grain) {
   const auto loop = Vectorised<Row>();
   const bool two_inputs = spec.inputs.size() > 1;
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
@@ -253,7 +237,7 @@ std::unique_ptr<Kernel> MakeRows(const KernelSpec& spec, const Around& around, i
 
 template <template <typename> class Loops>
 KernelOr MakeSoftmax(const KernelSpec& spec) {
-  const Around around = AroundDim(spec);
+  const Lines around = Lines::Along(spec);
   const int64_t grain = kGrain / 8 / std::max<int64_t>(1, around.extent) + 1;
   return DispatchFloats(spec, [&]<typename T>() -> KernelOr {
     using C = Compute<T>;
@@ -265,10 +249,6 @@ KernelOr MakeSoftmax(const KernelSpec& spec) {
       return MakeColumns<typename Loops<C>::Columns, C>(spec, around, grain);
     }
   });
-}
-
-int64_t LabelAt(const void* labels, bool wide, int64_t i) {
-  return wide ? static_cast<const int64_t*>(labels)[i] : static_cast<const int32_t*>(labels)[i];
 }
 
 // (logits or log_probs [n, c], labels [n]) and others of [n, c] or [n].
@@ -302,7 +282,7 @@ template <typename C>
 KernelOr MakeCrossEntropyOf(const KernelSpec& spec) {
   const int64_t rows = spec.inputs[0].shape.at(0);
   const int64_t c = spec.inputs[0].shape.at(1);
-  const bool wide = spec.inputs[1].dtype == DType::kI64;
+  const bool wide = IsWide(spec.inputs[1]);
   const auto loop = Vectorised<LogSoftmaxRow<C>>();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
     const C* logits = In<C>(args, 0);
@@ -312,7 +292,7 @@ KernelOr MakeCrossEntropyOf(const KernelSpec& spec) {
                 [&](int64_t begin, int64_t end) {
                   for (int64_t row = begin; row < end; ++row) {
                     loop(logits + row * c, nullptr, log_probs + row * c, c);
-                    const int64_t label = LabelAt(args.inputs[1], wide, row);
+                    const int64_t label = IndexReader(args.inputs[1], wide)[row];
                     const bool legal = label >= 0 && label < c;
                     if (!legal) ReportDataError(args, DataErrorCode::kIndexOutOfRange, label, c);
                     loss[row] = legal ? -log_probs[row * c + label] : kNan<C>;
@@ -333,7 +313,7 @@ template <typename C>
 KernelOr MakeCrossEntropyGradOf(const KernelSpec& spec) {
   const int64_t rows = spec.inputs[0].shape.at(0);
   const int64_t c = spec.inputs[0].shape.at(1);
-  const bool wide = spec.inputs[1].dtype == DType::kI64;
+  const bool wide = IsWide(spec.inputs[1]);
   const auto loop = Vectorised<CrossEntropyGradRow<C>>();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
     const C* log_probs = In<C>(args, 0);
@@ -342,7 +322,7 @@ KernelOr MakeCrossEntropyGradOf(const KernelSpec& spec) {
     ParallelFor(threads, rows, kGrain / 8 / std::max<int64_t>(1, c) + 1,
                 [&](int64_t begin, int64_t end) {
                   for (int64_t row = begin; row < end; ++row) {
-                    const int64_t label = LabelAt(args.inputs[1], wide, row);
+                    const int64_t label = IndexReader(args.inputs[1], wide)[row];
                     const bool legal = label >= 0 && label < c;
                     loop(log_probs + row * c, legal ? dloss[row] : kNan<C>, dlogits + row * c, c);
                     if (legal) dlogits[row * c + label] -= dloss[row];

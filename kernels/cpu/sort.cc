@@ -8,26 +8,15 @@
 
 #include "kernels/cpu/definition.h"
 #include "kernels/cpu/families.h"
+#include "kernels/cpu/lines.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scalar_types.h"
 
 namespace oneflow::kernels {
 namespace {
 
-// The operand as [outer, extent, inner] around the dim.
-struct Lines {
-  int64_t extent = 1, inner = 1, count = 0;
-};
-Lines LinesOf(const KernelSpec& spec) {
-  const Shape& shape = spec.inputs.at(0).shape;
-  const size_t dim = static_cast<size_t>(WrapDim(spec.attrs.Int("dim"), shape.size()));
-  Lines lines{shape[dim], 1, 0};
-  for (size_t d = dim + 1; d < shape.size(); ++d) lines.inner *= shape[d];
-  lines.count = lines.extent == 0 ? 0 : NumElements(shape) / lines.extent;
-  return lines;
-}
 int PartsFor(const KernelSpec& spec, const Lines& lines) {
-  return PartsOf(spec.threads, lines.count, kGrain / 16 / std::max<int64_t>(1, lines.extent) + 1);
+  return PartsOf(spec.threads, lines.count(), kGrain / 16 / std::max<int64_t>(1, lines.extent) + 1);
 }
 
 absl::Status CheckSort(const KernelSpec& spec) {
@@ -41,7 +30,7 @@ absl::Status CheckSort(const KernelSpec& spec) {
 
 // Two rows of indices per thread.
 absl::StatusOr<Needs> DescribeSort(const KernelSpec& spec) {
-  const Lines lines = LinesOf(spec);
+  const Lines lines = Lines::Along(spec);
   return Needs{2 * PartsFor(spec, lines) * lines.extent * static_cast<int64_t>(sizeof(int64_t)),
                {}};
 }
@@ -73,17 +62,17 @@ int64_t* MergeSort(int64_t* from, int64_t* to, int64_t n, const Before& before) 
 
 template <typename T>
 std::unique_ptr<Kernel> MakeSortOf(const KernelSpec& spec) {
-  const Lines lines = LinesOf(spec);
+  const Lines lines = Lines::Along(spec);
   const bool descending = spec.attrs.Has("descending") && spec.attrs.Bool("descending");
   return KernelOf([lines, descending, parts = PartsFor(spec, lines)](const KernelArgs& args) {
     const T* x = In<T>(args, 0);
     T* values = Out<T>(args, 0);
     int64_t* indices = Out<int64_t>(args, 1);
     const int64_t n = lines.extent;
-    ForEachPart(parts, lines.count, [&](int part, int64_t begin, int64_t end) {
+    ForEachPart(parts, lines.count(), [&](int part, int64_t begin, int64_t end) {
       int64_t* space = static_cast<int64_t*>(args.workspace) + 2 * part * n;
       for (int64_t line = begin; line < end; ++line) {
-        const int64_t base = line / lines.inner * n * lines.inner + line % lines.inner;
+        const int64_t base = lines.First(line);
         const auto at = [&](int64_t i) -> Compute<T> { return x[base + i * lines.inner]; };
         for (int64_t i = 0; i < n; ++i) space[i] = i;
         const int64_t* sorted =
