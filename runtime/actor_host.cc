@@ -41,11 +41,13 @@ size_t MessageBound(const PlanRun& run, const ActorHost* host) {
 
 }  // namespace
 
-ActorHost::ActorHost(std::string name, size_t trace_capacity, const Surroundings& surroundings)
+ActorHost::ActorHost(std::string name, size_t trace_capacity, const Surroundings& surroundings,
+                     bool lends, Mailbox::Reader reader)
     : around_(surroundings),
-      mailbox_(surroundings.cores),
+      mailbox_(surroundings.cores, reader),
       trace_(trace_capacity),
-      name_(std::move(name)) {}
+      name_(std::move(name)),
+      lends_(lends) {}
 
 void ActorHost::AddRun(PlanRun* run) {
   const size_t bound = MessageBound(*run, this);
@@ -55,6 +57,7 @@ void ActorHost::AddRun(PlanRun* run) {
   runs_[run->index] = run;
   inbox_.reserve(mailbox_.reserved());
   local_.reserve(mailbox_.reserved());
+  borrowed_.reserve(std::max(borrowed_.capacity(), run->hosts.size()));
   OF_CHECK(runnable_count_ == 0) << "a plan is loaded only while nothing runs";
   runnable_.resize(std::max(runnable_.size(), mailbox_.reserved()));
   for (const Program::Task& task : run->program->tasks()) {
@@ -68,8 +71,9 @@ void ActorHost::AddRun(PlanRun* run) {
 }
 
 void ActorHost::RemoveRun(PlanRun* run) {
-  std::lock_guard<std::mutex> lock(state_mutex_);
+  std::unique_lock<std::mutex> lock(state_mutex_);
   HandleMail();  // what a peer said beyond its due reaches its own plan, not the next of that number
+  ServeOthers(&lock);
   runs_[run->index] = nullptr;
   mailbox_.Release(MessageBound(*run, this));
 }
@@ -79,15 +83,39 @@ void ActorHost::Stop() {
   mailbox_.Stop();
 }
 
-void ActorHost::RunUntilIdle(std::unique_lock<std::mutex>* state) {
+void ActorHost::Deliver(const Message& message) {
+  if (mailbox_.Push(message, lends_)) Serve();
+}
+
+void ActorHost::Serve() {
+  bool all_done = true;
+  do {
+    std::unique_lock<std::mutex> state(state_mutex_);
+    all_done = RunUntilIdle(&state, /*borrowed=*/true);
+  } while (!mailbox_.GiveBack(/*wake=*/!all_done) && !Stopped());
+}
+
+void ActorHost::ServeOthers(std::unique_lock<std::mutex>* state) {
+  if (borrowed_.empty()) return;
+  state->unlock();
+  for (ActorHost* host : borrowed_) host->Serve();
+  borrowed_.clear();
+  state->lock();
+}
+
+bool ActorHost::RunUntilIdle(std::unique_lock<std::mutex>* state, bool borrowed) {
   while (!Stopped()) {
     HandleMail();
-    if (runnable_count_ == 0) return;
+    ServeOthers(state);
+    if (runnable_count_ == 0) return true;
     const Item item = runnable_[runnable_head_];
+    if (borrowed && !IsShort(item)) return false;
     runnable_head_ = (runnable_head_ + 1) % runnable_.size();
     --runnable_count_;
     Execute(item, state);
+    ServeOthers(state);
   }
+  return true;
 }
 
 void ActorHost::HandleMail() {
@@ -174,8 +202,8 @@ void ActorHost::Route(PlanRun* run, Message message) {
   ActorHost* receiver = run->host_of[message.task];
   if (receiver == this) {
     local_.push_back(message);
-  } else {
-    receiver->Deliver(message);
+  } else if (receiver->mailbox_.Push(message, receiver->lends_)) {
+    borrowed_.push_back(receiver);
   }
 }
 

@@ -1,11 +1,12 @@
 // ActorHost: some streams of a session with their actors: takes messages, steps actors, routes what
 // they say, and gives what they start to Execute. Two kinds: a Worker has a thread and a device; the
-// Receiver has neither.
+// Receiver has neither. A host whose thread is parked may be lent: whoever brings it a message runs it
+// until nothing is left to do, or until work comes up that is too long for a stranger's thread.
 //
-// Owned by the executor. Threads: Deliver from any; the rest says. Two locks: the state lock (actors,
-// streams, counters), held while messages are handled and not while work runs, and the mailbox's, a
-// leaf. Invariant: after AddRun nothing is allocated. Read next: runtime/worker.h,
-// runtime/receiver.h.
+// Owned by the executor. Threads: Deliver from any; one at a time runs the host. Two locks: the state
+// lock (actors, streams, counters), held while messages are handled and not while work runs, and the
+// mailbox's, a leaf. Nobody holds the state locks of two hosts. Invariant: after AddRun nothing is
+// allocated. Read next: runtime/worker.h, runtime/receiver.h.
 #ifndef ONEFLOW_RUNTIME_ACTOR_HOST_H_
 #define ONEFLOW_RUNTIME_ACTOR_HOST_H_
 
@@ -47,6 +48,8 @@ class ActorHost {
     const std::atomic<bool>* halted = nullptr;  // once true nothing more is started
     Cores* cores = nullptr;
     int64_t patience_ns = 0;  // how long threads look for messages at most before they park
+    // No core is to spare: another thread would not do short work sooner than the one that brings it.
+    bool lend = false;
   };
   // By position of the device in the plan; the receiver has one for each.
   struct Counts {
@@ -57,7 +60,9 @@ class ActorHost {
     uint64_t busy_ns = 0;
   };
 
-  ActorHost(std::string name, size_t trace_capacity, const Surroundings& surroundings);
+  // `lends`: whoever delivers may run the host; `reader`: as of a Mailbox.
+  ActorHost(std::string name, size_t trace_capacity, const Surroundings& surroundings, bool lends,
+            Mailbox::Reader reader);
   virtual ~ActorHost() = default;
 
   const std::string& name() const { return name_; }
@@ -70,7 +75,8 @@ class ActorHost {
   virtual void Start() {}  // from the executor's caller, after AddRun
   virtual void Stop();     // handles no more messages; what runs now finishes first
 
-  virtual void Deliver(const Message& message) = 0;
+  // REQUIRES: the caller holds no host's state lock.
+  void Deliver(const Message& message);
 
   // What is going on, for reports. `running` is the task whose work runs now, or -1.
   struct Activity {
@@ -88,6 +94,7 @@ class ActorHost {
   size_t message_room() const { return mailbox_.reserved(); }
   uint64_t waits() const { return mailbox_.waits(); }
   uint64_t parks() const { return mailbox_.parks(); }
+  uint64_t borrows() const { return mailbox_.borrows(); }
   // Firings so far, over all devices; allocates nothing (the watchdog asks while steps run).
   uint64_t firings();
   std::vector<TraceSlice> TraceSlices();
@@ -101,14 +108,17 @@ class ActorHost {
   };
   // Does the work. Called with the state lock held; gives it up while the work runs.
   virtual void Execute(const Item& item, std::unique_lock<std::mutex>* state) = 0;
+  // Whether a thread that is not the host's may do it.
+  virtual bool IsShort(const Item& item) const = 0;
 
   bool Stopped() const {
     return stopped_.load(std::memory_order_relaxed) ||
            around_.halted->load(std::memory_order_relaxed);
   }
   // Handles what is in the mailbox and executes what became possible, until neither is left or Stop
-  // was called.
-  void RunUntilIdle(std::unique_lock<std::mutex>* state);
+  // was called. `borrowed`: by a thread that is not the host's, which leaves what is not short: then it
+  // is false.
+  bool RunUntilIdle(std::unique_lock<std::mutex>* state, bool borrowed);
   void Handle(const Message& message);  // and what it causes on this host
   void CountBusy(uint32_t device, int64_t nanoseconds);
 
@@ -121,6 +131,10 @@ class ActorHost {
 
  private:
   void HandleMail();
+  // As whoever has borrowed it, and gives it back.
+  void Serve();
+  // Runs the hosts that messages of this one have borrowed, without its state lock.
+  void ServeOthers(std::unique_lock<std::mutex>* state);
   void Step(const Message& message);
   void StepActor(PlanRun* run, const Message& message);
   void StreamDone(PlanRun* run, uint32_t stream);
@@ -129,11 +143,13 @@ class ActorHost {
   void Finish(PlanRun* run, uint32_t task, int64_t ordinal);
 
   const std::string name_;
+  const bool lends_;
   std::atomic<bool> stopped_{false};
   std::vector<PlanRun*> runs_;  // by number; nullptr: none has it
   std::vector<Message> inbox_;
-  std::vector<Message> local_;  // caused by Step, for actors of this host
-  std::vector<Item> runnable_;  // ring
+  std::vector<Message> local_;        // caused by Step, for actors of this host
+  std::vector<ActorHost*> borrowed_;  // that ServeOthers has to run
+  std::vector<Item> runnable_;        // ring
   size_t runnable_head_ = 0;
   size_t runnable_count_ = 0;
   Effects effects_;

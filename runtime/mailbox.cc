@@ -32,8 +32,15 @@ void Mailbox::Release(size_t less) {
   reserved_ -= less;
 }
 
-void Mailbox::Push(const Message& message) {
+void Mailbox::Wake() {
+  reader_ = Reader::kAwake;
+  // On its behalf, so that those who look make room before it runs.
+  cores_->Hold(threads_);
+}
+
+bool Mailbox::Push(const Message& message, bool borrow) {
   bool wake = false;
+  bool borrowed = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     OF_CHECK(unread_ < reserved_) << "a mailbox for " << reserved_ << " messages is full";
@@ -41,14 +48,30 @@ void Mailbox::Push(const Message& message) {
     if (place >= ring_.size()) place -= ring_.size();
     ring_[place] = message;
     ++unread_;
-    wake = parked_ > 0;
-    // On its behalf, so that those who look make room before it runs.
-    if (wake) cores_->Hold(parked_);
-    parked_ = 0;
+    borrowed = borrow && reader_ == Reader::kParked;
+    wake = !borrowed && reader_ == Reader::kParked;
+    if (borrowed) reader_ = Reader::kBorrowed;
+    if (wake) Wake();
   }
   pushed_on_.store(sched_getcpu(), std::memory_order_relaxed);
   pushed_.store(true, std::memory_order_release);
   if (wake) not_empty_.notify_one();
+  if (borrowed) borrows_.fetch_add(1, std::memory_order_relaxed);
+  return borrowed;
+}
+
+bool Mailbox::GiveBack(bool wake) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (unread_ > 0 && !wake && !stopped_.load(std::memory_order_relaxed)) return false;
+    if (wake) {
+      Wake();
+    } else {
+      reader_ = Reader::kParked;
+    }
+  }
+  if (wake) not_empty_.notify_one();
+  return true;
 }
 
 void Mailbox::Drain(std::vector<Message>* messages) {
@@ -85,19 +108,19 @@ void Mailbox::Wait(int threads, Patience* patience) {
   }
   if (begin == 0) begin = NowNs();
   std::unique_lock<std::mutex> lock(mutex_);
-  int held = 1;
-  while (unread_ == 0 && !stopped_.load(std::memory_order_relaxed)) {
-    // Again if somebody else has drained what it was woken for (a plan that ends).
-    if (parked_ == 0) {
-      cores_->GiveBack(held);
-      held = parked_ = threads;
-      parks_.fetch_add(1, std::memory_order_relaxed);
-    }
-    not_empty_.wait(lock);
+  if (unread_ > 0 || stopped_.load(std::memory_order_relaxed)) {
+    cores_->Hold(threads - 1);
+  } else {
+    cores_->GiveBack(1);
+    threads_ = threads;
+    reader_ = Reader::kParked;
+    parks_.fetch_add(1, std::memory_order_relaxed);
+    not_empty_.wait(lock, [this] {
+      return reader_ == Reader::kAwake || stopped_.load(std::memory_order_relaxed);
+    });
+    // Whoever woke it holds them already, but Stop does not.
+    if (reader_ != Reader::kAwake) cores_->Hold(threads);
   }
-  // Whoever pushed holds them already, but Stop does not.
-  cores_->Hold(parked_ > 0 ? parked_ : threads - held);
-  parked_ = 0;
   lock.unlock();
   patience->Waited(NowNs() - begin);
 }

@@ -1,11 +1,13 @@
 // Mailbox: messages on their way to the actors of one worker: a bounded ring, many writers, one
 // reader.
 //
-// Owned by a worker. Threads: Push and the counts from any, the rest from the worker. Invariants: never
-// full, because plans bound what can be unread at once and Reserve is told before they run (a full
-// mailbox is our bug, CHECKed); whoever pushes calls the kernel only if the reader has parked. Nothing
-// allocates but Reserve; room that a plan gave back serves the next one. Its lock is a leaf: no other
-// lock is taken under it. Read next: runtime/spinning.h, runtime/worker.h.
+// Owned by a host of actors. Threads: Push and the counts from any, the rest from the reader. The
+// reader is the host's thread; while that is parked (or if there is none) whoever pushes may become the
+// reader instead of waking it: it borrows the mailbox. Invariants: one reader at a time; never full,
+// because plans bound what can be unread at once and Reserve is told before they run (a full mailbox is
+// our bug, CHECKed); whoever pushes calls the kernel only if the reader has parked. Nothing allocates
+// but Reserve; room that a plan gave back serves the next one. Its lock is a leaf: no other lock is
+// taken under it. Read next: runtime/spinning.h, runtime/actor_host.h.
 #ifndef ONEFLOW_RUNTIME_MAILBOX_H_
 #define ONEFLOW_RUNTIME_MAILBOX_H_
 
@@ -22,8 +24,11 @@ namespace oneflow {
 
 class Mailbox {
  public:
-  // `cores` outlives the mailbox.
-  explicit Mailbox(Cores* cores) : cores_(cores) {}
+  // Who reads: the host's thread, nobody, or somebody else in its place.
+  enum class Reader { kAwake, kParked, kBorrowed };
+
+  // `cores` outlives the mailbox. A host without a thread begins, and rests, as kParked.
+  Mailbox(Cores* cores, Reader reader) : cores_(cores), reader_(reader) {}
 
   // Makes room for `more` messages beyond what was reserved before.
   void Reserve(size_t more);
@@ -31,7 +36,12 @@ class Mailbox {
   void Release(size_t less);
   size_t reserved() const { return reserved_; }
 
-  void Push(const Message& message);
+  // Wakes a parked reader, or with `borrow` makes the caller the reader instead: then it is true, and the
+  // caller reads and ends with GiveBack.
+  bool Push(const Message& message, bool borrow = false);
+  // Ends a borrowing; false if something is unread, which is the borrower's too. With `wake` the host's
+  // thread goes on where the borrower stops.
+  bool GiveBack(bool wake);
   // Appends everything unread to `messages`, in order. REQUIRES: it has room.
   void Drain(std::vector<Message>* messages);
   bool HasMessages() const { return pushed_.load(std::memory_order_acquire); }
@@ -42,11 +52,14 @@ class Mailbox {
   void Wait(int threads, Patience* patience);
   void Stop();
 
-  // Waits that found nothing at first, and those of them that parked.
+  // Waits that found nothing at first, those of them that parked, and pushes that borrowed.
   uint64_t waits() const { return waits_.load(std::memory_order_relaxed); }
   uint64_t parks() const { return parks_.load(std::memory_order_relaxed); }
+  uint64_t borrows() const { return borrows_.load(std::memory_order_relaxed); }
 
  private:
+  void Wake();  // REQUIRES: the lock is held, the reader is not awake
+
   Cores* const cores_;
   alignas(64) std::mutex mutex_;
   std::condition_variable not_empty_;
@@ -54,7 +67,8 @@ class Mailbox {
   size_t reserved_ = 0;  // messages that may be unread; ring_ may have more room
   size_t head_ = 0;      // oldest unread
   size_t unread_ = 0;
-  int parked_ = 0;  // threads that hold cores again when the reader is woken; 0: it is not parked
+  Reader reader_;
+  int threads_ = 0;  // that hold cores again when a parked reader is woken
   // What a reader that looks reads, in a line of its own: something was pushed since the last Drain
   // began (set when the lock is free again, for the reader takes it at once), and the processor on
   // which it was.
@@ -63,6 +77,7 @@ class Mailbox {
   std::atomic<bool> stopped_{false};
   alignas(64) std::atomic<uint64_t> waits_{0};
   std::atomic<uint64_t> parks_{0};
+  std::atomic<uint64_t> borrows_{0};
 };
 
 }  // namespace oneflow

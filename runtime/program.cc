@@ -225,6 +225,8 @@ absl::Status Program::AddWork() {
     task.inputs.resize(static_cast<size_t>(proto.inputs_size()));
     task.outputs.resize(static_cast<size_t>(proto.outputs_size()));
     task.device = devices_[proto.device()];
+    for (const plan::Port& port : proto.inputs()) task.touched_bytes += BytesOf(port);
+    for (const plan::Port& port : proto.outputs()) task.touched_bytes += BytesOf(port);
     if ((proto.kind() == plan::SEND || proto.kind() == plan::RECV) && holds_bytes_ &&
         !task.device->host_memory()) {
       return PlanError(plan_, absl::StrCat(task.device->kind(),

@@ -74,6 +74,7 @@ class Program {
     int64_t micro_bytes =
         0;  // FEED, FETCH: how much further in the logical tensor each micro-batch is
     int64_t message_bytes = 0;    // SEND, RECV
+    int64_t touched_bytes = 0;    // of all its ports: at least what a firing reads and writes
     uint64_t received_bytes = 0;  // per firing, from another device
     uint32_t receiver = 0;        // global id of the device that receives them
     // Where the device answers later:

@@ -281,6 +281,7 @@ class SessionImpl : public Session {
     for (const std::unique_ptr<ActorHost>& host : executor_.hosts()) {
       waits.all += host->waits();
       waits.parked += host->parks();
+      waits.borrowed += host->borrows();
     }
     return waits;
   }

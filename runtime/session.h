@@ -118,10 +118,12 @@ class Session {
     size_t staging_bytes = 0;  // copies of inputs
   };
   virtual Holdings holdings() const = 0;
-  // How the threads have waited for messages so far: all waits, and those that parked the thread.
+  // How the threads have waited for messages so far: all waits, those that parked the thread, and how
+  // often another thread did a parked one's work instead of waking it.
   struct Waits {
     uint64_t all = 0;
     uint64_t parked = 0;
+    uint64_t borrowed = 0;
   };
   virtual Waits waits() const = 0;
   // State of every actor as text, for the watchdog and tests.

@@ -16,8 +16,9 @@ namespace {
 
 constexpr int64_t kForever = std::numeric_limits<int64_t>::max();
 
-// Of `steps` steps in which every firing waits for the other thread.
-Session::Waits WaitsOfPingPong(int cores, int64_t patience_ns, int steps) {
+// Of `steps` steps, and more until so many messages were borrowed, in which every firing waits for the
+// other thread.
+Session::Waits WaitsOfPingPong(int cores, int64_t patience_ns, int steps, uint64_t borrowed = 0) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;
   options.cpu_kernels = &table;
@@ -25,7 +26,7 @@ Session::Waits WaitsOfPingPong(int cores, int64_t patience_ns, int steps) {
   options.patience_ns = patience_ns;
   std::unique_ptr<Session> session = *Session::Create(options);
   const PlanId plan = *session->Load(PingPongPlan(20));
-  for (int step = 0; step < steps; ++step) {
+  for (int step = 0; step < steps || session->waits().borrowed < borrowed; ++step) {
     const float x = static_cast<float>(step);
     EXPECT_EQ(ValuesOf((*session->Fetch(*session->Launch(plan, {Filled({4, 4}, x)})))[0])[0],
               x + 20);
@@ -40,20 +41,55 @@ TEST(SpinningTest, TwoThreadsInTurnDoNotPark) {
   EXPECT_EQ(waits.parked, 0u);
 }
 
-TEST(SpinningTest, WithoutCoresTheyParkAtOnce) {
-  const Session::Waits waits = WaitsOfPingPong(/*cores=*/0, kForever, 50);
-  EXPECT_GT(waits.parked, 50u);
-}
-
-TEST(SpinningTest, WithoutPatienceToo) {
+TEST(SpinningTest, WithoutPatienceTheyParkAtOnce) {
   const Session::Waits waits = WaitsOfPingPong(/*cores=*/8, 0, 50);
   EXPECT_GT(waits.parked, 50u);
+  EXPECT_EQ(waits.borrowed, 0u);
+}
+
+// Once its thread has parked, movement wakes it no more: only the compute thread parks again.
+TEST(SpinningTest, WithoutCoresShortMovementRunsWhereItIsBrought) {
+  const Session::Waits waits = WaitsOfPingPong(/*cores=*/0, kForever, 50, /*borrowed=*/1000);
+  EXPECT_LT(waits.parked, waits.borrowed);
+}
+
+TEST(SpinningTest, ABorrowedMailboxHasOneReader) {
+  Cores cores(1);
+  Mailbox mailbox(&cores, Mailbox::Reader::kParked);
+  mailbox.Reserve(2);
+  std::vector<Message> messages;
+  EXPECT_TRUE(mailbox.Push({MessageKind::kTurn, 0, 1, 0}, /*borrow=*/true));
+  mailbox.Drain(&messages);
+  // What others push meanwhile is the borrower's too.
+  EXPECT_FALSE(mailbox.Push({MessageKind::kTurn, 0, 2, 0}, /*borrow=*/true));
+  EXPECT_FALSE(mailbox.GiveBack(/*wake=*/false));
+  mailbox.Drain(&messages);
+  EXPECT_TRUE(mailbox.GiveBack(/*wake=*/false));
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_EQ(messages[1].task, 2u);
+  EXPECT_TRUE(mailbox.Push({MessageKind::kTurn, 0, 3, 0}, /*borrow=*/true));
+}
+
+// What is too long for a stranger's thread goes to the host's own.
+TEST(SpinningTest, ABorrowerMayLeaveTheRestToTheThread) {
+  Cores cores(1);
+  cores.Hold(1);
+  Mailbox mailbox(&cores, Mailbox::Reader::kAwake);
+  mailbox.Reserve(1);
+  Patience none(0);
+  std::thread owner([&] { mailbox.Wait(/*threads=*/1, &none); });
+  while (mailbox.parks() == 0) std::this_thread::yield();
+  while (!mailbox.Push({}, /*borrow=*/true)) std::this_thread::yield();
+  EXPECT_EQ(cores.held(), 0);
+  EXPECT_TRUE(mailbox.GiveBack(/*wake=*/true));
+  owner.join();
+  EXPECT_EQ(cores.held(), 1);
 }
 
 TEST(SpinningTest, OneWhoLooksMakesRoomForOneWhoIsWoken) {
   Cores cores(2);
   cores.Hold(2);  // two readers
-  Mailbox looking(&cores), parked(&cores);
+  Mailbox looking(&cores, Mailbox::Reader::kAwake), parked(&cores, Mailbox::Reader::kAwake);
   looking.Reserve(1);
   parked.Reserve(1);
   Patience none(0), endless(kForever, 0);

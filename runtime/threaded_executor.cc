@@ -28,7 +28,12 @@ ThreadedExecutor::ThreadedExecutor(const DeviceSet* devices, comm::Transport* tr
       transport_(transport),
       trace_capacity_(trace_capacity),
       cores_(waiting.cores),
-      around_{this, transport, &halted_, &cores_, waiting.cores > 0 ? waiting.patience_ns : 0} {
+      around_{this,
+              transport,
+              &halted_,
+              &cores_,
+              waiting.cores > 0 ? waiting.patience_ns : 0,
+              /*lend=*/waiting.cores <= 0} {
   step_ns_.reserve(kStepsRemembered);
   cores_.Hold(1);  // the caller's
 }

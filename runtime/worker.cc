@@ -7,6 +7,10 @@
 namespace oneflow {
 namespace {
 
+// Bytes that a firing may touch for a stranger's thread to do it: copying them takes about as long as
+// waking the thread that would.
+constexpr int64_t kShortBytes = 64 << 10;
+
 // A thread of the device: what the stream was last asked to report is finished.
 void Report(void* argument) {
   const DeviceQueue* queue = static_cast<const DeviceQueue*>(argument);
@@ -16,7 +20,9 @@ void Report(void* argument) {
 }  // namespace
 
 Worker::Worker(Options options, const Surroundings& surroundings)
-    : ActorHost(options.name, options.trace_capacity, surroundings),
+    : ActorHost(options.name, options.trace_capacity, surroundings,
+                /*lends=*/surroundings.lend && !options.compute && options.device->host_memory(),
+                Mailbox::Reader::kAwake),
       options_(std::move(options)),
       patience_(surroundings.patience_ns) {}
 
@@ -31,14 +37,20 @@ void Worker::Stop() {
 
 void Worker::Loop() {
   around_.cores->Hold(Threads());
+  if (!options_.compute) options_.device->EnterThread(1);
   std::unique_lock<std::mutex> state(state_mutex_);
   while (!Stopped()) {
-    RunUntilIdle(&state);
+    RunUntilIdle(&state, /*borrowed=*/false);
     state.unlock();
     mailbox_.Wait(Threads(), &patience_);
     state.lock();
   }
   around_.cores->GiveBack(Threads());
+}
+
+bool Worker::IsShort(const Item& item) const {
+  const Program::Task& task = item.run->program->tasks()[item.task];
+  return !task.on_device && task.touched_bytes <= kShortBytes;
 }
 
 void Worker::Execute(const Item& item, std::unique_lock<std::mutex>* state) {
@@ -80,7 +92,7 @@ absl::Status Worker::RunHere(const Item& item) {
   const Program& program = *item.run->program;
   const plan::Task& task = *program.tasks()[item.task].proto;
   const plan::DeviceProto& device = program.plan().devices(static_cast<int>(task.device()));
-  if (const int team = options_.compute ? static_cast<int>(device.threads()) : 1; team != team_) {
+  if (const int team = static_cast<int>(device.threads()); options_.compute && team != team_) {
     options_.device->EnterThread(team);
     around_.cores->Hold(team - Threads());
     team_ = team;

@@ -1,6 +1,7 @@
 // Worker: the host of a device's kernels (`compute`) or of its feed, comm and fetch streams, with a
-// thread of its own. Work of the host runs in that thread; work of a device that answers later is
-// given to a stream of the device, which says when it is finished.
+// thread of its own. Work of the host runs in that thread (short movement also in that of whoever
+// brings it, where no core is to spare); work of a device that answers later is given to a stream of
+// the device, which says when it is finished.
 //
 // Owned by the executor. Threads: as ActorHost; Start and Stop from the executor's caller. Read next:
 // runtime/threaded_executor.h.
@@ -29,11 +30,11 @@ class Worker : public ActorHost {
 
   void Start() override;  // the thread, if it does not run yet
   void Stop() override;   // and joins it
-  void Deliver(const Message& message) override { mailbox_.Push(message); }
 
  private:
   void Loop();
   void Execute(const Item& item, std::unique_lock<std::mutex>* state) override;
+  bool IsShort(const Item& item) const override;
   // Each with the state lock given up.
   absl::Status RunHere(const Item& item);
   absl::Status Enqueue(const Item& item, bool report);
