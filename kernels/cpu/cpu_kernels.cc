@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cpu/bf16_tiles.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/simd.h"
 
@@ -26,8 +27,8 @@ std::vector<KernelDef> AllKernels() {
 
 std::string_view HostIsaName() {
   switch (HostIsa()) {
-    case Isa::kAvx512:
-      return "avx512";
+    case Isa::kAvx512:  // with another workspace where products in bf16 are more than that
+      return HostBf16Tiles() != nullptr ? HostBf16Tiles()->name : "avx512";
     case Isa::kAvx2:
       return "avx2";
     case Isa::kPortable:

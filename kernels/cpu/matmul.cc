@@ -1,14 +1,16 @@
 // matmul: out[..., m, n] = a[..., m, k] . b[..., k, n], leading dims broadcast; transpose_a and
 // transpose_b read their operand's last two dims exchanged, through strides: nothing is copied.
 //
-// f32 by the micro-kernels of this machine. bf16 and f16 are widened to f32 as a whole and the result
-// is narrowed: sums are f32. f64, which is for references, row by row.
+// f32 by the micro-kernels of this machine, bf16 by its instructions for bf16. Where it has none, and
+// in f16, operands are widened to f32 as a whole and the result is narrowed: sums are f32 always. f64,
+// which is for references, row by row.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 #include <vector>
 
+#include "kernels/cpu/bf16_gemm.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/gemm.h"
@@ -104,13 +106,24 @@ Gemm GemmOf(const Batches& batches, int threads) {
   return Gemm(batches.product, HostMicroKernels(), batches.share ? threads : 1);
 }
 
-int64_t GemmBytes(const Batches& batches, const Gemm& gemm, int threads) {
+// REQUIRES: the machine multiplies bf16.
+Bf16Gemm Bf16GemmOf(const Batches& batches, int threads) {
+  return Bf16Gemm(batches.product, *HostBf16Tiles(), HostMicroKernels(),
+                  batches.share ? threads : 1);
+}
+
+bool MultipliesAsItIs(DType dtype) { return dtype == DType::kBF16 && HostBf16Tiles() != nullptr; }
+
+// `AnyGemm` is Gemm or Bf16Gemm.
+template <typename AnyGemm>
+int64_t GemmBytes(const Batches& batches, const AnyGemm& gemm, int threads) {
   return gemm.workspace_bytes() * (batches.share ? 1 : threads);
 }
 
-// All products of f32 operands.
-void RunProducts(const Batches& batches, const Gemm& gemm, int threads, const float* a,
-                 const float* b, float* out, void* workspace) {
+// All products of operands in the product's own type.
+template <typename AnyGemm, typename T>
+void RunProducts(const Batches& batches, const AnyGemm& gemm, int threads, const T* a, const T* b,
+                 T* out, void* workspace) {
   const int64_t result = batches.product.m * batches.product.n;
   ForEachPart(batches.share ? 1 : threads, batches.nest.elements(),
               [&](int part, int64_t begin, int64_t end) {
@@ -141,6 +154,9 @@ absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   const Batches batches = BatchesOf(spec);
   const DType dtype = spec.inputs.at(0).dtype;
   if (IsEmpty(batches) || dtype == DType::kF64) return Needs{};
+  if (MultipliesAsItIs(dtype)) {
+    return Needs{GemmBytes(batches, Bf16GemmOf(batches, spec.threads), spec.threads), {}};
+  }
   const int64_t bytes = GemmBytes(batches, GemmOf(batches, spec.threads), spec.threads);
   return Needs{(NarrowOf(dtype) ? WidenedOf(spec).rest_at : 0) + bytes, {}};
 }
@@ -204,6 +220,13 @@ KernelOr MakeMatmul(const KernelSpec& spec) {
     });
   }
   if (dtype == DType::kF64) return MakeDouble(spec, batches);
+  if (MultipliesAsItIs(dtype)) {
+    return KernelOf([batches, gemm = Bf16GemmOf(batches, spec.threads),
+                     threads = spec.threads](const KernelArgs& args) {
+      RunProducts(batches, gemm, threads, In<BF16>(args, 0), In<BF16>(args, 1), Out<BF16>(args, 0),
+                  args.workspace);
+    });
+  }
   if (dtype != DType::kF32) return MakeNarrow(spec, batches);
   return KernelOf([batches, gemm = GemmOf(batches, spec.threads),
                    threads = spec.threads](const KernelArgs& args) {

@@ -108,7 +108,9 @@ class Primitive final : public OnednnPrimitive {
 };
 
 memory::desc DescOf(const StridedOperand& operand) {
-  return memory::desc(Dims(operand.shape.begin(), operand.shape.end()), memory::data_type::f32,
+  const auto type =
+      operand.dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
+  return memory::desc(Dims(operand.shape.begin(), operand.shape.end()), type,
                       Dims(operand.strides.begin(), operand.strides.end()));
 }
 

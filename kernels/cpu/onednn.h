@@ -1,5 +1,5 @@
-// Onednn: oneDNN's f32 matmul and convolutions as primitives with planned scratch: what our own products are
-// judged by, in tests and benchmarks.
+// Onednn: oneDNN's matmul (f32, bf16) and convolutions (f32) as primitives with planned scratch: what our own
+// products are judged by, in tests and benchmarks.
 //
 // Kernels do not use it: a call of a oneDNN 3.2 primitive allocates (9 blocks a matmul, 17 to 29 a
 // convolution), and a steady step allocates nothing. Threads: one call at a time per object; the team is the
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/dtype.h"
 #include "base/shape.h"
 #include "kernels/cpu/convolution.h"
 
@@ -26,10 +27,11 @@ class OnednnPrimitive {
   virtual void Run(const void* a, const void* b, void* out, void* workspace) const = 0;
 };
 
-// A dense or strided f32 operand.
+// A dense or strided operand: f32 or bf16.
 struct StridedOperand {
   Shape shape;
   Shape strides;
+  DType dtype = DType::kF32;
 };
 
 // out = a . b over the last two dims; the leading ones broadcast (extent 1). Same rank everywhere.

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/cpu/bf16_gemm.h"
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/onednn.h"
@@ -59,15 +60,19 @@ struct MatmulRow {
   bool transpose_a, transpose_b;
 };
 
+GemmProblem ProblemOf(const MatmulRow& row) {
+  return {row.m,
+          row.n,
+          row.k,
+          row.transpose_a ? 1 : row.k,
+          row.transpose_a ? row.m : 1,
+          row.transpose_b ? 1 : row.n,
+          row.transpose_b ? row.k : 1,
+          row.n};
+}
+
 void CompareMatmul(const MatmulRow& row) {
-  const GemmProblem g = {row.m,
-                         row.n,
-                         row.k,
-                         row.transpose_a ? 1 : row.k,
-                         row.transpose_a ? row.m : 1,
-                         row.transpose_b ? 1 : row.n,
-                         row.transpose_b ? row.k : 1,
-                         row.n};
+  const GemmProblem g = ProblemOf(row);
   const Floats a = Make(g.m * g.k);
   const Floats b = Make(g.k * g.n);
   const Floats c = Make(g.m * g.n);
@@ -84,6 +89,37 @@ void CompareMatmul(const MatmulRow& row) {
       2.0 * static_cast<double>(g.m * g.n * g.k),
       [&] { gemm.Run(a.get(), b.get(), c.get(), space.get()); },
       [&] { (*onednn)->Run(a.get(), b.get(), c.get(), space.get()); });
+  std::printf("\n");
+}
+
+// Each instruction set for bf16 that the machine has, beside oneDNN's choice.
+void CompareBf16(const MatmulRow& row) {
+  const GemmProblem g = ProblemOf(row);
+  const auto operand = [](int64_t rows, int64_t columns, int64_t row, int64_t column) {
+    return StridedOperand{{rows, columns}, {row, column}, DType::kBF16};
+  };
+  // Small numbers in both halves of each float.
+  const Floats a = Make(g.m * g.k / 2 + 1);
+  const Floats b = Make(g.k * g.n / 2 + 1);
+  const Floats c = Make(g.m * g.n / 2 + 1);
+  const auto onednn =
+      MakeOnednnMatmul(operand(g.m, g.k, g.a_row, g.a_column),
+                       operand(g.k, g.n, g.b_row, g.b_column), operand(g.m, g.n, g.n, 1), 1);
+  if (!onednn.ok()) return;
+  std::printf("bf16   %5ld %5ld %5ld %c%c", g.m, g.n, g.k, row.transpose_a ? 't' : 'n',
+              row.transpose_b ? 't' : 'n');
+  const auto bits = [](const Floats& floats) { return reinterpret_cast<BF16*>(floats.get()); };
+  const auto compare = [&](const Bf16Tiles& tiles) {
+    const Bf16Gemm gemm(g, tiles, HostMicroKernels(), 1);
+    const Floats space =
+        Make(std::max(gemm.workspace_bytes(), (*onednn)->workspace_bytes()) / 4 + 16);
+    Compare(
+        2.0 * static_cast<double>(g.m * g.n * g.k),
+        [&] { gemm.Run(bits(a), bits(b), bits(c), space.get()); },
+        [&] { (*onednn)->Run(a.get(), b.get(), c.get(), space.get()); });
+  };
+  if (HostHasAmxBf16()) compare(AmxBf16Tiles());
+  if (HostHasAvx512Bf16()) compare(Avx512Bf16Tiles());
   std::printf("\n");
 }
 
@@ -141,6 +177,18 @@ int main() {
                                                      {4096, 64, 576, false, false},
                                                      {1024, 3072, 768, false, true}}) {
     CompareMatmul(row);
+  }
+  if (HostBf16Tiles() != nullptr) std::printf("bf16: AMX, AVX-512 BF16 (those that are here)\n");
+  for (const MatmulRow& row : std::vector<MatmulRow>{{1024, 768, 768, false, true},
+                                                     {1024, 768, 768, false, false},
+                                                     {768, 768, 1024, true, false},
+                                                     {1024, 3072, 768, false, true},
+                                                     {1024, 768, 3072, false, true},
+                                                     {3072, 768, 1024, true, false},
+                                                     {128, 128, 64, false, true},
+                                                     {128, 64, 128, false, false},
+                                                     {2048, 2048, 2048, false, false}}) {
+    if (HostBf16Tiles() != nullptr) CompareBf16(row);
   }
   for (const ConvolutionRow& row : std::vector<ConvolutionRow>{{64, 8, 1, 32, 3, 1, 1},
                                                                {64, 8, 32, 32, 3, 1, 1},

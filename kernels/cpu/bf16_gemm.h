@@ -1,0 +1,56 @@
+// Bf16Gemm: c = a . b in bf16 with sums in f32, for one problem of fixed sizes and strides, cut for a
+// team. b is copied into the order in which the instructions take it, and so is a unless it lies so.
+//
+// Owned by the kernel that made it. Threads: one call at a time per workspace; the team is the
+// caller's. Invariants: Run allocates nothing; its bits depend on neither the team nor the cut. Bytes
+// moved beside the operands: each is written once and read once per block of the other
+// (kernels/cpu/bf16_gemm.cc). Measured: kernels/cpu/products_benchmark.cc. Read next:
+// kernels/cpu/bf16_tiles.h.
+#ifndef ONEFLOW_KERNELS_CPU_BF16_GEMM_H_
+#define ONEFLOW_KERNELS_CPU_BF16_GEMM_H_
+
+#include <cstdint>
+
+#include "kernels/cpu/bf16_tiles.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/micro_kernels.h"
+#include "kernels/scalar/types.h"
+
+namespace oneflow::kernels {
+
+class Bf16Gemm {
+ public:
+  // `vectors` moves pairs of bf16 as if they were floats.
+  Bf16Gemm(const GemmProblem& problem, const Bf16Tiles& tiles, const MicroKernels& vectors,
+           int threads);
+
+  int64_t workspace_bytes() const { return workspace_bytes_; }
+  // `workspace` is 64-byte aligned.
+  void Run(const BF16* a, const BF16* b, BF16* c, void* workspace) const;
+
+ private:
+  using Interleave = void (*)(const uint16_t* first, const uint16_t* second, uint32_t* pairs,
+                              int64_t n);
+
+  // One tile of 16 rows, one strip of 32 columns, over all of k.
+  void PackRows(const uint16_t* a, int64_t tile, uint16_t* packed) const;
+  void PackStrip(const uint16_t* b, int64_t strip, uint16_t* packed) const;
+  // Row tiles [begin, end) by strips [first, last). `a` is packed if pack_a_.
+  void Multiply(const uint16_t* a, const uint16_t* packed_b, int64_t begin, int64_t end,
+                int64_t first, int64_t last, uint16_t* c) const;
+
+  GemmProblem problem_;
+  Bf16Tiles tiles_;
+  TransposeKernel transpose_ = nullptr;
+  Interleave interleave_ = nullptr;
+  int parts_ = 1;
+  bool pack_a_ = true;
+  int64_t row_tiles_ = 0;
+  int64_t strips_ = 0;
+  int64_t blocks_ = 0;  // of k
+  int64_t workspace_bytes_ = 0;
+};
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CPU_BF16_GEMM_H_

@@ -1,0 +1,124 @@
+// Products in bf16 by each instruction set that the machine has, against sums in double of the same
+// bf16 operands.
+#include "kernels/cpu/bf16_gemm.h"
+
+#include <vector>
+
+#include "kernels/cpu/kernel_case.h"
+
+namespace oneflow::kernels {
+namespace {
+
+std::vector<Bf16Tiles> AllOfThisMachine() {
+  std::vector<Bf16Tiles> all;
+  if (HostHasAvx512Bf16()) all.push_back(Avx512Bf16Tiles());
+  if (HostHasAmxBf16()) all.push_back(AmxBf16Tiles());
+  return all;
+}
+
+std::vector<BF16> Rounded(const std::vector<float>& values) {
+  return std::vector<BF16>(values.begin(), values.end());
+}
+
+struct Strides {
+  bool transpose_a, transpose_b;
+};
+
+// What the packing leaves out of a and b must not count: it is NaN around them.
+void CheckProduct(const Bf16Tiles& tiles, int64_t m, int64_t n, int64_t k, Strides as,
+                  int threads) {
+  const std::string where = std::string(tiles.name) + " " + std::to_string(m) + "x" +
+                            std::to_string(n) + "x" + std::to_string(k) +
+                            (as.transpose_a ? "t" : "n") + (as.transpose_b ? "t" : "n");
+  const std::vector<BF16> a = Rounded(RandomFloats(m * k, 1));
+  const std::vector<BF16> b = Rounded(RandomFloats(k * n, 2));
+  const GemmProblem g = {m,
+                         n,
+                         k,
+                         as.transpose_a ? 1 : k,
+                         as.transpose_a ? m : 1,
+                         as.transpose_b ? 1 : n,
+                         as.transpose_b ? k : 1,
+                         n};
+  std::vector<double> expected(m * n, 0);
+  double scale = 1;
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double& sum = expected[i * n + j];
+      for (int64_t p = 0; p < k; ++p) {
+        sum += static_cast<double>(static_cast<float>(a[i * g.a_row + p * g.a_column])) *
+               static_cast<float>(b[p * g.b_row + j * g.b_column]);
+      }
+      scale = std::max(scale, std::abs(sum));
+    }
+  }
+  const Bf16Gemm gemm(g, tiles, HostMicroKernels(), threads);
+  const GuardedBytes space(gemm.workspace_bytes());
+  const TestTensor out = TestTensor::Empty(DType::kBF16, {m, n});
+  gemm.Run(a.data(), b.data(), static_cast<BF16*>(out.bytes->data()), space.data());
+  // A sum in f32, rounded once to eight bits.
+  std::vector<float> values;
+  for (const BF16 value : out.Values<BF16>()) values.push_back(value);
+  ExpectClose(values, expected, 1.0 / 256, 1e-5 * scale, where);
+  EXPECT_TRUE(out.bytes->Intact() && space.Intact()) << where;
+}
+
+TEST(Bf16Gemm, EqualsSumsInDouble) {
+  for (const Bf16Tiles& tiles : AllOfThisMachine()) {
+    for (const int64_t m : {1, 8, 15, 16, 17, 31, 32, 33, 70}) {
+      for (const int64_t n : {1, 15, 16, 17, 32, 33, 50, 64}) {
+        for (const int64_t k : {1, 2, 31, 32, 33, 64, 95}) {
+          for (const Strides as : {Strides{false, false}, Strides{true, false},
+                                   Strides{false, true}, Strides{true, true}}) {
+            CheckProduct(tiles, m, n, k, as, 1);
+          }
+        }
+      }
+    }
+    // Large enough for a team, wide and tall, and for more than one block of rows.
+    CheckProduct(tiles, 200, 700, 310, {false, true}, 2);
+    CheckProduct(tiles, 900, 70, 700, {true, false}, 2);
+  }
+}
+
+TEST(Bf16Gemm, InfinityAndNanReachTheirRowsAndColumnsAlone) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const Bf16Tiles& tiles : AllOfThisMachine()) {
+    const int64_t m = 5, n = 7, k = 3;
+    std::vector<BF16> a(m * k, BF16(1.0f)), b(k * n, BF16(2.0f)), c(m * n);
+    a[1 * k + 2] = BF16(infinity);
+    b[0 * n + 4] = BF16(std::numeric_limits<float>::quiet_NaN());
+    const Bf16Gemm gemm({m, n, k, k, 1, n, 1, n}, tiles, HostMicroKernels(), 1);
+    const GuardedBytes space(gemm.workspace_bytes());
+    gemm.Run(a.data(), b.data(), c.data(), space.data());
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        const float value = c[i * n + j];
+        if (j == 4) {
+          EXPECT_TRUE(std::isnan(value)) << i;
+        } else {
+          EXPECT_EQ(value, i == 1 ? infinity : 6.0f) << i << " " << j;
+        }
+      }
+    }
+  }
+}
+
+TEST(Bf16Gemm, TheTeamChangesNoBit) {
+  for (const Bf16Tiles& tiles : AllOfThisMachine()) {
+    const int64_t m = 130, n = 600, k = 300;
+    const std::vector<BF16> a = Rounded(RandomFloats(m * k, 1));
+    const std::vector<BF16> b = Rounded(RandomFloats(k * n, 2));
+    std::vector<std::vector<BF16>> results;
+    for (const int threads : {1, 2, 3}) {
+      const Bf16Gemm gemm({m, n, k, k, 1, n, 1, n}, tiles, HostMicroKernels(), threads);
+      const GuardedBytes space(gemm.workspace_bytes());
+      results.emplace_back(m * n);
+      gemm.Run(a.data(), b.data(), results.back().data(), space.data());
+      EXPECT_EQ(std::memcmp(results.back().data(), results[0].data(), 2 * m * n), 0) << threads;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace oneflow::kernels
