@@ -1,10 +1,12 @@
 // A stable 64-bit hash: the same bytes give the same number on every machine, in every version. For
 // fingerprints that ranks compare; not for hash tables, not against an adversary.
 //
-// Values. Threads: any. Definition: FNV-1a over the bytes (offset 0xcbf29ce484222325, prime
-// 0x100000001b3), then the mix h ^= h>>33, h *= 0xff51afd7ed558ccd, h ^= h>>33, h *=
-// 0xc4ceb9fe1a85ec53, h ^= h>>33, so that near inputs differ in all bits. Read next: plan/text.h
-// (Fingerprint).
+// Values. Threads: any. Read next: plan/text.h (Fingerprint). Definition:
+//
+//   FNV-1a over the bytes   offset 0xcbf29ce484222325, prime 0x100000001b3
+//   then the mix            h ^= h>>33, h *= 0xff51afd7ed558ccd,
+//                           h ^= h>>33, h *= 0xc4ceb9fe1a85ec53,
+//                           h ^= h>>33, so that near inputs differ in all bits
 #ifndef ONEFLOW_BASE_HASH_H_
 #define ONEFLOW_BASE_HASH_H_
 
@@ -14,8 +16,7 @@
 namespace oneflow {
 
 // Hashes what is added, in order. Fields are framed: Text adds its length first, Integer eight
-// bytes, so
-// ("ab", "c") and ("a", "bc") differ.
+// bytes, so ("ab", "c") and ("a", "bc") differ.
 class Hasher {
  public:
   // The bytes alone, without a frame.

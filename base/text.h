@@ -14,8 +14,7 @@
 namespace oneflow {
 
 // The shortest decimal that reads back as `value`, always told apart from an integer: "1.0",
-// "1e-05",
-// "-0.0", "inf", "-inf", "nan". A NaN with other bits than the usual one prints them:
+// "1e-05", "-0.0", "inf", "-inf", "nan". A NaN with other bits than the usual one prints them:
 // "nan:7ff8000000000001".
 std::string FloatText(double value);
 // Inverse of FloatText; also takes any other decimal. nullopt if `text` as a whole is not a float.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "plan/plan.pb.h"
+#include "plan/target.pb.h"
 
 namespace oneflow {
 
@@ -71,6 +72,16 @@ std::vector<DeviceMemory> AnalyseMemory(const plan::Plan& plan);
 
 // The analysis as the text that plan.summary() shows.
 std::string Summary(const plan::Plan& plan, const PlanAnalysis& analysis);
+
+// The links of a target as a table, a level a row from the innermost outwards:
+//
+//   link     devices  ranks  latency  rate
+//   memory   1        1      0 ns     10.0 GB/s
+//   process  2        1      5.00 us  10.0 GB/s
+//   network  4        2      40.0 us  2.00 GB/s
+//
+// `devices` and `ranks`: how many one group of the level joins at most.
+std::string LinksText(const plan::Target& target);
 
 }  // namespace oneflow
 

@@ -183,5 +183,40 @@ TEST(Summary, TellsDevicesMemoryMovementAndBottleneck) {
   EXPECT_EQ(text, Summary(plan, AnalysePlan(plan)));
 }
 
+plan::Link* AddLink(plan::Target* target, const char* name, uint32_t group, int64_t latency_ns,
+                    int64_t bytes_per_us) {
+  plan::Link* link = target->add_links();
+  link->set_name(name);
+  link->set_group(group);
+  link->set_latency_ns(latency_ns);
+  link->set_bytes_per_us(bytes_per_us);
+  return link;
+}
+
+TEST(LinksText, HasARowForEachLevelWithWhatItJoins) {
+  plan::Target target;
+  // Two hosts of eight devices, a rank for every two.
+  for (uint32_t device = 0; device < 16; ++device) target.add_devices()->set_rank(device / 2);
+  AddLink(&target, "memory", 1, 0, 3'000'000);
+  AddLink(&target, "nvlink", 8, 4'000, 450'000);
+  AddLink(&target, "network", 0, 20'000, 50);
+  EXPECT_EQ(LinksText(target),
+            "link     devices  ranks  latency  rate\n"
+            "memory   1        1      0 ns     3.00 TB/s\n"
+            "nvlink   8        4      4.00 us  450 GB/s\n"
+            "network  16       8      20.0 us  50 MB/s\n");
+}
+
+TEST(LinksText, AGroupMayLieAcrossRanksAndALevelMayHaveNeitherNameNorRate) {
+  plan::Target target;
+  for (const uint32_t rank : {0u, 0u, 0u, 1u, 1u, 1u}) target.add_devices()->set_rank(rank);
+  AddLink(&target, "", 2, 0, 0);   // devices 2 and 3 are of two ranks
+  AddLink(&target, "", 99, 1, 1);  // wider than the target
+  EXPECT_EQ(LinksText(target),
+            "link     devices  ranks  latency  rate\n"
+            "level 0  2        2      0 ns     not given\n"
+            "level 1  6        2      1 ns     1 MB/s\n");
+}
+
 }  // namespace
 }  // namespace oneflow

@@ -4,23 +4,33 @@
 //   matmul  "m k, k n -> m n ; sum k ; multilinear"
 //     one mesh axis:  S(0),B->S(0)  B,S(1)->S(1)  S(1),S(0)->P  P,B->P  B,P->P  B,B->B
 //
-// Grammar: tensors separated by ",", sides by "->", several outputs by "," ; dims are names, "(a
-// b)" a dim made of two factors (a major), "..." leading dims shared by all (right-aligned:
-// broadcasting); "1" a dim of extent 1, "3" a factor of that extent that is never split, "a:7" a
-// factor whose extent the other dims do not tell; a tensor with no dims is written "." ; clauses
-// after ";": "sum k", "max k", "min k" (the factor disappears: Partial), "whole c d" (may not be
-// split), "linear" (P(sum) on all inputs gives P(sum) on all outputs), "multilinear" (P(sum) on one
-// input, B on the others gives P(sum)). "linear 1 2" and "multilinear 0" speak of those inputs
-// only, the others being B. "..." in a clause means all leading dims. Per factor: an input that has
-// it as the leading factor of dim d gets S(d); one that has it elsewhere makes the signature
-// illegal; one without it gets B; an output without it is P if declared, else the factor is not
-// splittable. A dim of extent 1 where the factor's extent is not 1 is broadcast: B. A factor of
-// extent 1 (or 0) is not splittable and does not count when the leading one is sought. All-B is
-// always legal and stands first. In plan/ because the verifier proves task types with it (proof 5).
-// Nested signatures: in "(g n)" n becomes the leading factor once outer axes have cut g into single
-// elements: micro on g, then dp on n (batch_norm's groups). They stand apart, for most axes cannot
-// have them. Values. Threads: any. Total on arbitrary text and shapes. Read next: docs/sharding.md,
-// compiler/parallel/.
+// Grammar. Tensors are separated by ",", the sides by "->". A tensor is its dims, each a factor:
+//   a        a name
+//   (a b)    a dim made of two factors, a major
+//   a:7      a factor whose extent the other dims do not tell
+//   1        a dim of extent 1
+//   3        a factor of that extent that is never split
+//   ...      leading dims shared by all (right-aligned: broadcasting)
+//   .        no dims
+// Clauses follow, each after ";" ("..." in one means all leading dims):
+//   sum k, max k, min k   the factor disappears: Partial
+//   whole c d             they may not be split
+//   linear                P(sum) on all inputs gives P(sum) on all outputs
+//   multilinear           P(sum) on one input, B on the others gives P(sum)
+//   linear 1 2, multilinear 0   as above of those inputs only, the others being B
+//
+// Signatures. Per factor:
+// - an input that has it as the leading factor of dim d gets S(d); one that has it elsewhere makes
+//   the signature illegal; one without it gets B;
+// - an output without it is P if declared, else the factor is not splittable;
+// - a dim of extent 1 where the factor's extent is not 1 is broadcast: B;
+// - a factor of extent 1 (or 0) is not splittable and does not count when the leading one is sought.
+// All-B is always legal and stands first. Nested signatures: in "(g n)" n becomes the leading factor
+// once outer axes have cut g into single elements: micro on g, then dp on n (batch_norm's groups).
+// They stand apart, for most axes cannot have them.
+//
+// In plan/ because the verifier proves task types with it (proof 5). Values. Threads: any. Total on
+// arbitrary text and shapes. Read next: docs/sharding.md, compiler/parallel/.
 #ifndef ONEFLOW_PLAN_SHARDING_RULE_H_
 #define ONEFLOW_PLAN_SHARDING_RULE_H_
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +43,9 @@ std::string TimeText(int64_t ns) {
 std::string FlopsText(int64_t flops) {
   return Scaled(static_cast<double>(flops), {"flop", "kflop", "Mflop", "Gflop", "Tflop", "Pflop"},
                 1000);
+}
+std::string RateText(int64_t bytes_per_us) {
+  return Scaled(static_cast<double>(bytes_per_us), {"MB/s", "GB/s", "TB/s"}, 1000);
 }
 
 std::string Count(int64_t n, const std::string& what) {
@@ -184,7 +188,33 @@ std::string Bottleneck(const plan::Plan& plan, const PlanAnalysis& analysis) {
       Table(rows, "  "));
 }
 
+// The most ranks that have devices in one group of so many consecutive devices.
+int64_t RanksOfGroup(const plan::Target& target, int64_t group) {
+  size_t most = 0;
+  std::map<int64_t, std::set<uint32_t>> ranks;
+  for (int device = 0; device < target.devices_size(); ++device) {
+    std::set<uint32_t>& joined = ranks[device / group];
+    joined.insert(target.devices(device).rank());
+    most = std::max(most, joined.size());
+  }
+  return static_cast<int64_t>(most);
+}
+
 }  // namespace
+
+std::string LinksText(const plan::Target& target) {
+  const int64_t all = std::max<int64_t>(target.devices_size(), 1);
+  std::vector<Row> rows = {{"link", "devices", "ranks", "latency", "rate"}};
+  for (const plan::Link& link : target.links()) {
+    const int64_t group = link.group() == 0 ? all : std::min<int64_t>(link.group(), all);
+    // What the target lacks is assumed by the cost model.
+    const int64_t rate = link.bytes_per_us();
+    rows.push_back({link.name().empty() ? absl::StrCat("level ", rows.size() - 1) : link.name(),
+                    absl::StrCat(group), absl::StrCat(RanksOfGroup(target, group)),
+                    TimeText(link.latency_ns()), rate > 0 ? RateText(rate) : "not given"});
+  }
+  return Table(rows, "");
+}
 
 std::string Summary(const plan::Plan& plan, const PlanAnalysis& analysis) {
   std::string text = absl::StrCat("plan ", plan.name(), "  mesh ",

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -30,7 +31,11 @@ _ATTRIBUTE_TYPES = {
 
 def attribute(attr: dict[str, Any]) -> str:
     """One keyword parameter of an op."""
-    text = f"{attr['name']}: {_ATTRIBUTE_TYPES[attr['kind']]}"
+    if attr["kind"] == "enum":
+        kind = f"Literal[{', '.join(json.dumps(word) for word in attr['words'])}]"
+    else:
+        kind = _ATTRIBUTE_TYPES[attr["kind"]]
+    text = f"{attr['name']}: {kind}"
     return text if attr["required"] else f"{text} = ..."
 
 
@@ -56,10 +61,10 @@ def op_stub(name: str) -> str:
 
 def ops_stub() -> str:
     """ops.pyi."""
-    imports = "from collections.abc import Sequence\n\nfrom .tensor import Tensor\n\n"
-    return (
-        HEAD + imports + "def names() -> list[str]: ...\n\n" + "\n".join(map(op_stub, ops.names()))
-    )
+    stubs = "\n".join(map(op_stub, ops.names()))
+    literal = "from typing import Literal\n" if "Literal[" in stubs else ""
+    imports = f"from collections.abc import Sequence\n{literal}\nfrom .tensor import Tensor\n\n"
+    return HEAD + imports + "def names() -> list[str]: ...\n\n" + stubs
 
 
 # What pybind11 prints -> what a reader of Python writes.

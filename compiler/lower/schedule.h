@@ -4,11 +4,11 @@
 // Pure function of the graph and its decisions, so equal on all ranks. With K micro-batches and p
 // stages:
 //
-//   phase      level  slot of stage s, micro-batch m   what
-//   prologue   STEP   0                                feeds the micro loop, depends on no
-//   micro-batch forward    MICRO  1 + s + 2m backward   MICRO  1 + 2p - 1 - s + 2m gradients, and
-//   what depends on them epilogue   STEP   2p + 2K + 1                      sums over
-//   micro-batches, updates, outputs
+//   phase     level  slot of stage s, micro-batch m  what
+//   prologue  STEP   0                               feeds the micro loop, depends on no micro-batch
+//   forward   MICRO  1 + s + 2m                      what the loss is made of
+//   backward  MICRO  1 + 2p - 1 - s + 2m             gradients, and what depends on them
+//   epilogue  STEP   2p + 2K + 1                     sums over micro-batches, updates, outputs
 //
 // On every stage that order is 1F1B: forward(p-1-s+i) < backward(i) < forward(p-s+i). Without
 // accumulation all nodes are STEP in slot 0, in graph order. Threads: any. Read next:

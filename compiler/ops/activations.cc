@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status.h"
 #include "compiler/ops/cost.h"
 #include "compiler/ops/families.h"
 #include "compiler/ops/gradient.h"
@@ -23,19 +24,16 @@ struct Activation {
 
 // NAME_grad(saved, dy) where `saved` is the forward input or output.
 OpDef UnaryGrad(const std::string& name, const std::string& saved, const std::string& formula) {
-  const DTypeSet dtypes = AnyFloat();
   return OpDef(name)
       .Doc(formula)
-      .In(saved, dtypes, absl::StrCat("the forward op's ", saved))
-      .In("dy", dtypes, "gradient of y, shape of x")
-      .Out("dx", "gradient of x, shape and dtype of dy")
-      .Shape([name, saved](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
-        absl::Status same = CheckSameDType(name, saved, op.inputs[0], "dy", op.inputs[1]);
-        if (same.ok()) {
-          same = CheckShape(name, "dy", op.inputs[1], op.inputs[0].shape, "that of " + saved);
-        }
-        if (!same.ok()) return same;
-        return std::vector<TensorType>{op.inputs[1]};
+      .Type("T", AnyFloat())
+      .In(saved, "T", absl::StrCat("the forward op's ", saved))
+      .In("dy", "T", "gradient of y, shape of x")
+      .Out("dx", "T", "gradient of x, shape of dy")
+      .Shape([name, saved](const OpContext& op) -> absl::StatusOr<Shapes> {
+        const Shape& shape = op.inputs[0].shape;
+        OF_RETURN_IF_ERROR(CheckShape(name, "dy", op.inputs[1], shape, "that of " + saved));
+        return Shapes{shape};
       })
       .Sharding("..., ... -> ... ; linear 1")
       .NotDifferentiable("it is a gradient itself: second derivatives are not supported")

@@ -5,9 +5,10 @@
 // of its own. A training batch_norm with k micro-batches is traced with G = k (statistics over all
 // of dp) or G = k * dp (local statistics), so it stays a function of the logical batch:
 //
-//   mean = mul_scalar(bn_sum(x), 1 / count)               count = n / G * (elements between n and
-//   c) rstd = rsqrt(add_scalar(mul_scalar(bn_sq_sum(x, mean), 1 / count), eps)) y    = bn_apply(x,
-//   mean, rstd, weight, bias) {groups=G, count=count}
+//   count = n / G * (elements between n and c)
+//   mean  = mul_scalar(bn_sum(x), 1 / count)
+//   rstd  = rsqrt(add_scalar(mul_scalar(bn_sq_sum(x, mean), 1 / count), eps))
+//   y     = bn_apply(x, mean, rstd, weight, bias) {groups=G, count=count}
 //
 // In a rule the samples are "(g m)": an axis that splits g gives each device whole groups, one that
 // splits m (legal once the axes before it have cut g into single groups, or with G = 1) makes the
@@ -58,13 +59,12 @@ absl::Status CheckOperands(const std::string& name, const OpContext& op,
                             : kind == 's' ? "[groups, channels of x]"
                                           : "one number for each channel, the last dim of x";
     OF_RETURN_IF_ERROR(CheckShape(name, argument, type, expected, why));
-    OF_RETURN_IF_ERROR(CheckSameDType(name, "x", x, argument, type));
   }
   return absl::OkStatus();
 }
 
-TensorType StatisticOf(const OpContext& op) {
-  return {op.inputs[0].dtype, {op.attrs.Int("groups"), op.inputs[0].shape.back()}};
+Shape StatisticOf(const OpContext& op) {
+  return {op.attrs.Int("groups"), op.inputs[0].shape.back()};
 }
 
 // Fills a rule: X is x's dims "(g m) d0 d1 c", G the group dim; `sums` adds the clause of the sums.
@@ -127,12 +127,13 @@ ValueId SpreadOverSamples(GradBuilder& g, ValueId statistic, const Shape& x) {
 OpDef BnSum() {
   OpDef def("bn_sum");
   def.Doc("Sum of each channel over the samples of each group.")
-      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
-      .Out("sum", "[groups, c]");
+      .Type("T", SingleFloat())
+      .In("x", "T", "[n, ..., c]; n a multiple of groups")
+      .Out("sum", "T", "[groups, c]");
   GroupsAttr(def)
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckOperands("bn_sum", op, {}));
-        return std::vector<TensorType>{StatisticOf(op)};
+        return Shapes{StatisticOf(op)};
       })
       .Sharding(RuleOf("X -> G c", true, " ; linear"))
       .Grad(Grads(
@@ -145,13 +146,14 @@ OpDef BnSum() {
 OpDef BnSqSum() {
   OpDef def("bn_sq_sum");
   def.Doc("Sum of (x - mean)^2 of each channel over the samples of each group.")
-      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
-      .In("mean", SingleFloat(), "[groups, c], dtype of x")
-      .Out("sum", "[groups, c]");
+      .Type("T", SingleFloat())
+      .In("x", "T", "[n, ..., c]; n a multiple of groups")
+      .In("mean", "T", "[groups, c]")
+      .Out("sum", "T", "[groups, c]");
   GroupsAttr(def)
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckOperands("bn_sq_sum", op, {{"mean", 's'}}));
-        return std::vector<TensorType>{StatisticOf(op)};
+        return Shapes{StatisticOf(op)};
       })
       .Sharding(RuleOf("X, G c -> G c", true))
       .Grad(Grads({[](GradBuilder& g) {
@@ -221,21 +223,22 @@ OpDef BnApply() {
   def.Doc(
          "y = (x - mean) * rstd * weight + bias, channel by channel, with the statistics of each "
          "sample's group.")
-      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
-      .In("mean", SingleFloat(), "[groups, c], dtype of x")
-      .In("rstd", SingleFloat(), "[groups, c], 1 / sqrt(variance + eps)")
-      .In("weight", SingleFloat(), "[c]")
-      .In("bias", SingleFloat(), "[c]")
-      .Out("y", "as x");
+      .Type("T", SingleFloat())
+      .In("x", "T", "[n, ..., c]; n a multiple of groups")
+      .In("mean", "T", "[groups, c]")
+      .In("rstd", "T", "[groups, c], 1 / sqrt(variance + eps)")
+      .In("weight", "T", "[c]")
+      .In("bias", "T", "[c]")
+      .Out("y", "T", "as x");
   GroupsAttr(def)
       .Attr(
           "count", "int", int64_t{0},
           "> 0: mean and rstd are x's own statistics over so many elements each, and the gradient "
           "of x goes through them; 0: they are given numbers")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckOperands(
             "bn_apply", op, {{"mean", 's'}, {"rstd", 's'}, {"weight", 'c'}, {"bias", 'c'}}));
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding(RuleOf("X, G c, G c, c, c -> X", false))
       .Grad(BnApplyGrad)
@@ -249,17 +252,18 @@ OpDef BnGradSums() {
   def.Doc(
          "The two sums of batch_norm's backward pass over each group: of dy, and of dy * xhat with "
          "xhat = (x - mean) * rstd.")
-      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
-      .In("dy", SingleFloat(), "gradient of y, as x")
-      .In("mean", SingleFloat(), "[groups, c]")
-      .In("rstd", SingleFloat(), "[groups, c]")
-      .Out("sum_dy", "[groups, c]")
-      .Out("sum_dy_xhat", "[groups, c]");
+      .Type("T", SingleFloat())
+      .In("x", "T", "[n, ..., c]; n a multiple of groups")
+      .In("dy", "T", "gradient of y, as x")
+      .In("mean", "T", "[groups, c]")
+      .In("rstd", "T", "[groups, c]")
+      .Out("sum_dy", "T", "[groups, c]")
+      .Out("sum_dy_xhat", "T", "[groups, c]");
   GroupsAttr(def)
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(
             CheckOperands("bn_grad_sums", op, {{"dy", 'x'}, {"mean", 's'}, {"rstd", 's'}}));
-        return std::vector<TensorType>{StatisticOf(op), StatisticOf(op)};
+        return Shapes{StatisticOf(op), StatisticOf(op)};
       })
       .Sharding(RuleOf("X, X, G c, G c -> G c, G c", true, " ; linear 1"))
       .NotDifferentiable("it is a gradient itself: second derivatives are not supported")
@@ -273,17 +277,18 @@ OpDef BnGradInput() {
   def.Doc(
          "dx = weight * rstd * (dy - sum_dy / count - xhat * sum_dy_xhat / count): batch_norm's "
          "gradient through its own statistics.")
-      .In("x", SingleFloat(), "[n, ..., c]; n a multiple of groups")
-      .In("dy", SingleFloat(), "gradient of y, as x")
-      .In("mean", SingleFloat(), "[groups, c]")
-      .In("rstd", SingleFloat(), "[groups, c]")
-      .In("weight", SingleFloat(), "[c]")
-      .In("sum_dy", SingleFloat(), "[groups, c]")
-      .In("sum_dy_xhat", SingleFloat(), "[groups, c]")
-      .Out("dx", "as x");
+      .Type("T", SingleFloat())
+      .In("x", "T", "[n, ..., c]; n a multiple of groups")
+      .In("dy", "T", "gradient of y, as x")
+      .In("mean", "T", "[groups, c]")
+      .In("rstd", "T", "[groups, c]")
+      .In("weight", "T", "[c]")
+      .In("sum_dy", "T", "[groups, c]")
+      .In("sum_dy_xhat", "T", "[groups, c]")
+      .Out("dx", "T", "as x");
   GroupsAttr(def)
       .Attr("count", "int", std::nullopt, "logical elements of one statistic, also on a shard")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckOperands("bn_grad_input", op,
                                          {{"dy", 'x'},
                                           {"mean", 's'},
@@ -294,7 +299,7 @@ OpDef BnGradInput() {
         if (op.attrs.Int("count") < 1) {
           return MakeError(ErrorKind::kShape, "bn_grad_input: count must be >= 1");
         }
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding(RuleOf("X, X, G c, G c, c, G c, G c -> X", false))
       .NotDifferentiable("it is a gradient itself: second derivatives are not supported")
@@ -314,20 +319,19 @@ OpDef RunningUpdate() {
       .Doc(
           "Folds the statistics of each micro-batch into a running one, in order: steps times "
           "running = (1 - momentum) * running + momentum * stats[i].")
-      .In("running", SingleFloat(), "[c]")
-      .In("stats", SingleFloat(), "[steps, c], dtype of running")
-      .Out("updated", "as running")
+      .Type("T", SingleFloat())
+      .In("running", "T", "[c]")
+      .In("stats", "T", "[steps, c]")
+      .Out("updated", "T", "as running")
       .Attr("momentum", "float", std::nullopt, "weight of the new statistic, 0 .. 1")
       .Attr("steps", "int", int64_t{1}, "micro-batches of a step: the first extent of stats")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const TensorType& running = op.inputs[0];
         OF_RETURN_IF_ERROR(CheckRank("running_update", "running", running, 1, "[c]"));
         OF_RETURN_IF_ERROR(CheckShape("running_update", "stats", op.inputs[1],
                                       {op.attrs.Int("steps"), running.shape[0]},
                                       "[steps, channels of running]"));
-        OF_RETURN_IF_ERROR(
-            CheckSameDType("running_update", "running", running, "stats", op.inputs[1]));
-        return std::vector<TensorType>{running};
+        return Shapes{running.shape};
       })
       // The order of the steps matters, so no axis splits them: split over micro they are gathered and
       // folded once, after the last micro-batch.

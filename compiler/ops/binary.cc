@@ -11,29 +11,24 @@
 namespace oneflow {
 namespace {
 
-ShapeFn BroadcastOf(const std::string& op_name, std::optional<DType> result) {
-  return [op_name, result](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
-    OF_RETURN_IF_ERROR(CheckSameDType(op_name, "a", op.inputs[0], "b", op.inputs[1]));
-    OF_ASSIGN_OR_RETURN(Shape shape,
-                        BroadcastShapes(op_name, "a", op.inputs[0], "b", op.inputs[1]));
-    return std::vector<TensorType>{{result.value_or(op.inputs[0].dtype), std::move(shape)}};
-  };
-}
-
-OpDef Binary(const std::string& name, DTypeSet dtypes) {
+OpDef Binary(const std::string& name, DTypeSet dtypes, ArgType result = "T") {
   return OpDef(name)
-      .In("a", dtypes, "any shape")
-      .In("b", dtypes, "dtype of a; its shape broadcasts with a's, dims aligned from the right")
-      .Out("y", "the broadcast shape, dtype of a and b")
-      .Shape(BroadcastOf(name, std::nullopt))
+      .Type("T", std::move(dtypes))
+      .In("a", "T", "any shape")
+      .In("b", "T", "its shape broadcasts with a's, dims aligned from the right")
+      .Out("y", std::move(result), "the broadcast shape")
+      .Shape([name](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_ASSIGN_OR_RETURN(Shape shape,
+                            BroadcastShapes(name, "a", op.inputs[0], "b", op.inputs[1]));
+        return Shapes{std::move(shape)};
+      })
       .Sharding("..., ... -> ...")
       .Cost(FlopsPerElement(1));
 }
 
 OpDef Comparison(const std::string& name, DTypeSet dtypes, const std::string& formula) {
-  return Binary(name, std::move(dtypes))
+  return Binary(name, std::move(dtypes), DType::kBool)
       .Doc(formula)
-      .Shape(BroadcastOf(name, DType::kBool))
       .NotDifferentiable("its result is true or false");
 }
 
@@ -154,18 +149,18 @@ OpDef Bitwise(const std::string& name, const std::string& doc) {
 OpDef Where() {
   return OpDef("where")
       .Doc("y = a where c is true, else b.")
-      .In("c", {DType::kBool}, "the condition; its shape broadcasts with a's and b's")
-      .In("a", AnyDType(), "any shape")
-      .In("b", AnyDType(), "dtype of a; broadcasts")
-      .Out("y", "the broadcast shape, dtype of a and b")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
-        OF_RETURN_IF_ERROR(CheckSameDType("where", "a", op.inputs[1], "b", op.inputs[2]));
+      .Type("T", AnyDType())
+      .In("c", DType::kBool, "the condition; its shape broadcasts with a's and b's")
+      .In("a", "T", "any shape")
+      .In("b", "T", "its shape broadcasts with a's")
+      .Out("y", "T", "the broadcast shape")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         TensorType type = op.inputs[1];
         OF_ASSIGN_OR_RETURN(type.shape,
                             BroadcastShapes("where", "a", op.inputs[1], "b", op.inputs[2]));
         OF_ASSIGN_OR_RETURN(type.shape,
                             BroadcastShapes("where", "c", op.inputs[0], "a and b", type));
-        return std::vector<TensorType>{type};
+        return Shapes{std::move(type.shape)};
       })
       .Sharding("..., ..., ... -> ... ; linear 1 2")
       .Grad(Grads({nullptr,

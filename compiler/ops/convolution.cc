@@ -41,28 +41,26 @@ absl::Status CheckChannels(const std::string& op_name, int64_t groups, int64_t i
                    "multiples of groups. Check in_channels and groups of the layer"));
 }
 
-absl::StatusOr<std::vector<TensorType>> ConvShape(const OpContext& op) {
+absl::StatusOr<Shapes> ConvShape(const OpContext& op) {
   const TensorType& x = op.inputs[0];
   const TensorType& weight = op.inputs[1];
   OF_RETURN_IF_ERROR(CheckRank("conv2d", "x", x, 4, kImage));
   OF_RETURN_IF_ERROR(CheckRank("conv2d", "weight", weight, 4, kWeight));
-  OF_RETURN_IF_ERROR(CheckSameDType("conv2d", "x", x, "weight", weight));
   OF_RETURN_IF_ERROR(CheckChannels("conv2d", op.attrs.Int("groups"), x.shape[3], weight.shape[0],
                                    weight.shape[1]));
   OF_ASSIGN_OR_RETURN(Window window,
                       WindowFromAttrs("conv2d", op.attrs, {weight.shape[2], weight.shape[3]}));
   OF_ASSIGN_OR_RETURN(std::vector<int64_t> extents, WindowExtents("conv2d", window, x));
-  return std::vector<TensorType>{{x.dtype, {x.shape[0], extents[0], extents[1], weight.shape[0]}}};
+  return Shapes{{x.shape[0], extents[0], extents[1], weight.shape[0]}};
 }
 
-absl::StatusOr<std::vector<TensorType>> GradInputShape(const OpContext& op) {
+absl::StatusOr<Shapes> GradInputShape(const OpContext& op) {
   const std::string name = "conv2d_grad_input";
   const TensorType& dy = op.inputs[0];
   const TensorType& weight = op.inputs[1];
   const int64_t groups = op.attrs.Int("groups");
   OF_RETURN_IF_ERROR(CheckRank(name, "dy", dy, 4, kImage));
   OF_RETURN_IF_ERROR(CheckRank(name, "weight", weight, 4, kWeight));
-  OF_RETURN_IF_ERROR(CheckSameDType(name, "dy", dy, "weight", weight));
   int64_t channels = 0;
   if (__builtin_mul_overflow(groups, weight.shape[1], &channels)) channels = -1;
   OF_RETURN_IF_ERROR(CheckChannels(name, groups, channels, weight.shape[0], weight.shape[1]));
@@ -79,17 +77,16 @@ absl::StatusOr<std::vector<TensorType>> GradInputShape(const OpContext& op) {
   OF_RETURN_IF_ERROR(CheckShape(name, "dy", dy,
                                 {dy.shape[0], extents[0], extents[1], weight.shape[0]},
                                 "that of conv2d's result"));
-  return std::vector<TensorType>{x};
+  return Shapes{x.shape};
 }
 
-absl::StatusOr<std::vector<TensorType>> GradWeightShape(const OpContext& op) {
+absl::StatusOr<Shapes> GradWeightShape(const OpContext& op) {
   const std::string name = "conv2d_grad_weight";
   const TensorType& x = op.inputs[0];
   const TensorType& dy = op.inputs[1];
   const int64_t groups = op.attrs.Int("groups");
   OF_RETURN_IF_ERROR(CheckRank(name, "x", x, 4, kImage));
   OF_RETURN_IF_ERROR(CheckRank(name, "dy", dy, 4, kImage));
-  OF_RETURN_IF_ERROR(CheckSameDType(name, "x", x, "dy", dy));
   const int64_t per_group = groups >= 1 ? x.shape[3] / groups : -1;
   OF_RETURN_IF_ERROR(CheckChannels(name, groups, x.shape[3], dy.shape[3], per_group));
   OF_ASSIGN_OR_RETURN(Window window,
@@ -97,8 +94,7 @@ absl::StatusOr<std::vector<TensorType>> GradWeightShape(const OpContext& op) {
   OF_ASSIGN_OR_RETURN(std::vector<int64_t> extents, WindowExtents(name, window, x));
   OF_RETURN_IF_ERROR(CheckShape(name, "dy", dy, {x.shape[0], extents[0], extents[1], dy.shape[3]},
                                 "that of conv2d's result"));
-  return std::vector<TensorType>{
-      {x.dtype, {dy.shape[3], per_group, window.kernel[0], window.kernel[1]}}};
+  return Shapes{{dy.shape[3], per_group, window.kernel[0], window.kernel[1]}};
 }
 
 // Image channels c or (g c), output channels k or (g k); only whole groups are split where there
@@ -146,9 +142,11 @@ OpDef Conv2d() {
   def.Doc(
          "2-D convolution (cross-correlation, as everywhere) of channels-last images. Accumulates "
          "in float32. A bias is added by `add`.")
-      .In("x", SingleFloat(), "images [n, h, w, in]")
-      .In("weight", SingleFloat(), "[out, in / groups, kh, kw], dtype of x")
-      .Out("y", "[n, p, q, out] with p = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1");
+      .Type("T", SingleFloat())
+      .In("x", "T", "images [n, h, w, in]")
+      .In("weight", "T", "[out, in / groups, kh, kw]")
+      .Out("y", "T",
+           "[n, p, q, out] with p = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1");
   GeometryAttrs(def)
       .Shape(ConvShape)
       .Sharding([](const OpContext& op) {
@@ -182,9 +180,10 @@ OpDef Conv2d() {
 OpDef ConvGradInput() {
   OpDef def("conv2d_grad_input");
   def.Doc("Gradient of conv2d with respect to its images.")
-      .In("dy", SingleFloat(), "gradient of the result [n, p, q, out]")
-      .In("weight", SingleFloat(), "[out, in / groups, kh, kw], dtype of dy")
-      .Out("dx", "[n, h, w, in]");
+      .Type("T", SingleFloat())
+      .In("dy", "T", "gradient of the result [n, p, q, out]")
+      .In("weight", "T", "[out, in / groups, kh, kw]")
+      .Out("dx", "T", "[n, h, w, in]");
   GeometryAttrs(def)
       .Attr("h", "int", std::nullopt, "height of the images")
       .Attr("w", "int", std::nullopt, "width of the images")
@@ -204,9 +203,10 @@ OpDef ConvGradInput() {
 OpDef ConvGradWeight() {
   OpDef def("conv2d_grad_weight");
   def.Doc("Gradient of conv2d with respect to its weight.")
-      .In("x", SingleFloat(), "images [n, h, w, in]")
-      .In("dy", SingleFloat(), "gradient of the result [n, p, q, out], dtype of x")
-      .Out("dweight", "[out, in / groups, kh, kw]");
+      .Type("T", SingleFloat())
+      .In("x", "T", "images [n, h, w, in]")
+      .In("dy", "T", "gradient of the result [n, p, q, out]")
+      .Out("dweight", "T", "[out, in / groups, kh, kw]");
   GeometryAttrs(def)
       .Attr("kh", "int", std::nullopt, "height of the kernel")
       .Attr("kw", "int", std::nullopt, "width of the kernel")

@@ -31,15 +31,16 @@ OpDef Embedding() {
           "DataError. Of a table that is cut by rows each device gives its own, zeros elsewhere.")
       .MayFail()
       .NeedsSlice()
-      .In("weight", AnyFloat(), "[rows, features]")
+      .Type("T", AnyFloat())
+      .In("weight", "T", "[rows, features]")
       .In("index", Indices(), "any shape")
-      .Out("y", "the shape of index with features behind it, dtype of weight")
+      .Out("y", "T", "the shape of index with features behind it")
       .Attr("padding_idx", "int", kNoPadding, "the row that gets no gradient; -1: every row does")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckRank("embedding", "weight", op.inputs[0], 2, "[rows, features]"));
         Shape shape = op.inputs[1].shape;
         shape.push_back(op.inputs[0].shape[1]);
-        return std::vector<TensorType>{{op.inputs[0].dtype, std::move(shape)}};
+        return Shapes{std::move(shape)};
       })
       .Sharding([](const OpContext& op) {
         const Shape& index = op.inputs[1].shape;
@@ -62,19 +63,20 @@ OpDef EmbeddingGrad() {
           "dweight[r] = sum of dy[i..] over all i.. with index[i..] == r, in order of i..; 0 for "
           "padding_idx.")
       .NeedsSlice()
-      .In("dy", AnyFloat(), "the shape of index with features behind it")
+      .Type("T", AnyFloat())
+      .In("dy", "T", "the shape of index with features behind it")
       .In("index", Indices(), "any shape")
-      .Out("dweight", "[rows, features], dtype of dy")
+      .Out("dweight", "T", "[rows, features]")
       .Attr("rows", "int", std::nullopt, "rows of the table")
       .Attr("padding_idx", "int", kNoPadding, "the row that gets no gradient")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         Shape rows = op.inputs[1].shape;
         const TensorType& dy = op.inputs[0];
         OF_RETURN_IF_ERROR(CheckRank("embedding_grad", "dy", dy, rows.size() + 1,
                                      "the shape of index with features behind it"));
         rows.push_back(dy.shape.back());
         OF_RETURN_IF_ERROR(CheckShape("embedding_grad", "dy", dy, rows, "that of index"));
-        return std::vector<TensorType>{{dy.dtype, {op.attrs.Int("rows"), dy.shape.back()}}};
+        return Shapes{{op.attrs.Int("rows"), dy.shape.back()}};
       })
       .Sharding([](const OpContext& op) {
         const Shape& index = op.inputs[1].shape;
@@ -132,14 +134,15 @@ OpDef Gather() {
   return OpDef("gather")
       .Doc("y[i][j][k] = x[i][index[i][j][k]][k] for dim 1. An index outside of x is a DataError.")
       .MayFail()
-      .In("x", AnyDType(), "any shape of rank >= 1")
+      .Type("T", AnyDType())
+      .In("x", "T", "any shape of rank >= 1")
       .In("index", Indices(), "of x's rank, nowhere longer but along dim")
-      .Out("y", "the shape of index, dtype of x")
+      .Out("y", "T", "the shape of index")
       .Attr("dim", "int", std::nullopt, "the dim that index points into")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(
             CheckGathered("gather", "x", op.inputs[0], op.inputs[1], op.attrs.Int("dim")));
-        return std::vector<TensorType>{{op.inputs[0].dtype, op.inputs[1].shape}};
+        return Shapes{op.inputs[1].shape};
       })
       .Sharding([](const OpContext& op) {
         const GatherNames n =
@@ -161,18 +164,18 @@ OpDef ScatterAdd() {
           "y is x; then y[i][index[i][j][k]][k] += src[i][j][k] for dim 1, in order of j. An index "
           "outside of x is a DataError.")
       .MayFail()
-      .In("x", AnyNumber(), "any shape of rank >= 1")
+      .Type("T", AnyNumber())
+      .In("x", "T", "any shape of rank >= 1")
       .In("index", Indices(), "of x's rank, nowhere longer but along dim")
-      .In("src", AnyNumber(), "the shape of index, dtype of x")
-      .Out("y", "as x")
+      .In("src", "T", "the shape of index")
+      .Out("y", "T", "as x")
       .Attr("dim", "int", std::nullopt, "the dim that index points into")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(
             CheckGathered("scatter_add", "x", op.inputs[0], op.inputs[1], op.attrs.Int("dim")));
-        OF_RETURN_IF_ERROR(CheckSameDType("scatter_add", "x", op.inputs[0], "src", op.inputs[2]));
         OF_RETURN_IF_ERROR(
             CheckShape("scatter_add", "src", op.inputs[2], op.inputs[1].shape, "that of index"));
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding([](const OpContext& op) {
         const GatherNames n =
@@ -193,13 +196,14 @@ OpDef ScatterAdd() {
 OpDef Cumsum() {
   return OpDef("cumsum")
       .Doc("y[i] = x[0] + .. + x[i] along dim, or x[i] + .. + x[last] if reverse.")
-      .In("x", AnyNumber(), "any shape of rank >= 1")
-      .Out("y", "as x")
+      .Type("T", AnyNumber())
+      .In("x", "T", "any shape of rank >= 1")
+      .Out("y", "T", "as x")
       .Attr("dim", "int", std::nullopt, "the dim along which elements are added")
       .Attr("reverse", "bool", false, "add from the end")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckDim("cumsum", "x", op.inputs[0], op.attrs.Int("dim")));
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding([](const OpContext& op) {
         const std::string names = FactorNames(op.inputs[0].shape.size());
@@ -218,14 +222,15 @@ OpDef Sort() {
       .Doc(
           "Elements along dim in ascending or descending order, and where each stood; equal ones "
           "keep their order, nan counts as the greatest.")
-      .In("x", AnyNumber(), "any shape of rank >= 1")
-      .Out("values", "as x")
-      .Out("indices", "the shape of x, i64")
+      .Type("T", AnyNumber())
+      .In("x", "T", "any shape of rank >= 1")
+      .Out("values", "T", "as x")
+      .Out("indices", DType::kI64, "the shape of x")
       .Attr("dim", "int", std::nullopt, "the dim along which elements are ordered")
       .Attr("descending", "bool", false, "the greatest first")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckDim("sort", "x", op.inputs[0], op.attrs.Int("dim")));
-        return std::vector<TensorType>{op.inputs[0], {DType::kI64, op.inputs[0].shape}};
+        return Shapes(2, op.inputs[0].shape);
       })
       .Sharding([](const OpContext& op) {
         const std::string names = FactorNames(op.inputs[0].shape.size());

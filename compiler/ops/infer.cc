@@ -1,7 +1,9 @@
 #include "compiler/ops/infer.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -23,8 +25,31 @@ bool HasKind(const AttrValue& value, const std::string& kind) {
     const std::string* name = std::get_if<std::string>(&value);
     return name != nullptr && ParseDType(*name).has_value();
   }
+  if (kind == "enum") return std::holds_alternative<std::string>(value);
   OF_CHECK(false) << "unknown attribute kind " << kind;
   return false;
+}
+
+// "f32, f64 or bf16".
+std::string Alternatives(const std::vector<std::string>& items) {
+  std::string text;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (i > 0) absl::StrAppend(&text, i + 1 == items.size() ? " or " : ", ");
+    absl::StrAppend(&text, items[i]);
+  }
+  return text;
+}
+
+// The value of an enum is one of its words.
+absl::Status CheckWord(const OpDef& def, const AttrDef& attr, const std::string& word) {
+  std::vector<std::string> quoted;
+  for (const std::string& allowed : attr.words) {
+    if (allowed == word) return absl::OkStatus();
+    quoted.push_back(absl::StrCat("\"", allowed, "\""));
+  }
+  return MakeError(ErrorKind::kError,
+                   absl::StrCat(def.name, ": attribute ", attr.name, " is \"", word,
+                                "\" but must be ", Alternatives(quoted), ": ", attr.doc));
 }
 
 // "x, y" or "tensors..." or "p, g[, m]".
@@ -39,6 +64,70 @@ std::string Signature(const OpDef& def) {
     }
   }
   return text;
+}
+
+// The schema of input i; a variadic one stands for all from it on.
+const ArgDef& InputDef(const OpDef& def, size_t i) {
+  return def.inputs[std::min(i, def.inputs.size() - 1)];
+}
+
+// "b", or "tensors[2]".
+std::string InputName(const OpDef& def, size_t i) {
+  const ArgDef& arg = InputDef(def, i);
+  return arg.variadic ? absl::StrCat(arg.name, "[", i + 1 - def.inputs.size(), "]") : arg.name;
+}
+
+// The first input that is declared with this type variable.
+std::optional<size_t> FirstOfType(const OpDef& def, const std::string& variable, size_t inputs) {
+  for (size_t i = 0; i < inputs; ++i) {
+    if (InputDef(def, i).type == variable) return i;
+  }
+  return std::nullopt;
+}
+
+// What a type variable is in this call: the dtype of its first input, or what its source gives.
+DType BoundType(const OpDef& def, const TypeDef& variable, const std::vector<TensorType>& inputs) {
+  const std::string& binder = variable.derive == nullptr ? variable.name : variable.source;
+  const std::optional<size_t> first = FirstOfType(def, binder, inputs.size());
+  OF_CHECK(first.has_value()) << def.name << " has no input of type " << binder;
+  const DType dtype = inputs[*first].dtype;
+  return variable.derive == nullptr ? dtype : variable.derive(dtype);
+}
+
+// All inputs of one type variable have one dtype, those of a derived one what its source gives.
+absl::Status CheckTypes(const OpDef& def, const std::vector<TensorType>& inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const TypeDef* variable = FindType(def, InputDef(def, i).type);
+    if (variable == nullptr) continue;
+    const DType bound = BoundType(def, *variable, inputs);
+    if (inputs[i].dtype == bound) continue;
+    const bool derived = variable->derive != nullptr;
+    const size_t first =
+        *FirstOfType(def, derived ? variable->source : variable->name, inputs.size());
+    const std::string a = InputName(def, first);
+    const std::string b = InputName(def, i);
+    return MakeError(
+        ErrorKind::kDType,
+        absl::StrCat(def.name, ": ", a, " is ", inputs[first].ToString(), " and ", b, " is ",
+                     inputs[i].ToString(),
+                     derived
+                         ? absl::StrCat(", but beside ", std::string(NameOf(inputs[first].dtype)),
+                                        " ", b, " must be ", std::string(NameOf(bound)),
+                                        ": convert it first with .to(...)")
+                         : absl::StrCat(", but both must have one dtype: convert one first, "
+                                        "as in ",
+                                        b, ".to(", a, ".dtype)")));
+  }
+  return absl::OkStatus();
+}
+
+// The dtype of an output.
+DType OutputType(const OpDef& def, const ArgDef& output, const std::vector<TensorType>& inputs,
+                 const Attrs& attrs) {
+  if (output.type.empty()) return output.dtypes[0];
+  const TypeDef* variable = FindType(def, output.type);
+  return variable != nullptr ? BoundType(def, *variable, inputs)
+                             : *ParseDType(attrs.String(output.type));
 }
 
 }  // namespace
@@ -79,6 +168,9 @@ absl::Status CheckAttrs(const OpDef& def, Attrs* attrs) {
                        absl::StrCat(def.name, ": attribute ", attr.name, " must be of kind ",
                                     attr.kind, ": ", attr.doc));
     }
+    if (attr.kind == "enum") {
+      OF_RETURN_IF_ERROR(CheckWord(def, attr, std::get<std::string>(value)));
+    }
   }
   return absl::OkStatus();
 }
@@ -94,7 +186,7 @@ absl::Status CheckInputs(const OpDef& def, const std::vector<TensorType>& inputs
                                   inputs.size() == 1 ? " tensor" : " tensors"));
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
-    const ArgDef& arg = def.inputs[std::min(i, declared - 1)];
+    const ArgDef& arg = InputDef(def, i);
     if (std::find(arg.dtypes.begin(), arg.dtypes.end(), inputs[i].dtype) != arg.dtypes.end()) {
       continue;
     }
@@ -105,7 +197,7 @@ absl::Status CheckInputs(const OpDef& def, const std::vector<TensorType>& inputs
                                   " but must be ", accepted, " (", arg.doc,
                                   "): convert it first with .to(...)"));
   }
-  return absl::OkStatus();
+  return CheckTypes(def, inputs);
 }
 
 absl::StatusOr<std::vector<TensorType>> InferOutputs(const OpDef& def,
@@ -114,11 +206,15 @@ absl::StatusOr<std::vector<TensorType>> InferOutputs(const OpDef& def,
   OF_RETURN_IF_ERROR(CheckAttrs(def, attrs));
   OF_RETURN_IF_ERROR(CheckInputs(def, inputs));
   const OpContext context{*attrs, inputs, {}};
-  OF_ASSIGN_OR_RETURN(std::vector<TensorType> outputs, def.shape(context));
+  OF_ASSIGN_OR_RETURN(Shapes shapes, def.shape(context));
   const bool variadic = !def.outputs.empty() && def.outputs.back().variadic;
-  OF_CHECK(variadic || outputs.size() <= def.outputs.size())
+  OF_CHECK(variadic || shapes.size() <= def.outputs.size())
       << def.name << " infers too many outputs";
-  for (const TensorType& type : outputs) {
+  std::vector<TensorType> outputs;
+  for (Shape& shape : shapes) {
+    const ArgDef& output = def.outputs[std::min(outputs.size(), def.outputs.size() - 1)];
+    outputs.push_back({OutputType(def, output, inputs, *attrs), std::move(shape)});
+    const TensorType& type = outputs.back();
     // The most that NumPy and sharding rules know.
     constexpr size_t kMostDims = 64;
     if (type.shape.size() > kMostDims) {

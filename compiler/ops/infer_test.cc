@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "base/status.h"
 #include "compiler/ops/op_cases_for_test.h"
 
@@ -10,6 +13,8 @@ namespace oneflow {
 namespace {
 
 using ::testing::HasSubstr;
+
+TensorType Of(DType dtype, Shape shape) { return {dtype, std::move(shape)}; }
 
 // "f32[2,3] i64[2]", or the error.
 std::string Infer(const std::string& op, const std::vector<TensorType>& inputs, Attrs attrs = {}) {
@@ -72,6 +77,46 @@ TEST(InferTest, FillsDefaultsAndWidensIntsToFloats) {
   EXPECT_EQ(conv.Int("groups"), 1);
 }
 
+TEST(InferTest, DTypesFollowFromTheSchema) {
+  const auto bf16 = [](Shape shape) { return Of(DType::kBF16, std::move(shape)); };
+  EXPECT_EQ(Infer("layer_norm", {bf16({4, 6}), bf16({6}), bf16({6})}), "bf16[4,6] f32[4] f32[4]");
+  EXPECT_EQ(Infer("layer_norm", {Of(DType::kF64, {4, 6})}), "f64[4,6] f64[4] f64[4]");
+  EXPECT_EQ(Infer("rms_norm_grad", {bf16({4, 6}), bf16({4, 6}), F32({4})}), "bf16[4,6]");
+  EXPECT_EQ(Infer("softmax_grad", {bf16({4, 6}), bf16({4, 6})}, {{"dim", int64_t{1}}}),
+            "bf16[4,6]");
+  EXPECT_EQ(Infer("sort", {bf16({4})}, {{"dim", int64_t{0}}}), "bf16[4] i64[4]");
+  EXPECT_EQ(Infer("gather", {bf16({4}), I64({2})}, {{"dim", int64_t{0}}}), "bf16[2]");
+  EXPECT_EQ(
+      Infer("constant", {}, {{"value", 1.0}, {"dtype", std::string("i16")}, {"shape", Ints{2}}}),
+      "i16[2]");
+  EXPECT_EQ(Infer("reshard", {bf16({4}), bf16({2})}), "bf16[4] bf16[2]");
+}
+
+// Of every op, whatever its family: one input of a type variable gets another dtype than the rest.
+TEST(InferTest, InputsOfOneTypeVariableHaveOneDType) {
+  int compared = 0;
+  for (const OpCase& op_case : OpCases()) {
+    const OpDef& def = *FindOp(op_case.op);
+    const auto arg = [&](size_t i) { return def.inputs[std::min(i, def.inputs.size() - 1)]; };
+    for (size_t i = 0; i < op_case.inputs.size(); ++i) {
+      for (size_t j = 0; j < op_case.inputs.size(); ++j) {
+        if (i == j || arg(i).type.empty() || arg(i).type != arg(j).type) continue;
+        for (const DType other : arg(i).dtypes) {
+          if (other == op_case.inputs[i].dtype) continue;
+          std::vector<TensorType> inputs = op_case.inputs;
+          inputs[i].dtype = other;
+          const std::string message = Infer(op_case.op, inputs, op_case.attrs);
+          EXPECT_EQ(KindOfFailure(op_case.op, inputs, op_case.attrs), ErrorKind::kDType) << message;
+          EXPECT_THAT(message, HasSubstr(op_case.op + ": "));
+          EXPECT_THAT(message, HasSubstr(".to("));
+          ++compared;
+        }
+      }
+    }
+  }
+  EXPECT_GT(compared, 500);
+}
+
 // What a user can do wrong: the message names op and argument, shows the types, says what to do.
 struct Mistake {
   std::string op;
@@ -104,7 +149,47 @@ TEST(InferTest, MistakesNameOpArgumentTypesAndCure) {
        {},
        ErrorKind::kShape,
        {"add: a is f32[4,3] and b is f32[4]", "dim -1 is 3 in one and 4", "unsqueeze"}},
-      {"add", {F32({4}), I64({4})}, {}, ErrorKind::kDType, {"add", "f32[4]", "i64[4]", ".to("}},
+      {"add",
+       {F32({4}), I64({4})},
+       {},
+       ErrorKind::kDType,
+       {"add: a is f32[4] and b is i64[4]", "one dtype", "b.to(a.dtype)"}},
+      {"cat",
+       {F32({4}), F32({4}), I64({4})},
+       {{"dim", int64_t{0}}},
+       ErrorKind::kDType,
+       {"cat: tensors[0] is f32[4] and tensors[2] is i64[4]", "tensors[2].to(tensors[0].dtype)"}},
+      {"where",
+       {BoolOf({4}), F32({4}), I64({})},
+       {},
+       ErrorKind::kDType,
+       {"where: a is f32[4] and b is i64[]", "b.to(a.dtype)"}},
+      {"layer_norm",
+       {Of(DType::kBF16, {4, 6}), F32({6})},
+       {},
+       ErrorKind::kDType,
+       {"layer_norm: x is bf16[4,6] and weight is f32[6]", "weight.to(x.dtype)"}},
+      {"layer_norm_grad",
+       {Of(DType::kBF16, {4, 6}), Of(DType::kBF16, {4, 6}), Of(DType::kF64, {4}), F32({4})},
+       {},
+       ErrorKind::kDType,
+       {"layer_norm_grad: x is bf16[4,6] and mean is f64[4]", "beside bf16 mean must be f32"}},
+      {"input",
+       {},
+       {{"name", std::string("x")},
+        {"dtype", std::string("f32")},
+        {"shape", Ints{4}},
+        {"kind", std::string("batches")}},
+       ErrorKind::kError,
+       {"input: attribute kind is \"batches\" but must be \"batch\", \"whole\" or \"scalar\""}},
+      {"input",
+       {},
+       {{"name", std::string("x")},
+        {"dtype", std::string("f32")},
+        {"shape", Ints{4}},
+        {"kind", int64_t{1}}},
+       ErrorKind::kError,
+       {"attribute kind must be of kind enum"}},
       {"exp", {I64({4})}, {}, ErrorKind::kDType, {"exp: argument x is i64[4]", "f32", ".to("}},
       {"add", {F32({4})}, {}, ErrorKind::kError, {"add: takes (a, b), got 1 tensor"}},
       {"sum",

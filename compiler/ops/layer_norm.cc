@@ -35,11 +35,10 @@ absl::Status CheckNormalised(const std::string& name, const OpContext& op) {
                                                    " last dims; use 1 to ", x.shape.size()));
 }
 
-// Inputs from `first` on are of the normalised shape and of x's dtype.
+// Inputs from `first` on are of the normalised shape.
 absl::Status CheckTails(const std::string& name, const OpContext& op, size_t first) {
   for (size_t i = first; i < op.inputs.size(); ++i) {
     const std::string argument = i == first ? "weight" : "bias";
-    OF_RETURN_IF_ERROR(CheckSameDType(name, "x", op.inputs[0], argument, op.inputs[i]));
     OF_RETURN_IF_ERROR(
         CheckShape(name, argument, op.inputs[i], TailOf(op), "that of the last dims of x"));
   }
@@ -59,20 +58,21 @@ Names NamesOf(const OpContext& op) {
 // What layer_norm and rms_norm share. `centered`: the mean is taken off.
 OpDef Norm(const std::string& name, bool centered) {
   OpDef def(name);
-  def.In("x", AnyFloat(), "any shape of rank >= `dims`")
-      .OptionalIn("weight", AnyFloat(), "the last `dims` dims of x, its dtype; absent: 1");
-  if (centered) def.OptionalIn("bias", AnyFloat(), "as weight; absent: 0");
-  def.Out("y", "as x");
-  if (centered) def.Out("mean", "the leading dims of x, f32 (f64 for f64): kept for the gradient");
-  def.Out("rstd", "the leading dims of x: 1 / sqrt(mean square + eps), kept for the gradient")
+  def.Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
+      .In("x", "T", "any shape of rank >= `dims`")
+      .OptionalIn("weight", "T", "the last `dims` dims of x; absent: 1");
+  if (centered) def.OptionalIn("bias", "T", "as weight; absent: 0");
+  def.Out("y", "T", "as x");
+  if (centered) def.Out("mean", "S", "the leading dims of x: kept for the gradient");
+  def.Out("rstd", "S", "the leading dims of x: 1 / sqrt(mean square + eps), kept for the gradient")
       .Attr("dims", "int", int64_t{1}, "how many last dims are normalised together")
       .Attr("eps", "float", 1e-5, "added to the variance")
-      .Shape([name, centered](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([name, centered](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckNormalised(name, op));
         OF_RETURN_IF_ERROR(CheckTails(name, op, 1));
-        const TensorType stats = {StatsType(op.inputs[0].dtype), LeadOf(op)};
-        std::vector<TensorType> outputs = {op.inputs[0], stats};
-        if (centered) outputs.push_back(stats);
+        Shapes outputs(centered ? 3 : 2, LeadOf(op));
+        outputs[0] = op.inputs[0].shape;
         return outputs;
       })
       .Sharding([centered](const OpContext& op) {
@@ -155,9 +155,12 @@ GradFn NormGrad(const std::string& name, bool centered) {
 // Inputs that both gradients have: x, dy and the statistics.
 OpDef GradInputs(const std::string& name, bool centered) {
   OpDef def(name);
-  def.In("x", AnyFloat(), "the forward op's x").In("dy", AnyFloat(), "gradient of y, as x");
-  if (centered) def.In("mean", FullFloat(), "the forward op's mean");
-  def.In("rstd", FullFloat(), "the forward op's rstd")
+  def.Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
+      .In("x", "T", "the forward op's x")
+      .In("dy", "T", "gradient of y, as x");
+  if (centered) def.In("mean", "S", "the forward op's mean");
+  def.In("rstd", "S", "the forward op's rstd")
       .Attr("dims", "int", int64_t{1}, "how many last dims are normalised together")
       .NotDifferentiable("it is a gradient itself: second derivatives are not supported");
   return def;
@@ -166,12 +169,9 @@ OpDef GradInputs(const std::string& name, bool centered) {
 absl::Status CheckSaved(const std::string& name, const OpContext& op, size_t statistics) {
   OF_RETURN_IF_ERROR(CheckNormalised(name, op));
   OF_RETURN_IF_ERROR(CheckShape(name, "dy", op.inputs[1], op.inputs[0].shape, "that of x"));
-  OF_RETURN_IF_ERROR(CheckSameDType(name, "x", op.inputs[0], "dy", op.inputs[1]));
-  const TensorType stats = {StatsType(op.inputs[0].dtype), LeadOf(op)};
   for (size_t i = 2; i < 2 + statistics; ++i) {
     OF_RETURN_IF_ERROR(
-        CheckShape(name, "statistics", op.inputs[i], stats.shape, "that of the leading dims of x"));
-    OF_RETURN_IF_ERROR(CheckSameDType(name, "statistics", op.inputs[i], "those of x", stats));
+        CheckShape(name, "statistics", op.inputs[i], LeadOf(op), "that of the leading dims of x"));
   }
   return absl::OkStatus();
 }
@@ -186,12 +186,12 @@ OpDef InputGrad(const std::string& name, bool centered) {
   const size_t statistics = centered ? 2 : 1;
   return GradInputs(name, centered)
       .Doc("dx of the normalisation from what its forward op kept.")
-      .OptionalIn("weight", AnyFloat(), "the forward op's weight")
-      .Out("dx", "as x")
-      .Shape([name, statistics](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .OptionalIn("weight", "T", "the forward op's weight")
+      .Out("dx", "T", "as x")
+      .Shape([name, statistics](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckSaved(name, op, statistics));
         OF_RETURN_IF_ERROR(CheckTails(name, op, 2 + statistics));
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding([statistics](const OpContext& op) {
         const Names names = NamesOf(op);
@@ -206,12 +206,12 @@ OpDef WeightGrad(const std::string& name, bool centered) {
   const size_t statistics = centered ? 2 : 1;
   OpDef def = GradInputs(name, centered);
   def.Doc("Gradients of weight (and bias) from what the forward op kept: sums over all rows.")
-      .Out("dweight", "the last `dims` dims of x");
-  if (centered) def.Out("dbias", "as dweight");
+      .Out("dweight", "T", "the last `dims` dims of x");
+  if (centered) def.Out("dbias", "T", "as dweight");
   return def
-      .Shape([name, statistics](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([name, statistics](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckSaved(name, op, statistics));
-        return std::vector<TensorType>(statistics, {op.inputs[0].dtype, TailOf(op)});
+        return Shapes(statistics, TailOf(op));
       })
       .Sharding([statistics](const OpContext& op) {
         const Names names = NamesOf(op);

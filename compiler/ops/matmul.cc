@@ -17,10 +17,9 @@ TensorType BatchOf(const TensorType& type) {
   return {type.dtype, Shape(type.shape.begin(), type.shape.end() - 2)};
 }
 
-absl::StatusOr<std::vector<TensorType>> MatmulShape(const OpContext& op) {
+absl::StatusOr<Shapes> MatmulShape(const OpContext& op) {
   const TensorType& a = op.inputs[0];
   const TensorType& b = op.inputs[1];
-  OF_RETURN_IF_ERROR(CheckSameDType("matmul", "a", a, "b", b));
   for (int i = 0; i < 2; ++i) {
     if (op.inputs[i].shape.size() < 2) {
       return MakeError(ErrorKind::kShape,
@@ -50,7 +49,7 @@ absl::StatusOr<std::vector<TensorType>> MatmulShape(const OpContext& op) {
                                                    "the batch of b", BatchOf(b)));
   shape.push_back(m);
   shape.push_back(n);
-  return std::vector<TensorType>{{a.dtype, std::move(shape)}};
+  return Shapes{std::move(shape)};
 }
 
 std::string MatmulRule(const OpContext& op) {
@@ -101,9 +100,10 @@ OpDef Matmul() {
       .Doc(
           "Matrix product over the last two dims; leading dims are a batch and broadcast. "
           "Accumulates in float32.")
-      .In("a", AnyFloat(), "[..., m, k], or [..., k, m] with transpose_a")
-      .In("b", AnyFloat(), "[..., k, n], or [..., n, k] with transpose_b; dtype of a")
-      .Out("y", "[..., m, n], dtype of a and b")
+      .Type("T", AnyFloat())
+      .In("a", "T", "[..., m, k], or [..., k, m] with transpose_a")
+      .In("b", "T", "[..., k, n], or [..., n, k] with transpose_b")
+      .Out("y", "T", "[..., m, n]")
       .Attr("transpose_a", "bool", false, "a's last two dims are swapped")
       .Attr("transpose_b", "bool", false, "b's last two dims are swapped")
       .Shape(MatmulShape)

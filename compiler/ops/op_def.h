@@ -11,6 +11,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -36,22 +37,44 @@ DTypeSet AnyInt();       // i64 i32 i16 i8 u8
 DTypeSet AnyNumber();    // floats and ints
 DTypeSet AnyDType();
 
+// A type variable of an op: what is declared with it has one element type in a call.
+struct TypeDef {
+  std::string name;
+  DTypeSet dtypes;
+  // Given by another variable, as the f32 statistics of a bf16 tensor are; else null.
+  std::string source;
+  DType (*derive)(DType) = nullptr;
+};
+
+// The element type of an input or output: a variable "T" that the op has declared, one dtype, any of
+// a set (inputs), or what an attribute of kind dtype says, by its name (outputs). Each converts, so
+// that a definition reads .In("a", "T", ..), .In("index", DType::kI64, ..).
+struct ArgType {
+  ArgType(const char* name) : name(name) {}
+  ArgType(DType dtype) : dtypes({dtype}) {}
+  ArgType(DTypeSet dtypes) : dtypes(std::move(dtypes)) {}
+  std::string name;
+  DTypeSet dtypes;
+};
+
 // One input or output of the schema.
 struct ArgDef {
   std::string name;
-  DTypeSet dtypes;
+  std::string type;  // the variable or attribute; empty if `dtypes` says it
+  DTypeSet dtypes;   // of an output that an attribute types: empty
   std::string doc;
   bool variadic = false;  // the last input or output only: one or more tensors
   bool optional = false;  // trailing inputs only
 };
 
 // One attribute. `kind`: "int", "float", "string", "bool", "ints", "floats", "strings", "dtype" (a
-// string).
+// string), "enum" (a string, one of `words`).
 struct AttrDef {
   std::string name;
   std::string kind;
   std::optional<AttrValue> default_value;  // without one it is required
   std::string doc;
+  std::vector<std::string> words = {};
 };
 
 // Work of one node on local shapes.
@@ -60,7 +83,9 @@ struct OpCost {
   int64_t bytes = 0;  // read + written
 };
 
-using ShapeFn = std::function<absl::StatusOr<std::vector<TensorType>>(const OpContext&)>;
+// Shapes of the outputs; their dtypes follow from the schema.
+using Shapes = std::vector<Shape>;
+using ShapeFn = std::function<absl::StatusOr<Shapes>(const OpContext&)>;
 using RuleFn = std::function<std::string(const OpContext&)>;
 using GradFn = std::function<absl::Status(GradBuilder&)>;
 using CostFn = std::function<OpCost(const OpContext&)>;
@@ -77,12 +102,19 @@ class OpDef {
     doc = std::move(text);
     return *this;
   }
-  OpDef& In(std::string arg, DTypeSet dtypes, std::string text);
-  OpDef& OptionalIn(std::string arg, DTypeSet dtypes, std::string text);
-  OpDef& VariadicIn(std::string arg, DTypeSet dtypes, std::string text);
-  OpDef& Out(std::string arg, std::string text);
-  OpDef& VariadicOut(std::string arg, std::string text);
+  // A type variable, before what is declared with it.
+  OpDef& Type(std::string variable, DTypeSet dtypes);
+  // One that `source`, declared before, determines.
+  OpDef& Type(std::string variable, std::string source, DType (*derive)(DType));
+  OpDef& In(std::string arg, ArgType type, std::string text);
+  OpDef& OptionalIn(std::string arg, ArgType type, std::string text);
+  OpDef& VariadicIn(std::string arg, ArgType type, std::string text);
+  OpDef& Out(std::string arg, ArgType type, std::string text);
+  OpDef& VariadicOut(std::string arg, ArgType type, std::string text);
   OpDef& Attr(std::string attr, std::string kind, std::optional<AttrValue> def, std::string text);
+  // An attribute that is one of a few words; C++ reads it as an enum (compiler/ops/input_kind.h).
+  OpDef& Enum(std::string attr, std::vector<std::string> words, std::optional<std::string> def,
+              std::string text);
   OpDef& Shape(ShapeFn fn) {
     shape = std::move(fn);
     return *this;
@@ -131,6 +163,7 @@ class OpDef {
 
   std::string name;
   std::string doc;
+  std::vector<TypeDef> types;
   std::vector<ArgDef> inputs;
   std::vector<ArgDef> outputs;
   std::vector<AttrDef> attrs;
@@ -145,7 +178,13 @@ class OpDef {
   bool needs_slice = false;
   bool may_fail = false;
   bool structural = false;
+
+ private:
+  ArgDef Arg(std::string arg, ArgType type, std::string text) const;
 };
+
+// The type variable of that name; nullptr if the op declares none.
+const TypeDef* FindType(const OpDef& op, const std::string& name);
 
 // What a gradient function uses: reads the forward node, adds nodes, sets the inputs' gradients.
 class GradBuilder {

@@ -9,6 +9,42 @@
 namespace oneflow {
 namespace {
 
+bool BindsType(const OpDef& op, const std::string& variable) {
+  return std::any_of(op.inputs.begin(), op.inputs.end(), [&](const ArgDef& input) {
+    return input.type == variable && !input.optional;
+  });
+}
+
+// Every name of a type is a variable, or for an output an attribute; what an output or a derived
+// variable needs is bound by an input that is always there.
+void CheckSchemaTypes(const OpDef& op) {
+  for (const ArgDef& input : op.inputs) {
+    OF_CHECK(input.type.empty() || FindType(op, input.type) != nullptr)
+        << op.name << ": type " << input.type << " of " << input.name << " is not declared";
+  }
+  for (const TypeDef& type : op.types) {
+    OF_CHECK(type.derive == nullptr || BindsType(op, type.source))
+        << op.name << ": no input has type " << type.source;
+  }
+  for (const ArgDef& output : op.outputs) {
+    if (output.type.empty()) {
+      OF_CHECK(output.dtypes.size() == 1)
+          << op.name << ": " << output.name << " has several dtypes";
+      continue;
+    }
+    const TypeDef* type = FindType(op, output.type);
+    const bool known =
+        type != nullptr
+            // The graph knows what a state is.
+            ? type->derive != nullptr || BindsType(op, output.type) || op.name == "state_read"
+            : std::any_of(op.attrs.begin(), op.attrs.end(), [&](const AttrDef& attr) {
+                return attr.name == output.type && attr.kind == "dtype";
+              });
+    OF_CHECK(known) << op.name << ": nothing says what type " << output.type << " of "
+                    << output.name << " is";
+  }
+}
+
 std::vector<OpDef> MakeTable() {
   std::vector<OpDef> table;
   for (const auto family : {StructuralOps, UnaryOps, ActivationOps, BinaryOps, ReductionOps,
@@ -25,6 +61,7 @@ std::vector<OpDef> MakeTable() {
     OF_CHECK(op.shape && op.rule && op.cost) << "op " << op.name << " is incomplete";
     OF_CHECK(static_cast<bool>(op.grad) == op.not_differentiable.empty())
         << "op " << op.name << " must have a gradient or say why it has none";
+    CheckSchemaTypes(op);
   }
   return table;
 }

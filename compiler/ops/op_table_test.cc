@@ -194,6 +194,7 @@ TEST(OpTableTest, EveryOpIsDocumented) {
     for (const AttrDef& attr : op.attrs) {
       EXPECT_FALSE(attr.doc.empty()) << op.name << " " << attr.name;
       EXPECT_TRUE(names.insert(attr.name).second) << op.name << " " << attr.name;
+      EXPECT_EQ(attr.kind == "enum", !attr.words.empty()) << op.name << " " << attr.name;
     }
   }
 }

@@ -14,7 +14,7 @@ namespace {
 
 constexpr char kReason[] = "an optimizer update is not part of the loss";
 
-// Input 0 is the parameter; `like_p` must have its shape and dtype, `scalars` be 0-d.
+// Input 0 is the parameter; `like_p` must have its shape, `scalars` be 0-d.
 absl::Status CheckUpdate(const std::string& name, const OpContext& op,
                          const std::vector<std::pair<size_t, std::string>>& like_p,
                          const std::vector<std::pair<size_t, std::string>>& scalars) {
@@ -22,7 +22,6 @@ absl::Status CheckUpdate(const std::string& name, const OpContext& op,
   for (const auto& [index, argument] : like_p) {
     OF_RETURN_IF_ERROR(
         CheckShape(name, argument, op.inputs[index], p.shape, "that of the parameter"));
-    OF_RETURN_IF_ERROR(CheckSameDType(name, "p", p, argument, op.inputs[index]));
   }
   for (const auto& [index, argument] : scalars) {
     OF_RETURN_IF_ERROR(CheckRank(name, argument, op.inputs[index], 0, "a single number"));
@@ -38,18 +37,19 @@ OpDef SgdUpdate() {
           "m = g at step 0, else momentum m + (1 - dampening) g; p -= lr (g + momentum m if "
           "nesterov, "
           "else m). Without momentum m is g and has no slot.")
-      .In("p", SingleFloat(), "the parameter, any shape")
-      .In("g", SingleFloat(), "its gradient, as p")
-      .In("lr", {DType::kF32}, "0-d, learning rate")
-      .In("step", {DType::kI64}, "0-d, steps done before this one")
-      .OptionalIn("m", SingleFloat(), "momentum slot, as p; present if and only if momentum != 0")
-      .Out("p", "the new parameter")
-      .Out("m", "the new slot, if there is one")
+      .Type("T", SingleFloat())
+      .In("p", "T", "the parameter, any shape")
+      .In("g", "T", "its gradient, as p")
+      .In("lr", DType::kF32, "0-d, learning rate")
+      .In("step", DType::kI64, "0-d, steps done before this one")
+      .OptionalIn("m", "T", "momentum slot, as p; present if and only if momentum != 0")
+      .Out("p", "T", "the new parameter")
+      .Out("m", "T", "the new slot, if there is one")
       .Attr("momentum", "float", 0.0, ">= 0")
       .Attr("weight_decay", "float", 0.0, "L2 penalty, added to the gradient")
       .Attr("dampening", "float", 0.0, "share of the gradient that does not enter the momentum")
       .Attr("nesterov", "bool", false, "look one step ahead")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const bool slot = op.inputs.size() == 5;
         if (slot != (op.attrs.Float("momentum") != 0.0)) {
           return MakeError(ErrorKind::kError,
@@ -65,7 +65,7 @@ OpDef SgdUpdate() {
         std::vector<std::pair<size_t, std::string>> like_p = {{1, "g"}};
         if (slot) like_p.push_back({4, "m"});
         OF_RETURN_IF_ERROR(CheckUpdate("sgd_update", op, like_p, {{2, "lr"}, {3, "step"}}));
-        return std::vector<TensorType>(slot ? 2 : 1, op.inputs[0]);
+        return Shapes(slot ? 2 : 1, op.inputs[0].shape);
       })
       .Sharding([](const OpContext& op) -> std::string {
         return op.inputs.size() == 5 ? "..., ..., ., ., ... -> ..., ..." : "..., ..., ., . -> ...";
@@ -81,23 +81,24 @@ OpDef AdamwUpdate() {
           "the "
           "running means of g and g^2, corrected for step t = step + 1; "
           "p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).")
-      .In("p", SingleFloat(), "the parameter, any shape")
-      .In("g", SingleFloat(), "its gradient, as p")
-      .In("m", SingleFloat(), "first-moment slot, as p")
-      .In("v", SingleFloat(), "second-moment slot, as p")
-      .In("lr", {DType::kF32}, "0-d, learning rate")
-      .In("step", {DType::kI64}, "0-d, steps done before this one")
-      .Out("p", "the new parameter")
-      .Out("m", "the new first moment")
-      .Out("v", "the new second moment")
+      .Type("T", SingleFloat())
+      .In("p", "T", "the parameter, any shape")
+      .In("g", "T", "its gradient, as p")
+      .In("m", "T", "first-moment slot, as p")
+      .In("v", "T", "second-moment slot, as p")
+      .In("lr", DType::kF32, "0-d, learning rate")
+      .In("step", DType::kI64, "0-d, steps done before this one")
+      .Out("p", "T", "the new parameter")
+      .Out("m", "T", "the new first moment")
+      .Out("v", "T", "the new second moment")
       .Attr("beta1", "float", 0.9, "decay of m, 0 <= beta1 < 1")
       .Attr("beta2", "float", 0.999, "decay of v, 0 <= beta2 < 1")
       .Attr("eps", "float", 1e-8, "keeps the quotient finite")
       .Attr("weight_decay", "float", 0.01, "decoupled: scales p, not g")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckUpdate("adamw_update", op, {{1, "g"}, {2, "m"}, {3, "v"}},
                                        {{4, "lr"}, {5, "step"}}));
-        return std::vector<TensorType>(3, op.inputs[0]);
+        return Shapes(3, op.inputs[0].shape);
       })
       .Sharding("..., ..., ..., ..., ., . -> ..., ..., ...")
       .NotDifferentiable(kReason)

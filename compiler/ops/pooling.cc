@@ -41,9 +41,9 @@ absl::StatusOr<TensorType> Pooled(const std::string& name, const Attrs& attrs,
 }
 
 ShapeFn PoolShape(const std::string& name) {
-  return [name](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+  return [name](const OpContext& op) -> absl::StatusOr<Shapes> {
     OF_ASSIGN_OR_RETURN(TensorType y, Pooled(name, op.attrs, op.inputs[0]));
-    return std::vector<TensorType>{y};
+    return Shapes{std::move(y.shape)};
   };
 }
 
@@ -56,8 +56,9 @@ OpCost PoolCost(const OpContext& op, const TensorType& pooled) {
 OpDef MaxPool() {
   OpDef def("max_pool2d");
   def.Doc("Largest element of each window; padding counts as -inf.")
-      .In("x", SingleFloat(), "images [n, h, w, c]")
-      .Out("y", "[n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1");
+      .Type("T", SingleFloat())
+      .In("x", "T", "images [n, h, w, c]")
+      .Out("y", "T", "[n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1");
   WindowAttrs(def)
       .Shape(PoolShape("max_pool2d"))
       .Sharding("n h w c -> n p q c ; whole h w p q")
@@ -71,19 +72,18 @@ OpDef MaxPool() {
 OpDef MaxPoolGrad() {
   OpDef def("max_pool2d_grad");
   def.Doc("Gradient of max_pool2d: dy goes to the first largest element of its window, row by row.")
-      .In("x", SingleFloat(), "images [n, h, w, c]")
-      .In("y", SingleFloat(), "the pooled images [n, p, q, c]")
-      .In("dy", SingleFloat(), "gradient of y")
-      .Out("dx", "as x");
+      .Type("T", SingleFloat())
+      .In("x", "T", "images [n, h, w, c]")
+      .In("y", "T", "the pooled images [n, p, q, c]")
+      .In("dy", "T", "gradient of y")
+      .Out("dx", "T", "as x");
   WindowAttrs(def)
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const std::string name = "max_pool2d_grad";
         OF_ASSIGN_OR_RETURN(TensorType y, Pooled(name, op.attrs, op.inputs[0]));
         OF_RETURN_IF_ERROR(CheckShape(name, "y", op.inputs[1], y.shape, "that of the pooled x"));
         OF_RETURN_IF_ERROR(CheckShape(name, "dy", op.inputs[2], y.shape, "that of y"));
-        OF_RETURN_IF_ERROR(CheckSameDType(name, "x", op.inputs[0], "y", op.inputs[1]));
-        OF_RETURN_IF_ERROR(CheckSameDType(name, "x", op.inputs[0], "dy", op.inputs[2]));
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding("n h w c, n p q c, n p q c -> n h w c ; whole h w p q ; linear 2")
       .NotDifferentiable("it is a gradient itself: second derivatives are not supported")
@@ -96,8 +96,9 @@ OpDef AvgPool() {
   def.Doc(
          "Mean of each window; padding counts as zeros that are part of the mean, as PyTorch's "
          "count_include_pad=True has it.")
-      .In("x", SingleFloat(), "images [n, h, w, c]")
-      .Out("y", "[n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1");
+      .Type("T", SingleFloat())
+      .In("x", "T", "images [n, h, w, c]")
+      .Out("y", "T", "[n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1");
   WindowAttrs(def)
       .Shape(PoolShape("avg_pool2d"))
       .Sharding("n h w c -> n p q c ; whole h w p q ; linear")
@@ -115,12 +116,13 @@ OpDef AvgPool() {
 OpDef AvgPoolGrad() {
   OpDef def("avg_pool2d_grad");
   def.Doc("Gradient of avg_pool2d: each element of dy is dealt out evenly over its window.")
-      .In("dy", SingleFloat(), "gradient of the pooled images [n, p, q, c]")
-      .Out("dx", "[n, h, w, c]");
+      .Type("T", SingleFloat())
+      .In("dy", "T", "gradient of the pooled images [n, p, q, c]")
+      .Out("dx", "T", "[n, h, w, c]");
   WindowAttrs(def)
       .Attr("h", "int", std::nullopt, "height of the images")
       .Attr("w", "int", std::nullopt, "width of the images")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const std::string name = "avg_pool2d_grad";
         const TensorType& dy = op.inputs[0];
         OF_RETURN_IF_ERROR(CheckRank(name, "dy", dy, 4, kImage));
@@ -133,7 +135,7 @@ OpDef AvgPoolGrad() {
         TensorType dx{dy.dtype, {dy.shape[0], h, w, dy.shape[3]}};
         OF_ASSIGN_OR_RETURN(TensorType y, Pooled(name, op.attrs, dx));
         OF_RETURN_IF_ERROR(CheckShape(name, "dy", dy, y.shape, "that of the pooled images"));
-        return std::vector<TensorType>{dx};
+        return Shapes{std::move(dx.shape)};
       })
       .Sharding("n p q c -> n h w c ; whole h w p q ; linear")
       .Grad(Grads({[](GradBuilder& g) {

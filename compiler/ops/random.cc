@@ -16,12 +16,13 @@ namespace {
 
 OpDef Masked(const std::string& name, const std::string& x) {
   return OpDef(name)
-      .In(x, AnyFloat(), "any shape")
-      .In("step", {DType::kI64}, "0-d, number of the step: another mask each step")
+      .Type("T", AnyFloat())
+      .In(x, "T", "any shape")
+      .In("step", DType::kI64, "0-d, number of the step: another mask each step")
       .Attr("p", "float", std::nullopt, "probability of a zero, 0 <= p <= 1")
       .Attr("seed", "int", std::nullopt, "seed of the run")
       .Attr("key", "int", std::nullopt, "names the call site: module path and occurrence, hashed")
-      .Shape([name, x](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([name, x](const OpContext& op) -> absl::StatusOr<Shapes> {
         const double p = op.attrs.Float("p");
         if (!(p >= 0.0 && p <= 1.0)) {
           return MakeError(ErrorKind::kError, absl::StrCat(name, ": p is ", p,
@@ -29,7 +30,7 @@ OpDef Masked(const std::string& name, const std::string& x) {
                                                            "1"));
         }
         OF_RETURN_IF_ERROR(CheckRank(name, "step", op.inputs[1], 0, "a single number"));
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding("..., . -> ... ; linear 0")
       .Grad(Grads({[](GradBuilder& g) {
@@ -46,10 +47,10 @@ std::vector<OpDef> RandomOps() {
       Masked("dropout", "x")
           .Doc("y = x / (1 - p) with probability 1 - p, else 0. The mask is Philox4x32-10 keyed by "
                "(seed, key, step, logical element index).")
-          .Out("y", "as x"),
+          .Out("y", "T", "as x"),
       Masked("dropout_grad", "dy")
           .Doc("Gradient of dropout: dy / (1 - p) under the same mask, else 0.")
-          .Out("dx", "as dy")};
+          .Out("dx", "T", "as dy")};
 }
 
 }  // namespace oneflow

@@ -29,7 +29,7 @@ Shape ReducedShape(const Shape& shape, const std::vector<int64_t>& dims, bool ke
 }
 
 ShapeFn ReducedOver(const std::string& op_name) {
-  return [op_name](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+  return [op_name](const OpContext& op) -> absl::StatusOr<Shapes> {
     const std::vector<int64_t>& dims = op.attrs.Ints("dims");
     for (size_t i = 0; i < dims.size(); ++i) {
       OF_RETURN_IF_ERROR(CheckDim(op_name, "x", op.inputs[0], dims[i]));
@@ -38,9 +38,7 @@ ShapeFn ReducedOver(const std::string& op_name) {
                                                          " is listed twice: name each dim once"));
       }
     }
-    const Shape& shape = op.inputs[0].shape;
-    return std::vector<TensorType>{
-        {op.inputs[0].dtype, ReducedShape(shape, dims, op.attrs.Bool("keepdim"))}};
+    return Shapes{ReducedShape(op.inputs[0].shape, dims, op.attrs.Bool("keepdim"))};
   };
 }
 
@@ -75,8 +73,9 @@ ValueId WithKeptDims(GradBuilder& g, ValueId value) {
 
 OpDef Reduction(const std::string& name) {
   return OpDef(name)
-      .In("x", AnyNumber(), "any shape")
-      .Out("y", "x without `dims`, or with extent 1 there if keepdim; dtype of x")
+      .Type("T", AnyNumber())
+      .In("x", "T", "any shape")
+      .Out("y", "T", "x without `dims`, or with extent 1 there if keepdim")
       .Attr("dims", "ints", std::nullopt, "dims to reduce, each once")
       .Attr("keepdim", "bool", false, "keep reduced dims as extent 1")
       .Shape(ReducedOver(name))
@@ -102,8 +101,8 @@ OpDef Amax() {
   return Reduction("amax")
       .Doc(
           "Largest element over dims; nan if there is one. Equal maxima share the gradient evenly.")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
-        OF_ASSIGN_OR_RETURN(std::vector<TensorType> result, ReducedOver("amax")(op));
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_ASSIGN_OR_RETURN(Shapes result, ReducedOver("amax")(op));
         for (int64_t dim : op.attrs.Ints("dims")) {
           if (op.inputs[0].shape[dim] == 0) {
             return MakeError(ErrorKind::kShape,
@@ -131,10 +130,10 @@ OpDef Argmax() {
   return OpDef("argmax")
       .Doc("Index of the largest element along a dim; of equal ones the first.")
       .In("x", AnyNumber(), "any shape of rank >= 1")
-      .Out("y", "i64; x without `dim`, or with extent 1 there if keepdim")
+      .Out("y", DType::kI64, "x without `dim`, or with extent 1 there if keepdim")
       .Attr("dim", "int", std::nullopt, "the dim")
       .Attr("keepdim", "bool", false, "keep the dim as extent 1")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const int64_t dim = op.attrs.Int("dim");
         const TensorType& x = op.inputs[0];
         OF_RETURN_IF_ERROR(CheckDim("argmax", "x", x, dim));
@@ -142,8 +141,7 @@ OpDef Argmax() {
           return MakeError(ErrorKind::kShape,
                            absl::StrCat("argmax: x is ", x.ToString(), ": dim ", dim, " is empty"));
         }
-        return std::vector<TensorType>{
-            {DType::kI64, ReducedShape(x.shape, {dim}, op.attrs.Bool("keepdim"))}};
+        return Shapes{ReducedShape(x.shape, {dim}, op.attrs.Bool("keepdim"))};
       })
       .Sharding([](const OpContext& op) {
         return ReductionRule(op.inputs[0].shape.size(), {op.attrs.Int("dim")},

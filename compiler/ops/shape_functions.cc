@@ -9,9 +9,7 @@
 namespace oneflow {
 
 ShapeFn SameAsInput(int i) {
-  return [i](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
-    return std::vector<TensorType>{op.inputs[i]};
-  };
+  return [i](const OpContext& op) -> absl::StatusOr<Shapes> { return Shapes{op.inputs[i].shape}; };
 }
 
 absl::StatusOr<Shape> BroadcastShapes(const std::string& op, const std::string& a_name,
@@ -64,15 +62,6 @@ absl::Status CheckShape(const std::string& op, const std::string& argument, cons
   return MakeError(ErrorKind::kShape,
                    absl::StrCat(op, ": ", argument, " is ", type.ToString(),
                                 " but must have shape ", ToString(expected), ": ", why));
-}
-
-absl::Status CheckSameDType(const std::string& op, const std::string& a_name, const TensorType& a,
-                            const std::string& b_name, const TensorType& b) {
-  if (a.dtype == b.dtype) return absl::OkStatus();
-  return MakeError(ErrorKind::kDType, absl::StrCat(op, ": ", a_name, " is ", a.ToString(), " and ",
-                                                   b_name, " is ", b.ToString(),
-                                                   ": both must have one dtype; convert one with "
-                                                   ".to(...)"));
 }
 
 std::string FactorName(size_t i) {

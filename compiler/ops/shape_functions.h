@@ -13,7 +13,7 @@
 
 namespace oneflow {
 
-// One output of the type of input i.
+// One output of the shape of input i.
 ShapeFn SameAsInput(int i);
 
 // An op y = f(x) of any shape: y has the type of x, every element depends on one element. Without doc
@@ -36,10 +36,6 @@ absl::Status CheckRank(const std::string& op, const std::string& argument, const
 // ShapeError unless the argument has this shape; `why` says where the expected shape comes from.
 absl::Status CheckShape(const std::string& op, const std::string& argument, const TensorType& type,
                         const Shape& expected, const std::string& why);
-
-// DTypeError unless both arguments have one dtype.
-absl::Status CheckSameDType(const std::string& op, const std::string& a_name, const TensorType& a,
-                            const std::string& b_name, const TensorType& b);
 
 // Name of the i-th factor of a rule: a, b, .. z, a1, b1, ..
 std::string FactorName(size_t i);

@@ -96,11 +96,12 @@ std::string ReshapeRule(const Shape& from, const Shape& to) {
 OpDef Reshape() {
   return OpDef("reshape")
       .Doc("The same elements in row-major order under another shape. Moves no bytes.")
-      .In("x", AnyDType(), "any shape")
-      .Out("y", "shape as the attribute says, dtype of x")
+      .Type("T", AnyDType())
+      .In("x", "T", "any shape")
+      .Out("y", "T", "shape as the attribute says")
       .Attr("shape", "ints", std::nullopt,
             "the new shape; its product is the number of elements of x")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const TensorType& x = op.inputs[0];
         const Shape& shape = op.attrs.Ints("shape");
         const std::optional<int64_t> elements = CheckedNumElements(shape);
@@ -112,7 +113,7 @@ OpDef Reshape() {
                            elements.has_value() ? absl::StrCat(" with ", *elements) : "",
                            ": the product of the extents must stay; one extent may be -1"));
         }
-        return std::vector<TensorType>{{x.dtype, shape}};
+        return Shapes{shape};
       })
       .Sharding(
           [](const OpContext& op) { return ReshapeRule(op.inputs[0].shape, op.outputs[0].shape); })
@@ -124,7 +125,7 @@ OpDef Reshape() {
       .View();
 }
 
-absl::StatusOr<std::vector<TensorType>> PermuteShape(const OpContext& op) {
+absl::StatusOr<Shapes> PermuteShape(const OpContext& op) {
   const TensorType& x = op.inputs[0];
   const std::vector<int64_t>& dims = op.attrs.Ints("dims");
   std::vector<int64_t> sorted = dims;
@@ -136,16 +137,17 @@ absl::StatusOr<std::vector<TensorType>> PermuteShape(const OpContext& op) {
                      absl::StrCat("permute: x is ", x.ToString(), " and dims are ", ToString(dims),
                                   ": name each of its ", x.shape.size(), " dims once"));
   }
-  TensorType y = x;
-  for (size_t i = 0; i < dims.size(); ++i) y.shape[i] = x.shape[dims[i]];
-  return std::vector<TensorType>{y};
+  Shape y;
+  for (const int64_t dim : dims) y.push_back(x.shape[dim]);
+  return Shapes{y};
 }
 
 OpDef Permute() {
   return OpDef("permute")
       .Doc("Dims in another order: dim i of y is dim dims[i] of x.")
-      .In("x", AnyDType(), "any shape")
-      .Out("y", "y.shape[i] = x.shape[dims[i]], dtype of x")
+      .Type("T", AnyDType())
+      .In("x", "T", "any shape")
+      .Out("y", "T", "y.shape[i] = x.shape[dims[i]]")
       .Attr("dims", "ints", std::nullopt, "a permutation of 0 .. rank - 1")
       .Shape(PermuteShape)
       .Sharding([](const OpContext& op) {
@@ -166,10 +168,11 @@ OpDef Permute() {
 OpDef BroadcastTo() {
   return OpDef("broadcast_to")
       .Doc("x repeated along new leading dims and along dims of extent 1.")
-      .In("x", AnyDType(), "a shape that broadcasts to `shape`, dims aligned from the right")
-      .Out("y", "shape as the attribute says, dtype of x")
+      .Type("T", AnyDType())
+      .In("x", "T", "a shape that broadcasts to `shape`, dims aligned from the right")
+      .Out("y", "T", "shape as the attribute says")
       .Attr("shape", "ints", std::nullopt, "the target shape")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const TensorType& x = op.inputs[0];
         const Shape& shape = op.attrs.Ints("shape");
         bool fits = x.shape.size() <= shape.size();
@@ -184,7 +187,7 @@ OpDef BroadcastTo() {
                                         ": from the right, each extent of x must "
                                         "be 1 or that of the target"));
         }
-        return std::vector<TensorType>{{x.dtype, shape}};
+        return Shapes{shape};
       })
       .Sharding([](const OpContext& op) {
         const Shape& x = op.inputs[0].shape;
@@ -222,16 +225,16 @@ absl::Status CatGrad(GradBuilder& g) {
 OpDef Cat() {
   return OpDef("cat")
       .Doc("Tensors one after the other along a dim.")
-      .VariadicIn("tensors", AnyDType(), "one or more of one dtype; shapes equal except in `dim`")
-      .Out("y", "extent of `dim` is the sum, the rest as the inputs")
+      .Type("T", AnyDType())
+      .VariadicIn("tensors", "T", "one or more; shapes equal except in `dim`")
+      .Out("y", "T", "extent of `dim` is the sum, the rest as the inputs")
       .Attr("dim", "int", std::nullopt, "the dim")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const int64_t dim = op.attrs.Int("dim");
         TensorType result = op.inputs[0];
         OF_RETURN_IF_ERROR(CheckDim("cat", "tensors[0]", result, dim));
         for (size_t i = 1; i < op.inputs.size(); ++i) {
           const std::string name = absl::StrCat("tensors[", i, "]");
-          OF_RETURN_IF_ERROR(CheckSameDType("cat", "tensors[0]", op.inputs[0], name, op.inputs[i]));
           Shape expected = op.inputs[0].shape;
           if (op.inputs[i].shape.size() == expected.size()) {
             expected[dim] = op.inputs[i].shape[dim];
@@ -242,7 +245,7 @@ OpDef Cat() {
           OF_RETURN_IF_ERROR(CheckShape("cat", name, op.inputs[i], expected,
                                         absl::StrCat("that of tensors[0] in every dim but ", dim)));
         }
-        return std::vector<TensorType>{result};
+        return Shapes{std::move(result.shape)};
       })
       .Sharding([](const OpContext& op) {
         const size_t rank = op.outputs[0].shape.size();
@@ -299,20 +302,21 @@ std::string SliceRule(const Attrs& attrs, const Shape& in, const Shape& out, int
 OpDef SliceOp() {
   return OpDef("slice")
       .Doc("Every step-th element of a dim from start up to stop.")
-      .In("x", AnyDType(), "any shape of rank >= 1")
-      .Out("y", "extent of `dim` is ceil((stop - start) / step), the rest as x")
+      .Type("T", AnyDType())
+      .In("x", "T", "any shape of rank >= 1")
+      .Out("y", "T", "extent of `dim` is ceil((stop - start) / step), the rest as x")
       .Attr("dim", "int", std::nullopt, "the dim that is cut")
       .Attr("start", "int", std::nullopt, "first index, >= 0")
       .Attr("stop", "int", std::nullopt, "end, not included, <= extent")
       .Attr("step", "int", int64_t{1}, ">= 1")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const int64_t dim = op.attrs.Int("dim");
         TensorType y = op.inputs[0];
         OF_RETURN_IF_ERROR(CheckDim("slice", "x", y, dim));
         OF_RETURN_IF_ERROR(CheckSlice("slice", op.attrs, y.shape[dim]));
         y.shape[dim] =
             SliceExtent(op.attrs.Int("start"), op.attrs.Int("stop"), op.attrs.Int("step"));
-        return std::vector<TensorType>{y};
+        return Shapes{std::move(y.shape)};
       })
       .Sharding([](const OpContext& op) {
         const Shape& x = op.inputs[0].shape;
@@ -343,14 +347,15 @@ OpDef SliceOp() {
 OpDef SliceGrad() {
   return OpDef("slice_grad")
       .Doc("Gradient of slice: dy at the elements that were taken, 0 elsewhere.")
-      .In("dy", AnyNumber(), "gradient of the slice")
-      .Out("dx", "extent of `dim` as the attribute says, the rest as dy")
+      .Type("T", AnyNumber())
+      .In("dy", "T", "gradient of the slice")
+      .Out("dx", "T", "extent of `dim` as the attribute says, the rest as dy")
       .Attr("dim", "int", std::nullopt, "the dim that was cut")
       .Attr("start", "int", std::nullopt, "first index, >= 0")
       .Attr("stop", "int", std::nullopt, "end, not included, <= extent")
       .Attr("step", "int", int64_t{1}, ">= 1")
       .Attr("extent", "int", std::nullopt, "extent of the dim before the slice")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const int64_t dim = op.attrs.Int("dim");
         const int64_t extent = op.attrs.Int("extent");
         TensorType dx = op.inputs[0];
@@ -361,7 +366,7 @@ OpDef SliceGrad() {
         OF_RETURN_IF_ERROR(
             CheckShape("slice_grad", "dy", op.inputs[0], dx.shape, "that of the slice"));
         dx.shape[dim] = extent;
-        return std::vector<TensorType>{dx};
+        return Shapes{std::move(dx.shape)};
       })
       .Sharding([](const OpContext& op) {
         return SliceRule(op.attrs, op.inputs[0].shape, op.outputs[0].shape, op.attrs.Int("extent"));

@@ -23,12 +23,13 @@ std::string WholeDimRule(const OpContext& op) {
 
 OpDef Normalised(const std::string& name) {
   return OpDef(name)
-      .In("x", AnyFloat(), "logits, rank >= 1")
-      .Out("y", "as x")
+      .Type("T", AnyFloat())
+      .In("x", "T", "logits, rank >= 1")
+      .Out("y", "T", "as x")
       .Attr("dim", "int", std::nullopt, "the dim whose elements belong together")
-      .Shape([name](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([name](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckDim(name, "x", op.inputs[0], op.attrs.Int("dim")));
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding(WholeDimRule)
       .Grad(Grads({[name](GradBuilder& g) {
@@ -39,15 +40,15 @@ OpDef Normalised(const std::string& name) {
 
 OpDef NormalisedGrad(const std::string& name) {
   return OpDef(name)
-      .In("y", AnyFloat(), "the forward op's result")
-      .In("dy", FullFloat(), "gradient of y")
-      .Out("dx", "as y")
+      .Type("T", AnyFloat())
+      .In("y", "T", "the forward op's result")
+      .In("dy", "T", "gradient of y")
+      .Out("dx", "T", "as y")
       .Attr("dim", "int", std::nullopt, "the dim whose elements belong together")
-      .Shape([name](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Shape([name](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckDim(name, "y", op.inputs[0], op.attrs.Int("dim")));
         OF_RETURN_IF_ERROR(CheckShape(name, "dy", op.inputs[1], op.inputs[0].shape, "that of y"));
-        OF_RETURN_IF_ERROR(CheckSameDType(name, "y", op.inputs[0], "dy", op.inputs[1]));
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding([](const OpContext& op) { return WholeDimRule(op) + " ; linear 1"; })
       .NotDifferentiable("it is a gradient itself: second derivatives are not supported")
@@ -73,14 +74,15 @@ OpDef CrossEntropy() {
           "Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])"
           "[labels[i]]. A label outside of 0 .. classes - 1 is a DataError.")
       .MayFail()
-      .In("logits", FullFloat(), "[n, classes]")
-      .In("labels", {DType::kI64}, "[n], class indices")
-      .Out("loss", "[n], dtype of logits")
-      .Out("log_probs", "[n, classes], log_softmax of logits: kept for the gradient")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Type("T", FullFloat())
+      .In("logits", "T", "[n, classes]")
+      .In("labels", DType::kI64, "[n], class indices")
+      .Out("loss", "T", "[n]")
+      .Out("log_probs", "T", "[n, classes], log_softmax of logits: kept for the gradient")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const TensorType& logits = op.inputs[0];
         OF_RETURN_IF_ERROR(CheckLabels("cross_entropy", "logits", logits, op.inputs[1]));
-        return std::vector<TensorType>{{logits.dtype, {logits.shape[0]}}, logits};
+        return Shapes{{logits.shape[0]}, logits.shape};
       })
       .Sharding("n c, n -> n, n c ; whole c")
       .Grad([](GradBuilder& g) {
@@ -107,17 +109,17 @@ OpDef CrossEntropyGrad() {
       .Doc(
           "Gradient of cross_entropy: dlogits[i] = dloss[i] * (softmax(logits[i]) - "
           "onehot(labels[i])).")
-      .In("log_probs", FullFloat(), "[n, classes], second result of cross_entropy")
-      .In("labels", {DType::kI64}, "[n], class indices")
-      .In("dloss", FullFloat(), "[n], gradient of the loss of each sample")
-      .Out("dlogits", "as log_probs")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
+      .Type("T", FullFloat())
+      .In("log_probs", "T", "[n, classes], second result of cross_entropy")
+      .In("labels", DType::kI64, "[n], class indices")
+      .In("dloss", "T", "[n], gradient of the loss of each sample")
+      .Out("dlogits", "T", "as log_probs")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const std::string name = "cross_entropy_grad";
         OF_RETURN_IF_ERROR(CheckLabels(name, "log_probs", op.inputs[0], op.inputs[1]));
         OF_RETURN_IF_ERROR(
             CheckShape(name, "dloss", op.inputs[2], op.inputs[1].shape, "one for each sample"));
-        OF_RETURN_IF_ERROR(CheckSameDType(name, "log_probs", op.inputs[0], "dloss", op.inputs[2]));
-        return std::vector<TensorType>{op.inputs[0]};
+        return Shapes{op.inputs[0].shape};
       })
       .Sharding("n c, n, n -> n c ; whole c ; linear 2")
       .NotDifferentiable("it is a gradient itself: second derivatives are not supported")

@@ -4,30 +4,27 @@
 #include "compiler/ops/cost.h"
 #include "compiler/ops/families.h"
 #include "compiler/ops/gradient.h"
+#include "compiler/ops/input_kind.h"
 #include "compiler/ops/shape_functions.h"
 
 namespace oneflow {
 namespace {
 
-absl::StatusOr<std::vector<TensorType>> TypeFromAttrs(const OpContext& op) {
-  TensorType type;
-  type.dtype = *ParseDType(op.attrs.String("dtype"));
-  type.shape = op.attrs.Ints("shape");
-  for (int64_t extent : type.shape) {
+absl::StatusOr<Shapes> ShapeFromAttrs(const OpContext& op) {
+  const Shape& shape = op.attrs.Ints("shape");
+  for (int64_t extent : shape) {
     if (extent < 0) {
       return MakeError(ErrorKind::kShape,
-                       absl::StrCat("shape ", ToString(type.shape), " has a negative extent"));
+                       absl::StrCat("shape ", ToString(shape), " has a negative extent"));
     }
   }
-  return std::vector<TensorType>{type};
+  return Shapes{shape};
 }
 
-absl::StatusOr<std::vector<TensorType>> NoOutputs(const OpContext&) {
-  return std::vector<TensorType>{};
-}
+absl::StatusOr<Shapes> NoOutputs(const OpContext&) { return Shapes{}; }
 
 // Only Graph knows the type of a state: it answers before this is asked.
-absl::StatusOr<std::vector<TensorType>> TypeOfState(const OpContext&) {
+absl::StatusOr<Shapes> ShapeOfState(const OpContext&) {
   return MakeError(ErrorKind::kError, "state_read: states are read within a graph only");
 }
 
@@ -42,13 +39,13 @@ std::string AnySplitOfInput(const OpContext& op) {
 OpDef Input() {
   return OpDef("input")
       .Doc("A tensor that is given to each step.")
-      .Out("value", "dtype and shape as the attributes say")
+      .Out("value", "dtype", "shape as the attribute says")
       .Attr("name", "string", std::nullopt, "name of the input, unique in the graph")
       .Attr("dtype", "dtype", std::nullopt, "element type")
       .Attr("shape", "ints", std::nullopt, "logical shape")
-      .Attr("kind", "string", "batch",
-            "\"batch\" (dim 0 is cut by dp and accumulate), \"whole\" (by dp alone) or \"scalar\"")
-      .Shape(TypeFromAttrs)
+      .Enum("kind", InputKindNames(), NameOf(InputKind::kBatch),
+            "batch: dim 0 is cut by dp and accumulate; whole: by dp alone; scalar: not at all")
+      .Shape(ShapeFromAttrs)
       .Sharding(AnySplitOfOutput)
       .NotDifferentiable("it is an input of the step")
       .Cost(NoCost())
@@ -58,9 +55,10 @@ OpDef Input() {
 OpDef StateRead() {
   return OpDef("state_read")
       .Doc("The value of a state at the beginning of the step.")
-      .Out("value", "dtype and shape of the state")
+      .Type("T", AnyDType())
+      .Out("value", "T", "dtype and shape of the state")
       .Attr("name", "string", std::nullopt, "name of the state")
-      .Shape(TypeOfState)
+      .Shape(ShapeOfState)
       .Sharding(AnySplitOfOutput)
       .NotDifferentiable("it is a state of the session")
       .Cost(NoCost())
@@ -94,11 +92,11 @@ OpDef Output() {
 OpDef Constant() {
   return OpDef("constant")
       .Doc("A tensor filled with one number.")
-      .Out("y", "dtype and shape as the attributes say, every element `value`")
+      .Out("y", "dtype", "shape as the attribute says, every element `value`")
       .Attr("value", "float", std::nullopt, "the number, converted to dtype")
       .Attr("dtype", "dtype", std::nullopt, "element type")
       .Attr("shape", "ints", std::nullopt, "shape")
-      .Shape(TypeFromAttrs)
+      .Shape(ShapeFromAttrs)
       .Sharding(AnySplitOfOutput)
       .NotDifferentiable("it depends on nothing")
       .Cost(FlopsPerElement(0))
@@ -110,12 +108,16 @@ OpDef Reshard() {
       .Doc(
           "A change of layout: the same logical tensor, cut in another way; several tensors of one "
           "dtype travel together. Made by the compiler.")
-      .VariadicIn("x", AnyDType(), "any shape")
-      .VariadicOut("y", "as x, one for each")
+      .Type("T", AnyDType())
+      .VariadicIn("x", "T", "any shape")
+      .VariadicOut("y", "T", "as x, one for each")
       .Attr("axis", "int", int64_t{-1}, "layout axis on which it changes; -1: a general exchange")
       .Attr("change", "string", "", "for readers: \"P->B on dp\"")
-      .Shape(
-          [](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> { return op.inputs; })
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        Shapes shapes;
+        for (const TensorType& input : op.inputs) shapes.push_back(input.shape);
+        return shapes;
+      })
       .Sharding("... -> ... ; linear")
       .Grad(Grads({PassGradient}))
       .Cost(FlopsPerElement(0))

@@ -12,8 +12,9 @@ namespace oneflow {
 
 OpDef Unary(const std::string& name, DTypeSet dtypes, int64_t flops) {
   return OpDef(name)
-      .In("x", std::move(dtypes), "any shape")
-      .Out("y", "shape and dtype of x")
+      .Type("T", std::move(dtypes))
+      .In("x", "T", "any shape")
+      .Out("y", "T", "shape of x")
       .Shape(SameAsInput(0))
       .Sharding("... -> ...")
       .Cost(FlopsPerElement(flops));
@@ -37,8 +38,9 @@ OpDef Square() {
 OpDef StopGradient() {
   return OpDef("stop_gradient")
       .Doc("y = x, and no gradient goes through it. Moves no bytes.")
-      .In("x", AnyDType(), "any shape")
-      .Out("y", "shape and dtype of x")
+      .Type("T", AnyDType())
+      .In("x", "T", "any shape")
+      .Out("y", "T", "shape of x")
       .Shape(SameAsInput(0))
       .Sharding("... -> ... ; linear")
       .Grad(Grads({nullptr}))
@@ -53,11 +55,9 @@ OpDef Cast() {
           "x converted to another dtype: floats to ints cut towards zero, anything to bool is != "
           "0.")
       .In("x", AnyDType(), "any shape")
-      .Out("y", "shape of x, dtype as the attribute says")
+      .Out("y", "dtype", "shape of x")
       .Attr("dtype", "dtype", std::nullopt, "element type of y")
-      .Shape([](const OpContext& op) -> absl::StatusOr<std::vector<TensorType>> {
-        return std::vector<TensorType>{{*ParseDType(op.attrs.String("dtype")), op.inputs[0].shape}};
-      })
+      .Shape(SameAsInput(0))
       // A cast between floats is linear; any other cuts or compares.
       .Sharding([](const OpContext& op) -> std::string {
         const bool linear = IsFloating(op.inputs[0].dtype) && IsFloating(op.outputs[0].dtype);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "compiler/ops/input_kind.h"
 #include "compiler/ops/op_table.h"
 #include "compiler/parallel/node_kind.h"
 
@@ -138,8 +139,9 @@ class Binder {
     bound->role = NodeRole::kFixed;
     const Value& value = graph_.value(node.outputs[0]);
     const std::string& name = node.attrs.String("name");
-    const bool whole = node.attrs.String("kind") == "whole";  // not cut into micro-batches
-    const bool batch = node.attrs.String("kind") == "batch" && !value.type.shape.empty();
+    const InputKind kind = InputKindOf(node.attrs);
+    const bool whole = kind == InputKind::kWhole;  // not cut into micro-batches
+    const bool batch = kind == InputKind::kBatch && !value.type.shape.empty();
     OF_RETURN_IF_ERROR(
         CheckAnnotation(value.annotation, value.type, /*allow_partial=*/false, axes(),
                         absl::StrCat("flow.shard of the input ", name, " ", value.type.ToString()),

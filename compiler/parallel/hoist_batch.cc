@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "compiler/ops/input_kind.h"
 #include "compiler/passes/remove_dead.h"
 
 namespace oneflow {
@@ -31,8 +32,8 @@ class Hoist {
       std::vector<ValueId> inputs;
       for (const ValueId input : node.inputs) inputs.push_back(Whole(input));
       Attrs attrs = node.attrs;
-      if (node.op == "input" && attrs.String("kind") == "batch")
-        attrs.Set("kind", std::string("whole"));
+      if (node.op == "input" && InputKindOf(attrs) == InputKind::kBatch)
+        attrs.Set("kind", NameOf(InputKind::kWhole));
       const auto copy = graph_.InsertNode(id, node.op, std::move(inputs), std::move(attrs), node);
       OF_CHECK(copy.ok()) << MessageOf(copy.status());
       for (size_t i = 0; i < copy->size(); ++i) {

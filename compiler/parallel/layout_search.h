@@ -6,15 +6,14 @@
 //   %r = relu(%h)          S(1)->S(1)               w2 by rows,
 //   %y = matmul(%r, %w2)   S(1),S(0)->P             one all-reduce
 //
-// 1 A forward sweep gives each node its cheapest layout given what precedes it; a free state takes
-// the layout
-//   of its first reader.
-// 2 Sweeps of single changes, each kept if the total falls: one node; one group of states with the
-//   nodes around it adapting; and once, when those find nothing more, one node with its neighbours
-//   adapting. Until nothing changes (at most kSweeps rounds).
-// 3 An axis that the user named is used: if all nodes are B on one, the states are weighed
-// kStateEmphasis
-//   times and the search runs again (small models on fast devices would otherwise be replicated).
+// 1. A forward sweep gives each node its cheapest layout given what precedes it; a free state takes
+//    the layout of its first reader.
+// 2. Sweeps of single changes, each kept if the total falls: one node; one group of states with the
+//    nodes around it adapting; and once, when those find nothing more, one node with its neighbours
+//    adapting. Until nothing changes (at most kSweeps rounds).
+// 3. An axis that the user named is used: if all nodes are B on one, the states are weighed
+//    kStateEmphasis times and the search runs again (small models on fast devices would otherwise
+//    be replicated).
 //
 // Deterministic and near-linear: a change looks at its surroundings only. Threads: any.
 // Read next: compiler/parallel/decide.cc.

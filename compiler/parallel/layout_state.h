@@ -1,17 +1,16 @@
 // LayoutState: one complete choice of layouts for a graph, what it costs, and how to try a change
 // and take it back. The moves of layout_search are made of these.
 //
-// The cost of a choice is
-//   sum over nodes   time of the node on its largest shard
-// + sum over values  time of each distinct reshard that its readers need (readers that want one
-// layout share)
-// + sum over states  time to touch each device's part kTouches times (this is what makes sharding a
-// parameter
-//                    and its optimizer state worth something), times `state_weight`
-// and kGatherPenalty for each value that changes its split on `dp` other than for an output, and
-// for each sum that becomes split there (`dp` splits the batch from the first op to the last and
-// nothing else, or it would not be used), and for each new value of a state that is not made in the
-// state's own layout (updates happen in place).
+// The cost of a choice is the sum of
+// - over nodes: the time of the node on its largest shard;
+// - over values: the time of each distinct reshard that its readers need (readers that want one
+//   layout share);
+// - over states: the time to touch each device's part kTouches times (this is what makes sharding a
+//   parameter and its optimizer state worth something), times `state_weight`;
+// - kGatherPenalty for each value that changes its split on `dp` other than for an output, and for
+//   each sum that becomes split there (`dp` splits the batch from the first op to the last and
+//   nothing else, or it would not be used), and for each new value of a state that is not made in
+//   the state's own layout (updates happen in place).
 //
 // Owner: one search. Threads: one. Invariant: total() equals the sum above at any time; a node's
 // layouts are what its rule gives for its choice and its inputs' current layouts (changed units run

@@ -1,16 +1,15 @@
 // SearchMicro: how every node runs over the micro-batches, the axis in time.
 //
 // accumulate=4:
-//   %x = input{batch}         : S(0)        each micro-batch has a quarter of the samples
-//   %h = matmul(%x, %w)       : S(0)        once per micro-batch
-//   %g = matmul(%x^T, %d)     : P           the sum over the micro-batches is the value
-//   %m = mul_scalar(%g)       : B           needs the sum: once per step, after the last
-//   micro-batch
+//   %x = input{batch}      : S(0)   each micro-batch has a quarter of the samples
+//   %h = matmul(%x, %w)    : S(0)   once per micro-batch
+//   %g = matmul(%x^T, %d)  : P      the sum over the micro-batches is the value
+//   %m = mul_scalar(%g)    : B      needs the sum: once per step, after the last micro-batch
 //
 // The loop over micro-batches is entered once, so a node is before it, in it, or after it, and
 // nothing in the loop may read what is known only after it. The pieces of all micro-batches come
-// together (S -> B) only in outputs and in new values of states (running statistics). One forward sweep decides: a node stays
-// in the loop while one of its signatures lets it; where only sums arrive (gradients) the cheaper
+// together (S -> B) only in outputs and in new values of states (running statistics). One forward
+// sweep decides: a node stays in the loop while one of its signatures lets it; where only sums arrive (gradients) the cheaper
 // of summing first and summing later is taken. A second sweep, backwards, moves nodes that were
 // before the loop into it where all readers want their result in pieces anyway (the gradient of a
 // mean, broadcast to all samples).

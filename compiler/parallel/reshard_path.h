@@ -6,14 +6,21 @@
 // axes and the stage. What steps exist, with T the bytes that the group of the axis (n devices)
 // shares:
 //
-//   mesh axis   S->B all-gather T(n-1)/n        P->B ring all-reduce 2T(n-1)/n   P->S
-//   reduce-scatter T(n-1)/n
-//               S(i)->S(j) all-to-all T(n-1)/n2 B->S slice 0                     B->P keep on one,
-//               zeros elsewhere 0
-//   micro       P->B accumulate   S->B concatenate   B->S slice   B->P first micro-batch only:
-//   nothing else exchange    any to any on the mesh axes, with the same Sbp on micro; P on an axis
-//   of the target only where
-//               the source has it too (each device then keeps its own partial on that axis)
+//   on a mesh axis                                bytes per device
+//     S -> B        all-gather                    T(n-1)/n
+//     P -> S        ring reduce-scatter           T(n-1)/n
+//     P -> B        ring all-reduce               2T(n-1)/n
+//     S(i) -> S(j)  all-to-all                    T(n-1)/n^2
+//     B -> S        slice                         0
+//     B -> P        keep on one, zeros elsewhere  0
+//   on micro
+//     P -> B        accumulate
+//     S -> B        concatenate
+//     B -> S        slice
+//     B -> P        keep in the first micro-batch, zeros in the others
+//   an exchange     any to any on the mesh axes, with the same Sbp on micro; P on an axis of the
+//                   target only where the source has it too (each device then keeps its own
+//                   partial on that axis)
 //
 // A step on an axis that begins or ends a split of dim d is taken only while no inner axis splits d
 // (else the pieces would not be contiguous), and a change of units alone is an exchange. Found by

@@ -6,15 +6,16 @@
 //   %5 = relu(%4)                                    %7 = conv2d(%5, %v)
 //   %6 = permute(%5) {dims=[0,2,3,1]}
 //   %7 = conv2d(%6, %v)
+//
 // Four rules, each on one node and its inputs, in one sweep down the graph, forward and gradient
 // nodes alike:
-//   1 a permute of a permute is one permute, or nothing;
-//   2 a permute that moves only dims of extent 1 is a reshape (a view);
-//   3 an op that treats all elements alike, or names dims by number, permutes behind itself:
-//   elementwise ops
-//     whose operands are permuted alike (or hold one element, or are small and can be permuted),
-//     reductions, cat, slice;
-//   4 a permute of a broadcast_to is a broadcast_to of the permuted small tensor.
+// 1. A permute of a permute is one permute, or nothing.
+// 2. A permute that moves only dims of extent 1 is a reshape (a view).
+// 3. An op that treats all elements alike, or names dims by number, permutes behind itself:
+//    elementwise ops whose operands are permuted alike (or hold one element, or are small and can
+//    be permuted), reductions, cat, slice.
+// 4. A permute of a broadcast_to is a broadcast_to of the permuted small tensor.
+//
 // `dropout` stays where it is: its mask is keyed by the logical index of the element, so moving a
 // permute over it would change the mask. A value that the user annotated keeps its dims. Runs
 // first: later passes should not see layout noise. Leaves dead permutes behind (RemoveDead).

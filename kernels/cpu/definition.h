@@ -21,8 +21,7 @@ namespace oneflow::kernels {
 using KernelOr = absl::StatusOr<std::unique_ptr<Kernel>>;
 
 // A kernel that calls a function object, which returns nothing or a status, and is done when it
-// returns; what it captures was computed
-// when it was made.
+// returns; what it captures was computed when it was made.
 template <typename Function>
 class FunctionKernel final : public Kernel {
  public:

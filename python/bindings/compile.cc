@@ -9,6 +9,7 @@
 #include "compiler/parallel/link_levels.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "plan/analyse.h"
 #include "plan/target.pb.h"
 #include "python/bindings/bindings.h"
 #include "python/bindings/convert.h"
@@ -146,6 +147,8 @@ void BindCompile(py::module_& module) {
             return links;
           },
           "The levels, as `cpu` takes them.")
+      .def("links_text", &LinksText,
+           "The levels as a table: devices and ranks that one group joins, latency, rate.")
       .def("__str__", [](const plan::Target& target) { return target.DebugString(); })
       .def("serialize",
            [](const plan::Target& target) { return py::bytes(target.SerializeAsString()); });

@@ -13,14 +13,19 @@ namespace oneflow::python {
 namespace py = pybind11;
 namespace {
 
+py::list Names(const DTypeSet& dtypes) {
+  py::list names;
+  for (DType dtype : dtypes) names.append(std::string(NameOf(dtype)));
+  return names;
+}
+
 py::list Args(const std::vector<ArgDef>& args) {
   py::list result;
   for (const ArgDef& arg : args) {
-    py::list dtypes;
-    for (DType dtype : arg.dtypes) dtypes.append(std::string(NameOf(dtype)));
     py::dict item;
     item["name"] = arg.name;
-    item["dtypes"] = dtypes;
+    item["type"] = arg.type;
+    item["dtypes"] = Names(arg.dtypes);
     item["doc"] = arg.doc;
     item["variadic"] = arg.variadic;
     item["optional"] = arg.optional;
@@ -35,14 +40,24 @@ py::dict Describe(const OpDef& op) {
     py::dict item;
     item["name"] = attr.name;
     item["kind"] = attr.kind;
+    item["words"] = attr.words;
     item["doc"] = attr.doc;
     item["required"] = !attr.default_value.has_value();
     item["default"] = attr.default_value ? FromAttrValue(*attr.default_value) : py::none();
     attrs.append(item);
   }
+  py::list types;
+  for (const TypeDef& type : op.types) {
+    py::dict item;
+    item["name"] = type.name;
+    item["dtypes"] = Names(type.dtypes);
+    item["source"] = type.source;
+    types.append(item);
+  }
   py::dict result;
   result["name"] = op.name;
   result["doc"] = op.doc;
+  result["types"] = types;
   result["inputs"] = Args(op.inputs);
   result["outputs"] = Args(op.outputs);
   result["attrs"] = attrs;

@@ -101,6 +101,8 @@ class Target:
         """One logical device per entry of `ranks`, all on one GPU."""
     @property
     def links(self) -> list[tuple[str, int, int, int]]: ...
+    def links_text(self) -> str:
+        """The levels as a table: devices and ranks that one group joins, latency, rate."""
     @property
     def name(self) -> str: ...
     @property

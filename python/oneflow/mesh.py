@@ -57,6 +57,15 @@ class Mesh:
             kind=self.kind,
         )
 
+    def summary(self) -> str:
+        """Axes and devices, and the levels of links between these as the compiler reckons with them."""
+        world_size = environment.world_size()
+        return (
+            f"mesh {self}  kind {self.kind}  devices {self.num_devices}  ranks {world_size}  "
+            f"threads of a device {self.threads}\n\n"
+            f"{self.target(world_size).links_text()}"
+        )
+
     def __str__(self) -> str:
         return " ".join(f"{name}:{size}" for name, size in self.axes)
 

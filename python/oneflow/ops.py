@@ -21,19 +21,28 @@ def names() -> list[str]:
     return [name for name in _core.op_names() if not _core.describe_op(name)["structural"]]
 
 
+def _argument(arg: dict[str, Any]) -> str:
+    kind = "one or more, " if arg["variadic"] else "optional, " if arg["optional"] else ""
+    return f"    {arg['name']}: {kind}{arg['type'] or '|'.join(arg['dtypes'])}. {arg['doc']}"
+
+
 def docstring(op: dict[str, Any]) -> str:
-    """What help() shows of an op."""
+    """What help() shows of an op; what is of one type T has one dtype in a call."""
     lines = [op["doc"], "", "Inputs:"]
-    for arg in op["inputs"]:
-        kind = "one or more, " if arg["variadic"] else "optional, " if arg["optional"] else ""
-        lines.append(f"    {arg['name']}: {kind}{'|'.join(arg['dtypes'])}. {arg['doc']}")
+    lines += [_argument(arg) for arg in op["inputs"]]
     if op["attrs"]:
         lines += ["", "Attributes:"]
         for attr in op["attrs"]:
+            kind = "|".join(map(repr, attr["words"])) or attr["kind"]
             default = "" if attr["required"] else f" (default {attr['default']!r})"
-            lines.append(f"    {attr['name']}: {attr['kind']}{default}. {attr['doc']}")
+            lines.append(f"    {attr['name']}: {kind}{default}. {attr['doc']}")
     lines += ["", "Outputs:"]
-    lines += [f"    {arg['name']}: {arg['doc']}" for arg in op["outputs"]]
+    lines += [_argument(arg) for arg in op["outputs"]]
+    if op["types"]:
+        lines += ["", "Types:"]
+        for one in op["types"]:
+            source = f", given by {one['source']}" if one["source"] else ""
+            lines.append(f"    {one['name']}: {'|'.join(one['dtypes'])}{source}")
     return "\n".join(lines)
 
 

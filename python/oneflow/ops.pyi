@@ -12,10 +12,13 @@ def abs(
     y = |x|. Its gradient at 0 is 0.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def abs_grad(
@@ -26,11 +29,14 @@ def abs_grad(
     dx of abs from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def acos(
@@ -40,10 +46,13 @@ def acos(
     y = arccos x, nan outside [-1, 1].
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def acos_grad(
@@ -54,11 +63,14 @@ def acos_grad(
     dx of acos from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def acosh(
@@ -68,10 +80,13 @@ def acosh(
     y = arcosh x, nan below 1.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def acosh_grad(
@@ -82,11 +97,14 @@ def acosh_grad(
     dx of acosh from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def adamw_update(
@@ -106,10 +124,10 @@ def adamw_update(
     One step of AdamW, as torch.optim.AdamW has it: p *= 1 - lr weight_decay; m and v are the running means of g and g^2, corrected for step t = step + 1; p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).
 
     Inputs:
-        p: f32. the parameter, any shape
-        g: f32. its gradient, as p
-        m: f32. first-moment slot, as p
-        v: f32. second-moment slot, as p
+        p: T. the parameter, any shape
+        g: T. its gradient, as p
+        m: T. first-moment slot, as p
+        v: T. second-moment slot, as p
         lr: f32. 0-d, learning rate
         step: i64. 0-d, steps done before this one
 
@@ -120,9 +138,12 @@ def adamw_update(
         weight_decay: float (default 0.01). decoupled: scales p, not g
 
     Outputs:
-        p: the new parameter
-        m: the new first moment
-        v: the new second moment
+        p: T. the new parameter
+        m: T. the new first moment
+        v: T. the new second moment
+
+    Types:
+        T: f32
     """
 
 def add(
@@ -133,11 +154,14 @@ def add(
     y = a + b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def add_scalar(
@@ -149,13 +173,16 @@ def add_scalar(
     y = x + value.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        x: T. any shape
 
     Attributes:
         value: float. the number, converted to the dtype of x
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def amax(
@@ -168,14 +195,17 @@ def amax(
     Largest element over dims; nan if there is one. Equal maxima share the gradient evenly.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        x: T. any shape
 
     Attributes:
         dims: ints. dims to reduce, each once
         keepdim: bool (default False). keep reduced dims as extent 1
 
     Outputs:
-        y: x without `dims`, or with extent 1 there if keepdim; dtype of x
+        y: T. x without `dims`, or with extent 1 there if keepdim
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def argmax(
@@ -195,7 +225,7 @@ def argmax(
         keepdim: bool (default False). keep the dim as extent 1
 
     Outputs:
-        y: i64; x without `dim`, or with extent 1 there if keepdim
+        y: i64. x without `dim`, or with extent 1 there if keepdim
     """
 
 def asin(
@@ -205,10 +235,13 @@ def asin(
     y = arcsin x, nan outside [-1, 1].
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def asin_grad(
@@ -219,11 +252,14 @@ def asin_grad(
     dx of asin from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def asinh(
@@ -233,10 +269,13 @@ def asinh(
     y = arsinh x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def asinh_grad(
@@ -247,11 +286,14 @@ def asinh_grad(
     dx of asinh from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def atan(
@@ -261,10 +303,13 @@ def atan(
     y = arctan x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def atan2(
@@ -275,11 +320,14 @@ def atan2(
     y = the angle of the point (b, a), in (-pi, pi].
 
     Inputs:
-        a: f32|f64|bf16|f16. any shape
-        b: f32|f64|bf16|f16. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def atan_grad(
@@ -290,11 +338,14 @@ def atan_grad(
     dx of atan from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def atanh(
@@ -304,10 +355,13 @@ def atanh(
     y = artanh x, nan outside [-1, 1].
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def atanh_grad(
@@ -318,11 +372,14 @@ def atanh_grad(
     dx of atanh from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def avg_pool2d(
@@ -336,7 +393,7 @@ def avg_pool2d(
     Mean of each window; padding counts as zeros that are part of the mean, as PyTorch's count_include_pad=True has it.
 
     Inputs:
-        x: f32. images [n, h, w, c]
+        x: T. images [n, h, w, c]
 
     Attributes:
         kernel: ints. [height, width], >= 1
@@ -344,7 +401,10 @@ def avg_pool2d(
         padding: ints (default [0, 0]). on each side, [height, width], at most half the kernel
 
     Outputs:
-        y: [n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1
+        y: T. [n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1
+
+    Types:
+        T: f32
     """
 
 def avg_pool2d_grad(
@@ -360,7 +420,7 @@ def avg_pool2d_grad(
     Gradient of avg_pool2d: each element of dy is dealt out evenly over its window.
 
     Inputs:
-        dy: f32. gradient of the pooled images [n, p, q, c]
+        dy: T. gradient of the pooled images [n, p, q, c]
 
     Attributes:
         kernel: ints. [height, width], >= 1
@@ -370,7 +430,10 @@ def avg_pool2d_grad(
         w: int. width of the images
 
     Outputs:
-        dx: [n, h, w, c]
+        dx: T. [n, h, w, c]
+
+    Types:
+        T: f32
     """
 
 def bitwise_and(
@@ -381,11 +444,14 @@ def bitwise_and(
     y = the bits that are set in a and in b.
 
     Inputs:
-        a: i64|i32|i16|i8|u8|bool. any shape
-        b: i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: i64|i32|i16|i8|u8|bool
     """
 
 def bitwise_or(
@@ -396,11 +462,14 @@ def bitwise_or(
     y = the bits that are set in a or in b.
 
     Inputs:
-        a: i64|i32|i16|i8|u8|bool. any shape
-        b: i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: i64|i32|i16|i8|u8|bool
     """
 
 def bitwise_xor(
@@ -411,11 +480,14 @@ def bitwise_xor(
     y = the bits in which a and b differ.
 
     Inputs:
-        a: i64|i32|i16|i8|u8|bool. any shape
-        b: i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: i64|i32|i16|i8|u8|bool
     """
 
 def bn_apply(
@@ -432,18 +504,21 @@ def bn_apply(
     y = (x - mean) * rstd * weight + bias, channel by channel, with the statistics of each sample's group.
 
     Inputs:
-        x: f32. [n, ..., c]; n a multiple of groups
-        mean: f32. [groups, c], dtype of x
-        rstd: f32. [groups, c], 1 / sqrt(variance + eps)
-        weight: f32. [c]
-        bias: f32. [c]
+        x: T. [n, ..., c]; n a multiple of groups
+        mean: T. [groups, c]
+        rstd: T. [groups, c], 1 / sqrt(variance + eps)
+        weight: T. [c]
+        bias: T. [c]
 
     Attributes:
         groups: int (default 1). G: groups of successive samples with statistics of their own
         count: int (default 0). > 0: mean and rstd are x's own statistics over so many elements each, and the gradient of x goes through them; 0: they are given numbers
 
     Outputs:
-        y: as x
+        y: T. as x
+
+    Types:
+        T: f32
     """
 
 def bn_grad_input(
@@ -462,20 +537,23 @@ def bn_grad_input(
     dx = weight * rstd * (dy - sum_dy / count - xhat * sum_dy_xhat / count): batch_norm's gradient through its own statistics.
 
     Inputs:
-        x: f32. [n, ..., c]; n a multiple of groups
-        dy: f32. gradient of y, as x
-        mean: f32. [groups, c]
-        rstd: f32. [groups, c]
-        weight: f32. [c]
-        sum_dy: f32. [groups, c]
-        sum_dy_xhat: f32. [groups, c]
+        x: T. [n, ..., c]; n a multiple of groups
+        dy: T. gradient of y, as x
+        mean: T. [groups, c]
+        rstd: T. [groups, c]
+        weight: T. [c]
+        sum_dy: T. [groups, c]
+        sum_dy_xhat: T. [groups, c]
 
     Attributes:
         groups: int (default 1). G: groups of successive samples with statistics of their own
         count: int. logical elements of one statistic, also on a shard
 
     Outputs:
-        dx: as x
+        dx: T. as x
+
+    Types:
+        T: f32
     """
 
 def bn_grad_sums(
@@ -490,17 +568,20 @@ def bn_grad_sums(
     The two sums of batch_norm's backward pass over each group: of dy, and of dy * xhat with xhat = (x - mean) * rstd.
 
     Inputs:
-        x: f32. [n, ..., c]; n a multiple of groups
-        dy: f32. gradient of y, as x
-        mean: f32. [groups, c]
-        rstd: f32. [groups, c]
+        x: T. [n, ..., c]; n a multiple of groups
+        dy: T. gradient of y, as x
+        mean: T. [groups, c]
+        rstd: T. [groups, c]
 
     Attributes:
         groups: int (default 1). G: groups of successive samples with statistics of their own
 
     Outputs:
-        sum_dy: [groups, c]
-        sum_dy_xhat: [groups, c]
+        sum_dy: T. [groups, c]
+        sum_dy_xhat: T. [groups, c]
+
+    Types:
+        T: f32
     """
 
 def bn_sq_sum(
@@ -513,14 +594,17 @@ def bn_sq_sum(
     Sum of (x - mean)^2 of each channel over the samples of each group.
 
     Inputs:
-        x: f32. [n, ..., c]; n a multiple of groups
-        mean: f32. [groups, c], dtype of x
+        x: T. [n, ..., c]; n a multiple of groups
+        mean: T. [groups, c]
 
     Attributes:
         groups: int (default 1). G: groups of successive samples with statistics of their own
 
     Outputs:
-        sum: [groups, c]
+        sum: T. [groups, c]
+
+    Types:
+        T: f32
     """
 
 def bn_sum(
@@ -532,13 +616,16 @@ def bn_sum(
     Sum of each channel over the samples of each group.
 
     Inputs:
-        x: f32. [n, ..., c]; n a multiple of groups
+        x: T. [n, ..., c]; n a multiple of groups
 
     Attributes:
         groups: int (default 1). G: groups of successive samples with statistics of their own
 
     Outputs:
-        sum: [groups, c]
+        sum: T. [groups, c]
+
+    Types:
+        T: f32
     """
 
 def broadcast_to(
@@ -550,13 +637,16 @@ def broadcast_to(
     x repeated along new leading dims and along dims of extent 1.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. a shape that broadcasts to `shape`, dims aligned from the right
+        x: T. a shape that broadcasts to `shape`, dims aligned from the right
 
     Attributes:
         shape: ints. the target shape
 
     Outputs:
-        y: shape as the attribute says, dtype of x
+        y: T. shape as the attribute says
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def cast(
@@ -574,7 +664,7 @@ def cast(
         dtype: dtype. element type of y
 
     Outputs:
-        y: shape of x, dtype as the attribute says
+        y: dtype. shape of x
     """
 
 def cat(
@@ -585,13 +675,16 @@ def cat(
     Tensors one after the other along a dim.
 
     Inputs:
-        tensors: one or more, f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. one or more of one dtype; shapes equal except in `dim`
+        tensors: one or more, T. one or more; shapes equal except in `dim`
 
     Attributes:
         dim: int. the dim
 
     Outputs:
-        y: extent of `dim` is the sum, the rest as the inputs
+        y: T. extent of `dim` is the sum, the rest as the inputs
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def ceil(
@@ -601,10 +694,13 @@ def ceil(
     y = x rounded up. Its gradient is 0.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def constant(
@@ -624,7 +720,7 @@ def constant(
         shape: ints. shape
 
     Outputs:
-        y: dtype and shape as the attributes say, every element `value`
+        y: dtype. shape as the attribute says, every element `value`
     """
 
 def conv2d(
@@ -640,8 +736,8 @@ def conv2d(
     2-D convolution (cross-correlation, as everywhere) of channels-last images. Accumulates in float32. A bias is added by `add`.
 
     Inputs:
-        x: f32. images [n, h, w, in]
-        weight: f32. [out, in / groups, kh, kw], dtype of x
+        x: T. images [n, h, w, in]
+        weight: T. [out, in / groups, kh, kw]
 
     Attributes:
         stride: ints (default [1, 1]). [height, width], >= 1
@@ -650,7 +746,10 @@ def conv2d(
         groups: int (default 1). channels are cut into so many independent groups
 
     Outputs:
-        y: [n, p, q, out] with p = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1
+        y: T. [n, p, q, out] with p = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1
+
+    Types:
+        T: f32
     """
 
 def conv2d_grad_input(
@@ -668,8 +767,8 @@ def conv2d_grad_input(
     Gradient of conv2d with respect to its images.
 
     Inputs:
-        dy: f32. gradient of the result [n, p, q, out]
-        weight: f32. [out, in / groups, kh, kw], dtype of dy
+        dy: T. gradient of the result [n, p, q, out]
+        weight: T. [out, in / groups, kh, kw]
 
     Attributes:
         stride: ints (default [1, 1]). [height, width], >= 1
@@ -680,7 +779,10 @@ def conv2d_grad_input(
         w: int. width of the images
 
     Outputs:
-        dx: [n, h, w, in]
+        dx: T. [n, h, w, in]
+
+    Types:
+        T: f32
     """
 
 def conv2d_grad_weight(
@@ -698,8 +800,8 @@ def conv2d_grad_weight(
     Gradient of conv2d with respect to its weight.
 
     Inputs:
-        x: f32. images [n, h, w, in]
-        dy: f32. gradient of the result [n, p, q, out], dtype of x
+        x: T. images [n, h, w, in]
+        dy: T. gradient of the result [n, p, q, out]
 
     Attributes:
         stride: ints (default [1, 1]). [height, width], >= 1
@@ -710,7 +812,10 @@ def conv2d_grad_weight(
         kw: int. width of the kernel
 
     Outputs:
-        dweight: [out, in / groups, kh, kw]
+        dweight: T. [out, in / groups, kh, kw]
+
+    Types:
+        T: f32
     """
 
 def cos(
@@ -720,10 +825,13 @@ def cos(
     y = cos x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def cos_grad(
@@ -734,11 +842,14 @@ def cos_grad(
     dx of cos from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def cosh(
@@ -748,10 +859,13 @@ def cosh(
     y = cosh x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def cosh_grad(
@@ -762,11 +876,14 @@ def cosh_grad(
     dx of cosh from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def cross_entropy(
@@ -777,12 +894,15 @@ def cross_entropy(
     Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])[labels[i]]. A label outside of 0 .. classes - 1 is a DataError.
 
     Inputs:
-        logits: f32|f64. [n, classes]
+        logits: T. [n, classes]
         labels: i64. [n], class indices
 
     Outputs:
-        loss: [n], dtype of logits
-        log_probs: [n, classes], log_softmax of logits: kept for the gradient
+        loss: T. [n]
+        log_probs: T. [n, classes], log_softmax of logits: kept for the gradient
+
+    Types:
+        T: f32|f64
     """
 
 def cross_entropy_grad(
@@ -794,12 +914,15 @@ def cross_entropy_grad(
     Gradient of cross_entropy: dlogits[i] = dloss[i] * (softmax(logits[i]) - onehot(labels[i])).
 
     Inputs:
-        log_probs: f32|f64. [n, classes], second result of cross_entropy
+        log_probs: T. [n, classes], second result of cross_entropy
         labels: i64. [n], class indices
-        dloss: f32|f64. [n], gradient of the loss of each sample
+        dloss: T. [n], gradient of the loss of each sample
 
     Outputs:
-        dlogits: as log_probs
+        dlogits: T. as log_probs
+
+    Types:
+        T: f32|f64
     """
 
 def cumsum(
@@ -812,14 +935,17 @@ def cumsum(
     y[i] = x[0] + .. + x[i] along dim, or x[i] + .. + x[last] if reverse.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape of rank >= 1
+        x: T. any shape of rank >= 1
 
     Attributes:
         dim: int. the dim along which elements are added
         reverse: bool (default False). add from the end
 
     Outputs:
-        y: as x
+        y: T. as x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def div(
@@ -830,11 +956,14 @@ def div(
     y = a / b.
 
     Inputs:
-        a: f32|f64|bf16|f16. any shape
-        b: f32|f64|bf16|f16. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def dropout(
@@ -849,7 +978,7 @@ def dropout(
     y = x / (1 - p) with probability 1 - p, else 0. The mask is Philox4x32-10 keyed by (seed, key, step, logical element index).
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
         step: i64. 0-d, number of the step: another mask each step
 
     Attributes:
@@ -858,7 +987,10 @@ def dropout(
         key: int. names the call site: module path and occurrence, hashed
 
     Outputs:
-        y: as x
+        y: T. as x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def dropout_grad(
@@ -873,7 +1005,7 @@ def dropout_grad(
     Gradient of dropout: dy / (1 - p) under the same mask, else 0.
 
     Inputs:
-        dy: f32|f64|bf16|f16. any shape
+        dy: T. any shape
         step: i64. 0-d, number of the step: another mask each step
 
     Attributes:
@@ -882,7 +1014,10 @@ def dropout_grad(
         key: int. names the call site: module path and occurrence, hashed
 
     Outputs:
-        dx: as dy
+        dx: T. as dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def elu(
@@ -894,13 +1029,16 @@ def elu(
     y = x where x > 0, else value * (e^x - 1).
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Attributes:
         value: float. the limit for x to -inf is -value
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def elu_grad(
@@ -913,14 +1051,17 @@ def elu_grad(
     dx of elu from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Attributes:
         value: float. the limit for x to -inf is -value
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def embedding(
@@ -933,14 +1074,17 @@ def embedding(
     y[i..] = weight[index[i..]]: rows of a table. An index outside of 0 .. rows - 1 is a DataError. Of a table that is cut by rows each device gives its own, zeros elsewhere.
 
     Inputs:
-        weight: f32|f64|bf16|f16. [rows, features]
+        weight: T. [rows, features]
         index: i64|i32. any shape
 
     Attributes:
         padding_idx: int (default -1). the row that gets no gradient; -1: every row does
 
     Outputs:
-        y: the shape of index with features behind it, dtype of weight
+        y: T. the shape of index with features behind it
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def embedding_grad(
@@ -954,7 +1098,7 @@ def embedding_grad(
     dweight[r] = sum of dy[i..] over all i.. with index[i..] == r, in order of i..; 0 for padding_idx.
 
     Inputs:
-        dy: f32|f64|bf16|f16. the shape of index with features behind it
+        dy: T. the shape of index with features behind it
         index: i64|i32. any shape
 
     Attributes:
@@ -962,7 +1106,10 @@ def embedding_grad(
         padding_idx: int (default -1). the row that gets no gradient
 
     Outputs:
-        dweight: [rows, features], dtype of dy
+        dweight: T. [rows, features]
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def eq(
@@ -973,11 +1120,14 @@ def eq(
     y = a == b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: bool. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def erf(
@@ -987,10 +1137,13 @@ def erf(
     y = the error function of x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def erf_grad(
@@ -1001,11 +1154,14 @@ def erf_grad(
     dx of erf from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def exp(
@@ -1015,10 +1171,13 @@ def exp(
     y = e^x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def exp2(
@@ -1028,10 +1187,13 @@ def exp2(
     y = 2^x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def exp2_grad(
@@ -1042,11 +1204,14 @@ def exp2_grad(
     dx of exp2 from its y and dy.
 
     Inputs:
-        y: f32|f64|bf16|f16. the forward op's y
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        y: T. the forward op's y
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def expm1(
@@ -1056,10 +1221,13 @@ def expm1(
     y = e^x - 1, exact near 0.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def expm1_grad(
@@ -1070,11 +1238,14 @@ def expm1_grad(
     dx of expm1 from its y and dy.
 
     Inputs:
-        y: f32|f64|bf16|f16. the forward op's y
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        y: T. the forward op's y
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def floor(
@@ -1084,10 +1255,13 @@ def floor(
     y = x rounded down. Its gradient is 0.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def floor_divide(
@@ -1098,11 +1272,14 @@ def floor_divide(
     y = a / b rounded down; an integer by zero gives 0.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def fmod(
@@ -1113,11 +1290,14 @@ def fmod(
     y = the rest of a / b cut towards zero, with the sign of a.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def gather(
@@ -1130,14 +1310,17 @@ def gather(
     y[i][j][k] = x[i][index[i][j][k]][k] for dim 1. An index outside of x is a DataError.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape of rank >= 1
+        x: T. any shape of rank >= 1
         index: i64|i32. of x's rank, nowhere longer but along dim
 
     Attributes:
         dim: int. the dim that index points into
 
     Outputs:
-        y: the shape of index, dtype of x
+        y: T. the shape of index
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def ge(
@@ -1148,11 +1331,14 @@ def ge(
     y = a >= b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: bool. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def gelu(
@@ -1162,10 +1348,13 @@ def gelu(
     y = x * (1 + erf(x / sqrt 2)) / 2.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def gelu_grad(
@@ -1176,11 +1365,14 @@ def gelu_grad(
     dx of gelu from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def gelu_tanh(
@@ -1190,10 +1382,13 @@ def gelu_tanh(
     y = x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def gelu_tanh_grad(
@@ -1204,11 +1399,14 @@ def gelu_tanh_grad(
     dx of gelu_tanh from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def gt(
@@ -1219,11 +1417,14 @@ def gt(
     y = a > b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: bool. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def hardsigmoid(
@@ -1233,10 +1434,13 @@ def hardsigmoid(
     y = clamp(x / 6 + 1/2, 0, 1).
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def hardsigmoid_grad(
@@ -1247,11 +1451,14 @@ def hardsigmoid_grad(
     dx of hardsigmoid from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def hardswish(
@@ -1261,10 +1468,13 @@ def hardswish(
     y = x * hardsigmoid(x).
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def hardswish_grad(
@@ -1275,11 +1485,14 @@ def hardswish_grad(
     dx of hardswish from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def layer_norm(
@@ -1294,18 +1507,22 @@ def layer_norm(
     y = (x - mean) / sqrt(variance + eps) * weight + bias over the last dims; statistics in float32.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape of rank >= `dims`
-        weight: optional, f32|f64|bf16|f16. the last `dims` dims of x, its dtype; absent: 1
-        bias: optional, f32|f64|bf16|f16. as weight; absent: 0
+        x: T. any shape of rank >= `dims`
+        weight: optional, T. the last `dims` dims of x; absent: 1
+        bias: optional, T. as weight; absent: 0
 
     Attributes:
         dims: int (default 1). how many last dims are normalised together
         eps: float (default 1e-05). added to the variance
 
     Outputs:
-        y: as x
-        mean: the leading dims of x, f32 (f64 for f64): kept for the gradient
-        rstd: the leading dims of x: 1 / sqrt(mean square + eps), kept for the gradient
+        y: T. as x
+        mean: S. the leading dims of x: kept for the gradient
+        rstd: S. the leading dims of x: 1 / sqrt(mean square + eps), kept for the gradient
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def layer_norm_grad(
@@ -1321,17 +1538,21 @@ def layer_norm_grad(
     dx of the normalisation from what its forward op kept.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, as x
-        mean: f32|f64. the forward op's mean
-        rstd: f32|f64. the forward op's rstd
-        weight: optional, f32|f64|bf16|f16. the forward op's weight
+        x: T. the forward op's x
+        dy: T. gradient of y, as x
+        mean: S. the forward op's mean
+        rstd: S. the forward op's rstd
+        weight: optional, T. the forward op's weight
 
     Attributes:
         dims: int (default 1). how many last dims are normalised together
 
     Outputs:
-        dx: as x
+        dx: T. as x
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def layer_norm_weight_grad(
@@ -1346,17 +1567,21 @@ def layer_norm_weight_grad(
     Gradients of weight (and bias) from what the forward op kept: sums over all rows.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, as x
-        mean: f32|f64. the forward op's mean
-        rstd: f32|f64. the forward op's rstd
+        x: T. the forward op's x
+        dy: T. gradient of y, as x
+        mean: S. the forward op's mean
+        rstd: S. the forward op's rstd
 
     Attributes:
         dims: int (default 1). how many last dims are normalised together
 
     Outputs:
-        dweight: the last `dims` dims of x
-        dbias: as dweight
+        dweight: T. the last `dims` dims of x
+        dbias: T. as dweight
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def le(
@@ -1367,11 +1592,14 @@ def le(
     y = a <= b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: bool. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def leaky_relu(
@@ -1383,13 +1611,16 @@ def leaky_relu(
     y = x where x > 0, else value * x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Attributes:
         value: float. the slope below 0
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def leaky_relu_grad(
@@ -1402,14 +1633,17 @@ def leaky_relu_grad(
     dx of leaky_relu from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Attributes:
         value: float. the slope below 0
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def log(
@@ -1419,10 +1653,13 @@ def log(
     y = ln x, -inf at 0, nan below.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def log10(
@@ -1432,10 +1669,13 @@ def log10(
     y = log10 x, -inf at 0, nan below.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def log10_grad(
@@ -1446,11 +1686,14 @@ def log10_grad(
     dx of log10 from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def log1p(
@@ -1460,10 +1703,13 @@ def log1p(
     y = ln(1 + x), exact near 0.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def log1p_grad(
@@ -1474,11 +1720,14 @@ def log1p_grad(
     dx of log1p from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def log2(
@@ -1488,10 +1737,13 @@ def log2(
     y = log2 x, -inf at 0, nan below.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def log2_grad(
@@ -1502,11 +1754,14 @@ def log2_grad(
     dx of log2 from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def log_softmax(
@@ -1518,13 +1773,16 @@ def log_softmax(
     y = x - max - log(sum(exp(x - max))) along dim.
 
     Inputs:
-        x: f32|f64|bf16|f16. logits, rank >= 1
+        x: T. logits, rank >= 1
 
     Attributes:
         dim: int. the dim whose elements belong together
 
     Outputs:
-        y: as x
+        y: T. as x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def log_softmax_grad(
@@ -1537,14 +1795,17 @@ def log_softmax_grad(
     dx = dy - exp(y) * sum(dy) along dim.
 
     Inputs:
-        y: f32|f64|bf16|f16. the forward op's result
-        dy: f32|f64. gradient of y
+        y: T. the forward op's result
+        dy: T. gradient of y
 
     Attributes:
         dim: int. the dim whose elements belong together
 
     Outputs:
-        dx: as y
+        dx: T. as y
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def logical_and(
@@ -1555,11 +1816,14 @@ def logical_and(
     y = a != 0 and b != 0.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: bool. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def logical_or(
@@ -1570,11 +1834,14 @@ def logical_or(
     y = a != 0 or b != 0.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: bool. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def logical_xor(
@@ -1585,11 +1852,14 @@ def logical_xor(
     y = one of a != 0 and b != 0 alone.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: bool. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def logsigmoid(
@@ -1599,10 +1869,13 @@ def logsigmoid(
     y = ln sigmoid(x).
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def logsigmoid_grad(
@@ -1613,11 +1886,14 @@ def logsigmoid_grad(
     dx of logsigmoid from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def lt(
@@ -1628,11 +1904,14 @@ def lt(
     y = a < b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: bool. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def matmul(
@@ -1646,15 +1925,18 @@ def matmul(
     Matrix product over the last two dims; leading dims are a batch and broadcast. Accumulates in float32.
 
     Inputs:
-        a: f32|f64|bf16|f16. [..., m, k], or [..., k, m] with transpose_a
-        b: f32|f64|bf16|f16. [..., k, n], or [..., n, k] with transpose_b; dtype of a
+        a: T. [..., m, k], or [..., k, m] with transpose_a
+        b: T. [..., k, n], or [..., n, k] with transpose_b
 
     Attributes:
         transpose_a: bool (default False). a's last two dims are swapped
         transpose_b: bool (default False). b's last two dims are swapped
 
     Outputs:
-        y: [..., m, n], dtype of a and b
+        y: T. [..., m, n]
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def max_pool2d(
@@ -1668,7 +1950,7 @@ def max_pool2d(
     Largest element of each window; padding counts as -inf.
 
     Inputs:
-        x: f32. images [n, h, w, c]
+        x: T. images [n, h, w, c]
 
     Attributes:
         kernel: ints. [height, width], >= 1
@@ -1676,7 +1958,10 @@ def max_pool2d(
         padding: ints (default [0, 0]). on each side, [height, width], at most half the kernel
 
     Outputs:
-        y: [n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1
+        y: T. [n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1
+
+    Types:
+        T: f32
     """
 
 def max_pool2d_grad(
@@ -1692,9 +1977,9 @@ def max_pool2d_grad(
     Gradient of max_pool2d: dy goes to the first largest element of its window, row by row.
 
     Inputs:
-        x: f32. images [n, h, w, c]
-        y: f32. the pooled images [n, p, q, c]
-        dy: f32. gradient of y
+        x: T. images [n, h, w, c]
+        y: T. the pooled images [n, p, q, c]
+        dy: T. gradient of y
 
     Attributes:
         kernel: ints. [height, width], >= 1
@@ -1702,7 +1987,10 @@ def max_pool2d_grad(
         padding: ints (default [0, 0]). on each side, [height, width], at most half the kernel
 
     Outputs:
-        dx: as x
+        dx: T. as x
+
+    Types:
+        T: f32
     """
 
 def maximum(
@@ -1713,11 +2001,14 @@ def maximum(
     y = the larger of a and b; nan if one is nan.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def minimum(
@@ -1728,11 +2019,14 @@ def minimum(
     y = the smaller of a and b; nan if one is nan.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def mish(
@@ -1742,10 +2036,13 @@ def mish(
     y = x * tanh(softplus(x)).
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def mish_grad(
@@ -1756,11 +2053,14 @@ def mish_grad(
     dx of mish from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def mul(
@@ -1771,11 +2071,14 @@ def mul(
     y = a * b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def mul_scalar(
@@ -1787,13 +2090,16 @@ def mul_scalar(
     y = x * value. With sum it makes means: the count is the logical one, under any cut.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        x: T. any shape
 
     Attributes:
         value: float. the number, converted to the dtype of x
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def ne(
@@ -1804,11 +2110,14 @@ def ne(
     y = a != b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: bool. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def neg(
@@ -1818,10 +2127,13 @@ def neg(
     y = -x.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def permute(
@@ -1833,13 +2145,16 @@ def permute(
     Dims in another order: dim i of y is dim dims[i] of x.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        x: T. any shape
 
     Attributes:
         dims: ints. a permutation of 0 .. rank - 1
 
     Outputs:
-        y: y.shape[i] = x.shape[dims[i]], dtype of x
+        y: T. y.shape[i] = x.shape[dims[i]]
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def pow(
@@ -1850,11 +2165,14 @@ def pow(
     y = a ^ b, as C's pow has it: nan where a < 0 and b is no integer.
 
     Inputs:
-        a: f32|f64|bf16|f16. any shape
-        b: f32|f64|bf16|f16. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def pow_scalar(
@@ -1866,13 +2184,16 @@ def pow_scalar(
     y = x ^ value, as C's pow has it: nan where x < 0 and value is no integer.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Attributes:
         value: float. the exponent
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def reciprocal(
@@ -1882,10 +2203,13 @@ def reciprocal(
     y = 1 / x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def reciprocal_grad(
@@ -1896,11 +2220,14 @@ def reciprocal_grad(
     dx of reciprocal from its y and dy.
 
     Inputs:
-        y: f32|f64|bf16|f16. the forward op's y
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        y: T. the forward op's y
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def relu(
@@ -1910,10 +2237,13 @@ def relu(
     y = max(x, 0); nan stays nan. Its gradient at 0 is 0.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def relu_grad(
@@ -1924,11 +2254,14 @@ def relu_grad(
     dx of relu from its y and dy.
 
     Inputs:
-        y: f32|f64|bf16|f16. the forward op's y
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        y: T. the forward op's y
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def remainder(
@@ -1939,11 +2272,14 @@ def remainder(
     y = the rest of a / b rounded down, with the sign of b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def reshape(
@@ -1955,13 +2291,16 @@ def reshape(
     The same elements in row-major order under another shape. Moves no bytes.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        x: T. any shape
 
     Attributes:
         shape: ints. the new shape; its product is the number of elements of x
 
     Outputs:
-        y: shape as the attribute says, dtype of x
+        y: T. shape as the attribute says
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def rms_norm(
@@ -1975,16 +2314,20 @@ def rms_norm(
     y = x / sqrt(mean(x^2) + eps) * weight over the last dims; statistics in float32.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape of rank >= `dims`
-        weight: optional, f32|f64|bf16|f16. the last `dims` dims of x, its dtype; absent: 1
+        x: T. any shape of rank >= `dims`
+        weight: optional, T. the last `dims` dims of x; absent: 1
 
     Attributes:
         dims: int (default 1). how many last dims are normalised together
         eps: float (default 1e-05). added to the variance
 
     Outputs:
-        y: as x
-        rstd: the leading dims of x: 1 / sqrt(mean square + eps), kept for the gradient
+        y: T. as x
+        rstd: S. the leading dims of x: 1 / sqrt(mean square + eps), kept for the gradient
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def rms_norm_grad(
@@ -1999,16 +2342,20 @@ def rms_norm_grad(
     dx of the normalisation from what its forward op kept.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, as x
-        rstd: f32|f64. the forward op's rstd
-        weight: optional, f32|f64|bf16|f16. the forward op's weight
+        x: T. the forward op's x
+        dy: T. gradient of y, as x
+        rstd: S. the forward op's rstd
+        weight: optional, T. the forward op's weight
 
     Attributes:
         dims: int (default 1). how many last dims are normalised together
 
     Outputs:
-        dx: as x
+        dx: T. as x
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def rms_norm_weight_grad(
@@ -2022,15 +2369,19 @@ def rms_norm_weight_grad(
     Gradients of weight (and bias) from what the forward op kept: sums over all rows.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, as x
-        rstd: f32|f64. the forward op's rstd
+        x: T. the forward op's x
+        dy: T. gradient of y, as x
+        rstd: S. the forward op's rstd
 
     Attributes:
         dims: int (default 1). how many last dims are normalised together
 
     Outputs:
-        dweight: the last `dims` dims of x
+        dweight: T. the last `dims` dims of x
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def round(
@@ -2040,10 +2391,13 @@ def round(
     y = x rounded, halves to even. Its gradient is 0.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def rsqrt(
@@ -2053,10 +2407,13 @@ def rsqrt(
     y = 1 / sqrt(x).
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def running_update(
@@ -2070,15 +2427,18 @@ def running_update(
     Folds the statistics of each micro-batch into a running one, in order: steps times running = (1 - momentum) * running + momentum * stats[i].
 
     Inputs:
-        running: f32. [c]
-        stats: f32. [steps, c], dtype of running
+        running: T. [c]
+        stats: T. [steps, c]
 
     Attributes:
         momentum: float. weight of the new statistic, 0 .. 1
         steps: int (default 1). micro-batches of a step: the first extent of stats
 
     Outputs:
-        updated: as running
+        updated: T. as running
+
+    Types:
+        T: f32
     """
 
 def scatter_add(
@@ -2092,15 +2452,18 @@ def scatter_add(
     y is x; then y[i][index[i][j][k]][k] += src[i][j][k] for dim 1, in order of j. An index outside of x is a DataError.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape of rank >= 1
+        x: T. any shape of rank >= 1
         index: i64|i32. of x's rank, nowhere longer but along dim
-        src: f32|f64|bf16|f16|i64|i32|i16|i8|u8. the shape of index, dtype of x
+        src: T. the shape of index
 
     Attributes:
         dim: int. the dim that index points into
 
     Outputs:
-        y: as x
+        y: T. as x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def sgd_update(
@@ -2119,11 +2482,11 @@ def sgd_update(
     One step of stochastic gradient descent, as torch.optim.SGD has it: g += weight_decay p; m = g at step 0, else momentum m + (1 - dampening) g; p -= lr (g + momentum m if nesterov, else m). Without momentum m is g and has no slot.
 
     Inputs:
-        p: f32. the parameter, any shape
-        g: f32. its gradient, as p
+        p: T. the parameter, any shape
+        g: T. its gradient, as p
         lr: f32. 0-d, learning rate
         step: i64. 0-d, steps done before this one
-        m: optional, f32. momentum slot, as p; present if and only if momentum != 0
+        m: optional, T. momentum slot, as p; present if and only if momentum != 0
 
     Attributes:
         momentum: float (default 0.0). >= 0
@@ -2132,8 +2495,11 @@ def sgd_update(
         nesterov: bool (default False). look one step ahead
 
     Outputs:
-        p: the new parameter
-        m: the new slot, if there is one
+        p: T. the new parameter
+        m: T. the new slot, if there is one
+
+    Types:
+        T: f32
     """
 
 def sigmoid(
@@ -2143,10 +2509,13 @@ def sigmoid(
     y = 1 / (1 + e^-x).
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def sigmoid_grad(
@@ -2157,11 +2526,14 @@ def sigmoid_grad(
     dx of sigmoid from its y and dy.
 
     Inputs:
-        y: f32|f64|bf16|f16. the forward op's y
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        y: T. the forward op's y
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def sign(
@@ -2171,10 +2543,13 @@ def sign(
     y = -1, 0 or 1; nan stays nan. Its gradient is 0.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def silu(
@@ -2184,10 +2559,13 @@ def silu(
     y = x * sigmoid(x).
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def silu_grad(
@@ -2198,11 +2576,14 @@ def silu_grad(
     dx of silu from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def sin(
@@ -2212,10 +2593,13 @@ def sin(
     y = sin x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def sin_grad(
@@ -2226,11 +2610,14 @@ def sin_grad(
     dx of sin from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def sinh(
@@ -2240,10 +2627,13 @@ def sinh(
     y = sinh x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def sinh_grad(
@@ -2254,11 +2644,14 @@ def sinh_grad(
     dx of sinh from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def slice(
@@ -2273,7 +2666,7 @@ def slice(
     Every step-th element of a dim from start up to stop.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape of rank >= 1
+        x: T. any shape of rank >= 1
 
     Attributes:
         dim: int. the dim that is cut
@@ -2282,7 +2675,10 @@ def slice(
         step: int (default 1). >= 1
 
     Outputs:
-        y: extent of `dim` is ceil((stop - start) / step), the rest as x
+        y: T. extent of `dim` is ceil((stop - start) / step), the rest as x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def slice_grad(
@@ -2298,7 +2694,7 @@ def slice_grad(
     Gradient of slice: dy at the elements that were taken, 0 elsewhere.
 
     Inputs:
-        dy: f32|f64|bf16|f16|i64|i32|i16|i8|u8. gradient of the slice
+        dy: T. gradient of the slice
 
     Attributes:
         dim: int. the dim that was cut
@@ -2308,7 +2704,10 @@ def slice_grad(
         extent: int. extent of the dim before the slice
 
     Outputs:
-        dx: extent of `dim` as the attribute says, the rest as dy
+        dx: T. extent of `dim` as the attribute says, the rest as dy
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def softmax(
@@ -2320,13 +2719,16 @@ def softmax(
     y = exp(x - max) / sum(exp(x - max)) along dim.
 
     Inputs:
-        x: f32|f64|bf16|f16. logits, rank >= 1
+        x: T. logits, rank >= 1
 
     Attributes:
         dim: int. the dim whose elements belong together
 
     Outputs:
-        y: as x
+        y: T. as x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def softmax_grad(
@@ -2339,14 +2741,17 @@ def softmax_grad(
     dx = y * (dy - sum(dy * y)) along dim.
 
     Inputs:
-        y: f32|f64|bf16|f16. the forward op's result
-        dy: f32|f64. gradient of y
+        y: T. the forward op's result
+        dy: T. gradient of y
 
     Attributes:
         dim: int. the dim whose elements belong together
 
     Outputs:
-        dx: as y
+        dx: T. as y
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def softplus(
@@ -2356,10 +2761,13 @@ def softplus(
     y = ln(1 + e^x), without overflow for large x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def softplus_grad(
@@ -2370,11 +2778,14 @@ def softplus_grad(
     dx of softplus from its x and dy.
 
     Inputs:
-        x: f32|f64|bf16|f16. the forward op's x
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def sort(
@@ -2387,15 +2798,18 @@ def sort(
     Elements along dim in ascending or descending order, and where each stood; equal ones keep their order, nan counts as the greatest.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape of rank >= 1
+        x: T. any shape of rank >= 1
 
     Attributes:
         dim: int. the dim along which elements are ordered
         descending: bool (default False). the greatest first
 
     Outputs:
-        values: as x
-        indices: the shape of x, i64
+        values: T. as x
+        indices: i64. the shape of x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def sqrt(
@@ -2405,10 +2819,13 @@ def sqrt(
     y = sqrt(x), nan below 0. Its gradient at 0 is inf.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def square(
@@ -2418,10 +2835,13 @@ def square(
     y = x * x.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def stop_gradient(
@@ -2431,10 +2851,13 @@ def stop_gradient(
     y = x, and no gradient goes through it. Moves no bytes.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """
 
 def sub(
@@ -2445,11 +2868,14 @@ def sub(
     y = a - b.
 
     Inputs:
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8. dtype of a; its shape broadcasts with a's, dims aligned from the right
+        a: T. any shape
+        b: T. its shape broadcasts with a's, dims aligned from the right
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def sum(
@@ -2462,14 +2888,17 @@ def sum(
     Sum over dims. Floats add in float32, in an order fixed by the shape.
 
     Inputs:
-        x: f32|f64|bf16|f16|i64|i32|i16|i8|u8. any shape
+        x: T. any shape
 
     Attributes:
         dims: ints. dims to reduce, each once
         keepdim: bool (default False). keep reduced dims as extent 1
 
     Outputs:
-        y: x without `dims`, or with extent 1 there if keepdim; dtype of x
+        y: T. x without `dims`, or with extent 1 there if keepdim
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
 def tan(
@@ -2479,10 +2908,13 @@ def tan(
     y = tan x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def tan_grad(
@@ -2493,11 +2925,14 @@ def tan_grad(
     dx of tan from its y and dy.
 
     Inputs:
-        y: f32|f64|bf16|f16. the forward op's y
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        y: T. the forward op's y
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def tanh(
@@ -2507,10 +2942,13 @@ def tanh(
     y = tanh x.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def tanh_grad(
@@ -2521,11 +2959,14 @@ def tanh_grad(
     dx of tanh from its y and dy.
 
     Inputs:
-        y: f32|f64|bf16|f16. the forward op's y
-        dy: f32|f64|bf16|f16. gradient of y, shape of x
+        y: T. the forward op's y
+        dy: T. gradient of y, shape of x
 
     Outputs:
-        dx: gradient of x, shape and dtype of dy
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def trunc(
@@ -2535,10 +2976,13 @@ def trunc(
     y = x rounded towards zero. Its gradient is 0.
 
     Inputs:
-        x: f32|f64|bf16|f16. any shape
+        x: T. any shape
 
     Outputs:
-        y: shape and dtype of x
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def where(
@@ -2551,9 +2995,12 @@ def where(
 
     Inputs:
         c: bool. the condition; its shape broadcasts with a's and b's
-        a: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. any shape
-        b: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool. dtype of a; broadcasts
+        a: T. any shape
+        b: T. its shape broadcasts with a's
 
     Outputs:
-        y: the broadcast shape, dtype of a and b
+        y: T. the broadcast shape
+
+    Types:
+        T: f32|f64|bf16|f16|i64|i32|i16|i8|u8|bool
     """

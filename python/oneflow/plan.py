@@ -21,12 +21,14 @@ class Plan:
         dumps: Sequence[tuple[str, str]],
         graph: str,
         decisions: Decisions,
+        target: _core.Target,
     ) -> None:
         self.core = core
         self.graph = graph
         self.dumps = list(dumps)
         self.decisions = decisions  # what was decided, to be given back as parallel=
         self._explanations = explanations
+        self._target = target
 
     @property
     def text(self) -> str:
@@ -38,8 +40,8 @@ class Plan:
         return self.core.fingerprint()
 
     def summary(self) -> str:
-        """Memory per device, predicted step time and what limits it."""
-        return self.core.summary()
+        """Memory per device, predicted step time and what limits it, and the links that were reckoned with."""
+        return f"{self.core.summary()}\n{self._target.links_text()}"
 
     def memory(self) -> list[dict[str, Any]]:
         """Per device: arena_bytes, lower_bound, state_bytes, peak_task and (name, bytes, line) at the peak."""

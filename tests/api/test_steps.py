@@ -323,6 +323,10 @@ def test_a_plan_can_be_looked_at(tmp_path: Path) -> None:
     plan = step.compile(flow.spec((8, 4)), flow.spec((8,), flow.int64))
     assert plan.text == step.compile(X, Y).text  # the same bytes for data and its spec
     assert "dp:2" in plan.summary() and "matmul" in plan.explain("matmul")
+    links = "link     devices  ranks  latency  rate\nmemory   1        1      0 ns     10.0 GB/s\n"
+    assert links in plan.summary() and links in flow.mesh("cpu", dp=2).summary()
+    assert "network  2        1      40.0 us  2.00 GB/s\n" in plan.summary()
+    assert "mesh dp:2  kind cpu  devices 2  ranks 1  " in flow.mesh("cpu", dp=2).summary()
     plan.verify()
     plan.save(tmp_path / "x.plan")
     assert (tmp_path / "x.plan").read_text() == plan.text

@@ -267,6 +267,25 @@ def test_other_floats(name: str, dtype: str) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_gradients_of_softmax_in_other_floats(name: str, dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    array, slope = (rng.standard_normal((4, 6)).astype(np.float32) for _ in range(2))
+    model = flow.nn.Module()
+    model.x = flow.nn.Parameter(flow.tensor(array))
+
+    def of(lib: Any, functional: Any, x: Any) -> Any:
+        y = getattr(functional, name)(x.to(getattr(lib, dtype)), 1)
+        return (y * lib.tensor(slope).to(getattr(lib, dtype))).to(lib.float32).sum()
+
+    _, gradients = flow.value_and_grad(lambda: of(flow, F, model.x), model=model)()
+    x = torch.tensor(array, requires_grad=True)
+    of(torch, TF, x).backward()
+    ulp = {"bfloat16": 2**-7, "float16": 2**-10, "float64": 2**-23}[dtype]
+    np.testing.assert_allclose(gradients["x"].numpy(), x.grad.numpy(), rtol=2 * ulp, atol=2 * ulp)
+
+
 MISTAKES = {
     "two dims of one letter": (
         flow.Error,

@@ -315,6 +315,7 @@ class Step:
             compiled.dumps,
             str(graph),
             Decisions(compiled.held_decisions),
+            self.store.target,
         )
         for name, sharding in compiled.state_shardings.items():
             self.store.shardings.setdefault(name, sharding)
