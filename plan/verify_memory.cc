@@ -138,12 +138,16 @@ class Overlaps {
   // writes over it; a movement task (a ring) may alternate with them, firing by firing.
   absl::Status InPlace(const Place& place) const {
     std::set<uint32_t> touched = {place.first};
+    // Those who touched it since a kernel wrote over it last, and that kernel: whoever came before is
+    // over before that kernel begins, and so before all that begin behind it.
+    std::set<uint32_t> recent = touched;
     for (size_t m = 1; m < place.members.size(); ++m) {
       const plan::Register& input = Reg(place.members[m - 1]);
       touched.insert(input.consumers().begin(), input.consumers().end());
+      recent.insert(input.consumers().begin(), input.consumers().end());
       const uint32_t writer = Reg(place.members[m]).producer();
       const bool kernel = plan_.tasks(static_cast<int>(writer)).kind() == plan::COMPUTE;
-      for (const uint32_t other : touched) {
+      for (const uint32_t other : kernel ? recent : touched) {
         if (other == writer) continue;
         for (int64_t q = 0; q < place.iterations; ++q) {
           if (kernel ? order_.Before(LastFiring(plan_, other, place.level, q),
@@ -161,6 +165,8 @@ class Overlaps {
         }
       }
       touched.insert(writer);
+      if (kernel) recent.clear();
+      recent.insert(writer);
     }
     return absl::OkStatus();
   }
