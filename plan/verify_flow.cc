@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -57,7 +58,8 @@ class Flow {
   explicit Flow(const std::vector<const plan::Plan*>& plans)
       : plans_(plans),
         mesh_(Mesh::FromProto(plans[0]->mesh())),
-        axes_(mesh_.LayoutAxes(static_cast<int>(plans[0]->micro_batches()))) {
+        axes_(mesh_.LayoutAxes(static_cast<int>(plans[0]->micro_batches()))),
+        held_(plans.size()) {
     for (int stage = 0; stage < mesh_.stages(); ++stage) {
       const std::vector<int> devices = mesh_.StageDevices(stage);
       for (size_t i = 0; i < devices.size(); ++i)
@@ -136,19 +138,20 @@ class Flow {
     return part;
   }
 
-  // The number of a value; its shards agree wherever they are made.
-  absl::StatusOr<int> ValueOf(size_t p, uint32_t t, const std::string& key, const std::string& name,
+  // The number of a value; its shards agree wherever they are made. `name` gives its text.
+  template <typename Name>
+  absl::StatusOr<int> ValueOf(size_t p, uint32_t t, const std::string& key, const Name& name,
                               const Shape& shape, const Sharding& sharding) {
     const auto [it, inserted] = value_ids_.try_emplace(key, static_cast<int>(values_.size()));
     if (!inserted) {
       const LogicalValue& known = values_[static_cast<size_t>(it->second)];
       if (known.shape == shape && known.sharding == sharding) return it->second;
       return Wrong(p, t,
-                   absl::StrCat("makes ", name, " as ", sharding.ToString(), " of ",
+                   absl::StrCat("makes ", name(), " as ", sharding.ToString(), " of ",
                                 ToString(shape), ", another device as ", known.sharding.ToString(),
                                 " of ", ToString(known.shape)));
     }
-    LogicalValue value{name, shape, sharding, {}, std::nullopt, 1};
+    LogicalValue value{name(), shape, sharding, {}, std::nullopt, 1};
     for (size_t a = 0; a < axes_.size(); ++a) {
       if (sharding.sbps[a].kind != Sbp::kPartial) continue;
       value.partial.push_back(a);
@@ -196,8 +199,9 @@ class Flow {
       const Shape shape = ShapeOf(state.logical_shape());
       OF_ASSIGN_OR_RETURN(
           const int value,
-          ValueOf(p, t, absl::StrCat("s", state.name()), SourceText(p, port), shape,
-                  Canonical(Sharding::FromProto(state.sharding(), shape.size()), axes_, shape)));
+          ValueOf(
+              p, t, absl::StrCat("s", state.name()), [&] { return SourceText(p, port); }, shape,
+              Canonical(Sharding::FromProto(state.sharding(), shape.size()), axes_, shape)));
       OF_ASSIGN_OR_RETURN(content, Made(p, t, value, FrameOf(port), 0));
     } else {
       const int64_t at = Reg(p, port.register_()).level() == plan::STEP ? 0 : micro;
@@ -218,11 +222,12 @@ class Flow {
 
   // What a register holds after its producer has filled it in a micro-batch.
   ContentOr Held(size_t p, uint32_t r, int64_t micro) {
-    const std::tuple<size_t, uint32_t, int64_t> key = {p, r, micro};
-    if (const auto it = held_.find(key); it != held_.end()) return &it->second;
+    std::unordered_map<int64_t, Content>& held = held_[p];
+    const int64_t key = int64_t{r} * plans_[0]->micro_batches() + micro;
+    if (const auto it = held.find(key); it != held.end()) return &it->second;
     const uint32_t t = Reg(p, r).producer();
     OF_ASSIGN_OR_RETURN(Content content, Produce(p, t, r, micro));
-    return &held_.insert_or_assign(key, std::move(content)).first->second;
+    return &held.insert_or_assign(key, std::move(content)).first->second;
   }
 
   absl::StatusOr<Content> Produce(size_t p, uint32_t t, uint32_t r, int64_t micro) {
@@ -241,8 +246,9 @@ class Flow {
     if (sharding.sbps.size() != axes_.size()) return Wrong(p, t, "its output has no sharding");
     OF_ASSIGN_OR_RETURN(
         const int value,
-        ValueOf(p, t, absl::StrCat(task.stamp().position(), ".", task.op(), ".", output),
-                absl::StrCat("output ", output, " of ", task.name()), shape, sharding));
+        ValueOf(
+            p, t, absl::StrCat(task.stamp().position(), ".", task.op(), ".", output),
+            [&] { return absl::StrCat("output ", output, " of ", task.name()); }, shape, sharding));
     return Made(p, t, value, FrameOf(port), InMicroLoop(task) ? micro : 0);
   }
 
@@ -692,9 +698,10 @@ class Flow {
   std::map<std::string, TaskId> senders_;                       // by channel
   std::map<uint32_t, std::vector<TaskId>> rings_;               // ring_reduce tasks by position
   std::map<std::pair<size_t, uint32_t>, uint32_t> ring_sends_;  // (plan, buffer) -> task
-  std::map<std::string, int> value_ids_;
+  std::unordered_map<std::string, int> value_ids_;              // only looked up
   std::vector<LogicalValue> values_;
-  std::map<std::tuple<size_t, uint32_t, int64_t>, Content> held_;  // (plan, register, micro)
+  // By plan; by register x micro-batches + micro-batch: only looked up.
+  std::vector<std::unordered_map<int64_t, Content>> held_;
   std::map<std::tuple<size_t, uint32_t, int64_t>, Content> ring_results_;
   std::set<std::pair<uint32_t, int64_t>> running_;
 };

@@ -6,8 +6,8 @@
 namespace oneflow {
 namespace {
 
-// Beginnings in a leaf: its items are looked at one by one.
-constexpr size_t kLeafBegins = 32;
+// Beginnings and ends in a leaf: its items are looked at one by one.
+constexpr size_t kLeafTimes = 64;
 
 // Those of `uses`, which are sorted and disjoint, that share a time with `times`.
 std::span<const Interval> Within(std::span<const Interval> uses, const Interval& times) {
@@ -44,13 +44,13 @@ int64_t ByteSet::FirstOutside(int64_t offset, int64_t bytes) const {
   return offset;
 }
 
-FirstFit::FirstFit(std::vector<int64_t> begins) {
-  std::sort(begins.begin(), begins.end());
+FirstFit::FirstFit(std::vector<int64_t> times) {
+  std::sort(times.begin(), times.end());
   size_t leaves = 1;
-  while (leaves * kLeafBegins < begins.size()) leaves *= 2;
+  while (leaves * kLeafTimes < times.size()) leaves *= 2;
   bounds_.push_back(std::numeric_limits<int64_t>::min());
   for (size_t leaf = 1; leaf < leaves; ++leaf) {
-    bounds_.push_back(begins[leaf * begins.size() / leaves]);
+    bounds_.push_back(times[leaf * times.size() / leaves]);
   }
   bounds_.push_back(std::numeric_limits<int64_t>::max());
   stretches_.resize(2 * leaves);

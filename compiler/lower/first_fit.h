@@ -5,7 +5,7 @@
 //   b [2..3]     . . b b . .      a at 0; b behind a, with which it shares time 2;
 //   c [3..5]     . . . c c c      c at 0: a is over, and b lies elsewhere
 //
-// Times form a tree (a segment tree over equally many beginnings). Each stretch knows the bytes that
+// Times form a tree (a segment tree over equally many beginnings and ends). Each stretch knows the bytes that
 // somebody holds throughout it and those that somebody holds at any time in it, as few long runs: a
 // first fit packs. So placing one asks a few runs per level and a leaf's items one by one, whatever
 // else is alive: a plan's memory is near-linear in its layers although all activations live at once.
@@ -47,8 +47,9 @@ class ByteSet {
 
 class FirstFit {
  public:
-  // `begins`: when what will be placed begins to be busy; how well it is told decides time alone.
-  explicit FirstFit(std::vector<int64_t> begins);
+  // `times`: at which what will be placed begins and ends to be busy; how well they are told decides
+  // what a placement costs, not where it lies.
+  explicit FirstFit(std::vector<int64_t> times);
 
   // Places `bytes` that are busy in `uses` (sorted, disjoint) at the lowest offset where nothing
   // lies that is busy at the same time, and outside `avoided`.

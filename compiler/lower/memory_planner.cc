@@ -219,11 +219,14 @@ class MemoryPlanner {
     constexpr Interval kAlways{std::numeric_limits<int64_t>::min(),
                                std::numeric_limits<int64_t>::max()};
     offsets->assign(groups_.size(), -1);
-    std::vector<int64_t> begins;
+    std::vector<int64_t> times;
     for (size_t g : order) {
-      for (const Use& use : groups_[g].uses) begins.push_back(use.busy.begin);
+      for (const Use& use : groups_[g].uses) {
+        times.push_back(use.busy.begin);
+        times.push_back(use.busy.end);
+      }
     }
-    FirstFit fit(std::move(begins));
+    FirstFit fit(std::move(times));
     int64_t arena = 0;
     for (size_t g : order) {
       const Group& group = groups_[g];
