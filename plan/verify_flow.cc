@@ -222,7 +222,7 @@ class Flow {
 
   // What a register holds after its producer has filled it in a micro-batch.
   ContentOr Held(size_t p, uint32_t r, int64_t micro) {
-    std::unordered_map<int64_t, Content>& held = held_[p];
+    std::unordered_map<int64_t, Content>& held = held_[p];  // only looked up
     const int64_t key = int64_t{r} * plans_[0]->micro_batches() + micro;
     if (const auto it = held.find(key); it != held.end()) return &it->second;
     const uint32_t t = Reg(p, r).producer();
@@ -700,8 +700,8 @@ class Flow {
   std::map<std::pair<size_t, uint32_t>, uint32_t> ring_sends_;  // (plan, buffer) -> task
   std::unordered_map<std::string, int> value_ids_;              // only looked up
   std::vector<LogicalValue> values_;
-  // By plan; by register x micro-batches + micro-batch: only looked up.
-  std::vector<std::unordered_map<int64_t, Content>> held_;
+  // By plan; then by register x micro-batches + micro-batch.
+  std::vector<std::unordered_map<int64_t, Content>> held_;  // only looked up
   std::map<std::tuple<size_t, uint32_t, int64_t>, Content> ring_results_;
   std::set<std::pair<uint32_t, int64_t>> running_;
 };
