@@ -167,8 +167,8 @@ def measure(name: str) -> dict[str, Any]:
     end = time.process_time()
     return {
         "nodes": graph.num_nodes(),
-        "compile_s": round(compiled_at - begin, 2),
-        "verify_s": round(end - compiled_at, 2),
+        "compile_s": round(compiled_at - begin, 3),
+        "verify_s": round(end - compiled_at, 3),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000,
         **compiled.plan.counts(),
     }

@@ -1,6 +1,7 @@
 #include "plan/happens_before.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -25,10 +26,17 @@ bool Join(const uint32_t* from, uint32_t* to, size_t lanes) {
 }  // namespace
 
 HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps)
-    : HappensBefore(plan, steps, nullptr) {}
+    : HappensBefore(plan, FiringGraph(plan), steps, nullptr) {}
+
+HappensBefore::HappensBefore(const plan::Plan& plan, FiringGraph graph)
+    : HappensBefore(plan, std::move(graph), /*steps=*/0, nullptr) {}
 
 HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps, const Begins& begins)
-    : plan_(plan), graph_(plan), lanes_(graph_.streams()) {
+    : HappensBefore(plan, FiringGraph(plan), steps, begins) {}
+
+HappensBefore::HappensBefore(const plan::Plan& plan, FiringGraph graph, uint32_t steps,
+                             const Begins& begins)
+    : plan_(plan), graph_(std::move(graph)), lanes_(graph_.streams()) {
   const uint32_t firings = graph_.size();
   receive_.assign(firings, kNone);
   for (uint32_t index = 0; index < firings; ++index) {
@@ -37,30 +45,44 @@ HappensBefore::HappensBefore(const plan::Plan& plan, uint32_t steps, const Begin
     }
   }
 
-  out_.resize(firings);
   uint32_t furthest = 1;
+  first_link_.assign(firings + 1, 0);
   for (const FiringEdge& edge : graph_.edges()) {
     CheckRises(edge);
     furthest = std::max(furthest, edge.steps);
-    out_[edge.from].push_back({edge.to, edge.steps, edge.kind == EdgeKind::kStream});
+    ++first_link_[edge.from + 1];
   }
+  std::partial_sum(first_link_.begin(), first_link_.end(), first_link_.begin());
+  links_.resize(graph_.edges().size());
+  std::vector<uint32_t> next(first_link_.begin(), first_link_.end() - 1);
+  for (const FiringEdge& edge : graph_.edges()) {
+    links_[next[edge.from]++] = {edge.to, edge.steps, edge.kind == EdgeKind::kStream};
+  }
+  first_added_.assign(firings, kNone);
   steps_ = steps > 0 ? steps : std::min(furthest + 2, kMaxSteps);
 
   start_.assign(size_t{steps_} * firings * lanes_, 0);
   arrive_.assign(size_t{steps_} * receives_ * lanes_, 0);
   for (step_ = 0; step_ < steps_; ++step_) {
-    const uint32_t step = step_;
     for (rank_ = 0; rank_ < firings; ++rank_) {
       const uint32_t from = graph_.ByStamp()[rank_];
-      if (begins) begins(this, step, from);
-      Settle(step, from);
-      for (const Link& link : out_[from]) {
-        const uint64_t to_step = uint64_t{step} + link.steps;
-        if (to_step < steps_)
-          Flow(step, from, static_cast<uint32_t>(to_step), link.other, link.stream);
-      }
+      if (begins) begins(this, step_, from);
+      Tell(step_, from, [](uint32_t, uint32_t) {});
     }
   }
+}
+
+template <typename Learnt>
+void HappensBefore::Tell(uint32_t step, uint32_t from, const Learnt& learnt) {
+  Settle(step, from);
+  const auto tell = [&](const Link& link) {
+    const uint64_t to_step = uint64_t{step} + link.steps;
+    if (to_step >= steps_) return;
+    if (Flow(step, from, static_cast<uint32_t>(to_step), link.to, link.stream))
+      learnt(static_cast<uint32_t>(to_step), link.to);
+  };
+  for (uint32_t i = first_link_[from]; i < first_link_[from + 1]; ++i) tell(links_[i]);
+  for (uint32_t i = first_added_[from]; i != kNone; i = added_[i].next) tell(added_[i].link);
 }
 
 void HappensBefore::CheckRises(const FiringEdge& edge) const {
@@ -127,7 +149,8 @@ void HappensBefore::AddAfterEdge(uint32_t task, const plan::AfterEdge& after) {
   std::set<std::pair<uint32_t, uint32_t>> grown;  // (step, place in stamp order)
   for (const FiringEdge& edge : graph_.EdgesOf(plan_, task, after, 0)) {
     CheckRises(edge);
-    out_[edge.from].push_back({edge.to, edge.steps, false});
+    added_.push_back({{edge.to, edge.steps, false}, first_added_[edge.from]});
+    first_added_[edge.from] = static_cast<uint32_t>(added_.size() - 1);
     for (uint32_t step = 0; uint64_t{step} + edge.steps < steps_; ++step) {
       if (!Swept(step, edge.from)) continue;  // its turn to tell comes
       if (Flow(step, edge.from, step + edge.steps, edge.to, false) &&
@@ -139,16 +162,9 @@ void HappensBefore::AddAfterEdge(uint32_t task, const plan::AfterEdge& after) {
   while (!grown.empty()) {
     const auto [step, rank] = *grown.begin();
     grown.erase(grown.begin());
-    const uint32_t from = graph_.ByStamp()[rank];
-    Settle(step, from);
-    for (const Link& link : out_[from]) {
-      const uint64_t to_step = uint64_t{step} + link.steps;
-      if (to_step >= steps_) continue;
-      if (Flow(step, from, static_cast<uint32_t>(to_step), link.other, link.stream) &&
-          Swept(static_cast<uint32_t>(to_step), link.other)) {
-        grown.emplace(static_cast<uint32_t>(to_step), graph_.StampRank(link.other));
-      }
-    }
+    Tell(step, graph_.ByStamp()[rank], [&](uint32_t to_step, uint32_t to) {
+      if (Swept(to_step, to)) grown.emplace(to_step, graph_.StampRank(to));
+    });
   }
 }
 

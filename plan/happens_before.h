@@ -29,6 +29,8 @@ class HappensBefore {
   // edge raises the stamp or stays in its stream (CHECKed here). `steps` 0 chooses enough steps for
   // every credit and lag of the plan.
   explicit HappensBefore(const plan::Plan& plan, uint32_t steps = 0);
+  // The same, of a graph that was made of the plan already.
+  HappensBefore(const plan::Plan& plan, FiringGraph graph);
 
   // As above, firing by firing in the order of stamps: `begins` is called when all that is over
   // before firing `index` of `step` begins is known of that firing, and may add edges into it.
@@ -57,11 +59,18 @@ class HappensBefore {
   uint32_t steps() const { return steps_; }
 
  private:
-  // An edge into or out of a firing, seen from there.
+  HappensBefore(const plan::Plan& plan, FiringGraph graph, uint32_t steps, const Begins& begins);
+
+  // An edge out of a firing.
   struct Link {
-    uint32_t other;
-    uint32_t steps;
-    bool stream;
+    uint32_t to = 0;
+    uint32_t steps = 0;
+    bool stream = false;
+  };
+  // An edge that was added; those out of one firing form a list.
+  struct AddedLink {
+    Link link;
+    uint32_t next = kNone;
   };
 
   uint32_t* Start(uint32_t step, uint32_t index) {
@@ -82,6 +91,10 @@ class HappensBefore {
   }
   // A RECV's arrive knows what its post knows; true if it learnt something.
   bool Settle(uint32_t step, uint32_t index);
+  // Tells all that wait for a firing what is over with it; `learnt` is called for those to whom it
+  // was news.
+  template <typename Learnt>
+  void Tell(uint32_t step, uint32_t from, const Learnt& learnt);
 
   static constexpr uint32_t kNone = 0xffffffffu;
   const plan::Plan& plan_;
@@ -89,10 +102,13 @@ class HappensBefore {
   uint32_t steps_ = 2;
   uint32_t step_ = 0;  // how far the clocks are known: the firing that begins now
   uint32_t rank_ = 0;
-  size_t lanes_ = 0;                    // one per stream
-  uint32_t receives_ = 0;               // RECV firings per step
-  std::vector<uint32_t> receive_;       // per firing: its number among RECV firings, or kNone
-  std::vector<std::vector<Link>> out_;  // per firing
+  size_t lanes_ = 0;                   // one per stream
+  uint32_t receives_ = 0;              // RECV firings per step
+  std::vector<uint32_t> receive_;      // per firing: its number among RECV firings, or kNone
+  std::vector<uint32_t> first_link_;   // per firing, one more at the end: into links_
+  std::vector<Link> links_;            // of the plan's edges, those out of one firing together
+  std::vector<uint32_t> first_added_;  // per firing: the last added edge out of it, or kNone
+  std::vector<AddedLink> added_;
   std::vector<uint32_t> start_;   // [step][firing][lane]: firings of the lane over before it starts
   std::vector<uint32_t> arrive_;  // [step][receive][lane]: the same for the arrive of a RECV
 };

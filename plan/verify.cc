@@ -1,6 +1,7 @@
 #include "plan/verify.h"
 
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -11,9 +12,9 @@ namespace {
 
 absl::Status ProveAlone(const plan::Plan& plan, const OpRules& rule_of) {
   OF_RETURN_IF_ERROR(ProveWellFormed(plan));
-  const FiringGraph graph(plan);
+  FiringGraph graph(plan);
   OF_RETURN_IF_ERROR(ProveLive(plan, graph));
-  const HappensBefore order(plan);
+  const HappensBefore order(plan, std::move(graph));
   OF_RETURN_IF_ERROR(ProveNoOverlap(plan, order));
   OF_RETURN_IF_ERROR(ProveOneOrder(plan));
   OF_RETURN_IF_ERROR(ProveTypes(plan, rule_of));

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -57,7 +58,8 @@ class Flow {
   explicit Flow(const std::vector<const plan::Plan*>& plans)
       : plans_(plans),
         mesh_(Mesh::FromProto(plans[0]->mesh())),
-        axes_(mesh_.LayoutAxes(static_cast<int>(plans[0]->micro_batches()))) {
+        axes_(mesh_.LayoutAxes(static_cast<int>(plans[0]->micro_batches()))),
+        held_(plans.size()) {
     for (int stage = 0; stage < mesh_.stages(); ++stage) {
       const std::vector<int> devices = mesh_.StageDevices(stage);
       for (size_t i = 0; i < devices.size(); ++i)
@@ -113,8 +115,10 @@ class Flow {
   // The first, the second and the last micro-batch stand for all: slices move evenly.
   std::vector<int64_t> Micros(const plan::Task& task) const {
     const int64_t count = InMicroLoop(task) ? plans_[0]->micro_batches() : 1;
-    std::set<int64_t> micros = {0, std::min<int64_t>(1, count - 1), count - 1};
-    return {micros.begin(), micros.end()};
+    std::vector<int64_t> micros = {0};
+    if (count > 1) micros.push_back(1);
+    if (count > 2) micros.push_back(count - 1);
+    return micros;
   }
 
   std::optional<std::vector<int64_t>> Coordinates(size_t p, int stage, uint32_t device,
@@ -134,19 +138,20 @@ class Flow {
     return part;
   }
 
-  // The number of a value; its shards agree wherever they are made.
-  absl::StatusOr<int> ValueOf(size_t p, uint32_t t, const std::string& key, const std::string& name,
+  // The number of a value; its shards agree wherever they are made. `name` gives its text.
+  template <typename Name>
+  absl::StatusOr<int> ValueOf(size_t p, uint32_t t, const std::string& key, const Name& name,
                               const Shape& shape, const Sharding& sharding) {
     const auto [it, inserted] = value_ids_.try_emplace(key, static_cast<int>(values_.size()));
     if (!inserted) {
       const LogicalValue& known = values_[static_cast<size_t>(it->second)];
       if (known.shape == shape && known.sharding == sharding) return it->second;
       return Wrong(p, t,
-                   absl::StrCat("makes ", name, " as ", sharding.ToString(), " of ",
+                   absl::StrCat("makes ", name(), " as ", sharding.ToString(), " of ",
                                 ToString(shape), ", another device as ", known.sharding.ToString(),
                                 " of ", ToString(known.shape)));
     }
-    LogicalValue value{name, shape, sharding, {}, std::nullopt, 1};
+    LogicalValue value{name(), shape, sharding, {}, std::nullopt, 1};
     for (size_t a = 0; a < axes_.size(); ++a) {
       if (sharding.sbps[a].kind != Sbp::kPartial) continue;
       value.partial.push_back(a);
@@ -179,22 +184,26 @@ class Flow {
     return Nest::Of(base, slice.extent, strides);
   }
 
+  // For messages: what a port is on.
+  std::string SourceText(size_t p, const plan::Port& port) const {
+    if (!port.has_state()) return RegisterText(*plans_[p], port.register_());
+    return absl::StrCat("state ", plans_[p]->states(static_cast<int>(port.state())).name());
+  }
+
   // What port `i` of a task sees in a micro-batch, in the port's frame.
   absl::StatusOr<Content> Input(size_t p, uint32_t t, int i, int64_t micro) {
     const plan::Port& port = TaskAt(p, t).inputs(i);
     Content content;
-    std::string name;
     if (port.has_state()) {
       const plan::StateProto& state = plans_[p]->states(static_cast<int>(port.state()));
       const Shape shape = ShapeOf(state.logical_shape());
-      name = absl::StrCat("state ", state.name());
       OF_ASSIGN_OR_RETURN(
           const int value,
-          ValueOf(p, t, absl::StrCat("s", state.name()), name, shape,
-                  Canonical(Sharding::FromProto(state.sharding(), shape.size()), axes_, shape)));
+          ValueOf(
+              p, t, absl::StrCat("s", state.name()), [&] { return SourceText(p, port); }, shape,
+              Canonical(Sharding::FromProto(state.sharding(), shape.size()), axes_, shape)));
       OF_ASSIGN_OR_RETURN(content, Made(p, t, value, FrameOf(port), 0));
     } else {
-      name = RegisterText(*plans_[p], port.register_());
       const int64_t at = Reg(p, port.register_()).level() == plan::STEP ? 0 : micro;
       OF_ASSIGN_OR_RETURN(const Content* held, Held(p, port.register_(), at));
       content = *held;
@@ -208,16 +217,17 @@ class Flow {
     // Pieces of other ranks that are no boxes under this view (a ring's shares of other dims): what it
     // reads is taken to be what is expected, as those pieces are.
     if (foreign && fits) return Foreign(frame);
-    return Wrong(p, t, absl::StrCat("cannot see ", name, " as ", ToString(frame)));
+    return Wrong(p, t, absl::StrCat("cannot see ", SourceText(p, port), " as ", ToString(frame)));
   }
 
   // What a register holds after its producer has filled it in a micro-batch.
   ContentOr Held(size_t p, uint32_t r, int64_t micro) {
-    const std::tuple<size_t, uint32_t, int64_t> key = {p, r, micro};
-    if (const auto it = held_.find(key); it != held_.end()) return &it->second;
+    std::unordered_map<int64_t, Content>& held = held_[p];  // only looked up
+    const int64_t key = int64_t{r} * plans_[0]->micro_batches() + micro;
+    if (const auto it = held.find(key); it != held.end()) return &it->second;
     const uint32_t t = Reg(p, r).producer();
     OF_ASSIGN_OR_RETURN(Content content, Produce(p, t, r, micro));
-    return &held_.insert_or_assign(key, std::move(content)).first->second;
+    return &held.insert_or_assign(key, std::move(content)).first->second;
   }
 
   absl::StatusOr<Content> Produce(size_t p, uint32_t t, uint32_t r, int64_t micro) {
@@ -236,8 +246,9 @@ class Flow {
     if (sharding.sbps.size() != axes_.size()) return Wrong(p, t, "its output has no sharding");
     OF_ASSIGN_OR_RETURN(
         const int value,
-        ValueOf(p, t, absl::StrCat(task.stamp().position(), ".", task.op(), ".", output),
-                absl::StrCat("output ", output, " of ", task.name()), shape, sharding));
+        ValueOf(
+            p, t, absl::StrCat(task.stamp().position(), ".", task.op(), ".", output),
+            [&] { return absl::StrCat("output ", output, " of ", task.name()); }, shape, sharding));
     return Made(p, t, value, FrameOf(port), InMicroLoop(task) ? micro : 0);
   }
 
@@ -577,12 +588,9 @@ class Flow {
     if (port.sharding().sbps().empty()) return absl::OkStatus();
     const Shape shape = ShapeOf(port.logical_shape());
     OF_ASSIGN_OR_RETURN(const Content content, Input(p, t, i, micro));
-    const std::string what =
-        port.has_state()
-            ? absl::StrCat("state ", plans_[p]->states(static_cast<int>(port.state())).name())
-            : RegisterText(*plans_[p], port.register_());
-    return Expect(p, t, absl::StrCat("reads ", what), content, shape,
-                  Sharding::FromProto(port.sharding(), shape.size()), micro);
+    const auto what = [&] { return absl::StrCat("reads ", SourceText(p, port)); };
+    return Expect(p, t, what, content, shape, Sharding::FromProto(port.sharding(), shape.size()),
+                  micro);
   }
 
   absl::Status WritesState(size_t p, uint32_t t, int64_t micro) {
@@ -590,20 +598,23 @@ class Flow {
         plans_[p]->states(static_cast<int>(TaskAt(p, t).outputs(0).state()));
     const Shape shape = ShapeOf(state.logical_shape());
     OF_ASSIGN_OR_RETURN(const Content content, Moved(p, t, micro));
-    return Expect(p, t, absl::StrCat("writes state ", state.name()), content, shape,
-                  Sharding::FromProto(state.sharding(), shape.size()), micro);
+    const auto what = [&] { return absl::StrCat("writes state ", state.name()); };
+    return Expect(p, t, what, content, shape, Sharding::FromProto(state.sharding(), shape.size()),
+                  micro);
   }
 
-  // True if `content` is what a device holds of one value of `shape` under `sharding`.
-  absl::Status Expect(size_t p, uint32_t t, const std::string& what, const Content& content,
+  // True if `content` is what a device holds of one value of `shape` under `sharding`. `what` gives
+  // the text of what the task does with it: only a failure asks for it.
+  template <typename What>
+  absl::Status Expect(size_t p, uint32_t t, const What& what, const Content& content,
                       const Shape& shape, const Sharding& sharding, int64_t micro) const {
     const std::optional<std::vector<int64_t>> at =
         Coordinates(p, sharding.stage, TaskAt(p, t).device(), micro);
-    if (!at.has_value()) return Wrong(p, t, absl::StrCat(what, " of another stage"));
+    if (!at.has_value()) return Wrong(p, t, absl::StrCat(what(), " of another stage"));
     const Slice slice = SliceOf(sharding, axes_, shape, *at);
     if (NumElements(slice.extent) == 0) return absl::OkStatus();
-    const std::string as = absl::StrCat(what, " as ", sharding.ToString());
-    if (!content.Covered()) return Wrong(p, t, absl::StrCat(as, ", of which a part is not made"));
+    const auto as = [&] { return absl::StrCat(what(), " as ", sharding.ToString()); };
+    if (!content.Covered()) return Wrong(p, t, absl::StrCat(as(), ", of which a part is not made"));
     Cell whole;
     whole.nest = NestOf(slice, shape);
     const Content expected = Content::Whole(content.frame, std::move(whole));
@@ -613,14 +624,15 @@ class Flow {
       const bool masked = Masked(sharding, cell, *at);
       if (masked != (cell.value == Cell::kZero)) {
         return Wrong(
-            p, t, absl::StrCat(as, masked ? ", but it is not zero here" : ", but it is zero here"));
+            p, t,
+            absl::StrCat(as(), masked ? ", but it is not zero here" : ", but it is zero here"));
       }
       if (masked) continue;
       const LogicalValue& value = values_[static_cast<size_t>(cell.value)];
-      const std::string source = absl::StrCat(as, ", but it holds ", value.name, " ");
+      const auto source = [&] { return absl::StrCat(as(), ", but it holds ", value.name, " "); };
       if (seen.value_or(cell.value) != cell.value) {
         const std::string& other = values_[static_cast<size_t>(*seen)].name;
-        return Wrong(p, t, absl::StrCat(source, "beside ", other));
+        return Wrong(p, t, absl::StrCat(source(), "beside ", other));
       }
       seen = cell.value;
       Cell here = expected.cells[0];
@@ -628,7 +640,7 @@ class Flow {
       const std::optional<Cell> part = content_internal::CutCell(here, cell.box);
       if (NumElements(value.shape) != NumElements(shape) || !part.has_value() ||
           !part->SameElements(cell)) {
-        return Wrong(p, t, absl::StrCat(source, "at another place"));
+        return Wrong(p, t, absl::StrCat(source(), "at another place"));
       }
       OF_RETURN_IF_ERROR(Combined(p, t, source, value, cell.parts, sharding, *at));
     }
@@ -648,7 +660,8 @@ class Flow {
     return false;
   }
 
-  absl::Status Combined(size_t p, uint32_t t, const std::string& source, const LogicalValue& value,
+  template <typename Source>
+  absl::Status Combined(size_t p, uint32_t t, const Source& source, const LogicalValue& value,
                         const Parts& parts, const Sharding& sharding,
                         const std::vector<int64_t>& at) const {
     std::vector<int64_t> numbers = {
@@ -657,7 +670,7 @@ class Flow {
       const bool stays = sharding.sbps[a].kind == Sbp::kPartial;
       if (stays && sharding.sbps[a].reduce != *value.reduce) {
         return Wrong(p, t,
-                     absl::StrCat(source, "as ", value.sharding.ToString(),
+                     absl::StrCat(source(), "as ", value.sharding.ToString(),
                                   ", which combines in another way"));
       }
       std::vector<int64_t> next;
@@ -671,7 +684,7 @@ class Flow {
     for (const int64_t number : numbers) wanted.Add(number);
     if (parts == wanted) return absl::OkStatus();
     return Wrong(p, t,
-                 absl::StrCat(source, "as ", value.sharding.ToString(), " with ", parts.count(),
+                 absl::StrCat(source(), "as ", value.sharding.ToString(), " with ", parts.count(),
                               " of its ", value.parts, " contributions combined, not the ",
                               wanted.count(), " that are due"));
   }
@@ -685,9 +698,10 @@ class Flow {
   std::map<std::string, TaskId> senders_;                       // by channel
   std::map<uint32_t, std::vector<TaskId>> rings_;               // ring_reduce tasks by position
   std::map<std::pair<size_t, uint32_t>, uint32_t> ring_sends_;  // (plan, buffer) -> task
-  std::map<std::string, int> value_ids_;
+  std::unordered_map<std::string, int> value_ids_;              // only looked up
   std::vector<LogicalValue> values_;
-  std::map<std::tuple<size_t, uint32_t, int64_t>, Content> held_;  // (plan, register, micro)
+  // By plan; then by register x micro-batches + micro-batch.
+  std::vector<std::unordered_map<int64_t, Content>> held_;  // only looked up
   std::map<std::tuple<size_t, uint32_t, int64_t>, Content> ring_results_;
   std::set<std::pair<uint32_t, int64_t>> running_;
 };

@@ -66,8 +66,9 @@ class Overlaps {
   const plan::Register& Reg(uint32_t r) const { return plan_.registers(static_cast<int>(r)); }
 
   void MakePlaces() {
-    std::map<uint32_t, uint32_t> result_of;  // input register -> what is in place of it
+    constexpr uint32_t kNone = 0xffffffffu;
     const auto registers = static_cast<uint32_t>(plan_.registers_size());
+    std::vector<uint32_t> result_of(registers, kNone);  // what is in place of a register
     for (uint32_t r = 0; r < registers; ++r) {
       if (Reg(r).has_in_place_of()) result_of[Reg(r).in_place_of()] = r;
     }
@@ -83,17 +84,17 @@ class Overlaps {
       place.offset = reg.offset();
       place.stride = reg.slots() > 1 ? reg.slot_stride() : 0;
       place.bytes = reg.bytes();
-      std::set<uint32_t> tasks;
       for (uint32_t at = r;;) {
         place.members.push_back(at);
         root_[at] = r;
-        tasks.insert(Reg(at).producer());
-        tasks.insert(Reg(at).consumers().begin(), Reg(at).consumers().end());
-        const auto next = result_of.find(at);
-        if (next == result_of.end()) break;
-        at = next->second;
+        place.tasks.push_back(Reg(at).producer());
+        place.tasks.insert(place.tasks.end(), Reg(at).consumers().begin(),
+                           Reg(at).consumers().end());
+        if (result_of[at] == kNone) break;
+        at = result_of[at];
       }
-      place.tasks.assign(tasks.begin(), tasks.end());
+      std::sort(place.tasks.begin(), place.tasks.end());
+      place.tasks.erase(std::unique(place.tasks.begin(), place.tasks.end()), place.tasks.end());
       places_[reg.device()].push_back(std::move(place));
     }
   }
@@ -138,12 +139,16 @@ class Overlaps {
   // writes over it; a movement task (a ring) may alternate with them, firing by firing.
   absl::Status InPlace(const Place& place) const {
     std::set<uint32_t> touched = {place.first};
+    // Those who touched it since a kernel wrote over it last, and that kernel: whoever came before is
+    // over before that kernel begins, and so before all that begin behind it.
+    std::set<uint32_t> recent = touched;
     for (size_t m = 1; m < place.members.size(); ++m) {
       const plan::Register& input = Reg(place.members[m - 1]);
       touched.insert(input.consumers().begin(), input.consumers().end());
+      recent.insert(input.consumers().begin(), input.consumers().end());
       const uint32_t writer = Reg(place.members[m]).producer();
       const bool kernel = plan_.tasks(static_cast<int>(writer)).kind() == plan::COMPUTE;
-      for (const uint32_t other : touched) {
+      for (const uint32_t other : kernel ? recent : touched) {
         if (other == writer) continue;
         for (int64_t q = 0; q < place.iterations; ++q) {
           if (kernel ? order_.Before(LastFiring(plan_, other, place.level, q),
@@ -161,6 +166,8 @@ class Overlaps {
         }
       }
       touched.insert(writer);
+      if (kernel) recent.clear();
+      recent.insert(writer);
     }
     return absl::OkStatus();
   }
@@ -308,26 +315,33 @@ class Overlaps {
   // next step after the writer has ended.
   absl::Status States() const {
     struct Access {
-      std::set<uint32_t> tasks;
-      std::set<uint32_t> writers;
+      uint32_t state, device, task;
+      bool writes;
+      auto operator<=>(const Access&) const = default;
     };
-    std::map<std::pair<uint32_t, uint32_t>, Access> accesses;  // (state, device)
+    std::vector<Access> accesses;
     for (uint32_t t = 0; t < static_cast<uint32_t>(plan_.tasks_size()); ++t) {
       const plan::Task& task = plan_.tasks(static_cast<int>(t));
       for (const plan::Port& port : task.inputs()) {
-        if (port.has_state()) accesses[{port.state(), task.device()}].tasks.insert(t);
+        if (port.has_state()) accesses.push_back({port.state(), task.device(), t, false});
       }
       for (const plan::Port& port : task.outputs()) {
-        if (!port.has_state()) continue;
-        accesses[{port.state(), task.device()}].tasks.insert(t);
-        accesses[{port.state(), task.device()}].writers.insert(t);
+        if (port.has_state()) accesses.push_back({port.state(), task.device(), t, true});
       }
     }
-    for (const auto& [key, access] : accesses) {
-      const std::string& name = plan_.states(static_cast<int>(key.first)).name();
-      for (const uint32_t writer : access.writers) {
-        for (const uint32_t other : access.tasks) {
-          if (access.writers.contains(other)) continue;  // itself; a second writer is proof 5's
+    std::sort(accesses.begin(), accesses.end());
+    for (size_t begin = 0, end = 0; begin < accesses.size(); begin = end) {
+      std::set<uint32_t> tasks, writers;  // of one shard
+      for (; end < accesses.size() && accesses[end].state == accesses[begin].state &&
+             accesses[end].device == accesses[begin].device;
+           ++end) {
+        tasks.insert(accesses[end].task);
+        if (accesses[end].writes) writers.insert(accesses[end].task);
+      }
+      const std::string& name = plan_.states(static_cast<int>(accesses[begin].state)).name();
+      for (const uint32_t writer : writers) {
+        for (const uint32_t other : tasks) {
+          if (writers.contains(other)) continue;  // itself; a second writer is proof 5's
           if (!order_.Before(LastFiring(plan_, other, plan::STEP, 0),
                              FirstFiring(plan_, writer, plan::STEP, 0))) {
             return ProofError(

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
-#include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/dtype.h"
@@ -158,29 +158,29 @@ class WellFormed {
   absl::Status States() const {
     std::unordered_set<std::string_view> names;  // only looked up
     for (const plan::StateProto& state : plan_.states()) {
-      const std::string what = absl::StrCat("state ", state.name());
+      const auto what = [&state] { return absl::StrCat("state ", state.name()); };
       if (state.name().empty() || !names.insert(state.name()).second) {
-        return Plain(absl::StrCat(what, ": the name is empty or stands twice"));
+        return Plain(absl::StrCat(what(), ": the name is empty or stands twice"));
       }
       if (!BytesOf(state.dtype(), state.logical_shape()).has_value()) {
-        return Plain(absl::StrCat(what, ": impossible dtype or shape"));
+        return Plain(absl::StrCat(what(), ": impossible dtype or shape"));
       }
       int64_t last = -1;
       for (const plan::StateShard& shard : state.shards()) {
         if (int64_t{shard.device()} <= last || shard.device() >= Count(plan_.devices())) {
           return Plain(
-              absl::StrCat(what, ": shards must name devices of this rank in ascending order"));
+              absl::StrCat(what(), ": shards must name devices of this rank in ascending order"));
         }
         last = shard.device();
         if (shard.begin_size() != state.logical_shape_size() ||
             shard.shape_size() != state.logical_shape_size()) {
-          return Plain(absl::StrCat(what, ": a shard has another rank"));
+          return Plain(absl::StrCat(what(), ": a shard has another rank"));
         }
         for (int d = 0; d < shard.shape_size(); ++d) {
           const int64_t extent = state.logical_shape(d);
           if (shard.begin(d) < 0 || shard.shape(d) < 0 || shard.begin(d) > extent ||
               shard.shape(d) > extent - shard.begin(d)) {
-            return Plain(absl::StrCat(what, ": the shard of device ", shard.device(),
+            return Plain(absl::StrCat(what(), ": the shard of device ", shard.device(),
                                       " reaches beyond dim ", d));
           }
         }
@@ -202,21 +202,21 @@ class WellFormed {
     }
     std::unordered_set<std::string_view> names;  // only looked up
     for (const plan::ChannelProto& channel : plan_.channels()) {
-      const std::string what = absl::StrCat("channel ", channel.name());
+      const auto what = [&channel] { return absl::StrCat("channel ", channel.name()); };
       if (channel.name().empty() || !names.insert(channel.name()).second) {
-        return Plain(absl::StrCat(what, ": the name is empty or stands twice"));
+        return Plain(absl::StrCat(what(), ": the name is empty or stands twice"));
       }
       if (channel.source() >= plan_.world_size() || channel.destination() >= plan_.world_size() ||
           channel.source() == channel.destination() ||
           (channel.source() != plan_.rank() && channel.destination() != plan_.rank())) {
-        return Plain(absl::StrCat(what, ": goes from rank ", channel.source(), " to ",
+        return Plain(absl::StrCat(what(), ": goes from rank ", channel.source(), " to ",
                                   channel.destination(), ", seen from rank ", plan_.rank(), " of ",
                                   plan_.world_size()));
       }
       if (channel.bytes() < 0 || channel.bytes() > kMaxBytes || channel.slots() < 1 ||
           channel.slots() > kMaxSlots) {
         return Plain(
-            absl::StrCat(what, ": ", channel.bytes(), " bytes, ", channel.slots(), " slots"));
+            absl::StrCat(what(), ": ", channel.bytes(), " bytes, ", channel.slots(), " slots"));
       }
     }
     return absl::OkStatus();
@@ -325,8 +325,12 @@ class WellFormed {
     return absl::OkStatus();
   }
 
+  // The tables below, which RegisterAt and all that follows it fill or read.
   absl::Status FindReaders() {
     readers_.resize(plan_.registers_size());
+    produced_.assign(plan_.registers_size(), false);
+    result_of_.assign(plan_.registers_size(), kNone);
+    ends_.assign(plan_.channels_size(), kNone);
     for (uint32_t t = 0; t < Count(plan_.tasks()); ++t) {
       for (const plan::Port& port : TaskAt(t).inputs()) {
         if (port.source_case() != plan::Port::kRegister) continue;
@@ -471,23 +475,30 @@ class WellFormed {
   absl::Status TaskPorts(uint32_t t) {
     const plan::Task& task = TaskAt(t);
     for (const plan::Port& port : task.inputs()) OF_RETURN_IF_ERROR(PortOf(t, port, false));
-    std::set<uint32_t> written;
-    std::set<uint32_t> states;
+    std::vector<uint32_t> written, states;
     for (const plan::Port& port : task.outputs()) {
       OF_RETURN_IF_ERROR(PortOf(t, port, true));
-      std::set<uint32_t>& seen = port.source_case() == plan::Port::kRegister ? written : states;
-      const uint32_t id =
-          port.source_case() == plan::Port::kRegister ? port.register_() : port.state();
-      if (!seen.insert(id).second) return Task(t, "two outputs go to one register or state");
+      if (port.source_case() == plan::Port::kRegister) {
+        written.push_back(port.register_());
+      } else {
+        states.push_back(port.state());
+      }
+    }
+    for (std::vector<uint32_t>* ids : {&written, &states}) {
+      std::sort(ids->begin(), ids->end());
+      if (std::adjacent_find(ids->begin(), ids->end()) != ids->end())
+        return Task(t, "two outputs go to one register or state");
     }
     if (task.has_workspace()) {
       const uint32_t w = task.workspace();
       if (w >= Count(plan_.registers()) || Reg(w).producer() != t || Reg(w).consumers_size() > 0 ||
-          Reg(w).device() != task.device() || !written.insert(w).second) {
+          Reg(w).device() != task.device() ||
+          std::binary_search(written.begin(), written.end(), w)) {
         return Task(t, "its workspace must be a register of this task alone");
       }
+      produced_[w] = true;
     }
-    for (const uint32_t r : written) produced_.insert(r);
+    for (const uint32_t r : written) produced_[r] = true;
 
     const auto shape = [&](int inputs, int outputs) {
       return task.inputs_size() == inputs && task.outputs_size() == outputs;
@@ -564,10 +575,12 @@ class WellFormed {
     if ((sends ? channel.source() : channel.destination()) != plan_.rank()) {
       return Task(t, absl::StrCat("is at the wrong end of channel ", channel.name()));
     }
-    if (!ends_.try_emplace(task.channel(), t).second) {
+    uint32_t& end = ends_[task.channel()];
+    if (end != kNone) {
       return Task(t, absl::StrCat("channel ", channel.name(), " has another task already, ",
-                                  TaskText(plan_, ends_.at(task.channel()))));
+                                  TaskText(plan_, end)));
     }
+    end = t;
     const plan::Port& port = sends ? task.inputs(0) : task.outputs(0);
     const auto bytes = BytesOf(port.type().dtype(), port.type().shape());
     if (*bytes != channel.bytes()) {
@@ -588,7 +601,7 @@ class WellFormed {
 
   absl::Status InPlace(uint32_t r) {
     const plan::Register& reg = Reg(r);
-    if (!produced_.contains(r)) return Register(r, "its producer has no such output");
+    if (!produced_[r]) return Register(r, "its producer has no such output");
     if (!reg.has_in_place_of()) return absl::OkStatus();
     const uint32_t source = reg.in_place_of();
     if (source >= Count(plan_.registers()) || source == r) {
@@ -606,7 +619,7 @@ class WellFormed {
       return Register(r, absl::StrCat("is in place of ", RegisterText(plan_, source),
                                       " but has not exactly its slots, bytes and level"));
     }
-    if (result_of_.contains(source)) {
+    if (result_of_[source] != kNone) {
       return Register(r,
                       absl::StrCat("a second result is in place of ", RegisterText(plan_, source)));
     }
@@ -616,15 +629,13 @@ class WellFormed {
 
   // A chain of in-place results that comes back to itself has no first register.
   absl::Status InPlaceChains() const {
-    std::set<uint32_t> reached;
+    std::vector<bool> reached(result_of_.size(), false);
     for (uint32_t r = 0; r < Count(plan_.registers()); ++r) {
       if (Reg(r).has_in_place_of()) continue;
-      for (auto at = result_of_.find(r); at != result_of_.end(); at = result_of_.find(at->second)) {
-        reached.insert(at->second);
-      }
+      for (uint32_t at = result_of_[r]; at != kNone; at = result_of_[at]) reached[at] = true;
     }
-    for (const auto& [source, r] : result_of_) {
-      if (!reached.contains(r)) return Register(r, "is in place of itself");
+    for (const uint32_t r : result_of_) {
+      if (r != kNone && !reached[r]) return Register(r, "is in place of itself");
     }
     return absl::OkStatus();
   }
@@ -671,7 +682,7 @@ class WellFormed {
 
   absl::Status Channels() const {
     for (uint32_t c = 0; c < Count(plan_.channels()); ++c) {
-      if (!ends_.contains(c)) {
+      if (ends_[c] == kNone) {
         return Plain(
             absl::StrCat("channel ", plan_.channels(static_cast<int>(c)).name(), " has no task"));
       }
@@ -679,11 +690,12 @@ class WellFormed {
     return absl::OkStatus();
   }
 
+  static constexpr uint32_t kNone = 0xffffffffu;
   const plan::Plan& plan_;
   std::vector<std::vector<uint32_t>> readers_;  // by register, ascending
-  std::set<uint32_t> produced_;
-  std::map<uint32_t, uint32_t> result_of_;  // register -> what is in place of it
-  std::map<uint32_t, uint32_t> ends_;       // channel -> task
+  std::vector<bool> produced_;                  // by register: an output or a workspace
+  std::vector<uint32_t> result_of_;             // by register: what is in place of it, or kNone
+  std::vector<uint32_t> ends_;                  // by channel: its task, or kNone
 };
 
 }  // namespace

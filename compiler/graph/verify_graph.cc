@@ -1,7 +1,8 @@
 // VerifyGraph: the invariants of graph.h, checked after each pass. A failure is our bug, so the
 // message is for us: pass, node, user's line.
-#include <map>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -80,9 +81,15 @@ absl::Status VerifyNode(const Graph& graph, NodeId id, const std::vector<bool>& 
 
 absl::Status VerifyGraph(const Graph& graph, const std::string& stage_name) {
   std::vector<bool> made(graph.num_values(), false);
-  std::vector<std::vector<NodeId>> uses(graph.num_values());
-  std::map<std::string, NodeId> writers;
+  std::vector<size_t> readers(graph.num_values(), 0);  // met so far: the first of its uses
+  std::unordered_set<std::string_view> written;        // only looked up
   size_t live = 0;
+  const auto fail_graph = [&](const std::string& what) {
+    return MakeError(ErrorKind::kError, absl::StrCat("after ", stage_name, ": ", what));
+  };
+  const auto fail_uses = [&](int64_t value) {
+    return fail_graph(absl::StrCat("the uses of %", value, " are not those of the nodes"));
+  };
   for (NodeId id : graph.order()) {
     const Node& node = graph.node(id);
     const auto fail = [&](const std::string& what) {
@@ -95,27 +102,27 @@ absl::Status VerifyGraph(const Graph& graph, const std::string& stage_name) {
     if (!status.ok()) return fail(MessageOf(status));
     for (ValueId output : node.outputs) made[output] = true;
     for (ValueId input : node.inputs) {
-      if (uses[input].empty() || uses[input].back() != id) uses[input].push_back(id);
+      const std::vector<NodeId>& uses = graph.uses(input);
+      size_t& met = readers[input];
+      if (met > 0 && uses[met - 1] == id) continue;  // it reads the value twice
+      if (met == uses.size() || uses[met] != id) return fail_uses(input);
+      ++met;
     }
     if (node.op == "state_write") {
       const std::string& name = node.attrs.String("name");
-      if (!writers.emplace(name, id).second) {
+      if (!written.insert(name).second) {
         return fail(absl::StrCat("writes state ", name, " a second time"));
       }
     }
   }
-  const auto fail = [&](const std::string& what) {
-    return MakeError(ErrorKind::kError, absl::StrCat("after ", stage_name, ": ", what));
-  };
   size_t expected = 0;
   for (size_t id = 0; id < graph.num_nodes(); ++id) expected += graph.node(id).removed ? 0 : 1;
-  if (live != expected) return fail("live nodes are missing from the order");
+  if (live != expected) return fail_graph("live nodes are missing from the order");
   for (size_t value = 0; value < graph.num_values(); ++value) {
-    if (uses[value] != graph.uses(value)) {
-      return fail(absl::StrCat("the uses of %", value, " are not those of the nodes"));
-    }
+    if (readers[value] != graph.uses(value).size()) return fail_uses(value);
     const bool live_value = graph.value(value).producer >= 0;
-    if (live_value != made[value]) return fail(absl::StrCat("%", value, " has no live producer"));
+    if (live_value != made[value])
+      return fail_graph(absl::StrCat("%", value, " has no live producer"));
   }
   return absl::OkStatus();
 }

@@ -1,24 +1,21 @@
 #include "compiler/lower/memory_planner.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "compiler/lower/first_fit.h"
 #include "plan/firings.h"
 #include "plan/happens_before.h"
 
 namespace oneflow {
 namespace {
-
-// Closed interval of times at which a register is filled or read.
-struct Interval {
-  int64_t begin = 0;
-  int64_t end = 0;
-};
 
 // A stretch of iterations in which a group is busy without a break.
 struct Use {
@@ -36,19 +33,6 @@ struct Group {
   bool shares = true;
   int64_t offset = -1;
 };
-
-bool Overlap(const Group& a, const Group& b) {
-  for (size_t i = 0, j = 0; i < a.uses.size() && j < b.uses.size();) {
-    if (a.uses[i].busy.end < b.uses[j].busy.begin) {
-      ++i;
-    } else if (b.uses[j].busy.end < a.uses[i].busy.begin) {
-      ++j;
-    } else {
-      return true;
-    }
-  }
-  return false;
-}
 
 class MemoryPlanner {
  public:
@@ -230,76 +214,37 @@ class MemoryPlanner {
     }
   }
 
-  // Groups that lie on exactly the same bytes: with repeated layers there are far fewer places than
-  // groups, and one look at a place answers for all that lie there.
-  struct Shelf {
-    int64_t offset = 0;
-    int64_t end = 0;
-    bool shares = true;                              // all of them do
-    bool apart = true;                               // from first filling to last reading
-    std::vector<std::pair<Interval, size_t>> lying;  // by time
-  };
-
-  Interval HullOf(size_t g) const {
-    return {groups_[g].uses.front().busy.begin, groups_[g].uses.back().busy.end};
-  }
-
-  bool MayShare(size_t a, size_t b) const {
-    return groups_[a].shares && groups_[b].shares && !Overlap(groups_[a], groups_[b]) &&
-           (forbidden_.empty() || !forbidden_.contains({std::min(a, b), std::max(a, b)}));
-  }
-
-  bool MayLieOn(const Shelf& shelf, size_t g, const Interval& hull) const {
-    if (!shelf.shares || !groups_[g].shares) return false;
-    if (!shelf.apart || !forbidden_.empty()) {
-      return std::all_of(shelf.lying.begin(), shelf.lying.end(),
-                         [&](const auto& other) { return MayShare(g, other.second); });
-    }
-    auto other =
-        std::upper_bound(shelf.lying.begin(), shelf.lying.end(), hull.end,
-                         [](int64_t end, const auto& placed) { return end < placed.first.begin; });
-    while (other != shelf.lying.begin() && std::prev(other)->first.end >= hull.begin) {
-      --other;
-      if (Overlap(groups_[g], groups_[other->second])) return false;
-    }
-    return true;
-  }
-
-  void Lay(size_t g, const Interval& hull, Shelf* shelf) const {
-    const auto at = std::upper_bound(
-        shelf->lying.begin(), shelf->lying.end(), hull.begin,
-        [](int64_t begin, const auto& placed) { return begin < placed.first.begin; });
-    shelf->shares = shelf->shares && groups_[g].shares;
-    shelf->apart = shelf->apart &&
-                   (at == shelf->lying.begin() || std::prev(at)->first.end < hull.begin) &&
-                   (at == shelf->lying.end() || hull.end < at->first.begin);
-    shelf->lying.insert(at, {hull, g});
-  }
-
   // First fit in the given order: each group as low as it may lie. Returns the size of the arena.
   int64_t Place(const std::vector<size_t>& order, std::vector<int64_t>* offsets) const {
+    constexpr Interval kAlways{std::numeric_limits<int64_t>::min(),
+                               std::numeric_limits<int64_t>::max()};
     offsets->assign(groups_.size(), -1);
-    std::vector<Shelf> shelves;  // by (offset, end)
+    std::vector<int64_t> times;
+    for (size_t g : order) {
+      for (const Use& use : groups_[g].uses) {
+        times.push_back(use.busy.begin);
+        times.push_back(use.busy.end);
+      }
+    }
+    FirstFit fit(std::move(times));
     int64_t arena = 0;
     for (size_t g : order) {
-      const int64_t bytes = groups_[g].bytes;
-      const Interval hull = HullOf(g);
-      int64_t offset = 0;
-      for (const Shelf& shelf : shelves) {
-        if (offset + bytes <= shelf.offset) break;
-        if (shelf.end <= offset || MayLieOn(shelf, g, hull)) continue;
-        offset = shelf.end;
+      const Group& group = groups_[g];
+      if (group.bytes == 0) {
+        (*offsets)[g] = 0;
+        continue;
       }
-      (*offsets)[g] = offset;
-      const int64_t end = offset + bytes;
-      arena = std::max(arena, end);
-      auto shelf = std::lower_bound(
-          shelves.begin(), shelves.end(), std::make_pair(offset, end),
-          [](const Shelf& a, const auto& b) { return std::make_pair(a.offset, a.end) < b; });
-      if (shelf == shelves.end() || shelf->offset != offset || shelf->end != end) {
-        shelf = shelves.insert(shelf, Shelf{offset, end, true, true, {}});
+      std::vector<Interval> busy;
+      for (const Use& use : group.uses) busy.push_back(use.busy);
+      if (!group.shares) busy = {kAlways};
+      ByteSet avoided;
+      for (auto pair = forbidden_.lower_bound({g, 0}); pair != forbidden_.end() && pair->first == g;
+           ++pair) {
+        const int64_t offset = (*offsets)[pair->second];
+        if (offset >= 0) avoided.Add({offset, offset + groups_[pair->second].bytes});
       }
-      Lay(g, hull, &*shelf);
+      (*offsets)[g] = fit.Place(busy, group.bytes, avoided);
+      arena = std::max(arena, (*offsets)[g] + group.bytes);
     }
     return arena;
   }
@@ -380,6 +325,7 @@ class MemoryPlanner {
           for (const Access& access : before) {
             if (Order(access.firing, fill, order)) continue;
             forbidden_.insert(access.pair);
+            forbidden_.insert({access.pair.second, access.pair.first});
             forbade = true;
           }
         });
@@ -452,8 +398,10 @@ class MemoryPlanner {
       const bool refills = m == 0;
       if (refills && q < head.slots()) continue;
       const int64_t before = refills ? q - head.slots() : q;
-      const size_t members = refills ? group.members.size() : m - 1;
-      for (size_t i = 0; i < members; ++i) {
+      // Whoever used the members below was over before the one before this was written.
+      const size_t begin = refills ? 0 : std::max<size_t>(m, 2) - 2;
+      const size_t end = refills ? group.members.size() : m - 1;
+      for (size_t i = begin; i < end; ++i) {
         const plan::Register& reg = plan_.registers(group.members[i]);
         std::vector<uint32_t> tasks(reg.consumers().begin(), reg.consumers().end());
         tasks.push_back(reg.producer());
@@ -557,7 +505,7 @@ class MemoryPlanner {
   size_t firings_ = 0;
   std::vector<Group> groups_;
   std::map<int, std::vector<size_t>> by_device_;
-  std::set<std::pair<size_t, size_t>> forbidden_;
+  std::set<std::pair<size_t, size_t>> forbidden_;  // of groups on the same bytes; both ways round
   std::set<std::tuple<uint32_t, uint32_t, int, uint32_t>> edges_;  // (task, after, level, lag)
 };
 
