@@ -10,6 +10,7 @@ from .bert import (
 )
 from .generation import CausalLanguageModel
 from .gpt2 import GPT2, GPT2Config
+from .layouts import tensor_parallel
 from .llama import Llama, LlamaConfig, LlamaModel
 from .pretrained import load_pretrained, save_pretrained
 from .resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
@@ -35,4 +36,5 @@ __all__ = [
     "resnet101",
     "resnet152",
     "save_pretrained",
+    "tensor_parallel",
 ]
