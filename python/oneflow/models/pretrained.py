@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from .. import environment
 from ..dtypes import DType
-from ..errors import CheckpointError
+from ..errors import CheckpointError, Error
 from ..gather import gather
 from ..location import user_location
 from ..nn.module import Module
@@ -58,7 +58,10 @@ def load_pretrained(
     layers = getattr(config, family.layers)
     if layers > len(weights):
         _refuse(f"{_CONFIG} asks for {layers} layers, and the files hold {len(weights)} tensors")
-    model = family.architectures[name](config)
+    try:
+        model = family.architectures[name](config)
+    except Error as error:
+        _refuse(f"{_CONFIG}: {error.message}")
     _load(model, family, weights, strict)
     object.__setattr__(model, "_published_config", raw)
     return model
@@ -202,6 +205,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         if (
             not isinstance(file, str)
             or not file.endswith(".safetensors")
+            or not file.isprintable()
             or file != Path(file).name
         ):
             _refuse(
