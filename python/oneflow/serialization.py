@@ -175,6 +175,8 @@ def _entry(
     try:
         kind, shape = entry["dtype"], _integers(entry["shape"])
         begin, end = _integers(entry["data_offsets"])
+        if kind not in _NUMPY:
+            raise ValueError(f"elements {kind!r} are none of {', '.join(_NUMPY)}")
         dtype = np.dtype(_NUMPY[kind])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
