@@ -408,3 +408,24 @@ def test_nothing_is_overwritten_by_halves(tmp_path: Path) -> None:
         flow.save_pretrained(resnet18(), tmp_path / "other")
     with pytest.raises(flow.CheckpointError, match="max_shard_bytes"):
         saved(tmp_path / "other", max_shard_bytes=0)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert_pretraining", "llama"])
+def test_no_value_of_a_setting_crashes(kind: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path, kind)
+    text = (folder / "config.json").read_text()
+    names = [*json.loads(text), "rope_parameters", "id2label", "pruned_heads", "weight_map"]
+    values = ["1e999", "-1", "0", "1e30", "[]", "{}", "null", '"x"', "true", "[[1]]", '{"a": []}']
+    values += ["16777217", "3", "0.5", '{"rope_type": []}', '{"rope_type": {}, "factor": 2}']
+    values += ['{"rope_type": "linear", "factor": 1e999}', '{"rope_theta": [], "type": "default"}']
+    values += ['{"rope_type": "linear", "factor": 1' + "0" * 400 + "}"]
+    refused = 0
+    for name in names:
+        others = {key: value for key, value in json.loads(text).items() if key != name}
+        for value in values:
+            (folder / "config.json").write_text(f'{json.dumps(others)[:-1]}, "{name}": {value}}}')
+            try:
+                flow.load_pretrained(folder)
+            except flow.CheckpointError:
+                refused += 1
+    assert refused > len(names) * len(values) / 2

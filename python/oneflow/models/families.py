@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +27,7 @@ from .llama import Llama, LlamaConfig, LlamaModel
 
 # A size above this is no size of a model; nothing is allocated before it is checked.
 _LARGEST = 1 << 24
+_LARGEST_NUMBER = 1e12
 
 # What changes no result of a forward pass: names of versions and labels, tokens' numbers, habits of generation.
 _IGNORED = frozenset(
@@ -165,11 +165,11 @@ def _checked(name: str, kind: Any, value: Any, location: Any) -> Any:
         return value
     if "str" in kinds and isinstance(value, str):
         return value
-    if "int" in kinds and is_number and int(value) == value:
+    if "int" in kinds and is_number:
         least = -1 if name.endswith("_id") else 1
-        if least <= value <= _LARGEST:
+        if least <= value <= _LARGEST and int(value) == value:
             return int(value)
-    if "float" in kinds and is_number and math.isfinite(value) and value >= 0:
+    if "float" in kinds and is_number and 0 <= value <= _LARGEST_NUMBER:
         return float(value)
     if any(one.startswith("dict") for one in kinds) and isinstance(value, dict):
         return value

@@ -58,14 +58,15 @@ def rope_type(scaling: Mapping[str, Any] | None) -> str:
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return kind
-    if kind not in _SCALINGS:
+    if not isinstance(kind, str) or kind not in _SCALINGS:
         raise Error(
             f"rope_scaling of type {kind!r} is not known; there are default, {', '.join(_SCALINGS)}",
             user_location(),
         )
     for name in _SCALINGS[kind]:
         value = scaling.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not 0 < value <= 1e12:
             raise Error(
                 f"rope_scaling of type {kind!r} needs a positive number {name!r}, not {value!r}",
                 user_location(),
@@ -83,6 +84,8 @@ class RotaryEmbedding(nn.Module):
         super().__init__()
         if width % 2:
             raise ShapeError(f"heads of width {width}: pairs need an even width", user_location())
+        if not theta > 0:
+            raise Error(f"rope_theta={theta!r}: a number above 0", user_location())
         values = frequencies(width, theta, scaling).astype(np.float32)
         self.register_buffer(
             "inv_freq",
