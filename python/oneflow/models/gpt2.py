@@ -49,7 +49,7 @@ class Conv1D(nn.Module):
         self.bias = nn.Parameter(f.zeros(out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.t(), self.bias)
+        return x @ self.weight + self.bias
 
 
 class Attention(nn.Module):

@@ -66,7 +66,7 @@ def rope_type(scaling: Mapping[str, Any] | None) -> str:
     for name in _SCALINGS[kind]:
         value = scaling.get(name)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not 0 < value <= 1e12:
+        if value is None or not is_number or not 0 < value <= 1e12:
             raise Error(
                 f"rope_scaling of type {kind!r} needs a positive number {name!r}, not {value!r}",
                 user_location(),

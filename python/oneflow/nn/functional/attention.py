@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from ...dtypes import bool_
+from ...dispatch import apply
+from ...dtypes import bool_, promote
 from ...errors import Error, ShapeError
 from ...functions import (
     add,
+    cast,
     expand,
     ge,
     gt,
@@ -15,7 +17,6 @@ from ...functions import (
     maximum,
     reshape,
     softmax,
-    transpose,
     unsqueeze,
     where,
 )
@@ -37,7 +38,9 @@ def attention_weights(
     query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float
 ) -> Tensor:
     """softmax(scale * query @ key.T, masked) over the last dim; a row without any column is all zeros."""
-    scores = matmul(query * scale, transpose(key, -2, -1))
+    # The product reads the key as it lies: no copy of it is turned.
+    both = promote(query.dtype, key.dtype)
+    scores = apply("matmul", cast(query, both) * scale, cast(key, both), transpose_b=True)
     if is_causal:
         scores = where(causal_mask(query.shape[-2], key.shape[-2]), scores, LOWEST)
     if attn_mask is None:
