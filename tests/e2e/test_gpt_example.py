@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import oneflow as flow
 import pytest
-from oneflow.models import Llama
+from oneflow.models import GPT2, Llama
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gpt" / "train.py"
 SMALL = ("--steps", "50", "--batch", "8", "--context", "32", "--width", "32", "--lr", "1e-2")
@@ -51,13 +51,24 @@ def test_has_the_same_curve(options: tuple[str, ...]) -> None:
     assert losses[-1] < 3.3
 
 
-def test_two_processes_write_the_text_of_one() -> None:
+def test_two_processes_write_the_text_of_one(tmp_path: Path) -> None:
     launch = ("-m", "oneflow.launch", "--nproc-per-node=2")
-    losses, written = train("--mesh", "dp=2", "--write", "40", launch=launch)
+    save = ("--save", str(tmp_path / "gpt"))
+    losses, written = train("--mesh", "dp=2", "--write", "40", *save, launch=launch)
     assert losses[-1] < 3.3
     alone = train("--mesh", "dp=2", "--write", "40")[1]
     assert written.removeprefix("[rank0]: ") == alone
     assert alone.startswith("def ") and len(alone) == 45
+    assert isinstance(flow.load_pretrained(tmp_path / "gpt"), GPT2)
+
+
+def test_stages_in_two_processes_save_all_weights(tmp_path: Path) -> None:
+    launch = ("-m", "oneflow.launch", "--nproc-per-node=2")
+    for name, how in (("two", launch), ("one", ())):
+        options = ("--mesh", "pp=2", "--steps", "3", "--write", "0", "--save", str(tmp_path / name))
+        train(*options, launch=how)
+    two, one = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("two", "one"))
+    assert two == one
 
 
 def test_a_llama_is_saved_and_goes_on_writing(tmp_path: Path) -> None:
