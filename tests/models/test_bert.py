@@ -124,3 +124,13 @@ def test_the_padding_token_has_no_gradient_of_its_own() -> None:
     )(tokens)
     rows = np.abs(gradients["embeddings.word_embeddings.weight"].numpy()).sum(1)
     assert rows[0] == 0 and (rows[1:4] > 0).all()
+
+
+def test_masks_and_types_belong_to_tokens() -> None:
+    tokens, mask, *_ = batch()
+    with pytest.raises(flow.ShapeError, match="attention_mask has the shape"):
+        model()(flow.Tensor(tokens), flow.Tensor(mask[:, None] * mask[:, :, None]))
+    with pytest.raises(flow.ShapeError, match="token_type_ids has the shape"):
+        model()(flow.Tensor(tokens), None, flow.Tensor(mask[:1]))
+    with pytest.raises(flow.ShapeError, match="20 tokens, but the model has 16 positions"):
+        model()(flow.zeros(1, 20, dtype=flow.int64))

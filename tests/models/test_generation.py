@@ -145,6 +145,8 @@ def test_it_writes_with_what_a_step_has_trained(compiled: list[str]) -> None:
         [5, 6, 7],
         [4, 5, 6, 7],
     ]
+    tensor = model.generate(flow.Tensor(np.array([[5, 6]])), 2, **options)
+    assert isinstance(tensor, flow.Tensor) and tensor.tolist() == [[5, 6, 7, 0]]
     assert not any("cache" in name for name in model.state_dict())
 
 

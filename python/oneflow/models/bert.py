@@ -218,6 +218,12 @@ class BertModel(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
+        for name, given in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
+            if given is not None and given.shape != tokens.shape:
+                raise ShapeError(
+                    f"{name} has the shape {list(given.shape)}, the tokens {list(tokens.shape)}",
+                    user_location(),
+                )
         visible = None
         if attention_mask is not None:
             visible = unsqueeze(unsqueeze(ne(attention_mask, 0), 1), 1)

@@ -120,7 +120,9 @@ class CausalLanguageModel(nn.Module):
                 done[i] = done[i] or token == eos_token_id
             if all(done):
                 break
-        if isinstance(prompts, (np.ndarray, Tensor)):
+        if isinstance(prompts, Tensor):
+            return Tensor(np.array(rows, np.int64))
+        if isinstance(prompts, np.ndarray):
             return np.array(rows, np.int64)
         for i, row in enumerate(rows):
             if done[i] and eos_token_id is not None:  # what was appended to keep rows alike
