@@ -150,6 +150,15 @@ def test_it_writes_with_what_a_step_has_trained(compiled: list[str]) -> None:
     assert not any("cache" in name for name in model.state_dict())
 
 
+def test_what_takes_the_place_of_a_weight_is_used() -> None:
+    model = make("llama")
+    assert set(model.generate([[1]], 5, mesh=mesh())[0][1:]) != {7}
+    model.lm_head = flow.nn.Linear(24, 41)
+    model.lm_head.weight.zero_()
+    model.lm_head.bias.copy_(np.eye(41, dtype=np.float32)[7])
+    assert model.generate([[1]], 5, mesh=mesh()) == [[1, 7, 7, 7, 7, 7]]
+
+
 def test_bf16() -> None:
     model = make("llama")
     found = model.generate(PROMPTS, 4, mesh=mesh(), precision="bf16")

@@ -140,7 +140,8 @@ class CausalLanguageModel(nn.Module):
     ) -> Decoding:
         """The decoding of the last call if it serves this one, else a new one in its place."""
         kept = self.__dict__.get("_decoding")
-        form = (n, mesh, repr(parallel), precision, use_cache)
+        states = tuple(id(parameter.cell) for parameter in self.parameters())
+        form = (n, mesh, repr(parallel), precision, use_cache, states)
         if kept is None or kept.form != form or kept.length < length:
             self.free_cache()
             if use_cache:
