@@ -48,6 +48,9 @@ from .sharding import B, P, S, shard, stage
 from .steps import eval_step, spec, static, train_step, value_and_grad
 from .tensor import Tensor, as_tensor, from_numpy, tensor
 
+from . import models  # isort: skip  (of all the above)
+from .models import load_pretrained, save_pretrained  # isort: skip
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -97,10 +100,12 @@ __all__ = [
     "int64",
     "int8",
     "load",
+    "load_pretrained",
     "local_rank",
     "manual_seed",
     "precision",
     "mesh",
+    "models",
     "nn",
     "ops",
     "optim",
@@ -110,6 +115,7 @@ __all__ = [
     "random",
     "rank",
     "save",
+    "save_pretrained",
     "shard",
     "spec",
     "stage",

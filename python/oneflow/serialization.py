@@ -1,7 +1,7 @@
 """Reading and writing safetensors files.
 
 Format: u64 header size, a JSON header padded with spaces so that the data starts at a multiple of 64, then the data,
-which the tensors cover exactly; wide dtypes come first.
+which the tensors cover exactly; wide dtypes come first. What is read may come from anywhere: all of it is checked.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
+import ml_dtypes
 import numpy as np
 
-from . import dtypes
 from .errors import CheckpointError
 from .location import user_location
 from .state import StateCell
 from .tensor import Tensor
 
 _TO_FORMAT = {
+    "f64": "F64",
     "f32": "F32",
     "f16": "F16",
     "bf16": "BF16",
     "i64": "I64",
     "i32": "I32",
+    "i16": "I16",
     "i8": "I8",
     "u8": "U8",
     "bool": "BOOL",
@@ -34,7 +36,7 @@ _NUMPY = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
-    "BF16": "<u2",
+    "BF16": ml_dtypes.bfloat16,
     "I64": "<i8",
     "I32": "<i4",
     "I16": "<i2",
@@ -103,7 +105,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 raise CheckpointError(
                     f"{name} is no safetensors file: its header cannot be {length} bytes", location
                 )
-            header = json.loads(file.read(length))
+            header = read_json(file.read(length))
     except OSError as error:
         raise CheckpointError(f"{name} cannot be read: {error.strerror}", location) from error
     except ValueError as error:
@@ -113,21 +115,68 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not isinstance(header, dict):
         raise CheckpointError(f"{name} is no safetensors file: its header is no object", location)
     notes = header.pop("__metadata__", {})
+    if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
+        raise CheckpointError(
+            f"{name} is no safetensors file: its metadata are no texts by name", location
+        )
     data = np.memmap(name, dtype=np.uint8, mode="r", offset=0)
-    result = {
-        key: _entry(name, key, entry, data, 8 + length, location) for key, entry in header.items()
-    }
+    result, ranges = {}, []
+    for key, entry in header.items():
+        result[key], begin, end = _entry(name, key, entry, data, 8 + length, location)
+        ranges.append((begin, end))
+    reached = 0
+    for begin, end in sorted(ranges):
+        if begin != reached:
+            raise CheckpointError(
+                f"{name} is no safetensors file: its tensors do not cover the data, byte {reached} for one",
+                location,
+            )
+        reached = end
+    if reached != data.size - 8 - length:
+        raise CheckpointError(
+            f"{name} has {data.size - 8 - length} bytes of data, and its tensors {reached}: it is damaged",
+            location,
+        )
     for key, target in notes.items():
         if key.startswith("alias:") and target in result:
             result[key[len("alias:") :]] = result[target]
     return result
 
 
-def _entry(path: str, name: str, entry: Any, data: np.ndarray, base: int, location: Any) -> Tensor:
-    """One tensor of the file; a header may say anything, so all of it is checked."""
+def read_json(text: bytes) -> Any:
+    """The value of a JSON text that may say anything; ValueError where it is none, names something twice, holds
+    a number that is none, or is nested without end."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            raise ValueError("a name stands twice")
+        return result
+
+    def no_number(word: str) -> NoReturn:
+        raise ValueError(f"{word} is no number")
+
     try:
-        kind, shape = entry["dtype"], [int(extent) for extent in entry["shape"]]
-        begin, end = (int(offset) for offset in entry["data_offsets"])
+        return json.loads(text, object_pairs_hook=once, parse_constant=no_number)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _integers(values: Any) -> list[int]:
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise ValueError("integers in a list are needed")
+    return values
+
+
+def _entry(
+    path: str, name: str, entry: Any, data: np.ndarray, base: int, location: Any
+) -> tuple[Tensor, int, int]:
+    """One tensor of the file and where its bytes begin and end."""
+    try:
+        kind, shape = entry["dtype"], _integers(entry["shape"])
+        begin, end = _integers(entry["data_offsets"])
+        if kind not in _NUMPY:
+            raise ValueError(f"elements {kind!r} are none of {', '.join(_NUMPY)}")
         dtype = np.dtype(_NUMPY[kind])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -142,9 +191,11 @@ def _entry(path: str, name: str, entry: Any, data: np.ndarray, base: int, locati
         or (end - begin != count * dtype.itemsize)
     ):
         raise CheckpointError(f"{path}: the bytes of {name} do not fit its shape {shape}", location)
-    raw = data[base + begin : base + end]
-    if kind == "BF16":  # the upper half of an f32
-        array = (np.frombuffer(raw.tobytes(), "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
-    else:
-        array = np.frombuffer(raw, dtype).reshape(shape)
-    return Tensor(dtypes.to_array(array))
+    try:
+        raw = data[base + begin : base + end].view(np.ndarray)
+        array = (raw != 0 if kind == "BOOL" else raw.view(dtype)).reshape(shape)
+    except ValueError as error:  # more dims than an array may have, or an extent beyond its range
+        raise CheckpointError(
+            f"{path}: the entry of {name} is malformed ({error})", location
+        ) from error
+    return Tensor(array if array.flags.aligned else array.copy()), begin, end

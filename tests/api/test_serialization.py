@@ -50,6 +50,24 @@ def test_we_read_the_reference_librarys_file(tmp_path: Path) -> None:
         assert np.array_equal(loaded[name].numpy(), value)
 
 
+def test_every_type_keeps_its_bits(tmp_path: Path) -> None:
+    bits = np.arange(48, dtype=np.uint8)
+    for dtype in flow.dtypes.ALL:
+        raw = bits if dtype is not flow.bool else bits % 2
+        array = raw.view(dtype.numpy)
+        flow.save({"x": flow.Tensor(array)}, tmp_path / "x.safetensors")
+        loaded = flow.load(tmp_path / "x.safetensors")["x"]
+        assert loaded.dtype is dtype
+        assert loaded.numpy().tobytes() == raw.tobytes()
+
+
+def test_flags_are_0_or_1_whatever_the_file_says(tmp_path: Path) -> None:
+    entry = {"dtype": "BOOL", "shape": [3], "data_offsets": [0, 3]}
+    (tmp_path / "x.safetensors").write_bytes(broken({"x": entry}, bytes([0, 1, 7])))
+    loaded = flow.load(tmp_path / "x.safetensors")["x"].numpy()
+    assert loaded.tobytes() == bytes([0, 1, 1])
+
+
 def test_data_starts_at_64_bytes(tmp_path: Path) -> None:
     flow.save(VALUES, tmp_path / "x.safetensors")
     length = struct.unpack("<Q", (tmp_path / "x.safetensors").read_bytes()[:8])[0]
@@ -79,6 +97,15 @@ def broken(header: object, data: bytes = b"") -> bytes:
     return struct.pack("<Q", len(text)) + text + data
 
 
+ONE = '{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+
+
+def entry(shape: str, offsets: str, extra: str = "", data: bytes = bytes(4)) -> bytes:
+    """A file whose header is written by hand."""
+    text = f'{{"x": {{"dtype": "F32", "shape": {shape}, "data_offsets": {offsets}}}{extra}}}'
+    return broken(text.encode(), data)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -98,6 +125,22 @@ def broken(header: object, data: bytes = b"") -> bytes:
             broken({"x": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}}, bytes(4)),
             "do not fit",
         ),
+        (entry("[1.0]", "[0, 4]"), "integers in a list"),
+        (entry("[true]", "[0, 4]"), "integers in a list"),
+        (entry('["1"]', "[0, 4]"), "integers in a list"),
+        (entry("[1]", "[0, 4e0]"), "integers in a list"),
+        (entry("[1]", "[0, 4, 8]"), "malformed"),
+        (entry("[NaN]", "[0, 4]"), "NaN is no number"),
+        (entry("[1]", "[0, Infinity]"), "Infinity is no number"),
+        (entry("[1]", "[0, 4]", extra=', "x": 1'), "stands twice"),
+        (entry("[" + "1," * 80 + "1]", "[0, 4]"), "malformed"),
+        (entry("[0, 99999999999999999999999]", "[0, 0]", data=b""), "malformed"),
+        (entry("[1]", "[4, 8]", data=bytes(8)), "do not cover"),
+        (entry("[1]", "[0, 4]", data=bytes(5)), "damaged"),
+        (entry("[1]", "[0, 4]", extra=', "y": ' + ONE), "do not cover"),
+        (entry("[1]", "[0, 4]", extra=', "__metadata__": [1]'), "metadata"),
+        (entry("[1]", "[0, 4]", extra=', "__metadata__": {"alias:y": ["x"]}'), "metadata"),
+        (broken(b'{"x":' * 50_000), "not JSON"),
     ],
 )
 def test_broken_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:

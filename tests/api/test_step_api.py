@@ -389,6 +389,19 @@ def test_evaluation_writes_only_what_it_may() -> None:
     assert model[0].calls.item() == 4
 
 
+def test_a_buffer_in_the_place_of_another_has_its_name() -> None:
+    """Where the session knows both, it tells them apart; a pattern does not."""
+    model = nn.Sequential(Counter(), nn.Linear(4, 2))
+    steps = [
+        flow.eval_step(lambda x: model(x), model=model, mesh=flow.mesh("cpu"), mutable=("*.calls",))
+        for _ in range(2)
+    ]
+    steps[0](X)
+    model[0].calls = nn.Buffer(shape=())
+    steps[1](X), steps[1](X)
+    assert model[0].calls.item() == 2
+
+
 # Modules in several steps.
 
 

@@ -10,7 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import oneflow as flow
 import pytest
+from oneflow.models import resnet50
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "resnet"
 SEED = 4
@@ -53,3 +55,19 @@ def test_its_weights_read_digits_in_torch(tmp_path: Path) -> None:
     assert accuracy >= 0.97
     assert f"test accuracy {100 * accuracy:.2f} %" in result.stdout
     assert "plan step" in result.stdout
+
+
+def test_a_resnet50_of_ones_own_images(tmp_path: Path) -> None:
+    """By flags alone; what it saves has torchvision's names."""
+    pytest.importorskip("sklearn")
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (10, 3, 64, 64)).astype(np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.arange(10) % 3)
+    command = [sys.executable, str(EXAMPLE / "train.py"), "--arch", "resnet50", "--mesh", "dp=2"]
+    command += ["--data", str(tmp_path / "images.npz"), "--batch-size", "4", "--epochs", "1"]
+    command += ["--save", str(tmp_path / "x.safetensors"), "--precision", "bf16"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    model = resnet50(num_classes=3)
+    assert model.load_state_dict(flow.load(tmp_path / "x.safetensors")) == ([], [])
+    assert int(model.bn1.num_batches_tracked.item()) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -117,3 +118,11 @@ def test_trains_in_bf16_as_in_fp32() -> None:
     assert full[-1] < 0.8 * full[0]
     assert narrow != full  # something was computed otherwise
     np.testing.assert_allclose(narrow, full, rtol=2e-2)
+
+
+def test_no_weight_is_copied_to_be_turned() -> None:
+    """Products take weights and keys as they lie; only heads change places."""
+    network = model()
+    step = flow.eval_step(lambda t: network(t), model=network, mesh=flow.mesh("cpu", dp=1))
+    moved = re.findall(r"permute\(.*dims=\[([\d,]+)\]", step.graph(tokens()))
+    assert moved == ["0,2,1,3"] * (4 * SMALL.n_layer)

@@ -18,6 +18,8 @@ BOOL = np.random.default_rng(0).random((3, 5)) < 0.6
 BOOL[:, 0] = True
 FLOAT = np.random.default_rng(1).standard_normal((4, 3, 5)).astype(np.float32)
 FLOAT[0, 1, 2:] = -np.inf
+OF_SAMPLES = np.random.default_rng(2).random((2, 1, 3, 5)) < 0.6
+OF_SAMPLES[..., 0] = True
 
 
 def case(name: str, *shapes: tuple[int, ...], mask: Any = None, **options: Any) -> Case:
@@ -45,6 +47,10 @@ CASES = [
     case("float", Q, K, V, mask=FLOAT),
     case("scale", Q, K, V, scale=0.3),
     case("gqa", Q, (2, 2, 5, 8), (2, 2, 5, 6), enable_gqa=True),
+    case("gqa_causal", Q, (2, 2, 5, 8), (2, 2, 5, 6), enable_gqa=True, is_causal=True),
+    case("gqa_bool", Q, (2, 2, 5, 8), (2, 2, 5, 6), enable_gqa=True, mask=BOOL),
+    case("gqa_rows", Q, (2, 2, 5, 8), (2, 2, 5, 6), enable_gqa=True, mask=OF_SAMPLES),
+    case("gqa_float", Q, (2, 2, 5, 8), (2, 2, 5, 6), enable_gqa=True, mask=FLOAT),
 ]
 
 

@@ -1,7 +1,7 @@
 """GPT-2 (Radford et al. 2019): a decoder-only transformer with learned positions.
 
 The state dict has the names and layouts of Hugging Face's GPT2LMHeadModel: linear maps of blocks are stored
-[in, out], and `lm_head.weight` is the token table.
+[in, out], and `lm_head.weight` is the token table unless `tie_word_embeddings` is off.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from ..errors import ShapeError
 from ..location import user_location
 from ..nn import functional as F
 from ..tensor import Tensor
+from .activations import activation
+from .cache import KeyValueCache
+from .generation import CausalLanguageModel
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class GPT2Config:
     n_layer: int = 12
     n_head: int = 12
     n_inner: int | None = None
+    activation_function: str = "gelu_new"
     resid_pdrop: float = 0.1
     embd_pdrop: float = 0.1
     attn_pdrop: float = 0.1
     layer_norm_epsilon: float = 1e-5
     initializer_range: float = 0.02
+    tie_word_embeddings: bool = True
 
 
 class Conv1D(nn.Module):
@@ -44,7 +49,7 @@ class Conv1D(nn.Module):
         self.bias = nn.Parameter(f.zeros(out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.t(), self.bias)
+        return x @ self.weight + self.bias
 
 
 class Attention(nn.Module):
@@ -61,22 +66,32 @@ class Attention(nn.Module):
         self.c_attn = Conv1D(3 * width, width, std)
         self.c_proj = Conv1D(width, width, std / math.sqrt(2 * config.n_layer))
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
+        self.cache = KeyValueCache()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
         n, length, width = x.shape
 
         def heads(y: Tensor) -> Tensor:
             return y.view(n, length, self.n_head, width // self.n_head).transpose(1, 2)
 
         query, key, value = (heads(y) for y in self.c_attn(x).split(width, dim=2))
+        visible = None
+        if positions is not None:
+            key, value = self.cache.store(key, value, positions)
+            visible = self.cache.visible(positions)
         y = F.scaled_dot_product_attention(
-            query, key, value, dropout_p=self.dropout if self.training else 0.0, is_causal=True
+            query,
+            key,
+            value,
+            attn_mask=visible,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=visible is None,
         )
         return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(n, length, width)))
 
 
 class MLP(nn.Module):
-    """Two linear maps with GELU between."""
+    """Two linear maps with an activation between."""
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
@@ -84,10 +99,11 @@ class MLP(nn.Module):
         inner = config.n_inner or 4 * width
         self.c_fc = Conv1D(inner, width, std)
         self.c_proj = Conv1D(width, inner, std / math.sqrt(2 * config.n_layer))
+        self.act = activation(config.activation_function)
         self.dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")))
+        return self.dropout(self.c_proj(self.act(self.c_fc(x))))
 
 
 class Block(nn.Module):
@@ -100,16 +116,20 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), positions)
         return x + self.mlp(self.ln_2(x))
 
 
 class Transformer(nn.Module):
-    """Embeddings, blocks and the last LayerNorm: tokens [n, length] to features [n, length, n_embd]."""
+    """Embeddings, blocks and the last LayerNorm: tokens [n, length] to features [n, length, n_embd].
+
+    With `positions` [n, length] the tokens stand there and attend to what the caches hold.
+    """
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
+        self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.n_positions, config.n_embd)
         for table in (self.wte, self.wpe):
@@ -118,20 +138,21 @@ class Transformer(nn.Module):
         self.h = nn.ModuleList([Block(config) for _ in range(config.n_layer)])
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         length = tokens.shape[1]
         if length > self.wpe.num_embeddings:
             raise ShapeError(
                 f"{length} tokens, but the model has {self.wpe.num_embeddings} positions",
                 user_location(),
             )
-        x = self.drop(self.wte(tokens) + self.wpe.weight[:length])
+        places = self.wpe.weight[:length] if positions is None else self.wpe(positions)
+        x = self.drop(self.wte(tokens) + places)
         for block in self.h:
-            x = block(x)
+            x = block(x, positions)
         return self.ln_f(x)
 
 
-class GPT2(nn.Module):
+class GPT2(CausalLanguageModel):
     """Logits [n, length, vocab_size] of the next token after each of tokens [n, length]."""
 
     def __init__(self, config: GPT2Config) -> None:
@@ -139,7 +160,19 @@ class GPT2(nn.Module):
         self.config = config
         self.transformer = Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.lm_head.weight = self.transformer.wte.weight
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.transformer.wte.weight
+        else:
+            nn.init.normal_(self.lm_head.weight, std=config.initializer_range)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.lm_head(self.transformer(tokens))
+    def features(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        return self.transformer(tokens, positions)
+
+    @property
+    def max_positions(self) -> int:
+        return self.config.n_positions
+
+    def allocate_cache(self, n: int, length: int) -> None:
+        config = self.config
+        for block in self.transformer.h:
+            block.attn.cache.allocate(n, config.n_head, length, config.n_embd // config.n_head)

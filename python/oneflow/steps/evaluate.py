@@ -26,6 +26,8 @@ from .step import Program, Step, add_outputs, fill_outputs
 
 # In a line of decisions: a value that is partial over micro-batches.
 _SUM_OVER_MICRO_BATCHES = re.compile(r"\{micro [^;}]*\bP")
+# What Store.name_of puts behind the name of a state that stands where another one stood.
+_NUMBER = re.compile(r"(?<!#)#\d+$")
 
 
 class EvalStep(Step):
@@ -56,7 +58,7 @@ class EvalStep(Step):
     def _trace_body(self, trace: Trace, call: Callable[[], Any]) -> tuple[Any, Tensor | None]:
         result = call()
         for cell, value in trace.writes.items():
-            name = trace.cells[cell]
+            name = _NUMBER.sub("", trace.cells[cell])
             if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self._mutable):
                 source = value._source
                 raise Error(

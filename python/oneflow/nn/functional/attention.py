@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from ...dtypes import bool_
+from ...dispatch import apply
+from ...dtypes import bool_, promote
 from ...errors import Error, ShapeError
 from ...functions import (
     add,
+    cast,
     expand,
     ge,
     gt,
@@ -15,7 +17,6 @@ from ...functions import (
     maximum,
     reshape,
     softmax,
-    transpose,
     unsqueeze,
     where,
 )
@@ -37,9 +38,18 @@ def attention_weights(
     query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float
 ) -> Tensor:
     """softmax(scale * query @ key.T, masked) over the last dim; a row without any column is all zeros."""
-    scores = matmul(query * scale, transpose(key, -2, -1))
+    return _masked_softmax(_scores(query, key, scale), attn_mask, is_causal)
+
+
+def _scores(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """scale * query @ key.T. The product reads the key as it lies: no copy of it is turned."""
+    both = promote(query.dtype, key.dtype)
+    return apply("matmul", cast(query, both) * scale, cast(key, both), transpose_b=True)
+
+
+def _masked_softmax(scores: Tensor, attn_mask: Tensor | None, is_causal: bool) -> Tensor:
     if is_causal:
-        scores = where(causal_mask(query.shape[-2], key.shape[-2]), scores, LOWEST)
+        scores = where(causal_mask(*scores.shape[-2:]), scores, LOWEST)
     if attn_mask is None:
         return softmax(scores, -1)
     if attn_mask.dtype is bool_:
@@ -87,21 +97,55 @@ def scaled_dot_product_attention(
             f"{list(query.shape)}, {list(key.shape)} and {list(value.shape)}",
             user_location(),
         )
-    if enable_gqa:
-        key, value = _for_each_head("key", query, key), _for_each_head("value", query, value)
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
+    if enable_gqa:
+        _check_groups("key", query, key)
+        _check_groups("value", query, value)
+        if (
+            query.shape[:-3] == key.shape[:-3] == value.shape[:-3]
+            and key.shape[-3] == value.shape[-3]
+        ):
+            return _of_groups(query, key, value, attn_mask, dropout_p, is_causal, scale)
+        key, value = _for_each_head(query, key), _for_each_head(query, value)
     weights = attention_weights(query, key, attn_mask, is_causal, scale)
     return matmul(dropout(weights, dropout_p), value)
 
 
-def _for_each_head(name: str, query: Tensor, x: Tensor) -> Tensor:
-    """x [..., h, s, e] with each head repeated for its group of query's heads."""
+def _check_groups(name: str, query: Tensor, x: Tensor) -> None:
     if query.ndim < 3 or x.ndim < 3 or query.shape[-3] % x.shape[-3]:
         raise ShapeError(
             f"enable_gqa: the heads of {name} {list(x.shape)} must divide those of the query {list(query.shape)}",
             user_location(),
         )
+
+
+def _of_groups(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float,
+) -> Tensor:
+    """A group's heads are rows of one product with its key, and with its value: neither is repeated."""
+    *leading, heads, length, width = query.shape
+    groups, columns = key.shape[-3:-1]
+    each = heads // groups
+    scores = _scores(reshape(query, *leading, groups, each * length, width), key, scale)
+    scores = reshape(scores, *leading, groups, each, length, columns)
+    if attn_mask is not None and attn_mask.ndim > 2:
+        *before, own, rows, last = attn_mask.shape
+        by_group = (1, 1) if own == 1 else (groups, each)
+        attn_mask = reshape(attn_mask, *before, *by_group, rows, last)
+    weights = dropout(_masked_softmax(scores, attn_mask, is_causal), dropout_p)
+    result = matmul(reshape(weights, *leading, groups, each * length, columns), value)
+    return reshape(result, *leading, heads, length, value.shape[-1])
+
+
+def _for_each_head(query: Tensor, x: Tensor) -> Tensor:
+    """x [..., h, s, e] with each head repeated for its group of query's heads."""
     *leading, heads, length, width = x.shape
     group = query.shape[-3] // heads
     if group == 1:
