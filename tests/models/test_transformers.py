@@ -1,5 +1,5 @@
-"""Models against Hugging Face's own, where the package transformers is found: folders in both directions, outputs,
-gradients, tokens. tests/models/test_pretrained.py and the others judge the same without it."""
+"""Models against Hugging Face's own, by `./dev long transformers-parity`: folders in both directions, outputs, gradients,
+tokens. tests/models/test_pretrained.py and the others judge the same without it."""
 
 from __future__ import annotations
 
