@@ -216,9 +216,9 @@ class Trace:
             )
         return [None if self.graph.is_zeros(id) else self.wrap(id, location) for id in gradients]
 
-    def add_gradients(self, loss: int, wrt: list[int]) -> list[int]:
+    def add_gradients(self, loss: int, wrt: list[int], forward: bool = False) -> list[int]:
         """As Graph.add_gradients."""
-        return self.graph.add_gradients(loss, wrt)
+        return self.graph.add_gradients(loss, wrt, forward)
 
     @contextlib.contextmanager
     def gradient_of(self, value: int, stage: int | None, scope: str) -> Iterator[None]:
