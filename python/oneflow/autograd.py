@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import Error, ShapeError
+from .functions import add, mul
+from .functions import sum as sum_
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .location import user_location
 from .tensor import Tensor
@@ -179,9 +181,6 @@ def grad(
 def _weighted_sum(
     outputs: Tensor | Sequence[Tensor], grad_outputs: Tensor | Sequence[Tensor | None] | None
 ) -> Tensor:
-    from .functions import add, mul
-    from .functions import sum as sum_
-
     values = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     factors: Sequence[Tensor | None]
     if grad_outputs is None:
