@@ -26,7 +26,7 @@ from .location import user_location
 from .mesh import Mesh
 from .random import default_generator
 from .state import StateCell
-from .tensor import Tensor
+from .tensor import Tensor, serials
 from .traced import TracedValue, active_trace, set_active_trace, used_after_trace
 
 # A captured constant larger than this gets a warning: it is copied to every device that reads it.
@@ -101,6 +101,7 @@ class Trace:
         self.forward_node = -1  # nodes made now are the gradient of this one
         self._stopped: dict[int, int] = {}  # values by what they are without a gradient
         self._drawn = _generators()
+        self.first_serial = next(serials)  # of tensors of the host that are made while it runs
         self._scopes: list[str] = [""]
         self._occurrences: dict[str, int] = {}
         self._captured: dict[int, Tensor] = {}
@@ -185,6 +186,10 @@ class Trace:
             stopped = self._add("stop_gradient", [id], {}, user_location())[0]
             self._stopped[id] = self._stopped[stopped] = stopped
         return self._stopped[id]
+
+    def is_stopped(self, id: int) -> bool:
+        """True for a value through which no gradient goes."""
+        return self._stopped.get(id) == id
 
     def detach(self, tensor: Tensor) -> Tensor:
         """The value of a tensor without its gradient."""

@@ -63,20 +63,32 @@ def empty(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     return zeros(*size, dtype=dtype, device=device)
 
 
-def zeros_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     return full(input.shape, 0, dtype=dtype or input.dtype)
 
 
-def ones_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def ones_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     return full(input.shape, 1, dtype=dtype or input.dtype)
 
 
-def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None) -> Tensor:
+def full_like(
+    input: Tensor, fill_value: float, *, dtype: DType | None = None, device: Any = None
+) -> Tensor:
     return full(input.shape, fill_value, dtype=dtype or input.dtype)
 
 
+def empty_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """As zeros_like: results never depend on what memory held before."""
+    return zeros_like(input, dtype=dtype)
+
+
 def arange(
-    start: float, end: float | None = None, step: float = 1, *, dtype: DType | None = None
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
 ) -> Tensor:
     """Numbers from `start` (0 if only one bound is given) up to, without, `end`."""
     if end is None:
@@ -87,7 +99,7 @@ def arange(
     return Tensor(np.arange(start, end, step), dtype)
 
 
-def eye(n: int, m: int | None = None, *, dtype: DType = float32) -> Tensor:
+def eye(n: int, m: int | None = None, *, dtype: DType = float32, device: Any = None) -> Tensor:
     check_allocation("eye", to_shape((n, n if m is None else m)), dtype)
     return Tensor(np.eye(n, m, dtype=dtype.numpy))
 
@@ -95,6 +107,7 @@ def eye(n: int, m: int | None = None, *, dtype: DType = float32) -> Tensor:
 __all__ = [
     "arange",
     "empty",
+    "empty_like",
     "eye",
     "full",
     "full_like",

@@ -131,7 +131,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
         return _integer_power(x if x.dtype is not dtypes.bool_ else cast(x, dtypes.int64), exponent)
     x = cast_to_float(x)
     if exponent == 1:
-        return x
+        return x.clone()
     if exponent == 2:
         return square(x)
     if exponent == 0.5:

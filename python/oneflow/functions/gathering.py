@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -180,6 +181,8 @@ def repeat(input: Tensor, *sizes: int | tuple[int, ...] | list[int]) -> Tensor:
     apart = [extent for pair in zip([1] * len(shape), shape, strict=True) for extent in pair]
     wide = [extent for pair in zip(counts, shape, strict=True) for extent in pair]
     repeated = broadcast_to(reshape(input, apart), wide)
+    if repeated is input:
+        return input.clone()
     return reshape(repeated, [count * extent for count, extent in zip(counts, shape, strict=True)])
 
 
@@ -224,7 +227,14 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
     return transpose(input, axis0, axis1)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: DType = dtypes.float32) -> Tensor:
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DType = dtypes.float32,
+    device: Any = None,
+) -> Tensor:
     """`steps` numbers from start to end, both included."""
     return Tensor(np.linspace(start, end, steps), dtype)
 
