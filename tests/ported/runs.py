@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -69,6 +71,19 @@ def _torch_model(name: str, dtype: Any, noise: int) -> Any:
     return model.to(dtype)
 
 
+@contextlib.contextmanager
+def _everything_double() -> Iterator[None]:
+    """New tensors, and what a model converts by `.float()`, are in float64."""
+    single = torch.Tensor.float
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.Tensor.float = single  # type: ignore[method-assign]
+
+
 def _torch_batch(batch: Tensors, dtype: Any) -> dict[str, Any]:
     tensors = {key: torch.from_numpy(value) for key, value in batch.items()}
     return {key: x.to(dtype) if x.is_floating_point() else x for key, x in tensors.items()}
@@ -78,7 +93,13 @@ def torch_run(
     name: str, loss: str, training: bool, *, double: bool, noise: int = 0
 ) -> tuple[Tensors, Tensors]:
     """Gradients with the loss under "loss"; how far each state moves in one SGD step."""
-    dtype = torch.float64 if double else torch.float32
+    with _everything_double() if double else contextlib.nullcontext():
+        return _torch_run(name, loss, training, torch.float64 if double else torch.float32, noise)
+
+
+def _torch_run(
+    name: str, loss: str, training: bool, dtype: Any, noise: int
+) -> tuple[Tensors, Tensors]:
     model = _torch_model(name, dtype, noise).train(training)
     before = {key: value.detach().clone() for key, value in model.state_dict().items()}
     value = losses_of(original(name))[loss](model, **_torch_batch(make_batch(name, BATCH, 1), dtype))

@@ -88,6 +88,7 @@ _METHODS = {
         "t",
         "transpose",
         "unflatten",
+        "unfold",
         "unsqueeze",
         "view",
     ],

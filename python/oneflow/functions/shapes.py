@@ -144,6 +144,24 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     return uncertain(input, input, "contiguous() copies a tensor that is not contiguous")
 
 
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Windows of `size` elements along a dim, every `step` of them, in a new last dim."""
+    position, extent = _extent("unfold", input, dimension)
+    if not 0 < size <= extent or step < 1:
+        raise ShapeError(
+            f"unfold: windows of {size} every {step} in {extent} elements", user_location()
+        )
+    count = (extent - size) // step + 1
+    if size == step:  # windows that meet, as of patches: a view
+        whole = narrow(input, position, 0, count * size)
+        shape = [*input.shape[:position], count, size, *input.shape[position + 1 :]]
+        order = [d for d in range(input.ndim + 1) if d != position + 1]
+        return permute(view(whole, shape), [*order, position + 1])
+    windows = [narrow(input, position, i * step, size) for i in range(count)]
+    moved = [d for d in range(input.ndim) if d != position]
+    return stack([permute(window, [*moved, position]) for window in windows], position)
+
+
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one after the other along `dim`."""
     tensors = list(tensors)
