@@ -20,6 +20,7 @@ LR = 0.5
 BATCH = 8
 NOISE = 4e-7  # relative, of the weights: which side of a kink an element lies is left to rounding
 NOISY_RUNS = 3
+SLACK = 256  # bytes of states: constants of a layout's own, such as the numbers of rows that a device holds
 
 Tensors = dict[str, np.ndarray]
 
@@ -39,6 +40,32 @@ def _difference(after: Any, before: Any) -> np.ndarray:
         return np.where(a == b, 0.0, a - b)
 
 
+# Where the automatic cut leaves a small model's second stage with next to nothing: modules of that stage, in the
+# way of a user who knows better.
+SECOND_STAGE: dict[str, tuple[str, ...]] = {
+    "capsules": ("digit_caps",),
+    "dlrm": ("top_l",),
+    "inplace": ("coupling.net", "attn", "fc"),
+    "multitask": ("body.layers.4", "heads.species", "heads.age", "heads.mood"),
+    "nerf": ("pts_linears.2", "alpha_linear", "rgb_linear"),
+    "shufflenet": ("stage2", "fc"),
+    "triplet": tuple(f"embedding_net.{at}" for at in ("convnet.3", "convnet.5", "pool", "fc")),
+    "vae": ("fc3", "fc4"),
+    "vqvae": ("_decoder.1", "_decoder.2"),
+}
+
+
+def _on_stage(module: Any, index: int) -> None:
+    """The module's ops belong to a stage."""
+    forward = module.forward
+
+    def staged(*args: Any, **kwargs: Any) -> Any:
+        with flow.stage(index):
+            return forward(*args, **kwargs)
+
+    module.forward = staged
+
+
 # PyTorch.
 
 
@@ -51,6 +78,7 @@ def weights(name: str) -> Tensors:
     result = {}
     for key, value in state.items():
         array = value.numpy().copy()
+        assert array.dtype != np.float64, key
         if key.endswith("running_mean"):
             array = random.normal(0, 0.1, array.shape).astype(np.float32)
         elif key.endswith("running_var"):
@@ -93,6 +121,7 @@ def torch_run(
     name: str, loss: str, training: bool, *, double: bool, noise: int = 0
 ) -> tuple[Tensors, Tensors]:
     """Gradients with the loss under "loss"; how far each state moves in one SGD step."""
+    weights(name)  # made in single precision
     with _everything_double() if double else contextlib.nullcontext():
         return _torch_run(name, loss, training, torch.float64 if double else torch.float32, noise)
 
@@ -164,6 +193,9 @@ class Port:
         self.name, self.axes, self.size = name, LAYOUTS[layout], size
         self.model = self.module.make_model()
         self.weights = weights(name)
+        if "pp" in self.axes:
+            for path in SECOND_STAGE.get(name, ()):
+                _on_stage(self.model.get_submodule(path), 1)
         self.model.load_state_dict(self.weights)
         self.options: dict[str, Any] = {
             "model": self.model,
@@ -199,3 +231,21 @@ class Port:
             if state.dtype.is_floating_point
         }
         return Result({**values, "loss": value}, step.counters())
+
+
+def idle(name: str, layout: str, found: Result, one: Result) -> list[str]:
+    """Devices that do not do their share, by counters outside the compiler; `one` is the run on one device."""
+    axes = LAYOUTS[layout]
+    flops = [counters["flops"] for counters in found.counters]
+    states = [counters["state_bytes"] for counters in found.counters]
+    problems = []
+    if axes.get("dp", 1) > 1 and max(flops) > 0.55 * one.counters[0]["flops"]:
+        problems.append(f"dp: {flops} flops, one device {one.counters[0]['flops']}")
+    if axes.get("tp", 1) > 1:
+        cut = sum(weights(name)[key].nbytes for key in sharded(name))
+        whole = one.counters[0]["state_bytes"]
+        if max(states) > 0.55 * cut + (whole - cut) + SLACK:
+            problems.append(f"tp: {states} bytes of states, one device {whole}, {cut} to be cut")
+    if axes.get("pp", 1) > 1 and min(flops) < 0.25 * sum(flops):
+        problems.append(f"pp: {flops} flops")
+    return problems
