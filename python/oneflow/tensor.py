@@ -240,8 +240,11 @@ class Tensor:
         if isinstance(source, StateCell) and trace is not None:
             source = trace.read(source)._source
         if isinstance(source, TracedValue):
-            return Tensor._traced(source, self._shape, self._dtype)
-        return Tensor(self.numpy().copy())
+            copy = Tensor._traced(source, self._shape, self._dtype)
+        else:
+            copy = Tensor(self.numpy().copy())
+        copy._is_dense = self._is_dense  # PyTorch keeps the strides
+        return copy
 
     @property
     def data(self) -> Tensor:

@@ -107,6 +107,7 @@ class Trace:
         self._captured: dict[int, Tensor] = {}
         self._captured_arrays: list[Any] = []
         self._step: Tensor | None = None
+        self.assigned: dict[tuple[int, str], Tensor] = {}  # what buffers were last assigned
         # Handles that an assignment replaced: (the module's buffers, name, handle, its state).
         self._replaced: list[tuple[dict[str, Any], str, Tensor, StateCell]] = []
 
@@ -319,6 +320,8 @@ class Trace:
         """`module.name = value`: the name means the new value from here on, handles taken before keep the old
         one, as with any name in Python; so two buffers can be swapped in one statement."""
         old = buffers[name]
+        if value is old:  # the end of `module.name += x`
+            return
         cell = old._source
         assert isinstance(cell, StateCell)
         before = self.read(cell)
@@ -327,6 +330,7 @@ class Trace:
         old._source = before._source
         buffers[name] = new
         self._replaced.append((buffers, name, old, cell))
+        self.assigned[id(buffers), name] = value
 
     def finish_writes(self) -> None:
         """Adds one state_write per state that was written."""

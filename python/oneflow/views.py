@@ -164,7 +164,6 @@ def uncertain(result: Tensor, input: Tensor, why: str) -> Tensor:
 def fresh(result: Tensor) -> Tensor:
     """`result`, of which the tensor that it shows was made for it alone."""
     result._view = None
-    result._is_dense = True
     return result
 
 
@@ -229,8 +228,20 @@ def assign(tensor: Tensor, new: Tensor) -> None:
                 "happen once; make it a buffer of the module (register_buffer), or .clone() it first",
                 user_location(),
             )
+        _check_not_assigned(tensor, trace)
         tensor._value = _written(tensor, new, trace)
     tensor._version += 1
+
+
+def _check_not_assigned(root: Tensor, trace: Trace) -> None:
+    """In PyTorch `module.buffer = x` makes the buffer x itself; here it has the elements of that moment."""
+    for (_, name), value in trace.assigned.items():
+        if root is (value._view.root if isinstance(value._view, View) else value):
+            raise Error(
+                f"a tensor is written in place after it was assigned to the buffer {name!r}, which would have to change "
+                f"with it; assign it last, or `{name} = x.clone()`",
+                user_location(),
+            )
 
 
 def _write_state(cell: StateCell, new: Tensor, trace: Trace | None) -> None:

@@ -16,6 +16,8 @@ import torch
 from tests.ported.porting import load, losses_of, make_batch, original
 from tests.reference.compare import Yardstick, norm
 
+torch.set_num_threads(1)  # the models are small, and threads of two libraries would wait for each other
+
 LR = 0.5
 BATCH = 8
 NOISE = 4e-7  # relative, of the weights: which side of a kink an element lies is left to rounding
@@ -118,20 +120,23 @@ def _torch_batch(batch: Tensors, dtype: Any) -> dict[str, Any]:
 
 
 def torch_run(
-    name: str, loss: str, training: bool, *, double: bool, noise: int = 0
+    name: str, loss: str, training: bool, *, double: bool, noise: int = 0, seed: int = 1
 ) -> tuple[Tensors, Tensors]:
     """Gradients with the loss under "loss"; how far each state moves in one SGD step."""
     weights(name)  # made in single precision
     with _everything_double() if double else contextlib.nullcontext():
-        return _torch_run(name, loss, training, torch.float64 if double else torch.float32, noise)
+        dtype = torch.float64 if double else torch.float32
+        return _torch_run(name, loss, training, dtype, noise, seed)
 
 
 def _torch_run(
-    name: str, loss: str, training: bool, dtype: Any, noise: int
+    name: str, loss: str, training: bool, dtype: Any, noise: int, seed: int
 ) -> tuple[Tensors, Tensors]:
     model = _torch_model(name, dtype, noise).train(training)
     before = {key: value.detach().clone() for key, value in model.state_dict().items()}
-    value = losses_of(original(name))[loss](model, **_torch_batch(make_batch(name, BATCH, 1), dtype))
+    value = losses_of(original(name))[loss](
+        model, **_torch_batch(make_batch(name, BATCH, seed), dtype)
+    )
     value.backward()
     gradients = {
         key: np.zeros(p.shape) if p.grad is None else p.grad.numpy().copy()
@@ -148,11 +153,12 @@ def _torch_run(
 
 
 @cache
-def yardsticks(name: str, loss: str, training: bool) -> tuple[Yardstick, Yardstick]:
+def yardsticks(name: str, loss: str, training: bool, seed: int = 1) -> tuple[Yardstick, Yardstick]:
     """Of the gradients and of the moved states."""
-    exact = torch_run(name, loss, training, double=True)
+    exact = torch_run(name, loss, training, double=True, seed=seed)
     singles = [
-        torch_run(name, loss, training, double=False, noise=i) for i in range(1 + NOISY_RUNS)
+        torch_run(name, loss, training, double=False, noise=i, seed=seed)
+        for i in range(1 + NOISY_RUNS)
     ]
     result = []
     for kind in (0, 1):
@@ -188,9 +194,10 @@ class Result:
 class Port:
     """A ported model with PyTorch's weights under a layout."""
 
-    def __init__(self, name: str, layout: str, size: int = BATCH) -> None:
+    def __init__(self, name: str, layout: str, seed: int = 1) -> None:
         self.module = load(name, ours=True)
-        self.name, self.axes, self.size = name, LAYOUTS[layout], size
+        self.axes = LAYOUTS[layout]
+        self.batch = make_batch(name, BATCH, seed)
         self.model = self.module.make_model()
         self.weights = weights(name)
         if "pp" in self.axes:
@@ -200,7 +207,9 @@ class Port:
         self.options: dict[str, Any] = {
             "model": self.model,
             "mesh": flow.mesh("cpu", threads=1, **self.axes),
-            "parallel": {key: {"tp": "S(0)"} for key in sharded(name)} if "tp" in self.axes else "auto",
+            "parallel": {key: {"tp": "S(0)"} for key in sharded(name)}
+            if "tp" in self.axes
+            else "auto",
         }
 
     def _loss(self, loss: str) -> Any:
@@ -213,7 +222,7 @@ class Port:
         step = flow.value_and_grad(self._loss(loss), **self.options)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            value, gradients = step(**make_batch(self.name, self.size, 1))
+            value, gradients = step(**self.batch)
         values = {key: gradient.numpy() for key, gradient in gradients.items()}
         return Result({**values, "loss": value.numpy()}, step.counters())
 
@@ -224,7 +233,7 @@ class Port:
         step = flow.train_step(
             self._loss(loss), optimizer=flow.optim.SGD(parameters, lr=LR), **self.options
         )
-        value = step(**make_batch(self.name, self.size, 1))["loss"].numpy()
+        value = step(**self.batch)["loss"].numpy()
         values = {
             key: _difference(state.numpy(), self.weights[key])
             for key, state in flow.gather(self.model.state_dict()).items()

@@ -63,9 +63,7 @@ def test_under_a_layout(name: str, loss: str, layout: str) -> None:
 
 
 def _result(flops: list[int], state_bytes: list[int]) -> Result:
-    counters = [
-        {"flops": f, "state_bytes": s} for f, s in zip(flops, state_bytes, strict=True)
-    ]
+    counters = [{"flops": f, "state_bytes": s} for f, s in zip(flops, state_bytes, strict=True)]
     return runs.Result({}, counters)
 
 

@@ -48,23 +48,17 @@ def full(size: Any, fill_value: float, *, dtype: DType | None = None, device: An
     return Tensor(np.full(shape, np.asarray(fill_value).astype(dtype.numpy)))
 
 
-def zeros(
-    *args: Any, size: Any = (), dtype: DType | None = None, device: Any = None
-) -> Tensor:
+def zeros(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = None) -> Tensor:
     """0 everywhere, in float32 by default."""
     return full(to_shape(args or (size,)), 0, dtype=dtype or float32, device=device)
 
 
-def ones(
-    *args: Any, size: Any = (), dtype: DType | None = None, device: Any = None
-) -> Tensor:
+def ones(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = None) -> Tensor:
     """1 everywhere, in float32 by default."""
     return full(to_shape(args or (size,)), 1, dtype=dtype or float32, device=device)
 
 
-def empty(
-    *args: Any, size: Any = (), dtype: DType | None = None, device: Any = None
-) -> Tensor:
+def empty(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = None) -> Tensor:
     """As zeros: results never depend on what memory held before."""
     return zeros(*args, size=size, dtype=dtype, device=device)
 

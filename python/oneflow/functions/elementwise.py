@@ -351,7 +351,7 @@ def _of_whole(op: str, doc: str) -> Callable[[Tensor], Tensor]:
     """The function of a rounding op: integers are round already."""
 
     def function(input: Tensor) -> Tensor:
-        return apply(op, input) if input.dtype.is_floating_point else input
+        return apply(op, input) if input.dtype.is_floating_point else input.clone()
 
     function.__name__ = function.__qualname__ = op
     function.__doc__ = doc

@@ -12,6 +12,7 @@ from ..dtypes import DType, int64
 from ..errors import Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
+from ..views import uncertain
 from . import elementwise as ew
 from .creation import eye, full
 from .products import matmul
@@ -65,7 +66,7 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The elements whose places in dim1 and dim2 differ by `offset`, along a new last dim; a copy here."""
+    """The elements whose places in dim1 and dim2 differ by `offset`, along a new last dim."""
     first, second = normalize_dim(dim1, input.ndim), normalize_dim(dim2, input.ndim)
     if first == second:
         raise ShapeError(f"diagonal of dim {first} and itself", user_location())
@@ -81,7 +82,8 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     wanted = ew.cast(eye(count), x.dtype)
     # What stands beside the diagonal, nan too, has no part in the sum.
     picked = ew.where(ew.gt(wanted, 0), square, full((), 0, dtype=x.dtype))
-    return ew.cast(_sum(picked, -1), x.dtype)
+    result = ew.cast(_sum(picked, -1), x.dtype)
+    return uncertain(result, input, "diagonal() is a copy here and a view in PyTorch")
 
 
 def trace(input: Tensor) -> Tensor:

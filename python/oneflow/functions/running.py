@@ -57,6 +57,8 @@ def cumprod(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
 def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
     """Each element minus the one before it along `dim`, n times."""
     position = normalize_dim(dim, input.ndim)
+    if n == 0:
+        return input.clone()
     for _ in range(n):
         count = max(input.shape[position] - 1, 0)
         behind = narrow(input, position, min(1, input.shape[position]), count)

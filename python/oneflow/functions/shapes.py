@@ -159,7 +159,8 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
         return permute(view(whole, shape), [*order, position + 1])
     windows = [narrow(input, position, i * step, size) for i in range(count)]
     moved = [d for d in range(input.ndim) if d != position]
-    return stack([permute(window, [*moved, position]) for window in windows], position)
+    result = stack([permute(window, [*moved, position]) for window in windows], position)
+    return uncertain(result, input, "unfold() of windows that overlap is a copy here")
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
