@@ -45,6 +45,13 @@ class Tensor:
         self._shape = array.shape
         self._dtype = dtypes.of_array(array)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles of a view own their elements: those of the whole would travel with each row."""
+        state = dict(self.__dict__)
+        if state.pop("_view", None) is not None:
+            state["_value"] = self._source
+        return state
+
     @classmethod
     def _traced(cls, value: TracedValue, shape: tuple[int, ...], dtype: DType) -> Tensor:
         tensor = Tensor.__new__(Tensor)

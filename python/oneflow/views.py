@@ -18,7 +18,7 @@ import numpy as np
 
 from .autograd import Function
 from .errors import Error
-from .grad_mode import enable_grad, is_grad_enabled
+from .grad_mode import enable_grad, is_grad_enabled, set_grad_enabled
 from .location import user_location
 from .state import StateCell
 from .tensor import Tensor
@@ -34,19 +34,23 @@ Apply = Callable[..., Tensor]
 class View:
     """What a tensor shows: `parent` through `op`. `seen` says which elements of the root its value is made of."""
 
-    __slots__ = ("_apply", "_attrs", "_op", "parent", "root", "seen")
+    __slots__ = ("_apply", "_attrs", "_has_gradient", "_op", "parent", "root", "seen")
 
     def __init__(self, parent: Tensor, op: str, attrs: dict[str, Any], apply: Apply) -> None:
         self.parent = parent
         self.root: Tensor = parent._view.root if isinstance(parent._view, View) else parent
         self._op, self._attrs, self._apply = op, attrs, apply
+        self._has_gradient = is_grad_enabled()
         self.seen = _elements(self.root)
 
     def source(self, tensor: Tensor) -> Any:
         """The current value of `tensor`, which is this view."""
         now = _elements(self.root)
         if now != self.seen:
-            tensor._value = self._apply(self._op, self.parent, **self._attrs)._value
+            with set_grad_enabled(
+                self._has_gradient
+            ):  # as when it was made, whoever reads it first
+                tensor._value = self._apply(self._op, self.parent, **self._attrs)._value
             self.seen = now
         return tensor._value
 
@@ -54,6 +58,8 @@ class View:
         """`tensor` has the elements of `new` from here on, and so have all that show them."""
         assign(self.parent, self._whole(new))
         tensor._value, self.seen = new._source, _elements(self.root)
+        if not is_grad_enabled():
+            self.seen = None  # shown anew when it is read: the gradient goes where it went before
 
     def _whole(self, new: Tensor) -> Tensor:
         """The parent with `new` where this view stands in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Callable
 from typing import Any
@@ -116,6 +117,17 @@ def under_no_grad(lib: Any, x: Any) -> Any:
     return y * 3
 
 
+def views_under_no_grad(lib: Any, x: Any) -> Any:
+    y = x * 2
+    first, last = y[0], y[-1]
+    with lib.no_grad():
+        first.mul_(5)
+    last += 1
+    with lib.no_grad():
+        seen = y[1:].sum() + last.sum()  # read here for the first time since it was written
+    return y * 3 + first + last + seen
+
+
 def activations(lib: Any, x: Any) -> Any:
     functional = lib.nn.functional
     y = x * 1
@@ -151,7 +163,7 @@ def dims(lib: Any, x: Any) -> Any:
 PROGRAMS: list[Program] = [
     *(shifted, through_a_transpose, seen_in_older_views, chain, views_of_views, parts, masks),
     *(rows_by_integers, strided, into_zeros, scattered, slices_by_integers, accumulated),
-    *(under_no_grad, activations, products, dims),
+    *(under_no_grad, views_under_no_grad, activations, products, dims),
 ]
 X = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
 
@@ -520,6 +532,14 @@ def test_memory_of_numpy_is_shared() -> None:
     other = flow.from_numpy(frozen)
     other += 1
     assert other.tolist() == [2, 2] and frozen.tolist() == [1, 1]
+
+
+def test_a_pickled_row_leaves_the_others_behind() -> None:
+    rows = flow.zeros(1000, 10)
+    row = pickle.loads(pickle.dumps(rows[3]))
+    assert len(pickle.dumps(rows[3])) < 2000
+    row += 1
+    assert row.tolist() == [1] * 10 and not rows.numpy().any()
 
 
 def test_dropout_in_place() -> None:

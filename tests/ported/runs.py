@@ -16,7 +16,9 @@ import torch
 from tests.ported.porting import load, losses_of, make_batch, original
 from tests.reference.compare import Yardstick, norm
 
-torch.set_num_threads(1)  # the models are small, and threads of two libraries would wait for each other
+torch.set_num_threads(
+    1
+)  # the models are small, and threads of two libraries would wait for each other
 
 LR = 0.5
 BATCH = 8
