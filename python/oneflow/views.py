@@ -47,9 +47,8 @@ class View:
         """The current value of `tensor`, which is this view."""
         now = _elements(self.root)
         if now != self.seen:
-            with set_grad_enabled(
-                self._has_gradient
-            ):  # as when it was made, whoever reads it first
+            # As when it was made, whoever reads it first.
+            with set_grad_enabled(self._has_gradient):
                 tensor._value = self._apply(self._op, self.parent, **self._attrs)._value
             self.seen = now
         return tensor._value
