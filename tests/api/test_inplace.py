@@ -122,7 +122,7 @@ def views_under_no_grad(lib: Any, x: Any) -> Any:
     first, last = y[0], y[-1]
     with lib.no_grad():
         first.mul_(5)
-    last += 1
+    y += 1
     with lib.no_grad():
         seen = y[1:].sum() + last.sum()  # read here for the first time since it was written
     return y * 3 + first + last + seen
