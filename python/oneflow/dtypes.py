@@ -96,6 +96,30 @@ def to_array(data: Any, dtype: DType | None = None) -> np.ndarray:
     return np.ascontiguousarray(array) if array.ndim else array.reshape(())
 
 
+class finfo:  # noqa: N801
+    """The limits of a floating-point type: `max`, `min`, `eps`, `tiny`, `bits`."""
+
+    def __init__(self, dtype: DType = float32) -> None:
+        if not dtype.is_floating_point:
+            raise DTypeError(f"finfo of {dtype!r}; use iinfo", user_location())
+        limits = ml_dtypes.finfo(dtype.numpy)
+        self.dtype, self.bits = dtype.title, int(limits.bits)
+        self.max, self.min = float(limits.max), float(limits.min)
+        self.eps, self.tiny = float(limits.eps), float(limits.tiny)
+        self.smallest_normal = self.tiny
+
+
+class iinfo:  # noqa: N801
+    """The limits of an integer type: `max`, `min`, `bits`."""
+
+    def __init__(self, dtype: DType) -> None:
+        if dtype.is_floating_point or dtype is bool_:
+            raise DTypeError(f"iinfo of {dtype!r}; use finfo", user_location())
+        limits = np.iinfo(dtype.numpy)
+        self.dtype, self.bits = dtype.title, int(limits.bits)
+        self.max, self.min = int(limits.max), int(limits.min)
+
+
 def promote(a: DType, b: DType) -> DType:
     """The result type of two tensors: bool < uint8, int8 < int16 < int32 < int64 < floats."""
     if a is b:

@@ -58,16 +58,31 @@ def _uniform(
     return _core.philox_uniform(source.seed, source.next_key(), shape, 0.0, 1.0)
 
 
-def rand(*size: Any, generator: Generator | None = None) -> Tensor:
+def rand(*size: Any, generator: Generator | None = None, device: Any = None) -> Tensor:
     """Uniform on [0, 1)."""
     return Tensor(_uniform("rand", to_shape(size), generator))
 
 
-def randn(*size: Any, generator: Generator | None = None) -> Tensor:
+def randn(*size: Any, generator: Generator | None = None, device: Any = None) -> Tensor:
     """Normal with mean 0 and standard deviation 1."""
     source, shape = generator or default_generator, to_shape(size)
     check_allocation("randn", shape, float32)
     return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, 0.0, 1.0))
+
+
+def rand_like(input: Tensor) -> Tensor:
+    """rand of the shape of a tensor, in its dtype."""
+    return Tensor(rand(input.shape).numpy(), input.dtype)
+
+
+def randn_like(input: Tensor) -> Tensor:
+    """randn of the shape of a tensor, in its dtype."""
+    return Tensor(randn(input.shape).numpy(), input.dtype)
+
+
+def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Tensor:
+    """0, 1, .., n - 1 in any order."""
+    return Tensor(_uniform("randperm", (n,), generator).argsort(kind="stable"))
 
 
 def randint(
@@ -77,6 +92,7 @@ def randint(
     *,
     dtype: DType = int64,
     generator: Generator | None = None,
+    device: Any = None,
 ) -> Tensor:
     """Integers in [low, high); with one bound in [0, low), also as randint(high, size)."""
     if isinstance(high, (tuple, list)):
@@ -89,4 +105,14 @@ def randint(
     )
 
 
-__all__ = ["Generator", "float32", "manual_seed", "rand", "randint", "randn"]
+__all__ = [
+    "Generator",
+    "float32",
+    "manual_seed",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
+]

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import dtypes
 from ..tensor import Tensor
-from . import contractions, elementwise, gathering, indexing, products, reductions, shapes
+from ..traced import TracedValue, active_trace
+from ..views import uncertain
+from . import (
+    contractions,
+    creation,
+    elementwise,
+    gathering,
+    grids,
+    indexing,
+    inplace,
+    products,
+    reductions,
+    running,
+    scattering,
+    second_names,
+    shapes,
+    writing,
+)
 
 _METHODS = {
     elementwise: [
@@ -59,6 +77,7 @@ _METHODS = {
     shapes: [
         "broadcast_to",
         "chunk",
+        "contiguous",
         "expand",
         "flatten",
         "narrow",
@@ -68,11 +87,22 @@ _METHODS = {
         "squeeze",
         "t",
         "transpose",
+        "unflatten",
+        "unfold",
         "unsqueeze",
+        "view",
     ],
     products: ["bmm", "matmul", "mm"],
     contractions: [name for name in contractions.__all__ if name != "einsum"],
     gathering: [*(name for name in gathering.__all__ if name != "linspace"), "repeat"],
+    running: running.__all__,
+    scattering: scattering.__all__,
+    grids: ["diag", "diag_embed", "diagonal", "trace"],
+    second_names: [
+        name
+        for name in second_names.__all__
+        if name not in ("clone", "detach", "is_tensor", "numel")
+    ],
 }
 
 
@@ -84,6 +114,28 @@ def _to(self: Tensor, *args: Any, dtype: dtypes.DType | None = None, **ignored: 
         elif isinstance(arg, Tensor):
             dtype = arg.dtype
     return self if dtype is None else elementwise.cast(self, dtype)
+
+
+def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The method that makes a tensor of the same element type, where no other is named."""
+
+    def method(
+        self: Tensor, *args: Any, dtype: dtypes.DType | None = None, **kwargs: Any
+    ) -> Tensor:
+        return make(*args, dtype=dtype or self.dtype, **kwargs)
+
+    return method
+
+
+_plain_detach = Tensor.detach
+
+
+def _detach(self: Tensor) -> Tensor:
+    """The same value without a gradient; of a parameter, a handle on its state."""
+    result = _plain_detach(self)
+    if result is self or active_trace() is None or not isinstance(result._source, TracedValue):
+        return result
+    return uncertain(result, self, "detach() gives the same elements without their gradient")
 
 
 def bind_methods() -> None:
@@ -101,6 +153,7 @@ def bind_methods() -> None:
         "__truediv__": elementwise.div,
         "__rtruediv__": lambda self, other: elementwise.div(other, self),
         "__pow__": elementwise.pow,
+        "__rpow__": lambda self, other: elementwise.pow(other, self),
         "__matmul__": products.matmul,
         "__rmatmul__": lambda self, other: products.matmul(other, self),
         "__neg__": elementwise.neg,
@@ -123,6 +176,10 @@ def bind_methods() -> None:
         "__mod__": elementwise.remainder,
         "__rmod__": lambda self, other: elementwise.remainder(other, self),
         "__getitem__": indexing.getitem,
+        "__setitem__": indexing.setitem,
+        "_write": writing.write,
+        "detach": _detach,
+        **inplace.writing_methods(),
     }
     for name, function in operators.items():
         setattr(Tensor, name, function)
@@ -138,14 +195,18 @@ def bind_methods() -> None:
     }
     for name, dtype in conversions.items():
         setattr(Tensor, name, lambda self, dtype=dtype: elementwise.cast(self, dtype))
-    for name in ("contiguous", "cpu", "cuda"):
+    for name in ("cpu", "cuda"):
         setattr(Tensor, name, lambda self, *args, **kwargs: self)
+    for made in ("empty", "full", "ones", "zeros"):
+        setattr(Tensor, f"new_{made}", _new(getattr(creation, made)))
+    Tensor.ndimension = Tensor.dim  # type: ignore[attr-defined]
+    Tensor.nelement = Tensor.numel  # type: ignore[attr-defined]
     Tensor.gather = gathering.take_along  # type: ignore[attr-defined]
     Tensor.where = lambda self, condition, other: elementwise.where(condition, self, other)  # type: ignore[attr-defined]
-    Tensor.clip = elementwise.clamp  # type: ignore[attr-defined]
     Tensor.to = _to  # type: ignore[attr-defined]
-    Tensor.view = shapes.reshape  # type: ignore[attr-defined]
     Tensor.T = property(shapes.t)  # type: ignore[attr-defined]
     Tensor.mT = property(lambda self: shapes.transpose(self, -2, -1) if self.ndim else self)  # type: ignore[attr-defined]
-    Tensor.view_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
+    Tensor.view_as = lambda self, other: shapes.view(self, *other.shape)  # type: ignore[attr-defined]
+    Tensor.reshape_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
+    Tensor.expand_as = lambda self, other: shapes.expand(self, *other.shape)  # type: ignore[attr-defined]
     Tensor.type_as = lambda self, other: elementwise.cast(self, other.dtype)  # type: ignore[attr-defined]

@@ -48,35 +48,47 @@ def full(size: Any, fill_value: float, *, dtype: DType | None = None, device: An
     return Tensor(np.full(shape, np.asarray(fill_value).astype(dtype.numpy)))
 
 
-def zeros(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+def zeros(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = None) -> Tensor:
     """0 everywhere, in float32 by default."""
-    return full(to_shape(size), 0, dtype=dtype or float32, device=device)
+    return full(to_shape(args or (size,)), 0, dtype=dtype or float32, device=device)
 
 
-def ones(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+def ones(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = None) -> Tensor:
     """1 everywhere, in float32 by default."""
-    return full(to_shape(size), 1, dtype=dtype or float32, device=device)
+    return full(to_shape(args or (size,)), 1, dtype=dtype or float32, device=device)
 
 
-def empty(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+def empty(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = None) -> Tensor:
     """As zeros: results never depend on what memory held before."""
-    return zeros(*size, dtype=dtype, device=device)
+    return zeros(*args, size=size, dtype=dtype, device=device)
 
 
-def zeros_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     return full(input.shape, 0, dtype=dtype or input.dtype)
 
 
-def ones_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def ones_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     return full(input.shape, 1, dtype=dtype or input.dtype)
 
 
-def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None) -> Tensor:
+def full_like(
+    input: Tensor, fill_value: float, *, dtype: DType | None = None, device: Any = None
+) -> Tensor:
     return full(input.shape, fill_value, dtype=dtype or input.dtype)
 
 
+def empty_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """As zeros_like: results never depend on what memory held before."""
+    return zeros_like(input, dtype=dtype)
+
+
 def arange(
-    start: float, end: float | None = None, step: float = 1, *, dtype: DType | None = None
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
 ) -> Tensor:
     """Numbers from `start` (0 if only one bound is given) up to, without, `end`."""
     if end is None:
@@ -87,7 +99,7 @@ def arange(
     return Tensor(np.arange(start, end, step), dtype)
 
 
-def eye(n: int, m: int | None = None, *, dtype: DType = float32) -> Tensor:
+def eye(n: int, m: int | None = None, *, dtype: DType = float32, device: Any = None) -> Tensor:
     check_allocation("eye", to_shape((n, n if m is None else m)), dtype)
     return Tensor(np.eye(n, m, dtype=dtype.numpy))
 
@@ -95,6 +107,7 @@ def eye(n: int, m: int | None = None, *, dtype: DType = float32) -> Tensor:
 __all__ = [
     "arange",
     "empty",
+    "empty_like",
     "eye",
     "full",
     "full_like",

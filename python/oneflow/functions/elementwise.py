@@ -131,7 +131,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
         return _integer_power(x if x.dtype is not dtypes.bool_ else cast(x, dtypes.int64), exponent)
     x = cast_to_float(x)
     if exponent == 1:
-        return x
+        return x.clone()
     if exponent == 2:
         return square(x)
     if exponent == 0.5:
@@ -351,7 +351,7 @@ def _of_whole(op: str, doc: str) -> Callable[[Tensor], Tensor]:
     """The function of a rounding op: integers are round already."""
 
     def function(input: Tensor) -> Tensor:
-        return apply(op, input) if input.dtype.is_floating_point else input
+        return apply(op, input) if input.dtype.is_floating_point else input.clone()
 
     function.__name__ = function.__qualname__ = op
     function.__doc__ = doc

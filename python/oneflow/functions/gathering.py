@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     x = input if dtype is None else ew.cast(input, dtype)
     if x.ndim == 0:
         normalize_dim(dim, 0)
-        return x
+        return x.clone()
     return apply("cumsum", x, dim=normalize_dim(dim, x.ndim), reverse=False)
 
 
@@ -93,7 +94,7 @@ def sort(
     del stable
     if input.ndim == 0:
         normalize_dim(dim, 0)
-        return ValuesAndIndices(input, full((), 0, dtype=dtypes.int64))
+        return ValuesAndIndices(input.clone(), full((), 0, dtype=dtypes.int64))
     return ValuesAndIndices(
         *apply_all("sort", [input], dim=normalize_dim(dim, input.ndim), descending=descending)
     )
@@ -150,6 +151,8 @@ def roll(
         if at:
             parts = [narrow(input, position, at, extent - at), narrow(input, position, 0, at)]
             input = cat(parts, position)
+        else:
+            input = input.clone()
     return input
 
 
@@ -180,7 +183,8 @@ def repeat(input: Tensor, *sizes: int | tuple[int, ...] | list[int]) -> Tensor:
     apart = [extent for pair in zip([1] * len(shape), shape, strict=True) for extent in pair]
     wide = [extent for pair in zip(counts, shape, strict=True) for extent in pair]
     repeated = broadcast_to(reshape(input, apart), wide)
-    return reshape(repeated, [count * extent for count, extent in zip(counts, shape, strict=True)])
+    shape = [count * extent for count, extent in zip(counts, shape, strict=True)]
+    return reshape(repeated, shape).clone()
 
 
 def tile(input: Tensor, dims: tuple[int, ...] | list[int]) -> Tensor:
@@ -201,7 +205,7 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
     shape = list(input.shape)
     wide = [*shape[: position + 1], repeats, *shape[position + 1 :]]
     shape[position] *= repeats
-    return reshape(broadcast_to(unsqueeze(input, position + 1), wide), shape)
+    return reshape(broadcast_to(unsqueeze(input, position + 1), wide), shape).clone()
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
@@ -224,7 +228,14 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
     return transpose(input, axis0, axis1)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: DType = dtypes.float32) -> Tensor:
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DType = dtypes.float32,
+    device: Any = None,
+) -> Tensor:
     """`steps` numbers from start to end, both included."""
     return Tensor(np.linspace(start, end, steps), dtype)
 
@@ -250,7 +261,7 @@ def nan_to_num(
 ) -> Tensor:
     """nan, inf and -inf replaced, the infinities by the largest and the least number of the dtype."""
     if not input.dtype.is_floating_point:
-        return input
+        return input.clone()
     limit = _largest(input.dtype)
     result = ew.where(ew.isnan(input), nan, input)
     result = ew.where(ew.eq(result, math.inf), limit if posinf is None else posinf, result)

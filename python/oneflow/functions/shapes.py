@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..dtypes import promote
 from ..errors import ShapeError
 from ..location import user_location
 from ..tensor import Tensor
+from ..views import uncertain
 from .elementwise import cast
 from .reductions import normalize_dim
 
@@ -23,6 +25,14 @@ def _ints(values: tuple[Any, ...]) -> list[int]:
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in row-major order in another shape; one extent may be -1."""
+    result = view(input, *shape)
+    if input._is_dense or result is input:
+        return result
+    return uncertain(result, input, "reshape of a tensor that is not contiguous may copy")
+
+
+def view(input: Tensor, *shape: Any) -> Tensor:
+    """As reshape, and never a copy: writes into one are seen in the other."""
     target = _ints(shape)
     unknown = [i for i, extent in enumerate(target) if extent == -1]
     known = 1
@@ -52,6 +62,15 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     for extent in input.shape[start : end + 1]:
         merged *= extent
     return reshape(input, *input.shape[:start], merged, *input.shape[end + 1 :])
+
+
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Dim `dim` as several, one of whose sizes may be -1."""
+    position = normalize_dim(dim, input.ndim)
+    known = -math.prod(sizes) if -1 in sizes else 0
+    if known:
+        sizes = [input.shape[position] // known if size == -1 else size for size in sizes]
+    return view(input, [*input.shape[:position], *sizes, *input.shape[position + 1 :]])
 
 
 def permute(input: Tensor, *dims: Any) -> Tensor:
@@ -84,20 +103,20 @@ def t(input: Tensor) -> Tensor:
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A new dim of extent 1 before `dim`."""
     position = normalize_dim(dim, input.ndim + 1)
-    return reshape(input, *input.shape[:position], 1, *input.shape[position:])
+    return view(input, *input.shape[:position], 1, *input.shape[position:])
 
 
 def squeeze(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
     """Without its dims of extent 1, or without `dim` (one or several) where it has extent 1."""
     if isinstance(dim, tuple):
         gone = {normalize_dim(d, input.ndim) for d in dim}
-        return reshape(input, [e for i, e in enumerate(input.shape) if e != 1 or i not in gone])
+        return view(input, [e for i, e in enumerate(input.shape) if e != 1 or i not in gone])
     if dim is None:
-        return reshape(input, [extent for extent in input.shape if extent != 1])
+        return view(input, [extent for extent in input.shape if extent != 1])
     position = normalize_dim(dim, input.ndim)
     if input.ndim == 0 or input.shape[position] != 1:
         return input
-    return reshape(input, [*input.shape[:position], *input.shape[position + 1 :]])
+    return view(input, [*input.shape[:position], *input.shape[position + 1 :]])
 
 
 def expand(input: Tensor, *sizes: Any) -> Tensor:
@@ -115,6 +134,33 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
 
 def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
     return expand(input, *shape)
+
+
+def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
+    """The tensor itself, or a copy where PyTorch would move its elements."""
+    del memory_format
+    if input._is_dense:
+        return input
+    return uncertain(input, input, "contiguous() copies a tensor that is not contiguous")
+
+
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Windows of `size` elements along a dim, every `step` of them, in a new last dim."""
+    position, extent = _extent("unfold", input, dimension)
+    if not 0 < size <= extent or step < 1:
+        raise ShapeError(
+            f"unfold: windows of {size} every {step} in {extent} elements", user_location()
+        )
+    count = (extent - size) // step + 1
+    if size == step:  # windows that meet, as of patches: a view
+        whole = narrow(input, position, 0, count * size)
+        shape = [*input.shape[:position], count, size, *input.shape[position + 1 :]]
+        order = [d for d in range(input.ndim + 1) if d != position + 1]
+        return permute(view(whole, shape), [*order, position + 1])
+    windows = [narrow(input, position, i * step, size) for i in range(count)]
+    moved = [d for d in range(input.ndim) if d != position]
+    result = stack([permute(window, [*moved, position]) for window in windows], position)
+    return uncertain(result, input, "unfold() of windows that overlap is a copy here")
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -186,5 +232,6 @@ __all__ = [
     "stack",
     "t",
     "transpose",
+    "unflatten",
     "unsqueeze",
 ]

@@ -75,6 +75,9 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         members = self.__dict__
         if "_parameters" not in members:
+            if not isinstance(value, (Parameter, Buffer, Module)):
+                object.__setattr__(self, name, value)  # PyTorch takes plain values that early
+                return
             raise AttributeError(
                 f"call super().__init__() in {type(self).__name__} before assigning {name}"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...functions import flatten, log_softmax, relu, sigmoid, softmax, tanh
+from ...functions import flatten, log_softmax, sigmoid, softmax, tanh
 from ...functions.activations import (
     celu,
     elu,
@@ -13,6 +13,7 @@ from ...functions.activations import (
     leaky_relu,
     logsigmoid,
     mish,
+    relu,
     relu6,
     selu,
     silu,

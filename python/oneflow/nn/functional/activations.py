@@ -20,6 +20,7 @@ from ...functions import (
     where,
 )
 from ...functions.reductions import normalize_dim
+from ...functions.writing import if_inplace
 from ...location import user_location
 from ...tensor import Tensor
 
@@ -60,6 +61,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return sub(relu(input - lambd), relu(neg(input) - lambd))
 
 
+@if_inplace
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it is above `threshold`, `value` elsewhere."""
     return where(le(input, threshold), float(value), input)

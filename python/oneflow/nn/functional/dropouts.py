@@ -7,12 +7,14 @@ from ...dtypes import int64
 from ...errors import ShapeError
 from ...functions import mul
 from ...functions.creation import ones, zeros
+from ...functions.writing import if_inplace
 from ...location import user_location
 from ...random import default_generator, stable_key
 from ...tensor import Tensor
 from ...tracing import current_trace
 
 
+@if_inplace
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zeroes elements with probability p; the mask depends on (seed, place, step, logical index) alone."""
     if not 0 <= p <= 1:
@@ -43,6 +45,7 @@ def _of_channels(
     return mul(input, dropout(ones(shape, dtype=input.dtype), p, training))
 
 
+@if_inplace
 def dropout1d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
@@ -50,6 +53,7 @@ def dropout1d(
     return _of_channels("dropout1d", input, p, training, (2, 3))
 
 
+@if_inplace
 def dropout2d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
@@ -57,6 +61,7 @@ def dropout2d(
     return _of_channels("dropout2d", input, p, training, (3, 4))
 
 
+@if_inplace
 def dropout3d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:

@@ -13,6 +13,7 @@ from ...errors import ShapeError
 from ...functions import permute, reshape
 from ...location import user_location
 from ...tensor import Tensor
+from ...views import fresh
 
 
 def pair(value: int | tuple[int, ...] | list[int]) -> tuple[int, int]:
@@ -38,7 +39,8 @@ def to_channels_last(input: Tensor, op: str) -> Tensor:
 
 
 def to_channels_first(input: Tensor) -> Tensor:
-    return permute(input, 0, 3, 1, 2)
+    """[n, h, w, c], which was made for this alone, as [n, c, h, w]."""
+    return fresh(permute(input, 0, 3, 1, 2))
 
 
 def on_images(input: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
