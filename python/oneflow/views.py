@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import Function
+from .custom_gradients import Function
 from .errors import Error
 from .grad_mode import enable_grad, is_grad_enabled, set_grad_enabled
 from .location import user_location
