@@ -57,14 +57,14 @@ absl::Status CheckOptional(const std::string& name, const OpContext& op, const P
     for (size_t d = 0; d < 4; ++d) {
       if (mask.shape[d] == scores[d] || mask.shape[d] == 1) continue;
       return MakeError(ErrorKind::kShape,
-                       absl::StrCat(name, ": mask is ", mask.ToString(),
-                                    " but the scores are ", ToString(scores),
+                       absl::StrCat(name, ": mask is ", mask.ToString(), " but the scores are ",
+                                    ToString(scores),
                                     ": each extent of the mask must be that of the scores or 1"));
     }
   }
   if (op.inputs.size() > at.dlse) {
-    OF_RETURN_IF_ERROR(CheckShape(name, "dlse", op.inputs[at.dlse], {n.batch, n.heads, n.queries},
-                                  "that of lse"));
+    OF_RETURN_IF_ERROR(
+        CheckShape(name, "dlse", op.inputs[at.dlse], {n.batch, n.heads, n.queries}, "that of lse"));
   }
   return absl::OkStatus();
 }
@@ -123,19 +123,20 @@ std::string ForwardRule(const OpContext& op) {
                       " -> b s (g r) e, b (g r) s ; whole t d e");
 }
 std::string BackwardRule(const OpContext& op) {
-  return absl::StrCat(
-      "b s (g r) d, b t g d, b t g e, b s (g r) e, b (g r) s, b s (g r) e",
-      OptionalDims(op, kBackward),
-      " -> b s (g r) d, b t g d, b t g e ; sum s r ; whole t d e ; linear 5",
-      op.inputs.size() > kBackward.dlse ? " 8" : "");
+  return absl::StrCat("b s (g r) d, b t g d, b t g e, b s (g r) e, b (g r) s, b s (g r) e",
+                      OptionalDims(op, kBackward),
+                      " -> b s (g r) d, b t g d, b t g e ; sum s r ; whole t d e ; linear 5",
+                      op.inputs.size() > kBackward.dlse ? " 8" : "");
 }
 
 // `width` and `value_width`: products over them for each pair of a query and a key.
 CostFn Products(int64_t widths, int64_t value_widths) {
   return [=](const OpContext& op) {
     const Extents n = ExtentsOf(op);
-    const int64_t pairs = n.batch * n.heads * n.queries * n.keys / (op.attrs.Bool("causal") ? 2 : 1);
-    return OpCost{pairs * (2 * (widths * n.width + value_widths * n.value_width) + 20), BytesOf(op)};
+    const int64_t pairs =
+        n.batch * n.heads * n.queries * n.keys / (op.attrs.Bool("causal") ? 2 : 1);
+    return OpCost{pairs * (2 * (widths * n.width + value_widths * n.value_width) + 20),
+                  BytesOf(op)};
   };
 }
 
@@ -152,7 +153,8 @@ class MaskGradient {
 
   ValueId Make() {
     const ValueId mask = g_.in(static_cast<int>(kForward.mask));
-    ValueId scores = Scalar("mul_scalar", Wide(Pairs(g_.in(0), g_.in(1))), g_.attrs().Float("scale"));
+    ValueId scores =
+        Scalar("mul_scalar", Wide(Pairs(g_.in(0), g_.in(1))), g_.attrs().Float("scale"));
     scores = g_.Op("add", {scores, Wide(mask)});
     // A row that sees nothing has -inf, and -inf less itself would be nan.
     const ValueId lowest = ConstantLike(g_, std::numeric_limits<float>::lowest(), g_.out(1));
@@ -174,8 +176,7 @@ class MaskGradient {
       const ValueId part = PerRow(g_.dout(1));
       slope = slope < 0 ? part : g_.Op("add", {slope, part});
     }
-    const ValueId gradient =
-        ReduceToShape(g_, g_.Op("mul", {weights, slope}), g_.type(mask).shape);
+    const ValueId gradient = ReduceToShape(g_, g_.Op("mul", {weights, slope}), g_.type(mask).shape);
     const DType dtype = g_.type(mask).dtype;
     if (g_.type(gradient).dtype == dtype) return gradient;
     return g_.Op("cast", {gradient}, {{"dtype", std::string(NameOf(dtype))}});
@@ -192,8 +193,9 @@ class MaskGradient {
     return g_.Op("reshape", {x}, {{"shape", std::move(shape)}});
   }
   ValueId Wide(ValueId x) {
-    return std::string(NameOf(g_.type(x).dtype)) == dtype_ ? x
-                                                            : g_.Op("cast", {x}, {{"dtype", dtype_}});
+    return std::string(NameOf(g_.type(x).dtype)) == dtype_
+               ? x
+               : g_.Op("cast", {x}, {{"dtype", dtype_}});
   }
   // [b, h, s] beside the scores.
   ValueId PerRow(ValueId x) { return Reshape(x, {batch_, heads_, queries_, 1}); }
@@ -229,8 +231,8 @@ absl::Status Gradient(GradBuilder& g) {
   if (g.dout(1) >= 0) {
     // The last of the optional inputs: the ones before it must be there.
     if (inputs.size() == kBackward.step) {
-      inputs.push_back(g.Op(
-          "constant", {}, {{"value", 0.0}, {"dtype", std::string("i64")}, {"shape", Shape{}}}));
+      inputs.push_back(g.Op("constant", {},
+                            {{"value", 0.0}, {"dtype", std::string("i64")}, {"shape", Shape{}}}));
     }
     if (inputs.size() == kBackward.mask) {
       inputs.push_back(ConstantLike(g, 0.0, g.out(0), {1, 1, 1, 1}));
@@ -253,9 +255,10 @@ DTypeSet MaskTypes() {
 void AddOptional(OpDef* def) {
   def->OptionalIn("step", DType::kI64,
                   "0-d, number of the step: another dropout mask each step; unused where p is 0");
-  def->OptionalIn("mask", MaskTypes(),
-                  "[batch or 1, heads or 1, s or 1, t or 1]; bool: True takes part; float: is added "
-                  "to the scores");
+  def->OptionalIn(
+      "mask", MaskTypes(),
+      "[batch or 1, heads or 1, s or 1, t or 1]; bool: True takes part; float: is added "
+      "to the scores");
 }
 
 void AddAttrs(OpDef* def) {
@@ -269,9 +272,10 @@ void AddAttrs(OpDef* def) {
 
 OpDef Attention() {
   OpDef def("attention");
-  def.Doc("out = dropout(softmax(scale * q k' + mask)) v for each head, and the logarithm of the "
-          "softmax's denominator. A group of heads of q shares a head of k and v. A query that sees "
-          "no key gets 0. The dropout mask is that of `dropout` over [batch, heads, s, t].")
+  def.Doc(
+         "out = dropout(softmax(scale * q k' + mask)) v for each head, and the logarithm of the "
+         "softmax's denominator. A group of heads of q shares a head of k and v. A query that sees "
+         "no key gets 0. The dropout mask is that of `dropout` over [batch, heads, s, t].")
       .Type("T", AnyFloat())
       .Type("S", "T", SumType)
       .In("q", "T", "[batch, s, heads, d]")
@@ -279,7 +283,8 @@ OpDef Attention() {
       .In("v", "T", "[batch, t, key_heads, e]");
   AddOptional(&def);
   def.Out("out", "T", "[batch, s, heads, e]")
-      .Out("lse", "S", "[batch, heads, s], log of the sum of exp of the scores: kept for the gradient");
+      .Out("lse", "S",
+           "[batch, heads, s], log of the sum of exp of the scores: kept for the gradient");
   AddAttrs(&def);
   def.Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
        OF_RETURN_IF_ERROR(CheckOperands("attention", op));

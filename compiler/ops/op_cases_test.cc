@@ -267,17 +267,18 @@ void AddAttention(std::vector<OpCase>* cases) {
   causal.Set("causal", true);
   const std::vector<std::string> no_keys = {"B,S(1),S(1)->P,B", "B,S(1),S(1)->B,B", "B,B,P->P,B",
                                             "S(3),S(3),B->B,B"};
-  cases->push_back({"attention",
-                    {q, k, v},
-                    scaled,
-                    {"S(0),S(0),S(0)->S(0),S(0)", "S(2),S(2),S(2)->S(2),S(1)", "S(1),B,B->S(1),S(2)"},
-                    no_keys});
-  cases->push_back({"attention",
-                    {q, k, v, step},
-                    causal,
-                    {"S(0),S(0),S(0),B->S(0),S(0)", "S(2),S(2),S(2),B->S(2),S(1)",
-                     "S(1),B,B,B->S(1),S(2)"},
-                    {}});
+  cases->push_back(
+      {"attention",
+       {q, k, v},
+       scaled,
+       {"S(0),S(0),S(0)->S(0),S(0)", "S(2),S(2),S(2)->S(2),S(1)", "S(1),B,B->S(1),S(2)"},
+       no_keys});
+  cases->push_back(
+      {"attention",
+       {q, k, v, step},
+       causal,
+       {"S(0),S(0),S(0),B->S(0),S(0)", "S(2),S(2),S(2),B->S(2),S(1)", "S(1),B,B,B->S(1),S(2)"},
+       {}});
   cases->push_back({"attention",
                     {q, k, v, step, F32({1, 4, 1, 7})},
                     dropped,
@@ -303,13 +304,13 @@ void AddAttention(std::vector<OpCase>* cases) {
                      "S(2),S(2),S(2),S(2),S(1),S(2)->S(2),S(2),S(2)",
                      "S(1),B,B,S(1),S(2),S(1)->S(1),P,P", "B,B,B,B,B,P->P,P,P"},
                     {"B,B,B,P,B,B->P,P,P", "B,S(1),S(1),B,B,B->P,S(1),S(1)"}});
-  cases->push_back({"attention_grad",
-                    {q, F32({2, 7, 1, 5}), F32({2, 7, 1, 3}), out, lse, out, step,
-                     BoolOf({2, 4, 6, 1}), lse},
-                    causal,
-                    {"S(2),B,B,S(2),S(1),S(2),B,S(1),S(1)->S(2),P,P",
-                     "S(1),B,B,S(1),S(2),S(1),B,S(2),S(2)->S(1),P,P", "B,B,B,B,B,P,B,B,P->P,P,P"},
-                    {"B,B,B,B,B,P,B,B,B->P,P,P"}});
+  cases->push_back(
+      {"attention_grad",
+       {q, F32({2, 7, 1, 5}), F32({2, 7, 1, 3}), out, lse, out, step, BoolOf({2, 4, 6, 1}), lse},
+       causal,
+       {"S(2),B,B,S(2),S(1),S(2),B,S(1),S(1)->S(2),P,P",
+        "S(1),B,B,S(1),S(2),S(1),B,S(2),S(2)->S(1),P,P", "B,B,B,B,B,P,B,B,P->P,P,P"},
+       {"B,B,B,B,B,P,B,B,B->P,P,P"}});
 }
 
 void AddImages(std::vector<OpCase>* cases) {

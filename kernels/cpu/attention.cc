@@ -161,10 +161,10 @@ class BlockedAttention {
         products_.TakeQueries(At(args, 0, q), at.rows, space);
         products_.TakeSlopes(At(args, 3, out), At(args, 5, out), at.rows, space, &out_rows,
                              &dout_rows);
-        scores_.PrepareRows(at, block, out_rows.data, out_rows.row, dout_rows.data, dout_rows.row,
-                            In<float>(args, 4) + row,
-                            problem_.dlse_input < 0 ? nullptr
-                                                    : In<float>(args, problem_.dlse_input) + row);
+        scores_.PrepareRows(
+            at, block, out_rows.data, out_rows.row, dout_rows.data, dout_rows.row,
+            In<float>(args, 4) + row,
+            problem_.dlse_input < 0 ? nullptr : In<float>(args, problem_.dlse_input) + row);
         products_.TakeQueryGradients(To(args, 0, q), at.rows, space);
         for (int64_t key = 0; MoveTo(key, args, &at); key += kKeyBlock) {
           products_.Scores(at, *space, block.scores);
@@ -207,8 +207,9 @@ absl::StatusOr<Needs> Describe(const KernelSpec& spec, AttentionPass pass) {
   if (spec.inputs[0].dtype == DType::kF64) {
     return Needs{DoubleAttentionBytes(problem, spec.threads), {}};
   }
-  return WithProducts(problem, pass, spec,
-                      [](const auto& attention) { return Needs{attention.workspace_bytes(), {}}; });
+  return WithProducts(problem, pass, spec, [](const auto& attention) {
+    return Needs{attention.workspace_bytes(), {}};
+  });
 }
 
 KernelOr Make(const KernelSpec& spec, AttentionPass pass) {

@@ -31,8 +31,7 @@ class Row {
       : a_(a), args_(args), b_(b), h_(h), query_(query), scores_(scores) {
     const double* q = In<double>(args, 0) + a.q_at(b, h) + query * a.q_row();
     const double* k = In<double>(args, 1) + a.k_at(b, h / a.group());
-    const int64_t seen =
-        a.causal ? std::min(a.keys, a.FirstQuery(args.micro) + query + 1) : a.keys;
+    const int64_t seen = a.causal ? std::min(a.keys, a.FirstQuery(args.micro) + query + 1) : a.keys;
     for (int64_t j = 0; j < a.keys; ++j) {
       double score = 0;
       for (int64_t c = 0; c < a.width; ++c) score += q[c] * k[j * a.k_row() + c];

@@ -219,7 +219,8 @@ void FloatProducts::TakeKeyGradients(void* dk, void* dv, Space* space) const {
       narrow_ ? FloatRows{space->dv, a.value_width} : FloatRows{static_cast<float*>(dv), a.v_row()};
   for (int64_t key = 0; key < a.keys; ++key) {
     std::fill_n(space->key_gradients.data + key * space->key_gradients.row, a.width, 0.0f);
-    std::fill_n(space->value_gradients.data + key * space->value_gradients.row, a.value_width, 0.0f);
+    std::fill_n(space->value_gradients.data + key * space->value_gradients.row, a.value_width,
+                0.0f);
   }
 }
 

@@ -62,7 +62,7 @@ class FloatProducts {
     Space(const FloatProducts& products, AttentionSpace* space);
     float *k_columns, *v_columns;  // packed: columns are keys
     float *k_rows, *v_rows;        // packed: terms are keys
-    float *wide_keys;              // one block of k or v, widened
+    float* wide_keys;              // one block of k or v, widened
     float *wide_q, *wide_out, *wide_dout;
     float *result, *dk, *dv;  // where the operands are not f32
     ConstFloatRows q, dout;

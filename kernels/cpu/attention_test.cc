@@ -67,7 +67,9 @@ Reference Solve(const Problem& a, Reference r) {
   for (int64_t b = 0; b < a.batch; ++b) {
     for (int64_t h = 0; h < a.heads; ++h) {
       for (int64_t i = 0; i < a.queries; ++i) {
-        const auto q_at = [&](int64_t c) { return ((b * a.queries + i) * a.heads + h) * a.width + c; };
+        const auto q_at = [&](int64_t c) {
+          return ((b * a.queries + i) * a.heads + h) * a.width + c;
+        };
         const auto out_at = [&](int64_t c) {
           return ((b * a.queries + i) * a.heads + h) * a.value_width + c;
         };
@@ -164,18 +166,22 @@ using SumOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 template <typename T>
 KernelCase Forward(const Problem& a, const Reference& r, int threads) {
-  std::vector<TestTensor> inputs = {Typed<T>(a.q(), r.q), Typed<T>(a.k(), r.k), Typed<T>(a.v(), r.v)};
+  std::vector<TestTensor> inputs = {Typed<T>(a.q(), r.q), Typed<T>(a.k(), r.k),
+                                    Typed<T>(a.v(), r.v)};
   AddOptional<T>(a, r, &inputs);
-  return KernelCase("attention", a.attrs(), inputs,
-                    {TestTensor::Empty(DTypeOf<T>(), a.out()),
-                     TestTensor::Empty(DTypeOf<SumOf<T>>(), a.lse())},
-                    threads);
+  return KernelCase(
+      "attention", a.attrs(), inputs,
+      {TestTensor::Empty(DTypeOf<T>(), a.out()), TestTensor::Empty(DTypeOf<SumOf<T>>(), a.lse())},
+      threads);
 }
 template <typename T>
 KernelCase Backward(const Problem& a, const Reference& r, int threads) {
-  std::vector<TestTensor> inputs = {
-      Typed<T>(a.q(), r.q),     Typed<T>(a.k(), r.k),           Typed<T>(a.v(), r.v),
-      Typed<T>(a.out(), r.out), Typed<SumOf<T>>(a.lse(), r.lse), Typed<T>(a.out(), r.dout)};
+  std::vector<TestTensor> inputs = {Typed<T>(a.q(), r.q),
+                                    Typed<T>(a.k(), r.k),
+                                    Typed<T>(a.v(), r.v),
+                                    Typed<T>(a.out(), r.out),
+                                    Typed<SumOf<T>>(a.lse(), r.lse),
+                                    Typed<T>(a.out(), r.dout)};
   AddOptional<T>(a, r, &inputs);
   if (a.dlse) inputs.push_back(Typed<SumOf<T>>(a.lse(), r.dlse));
   return KernelCase("attention_grad", a.attrs(), inputs,
@@ -221,8 +227,8 @@ void ExpectFormulas(const Problem& a, double tolerance) {
 
 std::vector<Problem> Problems() {
   std::vector<Problem> problems = {
-      {2, 64, 96, 3, 3, 16, 16},   {1, 65, 97, 2, 2, 8, 24},  {1, 1, 1, 1, 1, 1, 1},
-      {2, 130, 200, 2, 1, 64, 64}, {1, 7, 5, 4, 2, 3, 5},     {1, 33, 193, 1, 1, 40, 33},
+      {2, 64, 96, 3, 3, 16, 16},   {1, 65, 97, 2, 2, 8, 24},   {1, 1, 1, 1, 1, 1, 1},
+      {2, 130, 200, 2, 1, 64, 64}, {1, 7, 5, 4, 2, 3, 5},      {1, 33, 193, 1, 1, 40, 33},
       {3, 5, 300, 2, 2, 17, 1},    {1, 200, 48, 1, 1, 80, 72}, {1, 96, 96, 6, 2, 32, 32},
   };
   const size_t plain = problems.size();
@@ -315,8 +321,8 @@ TEST(Attention, ShardsAndMicroBatchesAreRowsOfTheWhole) {
                           const Shape& shape) {
       std::vector<double> cut;
       for (const Shape& i : Indices(shape)) {
-        cut.push_back(values[BroadcastPosition(
-            {4, tokens, 4, 8}, {i[0] + at[0], i[1] + at[1], i[2] + at[2], i[3]})]);
+        cut.push_back(values[BroadcastPosition({4, tokens, 4, 8},
+                                               {i[0] + at[0], i[1] + at[1], i[2] + at[2], i[3]})]);
       }
       return cut;
     };
@@ -384,10 +390,9 @@ TEST(Attention, NothingToSeeAndNothingToDo) {
       const TestTensor lse = empty(sums, {1, heads, queries});
       KernelCase forward("attention", {}, {q, k, k}, {out, lse}, 2);
       forward.Run();
-      KernelCase backward("attention_grad", {}, {q, k, k, out, lse, out},
-                          {empty(dtype, q.type.shape), empty(dtype, k.type.shape),
-                           empty(dtype, k.type.shape)},
-                          2);
+      KernelCase backward(
+          "attention_grad", {}, {q, k, k, out, lse, out},
+          {empty(dtype, q.type.shape), empty(dtype, k.type.shape), empty(dtype, k.type.shape)}, 2);
       backward.Run();
       if (dtype != DType::kF32) continue;
       if (keys == 0) {

@@ -39,8 +39,10 @@ std::vector<Row> Rows() {
   const Attrs conv = {{"stride", Longs{2, 1}}, {"padding", Longs{1, 1}}, {"dilation", Longs{1, 1}}};
   const Attrs pool = {{"kernel", Longs{3, 3}}, {"stride", Longs{2, 2}}, {"padding", Longs{1, 1}}};
   const Attrs dropout = {{"p", 0.5}, {"seed", int64_t{1}}, {"key", std::string("k")}};
-  const Attrs attention = {{"causal", true},      {"scale", 0.5},
-                           {"p", 0.5},            {"seed", int64_t{1}},
+  const Attrs attention = {{"causal", true},
+                           {"scale", 0.5},
+                           {"p", 0.5},
+                           {"seed", int64_t{1}},
                            {"key", std::string("k")}};
   const Operand q = F({2, 5, 4, 3});
   const Operand k = F({2, 6, 2, 3});

@@ -8,6 +8,8 @@ import numpy as np
 import oneflow as flow
 import oneflow.nn.functional as F
 import pytest
+from oneflow import nn
+from oneflow.nn.functional.attention import attention_weights
 
 from tests.ops import test_functions as functions
 from tests.ops.test_functions import Case, close
@@ -18,6 +20,7 @@ BOOL = np.random.default_rng(0).random((3, 5)) < 0.6
 BOOL[:, 0] = True
 FLOAT = np.random.default_rng(1).standard_normal((4, 3, 5)).astype(np.float32)
 FLOAT[0, 1, 2:] = -np.inf
+PADDING = (np.arange(100) < np.array([[100], [7]]))[:, None, None]
 
 
 def case(name: str, *shapes: tuple[int, ...], mask: Any = None, **options: Any) -> Case:
@@ -45,6 +48,16 @@ CASES = [
     case("float", Q, K, V, mask=FLOAT),
     case("scale", Q, K, V, scale=0.3),
     case("gqa", Q, (2, 2, 5, 8), (2, 2, 5, 6), enable_gqa=True),
+    case("gqa_of_one_sample", Q[1:], (2, 5, 8), (2, 5, 6), mask=BOOL, enable_gqa=True),
+    case("gqa_of_two_kinds", (6, 3, 4), (1, 5, 4), (2, 5, 4), enable_gqa=True),
+    case("odd_blocks", (1, 2, 131, 17), (1, 2, 203, 17), (1, 2, 203, 9)),
+    case("odd_blocks_causal", (1, 3, 201, 64), (1, 1, 201, 64), (1, 1, 201, 40), is_causal=True),
+    case("padding", (2, 2, 70, 4), (2, 2, 100, 4), (2, 2, 100, 4), mask=PADDING),
+    case("many_batches", (3, 2, 4, 3, 8), (3, 2, 4, 5, 8), (3, 2, 4, 5, 6), mask=FLOAT),
+    case("batches_broadcast", (2, 1, 3, 8), (1, 4, 5, 8), (2, 4, 5, 6)),
+    case("one_mask_a_batch", (2, 3, 4), (2, 5, 4), (2, 5, 4), mask=FLOAT[:2]),
+    case("no_keys", (2, 3, 4), (2, 0, 4), (2, 0, 5)),
+    case("no_queries", (2, 2, 0, 4), (2, 2, 5, 4), (2, 2, 5, 5)),
 ]
 
 
@@ -69,6 +82,127 @@ def test_a_row_that_sees_nothing_is_zeros(kind: str) -> None:
     )
     close(ours, theirs)
     assert (ours[1] == 0).all()
+
+
+def test_a_float_mask_may_be_trained() -> None:
+    random = np.random.default_rng(3)
+    arrays = [
+        random.standard_normal(shape).astype(np.float32)
+        for shape in (Q, (2, 2, 5, 8), (2, 2, 5, 6), (4, 1, 5))
+    ]
+
+    def of(lib: Any) -> Any:
+        def result(q: Any, k: Any, v: Any, mask: Any) -> Any:
+            attend = lib.nn.functional.scaled_dot_product_attention
+            return attend(q, k, v, attn_mask=mask, enable_gqa=True)
+
+        return result
+
+    case = Case("trained_mask", of(flow), of(torch), tuple(a.shape for a in arrays))
+    functions.test_value_and_gradient_in_a_step(case)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
+def test_other_dtypes(dtype: str) -> None:
+    x = np.random.default_rng(4).standard_normal((3, 2, 130, 16)).astype(np.float32)
+    ours, theirs = (
+        lib.nn.functional.scaled_dot_product_attention(
+            *[lib.tensor(a).to(getattr(lib, dtype)) for a in x], is_causal=True
+        )
+        for lib in (flow, torch)
+    )
+    assert str(ours.dtype).endswith(str(theirs.dtype).removeprefix("torch."))
+    right = torch.nn.functional.scaled_dot_product_attention(
+        *torch.tensor(x, dtype=torch.float64), is_causal=True
+    ).numpy()
+    error = np.abs(ours.to(flow.float32).numpy() - right).max()
+    # float64 is seen as float32 here; the others err as PyTorch's do.
+    assert error <= max(1e-6, 2 * np.abs(theirs.double().numpy() - right).max())
+
+
+class Block(nn.Module):
+    """Self-attention of 4 heads, 2 of keys and values, over [n, length, 16]."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.q, self.k, self.v = nn.Linear(16, 16), nn.Linear(16, 8), nn.Linear(16, 8)
+        self.out = nn.Linear(16, 16)
+        self.dropout = dropout
+
+    def forward(self, x: Any) -> Any:
+        n, length, _ = x.shape
+        parts = (y.reshape(n, length, -1, 4) for y in (self.q(x), self.k(x), self.v(x)))
+        y = F.scaled_dot_product_attention(
+            *(part.transpose(1, 2) for part in parts),
+            dropout_p=self.dropout,
+            is_causal=True,
+            enable_gqa=True,
+        )
+        return self.out(y.transpose(1, 2).reshape(n, length, 16))
+
+
+LAYOUTS: dict[str, tuple[dict[str, int], int]] = {
+    "dp2": ({"dp": 2}, 1),
+    "tp2": ({"tp": 2}, 1),
+    "accumulate2": ({"dp": 1}, 2),
+    "dp2_tp2_accumulate2": ({"dp": 2, "tp": 2}, 2),
+}
+
+
+def block_gradients(axes: dict[str, int], accumulate: int) -> tuple[float, dict[str, Any], str]:
+    """Loss, gradients, and how the plan lays out attention."""
+    flow.manual_seed(1)
+    model = Block(0.3)
+    split = {f"{name}.weight": {"tp": "S(0)"} for name in "qkv"} | {"out.weight": {"tp": "S(1)"}}
+    step = flow.value_and_grad(
+        lambda x: model(x).square().mean(),
+        model=model,
+        mesh=flow.mesh("cpu", threads=1, **axes),
+        accumulate=accumulate,
+        parallel=split if "tp" in axes else "auto",
+    )
+    x = np.random.default_rng(5).standard_normal((8, 70, 16)).astype(np.float32)
+    loss, gradients = step(x)
+    ours = {name: g.numpy() for name, g in gradients.items()}
+    return float(loss), ours, step.compile(x).explain("attention")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_draw_one_mask_and_give_one_gradient(layout: str) -> None:
+    right_loss, right, _ = block_gradients({"dp": 1}, 1)
+    axes, accumulate = LAYOUTS[layout]
+    loss, gradients, explained = block_gradients(axes, accumulate)
+    (forward,) = (line for line in explained.splitlines() if " attention " in line)
+    assert ("micro:S(0)" in forward) == (accumulate > 1)
+    # Each device has its samples and its heads.
+    shares = [share for axis, share in (("dp", "S(0)"), ("tp", "S(2)")) if axes.get(axis, 1) > 1]
+    assert f"({','.join(shares or ['B'])})" in forward
+    assert loss == pytest.approx(right_loss, rel=2e-6)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, right[name], rtol=0, atol=3e-6, err_msg=name)
+
+
+def test_dropout_is_that_of_the_weights() -> None:
+    def result(attend: Any) -> Any:
+        flow.manual_seed(2)
+        model = nn.Linear(8, 8)
+
+        @flow.eval_step(model=model, mesh=flow.mesh("cpu", dp=1))
+        def step(x: Any) -> Any:
+            return attend(model(x), x, x)
+
+        return step(
+            np.random.default_rng(6).standard_normal((2, 3, 9, 8)).astype(np.float32)
+        ).numpy()
+
+    def composed(q: Any, k: Any, v: Any) -> Any:
+        weights = attention_weights(q, k, None, True, 8**-0.5)
+        return F.dropout(weights, 0.4) @ v
+
+    def fused(q: Any, k: Any, v: Any) -> Any:
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=0.4, is_causal=True)
+
+    np.testing.assert_allclose(result(fused), result(composed), atol=1e-6)
 
 
 def test_dropout_of_the_weights() -> None:
