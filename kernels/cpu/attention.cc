@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "kernels/cpu/attention_bf16.h"
 #include "kernels/cpu/attention_double.h"
 #include "kernels/cpu/attention_float.h"
 #include "kernels/cpu/attention_problem.h"
@@ -198,6 +199,9 @@ template <typename Use>
 auto WithProducts(const AttentionProblem& problem, AttentionPass pass, const KernelSpec& spec,
                   const Use& use) {
   const DType dtype = spec.inputs[0].dtype;
+  if (dtype == DType::kBF16 && HostBf16Tiles() != nullptr) {
+    return use(BlockedAttention<Bf16Products>(problem, pass, dtype, spec.threads));
+  }
   return use(BlockedAttention<FloatProducts>(problem, pass, dtype, spec.threads));
 }
 

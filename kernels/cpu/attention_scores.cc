@@ -19,6 +19,32 @@ OF_LOOP float WeightOf(float x) {
   return x < -87.0f ? 0.0f : e;
 }
 
+// The sum and the greatest of whole vectors, lanes joined in pairs: rows are short, and one lane after
+// the other would take as long as the row.
+struct Add {
+  OF_LOOP static float Of(float a, float b) { return a + b; }
+};
+struct Max {
+  OF_LOOP static float Of(float a, float b) { return a > b ? a : b; }
+};
+template <typename Join>
+OF_LOOP float Joined(const float* x, int64_t whole, float start) {
+  float lanes[kRowLanes];
+  for (int64_t l = 0; l < kRowLanes; ++l) lanes[l] = start;
+  for (int64_t i = 0; i < whole; i += kRowLanes) {
+#pragma omp simd
+    for (int64_t l = 0; l < kRowLanes; ++l) lanes[l] = Join::Of(lanes[l], x[i + l]);
+  }
+  const auto halve = [&]<int64_t kLanes>() {
+#pragma omp simd
+    for (int64_t l = 0; l < kLanes; ++l) lanes[l] = Join::Of(lanes[l], lanes[l + kLanes]);
+  };
+  halve.template operator()<8>();
+  halve.template operator()<4>();
+  halve.template operator()<2>();
+  return Join::Of(lanes[0], lanes[1]);
+}
+
 OF_LOOP int64_t WholeVectors(int64_t n) { return (n + kRowLanes - 1) / kRowLanes * kRowLanes; }
 
 // x = score * scale + bias for what is seen, -inf up to the end of the last vector.
@@ -46,13 +72,13 @@ struct WeighLoop {
       const int64_t whole = WholeVectors(seen);
       ScaleRow(x, bias == nullptr ? nullptr : bias + i * bias_row, scale, seen, whole);
       const float before = block.most[i];
-      const float here = whole == 0 ? -kInfinity : RowMax(x, whole);
+      const float here = Joined<Max>(x, whole, -kInfinity);
       const float most = here > before ? here : before;
       const float base = most == -kInfinity ? 0.0f : most;
 #pragma omp simd
       for (int64_t j = 0; j < whole; ++j) x[j] = WeightOf(x[j] - base);
       const float factor = WeightOf(before - base);
-      block.sum[i] = block.sum[i] * factor + LaneSum<float>(whole, [&](int64_t j) { return x[j]; });
+      block.sum[i] = block.sum[i] * factor + Joined<Add>(x, whole, 0.0f);
       block.most[i] = most;
       if (keep != nullptr) {
         const float* k = keep + i * kKeyBlock;
