@@ -15,6 +15,10 @@
 // a pair of a query and a key: forward 2 (d + e) + 20, backward 2 (3 d + 2 e) + 20; causal half the
 // pairs, in steps of a tile.
 //
+// Beside the composed form, forward and backward of GPT-2's heads ([4, s, 12, 64], causal, one thread
+// of a Xeon with other load, ./dev bench attention): 2.0 times as fast at s = 256 and 2.6 at 1024 in
+// f32, 1.8 and 3.0 in bf16.
+//
 // Forward items are blocks of queries; backward items are heads of k, whose gradients are sums over
 // queries and, in order, over the heads of q in the group. So the bits depend on no team, and backward
 // uses at most batch * key_heads threads.
