@@ -208,7 +208,7 @@ int64_t AttentionScores::Prepare(const KernelArgs& args, const ScorePlace& at,
     const auto step =
         static_cast<uint64_t>(*static_cast<const int64_t*>(args.inputs[problem_.step_input]));
     for (int64_t i = 0; i < at.rows; ++i) {
-      loop(block.keep + i * kKeyBlock, kKeyBlock,
+      loop(block.keep + i * kKeyBlock, WholeVectors(at.Seen(i)),
            problem_.WeightIndex(args.micro, at.batch, at.head, at.query + i, at.key), step,
            problem_.dropout);
     }

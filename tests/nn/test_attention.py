@@ -205,6 +205,67 @@ def test_dropout_is_that_of_the_weights() -> None:
     np.testing.assert_allclose(result(fused), result(composed), atol=1e-6)
 
 
+def test_a_trained_mask_and_dropout_keep_the_weights_gradient() -> None:
+    def gradients(attend: Any) -> dict[str, np.ndarray]:
+        flow.manual_seed(3)
+        model = functions.Inputs(
+            [
+                np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+                for shape in ((2, 3, 9, 8), (1, 3, 9, 9))
+            ]
+        )
+        step = flow.value_and_grad(
+            lambda x: (attend(model.x0, x, model.x1) * x).sum(),
+            model=model,
+            mesh=flow.mesh("cpu", dp=1),
+        )
+        x = np.random.default_rng(8).standard_normal((2, 3, 9, 8)).astype(np.float32)
+        return {name: gradient.numpy() for name, gradient in step(x)[1].items()}
+
+    def composed(q: Any, x: Any, mask: Any) -> Any:
+        return F.dropout(attention_weights(q, x, mask, False, 8**-0.5), 0.4) @ x
+
+    def fused(q: Any, x: Any, mask: Any) -> Any:
+        return F.scaled_dot_product_attention(q, x, x, mask, dropout_p=0.4)
+
+    ours, right = gradients(fused), gradients(composed)
+    for name, gradient in right.items():
+        np.testing.assert_allclose(ours[name], gradient, atol=1e-5, err_msg=name)
+
+
+def test_the_logarithm_of_the_sums_has_a_gradient() -> None:
+    q, k, v = (
+        np.random.default_rng(9).standard_normal((3, 2, 5, 2, 4)).astype(np.float32)[i]
+        for i in range(3)
+    )
+    model = functions.Inputs([q, k])
+    step = flow.value_and_grad(
+        lambda v: flow.ops.attention(model.x0, model.x1, v, scale=0.5)[1].square().sum(),
+        model=model,
+        mesh=flow.mesh("cpu", dp=1),
+    )
+    _, ours = step(v)
+    tq, tk = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (q, k))
+    scores = 0.5 * torch.einsum("bshd,bthd->bhst", tq, tk)
+    scores.logsumexp(-1).square().sum().backward()
+    close(ours["x0"].numpy(), tq.grad.numpy())
+    close(ours["x1"].numpy(), tk.grad.numpy())
+
+
+def test_memory_grows_with_the_tokens_alone() -> None:
+    def arena(tokens: int) -> int:
+        model = nn.Linear(4, 4)
+        step = flow.value_and_grad(
+            lambda x: F.scaled_dot_product_attention(model(x), x, x, is_causal=True).sum(),
+            model=model,
+            mesh=flow.mesh("cpu", threads=1, dp=1),
+        )
+        return step.compile(np.zeros((1, 8, tokens, 4), np.float32)).memory()[0]["arena_bytes"]
+
+    assert arena(4096) < 8 * arena(512)  # the scores of 512 tokens are 8 MiB, of 4096 they are 512
+    assert arena(512) < 2**20
+
+
 def test_dropout_of_the_weights() -> None:
     flow.manual_seed(0)
     x = flow.ones(1, 200, 4)
@@ -218,5 +279,18 @@ def test_refused() -> None:
         F.scaled_dot_product_attention(x, x, x, flow.ones(3, 3), is_causal=True)
     with pytest.raises(flow.ShapeError, match="takes"):
         F.scaled_dot_product_attention(x, flow.ones(2, 3, 5), x)
+    with pytest.raises(flow.ShapeError, match="attn_mask .* does not broadcast"):
+        F.scaled_dot_product_attention(x, x, x, flow.ones(3, 2))
+    with pytest.raises(flow.ShapeError, match="do not broadcast"):
+        F.scaled_dot_product_attention(x, flow.ones(3, 3, 4), x)
+    mask = nn.Parameter(flow.zeros(1, 1, 3, 3))
+    y = x[:, :, None]
+    with pytest.raises(flow.Error, match="cannot stand beside causal"):
+        flow.value_and_grad(
+            lambda: flow.ops.attention(y, y, y, flow.tensor(0), mask, causal=True)[0].sum(),
+            model=nn.ParameterList([mask]),
+        )()
+    with pytest.raises(flow.Error, match="pass the number of the step"):
+        flow.ops.attention(y, y, y, p=0.5)
     with pytest.raises(flow.ShapeError, match="heads"):
         F.scaled_dot_product_attention(x, flow.ones(3, 3, 4), flow.ones(3, 3, 4), enable_gqa=True)
