@@ -7,6 +7,8 @@
 namespace oneflow::kernels {
 namespace {
 
+constexpr int64_t kMostColumns = 1 << 16;  // a kernel keeps a list of strips of them
+
 size_t StepInput(AttentionPass pass) { return pass == AttentionPass::kForward ? 3 : 6; }
 
 }  // namespace
@@ -28,7 +30,8 @@ absl::Status CheckAttention(const KernelSpec& spec, AttentionPass pass) {
   const Shape per_row = {batch, heads, queries};
   check.HasShape(check.in(1), {batch, keys, key_heads, width});
   check.HasShape(check.in(2), {batch, keys, key_heads, value_width});
-  check.Require(width >= 1 && value_width >= 1, "a head has columns");
+  check.Require(width >= 1 && value_width >= 1 && std::max(width, value_width) <= kMostColumns,
+                "a head has 1 to 65536 columns");
   check.Require(key_heads == 0 ? heads == 0 : heads % key_heads == 0,
                 "the heads of k divide those of q");
   const auto is = [&](const Operand& operand, DType dtype, const Shape& shape) {

@@ -406,6 +406,22 @@ TEST(Attention, NothingToSeeAndNothingToDo) {
   }
 }
 
+TEST(Attention, AHeadOfAPlanFileHasABoundedWidth) {
+  for (const int64_t width : {int64_t{0}, int64_t{1} << 17, int64_t{1} << 38}) {
+    KernelSpec spec{"attention", {}, {}, {}, 1};
+    for (int i = 0; i < 4; ++i) {
+      Operand operand;
+      operand.dtype = DType::kF32;
+      operand.shape = operand.logical_shape = {1, 2, 1, width};
+      operand.begin = {0, 0, 0, 0};
+      (i < 3 ? spec.inputs : spec.outputs).push_back(operand);
+    }
+    spec.outputs.push_back(TestTensor::Empty(DType::kF32, {1, 1, 2}).type);
+    EXPECT_NE(MessageOf(CpuKernels().Check(spec)).find("1 to 65536 columns"), std::string::npos)
+        << width;
+  }
+}
+
 TEST(Attention, LargeScoresAndNanStayInTheirRows) {
   Problem a = {1, 3, 130, 1, 1, 2, 2};
   Reference r = ReferenceOf<float>(a);
