@@ -182,6 +182,16 @@ def test_layouts_draw_one_mask_and_give_one_gradient(layout: str) -> None:
         np.testing.assert_allclose(gradient, right[name], rtol=0, atol=3e-6, err_msg=name)
 
 
+def test_heads_are_read_where_they_lie() -> None:
+    model = Block(0.3)
+    step = flow.value_and_grad(
+        lambda x: model(x).square().mean(), model=model, mesh=flow.mesh("cpu", dp=1)
+    )
+    plan = step.compile(np.zeros((2, 6, 16), np.float32))
+    assert "permute" in plan.graph and "attention" in plan.text
+    assert "permute" not in plan.text
+
+
 def test_dropout_is_that_of_the_weights() -> None:
     def result(attend: Any) -> Any:
         flow.manual_seed(2)
