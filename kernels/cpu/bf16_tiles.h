@@ -44,6 +44,9 @@ struct Bf16Tiles {
   void (*begin)() = nullptr;
   void (*end)() = nullptr;
   void (*multiply)(const Bf16TileCall& call) = nullptr;
+  // The sums themselves: the 32 x 32 floats at `sums` are overwritten or added to, whatever the call's
+  // rows and columns; its c is unused.
+  void (*sum)(const Bf16TileCall& call, float* sums, int64_t sums_row, bool accumulate) = nullptr;
 };
 
 // Rounds the sums of a call, rows of 32 floats, into its c. REQUIRES: AVX-512 BF16.

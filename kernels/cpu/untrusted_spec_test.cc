@@ -39,6 +39,16 @@ std::vector<Row> Rows() {
   const Attrs conv = {{"stride", Longs{2, 1}}, {"padding", Longs{1, 1}}, {"dilation", Longs{1, 1}}};
   const Attrs pool = {{"kernel", Longs{3, 3}}, {"stride", Longs{2, 2}}, {"padding", Longs{1, 1}}};
   const Attrs dropout = {{"p", 0.5}, {"seed", int64_t{1}}, {"key", std::string("k")}};
+  const Attrs attention = {{"causal", true},
+                           {"scale", 0.5},
+                           {"p", 0.5},
+                           {"seed", int64_t{1}},
+                           {"key", std::string("k")}};
+  const Operand q = F({2, 5, 4, 3});
+  const Operand k = F({2, 6, 2, 3});
+  const Operand v = F({2, 6, 2, 7});
+  const Operand out = F({2, 5, 4, 7});
+  const Operand lse = F({2, 4, 5});
   const Attrs ring = {{"dim", int64_t{0}},           {"units", int64_t{0}},
                       {"parts", int64_t{3}},         {"base", int64_t{1}},
                       {"reduce_chunks", int64_t{1}}, {"mode", std::string("sum")}};
@@ -78,6 +88,13 @@ std::vector<Row> Rows() {
       {"log_softmax_grad", {{"dim", int64_t{0}}}, {a, a}, {a}},
       {"cross_entropy", {}, {a, I({4})}, {F({4}), a}},
       {"cross_entropy_grad", {}, {a, I({4}), F({4})}, {a}},
+      {"attention", {{"scale", 0.5}}, {q, k, v}, {out, lse}},
+      {"attention", attention, {q, k, v, step, B({1, 4, 1, 6})}, {out, lse}},
+      {"attention_grad", {{"causal", true}}, {q, k, v, out, lse, out}, {q, k, v}},
+      {"attention_grad",
+       attention,
+       {q, k, v, out, lse, out, step, F({2, 1, 5, 6}), lse},
+       {q, k, v}},
       {"dropout", dropout, {a, step}, {a}},
       {"dropout_grad", dropout, {a, step}, {a}},
       {"sgd_update", {{"momentum", 0.0}}, {a, a, lr, step}, {a}},

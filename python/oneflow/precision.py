@@ -18,7 +18,7 @@ from .errors import Error
 from .location import user_location
 
 # Products: what is rounded is their operands, once.
-NARROWED = frozenset({"matmul"})
+NARROWED = frozenset({"matmul", "attention"})
 # Sums, norms, losses, exponentials and powers.
 FULL = frozenset(
     {

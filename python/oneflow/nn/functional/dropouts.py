@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...dispatch import apply
 from ...dtypes import int64
 from ...errors import ShapeError
@@ -21,12 +23,18 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         raise ShapeError(f"dropout probability {p} does not lie in [0, 1]", user_location())
     if not training or p == 0:
         return input
+    step, attrs = dropout_source(p)
+    return apply("dropout", input, step, **attrs)
+
+
+def dropout_source(p: float) -> tuple[Tensor, dict[str, Any]]:
+    """The step and the attributes of an op that drops here with probability p."""
     trace = current_trace()
     if trace is not None:
         key = stable_key(trace.occurrence_key("dropout"))
-        return apply("dropout", input, trace.step(), p=p, seed=trace.seed, key=key)
+        return trace.step(), {"p": p, "seed": trace.seed, "key": key}
     seed, key = default_generator.seed, default_generator.next_key()
-    return apply("dropout", input, zeros((), dtype=int64), p=p, seed=seed, key=key)
+    return zeros((), dtype=int64), {"p": p, "seed": seed, "key": key}
 
 
 def _of_channels(
