@@ -35,10 +35,17 @@ OF_AMX void MultiplyFour(const Bf16TileCall& call, float* sums) {
   const uint16_t* a = call.a;
   const uint16_t* b = call.b;
   const int64_t a_row = 2 * call.a_row;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  if (call.accumulate) {
+    _tile_loadd(0, sums, kCRow);
+    _tile_loadd(1, sums + 16, kCRow);
+    _tile_loadd(2, sums + kBf16Rows * kBf16Wide, kCRow);
+    _tile_loadd(3, sums + kBf16Rows * kBf16Wide + 16, kCRow);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
   for (int64_t block = 0; block < call.blocks; ++block, a += call.a_block, b += kBf16Strip) {
     _tile_loadd(4, a, a_row);
     _tile_loadd(6, b, kBRow);
@@ -57,7 +64,11 @@ OF_AMX void MultiplyFour(const Bf16TileCall& call, float* sums) {
 
 OF_AMX void MultiplyOne(const Bf16TileCall& call, const uint16_t* a, const uint16_t* b,
                         float* sums) {
-  _tile_zero(0);
+  if (call.accumulate) {
+    _tile_loadd(0, sums, kCRow);
+  } else {
+    _tile_zero(0);
+  }
   for (int64_t block = 0; block < call.blocks; ++block, a += call.a_block, b += kBf16Strip) {
     _tile_loadd(4, a, 2 * call.a_row);
     _tile_loadd(6, b, kBRow);
@@ -67,7 +78,8 @@ OF_AMX void MultiplyOne(const Bf16TileCall& call, const uint16_t* a, const uint1
 }
 
 void Multiply(const Bf16TileCall& call) {
-  alignas(64) float sums[2 * kBf16Rows * kBf16Wide];
+  alignas(64) float own[2 * kBf16Rows * kBf16Wide];
+  float* const sums = call.sums != nullptr ? call.sums : own;
   if (call.row_tiles() == 2 && call.vectors() == 2) {
     MultiplyFour(call, sums);
   } else {
@@ -78,7 +90,7 @@ void Multiply(const Bf16TileCall& call) {
       }
     }
   }
-  StoreRounded(call, sums);
+  if (call.sums == nullptr) StoreRounded(call, sums);
 }
 
 }  // namespace

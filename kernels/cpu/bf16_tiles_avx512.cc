@@ -18,7 +18,10 @@ OF_AVX512_BF16 void MultiplyRows(const Bf16TileCall& call, const uint16_t* a, fl
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm512_setzero_ps();
+    for (int v = 0; v < kVectors; ++v) {
+      sum[i][v] = call.accumulate ? _mm512_loadu_ps(c + i * kBf16Wide + v * 16)
+                                  : _mm512_setzero_ps();
+    }
   }
   for (int64_t block = 0; block < call.blocks; ++block, a += call.a_block) {
     for (int64_t p = 0; p < kBf16Depth; p += 2, b += 2 * kBf16Wide) {
@@ -43,12 +46,13 @@ OF_AVX512_BF16 void MultiplyRows(const Bf16TileCall& call, const uint16_t* a, fl
 }
 
 void Multiply(const Bf16TileCall& call) {
-  alignas(64) float sums[2 * kBf16Rows * kBf16Wide];
+  alignas(64) float own[2 * kBf16Rows * kBf16Wide];
+  float* const sums = call.sums != nullptr ? call.sums : own;
   for (int64_t row = 0; row < call.rows; row += kRows) {
     const uint16_t* a = call.a + row / kBf16Rows * call.a_next + row % kBf16Rows * call.a_row;
     (call.vectors() == 2 ? MultiplyRows<2> : MultiplyRows<1>)(call, a, sums + row * kBf16Wide);
   }
-  StoreRounded(call, sums);
+  if (call.sums == nullptr) StoreRounded(call, sums);
 }
 
 void Nothing() {}

@@ -18,7 +18,7 @@ from .errors import Error
 from .location import user_location
 
 # Products: what is rounded is their operands, once.
-NARROWED = frozenset({"matmul"})
+NARROWED = frozenset({"matmul", "conv2d"})
 # Sums, norms, losses, exponentials and powers.
 FULL = frozenset(
     {
