@@ -12,8 +12,9 @@ namespace {
 constexpr double kFlopsPerPart = 20e6;
 constexpr int64_t kPixels = 2 * kBf16Rows;  // of a tile of the target
 constexpr int64_t kMaxTogether = 8;
-constexpr int64_t kUnrolledBytes = 768 << 10;  // which strips of weights pass by in the second cache
-constexpr int64_t kLine = 32;                  // elements of a line of the cache
+constexpr int64_t kUnrolledBytes = 768
+                                   << 10;  // which strips of weights pass by in the second cache
+constexpr int64_t kLine = 32;              // elements of a line of the cache
 
 int64_t Blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
@@ -148,7 +149,8 @@ void Bf16Convolution::Unroll(const Phase& phase, const uint16_t* image, int64_t 
     const int64_t y = row * phase.rows.step + offset;
     const bool reaches = phase.rows.Reaches(y);
     for (const Piece& piece : phase.pieces) {
-      const int64_t at = (column * phase.columns.step + piece.column) * pixel + group * in_channels_;
+      const int64_t at =
+          (column * phase.columns.step + piece.column) * pixel + group * in_channels_;
       if (reaches) {
         CopyClipped(image + y * line, line, at, piece.count, to);
       } else {
@@ -166,8 +168,7 @@ void Bf16Convolution::RunTiles(const Phase& phase, const uint16_t* source, const
   const ConvolutionProblem& c = problem_;
   const int64_t pixels = phase.pixels();
   const int64_t all_pixels = c.n * pixels;
-  const int64_t image_elements =
-      source_size_[0] * source_size_[1] * in_channels_ * c.groups;
+  const int64_t image_elements = source_size_[0] * source_size_[1] * in_channels_ * c.groups;
   const int64_t out_pixel = out_channels_ * c.groups;
   const bool dense = phase.pixels() == target_size_[0] * target_size_[1];
   int64_t places[kMaxTogether * kPixels];  // of the target's pixels, in elements
@@ -179,7 +180,8 @@ void Bf16Convolution::RunTiles(const Phase& phase, const uint16_t* source, const
   call.blocks = phase.blocks;
   for (int64_t first = begin; first < end; first += together_) {
     const int64_t first_pixel = first * kPixels;
-    const int64_t count = std::min(std::min(first + together_, end) * kPixels, all_pixels) - first_pixel;
+    const int64_t count =
+        std::min(std::min(first + together_, end) * kPixels, all_pixels) - first_pixel;
     for (int64_t group = 0; group < c.groups; ++group) {
       int64_t image = first_pixel / pixels;
       int64_t row = first_pixel % pixels / phase.columns.targets;
@@ -189,7 +191,8 @@ void Bf16Convolution::RunTiles(const Phase& phase, const uint16_t* source, const
                          target_size_[1] +
                      phase.columns.first + column * phase.columns.every) *
                     out_pixel;
-        Unroll(phase, source + image * image_elements, group, row, column, unrolled + i * phase.row);
+        Unroll(phase, source + image * image_elements, group, row, column,
+               unrolled + i * phase.row);
         if (++column == phase.columns.targets) {
           column = 0;
           if (++row == phase.rows.targets) {

@@ -28,21 +28,21 @@ float ToF16(float value) { return F16(value); }
 // several shares of pixels, several phases of which some have no tap, a team.
 std::vector<ConvolutionRow> Rows() {
   std::vector<ConvolutionRow> rows = ConvolutionRows();
-  for (const ConvolutionRow& row : std::vector<ConvolutionRow>{
-           {2, 9, 8, 64, 64, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}},
-           {2, 9, 8, 64, 40, 3, 3, 1, {2, 2}, {1, 1}, {1, 1}},
-           {1, 8, 8, 32, 96, 3, 3, 1, {1, 1}, {2, 2}, {2, 2}},
-           {2, 7, 9, 96, 64, 3, 3, 2, {1, 1}, {1, 1}, {1, 1}},
-           {1, 7, 9, 128, 128, 3, 3, 32, {2, 1}, {1, 1}, {1, 2}},
-           {1, 6, 6, 33, 35, 2, 2, 1, {3, 3}, {0, 1}, {1, 1}},
-           {1, 6, 6, 33, 66, 1, 1, 33, {1, 1}, {0, 0}, {1, 1}},
-           {3, 9, 9, 32, 64, 1, 1, 1, {2, 2}, {0, 0}, {1, 1}},
-           {2, 9, 7, 50, 34, 1, 1, 1, {1, 1}, {0, 0}, {1, 1}},
-           {2, 9, 7, 50, 34, 1, 1, 1, {1, 1}, {1, 2}, {1, 1}},
-           {2, 48, 48, 32, 32, 1, 1, 1, {1, 1}, {0, 0}, {1, 1}},
-           {2, 9, 7, 70, 70, 3, 3, 70, {1, 1}, {1, 1}, {1, 1}},
-           {2, 9, 7, 128, 128, 3, 2, 128, {2, 2}, {2, 1}, {2, 1}},
-           {4, 17, 16, 64, 64, 5, 5, 64, {2, 1}, {2, 2}, {1, 1}}}) {
+  for (const ConvolutionRow& row :
+       std::vector<ConvolutionRow>{{2, 9, 8, 64, 64, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}},
+                                   {2, 9, 8, 64, 40, 3, 3, 1, {2, 2}, {1, 1}, {1, 1}},
+                                   {1, 8, 8, 32, 96, 3, 3, 1, {1, 1}, {2, 2}, {2, 2}},
+                                   {2, 7, 9, 96, 64, 3, 3, 2, {1, 1}, {1, 1}, {1, 1}},
+                                   {1, 7, 9, 128, 128, 3, 3, 32, {2, 1}, {1, 1}, {1, 2}},
+                                   {1, 6, 6, 33, 35, 2, 2, 1, {3, 3}, {0, 1}, {1, 1}},
+                                   {1, 6, 6, 33, 66, 1, 1, 33, {1, 1}, {0, 0}, {1, 1}},
+                                   {3, 9, 9, 32, 64, 1, 1, 1, {2, 2}, {0, 0}, {1, 1}},
+                                   {2, 9, 7, 50, 34, 1, 1, 1, {1, 1}, {0, 0}, {1, 1}},
+                                   {2, 9, 7, 50, 34, 1, 1, 1, {1, 1}, {1, 2}, {1, 1}},
+                                   {2, 48, 48, 32, 32, 1, 1, 1, {1, 1}, {0, 0}, {1, 1}},
+                                   {2, 9, 7, 70, 70, 3, 3, 70, {1, 1}, {1, 1}, {1, 1}},
+                                   {2, 9, 7, 128, 128, 3, 2, 128, {2, 2}, {2, 1}, {2, 1}},
+                                   {4, 17, 16, 64, 64, 5, 5, 64, {2, 1}, {2, 2}, {1, 1}}}) {
     rows.push_back(row);
   }
   return rows;
@@ -67,7 +67,7 @@ std::vector<BF16> Rounded(const std::vector<float>& values) {
 
 template <typename Made>
 std::vector<BF16> ResultOf(const Made& made, const std::vector<BF16>& a, const std::vector<BF16>& b,
-                      size_t n, const std::string& where) {
+                           size_t n, const std::string& where) {
   const GuardedBytes space(made.workspace_bytes());
   // What the kernel does not write itself must not count: it is NaN.
   std::memset(space.data(), 0xFF, made.workspace_bytes());
@@ -151,10 +151,9 @@ TEST(Bf16Convolution, KernelsEqualSumsInDouble) {
 }
 
 TEST(Bf16Convolution, TheTeamChangesNoBit) {
-  const std::vector<ConvolutionRow> rows = {
-      {2, 40, 40, 48, 40, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}},
-      {2, 60, 40, 32, 64, 1, 1, 1, {1, 1}, {0, 0}, {1, 1}},
-      {2, 40, 40, 80, 80, 3, 3, 80, {1, 1}, {1, 1}, {1, 1}}};
+  const std::vector<ConvolutionRow> rows = {{2, 40, 40, 48, 40, 3, 3, 1, {1, 1}, {1, 1}, {1, 1}},
+                                            {2, 60, 40, 32, 64, 1, 1, 1, {1, 1}, {0, 0}, {1, 1}},
+                                            {2, 40, 40, 80, 80, 3, 3, 80, {1, 1}, {1, 1}, {1, 1}}};
   for (const ConvolutionRow& row : rows) {
     const Reference ref = ReferenceOf(row, ToBf16);
     const ConvolutionProblem c = ProblemOf(row, ref);

@@ -114,7 +114,8 @@ TEST(Bf16Tiles, SumsGoOnFromWhatIsThere) {
   for (const Bf16Tiles& tiles : AllOfThisMachine()) {
     for (const int64_t rows : {16, 32}) {
       for (const int64_t columns : {16, 32}) {
-        alignas(64) float whole[2 * kBf16Rows * kBf16Wide] = {}, cut[2 * kBf16Rows * kBf16Wide] = {};
+        alignas(64) float whole[2 * kBf16Rows * kBf16Wide] = {},
+                                                cut[2 * kBf16Rows * kBf16Wide] = {};
         Bf16TileCall call;
         call.a = a;
         call.a_next = kBlocks * kBf16Tile;

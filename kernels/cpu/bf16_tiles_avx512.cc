@@ -19,8 +19,8 @@ OF_AVX512_BF16 void MultiplyRows(const Bf16TileCall& call, const uint16_t* a, fl
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
-      sum[i][v] = call.accumulate ? _mm512_loadu_ps(c + i * kBf16Wide + v * 16)
-                                  : _mm512_setzero_ps();
+      sum[i][v] =
+          call.accumulate ? _mm512_loadu_ps(c + i * kBf16Wide + v * 16) : _mm512_setzero_ps();
     }
   }
   for (int64_t block = 0; block < call.blocks; ++block, a += call.a_block) {

@@ -16,9 +16,10 @@ constexpr int64_t kPixelsTogether = kBlocksTogether * kBf16Depth;
 constexpr int64_t kSumBytes = 512 << 10;  // of the strips that are summed together
 constexpr int64_t kMaxStripsTogether = 16;
 constexpr int64_t kMaxShares = 16;
-constexpr int64_t kStripsWanted = 32;     // that a large team may share
+constexpr int64_t kStripsWanted = 32;  // that a large team may share
 constexpr int64_t kBlocksPerShare = 64;
-constexpr int64_t kBlockPadding = 1;  // so that tiles of filters do not meet in one set of the cache
+constexpr int64_t kBlockPadding =
+    1;  // so that tiles of filters do not meet in one set of the cache
 
 alignas(64) constexpr uint16_t kZeros[kBf16Wide] = {};
 
@@ -26,8 +27,7 @@ int64_t Blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
 struct InterleaveRows {
   // packed[pair][column] = both rows of the pair, for n <= 32 columns.
-  OF_LOOP static void Run(const uint16_t* const* rows, int64_t pairs, int64_t n,
-                          uint32_t* packed) {
+  OF_LOOP static void Run(const uint16_t* const* rows, int64_t pairs, int64_t n, uint32_t* packed) {
     for (int64_t pair = 0; pair < pairs; ++pair, packed += kBf16Wide) {
       const uint16_t* first = rows[2 * pair];
       const uint16_t* second = rows[2 * pair + 1];
@@ -77,8 +77,8 @@ Bf16WeightGradient::Bf16WeightGradient(const ConvolutionProblem& problem, const 
   width_ = c.r * c.s * channels_;
   strips_ = Blocks(width_, kBf16Wide);
   blocks_ = Blocks(pixels, kBf16Depth);
-  const double flops = 2.0 * static_cast<double>(pixels) * static_cast<double>(c.k) *
-                       static_cast<double>(width_);
+  const double flops =
+      2.0 * static_cast<double>(pixels) * static_cast<double>(c.k) * static_cast<double>(width_);
   if (flops >= 2 * kFlopsPerPart) parts_ = threads;
   shares_ = std::clamp<int64_t>(
       std::min(blocks_ / kBlocksPerShare, kStripsWanted / (strips_ * c.groups)), 1, kMaxShares);
@@ -101,7 +101,8 @@ Bf16WeightGradient::Bf16WeightGradient(const ConvolutionProblem& problem, const 
     }
   }
   const int64_t strip_bytes = filter_tiles_ * kBf16Rows * kBf16Wide * 4;
-  together_ = std::clamp<int64_t>(kSumBytes / strip_bytes, 1, std::min(strips_, kMaxStripsTogether));
+  together_ =
+      std::clamp<int64_t>(kSumBytes / strip_bytes, 1, std::min(strips_, kMaxStripsTogether));
   sums_at_ = c.groups * filter_tiles_ * (blocks_ + kBlockPadding) * kBf16Tile * 2;
   parts_at_ = sums_at_ + c.groups * shares_ * strips_ * strip_bytes;
   part_bytes_ = together_ * kBlocksTogether * kBf16Strip * 2 + kPixelsTogether * kBf16Wide * 2 +
@@ -157,8 +158,7 @@ void Bf16WeightGradient::PackGradient(const uint16_t* dy, int64_t begin, int64_t
             packed +
             ((group * filter_tiles_ + tile) * (blocks_ + kBlockPadding) + block) * kBf16Tile;
         if (count < kBf16Depth) std::memset(to, 0, 2 * kBf16Tile);
-        const uint16_t* from =
-            dy + block * kBf16Depth * c.k + group * filters_ + tile * kBf16Rows;
+        const uint16_t* from = dy + block * kBf16Depth * c.k + group * filters_ + tile * kBf16Rows;
         for (int64_t i = 0; i < kBf16Depth; ++i) rows[i] = i < count ? from + i * c.k : kZeros;
         interleave_(rows, Blocks(count, 2), filters, pairs);
         transpose_(reinterpret_cast<const float*>(pairs), kBf16Wide, filters, Blocks(count, 2),
@@ -233,8 +233,8 @@ void Bf16WeightGradient::PointToRows(const uint16_t* x, int64_t group, int64_t s
       const int64_t y = target_line % c.p * rows_.step + piece.row;
       const bool reaches = rows_.Reaches(y);
       const uint16_t* const line = reaches ? image + y * line_elements : kZeros;
-      int64_t from = (column * columns_.step + piece.column) * c.c + group * channels_ +
-                     piece.channel;
+      int64_t from =
+          (column * columns_.step + piece.column) * c.c + group * channels_ + piece.channel;
       for (int64_t i = 0; i < count; ++i, from += columns_.step * c.c) {
         if (one && (!reaches || from + piece.count <= 0 || from >= line_elements)) {
           rows[i] = kZeros;
@@ -258,8 +258,8 @@ void Bf16WeightGradient::Round(const float* sums, int64_t begin, int64_t end, BF
   const int64_t strip_sums = filter_tiles_ * kBf16Rows * kBf16Wide;
   BF16 rounded[kBf16Wide];
   for (int64_t k = begin; k < end; ++k) {
-    const float* const from = sums + k / filters_ * shares_ * strips_ * strip_sums +
-                              k % filters_ * kBf16Wide;
+    const float* const from =
+        sums + k / filters_ * shares_ * strips_ * strip_sums + k % filters_ * kBf16Wide;
     BF16* const to = dweight + k * width_;
     int64_t tap = 0;
     int64_t channel = 0;

@@ -80,8 +80,8 @@ class Bf16WeightGradient {
   int64_t strips_ = 0;        // of a group
   int64_t blocks_ = 0;        // of all pixels
   int64_t shares_ = 1;
-  int64_t together_ = 1;      // strips that share a block of dy while it is near
-  int64_t sums_at_ = 0;       // in the workspace, bytes
+  int64_t together_ = 1;  // strips that share a block of dy while it is near
+  int64_t sums_at_ = 0;   // in the workspace, bytes
   int64_t parts_at_ = 0;
   int64_t part_bytes_ = 0;
   int64_t workspace_bytes_ = 0;

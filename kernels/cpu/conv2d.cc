@@ -195,19 +195,18 @@ KernelOr MakeConvolution(ConvolutionPass pass, const KernelSpec& spec) {
           });
         });
   }
-  return WithImplementation(
-      pass, problem, spec.threads, [&](auto made) -> std::unique_ptr<Kernel> {
-        if (dtype == DType::kF32) {
-          return KernelOf([made = std::move(made)](const KernelArgs& args) {
-            made.Run(In<float>(args, 0), In<float>(args, 1), Out<float>(args, 0), args.workspace);
-          });
-        }
-        return KernelOf([made = std::move(made), widened = Widened(spec)](const KernelArgs& args) {
-          widened.Run(args, [&](const float* a, const float* b, float* out, void* workspace) {
-            made.Run(a, b, out, workspace);
-          });
-        });
+  return WithImplementation(pass, problem, spec.threads, [&](auto made) -> std::unique_ptr<Kernel> {
+    if (dtype == DType::kF32) {
+      return KernelOf([made = std::move(made)](const KernelArgs& args) {
+        made.Run(In<float>(args, 0), In<float>(args, 1), Out<float>(args, 0), args.workspace);
       });
+    }
+    return KernelOf([made = std::move(made), widened = Widened(spec)](const KernelArgs& args) {
+      widened.Run(args, [&](const float* a, const float* b, float* out, void* workspace) {
+        made.Run(a, b, out, workspace);
+      });
+    });
+  });
 }
 
 KernelDef ConvolutionOp(const char* op, ConvolutionPass pass) {
