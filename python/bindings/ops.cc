@@ -41,7 +41,6 @@ py::dict Describe(const OpDef& op) {
     item["name"] = attr.name;
     item["kind"] = attr.kind;
     item["words"] = attr.words;
-    item["words"] = attr.words;
     item["doc"] = attr.doc;
     item["required"] = !attr.default_value.has_value();
     item["default"] = attr.default_value ? FromAttrValue(*attr.default_value) : py::none();
@@ -55,18 +54,9 @@ py::dict Describe(const OpDef& op) {
     item["source"] = type.source;
     types.append(item);
   }
-  py::list types;
-  for (const TypeDef& type : op.types) {
-    py::dict item;
-    item["name"] = type.name;
-    item["dtypes"] = Names(type.dtypes);
-    item["source"] = type.source;
-    types.append(item);
-  }
   py::dict result;
   result["name"] = op.name;
   result["doc"] = op.doc;
-  result["types"] = types;
   result["types"] = types;
   result["inputs"] = Args(op.inputs);
   result["outputs"] = Args(op.outputs);
