@@ -18,6 +18,9 @@ namespace {
 constexpr char kImage[] = "[n, h, w, channels]";
 constexpr char kWeight[] = "[out, in / groups, kh, kw]";
 
+// What convolutions have kernels for.
+DTypeSet ProductFloat() { return {DType::kF32, DType::kBF16, DType::kF16}; }
+
 OpDef& GeometryAttrs(OpDef& def) {
   return def.Attr("stride", "ints", std::vector<int64_t>{1, 1}, "[height, width], >= 1")
       .Attr("padding", "ints", std::vector<int64_t>{0, 0}, "zeros on each side, [height, width]")
@@ -149,7 +152,7 @@ OpDef Conv2d() {
   def.Doc(
          "2-D convolution (cross-correlation, as everywhere) of channels-last images. Accumulates "
          "in float32. A bias is added by `add`.")
-      .Type("T", SingleFloat())
+      .Type("T", ProductFloat())
       .In("x", "T", "images [n, h, w, in]")
       .In("weight", "T", "[out, in / groups, kh, kw]")
       .Out("y", "T",
@@ -187,7 +190,7 @@ OpDef Conv2d() {
 OpDef ConvGradInput() {
   OpDef def("conv2d_grad_input");
   def.Doc("Gradient of conv2d with respect to its images.")
-      .Type("T", SingleFloat())
+      .Type("T", ProductFloat())
       .In("dy", "T", "gradient of the result [n, p, q, out]")
       .In("weight", "T", "[out, in / groups, kh, kw]")
       .Out("dx", "T", "[n, h, w, in]");
@@ -223,7 +226,7 @@ OpDef ConvGradInput() {
 OpDef ConvGradWeight() {
   OpDef def("conv2d_grad_weight");
   def.Doc("Gradient of conv2d with respect to its weight.")
-      .Type("T", SingleFloat())
+      .Type("T", ProductFloat())
       .In("x", "T", "images [n, h, w, in]")
       .In("dy", "T", "gradient of the result [n, p, q, out]")
       .Out("dweight", "T", "[out, in / groups, kh, kw]");

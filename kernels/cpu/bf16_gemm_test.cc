@@ -106,6 +106,45 @@ TEST(Bf16Gemm, InfinityAndNanReachTheirRowsAndColumnsAlone) {
   }
 }
 
+// Blocks of k in two calls give the bits of one.
+TEST(Bf16Tiles, SumsGoOnFromWhatIsThere) {
+  constexpr int64_t kBlocks = 3;
+  alignas(64) uint16_t a[2 * kBlocks * kBf16Tile], b[kBlocks * kBf16Strip];
+  const std::vector<float> values = RandomFloats(std::size(a) + std::size(b), 1);
+  for (size_t i = 0; i < std::size(a); ++i) a[i] = BF16(values[i]).bits;
+  for (size_t i = 0; i < std::size(b); ++i) b[i] = BF16(values[std::size(a) + i]).bits;
+  for (const Bf16Tiles& tiles : AllOfThisMachine()) {
+    for (const int64_t rows : {16, 32}) {
+      for (const int64_t columns : {16, 32}) {
+        alignas(64) float whole[2 * kBf16Rows * kBf16Wide] = {},
+                                                cut[2 * kBf16Rows * kBf16Wide] = {};
+        Bf16TileCall call;
+        call.a = a;
+        call.a_next = kBlocks * kBf16Tile;
+        call.b = b;
+        call.rows = rows;
+        call.columns = columns;
+        tiles.begin();
+        call.sums = whole;
+        call.blocks = kBlocks;
+        tiles.multiply(call);
+        call.sums = cut;
+        call.blocks = 1;
+        tiles.multiply(call);
+        call.a += kBf16Tile;
+        call.b += kBf16Strip;
+        call.blocks = kBlocks - 1;
+        call.accumulate = true;
+        tiles.multiply(call);
+        tiles.end();
+        EXPECT_EQ(std::memcmp(whole, cut, sizeof(whole)), 0)
+            << tiles.name << " " << rows << "x" << columns;
+        EXPECT_NE(whole[0], 0) << tiles.name;
+      }
+    }
+  }
+}
+
 TEST(Bf16Gemm, TheTeamChangesNoBit) {
   for (const Bf16Tiles& tiles : AllOfThisMachine()) {
     const int64_t m = 130, n = 600, k = 300;

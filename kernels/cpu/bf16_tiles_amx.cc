@@ -66,7 +66,11 @@ OF_AMX void Sum(const Bf16TileCall& call, float* sums, int64_t sums_row, bool ac
 
 OF_AMX void MultiplyOne(const Bf16TileCall& call, const uint16_t* a, const uint16_t* b,
                         float* sums) {
-  _tile_zero(0);
+  if (call.accumulate) {
+    _tile_loadd(0, sums, kCRow);
+  } else {
+    _tile_zero(0);
+  }
   for (int64_t block = 0; block < call.blocks; ++block, a += call.a_block, b += kBf16Strip) {
     _tile_loadd(4, a, 2 * call.a_row);
     _tile_loadd(6, b, kBRow);
@@ -76,9 +80,10 @@ OF_AMX void MultiplyOne(const Bf16TileCall& call, const uint16_t* a, const uint1
 }
 
 void Multiply(const Bf16TileCall& call) {
-  alignas(64) float sums[2 * kBf16Rows * kBf16Wide];
+  alignas(64) float own[2 * kBf16Rows * kBf16Wide];
+  float* const sums = call.sums != nullptr ? call.sums : own;
   if (call.row_tiles() == 2 && call.vectors() == 2) {
-    Sum(call, sums, kBf16Wide, false);
+    Sum(call, sums, kBf16Wide, call.accumulate);
   } else {
     for (int row = 0; row < call.row_tiles(); ++row) {
       for (int v = 0; v < call.vectors(); ++v) {
@@ -87,7 +92,7 @@ void Multiply(const Bf16TileCall& call) {
       }
     }
   }
-  StoreRounded(call, sums);
+  if (call.sums == nullptr) StoreRounded(call, sums);
 }
 
 }  // namespace

@@ -46,13 +46,14 @@ OF_AVX512_BF16 void MultiplyRows(const Bf16TileCall& call, const uint16_t* a, fl
 }
 
 void Multiply(const Bf16TileCall& call) {
-  alignas(64) float sums[2 * kBf16Rows * kBf16Wide];
+  alignas(64) float own[2 * kBf16Rows * kBf16Wide];
+  float* const sums = call.sums != nullptr ? call.sums : own;
   for (int64_t row = 0; row < call.rows; row += kRows) {
     const uint16_t* a = call.a + row / kBf16Rows * call.a_next + row % kBf16Rows * call.a_row;
     (call.vectors() == 2 ? MultiplyRows<2> : MultiplyRows<1>)(call, a, sums + row * kBf16Wide,
-                                                              kBf16Wide, false);
+                                                              kBf16Wide, call.accumulate);
   }
-  StoreRounded(call, sums);
+  if (call.sums == nullptr) StoreRounded(call, sums);
 }
 
 void Sum(const Bf16TileCall& call, float* sums, int64_t sums_row, bool accumulate) {

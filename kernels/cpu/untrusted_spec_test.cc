@@ -25,6 +25,7 @@ struct Row {
 
 Operand Of(DType dtype, const Shape& shape) { return TestTensor::Empty(dtype, shape).type; }
 Operand F(const Shape& shape) { return Of(DType::kF32, shape); }
+Operand H(const Shape& shape) { return Of(DType::kBF16, shape); }
 Operand I(const Shape& shape) { return Of(DType::kI64, shape); }
 Operand B(const Shape& shape) { return Of(DType::kBool, shape); }
 
@@ -72,6 +73,12 @@ std::vector<Row> Rows() {
       {"conv2d", conv, {image, F({6, 2, 3, 3})}, {F({2, 3, 5, 6})}},
       {"conv2d_grad_input", conv, {F({2, 3, 5, 6}), F({6, 2, 3, 3})}, {image}},
       {"conv2d_grad_weight", conv, {image, F({2, 3, 5, 6})}, {F({6, 2, 3, 3})}},
+      {"conv2d", conv, {H({2, 5, 5, 4}), H({6, 2, 3, 3})}, {H({2, 3, 5, 6})}},
+      {"conv2d", conv, {H({2, 5, 5, 4}), H({4, 1, 3, 3})}, {H({2, 3, 5, 4})}},
+      {"conv2d_grad_input", conv, {H({2, 3, 5, 6}), H({6, 2, 3, 3})}, {H({2, 5, 5, 4})}},
+      {"conv2d_grad_input", conv, {H({2, 3, 5, 4}), H({4, 1, 3, 3})}, {H({2, 5, 5, 4})}},
+      {"conv2d_grad_weight", conv, {H({2, 5, 5, 4}), H({2, 3, 5, 6})}, {H({6, 2, 3, 3})}},
+      {"conv2d_grad_weight", conv, {H({2, 5, 5, 4}), H({2, 3, 5, 4})}, {H({4, 1, 3, 3})}},
       {"max_pool2d", pool, {image}, {F({2, 3, 3, 4})}},
       {"max_pool2d_grad", pool, {image, F({2, 3, 3, 4}), F({2, 3, 3, 4})}, {image}},
       {"avg_pool2d", pool, {image}, {F({2, 3, 3, 4})}},

@@ -1,8 +1,8 @@
 """Mixed precision: in which element type the ops of a step compute.
 
-Under "bf16" parameters, optimizer slots and gradients of parameters stay float32 (the masters); products take their
-float32 operands as bfloat16 and add in float32; what would lose by it, and what has a float32 kernel alone, computes
-in float32; everything else in the type its operands have, the wider of two. `.float()` and
+Under "bf16" parameters, optimizer slots and gradients of parameters stay float32 (the masters); products and
+convolutions take their float32 operands as bfloat16 and add in float32; what would lose by it, and what has a float32
+kernel alone, computes in float32; everything else in the type its operands have, the wider of two. `.float()` and
 `with flow.precision("fp32"):` win.
 """
 
@@ -17,8 +17,8 @@ from .dtypes import DType
 from .errors import Error
 from .location import user_location
 
-# Products: what is rounded is their operands, once.
-NARROWED = frozenset({"matmul", "attention"})
+# Products, convolutions and attention among them: what is rounded is their operands, once.
+NARROWED = frozenset({"matmul", "conv2d", "attention"})
 # Sums, norms, losses, exponentials and powers.
 FULL = frozenset(
     {

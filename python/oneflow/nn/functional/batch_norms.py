@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...dispatch import apply
 from ...errors import Error, ShapeError
-from ...functions import mul, permute, rsqrt, sub
+from ...functions import add, mul, permute, rsqrt, sub
 from ...functions.creation import ones, zeros
 from ...location import user_location
 from ...state import StateCell
@@ -77,7 +77,7 @@ def batch_norm(
                 "batch_norm: training=False needs running_mean and running_var", user_location()
             )
         factor = mul(scale, rsqrt(running_var + eps))
-        y = apply("add", apply("mul", x, factor), sub(shift, mul(running_mean, factor)))
+        y = add(mul(x, factor), sub(shift, mul(running_mean, factor)))
     else:
         y = _normalised(x, running_mean, running_var, scale, shift, momentum, eps, groups)
     return permute(y, 0, rank - 1, *range(1, rank - 1))
