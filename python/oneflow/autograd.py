@@ -41,6 +41,8 @@ class Function:
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
+        """The gradients of the loss by the tensors that `forward` took, in their order, None for what has none;
+        `gradients` are those by what it returned, each of its shape. To be written by a subclass."""
         raise Error("a Function needs a static method backward(ctx, *gradients)", user_location())
 
     @classmethod

@@ -18,6 +18,7 @@ class Location(NamedTuple):
     function: str
 
     def short(self) -> str:
+        """`file.py:line`, without folders."""
         return f"{os.path.basename(self.file)}:{self.line}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import dtypes
@@ -86,6 +87,39 @@ def _to(self: Tensor, *args: Any, dtype: dtypes.DType | None = None, **ignored: 
     return self if dtype is None else elementwise.cast(self, dtype)
 
 
+def _conversion(dtype: dtypes.DType) -> Callable[[Tensor], Tensor]:
+    def convert(self: Tensor) -> Tensor:
+        return elementwise.cast(self, dtype)
+
+    convert.__doc__ = f"The elements as {dtype.title}; itself if they are."
+    return convert
+
+
+def _itself(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The tensor itself: strides and devices are the mesh's business."""
+    return self
+
+
+def _where(self: Tensor, condition: Tensor, other: elementwise.Operand) -> Tensor:
+    """The elements where `condition` is True, those of `other` elsewhere; broadcast."""
+    return elementwise.where(condition, self, other)
+
+
+def _transposed(self: Tensor) -> Tensor:
+    """The last two dims swapped."""
+    return shapes.transpose(self, -2, -1) if self.ndim else self
+
+
+def _view_as(self: Tensor, other: Tensor) -> Tensor:
+    """The elements in the shape of `other`, of which there must be as many."""
+    return shapes.reshape(self, *other.shape)
+
+
+def _type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The elements in the dtype of `other`."""
+    return elementwise.cast(self, other.dtype)
+
+
 def bind_methods() -> None:
     """Called once, when the package is imported."""
     for module, names in _METHODS.items():
@@ -137,15 +171,15 @@ def bind_methods() -> None:
         "bool": dtypes.bool_,
     }
     for name, dtype in conversions.items():
-        setattr(Tensor, name, lambda self, dtype=dtype: elementwise.cast(self, dtype))
+        setattr(Tensor, name, _conversion(dtype))
     for name in ("contiguous", "cpu", "cuda"):
-        setattr(Tensor, name, lambda self, *args, **kwargs: self)
+        setattr(Tensor, name, _itself)
     Tensor.gather = gathering.take_along  # type: ignore[attr-defined]
-    Tensor.where = lambda self, condition, other: elementwise.where(condition, self, other)  # type: ignore[attr-defined]
+    Tensor.where = _where  # type: ignore[attr-defined]
     Tensor.clip = elementwise.clamp  # type: ignore[attr-defined]
     Tensor.to = _to  # type: ignore[attr-defined]
     Tensor.view = shapes.reshape  # type: ignore[attr-defined]
     Tensor.T = property(shapes.t)  # type: ignore[attr-defined]
-    Tensor.mT = property(lambda self: shapes.transpose(self, -2, -1) if self.ndim else self)  # type: ignore[attr-defined]
-    Tensor.view_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
-    Tensor.type_as = lambda self, other: elementwise.cast(self, other.dtype)  # type: ignore[attr-defined]
+    Tensor.mT = property(_transposed)  # type: ignore[attr-defined]
+    Tensor.view_as = _view_as  # type: ignore[attr-defined]
+    Tensor.type_as = _type_as  # type: ignore[attr-defined]

@@ -40,10 +40,12 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two matrices, [n, k] @ [k, m] -> [n, m]; `matmul` under another name."""
     return matmul(input, mat2)
 
 
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """A product for each of b pairs of matrices, [b, n, k] @ [b, k, m] -> [b, n, m]; `matmul` under another name."""
     return matmul(input, mat2)
 
 

@@ -114,6 +114,8 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
 
 
 def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """`input` repeated along dims of extent 1, and along new ones in front, to `shape`; ShapeError if that does
+    not fit."""
     return expand(input, *shape)
 
 

@@ -36,6 +36,7 @@ class _Norm(Module):
         )
 
     def reset_running_stats(self) -> None:
+        """Running means become 0, variances 1, the count of batches 0."""
         if self.running_mean is not None:
             self.running_mean.zero_()
             self.running_var.fill_(1)
