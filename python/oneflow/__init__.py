@@ -45,7 +45,7 @@ from .precision import precision
 from .random import Generator, manual_seed, rand, randint, randn
 from .serialization import load, save
 from .sharding import B, P, S, shard, stage
-from .steps import eval_step, spec, static, train_step, value_and_grad
+from .steps import LossScale, eval_step, spec, static, train_step, value_and_grad
 from .tensor import Tensor, as_tensor, from_numpy, tensor
 
 from . import models  # isort: skip  (of all the above)
@@ -63,6 +63,7 @@ __all__ = [
     "Decisions",
     "Error",
     "Generator",
+    "LossScale",
     "Mesh",
     "NumericsError",
     "OutOfMemoryError",
