@@ -72,7 +72,8 @@ class PeerError(Error):
 
 
 class NumericsError(Error):
-    """A value that is not finite."""
+    """A value that is not finite, seen when the metrics of its step are read; `check=` of a train step says where it
+    looks."""
 
 
 # By oneflow::ErrorKind (base/status.h).

@@ -88,11 +88,18 @@ def _class(entry: Entry, documented: set[type], functions: dict[int, str]) -> li
     text = []
     if bases and bases[0].__name__ != "Module":
         text.append(f"Base: `{bases[0].__name__}`.")
-    forward = vars(cls).get("forward")
+    between = [base for base in cls.__mro__ if base not in bases]
+    forward = next((vars(base)["forward"] for base in between if "forward" in vars(base)), None)
     if inspect.isfunction(forward) and cls.__name__ != "Function":
         text.append(f"`forward{signature(forward, drop_first=True)}`")
     result = [" ".join(text)] if text else []
     result.append(_plain(entry.doc))
+    # What a base that has no entry of its own says of all its classes.
+    result += [
+        _plain(inspect.cleandoc(base.__doc__))
+        for base in between[1:]
+        if base.__module__.startswith("oneflow") and base.__name__[0] != "_" and base.__doc__
+    ]
     own, bound = [], []
     for member in members(cls, documented):
         if id(member.value) in functions:
@@ -134,7 +141,8 @@ def page(module: str, seen: dict[int, tuple[str, str]], documented: set[type]) -
     parts = [f"# {module}", _plain(inspect.cleandoc(importlib.import_module(module).__doc__ or ""))]
     for home in sorted(groups):
         if home != module:
-            parts.append(f"## {home.rsplit('.', 1)[-1]}\n{_heading(home)}")
+            name = home.removeprefix(f"{module}.").removeprefix("oneflow.")
+            parts.append(f"## {name}\n{_heading(home)}")
         for entry in groups[home]:
             parts.append(f"### {entry.name}\n`{entry.name}{signature(entry.value)}`")
             parts += _class(entry, documented, functions) if entry.is_class else [_plain(entry.doc)]

@@ -11,7 +11,11 @@ from .shapes import reshape
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """The matrix product over the last two dims, leading dims broadcast; vectors as in PyTorch."""
+    """The matrix product over the last two dims, [..., n, k] @ [..., k, m] -> [..., n, m], leading dims broadcast.
+
+    A vector in front stands as [1, k], one behind as [k, 1]; their dims of extent 1 go again. ShapeError where k
+    differs.
+    """
     dtype = promote(input.dtype, other.dtype)
     a, b = cast(input, dtype), cast(other, dtype)
     if a.ndim == 0 or b.ndim == 0:

@@ -165,7 +165,6 @@ __all__ = [
     "normalize",
     "one_hot",
     "pad",
-    "pair",
     "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",
