@@ -62,9 +62,6 @@ from .dropouts import (
     dropout2d,
     dropout3d,
 )
-from .images import (
-    pair,
-)
 from .linear_maps import bilinear, linear
 from .lookup import embedding
 from .losses import (
