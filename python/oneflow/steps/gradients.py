@@ -76,7 +76,7 @@ def value_and_grad(
 ) -> ValueAndGrad:
     """`loss, grads = flow.value_and_grad(fn, model=model, mesh=mesh)(batch)`; buffers stay as they are.
 
-    Not in precision="fp16": gradients below 6e-8 would be zeros without the loss scale that a train step has."""
+    Not in precision="fp16": gradients below 3e-8 would round to zero without the loss scale that a train step has."""
     if precision == "fp16":
         raise Error(
             "value_and_grad has no loss scale, without which float16 rounds small gradients to zero; use 'bf16' or "
