@@ -74,7 +74,7 @@ from .random import (
 )
 from .serialization import load, save
 from .sharding import B, P, S, shard, stage
-from .steps import eval_step, spec, static, train_step, value_and_grad
+from .steps import LossScale, eval_step, spec, static, train_step, value_and_grad
 from .tensor import Tensor, as_tensor, from_numpy, tensor
 
 from . import models  # isort: skip  (of all the above)
@@ -92,6 +92,7 @@ __all__ = [
     "Decisions",
     "Error",
     "Generator",
+    "LossScale",
     "Mesh",
     "NumericsError",
     "OutOfMemoryError",

@@ -37,10 +37,13 @@ class Function:
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Any:
+        """What the op computes of its arguments. To be written by a subclass."""
         raise Error("a Function needs a static method forward(ctx, *args)", user_location())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
+        """The gradients of the loss by the tensors that `forward` took, in their order, None for what has none;
+        `gradients` are those by what it returned, each of its shape. To be written by a subclass."""
         raise Error("a Function needs a static method backward(ctx, *gradients)", user_location())
 
     @classmethod

@@ -24,6 +24,7 @@ class DType:
 
     @property
     def is_floating_point(self) -> bool:
+        """True for float16, bfloat16, float32 and float64."""
         return self.rank >= 20
 
     @property
@@ -33,6 +34,7 @@ class DType:
 
     @property
     def itemsize(self) -> int:
+        """Bytes per element."""
         return self.numpy.itemsize
 
     def __repr__(self) -> str:
@@ -59,6 +61,7 @@ _BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
 
 
 def by_name(name: str) -> DType:
+    """The dtype of a name of the op table, "f32" for instance."""
     return _BY_NAME[name]
 
 

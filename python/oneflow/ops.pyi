@@ -836,7 +836,7 @@ def conv2d(
         y: T. [n, p, q, out] with p = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1
 
     Types:
-        T: f32
+        T: f32|bf16|f16
     """
 
 def conv2d_grad_input(
@@ -869,7 +869,7 @@ def conv2d_grad_input(
         dx: T. [n, h, w, in]
 
     Types:
-        T: f32
+        T: f32|bf16|f16
     """
 
 def conv2d_grad_weight(
@@ -902,7 +902,7 @@ def conv2d_grad_weight(
         dweight: T. [out, in / groups, kh, kw]
 
     Types:
-        T: f32
+        T: f32|bf16|f16
     """
 
 def cos(

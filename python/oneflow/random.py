@@ -18,6 +18,7 @@ class Generator:
         self.manual_seed(seed)
 
     def manual_seed(self, seed: int) -> Generator:
+        """Starts again from a seed, of which 63 bits count; returns itself."""
         self.seed = int(seed) & 0x7FFFFFFFFFFFFFFF
         self._made = 0
         return self

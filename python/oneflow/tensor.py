@@ -26,7 +26,8 @@ serials = itertools.count()
 
 
 class Tensor:
-    """See the module. Make one with `flow.tensor`, `flow.from_numpy`, `flow.zeros`, ..."""
+    """A logical tensor: of a step's graph, of elements on the host, or a handle on a state. Make one with
+    `flow.tensor`, `flow.from_numpy`, `flow.zeros`, ..."""
 
     __array_priority__ = 100  # NumPy leaves `array + tensor` to us
     requires_grad = False
@@ -98,23 +99,29 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The extents of the logical tensor, whatever its layout."""
         return self._shape
 
     @property
     def dtype(self) -> DType:
+        """The element type."""
         return self._dtype
 
     @property
     def ndim(self) -> int:
+        """How many dims there are."""
         return len(self._shape)
 
     def dim(self) -> int:
+        """How many dims there are."""
         return len(self._shape)
 
     def size(self, dim: int | None = None) -> Any:
+        """The shape, or the extent of one dim."""
         return self._shape if dim is None else self._shape[dim]
 
     def numel(self) -> int:
+        """How many elements there are."""
         count = 1
         for extent in self._shape:
             count *= extent
@@ -156,6 +163,7 @@ class Tensor:
         return array if dtype is None else array.astype(dtype)
 
     def item(self) -> Any:
+        """The only element as a Python number. ShapeError if there are several."""
         if self.numel() != 1:
             raise ShapeError(
                 f"item() needs one element, the tensor has shape {self._shape}", user_location()
@@ -163,6 +171,7 @@ class Tensor:
         return self.numpy().reshape(()).item()
 
     def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
         return self.numpy().tolist()
 
     def _branch(self) -> Any:
@@ -255,9 +264,11 @@ class Tensor:
 
     @property
     def data(self) -> Tensor:
+        """As `detach()`."""
         return self.detach()
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Sets `requires_grad` and returns itself."""
         self.requires_grad = requires_grad
         return self
 
@@ -283,12 +294,15 @@ class Tensor:
         return self
 
     def fill_(self, value: float) -> Tensor:
+        """Every element becomes `value`; of a parameter or buffer at the next step."""
         return self.copy_(np.full(self._shape, value, dtype=self._dtype.numpy))
 
     def zero_(self) -> Tensor:
+        """Every element becomes 0."""
         return self.fill_(0)
 
     def backward(self, *args: Any, **kwargs: Any) -> None:
+        """Always an Error: gradients are part of a step. `flow.value_and_grad` returns them."""
         raise Error(
             "there is no backward() on a tensor: gradients are part of a step; use @flow.train_step, or "
             "flow.value_and_grad(fn, model=model)(batch) to look at them",
@@ -297,6 +311,7 @@ class Tensor:
 
     @property
     def grad(self) -> None:
+        """Always an Error: tensors hold no gradients. `flow.value_and_grad` returns them."""
         raise Error(
             "tensors hold no gradients; flow.value_and_grad(fn, model=model)(batch) returns them by parameter name",
             user_location(),

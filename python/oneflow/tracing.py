@@ -301,8 +301,10 @@ class Trace:
 
     def read(self, cell: StateCell) -> Tensor:
         """The value of a state at this point of the program."""
-        if cell in self.writes:
-            return self.writes[cell]
+        return self.writes[cell] if cell in self.writes else self.found(cell)
+
+    def found(self, cell: StateCell) -> Tensor:
+        """The value of a state as the step found it."""
         if cell not in self.reads:
             location = user_location()
             name = self._declare(cell)

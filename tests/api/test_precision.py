@@ -1,7 +1,9 @@
-"""precision="bf16": which ops compute in which type, that parameters stay float32, and mistakes."""
+"""precision="bf16" and "fp16": which ops compute in which type, that parameters stay float32, and mistakes."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import oneflow as flow
 import oneflow.nn.functional as F
 import pytest
 from oneflow import nn
+from oneflow.precision import FULL, NARROWED
 
 X = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
 Y = np.arange(8) % 4
@@ -30,7 +33,8 @@ def make(precision: str, body: Any = None, **axes: int) -> tuple[Any, nn.Linear]
     return step, model
 
 
-def test_products_are_narrow_and_the_rest_is_not() -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_products_are_narrow_and_the_rest_is_not(precision: str) -> None:
     seen: dict[str, Any] = {}
 
     def body(model: nn.Linear, x: Any, y: Any) -> Any:
@@ -47,9 +51,9 @@ def test_products_are_narrow_and_the_rest_is_not() -> None:
         seen["loss"] = loss.dtype
         return loss
 
-    step, model = make("bf16", body)
+    step, model = make(precision, body)
     step(X, Y).wait()
-    narrow, full = flow.bfloat16, flow.float32
+    narrow, full = {"bf16": flow.bfloat16, "fp16": flow.float16}[precision], flow.float32
     assert seen == {
         "scores": narrow,
         "softmax": full,
@@ -95,9 +99,20 @@ def test_the_rounding_is_pytorchs_autocast() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["fp16", "bfloat16", 16])
+def test_the_page_lists_the_ops() -> None:
+    rows = (Path(__file__).parents[2] / "docs" / "precision.md").read_text().splitlines()
+
+    def listed(end: str) -> set[str]:
+        (row,) = [row for row in rows if row.startswith("| `") and end in row]
+        return set(re.findall(r"`(\w+)`", row.split("|")[1]))
+
+    assert listed("float32 operands are rounded") == NARROWED
+    assert listed("narrow operands are widened") == FULL
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", 16])
 def test_what_there_is_not(name: Any) -> None:
-    with pytest.raises(flow.Error, match="'fp32' or 'bf16'"):
+    with pytest.raises(flow.Error, match="'fp32', 'bf16' or 'fp16'"):
         make(name)
 
 

@@ -124,6 +124,7 @@ def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     ) -> Tensor:
         return make(*args, dtype=dtype or self.dtype, **kwargs)
 
+    method.__doc__ = f"As flow.{make.__name__}, in this tensor's dtype unless `dtype` says another."
     return method
 
 
@@ -136,6 +137,49 @@ def _detach(self: Tensor) -> Tensor:
     if result is self or active_trace() is None or not isinstance(result._source, TracedValue):
         return result
     return uncertain(result, self, "detach() gives the same elements without their gradient")
+
+
+def _conversion(dtype: dtypes.DType) -> Callable[[Tensor], Tensor]:
+    def convert(self: Tensor) -> Tensor:
+        return elementwise.cast(self, dtype)
+
+    convert.__doc__ = f"The elements as {dtype.title}; itself if they are."
+    return convert
+
+
+def _itself(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The tensor itself: strides and devices are the mesh's business."""
+    return self
+
+
+def _where(self: Tensor, condition: Tensor, other: elementwise.Operand) -> Tensor:
+    """The elements where `condition` is True, those of `other` elsewhere; broadcast."""
+    return elementwise.where(condition, self, other)
+
+
+def _transposed(self: Tensor) -> Tensor:
+    """The last two dims swapped."""
+    return shapes.transpose(self, -2, -1) if self.ndim else self
+
+
+def _view_as(self: Tensor, other: Tensor) -> Tensor:
+    """The elements in the shape of `other`, of which there must be as many."""
+    return shapes.view(self, *other.shape)
+
+
+def _reshape_as(self: Tensor, other: Tensor) -> Tensor:
+    """The elements in the shape of `other`, of which there must be as many."""
+    return shapes.reshape(self, *other.shape)
+
+
+def _expand_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor broadcast to the shape of `other`."""
+    return shapes.expand(self, *other.shape)
+
+
+def _type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The elements in the dtype of `other`."""
+    return elementwise.cast(self, other.dtype)
 
 
 def bind_methods() -> None:
@@ -194,19 +238,19 @@ def bind_methods() -> None:
         "bool": dtypes.bool_,
     }
     for name, dtype in conversions.items():
-        setattr(Tensor, name, lambda self, dtype=dtype: elementwise.cast(self, dtype))
+        setattr(Tensor, name, _conversion(dtype))
     for name in ("cpu", "cuda"):
-        setattr(Tensor, name, lambda self, *args, **kwargs: self)
+        setattr(Tensor, name, _itself)
     for made in ("empty", "full", "ones", "zeros"):
         setattr(Tensor, f"new_{made}", _new(getattr(creation, made)))
     Tensor.ndimension = Tensor.dim  # type: ignore[attr-defined]
     Tensor.nelement = Tensor.numel  # type: ignore[attr-defined]
     Tensor.gather = gathering.take_along  # type: ignore[attr-defined]
-    Tensor.where = lambda self, condition, other: elementwise.where(condition, self, other)  # type: ignore[attr-defined]
+    Tensor.where = _where  # type: ignore[attr-defined]
     Tensor.to = _to  # type: ignore[attr-defined]
     Tensor.T = property(shapes.t)  # type: ignore[attr-defined]
-    Tensor.mT = property(lambda self: shapes.transpose(self, -2, -1) if self.ndim else self)  # type: ignore[attr-defined]
-    Tensor.view_as = lambda self, other: shapes.view(self, *other.shape)  # type: ignore[attr-defined]
-    Tensor.reshape_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
-    Tensor.expand_as = lambda self, other: shapes.expand(self, *other.shape)  # type: ignore[attr-defined]
-    Tensor.type_as = lambda self, other: elementwise.cast(self, other.dtype)  # type: ignore[attr-defined]
+    Tensor.mT = property(_transposed)  # type: ignore[attr-defined]
+    Tensor.view_as = _view_as  # type: ignore[attr-defined]
+    Tensor.reshape_as = _reshape_as  # type: ignore[attr-defined]
+    Tensor.expand_as = _expand_as  # type: ignore[attr-defined]
+    Tensor.type_as = _type_as  # type: ignore[attr-defined]

@@ -99,7 +99,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 
 def mv(input: Tensor, vec: Tensor) -> Tensor:
-    """[n, m] @ [m]."""
+    """The product of a matrix and a vector, [n, m] @ [m] -> [n]."""
     return matmul(input, vec)
 
 

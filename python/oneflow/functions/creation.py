@@ -64,16 +64,19 @@ def empty(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = 
 
 
 def zeros_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """Zeros of the shape of `input`, and of its dtype unless `dtype` says another."""
     return full(input.shape, 0, dtype=dtype or input.dtype)
 
 
 def ones_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """Ones of the shape of `input`, and of its dtype unless `dtype` says another."""
     return full(input.shape, 1, dtype=dtype or input.dtype)
 
 
 def full_like(
     input: Tensor, fill_value: float, *, dtype: DType | None = None, device: Any = None
 ) -> Tensor:
+    """`fill_value` in the shape of `input`, and in its dtype unless `dtype` says another."""
     return full(input.shape, fill_value, dtype=dtype or input.dtype)
 
 
@@ -100,6 +103,7 @@ def arange(
 
 
 def eye(n: int, m: int | None = None, *, dtype: DType = float32, device: Any = None) -> Tensor:
+    """The [n, m] matrix with ones on its diagonal, m = n unless given."""
     check_allocation("eye", to_shape((n, n if m is None else m)), dtype)
     return Tensor(np.eye(n, m, dtype=dtype.numpy))
 

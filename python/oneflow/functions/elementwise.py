@@ -33,6 +33,7 @@ def _tensor(x: Operand) -> Tensor:
 
 
 def cast(x: Tensor, dtype: DType) -> Tensor:
+    """The elements in another dtype; `x` itself if it has that already. To integers fractions are cut off."""
     return x if x.dtype is dtype else apply("cast", x, dtype=dtype.name)
 
 
@@ -96,6 +97,7 @@ def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
 
 
 def mul(input: Operand, other: Operand) -> Tensor:
+    """input * other, broadcast."""
     if _is_number(input):
         input, other = other, input
     if _is_number(other):
@@ -113,6 +115,7 @@ def div(input: Operand, other: Operand) -> Tensor:
 
 
 def cast_to_float(x: Tensor) -> Tensor:
+    """`x` in float32, or as it is if it is floating."""
     return x if x.dtype.is_floating_point else cast(x, dtypes.float32)
 
 
@@ -177,46 +180,57 @@ def atan2(input: Operand, other: Operand) -> Tensor:
 
 
 def maximum(input: Operand, other: Operand) -> Tensor:
+    """The larger of two elements, broadcast; nan where one is nan."""
     return apply("maximum", *_pair(input, other))
 
 
 def minimum(input: Operand, other: Operand) -> Tensor:
+    """The smaller of two elements, broadcast; nan where one is nan."""
     return apply("minimum", *_pair(input, other))
 
 
 def eq(input: Operand, other: Operand) -> Tensor:
+    """input == other, broadcast, as bool; nan equals nothing."""
     return apply("eq", *_pair(input, other))
 
 
 def ne(input: Operand, other: Operand) -> Tensor:
+    """input != other, broadcast, as bool; nan differs from all."""
     return apply("ne", *_pair(input, other))
 
 
 def lt(input: Operand, other: Operand) -> Tensor:
+    """input < other, broadcast, as bool; False beside nan."""
     return apply("lt", *_pair(input, other))
 
 
 def le(input: Operand, other: Operand) -> Tensor:
+    """input <= other, broadcast, as bool; False beside nan."""
     return apply("le", *_pair(input, other))
 
 
 def gt(input: Operand, other: Operand) -> Tensor:
+    """input > other, broadcast, as bool; False beside nan."""
     return apply("gt", *_pair(input, other))
 
 
 def ge(input: Operand, other: Operand) -> Tensor:
+    """input >= other, broadcast, as bool; False beside nan."""
     return apply("ge", *_pair(input, other))
 
 
 def logical_and(input: Operand, other: Operand) -> Tensor:
+    """True where both are not zero, broadcast."""
     return apply("logical_and", *_pair(input, other))
 
 
 def logical_or(input: Operand, other: Operand) -> Tensor:
+    """True where one is not zero, broadcast."""
     return apply("logical_or", *_pair(input, other))
 
 
 def logical_xor(input: Operand, other: Operand) -> Tensor:
+    """True where exactly one is not zero, broadcast."""
     return apply("logical_xor", *_pair(input, other))
 
 
@@ -258,16 +272,19 @@ def bitwise_not(input: Tensor) -> Tensor:
 
 
 def isnan(input: Tensor) -> Tensor:
+    """True where an element is nan; False everywhere for integers."""
     return ne(input, input)
 
 
 def isinf(input: Tensor) -> Tensor:
+    """True where an element is inf or -inf; False everywhere for integers."""
     if not input.dtype.is_floating_point:
         return full(input.shape, False, dtype=dtypes.bool_)
     return eq(abs(input), math.inf)
 
 
 def isfinite(input: Tensor) -> Tensor:
+    """True where an element is neither nan nor infinite; True everywhere for integers."""
     if not input.dtype.is_floating_point:
         return full(input.shape, True, dtype=dtypes.bool_)
     return lt(abs(input), math.inf)
@@ -284,6 +301,7 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Number) -> Tensor:
+    """`value` where the bool `mask` is True, `input` elsewhere; broadcast, in the dtype of `input`."""
     return where(mask, full((), value, dtype=input.dtype), input)
 
 
@@ -303,10 +321,12 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
 
 
 def neg(input: Tensor) -> Tensor:
+    """-input."""
     return apply("neg", input)
 
 
 def abs(input: Tensor) -> Tensor:
+    """The absolute value; the gradient at 0 is 0."""
     return apply("abs", input)
 
 
@@ -370,10 +390,12 @@ def sign(input: Tensor) -> Tensor:
 
 
 def relu(input: Tensor) -> Tensor:
+    """max(input, 0); the gradient at 0 is 0."""
     return apply("relu", input)
 
 
 def square(input: Tensor) -> Tensor:
+    """input * input, element by element."""
     if not _takes("square", input.dtype.name):
         return mul(input, input)
     return apply("square", input)

@@ -224,7 +224,7 @@ def movedim(input: Tensor, source: int, destination: int) -> Tensor:
 
 
 def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
-    """transpose."""
+    """As `transpose`."""
     return transpose(input, axis0, axis1)
 
 

@@ -11,7 +11,11 @@ from .shapes import reshape
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """The matrix product over the last two dims, leading dims broadcast; vectors as in PyTorch."""
+    """The matrix product over the last two dims, [..., n, k] @ [..., k, m] -> [..., n, m], leading dims broadcast.
+
+    A vector in front stands as [1, k], one behind as [k, 1]; their dims of extent 1 go again. ShapeError where k
+    differs.
+    """
     dtype = promote(input.dtype, other.dtype)
     a, b = cast(input, dtype), cast(other, dtype)
     if a.ndim == 0 or b.ndim == 0:
@@ -40,10 +44,12 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two matrices, [n, k] @ [k, m] -> [n, m]; `matmul` under another name."""
     return matmul(input, mat2)
 
 
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """A product for each of b pairs of matrices, [b, n, k] @ [b, k, m] -> [b, n, m]; `matmul` under another name."""
     return matmul(input, mat2)
 
 

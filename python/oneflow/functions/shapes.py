@@ -82,7 +82,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Swaps two dims."""
+    """Dims `dim0` and `dim1` swapped; negative ones count from the end."""
     order = list(range(input.ndim))
     a, b = normalize_dim(dim0, input.ndim), normalize_dim(dim1, input.ndim)
     if not order:
@@ -92,7 +92,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def t(input: Tensor) -> Tensor:
-    """Transposes a matrix."""
+    """[n, m] -> [m, n]; tensors of fewer dims stay as they are, more are a ShapeError."""
     if input.ndim > 2:
         raise ShapeError(
             f"t() takes at most 2 dims, not {input.ndim}; use transpose or permute", user_location()
@@ -133,6 +133,8 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
 
 
 def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """`input` repeated along dims of extent 1, and along new ones in front, to `shape`; ShapeError if that does
+    not fit."""
     return expand(input, *shape)
 
 
@@ -164,7 +166,7 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one after the other along `dim`."""
+    """The tensors one after the other along `dim`; ShapeError where they differ in another dim."""
     tensors = list(tensors)
     if not tensors:
         raise ShapeError("cat of no tensors", user_location())
@@ -178,7 +180,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors along a new dim."""
+    """The tensors, all of one shape, along a new dim before `dim`."""
     return cat([unsqueeze(tensor, dim) for tensor in tensors], dim)
 
 

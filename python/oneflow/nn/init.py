@@ -82,14 +82,17 @@ def trunc_normal_(
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Every element becomes `val`."""
     return _set(tensor, Constant(val))
 
 
 def zeros_(tensor: Tensor) -> Tensor:
+    """Every element becomes 0."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
+    """Every element becomes 1."""
     return constant_(tensor, 1.0)
 
 

@@ -19,7 +19,7 @@ from .parameter import Parameter
 
 
 class Linear(Module):
-    """input @ weight.T + bias; weight is [out_features, in_features]."""
+    """input @ weight.T + bias: [..., in_features] -> [..., out_features]; weight is [out_features, in_features]."""
 
     def __init__(
         self,

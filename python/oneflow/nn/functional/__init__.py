@@ -63,9 +63,6 @@ from .dropouts import (
     dropout2d,
     dropout3d,
 )
-from .images import (
-    pair,
-)
 from .linear_maps import bilinear, linear
 from .lookup import embedding
 from .losses import (
@@ -166,7 +163,6 @@ __all__ = [
     "normalize",
     "one_hot",
     "pad",
-    "pair",
     "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",

@@ -33,6 +33,7 @@ def single(value: int | tuple[int, ...] | list[int]) -> int:
 
 
 def to_channels_last(input: Tensor, op: str) -> Tensor:
+    """[n, c, h, w] -> [n, h, w, c]; ShapeError, in the name of `op`, for what has not four dims."""
     if input.ndim != 4:
         raise ShapeError(f"{op} takes [n, c, h, w], not {list(input.shape)}", user_location())
     return permute(input, 0, 2, 3, 1)
