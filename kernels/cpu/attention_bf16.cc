@@ -140,14 +140,18 @@ void Bf16Products::PackKeyRows(const void* rows, int64_t row, const Width& width
 void Bf16Products::MultiplySeen(const ScorePlace& at, const Width& width, const uint16_t* rows,
                                 const uint16_t* key_columns, float* to) const {
   Bf16TileCall call;
+  call.rows = kPair;
+  call.columns = kBf16Wide;
   call.a_next = width.blocks * kBf16Tile;
   call.blocks = width.blocks;
+  call.sums_row = kKeyBlock;
   for (int64_t strip = 0; strip < at.keys; strip += kBf16Wide) {
     call.b = key_columns + (at.key + strip) * width.up();
     for (int64_t row = 0; row < at.rows; row += kPair) {
       if (at.Seen(std::min(row + kPair, at.rows) - 1) <= strip) continue;
       call.a = rows + row * width.up();
-      tiles_.sum(call, to + row * kKeyBlock + strip, kKeyBlock, false);
+      call.sums = to + row * kKeyBlock + strip;
+      tiles_.multiply(call);
     }
   }
 }
@@ -155,13 +159,18 @@ void Bf16Products::MultiplySeen(const ScorePlace& at, const Width& width, const 
 void Bf16Products::MultiplyKeys(const ScorePlace& at, const Width& width, const uint16_t* weights,
                                 const uint16_t* key_rows, float* to, bool accumulate) const {
   Bf16TileCall call;
+  call.rows = kPair;
+  call.columns = kBf16Wide;
   call.a_next = kKeyTerms * kBf16Tile;
+  call.sums_row = width.up();
+  call.accumulate = accumulate;
   for (int64_t row = 0; row < at.rows; row += kPair) {
     call.blocks = Blocks(at.Seen(std::min(row + kPair, at.rows) - 1));
     call.a = weights + row * kKeyBlock;
     for (int64_t strip = 0; strip < width.blocks; ++strip) {
       call.b = key_rows + (strip * keys_up() + at.key) * kBf16Wide;
-      tiles_.sum(call, to + row * width.up() + strip * kBf16Wide, width.up(), accumulate);
+      call.sums = to + row * width.up() + strip * kBf16Wide;
+      tiles_.multiply(call);
     }
   }
 }
@@ -170,7 +179,11 @@ void Bf16Products::MultiplyQueries(const ScorePlace& at, const Width& width,
                                    const uint16_t* columns, const uint16_t* weights,
                                    float* to) const {
   Bf16TileCall call;
+  call.rows = kPair;
+  call.columns = kBf16Wide;
   call.a_next = kQueryTerms * kBf16Tile;
+  call.sums_row = keys_up();
+  call.accumulate = true;
   for (int64_t strip = 0; strip < at.keys; strip += kBf16Wide) {
     // Blocks of queries that see none of the strip come first.
     int64_t first = 0;
@@ -182,7 +195,8 @@ void Bf16Products::MultiplyQueries(const ScorePlace& at, const Width& width,
     call.b = weights + strip * kQueryBlock + first * kBf16Wide;
     for (int64_t column = 0; column < width.up(); column += kPair) {
       call.a = columns + column * kQueryBlock + first * kBf16Rows;
-      tiles_.sum(call, to + column * keys_up() + at.key + strip, keys_up(), true);
+      call.sums = to + column * keys_up() + at.key + strip;
+      tiles_.multiply(call);
     }
   }
 }

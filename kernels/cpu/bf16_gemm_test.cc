@@ -186,7 +186,12 @@ TEST(Bf16Gemm, SumsMayBeAddedTo) {
       call.b = packed_b.data();
       call.blocks = kTerms / kBf16Depth;
       tiles.begin();
-      tiles.sum(call, sums.data(), kRow, accumulate);
+      call.rows = kPair;
+      call.columns = kBf16Wide;
+      call.sums = sums.data();
+      call.sums_row = kRow;
+      call.accumulate = accumulate;
+      tiles.multiply(call);
       tiles.end();
       for (int64_t i = 0; i < kPair * kRow; ++i) {
         if (i % kRow >= kBf16Wide) {

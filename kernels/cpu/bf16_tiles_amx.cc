@@ -29,15 +29,14 @@ OF_AMX void Begin() { _tile_loadconfig(&kShapes); }
 OF_AMX void End() { _tile_release(); }
 
 constexpr int64_t kBRow = kBf16Wide * 4;  // bytes
-constexpr int64_t kCRow = kBf16Wide * 4;
 
-OF_AMX void Sum(const Bf16TileCall& call, float* sums, int64_t sums_row, bool accumulate) {
+OF_AMX void MultiplyFour(const Bf16TileCall& call, float* sums) {
   const uint16_t* a = call.a;
   const uint16_t* b = call.b;
   const int64_t a_row = 2 * call.a_row;
-  const int64_t c_row = 4 * sums_row;
-  float* const lower = sums + kBf16Rows * sums_row;
-  if (accumulate) {
+  const int64_t c_row = 4 * call.sums_row;
+  float* const lower = sums + kBf16Rows * call.sums_row;
+  if (call.accumulate) {
     _tile_loadd(0, sums, c_row);
     _tile_loadd(1, sums + 16, c_row);
     _tile_loadd(2, lower, c_row);
@@ -67,7 +66,7 @@ OF_AMX void Sum(const Bf16TileCall& call, float* sums, int64_t sums_row, bool ac
 OF_AMX void MultiplyOne(const Bf16TileCall& call, const uint16_t* a, const uint16_t* b,
                         float* sums) {
   if (call.accumulate) {
-    _tile_loadd(0, sums, kCRow);
+    _tile_loadd(0, sums, 4 * call.sums_row);
   } else {
     _tile_zero(0);
   }
@@ -76,19 +75,19 @@ OF_AMX void MultiplyOne(const Bf16TileCall& call, const uint16_t* a, const uint1
     _tile_loadd(6, b, kBRow);
     _tile_dpbf16ps(0, 4, 6);
   }
-  _tile_stored(0, sums, kCRow);
+  _tile_stored(0, sums, 4 * call.sums_row);
 }
 
 void Multiply(const Bf16TileCall& call) {
   alignas(64) float own[2 * kBf16Rows * kBf16Wide];
   float* const sums = call.sums != nullptr ? call.sums : own;
   if (call.row_tiles() == 2 && call.vectors() == 2) {
-    Sum(call, sums, kBf16Wide, call.accumulate);
+    MultiplyFour(call, sums);
   } else {
     for (int row = 0; row < call.row_tiles(); ++row) {
       for (int v = 0; v < call.vectors(); ++v) {
         MultiplyOne(call, call.a + row * call.a_next, call.b + v * 2 * 16,
-                    sums + row * kBf16Rows * kBf16Wide + v * 16);
+                    sums + row * kBf16Rows * call.sums_row + v * 16);
       }
     }
   }
@@ -97,6 +96,6 @@ void Multiply(const Bf16TileCall& call) {
 
 }  // namespace
 
-Bf16Tiles AmxBf16Tiles() { return {"amx_bf16", Begin, End, Multiply, Sum}; }
+Bf16Tiles AmxBf16Tiles() { return {"amx_bf16", Begin, End, Multiply}; }
 
 }  // namespace oneflow::kernels
