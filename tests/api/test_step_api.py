@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -612,3 +613,16 @@ def test_a_signal_during_a_step_is_delivered_behind_it() -> None:
     thread.start()
     thread.join()
     assert np.isfinite(losses[0])
+
+
+def test_a_module_or_a_partial_is_a_function_of_a_step() -> None:
+    net = nn.Linear(3, 2)
+    x = np.ones((2, 3), np.float32)
+    mesh = flow.mesh("cpu", dp=1)
+    expected = net(flow.tensor(x)).numpy()
+    step = flow.eval_step(net, model=net, mesh=mesh)
+    np.testing.assert_allclose(step(x).numpy(), expected, rtol=1e-6)
+    scaled = flow.eval_step(
+        functools.partial(lambda factor, x: factor * net(x), 2.0), model=net, mesh=mesh
+    )
+    np.testing.assert_allclose(scaled(x).numpy(), 2 * expected, rtol=1e-6)

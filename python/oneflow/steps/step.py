@@ -90,6 +90,7 @@ class Step:
             raise Error(f"a step is made of a function, not of {type(fn).__name__}", self._location)
         functools.update_wrapper(cast(Callable[..., Any], self), fn)
         self._fn = fn
+        self._name = getattr(fn, "__name__", type(fn).__name__)  # of a Module, a partial
         self._signature = inspect.signature(fn)
         self.mesh = mesh if mesh is not None else default_mesh()
         if isinstance(model, Module):
@@ -174,7 +175,7 @@ class Step:
         try:
             return self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise Error(f"{self._fn.__name__}: {error}", user_location()) from None
+            raise Error(f"{self._name}: {error}", user_location()) from None
 
     def _key(self, arguments: dict[str, Any], leaves: list[Leaf]) -> Any:
         flags = tuple(m.training for model in self._models.values() for m in model.modules())
@@ -217,7 +218,7 @@ class Step:
                     if leaf.dtype
                 )
                 print(
-                    f"oneflow: {self._fn.__name__} compiles plan {others + 1} for ({kinds})",
+                    f"oneflow: {self._name} compiles plan {others + 1} for ({kinds})",
                     file=sys.stderr,
                 )
             self._compile(program)
@@ -257,7 +258,7 @@ class Step:
 
         form = Trace if feeds is None else functools.partial(OpByOp, feeds=feeds)
         trace = form(
-            self._fn.__name__,
+            self._name,
             self.mesh,
             self.accumulate,
             seed,
@@ -399,7 +400,7 @@ class Step:
             program.loaded,
             [feeds[entry] for entry in program.input_names],
             program.written,
-            name or self._fn.__name__,
+            name or self._name,
             functools.partial(_undo, program.trace.host_updates, undo),
         )
         for cell, count in program.trace.host_updates.items():

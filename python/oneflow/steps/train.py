@@ -190,7 +190,7 @@ class TrainStep(Step):
         def undo() -> None:
             optimizer.steps -= 1
 
-        name = f"step {optimizer.steps} of {self._fn.__name__}"
+        name = f"step {optimizer.steps} of {self._name}"
         program, invocation = self._launch(args, kwargs, name, undo)
         number = optimizer.steps
         optimizer.steps += 1
@@ -273,7 +273,7 @@ class TrainStep(Step):
             self._restore(path, loader)
             says = f"resumes at step {self.optimizer.steps} from {path}"
         if environment.rank() == 0:
-            print(f"oneflow: {self._fn.__name__} {says}", file=sys.stderr)
+            print(f"oneflow: {self._name} {says}", file=sys.stderr)
 
     def _run(
         self, loader: Iterable[Any], steps: int | None, kept: Checkpoint | None
@@ -281,7 +281,7 @@ class TrainStep(Step):
         saved = self.optimizer.steps
         was_empty = False
         with (
-            Progress(self._fn.__name__, steps) as progress,
+            Progress(self._name, steps) as progress,
             Termination(kept is not None) as ending,
         ):
             while steps is None or self.optimizer.steps < steps:
