@@ -40,9 +40,21 @@ from .grad_mode import (
     set_grad_enabled,
 )
 from .mesh import Mesh, mesh
+from .nn.functional import cdist, cosine_similarity, pairwise_distance
 from .plan import Plan
 from .precision import precision
-from .random import Generator, manual_seed, rand, randint, randn
+from .random import (
+    Generator,
+    manual_seed,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
+)
 from .serialization import load, save
 from .sharding import B, P, S, shard, stage
 from .steps import eval_step, spec, static, train_step, value_and_grad
@@ -80,6 +92,9 @@ __all__ = [
     "int16",
     "bool",
     "autograd",
+    "cdist",
+    "cosine_similarity",
+    "pairwise_distance",
     "data",
     "debug",
     "enable_grad",
@@ -109,9 +124,14 @@ __all__ = [
     "nn",
     "ops",
     "optim",
+    "normal",
     "rand",
+    "rand_like",
     "randint",
+    "randint_like",
     "randn",
+    "randn_like",
+    "randperm",
     "random",
     "rank",
     "save",

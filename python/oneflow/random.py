@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
+
 from . import _core
 from .dtypes import DType, float32, int64
+from .errors import DTypeError, Error
 from .host_memory import check_allocation, to_shape
+from .location import user_location
 from .tensor import Tensor
 
 
@@ -58,16 +62,57 @@ def _uniform(
     return _core.philox_uniform(source.seed, source.next_key(), shape, 0.0, 1.0)
 
 
-def rand(*size: Any, generator: Generator | None = None) -> Tensor:
-    """Uniform on [0, 1)."""
-    return Tensor(_uniform("rand", to_shape(size), generator))
+def _floating(what: str, dtype: DType | None) -> DType:
+    """float32 by default; DTypeError for integers and bools."""
+    if dtype is not None and not dtype.is_floating_point:
+        raise DTypeError(f"{what} in {dtype!r}; use randint for integers", user_location())
+    return dtype or float32
 
 
-def randn(*size: Any, generator: Generator | None = None) -> Tensor:
-    """Normal with mean 0 and standard deviation 1."""
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: DType | None = None, device: Any = None
+) -> Tensor:
+    """Uniform on [0, 1), drawn in float32."""
+    del device
+    return Tensor(_uniform("rand", to_shape(size), generator), _floating("rand", dtype))
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: DType | None = None, device: Any = None
+) -> Tensor:
+    """Normal with mean 0 and standard deviation 1, drawn in float32."""
+    del device
+    dtype = _floating("randn", dtype)
     source, shape = generator or default_generator, to_shape(size)
-    check_allocation("randn", shape, float32)
-    return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, 0.0, 1.0))
+    check_allocation("randn", shape, dtype)
+    return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, 0.0, 1.0), dtype)
+
+
+def rand_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+    """rand of the tensor's shape and dtype."""
+    return rand(input.shape, dtype=dtype or input.dtype)
+
+
+def randn_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+    """randn of the tensor's shape and dtype."""
+    return randn(input.shape, dtype=dtype or input.dtype)
+
+
+def normal(
+    mean: float, std: float, size: tuple[int, ...], *, generator: Generator | None = None
+) -> Tensor:
+    """Normal with the given mean and standard deviation, numbers both."""
+    if std < 0:
+        raise Error(f"normal: std={std} is negative", user_location())
+    source, shape = generator or default_generator, to_shape((size,))
+    check_allocation("normal", shape, float32)
+    return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, mean, std))
+
+
+def randperm(n: int, *, dtype: DType = int64, generator: Generator | None = None) -> Tensor:
+    """0, 1, .., n - 1 in a random order."""
+    keys = _uniform("randperm", to_shape((n,)), generator, dtype)
+    return Tensor(np.argsort(keys, kind="stable").astype(dtype.numpy))
 
 
 def randint(
@@ -89,4 +134,25 @@ def randint(
     )
 
 
-__all__ = ["Generator", "float32", "manual_seed", "rand", "randint", "randn"]
+def randint_like(
+    input: Tensor, low: int = 0, high: int | None = None, *, dtype: DType | None = None
+) -> Tensor:
+    """randint of the tensor's shape and dtype, also as randint_like(input, high)."""
+    if high is None:
+        low, high = 0, low
+    return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype)
+
+
+__all__ = [
+    "Generator",
+    "float32",
+    "manual_seed",
+    "normal",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
+]

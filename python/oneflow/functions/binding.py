@@ -5,8 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from .. import dtypes
+from ..errors import Error
+from ..location import user_location
 from ..tensor import Tensor
-from . import contractions, elementwise, gathering, indexing, products, reductions, shapes
+from . import (
+    algebra,
+    aliases,
+    arranging,
+    composed,
+    contractions,
+    creation,
+    elementwise,
+    gathering,
+    indexing,
+    products,
+    properties,
+    reductions,
+    scattering,
+    shapes,
+    statistics,
+)
 
 _METHODS = {
     elementwise: [
@@ -72,7 +90,24 @@ _METHODS = {
     ],
     products: ["bmm", "matmul", "mm"],
     contractions: [name for name in contractions.__all__ if name != "einsum"],
-    gathering: [*(name for name in gathering.__all__ if name != "linspace"), "repeat"],
+    gathering: [*gathering.__all__, "repeat"],
+    # PyTorch has these as functions alone.
+    algebra: [name for name in algebra.__all__ if name not in ("chain_matmul", "tensordot", "vander")],
+    aliases: aliases.__all__,
+    arranging: [
+        *("adjoint", "diag", "diag_embed", "diagflat", "diagonal", "fliplr", "flipud", "hsplit"),
+        *("moveaxis", "movedim", "ravel", "rot90", "select", "swapaxes", "swapdims"),
+        *("tensor_split", "trace", "unflatten", "unfold", "vsplit"),
+    ],
+    composed: [name for name in composed.__all__ if name != "rsub"],
+    scattering: [
+        name for name in scattering.__all__ if name not in ("bucketize", "isin", "searchsorted")
+    ],
+    statistics: [
+        name
+        for name in statistics.__all__
+        if name not in ("cumulative_trapezoid", "std_mean", "trapezoid", "trapz", "var_mean")
+    ],
 }
 
 
@@ -84,6 +119,36 @@ def _to(self: Tensor, *args: Any, dtype: dtypes.DType | None = None, **ignored: 
         elif isinstance(arg, Tensor):
             dtype = arg.dtype
     return self if dtype is None else elementwise.cast(self, dtype)
+
+
+def _new(make: Any) -> Any:
+    """`x.new_zeros(2, 3)`: of x's dtype."""
+
+    def method(
+        self: Tensor, *sizes: Any, size: Any = None, dtype: dtypes.DType | None = None
+    ) -> Tensor:
+        return make(*(sizes if size is None else (size,)), dtype=dtype or self.dtype)
+
+    return method
+
+
+def _new_full(
+    self: Tensor, size: Any, fill_value: float, *, dtype: dtypes.DType | None = None
+) -> Tensor:
+    """full of this tensor's dtype."""
+    return creation.full(size, fill_value, dtype=dtype or self.dtype)
+
+
+def _new_tensor(self: Tensor, data: Any, *, dtype: dtypes.DType | None = None) -> Tensor:
+    """flow.tensor of this tensor's dtype."""
+    return Tensor(dtypes.to_array(data, dtype or self.dtype).copy())
+
+
+def _type(self: Tensor, dtype: dtypes.DType) -> Tensor:
+    """The elements converted."""
+    if not isinstance(dtype, dtypes.DType):
+        raise Error(f"type({dtype!r}): a dtype such as flow.float32 is needed", user_location())
+    return elementwise.cast(self, dtype)
 
 
 def bind_methods() -> None:
@@ -134,6 +199,8 @@ def bind_methods() -> None:
         "bfloat16": dtypes.bfloat16,
         "long": dtypes.int64,
         "int": dtypes.int32,
+        "char": dtypes.int8,
+        "byte": dtypes.uint8,
         "bool": dtypes.bool_,
     }
     for name, dtype in conversions.items():
@@ -142,10 +209,22 @@ def bind_methods() -> None:
         setattr(Tensor, name, lambda self, *args, **kwargs: self)
     Tensor.gather = gathering.take_along  # type: ignore[attr-defined]
     Tensor.where = lambda self, condition, other: elementwise.where(condition, self, other)  # type: ignore[attr-defined]
-    Tensor.clip = elementwise.clamp  # type: ignore[attr-defined]
     Tensor.to = _to  # type: ignore[attr-defined]
     Tensor.view = shapes.reshape  # type: ignore[attr-defined]
     Tensor.T = property(shapes.t)  # type: ignore[attr-defined]
     Tensor.mT = property(lambda self: shapes.transpose(self, -2, -1) if self.ndim else self)  # type: ignore[attr-defined]
+    Tensor.reshape_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
+    Tensor.expand_as = lambda self, other: shapes.expand(self, *other.shape)  # type: ignore[attr-defined]
+    Tensor.new_zeros = _new(creation.zeros)  # type: ignore[attr-defined]
+    Tensor.new_ones = _new(creation.ones)  # type: ignore[attr-defined]
+    Tensor.new_empty = _new(creation.empty)  # type: ignore[attr-defined]
+    Tensor.new_full = _new_full  # type: ignore[attr-defined]
+    Tensor.new_tensor = _new_tensor  # type: ignore[attr-defined]
+    Tensor.is_floating_point = properties.is_floating_point  # type: ignore[attr-defined]
+    Tensor.nelement = Tensor.numel  # type: ignore[attr-defined]
+    Tensor.ndimension = Tensor.dim  # type: ignore[attr-defined]
+    Tensor.element_size = lambda self: self.dtype.itemsize  # type: ignore[attr-defined]
+    Tensor.is_contiguous = lambda self: True  # type: ignore[attr-defined]
+    Tensor.type = _type  # type: ignore[attr-defined]
     Tensor.view_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
     Tensor.type_as = lambda self, other: elementwise.cast(self, other.dtype)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .. import dtypes
-from ..errors import Error, ShapeError
+from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
@@ -63,7 +63,13 @@ def norm(input: Tensor, p: float | str = 2, dim: Dims = None, keepdim: bool = Fa
 def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
-    """|input - other| <= atol + rtol * |other|, element by element."""
+    """|input - other| <= atol + rtol * |other|, element by element; of one dtype, integers as float32."""
+    if input.dtype is not other.dtype:
+        raise DTypeError(
+            f"isclose takes two tensors of one dtype, not {input.dtype!r} and {other.dtype!r}",
+            user_location(),
+        )
+    input, other = ew.cast_to_float(input), ew.cast_to_float(other)
     near = ew.le(ew.abs(ew.sub(input, other)), ew.add(ew.mul(ew.abs(other), rtol), atol))
     near = ew.logical_or(ew.logical_and(near, ew.isfinite(other)), ew.eq(input, other))
     if equal_nan:
@@ -83,14 +89,14 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return input.shape == other.shape and bool(all(ew.eq(input, other)))
 
 
-def dot(input: Tensor, other: Tensor) -> Tensor:
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of products of two 1-d tensors."""
-    if input.ndim != 1 or input.shape != other.shape:
+    if input.ndim != 1 or input.shape != tensor.shape:
         raise ShapeError(
-            f"dot takes two 1-d tensors of one length, not {list(input.shape)} and {list(other.shape)}",
+            f"dot takes two 1-d tensors of one length, not {list(input.shape)} and {list(tensor.shape)}",
             user_location(),
         )
-    return matmul(input, other)
+    return matmul(input, tensor)
 
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
@@ -112,7 +118,11 @@ def addmm(
     return ew.add(scaled, product, alpha=alpha)
 
 
-baddbmm = addmm
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """beta * input + alpha * (batch1 @ batch2), of batches [b, n, k] and [b, k, m]."""
+    return addmm(input, batch1, batch2, beta=beta, alpha=alpha)
 
 
 def _parse(equation: str, operands: tuple[Tensor, ...]) -> tuple[list[str], str]:

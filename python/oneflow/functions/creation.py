@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DType, bool_, float32, int64
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, Error, ShapeError
 from ..host_memory import check_allocation, to_shape
 from ..location import user_location
 from ..tensor import Tensor
@@ -71,6 +71,11 @@ def ones_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
     return full(input.shape, 1, dtype=dtype or input.dtype)
 
 
+def empty_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+    """As zeros_like: results never depend on what memory held before."""
+    return zeros_like(input, dtype=dtype)
+
+
 def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None) -> Tensor:
     return full(input.shape, fill_value, dtype=dtype or input.dtype)
 
@@ -83,13 +88,55 @@ def arange(
         start, end = 0, start
     if step == 0 or (end - start) / step < 0:
         raise ShapeError(f"arange from {start} to {end} by {step} never arrives", user_location())
-    check_allocation("arange", (max(math.ceil((end - start) / step), 0),), dtype or int64)
+    if dtype is None:
+        dtype = int64 if all(isinstance(x, int) for x in (start, end, step)) else float32
+    check_allocation("arange", (max(math.ceil((end - start) / step), 0),), dtype)
     return Tensor(np.arange(start, end, step), dtype)
 
 
+def _steps(name: str, steps: int) -> int:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise Error(f"{name}: steps={steps!r}: a number of elements is needed", user_location())
+    return steps
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: DType = float32) -> Tensor:
+    """`steps` numbers from start to end, both included."""
+    check_allocation("linspace", (_steps("linspace", steps),), dtype)
+    return Tensor(np.linspace(start, end, steps), dtype)
+
+
+def logspace(
+    start: float, end: float, steps: int, base: float = 10.0, *, dtype: DType = float32
+) -> Tensor:
+    """base to the powers of linspace."""
+    check_allocation("logspace", (_steps("logspace", steps),), dtype)
+    return Tensor(np.float64(base) ** np.linspace(start, end, steps), dtype)
+
+
 def eye(n: int, m: int | None = None, *, dtype: DType = float32) -> Tensor:
+    """1 where row and column are equal, 0 elsewhere: [n, m], [n, n] by default."""
     check_allocation("eye", to_shape((n, n if m is None else m)), dtype)
     return Tensor(np.eye(n, m, dtype=dtype.numpy))
+
+
+def scalar_tensor(s: float, *, dtype: DType = float32) -> Tensor:
+    """A tensor without dims."""
+    return full((), s, dtype=dtype)
+
+
+def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
+    """int64 [2, n]: rows and columns of the elements that tril(offset) keeps, row by row."""
+    shape = to_shape((row, col))
+    check_allocation("tril_indices", (2, math.prod(shape)), int64)
+    return Tensor(np.stack(np.tril_indices(row, offset, col)).astype(np.int64))
+
+
+def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
+    """int64 [2, n]: rows and columns of the elements that triu(offset) keeps, row by row."""
+    shape = to_shape((row, col))
+    check_allocation("triu_indices", (2, math.prod(shape)), int64)
+    return Tensor(np.stack(np.triu_indices(row, offset, col)).astype(np.int64))
 
 
 __all__ = [
@@ -97,9 +144,15 @@ __all__ = [
     "empty",
     "eye",
     "full",
+    "empty_like",
     "full_like",
+    "linspace",
+    "logspace",
     "ones",
     "ones_like",
+    "scalar_tensor",
+    "tril_indices",
+    "triu_indices",
     "zeros",
     "zeros_like",
 ]

@@ -15,7 +15,7 @@ from ..tensor import Tensor
 from . import elementwise as ew
 from .creation import full
 from .reductions import ValuesAndIndices, normalize_dim
-from .shapes import broadcast_to, cat, narrow, permute, reshape, squeeze, transpose, unsqueeze
+from .shapes import broadcast_to, cat, narrow, reshape, squeeze, unsqueeze
 
 
 def _indices(name: str, index: Tensor) -> Tensor:
@@ -212,39 +212,6 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     )
 
 
-def movedim(input: Tensor, source: int, destination: int) -> Tensor:
-    """Dim `source` at the place `destination`; the others keep their order."""
-    order = [d for d in range(input.ndim) if d != normalize_dim(source, input.ndim)]
-    order.insert(normalize_dim(destination, input.ndim), normalize_dim(source, input.ndim))
-    return permute(input, order)
-
-
-def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
-    """transpose."""
-    return transpose(input, axis0, axis1)
-
-
-def linspace(start: float, end: float, steps: int, *, dtype: DType = dtypes.float32) -> Tensor:
-    """`steps` numbers from start to end, both included."""
-    return Tensor(np.linspace(start, end, steps), dtype)
-
-
-def xlogy(input: Tensor, other: Tensor) -> Tensor:
-    """input * ln(other), 0 where input is 0."""
-    product = ew.mul(input, ew.log(other))
-    return ew.where(ew.eq(input, 0), full((), 0, dtype=product.dtype), product)
-
-
-def frac(input: Tensor) -> Tensor:
-    """What is behind the point, with the sign of the number."""
-    return ew.sub(input, ew.trunc(input))
-
-
-def hypot(input: Tensor, other: Tensor) -> Tensor:
-    """sqrt(input^2 + other^2)."""
-    return ew.sqrt(ew.add(ew.square(input), ew.square(other)))
-
-
 def nan_to_num(
     input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
@@ -267,23 +234,17 @@ __all__ = [
     "argsort",
     "cumsum",
     "flip",
-    "frac",
-    "hypot",
     "index_add",
     "index_select",
-    "linspace",
-    "movedim",
     "nan_to_num",
     "repeat_interleave",
     "roll",
     "scatter_add",
     "sort",
-    "swapaxes",
     "take_along_dim",
     "tile",
     "topk",
     "tril",
     "triu",
     "unbind",
-    "xlogy",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..dispatch import apply, apply_all
 from ..dtypes import promote
-from ..errors import ShapeError
+from ..errors import Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
 from .elementwise import cast
@@ -21,9 +21,18 @@ def _ints(values: tuple[Any, ...]) -> list[int]:
     return [int(value) for value in values]
 
 
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def _by_name(name: str, values: tuple[Any, ...], named: Any) -> tuple[Any, ...]:
+    """Sizes by position (`f(2, 3)`, `f((2, 3))`) or by their name."""
+    if named is None:
+        return values
+    if values:
+        raise Error(f"{name} is given by position and by keyword", user_location())
+    return (named,)
+
+
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in row-major order in another shape; one extent may be -1."""
-    target = _ints(shape)
+    target = _ints(_by_name("shape", sizes, shape))
     unknown = [i for i, extent in enumerate(target) if extent == -1]
     known = 1
     for extent in target:
@@ -54,9 +63,10 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, *input.shape[:start], merged, *input.shape[end + 1 :])
 
 
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *order_of_dims: Any, dims: Any = None) -> Tensor:
     """Dim i of the result is dim dims[i] of the input."""
-    order = [normalize_dim(dim, input.ndim) for dim in _ints(dims)]
+    given = _ints(_by_name("dims", order_of_dims, dims))
+    order = [normalize_dim(dim, input.ndim) for dim in given]
     if sorted(order) != list(range(input.ndim)):
         raise ShapeError(f"permute of a tensor with {input.ndim} dims by {order}", user_location())
     return input if order == sorted(order) else apply("permute", input, dims=order)
@@ -113,8 +123,9 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     return input if tuple(target) == input.shape else apply("broadcast_to", input, shape=target)
 
 
-def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
-    return expand(input, *shape)
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """expand to `size`."""
+    return expand(input, *size)
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -150,9 +161,21 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     return apply("slice", input, dim=position, start=start, stop=start + length, step=1)
 
 
-def split(tensor: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split(
+    tensor: Tensor,
+    split_size_or_sections: int | Sequence[int] | None = None,
+    dim: int = 0,
+    *,
+    split_size: int | Sequence[int] | None = None,
+) -> tuple[Tensor, ...]:
     """Pieces of `split_size` along `dim` (the last may be smaller), or of the sizes given."""
+    if split_size is None:
+        split_size = split_size_or_sections
+    if split_size is None:
+        raise Error("split needs the size of its pieces", user_location())
     position, extent = _extent("split", tensor, dim)
+    if isinstance(split_size, int) and (split_size < 0 or (split_size == 0 and extent)):
+        raise ShapeError(f"split of {extent} elements by {split_size}", user_location())
     if isinstance(split_size, int):
         sizes = [min(split_size, extent - begin) for begin in range(0, extent, split_size)] or [0]
     else:
@@ -169,6 +192,8 @@ def split(tensor: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tupl
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` equal pieces along `dim`."""
     _, extent = _extent("chunk", input, dim)
+    if chunks < 1:
+        raise ShapeError(f"chunk into {chunks} pieces", user_location())
     return split(input, max(-(-extent // chunks), 1), dim)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ...errors import Error, ShapeError
+from ...errors import DTypeError, Error, ShapeError
 from ...functions import (
     abs,
     amax,
@@ -18,6 +18,7 @@ from ...functions import (
     sqrt,
     square,
     sub,
+    unsqueeze,
     where,
 )
 from ...functions import pow as _pow
@@ -61,6 +62,21 @@ def pairwise_distance(
 ) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last dim."""
     return vector_norm(sub(x1, x2) + eps, p, -1, keepdim)
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
+    """[.., n, k] and [.., m, k] to the p-norms [.., n, m] of all differences of rows."""
+    if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
+        raise ShapeError(
+            f"cdist takes [.., n, k] and [.., m, k], not {list(x1.shape)} and {list(x2.shape)}",
+            user_location(),
+        )
+    if x1.dtype is not x2.dtype or not x1.dtype.is_floating_point:
+        raise DTypeError(
+            f"cdist takes floating tensors of one dtype, not {x1.dtype!r} and {x2.dtype!r}",
+            user_location(),
+        )
+    return vector_norm(sub(unsqueeze(x1, -2), unsqueeze(x2, -3)), p, -1, False)
 
 
 def margin_ranking_loss(
