@@ -115,6 +115,12 @@ def randperm(n: int, *, dtype: DType = int64, generator: Generator | None = None
     return Tensor(np.argsort(keys, kind="stable").astype(dtype.numpy))
 
 
+def _limits(dtype: DType) -> tuple[int, int]:
+    """The least and the greatest number of an integer type."""
+    found = np.iinfo(dtype.numpy)
+    return int(found.min), int(found.max)
+
+
 def randint(
     low: int,
     high: int | tuple[int, ...] | None = None,
@@ -128,6 +134,14 @@ def randint(
         size, high = tuple(high), None
     if high is None:
         low, high = 0, low
+    if low >= high:
+        raise Error(f"randint from {low} to {high}: there is no integer", user_location())
+    if dtype.is_floating_point is False and dtype is not int64:
+        least, most = (0, 1) if dtype.name == "bool" else _limits(dtype)
+        if low < least or high - 1 > most:
+            raise DTypeError(
+                f"randint from {low} to {high} does not fit into {dtype!r}", user_location()
+            )
     values = _uniform("randint", to_shape((size,)), generator, dtype)
     return Tensor(
         (low + (values.astype("float64") * (high - low)).astype("int64")).astype(dtype.numpy)

@@ -33,6 +33,7 @@ FORMS = {
     "strided": "operands that are not dense",
     "negative": "dims counted from the end",
     "beyond": "a dim that does not exist",
+    "deeper": "one dim more in front of every operand",
     "keyword": "all arguments by keyword",
     "positional": "all arguments by position",
     "mixed": "operands of two dtypes",
@@ -49,6 +50,7 @@ class T:
     domain: str = "normal"  # normal, positive, unit (-1, 1), share (0, 1), above (1, inf), sign (-1 or 1), index, mask
     dtype: str | None = None  # None: the form's
     below: str | int | None = None  # of an index: the letter or number that it stays below
+    constant: bool = False  # no gradient is asked for
 
     @property
     def is_free(self) -> bool:
@@ -82,6 +84,7 @@ class Call:
     factor: float = 4.0  # errors allowed, in units of the dtype's last place of the largest result
     broadcast: tuple[tuple[int, ...], ...] | None = None  # shapes of that form, of operands that have letters
     judged: str = "value"  # "torch": by PyTorch in the same dtype; "type": shape and dtype alone
+    least: float = 0.0  # results count as at least so large
     number: bool = False  # the second operand may be a Python number
     special: bool = False  # elementwise in floating point: nan and infinities have a defined result
     named: bool = True  # PyTorch takes its arguments by keyword
@@ -90,35 +93,19 @@ class Call:
 
 @dataclass(frozen=True)
 class Entry:
-    """A name with its calls, and by form why it raises, takes more than PyTorch, or does not apply."""
+    """A name with its calls."""
 
-    name: str
+    name: str  # behind a colon: what is special about its calls
     calls: tuple[Call, ...]
-    raises: Mapping[str, str] = field(default_factory=dict)
-    more: Mapping[str, str] = field(default_factory=dict)
-    not_applicable: Mapping[str, str] = field(default_factory=dict)
 
 
-def by_form(given: Mapping[str, str]) -> dict[str, str]:
-    """{"bf16 f16": reason} as {"bf16": reason, "f16": reason}; a form that does not exist is a mistake."""
-    found = {form: reason for forms, reason in given.items() for form in forms.split()}
-    unknown = set(found) - set(FORMS)
-    assert not unknown, unknown
-    return found
-
-
-def entry(
-    name: str,
-    *calls: Call,
-    raises: Mapping[str, str] | None = None,
-    more: Mapping[str, str] | None = None,
-    na: Mapping[str, str] | None = None,
-) -> Entry:
-    return Entry(name, calls, by_form(raises or {}), by_form(more or {}), by_form(na or {}))
+def entry(name: str, *calls: Call) -> Entry:
+    return Entry(name, calls)
 
 
 ROLES = {
     "factor",
+    "least",
     "broadcast",
     "judged",
     "number",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.entry import Entry, T, call, entry
+from tests.conformance.entry import Call, Entry, T, call, entry
 
 X = T()
 POSITIVE = T(domain="positive")
@@ -13,9 +13,9 @@ MASK = T(domain="mask", dtype="bool")
 WHOLE = T(dtype="int64")
 
 
-def both(name: str, *calls: object, **known: object) -> list[Entry]:
+def both(name: str, *calls: Call) -> list[Entry]:
     """As a function of the package and as a method."""
-    return [entry(f"{place}.{name}", *calls, **known) for place in ("flow", "Tensor")]  # type: ignore[arg-type]
+    return [entry(f"{place}.{name}", *calls) for place in ("flow", "Tensor")]
 
 
 UNARY = {
@@ -101,7 +101,6 @@ BINARY = {
     "ge": (X, X),
     "greater_equal": (X, X),
     "xlogy": (X, POSITIVE),
-    "float_power": (POSITIVE, X),
 }
 NO_NUMBER = {
     "atan2": (POSITIVE, X),
@@ -117,12 +116,11 @@ NO_NUMBER = {
     "logical_or": (X, X),
     "logical_xor": (X, X),
     "copysign": (X, X),
-    "heaviside": (X, X),
 }
 
 NAMES: list[Entry] = []
 for _name, _operand in UNARY.items():
-    NAMES += both(_name, call(_operand, special=True))
+    NAMES += both(_name, call(_operand, special=True, least=1.0 if _name == "sinc" else 0.0))
 for _name, (_left, _right) in BINARY.items():
     NAMES += both(_name, call(_left, _right, number=True, special=True))
 for _name, (_left, _right) in NO_NUMBER.items():
@@ -136,6 +134,8 @@ NAMES += both(
     call(POSITIVE, exponent=-1.5),
     call(X, exponent=0),
 )
+NAMES += both("float_power", call(POSITIVE, exponent=X, number=True), call(POSITIVE, exponent=3))
+NAMES += both("heaviside", call(X, values=X, special=True))
 for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
     NAMES += both(_name, call(X, X, number=True))
 NAMES += both("bitwise_not", call(X))
@@ -154,7 +154,7 @@ NAMES += [
     entry("Tensor.where", call(X, condition=MASK, other=X)),
 ]
 NAMES += both("masked_fill", call(X, mask=MASK, value=2), call(X, mask=MASK, value=2.5))
-NAMES += both("lerp", call(X, end=X, weight=X), call(X, end=X, weight=0.25))
+NAMES += both("lerp", call(X, end=X, weight=X, least=1.0), call(X, end=X, weight=0.25, least=1.0))
 NAMES += both("addcmul", call(X, tensor1=X, tensor2=X), call(X, tensor1=X, tensor2=X, only={"value": 2}))
 NAMES += both(
     "addcdiv",

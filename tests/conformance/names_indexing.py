@@ -38,12 +38,14 @@ NAMES += both("scatter", call(FIXED, dim=D(0), index=T("1 k", "index", "int64", 
 NAMES += both(
     "scatter_reduce",
     call(X, dim=D(1), index=ACROSS, src=T("n 2"), only={"reduce": "sum"}),
-    call(X, dim=D(1), index=ACROSS, src=T("n 2"), only={"reduce": "amax"}),
+)
+NAMES += both(
+    "scatter_reduce:amax", call(X, dim=D(1), index=ACROSS, src=T("n 2"), only={"reduce": "amax"})
 )
 NAMES += both("masked_scatter", call(X, mask=MASK, source=X))
 NAMES += both("masked_select", call(X, mask=MASK))
-NAMES += [entry("flow.searchsorted", call(sorted_sequence=T("k", "distinct"), input=T("n")))]
-NAMES += [entry("flow.bucketize", call(X, boundaries=T("m", "distinct")), call(X, boundaries=T("m", "distinct"), only={"right": True}))]
+NAMES += [entry("flow.searchsorted", call(sorted_sequence=T("k", "sorted"), input=T("n")))]
+NAMES += [entry("flow.bucketize", call(X, boundaries=T("m", "sorted")), call(X, boundaries=T("m", "sorted"), only={"right": True}))]
 NAMES += [entry("flow.isin", call(elements=T(domain="count"), test_elements=T("2", "count")))]
 NAMES += [entry("F.one_hot", call(T("n", "index", "int64", 4), num_classes=5, named=False), call(T("n k", "index", "int64", 4), num_classes=4, named=False))]
 NAMES += [entry("F.embedding", call(T("n k", "index", "int64", 5), weight=T("5 3")), call(T("n", "index", "int64", 5), weight=T("5 3"), padding_idx=1))]

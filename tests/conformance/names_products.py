@@ -33,4 +33,4 @@ NAMES += [entry("flow.vander", call(x=VECTOR), call(x=VECTOR, N=3, increasing=Tr
 NAMES += [entry("F.linear", call(X, weight=T("m k")), call(T("b n k"), weight=T("m k"), bias=T("m")))]
 NAMES += [entry("F.bilinear", call(input1=T("b n"), input2=T("b k"), weight=T("m n k"), bias=T("m")))]
 NAMES += [entry("flow.cosine_similarity", call(x1=X, x2=X), call(x1=X, x2=X, dim=D(0)))]
-NAMES += [entry("flow.pairwise_distance", call(x1=X, x2=X), call(x1=X, x2=X, p=1.0))]
+NAMES += [entry("flow.pairwise_distance", call(x1=X, x2=X, judged="torch"), call(x1=X, x2=X, p=1.0, judged="torch"))]

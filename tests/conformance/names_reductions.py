@@ -114,7 +114,6 @@ NAMES += both(
     "kthvalue", call(DISTINCT, k=1), call(DISTINCT, k=1, dim=D(0)), call(DISTINCT, k=1, dim=D(0), keepdim=True)
 )
 NAMES += both("median", call(DISTINCT), call(DISTINCT, dim=D(1)), call(DISTINCT, dim=D(0), keepdim=True))
-NAMES += both("nanmedian", call(DISTINCT), call(DISTINCT, dim=D(1)))
 NAMES += both(
     "quantile",
     call(DISTINCT, q=0.25),
@@ -127,6 +126,7 @@ for _name in ("trapezoid", "trapz"):
 NAMES += [entry("flow.cumulative_trapezoid", call(y=X), call(y=X, only={"dx": 0.5, "dim": 0}))]
 NAMES += both("renorm", call(X, p=2, dim=D(0), maxnorm=1.0))
 NAMES += both("histc", call(X, bins=4, min=-1, max=1))
-NAMES += both("bincount", call(T("n", "count")), call(T("n", "index", "int64", 4), minlength=6))
+NAMES += both(
+    "bincount", call(T("n", "count")), call(T("n", "index", "int64", 4), weights=None, minlength=6))
 NAMES += both("cov", call(X)) + both("corrcoef", call(X))
 NAMES += both("unique", call(X)) + both("nonzero", call(X)) + both("argwhere", call(X))

@@ -9,11 +9,12 @@ X = T()
 CUBE = T("b n k")
 ONES = T("n 1 k")
 COLUMN = T("k 1")
+POSITIVE = T(domain="positive")
 SQUARE = T("n n")
 VECTOR = T("k")
 
 NAMES: list[Entry] = []
-NAMES += both("reshape", call(X, shape=(-1,)), call(X, shape=("n",) * 0 + (1, -1)), call(T("n 4"), shape=(2, -1, 2)))
+NAMES += both("reshape", call(X, shape=(-1,)), call(X, shape=(1, -1)), call(T("n 4"), shape=(2, -1, 2)))
 NAMES += [entry("Tensor.view", call(X, shape=(-1,), named=False), call(T("n 4"), shape=(-1, 2, 2), named=False))]
 NAMES += [entry("Tensor.reshape_as", call(T("n 4"), other=T("4 n")))]
 NAMES += [entry("Tensor.view_as", call(T("n 4"), other=T("4 n")))]
@@ -43,7 +44,7 @@ NAMES += both("squeeze", call(ONES), call(ONES, dim=D(1)), call(ONES, dim=D((0, 
 NAMES += [
     entry("Tensor.expand", call(COLUMN, size=(-1, 3), named=False), call(T("1"), size=(2, 3), named=False))
 ]
-NAMES += both("broadcast_to", call(COLUMN, size=("k", 3)), call(T("1"), size=(2, 3)))
+NAMES += both("broadcast_to", call(COLUMN, size=(4, 3)), call(T("1"), size=(2, 3)))
 for _name in ("cat", "concat", "concatenate"):
     NAMES += [
         entry(
@@ -98,11 +99,11 @@ NAMES += [entry("Tensor.contiguous", call(X)), entry("Tensor.numel", call(X)), e
 NAMES += [entry("Tensor.dim", call(X)), entry("Tensor.ndim", call(X)), entry("Tensor.size", call(X), call(X, dim=D(1)))]
 NAMES += [entry("Tensor.ndimension", call(X)), entry("Tensor.nelement", call(X)), entry("Tensor.element_size", call(X))]
 NAMES += [entry("Tensor.is_floating_point", call(X)), entry("flow.is_floating_point", call(X))]
-NAMES += [entry("Tensor.is_contiguous", call(X)), entry("flow.is_tensor", call(obj=X))]
+NAMES += [entry("Tensor.is_contiguous", call(X)), entry("flow.is_tensor", call(obj=X, named=False))]
 NAMES += [entry("Tensor.tolist", call(X)), entry("Tensor.item", call(T("1 1")), call(X))]
 NAMES += [entry("Tensor.shape", call(X)), entry("Tensor.dtype", call(X)), entry("Tensor.requires_grad", call(X))]
 NAMES += [
-    entry(f"Tensor.{name}", call(X))
+    entry(f"Tensor.{name}", call(POSITIVE if name == "byte" else X))
     for name in ("float", "double", "half", "bfloat16", "long", "int", "short", "char", "byte", "bool")
 ]
 NAMES += [entry("Tensor.to", *(call(X, dtype=f"dtype.{one}") for one in ("float16", "int64", "bool", "float64")))]

@@ -36,6 +36,10 @@ def whole_numbers(random: np.random.Generator, spec: T, shape: Any, dtype: str) 
         low = max(low, 0)
     if dtype == "bool":
         high = 2
+    if spec.domain in ("distinct", "sorted") and dtype != "bool":
+        count = int(np.prod(shape))
+        values = np.arange(count) if spec.domain == "sorted" else random.permutation(count)
+        return (values - (0 if low == 0 else count // 2)).reshape(shape)
     if spec.domain == "sign":
         return random.choice([1] if low == 0 else [-1, 1], shape)
     return random.integers(low, high, shape)
@@ -55,6 +59,8 @@ def real_numbers(random: np.random.Generator, spec: T, shape: Any) -> np.ndarray
     if spec.domain == "count":
         return random.integers(0, 4, shape).astype(np.float64)
     values = random.standard_normal(shape)
+    if spec.domain == "sorted":
+        return np.sort(values, axis=-1) if values.ndim else values
     if spec.domain == "distinct":  # no two nearer than a bfloat16 can tell
         count = int(np.prod(shape))
         values = (random.permutation(count) - count / 2.0).reshape(shape) / 4
@@ -69,7 +75,7 @@ def array_of(spec: T, shape: tuple[int, ...], dtype: str, sizes: dict[str, int],
         return random.integers(0, max(int(below), 1), shape)
     if spec.domain == "places":  # each at most once
         below = sizes.get(spec.below, spec.below)  # type: ignore[arg-type,call-overload]
-        return random.permutation(int(below))[: int(np.prod(shape))].reshape(shape)
+        return np.resize(random.permutation(int(below)), shape)
     if spec.domain == "mask":
         return random.random(shape) < 0.5
     if dtype in ("float32", "float64", "float16", "bfloat16"):

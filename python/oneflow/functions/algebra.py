@@ -9,7 +9,7 @@ from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
-from .contractions import dot, outer
+from .contractions import _added, dot, outer
 from .creation import full
 from .gathering import _numbers, roll
 from .products import matmul
@@ -35,22 +35,21 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ((-1,), (-1,)))
 
 
-def _scaled_sum(input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
-    scaled = input if beta == 1 else ew.mul(input, beta)
-    return ew.add(scaled, product, alpha=alpha)
-
-
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec)."""
     if mat.ndim != 2 or vec.ndim != 1:
         raise ShapeError(f"addmv takes a matrix and a vector, not {mat.ndim} and {vec.ndim} dims", user_location())
-    return _scaled_sum(input, matmul(mat, vec), beta, alpha)
+    return _added("addmv", input, matmul(mat, vec), beta, alpha)
 
 
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
+    if vec1.ndim != 1 or vec2.ndim != 1:
+        raise ShapeError(f"addr takes two vectors, not {vec1.ndim} and {vec2.ndim} dims", user_location())
     input, vec1, vec2 = ew.promoted(input, vec1, vec2)
-    return _scaled_sum(input, outer(vec1, vec2), beta, alpha)
+    if isinstance(beta, float) and not input.dtype.is_floating_point:
+        raise DTypeError(f"addr: beta={beta} of {input.dtype!r}; convert with .float()", user_location())
+    return _added("addr", input, outer(vec1, vec2), beta, alpha)
 
 
 def addbmm(
@@ -62,7 +61,7 @@ def addbmm(
             f"addbmm takes batches [b, n, k] and [b, k, m], not {list(batch1.shape)} and {list(batch2.shape)}",
             user_location(),
         )
-    return _scaled_sum(input, tensordot(batch1, batch2, ((0, 2), (0, 1))), beta, alpha)
+    return _added("addbmm", input, tensordot(batch1, batch2, ((0, 2), (0, 1))), beta, alpha)
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
@@ -111,7 +110,9 @@ def tensordot(
 
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product along `dim` of extent 3, by default the first such."""
-    a, b = ew.promoted(input, other)
+    a, b = input, other
+    if a.dtype is not b.dtype:
+        raise DTypeError(f"cross of {a.dtype!r} and {b.dtype!r}; convert one", user_location())
     if a.dtype is dtypes.bool_:
         raise DTypeError("cross of bools; convert with .int()", user_location())
     if a.ndim != b.ndim:

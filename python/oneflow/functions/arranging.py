@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import dtypes
 from ..dispatch import apply
-from ..errors import Error, ShapeError
+from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
@@ -247,6 +247,8 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     if count == 0:
         return full((*x.shape[:-2], 0), 0, dtype=x.dtype)
     x = narrow(narrow(x, -2, skipped_rows, count), -1, skipped_columns, count)
+    if count == 1:
+        return squeeze(x, -1)
     flat = reshape(x, [*x.shape[:-2], count * count])
     return apply(
         "slice", flat, dim=flat.ndim - 1, start=0, stop=count * count, step=count + 1
@@ -292,6 +294,8 @@ def trace(input: Tensor) -> Tensor:
     """The sum of a matrix's diagonal."""
     if input.ndim != 2:
         raise ShapeError(f"trace takes a matrix, not {input.ndim} dims", user_location())
+    if input.dtype is dtypes.bool_:
+        raise DTypeError("trace of bools; convert with .int()", user_location())
     return _sum(diagonal(input))
 
 

@@ -71,10 +71,22 @@ def _with_number(op: str, x: Tensor, number: Number) -> Tensor | None:
     return apply(op, cast(x, dtype), value=exact(number))
 
 
+def _times_alpha(name: str, input: Operand, other: Operand, alpha: Number) -> Operand:
+    """alpha * other; integers are not multiplied by a fraction."""
+    if alpha == 1 and not isinstance(alpha, bool):
+        return other
+    left, _ = _pair(input, other)
+    if isinstance(alpha, float) and not left.dtype.is_floating_point:
+        raise DTypeError(
+            f"{name}: alpha={alpha} of {left.dtype!r}: integers take an integer; convert with .float()",
+            user_location(),
+        )
+    return mul(other, alpha)
+
+
 def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """input + alpha * other."""
-    if alpha != 1:
-        other = mul(other, alpha)
+    other = _times_alpha("add", input, other, alpha)
     if _is_number(input):
         input, other = other, input
     if _is_number(other):
@@ -98,8 +110,7 @@ def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
                 "sub: a bool has no difference; use `^`, logical_not(), or convert with .int()",
                 user_location(),
             )
-    if alpha != 1:
-        other = mul(other, alpha)
+    other = _times_alpha("sub", input, other, alpha)
     if _is_number(other) and not isinstance(other, bool):
         return add(input, -other)
     if _is_number(input):
@@ -326,15 +337,18 @@ def promoted(*tensors: Tensor) -> list[Tensor]:
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     input, tensor1, tensor2 = promoted(input, tensor1, tensor2)
+    if input.dtype is dtypes.bool_:
+        raise DTypeError("addcmul of bools; use | and &, or convert with .int()", user_location())
     return add(input, mul(tensor1, tensor2), alpha=value)
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """input + value * tensor1 / tensor2; of integers use div with its rounding said."""
+    are_whole = not (tensor1.dtype.is_floating_point or tensor2.dtype.is_floating_point)
     input, tensor1, tensor2 = promoted(input, tensor1, tensor2)
-    if not input.dtype.is_floating_point:
+    if are_whole:
         raise DTypeError(
-            f"addcdiv of {input.dtype!r}: convert with .float(), or write input + tensor1 // tensor2",
+            "addcdiv divides integers: convert with .float(), or write input + tensor1 // tensor2",
             user_location(),
         )
     return add(input, div(tensor1, tensor2), alpha=value)
@@ -425,6 +439,9 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
     """Elements below `min` become `min`, those above `max` become `max`; either a number or a tensor."""
     if min is None and max is None:
         raise Error("clamp needs min= or max=", user_location())
+    bounds = [x for x in (min, max) if isinstance(x, Tensor)]
+    if bounds and all(x.dtype is dtypes.bool_ for x in (input, *bounds)):
+        raise DTypeError("clamp of bools; use & and |", user_location())
     result = input
     if min is not None:
         result = maximum(result, min)

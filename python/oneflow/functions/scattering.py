@@ -170,7 +170,11 @@ def searchsorted(
             "or the sequence has one",
             user_location(),
         )
-    _same_dtype("searchsorted", sorted_sequence, input)
+    if sorted_sequence.dtype is input.dtype is dtypes.bool_:
+        raise DTypeError("searchsorted of bools; convert with .int()", user_location())
+    if input.dtype is not sorted_sequence.dtype:
+        dtype = dtypes.promote(input.dtype, sorted_sequence.dtype)
+        input, sorted_sequence = ew.cast(input, dtype), ew.cast(sorted_sequence, dtype)
     values = unsqueeze(input, input.ndim)
     others = sorted_sequence if sorted_sequence.ndim == 1 else unsqueeze(sorted_sequence, -2)
     reached = ew.gt(others, values) if is_right else ew.ge(others, values)

@@ -55,6 +55,8 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dims start_dim..end_dim become one."""
     if input.ndim == 0:
+        normalize_dim(start_dim, 0)
+        normalize_dim(end_dim, 0)
         return reshape(input, 1)
     start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
     merged = 1
@@ -157,7 +159,10 @@ def _extent(name: str, input: Tensor, dim: int) -> tuple[int, int]:
 
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` elements of `dim` from `start`."""
-    position, _ = _extent("narrow", input, dim)
+    position, extent = _extent("narrow", input, dim)
+    if not -extent <= start <= extent or length < 0:
+        raise ShapeError(f"narrow: {length} elements from {start} of {extent}", user_location())
+    start = start + extent if start < 0 else start
     return apply("slice", input, dim=position, start=start, stop=start + length, step=1)
 
 
@@ -194,7 +199,9 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     _, extent = _extent("chunk", input, dim)
     if chunks < 1:
         raise ShapeError(f"chunk into {chunks} pieces", user_location())
-    return split(input, max(-(-extent // chunks), 1), dim)
+    if extent == 0:
+        return split(input, [0] * chunks, dim)
+    return split(input, -(-extent // chunks), dim)
 
 
 __all__ = [

@@ -97,8 +97,8 @@ def nanmean(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
     """The mean of the elements that are no nan."""
+    _only_floats("nanmean", input)
     x = input if dtype is None else ew.cast(input, dtype)
-    _only_floats("nanmean", x)
     count = _sum(ew.eq(x, x), dim, keepdim)
     return ew.div(nansum(x, dim, keepdim), ew.cast(count, x.dtype))
 
@@ -131,8 +131,7 @@ def std_mean(
 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of input - other."""
-    _only_floats("dist", input)
-    return norm(ew.sub(input, other), p)
+    return norm(ew.sub(*ew.promoted(input, other)), p)
 
 
 Combine = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, ...]]
@@ -204,6 +203,8 @@ def msort(input: Tensor) -> Tensor:
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     """The k-th least element along `dim` (from 1), and where it stands."""
+    if input.dtype is dtypes.bool_:
+        raise DTypeError("kthvalue of bools; convert with .int()", user_location())
     position = normalize_dim(dim, input.ndim)
     extent = input.shape[position] if input.ndim else 1
     if not 1 <= k <= extent:
@@ -270,7 +271,7 @@ def quantile(
         return reshape(flat, [1] * input.ndim) if keepdim else flat
     position = normalize_dim(dim, input.ndim)
     extent = input.shape[position] if input.ndim else 1
-    if extent == 0:
+    if input.numel() == 0:
         raise ShapeError("quantile of no elements", user_location())
     if input.ndim == 0:
         return input
@@ -386,7 +387,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 
 def cov(input: Tensor, *, correction: int = 1) -> Tensor:
-    """Covariances of the rows (variables) over the columns (observations): [n, k] to [n, n], [k] to []."""
+    """Covariances of the rows (variables) over the columns (observations): [n, k] to [n, n], [k] and [1, k] to []."""
     if input.ndim > 2:
         raise ShapeError(f"cov takes at most 2 dims, not {input.ndim}", user_location())
     if input.dtype is dtypes.bool_:
@@ -397,7 +398,7 @@ def cov(input: Tensor, *, correction: int = 1) -> Tensor:
     count = rows.shape[1] - correction
     total = matmul(centered, transpose(centered, 0, 1))
     result = ew.mul(total, 1.0 / count if count > 0 else math.inf)
-    return reshape(result, []) if x.ndim < 2 else result
+    return reshape(result, []) if rows.shape[0] == 1 else result
 
 
 def corrcoef(input: Tensor) -> Tensor:
