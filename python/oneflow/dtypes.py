@@ -88,7 +88,9 @@ def to_array(data: Any, dtype: DType | None = None) -> np.ndarray:
     try:
         array = np.asarray(data)
     except ValueError as error:
-        raise DTypeError(f"{type(data).__name__} is no array of numbers: {error}", user_location()) from None
+        raise DTypeError(
+            f"{type(data).__name__} is no array of numbers: {error}", user_location()
+        ) from None
     if dtype is not None:
         array = array.astype(dtype.numpy, copy=False)
     elif array.dtype == np.float64 and not hasattr(data, "__array__"):

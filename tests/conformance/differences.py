@@ -33,9 +33,17 @@ _OF_VALUES = (
 )
 
 RAISES = (
-    Difference("no kernel multiplies matrices of integers", WHOLE, f"{_PRODUCTS} F.linear F.bilinear"),
-    Difference("no kernel multiplies matrices of integers", f"{WHOLE} bool", "flow.matrix_power Tensor.matrix_power"),
-    Difference("integers to the power of an integer tensor", f"{WHOLE} mixed", "flow.pow Tensor.pow"),
+    Difference(
+        "no kernel multiplies matrices of integers", WHOLE, f"{_PRODUCTS} F.linear F.bilinear"
+    ),
+    Difference(
+        "no kernel multiplies matrices of integers",
+        f"{WHOLE} bool",
+        "flow.matrix_power Tensor.matrix_power",
+    ),
+    Difference(
+        "integers to the power of an integer tensor", f"{WHOLE} mixed", "flow.pow Tensor.pow"
+    ),
     Difference(
         "the shape of the result depends on values",
         f"value f64 {NARROW} {WHOLE} bool empty one 0-d odd strided deeper positional",
@@ -71,38 +79,74 @@ RAISES = (
         "F.conv_transpose1d F.conv_transpose2d F.avg_pool1d F.avg_pool2d F.local_response_norm nn.LocalResponseNorm",
     ),
     Difference("images of bytes are converted first", "u8", "F.interpolate nn.Upsample"),
-    Difference("class indices take a kernel of float32", NARROW, "F.cross_entropy nn.CrossEntropyLoss"),
+    Difference(
+        "class indices take a kernel of float32", NARROW, "F.cross_entropy nn.CrossEntropyLoss"
+    ),
     Difference("a table of integers has no kernel", f"{WHOLE} bool", "F.embedding"),
-    Difference("activations and losses take floating point", WHOLE, "F.relu6 F.hardtanh F.threshold F.margin_ranking_loss F.hinge_embedding_loss"),
+    Difference(
+        "activations and losses take floating point",
+        WHOLE,
+        "F.relu6 F.hardtanh F.threshold F.margin_ranking_loss F.hinge_embedding_loss",
+    ),
     Difference(
         "[n] beside [n, 1] is a mistake more often than a wish",
         "broadcast",
         "F.mse_loss F.l1_loss F.smooth_l1_loss F.huber_loss F.soft_margin_loss F.poisson_nll_loss F.hinge_embedding_loss",
     ),
-    Difference("PyTorch only warns of another number of dims", "0-d deeper", "F.dropout2d F.dropout3d"),
-    Difference("PyTorch only warns of another number of dims", "deeper", "Tensor.T F.adaptive_avg_pool2d"),
+    Difference(
+        "PyTorch only warns of another number of dims", "0-d deeper", "F.dropout2d F.dropout3d"
+    ),
+    Difference(
+        "PyTorch only warns of another number of dims", "deeper", "Tensor.T F.adaptive_avg_pool2d"
+    ),
 )
 MORE = (
     Difference("products promote two dtypes", "mixed", _PRODUCTS),
-    Difference("tensors have no strides that a view could miss", "strided", "Tensor.view Tensor.view_as flow.take_along_dim Tensor.take_along_dim"),
+    Difference(
+        "tensors have no strides that a view could miss",
+        "strided",
+        "Tensor.view Tensor.view_as flow.take_along_dim Tensor.take_along_dim",
+    ),
     Difference(
         "losses of integers are computed in float32",
         WHOLE,
         "F.mse_loss F.smooth_l1_loss F.huber_loss F.kl_div F.binary_cross_entropy F.gaussian_nll_loss F.nll_loss "
         "nn.SmoothL1Loss nn.HuberLoss nn.KLDivLoss nn.BCELoss nn.GaussianNLLLoss nn.NLLLoss nn.Bilinear",
     ),
-    Difference("losses of integers are computed in float32", "bool", "F.nll_loss nn.NLLLoss nn.Bilinear"),
-    Difference("pixels are moved, whatever their dtype", f"i64 i32 i16 i8 bool", "F.interpolate nn.Upsample"),
+    Difference(
+        "losses of integers are computed in float32", "bool", "F.nll_loss nn.NLLLoss nn.Bilinear"
+    ),
+    Difference(
+        "pixels are moved, whatever their dtype",
+        "i64 i32 i16 i8 bool",
+        "F.interpolate nn.Upsample",
+    ),
     Difference("pixels are moved, whatever their dtype", WHOLE, "F.unfold"),
-    Difference("pixels are moved, whatever their dtype", "bool", "F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d"),
-    Difference("padding takes any number of dims", "deeper", "F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d nn.CircularPad1d nn.CircularPad2d"),
-    Difference("computed from functions that take these dtypes", NARROW, "F.local_response_norm nn.LocalResponseNorm"),
+    Difference(
+        "pixels are moved, whatever their dtype",
+        "bool",
+        "F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d",
+    ),
+    Difference(
+        "padding takes any number of dims",
+        "deeper",
+        "F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d nn.CircularPad1d nn.CircularPad2d",
+    ),
+    Difference(
+        "computed from functions that take these dtypes",
+        NARROW,
+        "F.local_response_norm nn.LocalResponseNorm",
+    ),
     Difference("operands broadcast", "broadcast", "F.triplet_margin_loss"),
     Difference("one value has the variance 0 here", "one", "F.group_norm nn.GroupNorm"),
     Difference("an empty batch is normalised to an empty one", "empty", "nn.InstanceNorm1d"),
 )
 NOT_APPLICABLE = (
-    Difference("PyTorch's vectorised gelu gives nan at infinities, its formula does not", "special", "F.gelu"),
+    Difference(
+        "PyTorch's vectorised gelu gives nan at infinities, its formula does not",
+        "special",
+        "F.gelu",
+    ),
     Difference("PyTorch does not move the pixels of an empty batch", "empty", "F.pixel_unshuffle"),
     Difference("tensors have no strides", "strided", "Tensor.is_contiguous"),
 )

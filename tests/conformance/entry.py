@@ -82,7 +82,9 @@ class Call:
     init: tuple[Any, ...] = ()  # of a module: the arguments of its construction
     options: Mapping[str, Any] = field(default_factory=dict)  # of a module: those by keyword
     factor: float = 4.0  # errors allowed, in units of the dtype's last place of the largest result
-    broadcast: tuple[tuple[int, ...], ...] | None = None  # shapes of that form, of operands that have letters
+    broadcast: tuple[tuple[int, ...], ...] | None = (
+        None  # shapes of that form, of operands that have letters
+    )
     judged: str = "value"  # "torch": by PyTorch in the same dtype; "type": shape and dtype alone
     least: float = 0.0  # results count as at least so large
     number: bool = False  # the second operand may be a Python number

@@ -155,13 +155,19 @@ NAMES += [
 ]
 NAMES += both("masked_fill", call(X, mask=MASK, value=2), call(X, mask=MASK, value=2.5))
 NAMES += both("lerp", call(X, end=X, weight=X, least=1.0), call(X, end=X, weight=0.25, least=1.0))
-NAMES += both("addcmul", call(X, tensor1=X, tensor2=X), call(X, tensor1=X, tensor2=X, only={"value": 2}))
+NAMES += both(
+    "addcmul", call(X, tensor1=X, tensor2=X), call(X, tensor1=X, tensor2=X, only={"value": 2})
+)
 NAMES += both(
     "addcdiv",
     call(X, tensor1=X, tensor2=POSITIVE),
     call(X, tensor1=X, tensor2=POSITIVE, only={"value": 0.5}),
 )
-NAMES += both("nan_to_num", call(X, special=True, judged="torch"), call(X, nan=1.0, posinf=2.0, neginf=-2.0, special=True))
+NAMES += both(
+    "nan_to_num",
+    call(X, special=True, judged="torch"),
+    call(X, nan=1.0, posinf=2.0, neginf=-2.0, special=True),
+)
 NAMES += both(
     "isclose",
     call(X, X),

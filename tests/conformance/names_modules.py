@@ -7,8 +7,21 @@ from typing import Any
 from tests.conformance.entry import Call, Entry, T, entry
 
 
-def module(*operands: T, init: tuple[Any, ...] = (), judged: str = "value", factor: float = 8.0, **options: Any) -> Call:
-    return Call({f"operand{i}": one for i, one in enumerate(operands)}, init=init, options=options, named=False, judged=judged, factor=factor)
+def module(
+    *operands: T,
+    init: tuple[Any, ...] = (),
+    judged: str = "value",
+    factor: float = 8.0,
+    **options: Any,
+) -> Call:
+    return Call(
+        {f"operand{i}": one for i, one in enumerate(operands)},
+        init=init,
+        options=options,
+        named=False,
+        judged=judged,
+        factor=factor,
+    )
 
 
 X = T("n 4")
@@ -23,9 +36,21 @@ NAMES: list[Entry] = [
     entry("nn.Identity", module(X)),
     entry("nn.Flatten", module(IMAGE), module(IMAGE, init=(0, 2))),
     entry("nn.Unflatten", module(X, init=(1, (2, 2)))),
-    entry("nn.Embedding", module(T("n", "index", "int64", 5), init=(5, 3)), module(T("n l", "index", "int64", 5), init=(5, 3), padding_idx=1)),
-    entry("nn.Conv1d", module(SIGNAL, init=(4, 3, 3)), module(SIGNAL, init=(4, 4, 3), stride=2, padding=1, groups=2)),
-    entry("nn.Conv2d", module(IMAGE, init=(4, 3, 3)), module(IMAGE, init=(4, 4, 3), stride=2, padding=1, padding_mode="reflect")),
+    entry(
+        "nn.Embedding",
+        module(T("n", "index", "int64", 5), init=(5, 3)),
+        module(T("n l", "index", "int64", 5), init=(5, 3), padding_idx=1),
+    ),
+    entry(
+        "nn.Conv1d",
+        module(SIGNAL, init=(4, 3, 3)),
+        module(SIGNAL, init=(4, 4, 3), stride=2, padding=1, groups=2),
+    ),
+    entry(
+        "nn.Conv2d",
+        module(IMAGE, init=(4, 3, 3)),
+        module(IMAGE, init=(4, 4, 3), stride=2, padding=1, padding_mode="reflect"),
+    ),
     entry("nn.ConvTranspose1d", module(SIGNAL, init=(4, 3, 3))),
     entry("nn.ConvTranspose2d", module(IMAGE, init=(4, 3, 3), stride=2, output_padding=1)),
     entry("nn.BatchNorm1d", module(X, init=(4,)), module(SIGNAL, init=(4,))),
@@ -40,17 +65,37 @@ NAMES: list[Entry] = [
     entry("nn.LocalResponseNorm", module(IMAGE, init=(2,))),
     entry("nn.PReLU", module(X), module(X, init=(4,))),
     entry("nn.Softmax2d", module(IMAGE)),
-    entry("nn.RNN", module(SEQUENCE, init=(4, 3)), module(T("b l 4"), init=(4, 3, 2), batch_first=True, bidirectional=True)),
-    entry("nn.LSTM", module(SEQUENCE, init=(4, 3)), module(T("b l 4"), init=(4, 3, 2), batch_first=True, bidirectional=True)),
-    entry("nn.GRU", module(SEQUENCE, init=(4, 3)), module(T("b l 4"), init=(4, 3, 2), batch_first=True, bidirectional=True)),
-    entry("nn.RNNCell", module(X, init=(4, 3)), module(X, T("n 3"), init=(4, 3), nonlinearity="relu")),
+    entry(
+        "nn.RNN",
+        module(SEQUENCE, init=(4, 3)),
+        module(T("b l 4"), init=(4, 3, 2), batch_first=True, bidirectional=True),
+    ),
+    entry(
+        "nn.LSTM",
+        module(SEQUENCE, init=(4, 3)),
+        module(T("b l 4"), init=(4, 3, 2), batch_first=True, bidirectional=True),
+    ),
+    entry(
+        "nn.GRU",
+        module(SEQUENCE, init=(4, 3)),
+        module(T("b l 4"), init=(4, 3, 2), batch_first=True, bidirectional=True),
+    ),
+    entry(
+        "nn.RNNCell", module(X, init=(4, 3)), module(X, T("n 3"), init=(4, 3), nonlinearity="relu")
+    ),
     entry("nn.LSTMCell", module(X, init=(4, 3))),
     entry("nn.GRUCell", module(X, init=(4, 3)), module(X, T("n 3"), init=(4, 3))),
-    entry("nn.MultiheadAttention", module(T("l b 4"), T("m b 4"), T("m b 4"), init=(4, 2)), module(T("b l 4"), T("b l 4"), T("b l 4"), init=(4, 2), batch_first=True)),
+    entry(
+        "nn.MultiheadAttention",
+        module(T("l b 4"), T("m b 4"), T("m b 4"), init=(4, 2)),
+        module(T("b l 4"), T("b l 4"), T("b l 4"), init=(4, 2), batch_first=True),
+    ),
     entry("nn.TransformerEncoderLayer", module(T("l b 4"), init=(4, 2, 6, 0.0))),
     entry("nn.TransformerDecoderLayer", module(T("l b 4"), T("m b 4"), init=(4, 2, 6, 0.0))),
     entry("nn.Transformer", module(T("l b 4"), T("m b 4"), init=(4, 2, 1, 1, 6, 0.0), factor=32.0)),
-    entry("nn.Upsample", module(IMAGE, scale_factor=2), module(IMAGE, size=(5, 9), mode="bilinear")),
+    entry(
+        "nn.Upsample", module(IMAGE, scale_factor=2), module(IMAGE, size=(5, 9), mode="bilinear")
+    ),
     entry("nn.ZeroPad1d", module(SIGNAL, init=(1,))),
     entry("nn.ZeroPad2d", module(IMAGE, init=((1, 0, 2, 1),))),
     entry("nn.ZeroPad3d", module(VOLUME, init=(1,))),
@@ -80,11 +125,31 @@ NAMES: list[Entry] = [
         )
     ),
     entry("nn.BCELoss", module(T("n 4", "share"), T("n 4", "share"))),
-    entry("nn.CrossEntropyLoss", module(X, T("n", "index", "int64", 4)), module(X, T("n", "index", "int64", 4), label_smoothing=0.1)),
+    entry(
+        "nn.CrossEntropyLoss",
+        module(X, T("n", "index", "int64", 4)),
+        module(X, T("n", "index", "int64", 4), label_smoothing=0.1),
+    ),
     entry("nn.NLLLoss", module(X, T("n", "index", "int64", 4))),
     entry("nn.GaussianNLLLoss", module(X, X, T("n 4", "positive"))),
     entry("nn.MarginRankingLoss", module(T("n"), T("n"), T("n", "sign", constant=True))),
     entry("nn.CosineEmbeddingLoss", module(X, X, T("n", "sign", constant=True))),
     entry("nn.TripletMarginLoss", module(X, X, X)),
-    *(entry(f"nn.{name}", module(X)) for name in ("Dropout", "Tanh", "Sigmoid", "ReLU", "GELU", "SiLU", "Softplus", "Softsign", "LogSigmoid", "Hardswish", "Mish", "Tanhshrink"))
+    *(
+        entry(f"nn.{name}", module(X))
+        for name in (
+            "Dropout",
+            "Tanh",
+            "Sigmoid",
+            "ReLU",
+            "GELU",
+            "SiLU",
+            "Softplus",
+            "Softsign",
+            "LogSigmoid",
+            "Hardswish",
+            "Mish",
+            "Tanhshrink",
+        )
+    ),
 ]

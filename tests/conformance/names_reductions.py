@@ -56,13 +56,14 @@ for _place, _name in (
 ):
     NAMES.append(
         entry(
-        f"{_place}.{_name}",
-        call(X),
-        call(X, dim=D(1)),
-        call(X, dim=D(0), unbiased=False, keepdim=True, named=False),
-        call(CUBE, dim=D((0, 2)), only={"correction": 0}),
-        call(X, unbiased=False),
-    ))
+            f"{_place}.{_name}",
+            call(X),
+            call(X, dim=D(1)),
+            call(X, dim=D(0), unbiased=False, keepdim=True, named=False),
+            call(CUBE, dim=D((0, 2)), only={"correction": 0}),
+            call(X, unbiased=False),
+        )
+    )
 NAMES += both("all", call(X), call(X, dim=D(1)), call(X, dim=D(0), keepdim=True))
 NAMES += both("any", call(X), call(X, dim=D(1)), call(X, dim=D(0), keepdim=True))
 NAMES += both("count_nonzero", call(X), call(X, dim=D(1)), call(CUBE, dim=D((0, 2))))
@@ -101,7 +102,10 @@ NAMES += both(
     call(X, only={"stable": True, "dim": 0}),
 )
 NAMES += both(
-    "argsort", call(DISTINCT), call(DISTINCT, dim=D(0)), call(CUBE_DISTINCT, dim=D(1), descending=True)
+    "argsort",
+    call(DISTINCT),
+    call(DISTINCT, dim=D(0)),
+    call(CUBE_DISTINCT, dim=D(1), descending=True),
 )
 NAMES += both("msort", call(DISTINCT))
 NAMES += both(
@@ -111,9 +115,14 @@ NAMES += both(
     call(DISTINCT, k=1, dim=D(1), largest=False),
 )
 NAMES += both(
-    "kthvalue", call(DISTINCT, k=1), call(DISTINCT, k=1, dim=D(0)), call(DISTINCT, k=1, dim=D(0), keepdim=True)
+    "kthvalue",
+    call(DISTINCT, k=1),
+    call(DISTINCT, k=1, dim=D(0)),
+    call(DISTINCT, k=1, dim=D(0), keepdim=True),
 )
-NAMES += both("median", call(DISTINCT), call(DISTINCT, dim=D(1)), call(DISTINCT, dim=D(0), keepdim=True))
+NAMES += both(
+    "median", call(DISTINCT), call(DISTINCT, dim=D(1)), call(DISTINCT, dim=D(0), keepdim=True)
+)
 NAMES += both(
     "quantile",
     call(DISTINCT, q=0.25),
@@ -127,6 +136,7 @@ NAMES += [entry("flow.cumulative_trapezoid", call(y=X), call(y=X, only={"dx": 0.
 NAMES += both("renorm", call(X, p=2, dim=D(0), maxnorm=1.0))
 NAMES += both("histc", call(X, bins=4, min=-1, max=1))
 NAMES += both(
-    "bincount", call(T("n", "count")), call(T("n", "index", "int64", 4), weights=None, minlength=6))
+    "bincount", call(T("n", "count")), call(T("n", "index", "int64", 4), weights=None, minlength=6)
+)
 NAMES += both("cov", call(X)) + both("corrcoef", call(X))
 NAMES += both("unique", call(X)) + both("nonzero", call(X)) + both("argwhere", call(X))

@@ -124,7 +124,7 @@ def sizes_of(call: Call, form: str) -> dict[str, int]:
     if form == "special":
         sizes = {letter: len(SPECIAL) for letter in sizes}
     if form == "one":
-        sizes = {letter: 1 for letter in sizes}
+        sizes = dict.fromkeys(sizes, 1)
     if form == "empty":
         first = next(iter(call.arguments.values()))
         first = first.items[0] if isinstance(first, Several) else first
@@ -357,7 +357,9 @@ def _exactly(name: str, call: Call, arguments: dict[str, Any], form: str, theirs
     except RAISED:
         return theirs
     shapes = [getattr(one, "shape", None) for one in results_of(found)]
-    return found if shapes == [getattr(one, "shape", None) for one in results_of(theirs)] else theirs
+    return (
+        found if shapes == [getattr(one, "shape", None) for one in results_of(theirs)] else theirs
+    )
 
 
 class Inputs(flow.nn.Module):
@@ -385,7 +387,9 @@ def weights_of(results: list[Any]) -> list[np.ndarray]:
 def flat_operands(arguments: dict[str, Any]) -> list[Operand]:
     found = []
     for value in arguments.values():
-        found += [v for v in (value if isinstance(value, list) else [value]) if is_differentiated(v)]
+        found += [
+            v for v in (value if isinstance(value, list) else [value]) if is_differentiated(v)
+        ]
     return found
 
 
@@ -410,7 +414,8 @@ def their_gradients(
     weights = weights_of(results)
     if kept:
         total = sum(
-            (results[i] * torch.tensor(w).to(dtype)).sum() for i, w in zip(kept, weights, strict=True)
+            (results[i] * torch.tensor(w).to(dtype)).sum()
+            for i, w in zip(kept, weights, strict=True)
         )
         total.backward()
     zero = {
@@ -486,7 +491,9 @@ def cases(name: str, call: Call, form: str) -> list[tuple[Any, ...]] | str:
         return [((DTYPES[form],), None)] if free else "no operand has a dtype that may vary"
     if form in ("negative", "beyond") and not dims:
         return "names no dim"
-    if form in ("empty", "one", "0-d", "odd", "strided", "deeper") and not isinstance(first, (T, Several)):
+    if form in ("empty", "one", "0-d", "odd", "strided", "deeper") and not isinstance(
+        first, (T, Several)
+    ):
         return "takes no tensor"
     if form == "broadcast":
         plain = sum(isinstance(v, T) and v.shape == "n k" for v in flat) == sum(

@@ -9,12 +9,11 @@ from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
-from .contractions import _added, dot, outer
+from .contractions import scaled_sum, dot, outer
 from .creation import full
 from .gathering import _numbers, roll
 from .products import matmul
 from .reductions import normalize_dim
-from .reductions import sum as _sum
 from .shapes import broadcast_to, cat, permute, reshape, unsqueeze
 
 
@@ -38,18 +37,25 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec)."""
     if mat.ndim != 2 or vec.ndim != 1:
-        raise ShapeError(f"addmv takes a matrix and a vector, not {mat.ndim} and {vec.ndim} dims", user_location())
-    return _added("addmv", input, matmul(mat, vec), beta, alpha)
+        raise ShapeError(
+            f"addmv takes a matrix and a vector, not {mat.ndim} and {vec.ndim} dims",
+            user_location(),
+        )
+    return scaled_sum("addmv", input, matmul(mat, vec), beta, alpha)
 
 
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
     if vec1.ndim != 1 or vec2.ndim != 1:
-        raise ShapeError(f"addr takes two vectors, not {vec1.ndim} and {vec2.ndim} dims", user_location())
+        raise ShapeError(
+            f"addr takes two vectors, not {vec1.ndim} and {vec2.ndim} dims", user_location()
+        )
     input, vec1, vec2 = ew.promoted(input, vec1, vec2)
     if isinstance(beta, float) and not input.dtype.is_floating_point:
-        raise DTypeError(f"addr: beta={beta} of {input.dtype!r}; convert with .float()", user_location())
-    return _added("addr", input, outer(vec1, vec2), beta, alpha)
+        raise DTypeError(
+            f"addr: beta={beta} of {input.dtype!r}; convert with .float()", user_location()
+        )
+    return scaled_sum("addr", input, outer(vec1, vec2), beta, alpha)
 
 
 def addbmm(
@@ -61,7 +67,7 @@ def addbmm(
             f"addbmm takes batches [b, n, k] and [b, k, m], not {list(batch1.shape)} and {list(batch2.shape)}",
             user_location(),
         )
-    return _added("addbmm", input, tensordot(batch1, batch2, ((0, 2), (0, 1))), beta, alpha)
+    return scaled_sum("addbmm", input, tensordot(batch1, batch2, ((0, 2), (0, 1))), beta, alpha)
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
@@ -75,20 +81,21 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return reshape(product, [x * y for x, y in zip(a, b, strict=True)])
 
 
-def tensordot(
-    a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int]] = 2
-) -> Tensor:
+def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int]] = 2) -> Tensor:
     """Sums of products over the last `dims` of a and the first of b, or over two lists of dims."""
     if isinstance(dims, int):
         if dims < 0 or dims > min(a.ndim, b.ndim):
-            raise ShapeError(f"tensordot over {dims} dims of {a.ndim} and {b.ndim}", user_location())
+            raise ShapeError(
+                f"tensordot over {dims} dims of {a.ndim} and {b.ndim}", user_location()
+            )
         of_a, of_b = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
         of_a = [normalize_dim(d, a.ndim) for d in dims[0]]
         of_b = [normalize_dim(d, b.ndim) for d in dims[1]]
     if [a.shape[d] for d in of_a] != [b.shape[d] for d in of_b]:
         raise ShapeError(
-            f"tensordot of {list(a.shape)} over {of_a} and {list(b.shape)} over {of_b}", user_location()
+            f"tensordot of {list(a.shape)} over {of_a} and {list(b.shape)} over {of_b}",
+            user_location(),
         )
     free_a = [d for d in range(a.ndim) if d not in of_a]
     free_b = [d for d in range(b.ndim) if d not in of_b]
@@ -144,9 +151,13 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 def matrix_power(input: Tensor, n: int) -> Tensor:
     """A square matrix (or a batch of them) to the power n from 0, by squaring."""
     if input.ndim < 2 or input.shape[-1] != input.shape[-2]:
-        raise ShapeError(f"matrix_power takes square matrices, not {list(input.shape)}", user_location())
+        raise ShapeError(
+            f"matrix_power takes square matrices, not {list(input.shape)}", user_location()
+        )
     if n < 0:
-        raise Error(f"matrix_power: n={n} needs an inverse, which has no kernel here", user_location())
+        raise Error(
+            f"matrix_power: n={n} needs an inverse, which has no kernel here", user_location()
+        )
     if not input.dtype.is_floating_point:
         raise DTypeError(f"matrix_power of {input.dtype!r}; convert with .float()", user_location())
     if n == 0:

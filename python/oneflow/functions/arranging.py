@@ -67,9 +67,7 @@ def adjoint(input: Tensor) -> Tensor:
     return transpose(input, -2, -1) if input.ndim else input
 
 
-def movedim(
-    input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]
-) -> Tensor:
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Dims `source` at the places `destination`; the others keep their order."""
     sources = [source] if isinstance(source, int) else list(source)
     places = [destination] if isinstance(destination, int) else list(destination)
@@ -179,7 +177,9 @@ def tensor_split(
     )
 
 
-def _even_split(name: str, input: Tensor, given: int | Sequence[int], dim: int) -> tuple[Tensor, ...]:
+def _even_split(
+    name: str, input: Tensor, given: int | Sequence[int], dim: int
+) -> tuple[Tensor, ...]:
     if isinstance(given, int) and (given < 1 or input.shape[dim] % given):
         raise ShapeError(f"{name}: {input.shape[dim]} elements in {given} pieces", user_location())
     return tensor_split(input, given, dim)
@@ -216,7 +216,9 @@ def flipud(input: Tensor) -> Tensor:
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned k times by 90 degrees from the first of two dims to the second."""
     if len(dims) != 2 or input.ndim < 2:
-        raise ShapeError(f"rot90 of {input.ndim} dims in {tuple(dims)}: two are needed", user_location())
+        raise ShapeError(
+            f"rot90 of {input.ndim} dims in {tuple(dims)}: two are needed", user_location()
+        )
     first, second = (normalize_dim(d, input.ndim) for d in dims)
     if first == second:
         raise ShapeError(f"rot90: dims {tuple(dims)} are one", user_location())
@@ -250,9 +252,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     if count == 1:
         return squeeze(x, -1)
     flat = reshape(x, [*x.shape[:-2], count * count])
-    return apply(
-        "slice", flat, dim=flat.ndim - 1, start=0, stop=count * count, step=count + 1
-    )
+    return apply("slice", flat, dim=flat.ndim - 1, start=0, stop=count * count, step=count + 1)
 
 
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
@@ -267,7 +267,9 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     rows = unsqueeze(numbers, 1)
     on = ew.eq(ew.add(rows, offset), numbers)
     # Row i holds element i - before; rows beyond have no element of the diagonal.
-    parts = [full((*input.shape[:-1], n), 0, dtype=input.dtype) for n in (before, size - before - count)]
+    parts = [
+        full((*input.shape[:-1], n), 0, dtype=input.dtype) for n in (before, size - before - count)
+    ]
     padded = cat([parts[0], input, parts[1]], input.ndim - 1)
     matrix = ew.where(on, unsqueeze(padded, input.ndim), full((), 0, dtype=input.dtype))
     order = [d for d in range(input.ndim + 1) if d not in (first, second)]
@@ -322,7 +324,11 @@ def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """Coordinates of the grid over 1-d tensors: dim i goes with tensor i; "xy" swaps the first two dims."""
-    given = list(tensors[0]) if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else list(tensors)
+    given = (
+        list(tensors[0])
+        if len(tensors) == 1 and not isinstance(tensors[0], Tensor)
+        else list(tensors)
+    )
     if indexing not in ("ij", "xy"):
         raise Error(f"indexing={indexing!r}: 'ij' or 'xy'", user_location())
     if not given or any(x.ndim > 1 for x in given) or len({x.dtype for x in given}) > 1:
@@ -368,13 +374,13 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """`Tensor.unfold`: windows of `size` along a dim, `step` apart, each as a new last dim."""
-    position, extent = (
-        (0, 1) if input.ndim == 0 else _extent("unfold", input, dimension)
-    )
+    position, extent = (0, 1) if input.ndim == 0 else _extent("unfold", input, dimension)
     if input.ndim == 0:
         normalize_dim(dimension, 0)
     if not 0 <= size <= extent or step < 1:
-        raise ShapeError(f"unfold: windows of {size} by {step} in {extent} elements", user_location())
+        raise ShapeError(
+            f"unfold: windows of {size} by {step} in {extent} elements", user_location()
+        )
     x = reshape(input, 1) if input.ndim == 0 else input
     count = (extent - size) // step + 1
     if size == 0:

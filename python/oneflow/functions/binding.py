@@ -92,7 +92,9 @@ _METHODS = {
     contractions: [name for name in contractions.__all__ if name != "einsum"],
     gathering: [*gathering.__all__, "repeat"],
     # PyTorch has these as functions alone.
-    algebra: [name for name in algebra.__all__ if name not in ("chain_matmul", "tensordot", "vander")],
+    algebra: [
+        name for name in algebra.__all__ if name not in ("chain_matmul", "tensordot", "vander")
+    ],
     aliases: aliases.__all__,
     arranging: [
         *("adjoint", "diag", "diag_embed", "diagflat", "diagonal", "fliplr", "flipud", "hsplit"),

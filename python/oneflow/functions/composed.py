@@ -42,12 +42,16 @@ def rad2deg(input: Tensor) -> Tensor:
 
 def isneginf(input: Tensor) -> Tensor:
     """True for -inf."""
-    return ew.logical_and(ew.isinf(input), ew.lt(input, False if input.dtype is dtypes.bool_ else 0))
+    return ew.logical_and(
+        ew.isinf(input), ew.lt(input, False if input.dtype is dtypes.bool_ else 0)
+    )
 
 
 def isposinf(input: Tensor) -> Tensor:
     """True for inf."""
-    return ew.logical_and(ew.isinf(input), ew.gt(input, False if input.dtype is dtypes.bool_ else 0))
+    return ew.logical_and(
+        ew.isinf(input), ew.gt(input, False if input.dtype is dtypes.bool_ else 0)
+    )
 
 
 def isreal(input: Tensor) -> Tensor:
@@ -91,7 +95,9 @@ def float_power(input: ew.Operand, exponent: ew.Operand) -> Tensor:
     def wide(x: ew.Operand) -> ew.Operand:
         return ew.cast(x, dtypes.float64) if isinstance(x, Tensor) else x
 
-    return ew.pow(wide(input), float(exponent) if not isinstance(exponent, Tensor) else wide(exponent))
+    return ew.pow(
+        wide(input), float(exponent) if not isinstance(exponent, Tensor) else wide(exponent)
+    )
 
 
 def fmax(input: Tensor, other: Tensor) -> Tensor:

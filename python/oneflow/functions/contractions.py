@@ -11,7 +11,7 @@ from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
 from .arranging import diagonal
-from .products import _ranks, bmm, matmul, mm
+from .products import check_ranks, bmm, matmul, mm
 from .reductions import Dims, amax, amin
 from .reductions import sum as _sum
 from .shapes import broadcast_to, permute, reshape, unsqueeze
@@ -119,7 +119,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """[n, m] @ [m]."""
-    _ranks("mv", (input, 2), (vec, 1))
+    check_ranks("mv", (input, 2), (vec, 1))
     return matmul(input, vec)
 
 
@@ -127,10 +127,10 @@ def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2)."""
-    return _added("addmm", input, mm(mat1, mat2), beta, alpha)
+    return scaled_sum("addmm", input, mm(mat1, mat2), beta, alpha)
 
 
-def _added(name: str, input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+def scaled_sum(name: str, input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
     """beta * input + alpha * product; input broadcasts to the product, not the other way."""
     if input.ndim > product.ndim:
         raise ShapeError(
@@ -145,7 +145,7 @@ def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """beta * input + alpha * (batch1 @ batch2), of batches [b, n, k] and [b, k, m]."""
-    return _added("baddbmm", input, bmm(batch1, batch2), beta, alpha)
+    return scaled_sum("baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
 def _parse(equation: str, operands: tuple[Tensor, ...]) -> tuple[list[str], str]:
@@ -214,7 +214,9 @@ def _diagonals(
                         user_location(),
                     )
                 x = diagonal(x, 0, first, second)
-                letters = letters[:first] + letters[first + 1 : second] + letters[second + 1 :] + letter
+                letters = (
+                    letters[:first] + letters[first + 1 : second] + letters[second + 1 :] + letter
+                )
         letters_of.append(letters)
         values.append(x)
     return letters_of, tuple(values)

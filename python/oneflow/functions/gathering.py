@@ -44,7 +44,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     position = normalize_dim(dim, input.ndim)
     if input.ndim != indices.ndim:
         raise ShapeError(
-            f"take_along_dim: input has {input.ndim} dims, indices have {indices.ndim}", user_location()
+            f"take_along_dim: input has {input.ndim} dims, indices have {indices.ndim}",
+            user_location(),
         )
     if input.ndim == 0:
         return take_along(input, dim, indices)
@@ -206,7 +207,8 @@ def _distance(input: Tensor) -> Tensor:
     """column - row of each element of the last two dims."""
     if input.ndim < 2:
         raise ShapeError(
-            f"tril and triu take matrices or batches of them, not {input.ndim} dims", user_location()
+            f"tril and triu take matrices or batches of them, not {input.ndim} dims",
+            user_location(),
         )
     rows, columns = input.shape[-2:]
     return ew.sub(_numbers(columns), unsqueeze(_numbers(rows), 1))

@@ -39,7 +39,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return reshape(result, shape)
 
 
-def _ranks(name: str, *operands: tuple[Tensor, int]) -> None:
+def check_ranks(name: str, *operands: tuple[Tensor, int]) -> None:
     if any(x.ndim != rank for x, rank in operands):
         raise ShapeError(
             f"{name} takes tensors of {' and '.join(str(rank) for _, rank in operands)} dims, not "
@@ -50,16 +50,17 @@ def _ranks(name: str, *operands: tuple[Tensor, int]) -> None:
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices."""
-    _ranks("mm", (input, 2), (mat2, 2))
+    check_ranks("mm", (input, 2), (mat2, 2))
     return matmul(input, mat2)
 
 
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of matrices, one by one: [b, n, k] and [b, k, m]."""
-    _ranks("bmm", (input, 3), (mat2, 3))
+    check_ranks("bmm", (input, 3), (mat2, 3))
     if input.shape[0] != mat2.shape[0]:
         raise ShapeError(
-            f"bmm of batches of {input.shape[0]} and {mat2.shape[0]}; matmul broadcasts", user_location()
+            f"bmm of batches of {input.shape[0]} and {mat2.shape[0]}; matmul broadcasts",
+            user_location(),
         )
     return matmul(input, mat2)
 

@@ -92,7 +92,8 @@ def _fitted(name: str, src: Tensor, index: Tensor) -> Tensor:
     """The part of src that index has elements for."""
     if src.ndim != index.ndim or any(a < b for a, b in zip(src.shape, index.shape, strict=True)):
         raise ShapeError(
-            f"{name}: index {list(index.shape)} is longer than src {list(src.shape)}", user_location()
+            f"{name}: index {list(index.shape)} is longer than src {list(src.shape)}",
+            user_location(),
         )
     for d, extent in enumerate(index.shape):
         src = narrow(src, d, 0, extent) if src.shape[d] > extent else src
@@ -192,7 +193,9 @@ def bucketize(input: Any, boundaries: Tensor, *, right: bool = False) -> Tensor:
     return searchsorted(boundaries, input, right=right)
 
 
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+def isin(
+    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Tensor:
     """Whether each element is one of `test_elements`, by comparing each with each."""
     del assume_unique
     x = elements if isinstance(elements, Tensor) else Tensor(elements)

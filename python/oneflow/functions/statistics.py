@@ -260,7 +260,8 @@ def quantile(
     _only_floats("quantile", input)
     if isinstance(q, Tensor) or not isinstance(q, (int, float)) or not 0 <= q <= 1:
         raise Error(
-            f"quantile: q={q!r}: a number in [0, 1]; call it once for each of several", user_location()
+            f"quantile: q={q!r}: a number in [0, 1]; call it once for each of several",
+            user_location(),
         )
     if input.dtype not in (dtypes.float32, dtypes.float64):
         raise DTypeError(f"quantile of {input.dtype!r}; convert with .float()", user_location())
@@ -332,9 +333,7 @@ def _panels(y: Tensor, x: Tensor | None, dx: float, dim: int) -> tuple[Tensor, i
     return ew.div(ew.mul(pairs, steps), 2.0), position
 
 
-def trapezoid(
-    y: Tensor, x: Tensor | None = None, *, dx: float = 1.0, dim: int = -1
-) -> Tensor:
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1.0, dim: int = -1) -> Tensor:
     """The integral of samples `y` along `dim` by the trapezoidal rule: at the places `x`, or `dx` apart."""
     panels, position = _panels(y, x, dx, dim)
     return _sum(panels, position)

@@ -59,7 +59,9 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     """The cosine of the angle between vectors along `dim`; each norm counts as at least `eps`."""
     x1, x2 = broadcast_tensors(*promoted(x1, x2))
     if not x1.dtype.is_floating_point:
-        raise DTypeError(f"cosine_similarity of {x1.dtype!r}; convert with .float()", user_location())
+        raise DTypeError(
+            f"cosine_similarity of {x1.dtype!r}; convert with .float()", user_location()
+        )
     norms = [clamp(vector_norm(x, 2, dim, keepdim=True), min=eps) for x in (x1, x2)]
     return _sum(mul(div(x1, norms[0]), div(x2, norms[1])), dim)
 

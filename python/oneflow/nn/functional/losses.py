@@ -189,7 +189,9 @@ def kl_div(
         entropy = where(some, target * log(where(some, target, 1.0)), 0.0)
         loss = entropy - target * input
     if reduction == "batchmean":
-        return _sum(loss) * (1.0 / loss.shape[0] if loss.shape[0] else math.inf) if loss.ndim else loss
+        return (
+            _sum(loss) * (1.0 / loss.shape[0] if loss.shape[0] else math.inf) if loss.ndim else loss
+        )
     return reduce_loss(loss, reduction)
 
 

@@ -80,9 +80,7 @@ def rms_norm(
     dims = _trailing("rms_norm", input, normalized_shape)
     _check_affine("rms_norm", input.shape[dims[0] :], weight=weight)
     affine = [] if weight is None else [weight]
-    return apply(
-        "rms_norm", input, *affine, dims=len(dims), eps=float(eps)
-    )
+    return apply("rms_norm", input, *affine, dims=len(dims), eps=float(eps))
 
 
 def _per_channel(value: Tensor | None, rank: int) -> Tensor | None:
