@@ -25,7 +25,7 @@ class Difference(NamedTuple):
 _PRODUCTS = (
     "flow.matmul Tensor.matmul flow.mm Tensor.mm flow.bmm Tensor.bmm flow.mv Tensor.mv flow.dot Tensor.dot flow.vdot "
     "Tensor.vdot flow.inner Tensor.inner flow.addmm Tensor.addmm flow.addmv Tensor.addmv flow.baddbmm Tensor.baddbmm "
-    "flow.addbmm Tensor.addbmm flow.tensordot flow.einsum flow.chain_matmul"
+    "flow.addbmm Tensor.addbmm flow.tensordot flow.einsum flow.chain_matmul Tensor.__matmul__"
 )
 _OF_VALUES = (
     "flow.unique Tensor.unique flow.nonzero Tensor.nonzero flow.argwhere Tensor.argwhere flow.masked_scatter "
@@ -42,8 +42,12 @@ RAISES = (
         "flow.matrix_power Tensor.matrix_power",
     ),
     Difference(
-        "integers to the power of an integer tensor", f"{WHOLE} mixed", "flow.pow Tensor.pow"
+        "integers to the power of an integer tensor",
+        f"{WHOLE} mixed",
+        "flow.pow Tensor.pow Tensor.__pow__",
     ),
+    Difference("a number to the power of an integer tensor", f"{WHOLE} bool", "Tensor.__rpow__"),
+    Difference("activations and losses take floating point", "i64 i32 i16 i8", "nn.Hardtanh"),
     Difference(
         "the shape of the result depends on values",
         f"value f64 {NARROW} {WHOLE} bool empty one 0-d odd strided deeper positional",
@@ -69,14 +73,17 @@ RAISES = (
         "convolution, pooling, batch_norm and recurrent layers have kernels for float32",
         f"f64 {NARROW}",
         "F.conv1d F.conv2d F.conv_transpose1d F.conv_transpose2d F.max_pool1d F.max_pool2d F.avg_pool1d F.avg_pool2d "
-        "F.adaptive_avg_pool1d F.adaptive_max_pool1d F.batch_norm nn.Conv1d nn.Conv2d nn.ConvTranspose1d nn.ConvTranspose2d nn.RNN nn.LSTM "
+        "F.adaptive_avg_pool1d F.adaptive_max_pool1d F.batch_norm nn.Conv1d nn.Conv2d nn.ConvTranspose1d nn.ConvTranspose2d nn.AdaptiveAvgPool1d nn.AdaptiveMaxPool1d nn.MaxPool1d nn.MaxPool2d nn.AvgPool1d nn.AvgPool2d nn.RNN nn.LSTM "
         "nn.GRU nn.RNNCell nn.LSTMCell nn.GRUCell",
     ),
-    Difference("images and signals of integers", WHOLE, "F.conv1d F.conv2d F.max_pool2d"),
+    Difference(
+        "images and signals of integers", WHOLE, "F.conv1d F.conv2d F.max_pool2d nn.MaxPool2d"
+    ),
     Difference(
         "images and signals of integers",
         "i64",
-        "F.conv_transpose1d F.conv_transpose2d F.avg_pool1d F.avg_pool2d F.local_response_norm nn.LocalResponseNorm",
+        "F.conv_transpose1d F.conv_transpose2d F.avg_pool1d F.avg_pool2d F.local_response_norm nn.LocalResponseNorm "
+        "nn.AvgPool1d nn.AvgPool2d",
     ),
     Difference("images of bytes are converted first", "u8", "F.interpolate nn.Upsample"),
     Difference(
@@ -86,7 +93,7 @@ RAISES = (
     Difference(
         "activations and losses take floating point",
         WHOLE,
-        "F.relu6 F.hardtanh F.threshold F.margin_ranking_loss F.hinge_embedding_loss",
+        "F.relu6 F.hardtanh F.threshold nn.ReLU6 nn.Threshold F.margin_ranking_loss F.hinge_embedding_loss",
     ),
     Difference(
         "[n] beside [n, 1] is a mistake more often than a wish",
@@ -94,7 +101,9 @@ RAISES = (
         "F.mse_loss F.l1_loss F.smooth_l1_loss F.huber_loss F.soft_margin_loss F.poisson_nll_loss F.hinge_embedding_loss",
     ),
     Difference(
-        "PyTorch only warns of another number of dims", "0-d deeper", "F.dropout2d F.dropout3d"
+        "PyTorch only warns of another number of dims",
+        "0-d deeper",
+        "F.dropout2d F.dropout3d nn.Dropout2d nn.Dropout3d",
     ),
     Difference(
         "PyTorch only warns of another number of dims", "deeper", "Tensor.T F.adaptive_avg_pool2d"
@@ -121,7 +130,7 @@ MORE = (
         "i64 i32 i16 i8 bool",
         "F.interpolate nn.Upsample",
     ),
-    Difference("pixels are moved, whatever their dtype", WHOLE, "F.unfold"),
+    Difference("pixels are moved, whatever their dtype", WHOLE, "F.unfold nn.Unfold"),
     Difference(
         "pixels are moved, whatever their dtype",
         "bool",
@@ -147,8 +156,14 @@ NOT_APPLICABLE = (
         "special",
         "F.gelu",
     ),
-    Difference("PyTorch does not move the pixels of an empty batch", "empty", "F.pixel_unshuffle"),
+    Difference(
+        "PyTorch does not move the pixels of an empty batch",
+        "empty",
+        "F.pixel_unshuffle nn.PixelUnshuffle",
+    ),
     Difference("tensors have no strides", "strided", "Tensor.is_contiguous"),
+    Difference("Python calls reflected operators with numbers", "mixed", "Tensor.__rtruediv__"),
+    Difference("Python wants a TypeError", "0-d", "Tensor.__len__"),
 )
 
 

@@ -115,8 +115,8 @@ def module_gradient(name: str, call: Call) -> str:
     if call.judged == "type":
         return "n/a a random result"
     operands = _operands(call, "gradient", "float32")
-    # Statistics of the batch have gradients of their own; only dropout, which is random, is judged in evaluation.
-    ours, theirs = _pair(name, call, is_training=True)
+    # Statistics of the batch have gradients of their own; dropout, which is random, is judged in evaluation.
+    ours, theirs = _pair(name, call, is_training="Dropout" not in name)
     exact, kept, weights = _their_gradients(theirs, operands, torch.float64)
     if not kept:
         return "n/a PyTorch's result has no gradient"

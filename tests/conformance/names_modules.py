@@ -28,6 +28,8 @@ X = T("n 4")
 SIGNAL = T("b 4 l")
 IMAGE = T("b 4 h w")
 VOLUME = T("b 4 2 h w")
+DISTINCT = T("b 4 l", "distinct")
+DISTINCT_IMAGE = T("b 4 h w", "distinct")
 SEQUENCE = T("l b 4")
 
 NAMES: list[Entry] = [
@@ -150,6 +152,40 @@ NAMES: list[Entry] = [
             "Hardswish",
             "Mish",
             "Tanhshrink",
+        )
+    ),
+    *(
+        entry(f"nn.{name}", module(operand, init=init, **options))
+        for name, operand, init, options in (
+            ("AdaptiveAvgPool1d", SIGNAL, (3,), {}),
+            ("AdaptiveAvgPool2d", IMAGE, ((3, 2),), {}),
+            ("AdaptiveMaxPool1d", DISTINCT, (3,), {}),
+            ("AdaptiveMaxPool2d", DISTINCT_IMAGE, ((3, 2),), {}),
+            ("AvgPool1d", SIGNAL, (2,), {}),
+            ("AvgPool2d", IMAGE, (2,), {}),
+            ("MaxPool1d", DISTINCT, (2,), {}),
+            ("MaxPool2d", DISTINCT_IMAGE, (2,), {}),
+            ("CELU", X, (0.5,), {}),
+            ("ChannelShuffle", IMAGE, (2,), {}),
+            ("Dropout1d", SIGNAL, (), {}),
+            ("Dropout2d", IMAGE, (), {}),
+            ("Dropout3d", VOLUME, (), {}),
+            ("ELU", X, (0.5,), {}),
+            ("GLU", X, (), {}),
+            ("Hardshrink", X, (), {}),
+            ("Hardsigmoid", X, (), {}),
+            ("Hardtanh", X, (), {}),
+            ("LeakyReLU", X, (0.2,), {}),
+            ("LogSoftmax", X, (1,), {}),
+            ("PixelShuffle", IMAGE, (2,), {}),
+            ("PixelUnshuffle", T("b c 4 6"), (2,), {}),
+            ("ReLU6", X, (), {}),
+            ("SELU", X, (), {}),
+            ("Softmax", X, (1,), {}),
+            ("Softmin", X, (1,), {}),
+            ("Softshrink", X, (), {}),
+            ("Threshold", X, (0.1, 20.0), {}),
+            ("Unfold", IMAGE, (2,), {}),
         )
     ),
 ]

@@ -9,7 +9,7 @@ from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
-from .contractions import scaled_sum, dot, outer
+from .contractions import dot, outer, scaled_sum
 from .creation import full
 from .gathering import _numbers, roll
 from .products import matmul

@@ -168,6 +168,7 @@ def bind_methods() -> None:
         "__truediv__": elementwise.div,
         "__rtruediv__": lambda self, other: elementwise.div(other, self),
         "__pow__": elementwise.pow,
+        "__rpow__": lambda self, other: elementwise.pow(other, self),
         "__matmul__": products.matmul,
         "__rmatmul__": lambda self, other: products.matmul(other, self),
         "__neg__": elementwise.neg,

@@ -11,7 +11,7 @@ from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
 from .arranging import diagonal
-from .products import check_ranks, bmm, matmul, mm
+from .products import bmm, check_ranks, matmul, mm
 from .reductions import Dims, amax, amin
 from .reductions import sum as _sum
 from .shapes import broadcast_to, permute, reshape, unsqueeze
