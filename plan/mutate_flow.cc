@@ -34,8 +34,8 @@ class WrongNumbers {
              [this](uint32_t t, plan::Plan* changed) { return OtherReduction(t, changed); });
     ForTasks("too few chunks reduced", [this](uint32_t t, plan::Plan* changed) {
       return ChangeRing(t, changed, "reduce_chunks",
-                        [](const Attrs& attrs) -> std::optional<int64_t> {
-                          if (attrs.Int("reduce_chunks") == 0) return std::nullopt;
+                        [&](const Attrs& attrs) -> std::optional<int64_t> {
+                          if (!ReducesAnything(TaskAt(t), attrs)) return std::nullopt;
                           return 0;
                         });
     });
@@ -63,13 +63,15 @@ class WrongNumbers {
  private:
   static constexpr char kUnreducedRead[] = "unreduced register read";
 
-  // The movement between what is read now and what was read: it holds bytes that are kept too short.
+  // The movement between what is read now and what was read, with the other members of its ring: they
+  // hold bytes that are kept too short.
   void AddMoversBefore(uint32_t t, std::vector<std::string>* names) const {
     for (const plan::Port& port : TaskAt(t).inputs()) {
       if (port.has_state()) continue;
       uint32_t producer = Reg(port.register_()).producer();
       while (TaskAt(producer).kind() == plan::MOVE) {
-        names->push_back(TaskAt(producer).name());
+        const std::vector<std::string> members = NamesBehind(plan_, producer);
+        names->insert(names->end(), members.begin(), members.end());
         if (TaskAt(producer).inputs_size() == 0 || TaskAt(producer).inputs(0).has_state()) break;
         producer = Reg(TaskAt(producer).inputs(0).register_()).producer();
       }

@@ -18,11 +18,21 @@ namespace {
 constexpr char kImage[] = "[n, h, w, channels]";
 constexpr char kWeight[] = "[out, in / groups, kh, kw]";
 
+// What convolutions have kernels for.
+DTypeSet ProductFloat() { return {DType::kF32, DType::kBF16, DType::kF16}; }
+
 OpDef& GeometryAttrs(OpDef& def) {
   return def.Attr("stride", "ints", std::vector<int64_t>{1, 1}, "[height, width], >= 1")
       .Attr("padding", "ints", std::vector<int64_t>{0, 0}, "zeros on each side, [height, width]")
       .Attr("dilation", "ints", std::vector<int64_t>{1, 1}, "[height, width], >= 1")
       .Attr("groups", "int", int64_t{1}, "channels are cut into so many independent groups");
+}
+
+// The attributes that conv2d and its gradients share.
+Attrs GeometryOf(const Attrs& attrs) {
+  Attrs geometry = attrs;
+  for (const char* own : {"h", "w", "kh", "kw"}) geometry.Remove(own);
+  return geometry;
 }
 
 // Channels and groups fit: image has groups * weight.shape[1] channels, weight a multiple of
@@ -142,7 +152,7 @@ OpDef Conv2d() {
   def.Doc(
          "2-D convolution (cross-correlation, as everywhere) of channels-last images. Accumulates "
          "in float32. A bias is added by `add`.")
-      .Type("T", SingleFloat())
+      .Type("T", ProductFloat())
       .In("x", "T", "images [n, h, w, in]")
       .In("weight", "T", "[out, in / groups, kh, kw]")
       .Out("y", "T",
@@ -180,7 +190,7 @@ OpDef Conv2d() {
 OpDef ConvGradInput() {
   OpDef def("conv2d_grad_input");
   def.Doc("Gradient of conv2d with respect to its images.")
-      .Type("T", SingleFloat())
+      .Type("T", ProductFloat())
       .In("dy", "T", "gradient of the result [n, p, q, out]")
       .In("weight", "T", "[out, in / groups, kh, kw]")
       .Out("dx", "T", "[n, h, w, in]");
@@ -192,7 +202,20 @@ OpDef ConvGradInput() {
         const int64_t groups = op.attrs.Int("groups");
         return ConvRule(groups, "n p q K, K c r s -> n h w C ; sum k");
       })
-      .NotDifferentiable("second derivatives of convolutions are not supported")
+      // dx is linear in dy and in the weight, as the result is in x and in the weight.
+      .Grad([](GradBuilder& g) {
+        if (g.NeedsGrad(0)) {
+          g.SetGrad(0, g.Op("conv2d", {g.dout(0), g.in(1)}, GeometryOf(g.attrs())));
+        }
+        if (g.NeedsGrad(1)) {
+          Attrs attrs = GeometryOf(g.attrs());
+          const Shape& weight = g.type(g.in(1)).shape;
+          attrs.Set("kh", weight[2]);
+          attrs.Set("kw", weight[3]);
+          g.SetGrad(1, g.Op("conv2d_grad_weight", {g.dout(0), g.in(0)}, attrs));
+        }
+        return absl::OkStatus();
+      })
       .Cost([](const OpContext& op) { return ConvCost(op, op.inputs[0], op.inputs[1]); })
       .Localize(LocalGroups([](const auto& inputs, const auto& outputs) {
         return Quotient(outputs[0].shape[3], inputs[1].shape[1]);
@@ -203,7 +226,7 @@ OpDef ConvGradInput() {
 OpDef ConvGradWeight() {
   OpDef def("conv2d_grad_weight");
   def.Doc("Gradient of conv2d with respect to its weight.")
-      .Type("T", SingleFloat())
+      .Type("T", ProductFloat())
       .In("x", "T", "images [n, h, w, in]")
       .In("dy", "T", "gradient of the result [n, p, q, out]")
       .Out("dweight", "T", "[out, in / groups, kh, kw]");
@@ -215,7 +238,20 @@ OpDef ConvGradWeight() {
         const int64_t groups = op.attrs.Int("groups");
         return ConvRule(groups, "n h w C, n p q K -> K c r s ; sum n");
       })
-      .NotDifferentiable("second derivatives of convolutions are not supported")
+      // dweight is linear in x and in dy.
+      .Grad([](GradBuilder& g) {
+        if (g.NeedsGrad(0)) {
+          Attrs attrs = GeometryOf(g.attrs());
+          const Shape& x = g.type(g.in(0)).shape;
+          attrs.Set("h", x[1]);
+          attrs.Set("w", x[2]);
+          g.SetGrad(0, g.Op("conv2d_grad_input", {g.in(1), g.dout(0)}, attrs));
+        }
+        if (g.NeedsGrad(1)) {
+          g.SetGrad(1, g.Op("conv2d", {g.in(0), g.dout(0)}, GeometryOf(g.attrs())));
+        }
+        return absl::OkStatus();
+      })
       .Cost([](const OpContext& op) { return ConvCost(op, op.inputs[1], op.outputs[0]); })
       .Localize(LocalGroups([](const auto& inputs, const auto& outputs) {
         return Quotient(inputs[0].shape[3], outputs[0].shape[1]);

@@ -249,6 +249,70 @@ void AddMatmul(std::vector<OpCase>* cases) {
                     {}});
 }
 
+void AddAttention(std::vector<OpCase>* cases) {
+  const TensorType step = I64({});
+  const TensorType lse = F32({2, 4, 6});
+  // As many heads of k as of q: batch, queries and heads may be split.
+  const TensorType q = F32({2, 6, 4, 5});
+  const TensorType k = F32({2, 7, 4, 5});
+  const TensorType v = F32({2, 7, 4, 3});
+  const TensorType out = F32({2, 6, 4, 3});
+  const Attrs scaled{{"scale", 0.4}};
+  Attrs dropped = scaled;
+  for (const auto& [name, value] : {std::pair{"seed", 1}, std::pair{"key", 2}}) {
+    dropped.Set(name, int64_t{value});
+  }
+  dropped.Set("p", 0.25);
+  Attrs causal = dropped;
+  causal.Set("causal", true);
+  const std::vector<std::string> no_keys = {"B,S(1),S(1)->P,B", "B,S(1),S(1)->B,B", "B,B,P->P,B",
+                                            "S(3),S(3),B->B,B"};
+  cases->push_back(
+      {"attention",
+       {q, k, v},
+       scaled,
+       {"S(0),S(0),S(0)->S(0),S(0)", "S(2),S(2),S(2)->S(2),S(1)", "S(1),B,B->S(1),S(2)"},
+       no_keys});
+  cases->push_back(
+      {"attention",
+       {q, k, v, step},
+       causal,
+       {"S(0),S(0),S(0),B->S(0),S(0)", "S(2),S(2),S(2),B->S(2),S(1)", "S(1),B,B,B->S(1),S(2)"},
+       {}});
+  cases->push_back({"attention",
+                    {q, k, v, step, F32({1, 4, 1, 7})},
+                    dropped,
+                    {"S(0),S(0),S(0),B,B->S(0),S(0)", "S(2),S(2),S(2),B,S(1)->S(2),S(1)",
+                     "S(1),B,B,B,B->S(1),S(2)"},
+                    {}});
+  // A head of k for two of q, and one for all.
+  cases->push_back({"attention",
+                    {q, F32({2, 7, 2, 5}), F32({2, 7, 2, 3}), step, BoolOf({2, 1, 6, 7})},
+                    causal,
+                    {"S(0),S(0),S(0),B,S(0)->S(0),S(0)", "S(2),S(2),S(2),B,B->S(2),S(1)",
+                     "S(1),B,B,B,S(2)->S(1),S(2)"},
+                    {"S(2),B,B,B,B->S(2),S(1)"}});
+  cases->push_back({"attention",
+                    {q, F32({2, 7, 1, 5}), F32({2, 7, 1, 3})},
+                    scaled,
+                    {"S(2),B,B->S(2),S(1)"},
+                    {}});
+  cases->push_back({"attention_grad",
+                    {q, k, v, out, lse, out},
+                    scaled,
+                    {"S(0),S(0),S(0),S(0),S(0),S(0)->S(0),S(0),S(0)",
+                     "S(2),S(2),S(2),S(2),S(1),S(2)->S(2),S(2),S(2)",
+                     "S(1),B,B,S(1),S(2),S(1)->S(1),P,P", "B,B,B,B,B,P->P,P,P"},
+                    {"B,B,B,P,B,B->P,P,P", "B,S(1),S(1),B,B,B->P,S(1),S(1)"}});
+  cases->push_back(
+      {"attention_grad",
+       {q, F32({2, 7, 1, 5}), F32({2, 7, 1, 3}), out, lse, out, step, BoolOf({2, 4, 6, 1}), lse},
+       causal,
+       {"S(2),B,B,S(2),S(1),S(2),B,S(1),S(1)->S(2),P,P",
+        "S(1),B,B,S(1),S(2),S(1),B,S(2),S(2)->S(1),P,P", "B,B,B,B,B,P,B,B,P->P,P,P"},
+       {"B,B,B,B,B,P,B,B,B->P,P,P"}});
+}
+
 void AddImages(std::vector<OpCase>* cases) {
   const Attrs geometry{{"stride", Ints{2, 1}}, {"padding", Ints{1, 0}}};
   const std::vector<std::string> product = {"P,B->P", "B,P->P"};
@@ -420,6 +484,7 @@ std::vector<OpCase> OpCases() {
   AddNormsAndIndices(&cases);
   AddReductionsAndShapes(&cases);
   AddMatmul(&cases);
+  AddAttention(&cases);
   AddImages(&cases);
   AddBatchNorm(&cases);
   AddRest(&cases);

@@ -47,9 +47,10 @@ void CheckSchemaTypes(const OpDef& op) {
 
 std::vector<OpDef> MakeTable() {
   std::vector<OpDef> table;
-  for (const auto family : {StructuralOps, UnaryOps, ActivationOps, BinaryOps, ReductionOps,
-                            ShapeOps, MatmulOps, ConvolutionOps, PoolingOps, BatchNormOps,
-                            SoftmaxOps, LayerNormOps, IndexingOps, RandomOps, OptimizerOps}) {
+  for (const auto family :
+       {StructuralOps, UnaryOps, ActivationOps, BinaryOps, ReductionOps, ShapeOps, MatmulOps,
+        ConvolutionOps, PoolingOps, BatchNormOps, SoftmaxOps, AttentionOps, LayerNormOps,
+        IndexingOps, RandomOps, OptimizerOps}) {
     std::vector<OpDef> ops = family();
     std::move(ops.begin(), ops.end(), std::back_inserter(table));
   }

@@ -17,23 +17,31 @@ namespace {
 // The gradients of values that are known so far: contributions in the order in which they came.
 using Contributions = std::map<ValueId, std::vector<ValueId>>;
 
-// Adds a node whose failure would be our bug: gradient functions build what the shapes of the
-// forward node allow.
-std::vector<ValueId> MustAdd(Graph* graph, const Node& forward, const std::string& op,
-                             std::vector<ValueId> inputs, Attrs attrs) {
-  auto outputs = graph->AddNode(op, std::move(inputs), std::move(attrs), forward.location,
-                                forward.scope, forward.stage, forward.id);
-  OF_CHECK(outputs.ok()) << "in the gradient of " << forward.op << ": "
-                         << MessageOf(outputs.status());
-  return *std::move(outputs);
-}
+// Adds the nodes of gradients to a graph.
+struct Adder {
+  Graph* graph;
+  GradientsAre are;
+
+  // For a forward node. A failure would be our bug: gradient functions build what the shapes of the
+  // forward node allow.
+  std::vector<ValueId> Add(const Node& forward, const std::string& op, std::vector<ValueId> inputs,
+                           Attrs attrs) const {
+    const bool backward = are == GradientsAre::kBackward;
+    auto outputs =
+        graph->AddNode(op, std::move(inputs), std::move(attrs), forward.location, forward.scope,
+                       backward ? forward.stage : std::nullopt, backward ? forward.id : -1);
+    OF_CHECK(outputs.ok()) << "in the gradient of " << forward.op << ": "
+                           << MessageOf(outputs.status());
+    return *std::move(outputs);
+  }
+};
 
 // The builder of one forward node.
 class NodeGradBuilder final : public GradBuilder {
  public:
-  NodeGradBuilder(Graph* graph, const Node& forward, const std::vector<bool>& needs_grad,
+  NodeGradBuilder(const Adder& adder, const Node& forward, const std::vector<bool>& needs_grad,
                   std::vector<ValueId> output_grads, Contributions* contributions)
-      : graph_(graph),
+      : adder_(adder),
         forward_(forward),
         needs_grad_(needs_grad),
         output_grads_(std::move(output_grads)),
@@ -43,7 +51,7 @@ class NodeGradBuilder final : public GradBuilder {
   ValueId in(int i) const override { return forward_.inputs.at(i); }
   ValueId out(int i) const override { return forward_.outputs.at(i); }
   ValueId dout(int i) const override { return output_grads_.at(i); }
-  const TensorType& type(ValueId value) const override { return graph_->value(value).type; }
+  const TensorType& type(ValueId value) const override { return adder_.graph->value(value).type; }
   const Attrs& attrs() const override { return forward_.attrs; }
   bool NeedsGrad(int input) const override {
     return input < static_cast<int>(forward_.inputs.size()) && needs_grad_[forward_.inputs[input]];
@@ -55,7 +63,7 @@ class NodeGradBuilder final : public GradBuilder {
   }
   std::vector<ValueId> OpN(const std::string& op, std::vector<ValueId> inputs,
                            Attrs attrs) override {
-    return MustAdd(graph_, forward_, op, std::move(inputs), std::move(attrs));
+    return adder_.Add(forward_, op, std::move(inputs), std::move(attrs));
   }
   void SetGrad(int input, ValueId gradient) override {
     const ValueId value = forward_.inputs.at(input);
@@ -67,7 +75,7 @@ class NodeGradBuilder final : public GradBuilder {
   }
 
  private:
-  Graph* graph_;
+  const Adder adder_;
   const Node& forward_;
   const std::vector<bool>& needs_grad_;
   std::vector<ValueId> output_grads_;
@@ -92,25 +100,25 @@ std::vector<bool> ValuesThatNeedGrad(const Graph& graph, const std::vector<NodeI
 }
 
 // The sum of a value's contributions, -1 if there are none. The sum replaces them.
-ValueId SumContributions(Graph* graph, ValueId value, Contributions* contributions) {
+ValueId SumContributions(const Adder& adder, ValueId value, Contributions* contributions) {
   const auto found = contributions->find(value);
   if (found == contributions->end()) return -1;
   std::vector<ValueId>& parts = found->second;
-  const Node& producer = graph->node(graph->value(value).producer);
+  const Node& producer = adder.graph->node(adder.graph->value(value).producer);
   ValueId sum = parts[0];
   for (size_t i = 1; i < parts.size(); ++i) {
-    sum = MustAdd(graph, producer, "add", {sum, parts[i]}, {})[0];
+    sum = adder.Add(producer, "add", {sum, parts[i]}, {})[0];
   }
   parts = {sum};
   return sum;
 }
 
-ValueId Filled(Graph* graph, ValueId like, double number) {
-  const Value& value = graph->value(like);
-  return MustAdd(graph, graph->node(value.producer), "constant", {},
-                 {{"value", number},
-                  {"dtype", std::string(NameOf(value.type.dtype))},
-                  {"shape", value.type.shape}})[0];
+ValueId Filled(const Adder& adder, ValueId like, double number) {
+  const Value& value = adder.graph->value(like);
+  return adder.Add(adder.graph->node(value.producer), "constant", {},
+                   {{"value", number},
+                    {"dtype", std::string(NameOf(value.type.dtype))},
+                    {"shape", value.type.shape}})[0];
 }
 
 absl::Status CheckArguments(const Graph& graph, ValueId loss, const std::vector<ValueId>& wrt) {
@@ -145,12 +153,14 @@ absl::Status CheckArguments(const Graph& graph, ValueId loss, const std::vector<
 }  // namespace
 
 absl::StatusOr<std::vector<ValueId>> AddGradients(Graph* graph, ValueId loss,
-                                                  const std::vector<ValueId>& wrt) {
+                                                  const std::vector<ValueId>& wrt,
+                                                  GradientsAre are) {
   OF_RETURN_IF_ERROR(CheckArguments(*graph, loss, wrt));
   const std::vector<NodeId> order = graph->order();
   const std::vector<bool> needs_grad = ValuesThatNeedGrad(*graph, order, wrt);
+  const Adder adder{graph, are};
   Contributions contributions;
-  if (needs_grad[loss]) contributions[loss].push_back(Filled(graph, loss, 1.0));
+  if (needs_grad[loss]) contributions[loss].push_back(Filled(adder, loss, 1.0));
 
   for (auto id = order.rbegin(); id != order.rend(); ++id) {
     const Node& node = graph->node(*id);
@@ -160,7 +170,7 @@ absl::StatusOr<std::vector<ValueId>> AddGradients(Graph* graph, ValueId loss,
     std::vector<ValueId> output_grads;
     bool any = false;
     for (ValueId output : node.outputs) {
-      output_grads.push_back(SumContributions(graph, output, &contributions));
+      output_grads.push_back(SumContributions(adder, output, &contributions));
       any = any || output_grads.back() >= 0;
     }
     if (!any) continue;
@@ -173,17 +183,17 @@ absl::StatusOr<std::vector<ValueId>> AddGradients(Graph* graph, ValueId loss,
                                     ". Use .detach() on its input if none is wanted"),
                        graph->location(node.location));
     }
-    NodeGradBuilder builder(graph, node, needs_grad, std::move(output_grads), &contributions);
+    NodeGradBuilder builder(adder, node, needs_grad, std::move(output_grads), &contributions);
     const absl::Status status = def->grad(builder);
     if (!status.ok()) return WithLocation(status, graph->location(node.location));
   }
 
   std::vector<ValueId> gradients;
   for (ValueId value : wrt) {
-    const ValueId sum = SumContributions(graph, value, &contributions);
-    gradients.push_back(sum >= 0 ? sum : Filled(graph, value, 0.0));
+    const ValueId sum = SumContributions(adder, value, &contributions);
+    gradients.push_back(sum >= 0 ? sum : Filled(adder, value, 0.0));
   }
-  graph->set_phase(NodePhase::kUpdate);
+  if (are == GradientsAre::kBackward) graph->set_phase(NodePhase::kUpdate);
   return gradients;
 }
 

@@ -165,7 +165,7 @@ TEST_F(AutodiffTest, NoGradientGoesThroughStopGradient) {
   const ValueId x = Input("x", F32({4}));
   const ValueId stopped = Add("stop_gradient", {Add("exp", {x})});
   // What has no gradient may stand before it.
-  const ValueId also = Add("stop_gradient", {Add("relu_grad", {x, x})});
+  const ValueId also = Add("stop_gradient", {Add("mish_grad", {x, x})});
   const ValueId loss = Sum(Add("mul", {Add("add", {stopped, also}), x}));
   const auto grads = Gradients(loss, {x, stopped});
   EXPECT_EQ(graph_.node(graph_.value(grads[0]).producer).op, "mul");  // of the factor x alone
@@ -186,8 +186,8 @@ TEST_F(AutodiffTest, MistakesCarryTheUsersLine) {
   EXPECT_THAT(fail(Add("relu", {x}), {x}), HasSubstr("the loss is f32[4,6]"));
   EXPECT_THAT(fail(Sum(labels), {x}), HasSubstr("must be floating"));
   EXPECT_THAT(fail(Sum(x), {labels}), HasSubstr("only floating tensors"));
-  const ValueId second = Add("relu_grad", {x, x});
-  EXPECT_THAT(fail(Sum(second), {x}), HasSubstr("the loss depends on relu_grad"));
+  const ValueId second = Add("mish_grad", {x, x});
+  EXPECT_THAT(fail(Sum(second), {x}), HasSubstr("the loss depends on mish_grad"));
 }
 
 // The case with its f32 inputs in another type, as far as the op takes them so.
@@ -242,6 +242,21 @@ TEST_F(AutodiffTest, EveryDifferentiableOpHasGradientsOfItsInputsTypes) {
     ++seen;
   }
   EXPECT_GT(seen, 250);
+}
+
+// A gradient penalty: gradients inside the loss are forward nodes, and are differentiated like others.
+TEST_F(AutodiffTest, GradientsInTheLossHaveGradients) {
+  const ValueId x = Input("x", F32({4}));
+  const ValueId y = Add("tanh", {x});
+  const auto inner = AddGradients(&graph_, Sum(y), {x}, GradientsAre::kForward);
+  ASSERT_TRUE(inner.ok());
+  const Node& slope = graph_.node(graph_.value((*inner)[0]).producer);
+  EXPECT_EQ(slope.op, "tanh_grad");
+  EXPECT_EQ(slope.forward, -1);
+  EXPECT_EQ(slope.phase, NodePhase::kForward);
+  const auto outer = Gradients(Sum(Add("square", {(*inner)[0]})), {x});
+  EXPECT_EQ(type(outer[0]), F32({4}));
+  EXPECT_EQ(graph_.node(graph_.value(outer[0]).producer).phase, NodePhase::kBackward);
 }
 
 // The whole graph of a two-layer network after autodiff, as text.

@@ -45,12 +45,13 @@ bool MovesOnlyOnes(const Permutation& p, const Shape& input) {
 
 const std::set<std::string>& ElementwiseOps() {
   static const std::set<std::string> ops = {
-      "abs",         "abs_grad",     "add",        "add_scalar", "cast",      "div",
-      "eq",          "exp",          "ge",         "gt",         "le",        "log",
-      "logical_and", "lt",           "maximum",    "minimum",    "mul",       "mul_scalar",
-      "ne",          "neg",          "pow_scalar", "relu",       "relu_grad", "rsqrt",
-      "sigmoid",     "sigmoid_grad", "sqrt",       "square",     "sub",       "tanh",
-      "tanh_grad",   "where",
+      "abs",         "abs_grad", "add",           "add_scalar",  "bitwise_and", "bitwise_or",
+      "bitwise_xor", "cast",     "div",           "eq",          "exp",         "ge",
+      "gt",          "le",       "log",           "logical_and", "logical_or",  "lt",
+      "maximum",     "minimum",  "mul",           "mul_scalar",  "ne",          "neg",
+      "pow_scalar",  "relu",     "relu_grad",     "rsqrt",       "sigmoid",     "sigmoid_grad",
+      "sqrt",        "square",   "stop_gradient", "sub",         "tanh",        "tanh_grad",
+      "where",
   };
   return ops;
 }

@@ -46,6 +46,20 @@ TEST(CancelPermutesTest, BetweenConvolutionsNothingRemains) {
   EXPECT_THAT(Ops(Cancelled(b)), ElementsAre("permute", "conv2d", "relu", "conv2d", "permute"));
 }
 
+// As F.relu6 of a convolution traces.
+TEST(CancelPermutesTest, LimitsAreElementwise) {
+  StepBuilder b;
+  const ValueId x = b.Conv(b.Input("x", {4, 3, 8, 8}), b.Buffer("w", {16, 3, 3, 3}));
+  const ValueId low = b.Input("low", {1}), high = b.Input("high", {1});
+  const ValueId inside = b.Op("bitwise_and", {b.Op("gt", {x, low}), b.Op("lt", {x, high})});
+  const ValueId limited = b.Op("stop_gradient", {b.Op("minimum", {x, high})});
+  const ValueId y = b.Op("where", {inside, x, limited});
+  b.Output("y", b.Conv(y, b.Buffer("v", {16, 16, 3, 3})));
+  EXPECT_THAT(Ops(Cancelled(b)),
+              ElementsAre("permute", "conv2d", "gt", "lt", "bitwise_and", "minimum",
+                          "stop_gradient", "where", "conv2d", "permute"));
+}
+
 TEST(CancelPermutesTest, InverseIsNothingAndTwoAreOne) {
   StepBuilder b;
   const ValueId x = b.Input("x", {2, 3, 4});

@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--mesh", type=parse_mesh, default={"dp": 1}, help="dp=2,tp=2 for instance")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--accumulate", type=int, default=1)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--model", default="gpt2", choices=["gpt2", "llama"])
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=16)

@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--mesh", default="dp=1", help="axes and sizes: dp=2,tp=2 or dp=2,pp=2")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--accumulate", type=int, default=1, help="micro-batches per step")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--arch", default="small", help="small, resnet18, resnet34 or resnet50")
     parser.add_argument("--data", default="", help="an .npz file with images and labels")
     parser.add_argument("--epochs", type=int, default=15)

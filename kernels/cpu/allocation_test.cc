@@ -57,6 +57,9 @@ struct AllocationRow {
 };
 
 TestTensor F(const Shape& shape) { return RandomTensor(shape, 1, 0.5f, 1); }
+TestTensor Bf16(const Shape& shape) {
+  return TestTensor::Of<BF16>(shape, std::vector<BF16>(NumElements(shape), BF16(0.5f)));
+}
 TestTensor Out(const Shape& shape) { return TestTensor::Empty(DType::kF32, shape); }
 
 std::vector<AllocationRow> Rows() {
@@ -90,6 +93,12 @@ std::vector<AllocationRow> Rows() {
       {"conv2d_grad_input", conv, {F({16, 16, 16, 64}), F({64, 32, 3, 3})}, {Out(image)}},
       {"conv2d_grad_weight", conv, {F(image), F({16, 16, 16, 64})}, {Out({64, 32, 3, 3})}},
       {"conv2d_grad_input", strided, {F({16, 8, 8, 64}), F({64, 32, 3, 3})}, {Out(image)}},
+      {"conv2d", conv, {Bf16(image), Bf16({64, 32, 3, 3})}, {Bf16({16, 16, 16, 64})}},
+      {"conv2d_grad_input", conv, {Bf16({16, 16, 16, 64}), Bf16({64, 32, 3, 3})}, {Bf16(image)}},
+      {"conv2d_grad_weight", conv, {Bf16(image), Bf16({16, 16, 16, 64})}, {Bf16({64, 32, 3, 3})}},
+      {"conv2d", conv, {Bf16(image), Bf16({32, 1, 3, 3})}, {Bf16(image)}},
+      {"conv2d_grad_input", conv, {Bf16(image), Bf16({32, 1, 3, 3})}, {Bf16(image)}},
+      {"conv2d_grad_weight", conv, {Bf16(image), Bf16(image)}, {Bf16({32, 1, 3, 3})}},
       {"max_pool2d", pool, {F(image)}, {Out({16, 8, 8, 32})}},
       {"max_pool2d_grad", pool, {F(image), F({16, 8, 8, 32}), F({16, 8, 8, 32})}, {Out(image)}},
       {"avg_pool2d_grad", pool, {F({16, 8, 8, 32})}, {Out(image)}},
@@ -101,6 +110,15 @@ std::vector<AllocationRow> Rows() {
        {Out(image)}},
       {"softmax", {{"dim", int64_t{0}}}, {F(large)}, {Out(large)}},
       {"cross_entropy", {}, {F(large), labels}, {Out({400}), Out(large)}},
+      {"attention",
+       {{"causal", true}, {"p", 0.5}, {"seed", int64_t{1}}, {"key", int64_t{2}}},
+       {F({2, 100, 4, 20}), F({2, 200, 2, 20}), F({2, 200, 2, 20}), step, F({1, 1, 100, 200})},
+       {Out({2, 100, 4, 20}), Out({2, 4, 100})}},
+      {"attention_grad",
+       {},
+       {F({2, 100, 4, 20}), F({2, 200, 2, 20}), F({2, 200, 2, 20}), F({2, 100, 4, 20}),
+        F({2, 4, 100}), F({2, 100, 4, 20})},
+       {Out({2, 100, 4, 20}), Out({2, 200, 2, 20}), Out({2, 200, 2, 20})}},
       {"dropout",
        {{"p", 0.5}, {"seed", int64_t{1}}, {"key", int64_t{2}}},
        {F(large), step},

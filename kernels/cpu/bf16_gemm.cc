@@ -1,10 +1,8 @@
 #include "kernels/cpu/bf16_gemm.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -16,24 +14,13 @@ constexpr int64_t kRowBlockBytes = 512
 
 int64_t Blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
-struct InterleaveLoop {
-  OF_LOOP static void Run(const uint16_t* first, const uint16_t* second, uint32_t* pairs,
-                          int64_t n) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) {
-      pairs[i] = first[i] | static_cast<uint32_t>(second[i]) << 16;
-    }
-  }
-};
-
 }  // namespace
 
 Bf16Gemm::Bf16Gemm(const GemmProblem& problem, const Bf16Tiles& tiles, const MicroKernels& vectors,
                    int threads)
     : problem_(problem),
       tiles_(tiles),
-      transpose_(vectors.transpose),
-      interleave_(Vectorised<InterleaveLoop>()),
+      packing_(vectors),
       row_tiles_(Blocks(problem.m, kBf16Rows)),
       strips_(Blocks(problem.n, kBf16Wide)),
       blocks_(Blocks(problem.k, kBf16Depth)) {
@@ -47,6 +34,7 @@ Bf16Gemm::Bf16Gemm(const GemmProblem& problem, const Bf16Tiles& tiles, const Mic
 }
 
 void Bf16Gemm::Run(const BF16* a, const BF16* b, BF16* c, void* workspace) const {
+  const GemmProblem& g = problem_;
   const auto* a_bits = reinterpret_cast<const uint16_t*>(a);
   const auto* b_bits = reinterpret_cast<const uint16_t*>(b);
   auto* const c_bits = reinterpret_cast<uint16_t*>(c);
@@ -56,10 +44,14 @@ void Bf16Gemm::Run(const BF16* a, const BF16* b, BF16* c, void* workspace) const
   ForEachPart(parts_, tiles_to_pack + strips_, [&](int, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (i < tiles_to_pack) {
-        PackRows(a_bits, i, packed_a + i * blocks_ * kBf16Tile);
+        packing_.PackRows({a_bits + i * kBf16Rows * g.a_row, g.a_row, g.a_column},
+                          std::min(kBf16Rows, g.m - i * kBf16Rows), g.k,
+                          packed_a + i * blocks_ * kBf16Tile);
       } else {
         const int64_t strip = i - tiles_to_pack;
-        PackStrip(b_bits, strip, packed_b + strip * blocks_ * kBf16Strip);
+        packing_.PackStrip({b_bits + strip * kBf16Wide * g.b_column, g.b_row, g.b_column},
+                           std::min(kBf16Wide, g.n - strip * kBf16Wide), g.k,
+                           packed_b + strip * blocks_ * kBf16Strip);
       }
     }
   });
@@ -75,67 +67,6 @@ void Bf16Gemm::Run(const BF16* a, const BF16* b, BF16* c, void* workspace) const
         }
         tiles_.end();
       });
-}
-
-// [block][row][term]; zeros behind the last row and the last term.
-void Bf16Gemm::PackRows(const uint16_t* a, int64_t tile, uint16_t* packed) const {
-  const GemmProblem& g = problem_;
-  const int64_t rows = std::min(kBf16Rows, g.m - tile * kBf16Rows);
-  const uint16_t* in = a + tile * kBf16Rows * g.a_row;
-  for (int64_t p = 0; p < g.k; p += kBf16Depth, packed += kBf16Tile) {
-    const int64_t depth = std::min(kBf16Depth, g.k - p);
-    if (rows < kBf16Rows || depth < kBf16Depth) std::memset(packed, 0, 2 * kBf16Tile);
-    if (g.a_column == 1) {
-      for (int64_t i = 0; i < rows; ++i) {
-        std::memcpy(packed + i * kBf16Depth, in + i * g.a_row + p, 2 * depth);
-      }
-    } else if (g.a_row == 1) {
-      // Terms lie in rows: pairs of rows are interleaved, then pairs change places as floats do.
-      alignas(64) uint32_t pairs[kBf16Depth / 2 * kBf16Rows];
-      alignas(64) static constexpr uint16_t kZeros[kBf16Rows] = {};
-      for (int64_t q = 0; q < depth; q += 2) {
-        const uint16_t* first = in + (p + q) * g.a_column;
-        interleave_(first, q + 1 < depth ? first + g.a_column : kZeros, pairs + q / 2 * kBf16Rows,
-                    rows);
-      }
-      transpose_(reinterpret_cast<const float*>(pairs), kBf16Rows, rows, (depth + 1) / 2,
-                 reinterpret_cast<float*>(packed), kBf16Depth / 2);
-    } else {
-      for (int64_t i = 0; i < rows; ++i) {
-        for (int64_t q = 0; q < depth; ++q) {
-          packed[i * kBf16Depth + q] = in[i * g.a_row + (p + q) * g.a_column];
-        }
-      }
-    }
-  }
-}
-
-// [block][pair][column][2]; zeros behind the last column and the last term.
-void Bf16Gemm::PackStrip(const uint16_t* b, int64_t strip, uint16_t* packed) const {
-  const GemmProblem& g = problem_;
-  const int64_t columns = std::min(kBf16Wide, g.n - strip * kBf16Wide);
-  const uint16_t* in = b + strip * kBf16Wide * g.b_column;
-  alignas(64) static constexpr uint16_t kZeros[kBf16Wide] = {};
-  for (int64_t p = 0; p < g.k; p += kBf16Depth, packed += kBf16Strip) {
-    const int64_t depth = std::min(kBf16Depth, g.k - p);
-    if (columns < kBf16Wide || depth < kBf16Depth) std::memset(packed, 0, 2 * kBf16Strip);
-    if (g.b_column == 1) {
-      for (int64_t q = 0; q < depth; q += 2) {
-        const uint16_t* first = in + (p + q) * g.b_row;
-        interleave_(first, q + 1 < depth ? first + g.b_row : kZeros,
-                    reinterpret_cast<uint32_t*>(packed + q * kBf16Wide), columns);
-      }
-    } else if (g.b_row == 1 && g.b_column % 2 == 0 && depth % 2 == 0) {
-      transpose_(reinterpret_cast<const float*>(in + p), g.b_column / 2, depth / 2, columns,
-                 reinterpret_cast<float*>(packed), kBf16Wide);
-    } else {
-      for (int64_t q = 0; q < depth; ++q) {
-        for (int64_t j = 0; j < columns; ++j) {
-          packed[(q / 2 * kBf16Wide + j) * 2 + q % 2] = in[(p + q) * g.b_row + j * g.b_column];
-        }
-      }
-    }
-  }
 }
 
 void Bf16Gemm::Multiply(const uint16_t* a, const uint16_t* packed_b, int64_t begin, int64_t end,

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/bf16_packing.h"
 #include "kernels/cpu/bf16_tiles.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/micro_kernels.h"
@@ -29,20 +30,13 @@ class Bf16Gemm {
   void Run(const BF16* a, const BF16* b, BF16* c, void* workspace) const;
 
  private:
-  using Interleave = void (*)(const uint16_t* first, const uint16_t* second, uint32_t* pairs,
-                              int64_t n);
-
-  // One tile of 16 rows, one strip of 32 columns, over all of k.
-  void PackRows(const uint16_t* a, int64_t tile, uint16_t* packed) const;
-  void PackStrip(const uint16_t* b, int64_t strip, uint16_t* packed) const;
   // Row tiles [begin, end) by strips [first, last). `a` is packed if pack_a_.
   void Multiply(const uint16_t* a, const uint16_t* packed_b, int64_t begin, int64_t end,
                 int64_t first, int64_t last, uint16_t* c) const;
 
   GemmProblem problem_;
   Bf16Tiles tiles_;
-  TransposeKernel transpose_ = nullptr;
-  Interleave interleave_ = nullptr;
+  Bf16Packing packing_;
   int parts_ = 1;
   bool pack_a_ = true;
   int64_t row_tiles_ = 0;

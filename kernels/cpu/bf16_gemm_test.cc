@@ -9,6 +9,8 @@
 namespace oneflow::kernels {
 namespace {
 
+constexpr int64_t kPair = 2 * kBf16Rows;
+
 std::vector<Bf16Tiles> AllOfThisMachine() {
   std::vector<Bf16Tiles> all;
   if (HostHasAvx512Bf16()) all.push_back(Avx512Bf16Tiles());
@@ -104,6 +106,45 @@ TEST(Bf16Gemm, InfinityAndNanReachTheirRowsAndColumnsAlone) {
   }
 }
 
+// Blocks of k in two calls give the bits of one.
+TEST(Bf16Tiles, SumsGoOnFromWhatIsThere) {
+  constexpr int64_t kBlocks = 3;
+  alignas(64) uint16_t a[2 * kBlocks * kBf16Tile], b[kBlocks * kBf16Strip];
+  const std::vector<float> values = RandomFloats(std::size(a) + std::size(b), 1);
+  for (size_t i = 0; i < std::size(a); ++i) a[i] = BF16(values[i]).bits;
+  for (size_t i = 0; i < std::size(b); ++i) b[i] = BF16(values[std::size(a) + i]).bits;
+  for (const Bf16Tiles& tiles : AllOfThisMachine()) {
+    for (const int64_t rows : {16, 32}) {
+      for (const int64_t columns : {16, 32}) {
+        alignas(64) float whole[2 * kBf16Rows * kBf16Wide] = {},
+                                                cut[2 * kBf16Rows * kBf16Wide] = {};
+        Bf16TileCall call;
+        call.a = a;
+        call.a_next = kBlocks * kBf16Tile;
+        call.b = b;
+        call.rows = rows;
+        call.columns = columns;
+        tiles.begin();
+        call.sums = whole;
+        call.blocks = kBlocks;
+        tiles.multiply(call);
+        call.sums = cut;
+        call.blocks = 1;
+        tiles.multiply(call);
+        call.a += kBf16Tile;
+        call.b += kBf16Strip;
+        call.blocks = kBlocks - 1;
+        call.accumulate = true;
+        tiles.multiply(call);
+        tiles.end();
+        EXPECT_EQ(std::memcmp(whole, cut, sizeof(whole)), 0)
+            << tiles.name << " " << rows << "x" << columns;
+        EXPECT_NE(whole[0], 0) << tiles.name;
+      }
+    }
+  }
+}
+
 TEST(Bf16Gemm, TheTeamChangesNoBit) {
   for (const Bf16Tiles& tiles : AllOfThisMachine()) {
     const int64_t m = 130, n = 600, k = 300;
@@ -116,6 +157,49 @@ TEST(Bf16Gemm, TheTeamChangesNoBit) {
       results.emplace_back(m * n);
       gemm.Run(a.data(), b.data(), results.back().data(), space.data());
       EXPECT_EQ(std::memcmp(results.back().data(), results[0].data(), 2 * m * n), 0) << threads;
+    }
+  }
+}
+
+TEST(Bf16Gemm, SumsMayBeAddedTo) {
+  constexpr int64_t kTerms = 96;
+  constexpr int64_t kRow = 40;  // of the sums
+  const std::vector<BF16> a = Rounded(RandomFloats(kPair * kTerms, 1));
+  const std::vector<BF16> b = Rounded(RandomFloats(kTerms * kBf16Wide, 2));
+  const Bf16Packing packing(HostMicroKernels());
+  std::vector<uint16_t> packed_a(a.size()), packed_b(b.size());
+  const auto bits = [](const std::vector<BF16>& x) {
+    return reinterpret_cast<const uint16_t*>(x.data());
+  };
+  for (int64_t tile = 0; tile < 2; ++tile) {
+    packing.PackRows({bits(a) + tile * kBf16Rows * kTerms, kTerms, 1}, kBf16Rows, kTerms,
+                     packed_a.data() + tile * kBf16Rows * kTerms);
+  }
+  packing.PackStrip({bits(b), kBf16Wide, 1}, kBf16Wide, kTerms, packed_b.data());
+  for (const Bf16Tiles& tiles : AllOfThisMachine()) {
+    for (const bool accumulate : {false, true}) {
+      const std::vector<float> before = RandomFloats(kPair * kRow, 3);
+      std::vector<float> sums = before;
+      Bf16TileCall call;
+      call.a = packed_a.data();
+      call.a_next = kBf16Rows * kTerms;
+      call.b = packed_b.data();
+      call.blocks = kTerms / kBf16Depth;
+      tiles.begin();
+      tiles.sum(call, sums.data(), kRow, accumulate);
+      tiles.end();
+      for (int64_t i = 0; i < kPair * kRow; ++i) {
+        if (i % kRow >= kBf16Wide) {
+          EXPECT_EQ(sums[i], before[i]) << "behind the row";
+          continue;
+        }
+        double expected = accumulate ? before[i] : 0;
+        for (int64_t p = 0; p < kTerms; ++p) {
+          expected += static_cast<double>(static_cast<float>(a[i / kRow * kTerms + p])) *
+                      static_cast<float>(b[p * kBf16Wide + i % kRow]);
+        }
+        ASSERT_NEAR(sums[i], expected, 1e-4) << tiles.name << " " << i;
+      }
     }
   }
 }

@@ -22,6 +22,8 @@ inline constexpr int64_t kBf16Strip = kBf16Depth * kBf16Wide;  // elements of on
 // terms. Of a whole tiles of 16 rows are read, of b whole vectors of 16 columns:
 //     term p of row i of a: a[i / 16 * a_next + i % 16 * a_row + p / 32 * a_block + p % 32]
 //     b: [block][16 pairs of terms][32 columns][2]
+// With `sums` nothing is rounded: the sums in f32 are left there, [32 rows][32 columns], of which whole
+// tiles are written; with `accumulate` they go on from what is there.
 struct Bf16TileCall {
   const uint16_t* a = nullptr;
   int64_t a_next = 0;
@@ -33,6 +35,8 @@ struct Bf16TileCall {
   int64_t c_row = 0;
   int64_t rows = 0;
   int64_t columns = 0;
+  float* sums = nullptr;  // 64-byte aligned
+  bool accumulate = false;
 
   int row_tiles() const { return rows > kBf16Rows ? 2 : 1; }
   int vectors() const { return columns > 16 ? 2 : 1; }
@@ -44,6 +48,9 @@ struct Bf16Tiles {
   void (*begin)() = nullptr;
   void (*end)() = nullptr;
   void (*multiply)(const Bf16TileCall& call) = nullptr;
+  // The sums themselves: the 32 x 32 floats at `sums` are overwritten or added to, whatever the call's
+  // rows and columns; its c is unused.
+  void (*sum)(const Bf16TileCall& call, float* sums, int64_t sums_row, bool accumulate) = nullptr;
 };
 
 // Rounds the sums of a call, rows of 32 floats, into its c. REQUIRES: AVX-512 BF16.

@@ -31,14 +31,23 @@ OF_AMX void End() { _tile_release(); }
 constexpr int64_t kBRow = kBf16Wide * 4;  // bytes
 constexpr int64_t kCRow = kBf16Wide * 4;
 
-OF_AMX void MultiplyFour(const Bf16TileCall& call, float* sums) {
+OF_AMX void Sum(const Bf16TileCall& call, float* sums, int64_t sums_row, bool accumulate) {
   const uint16_t* a = call.a;
   const uint16_t* b = call.b;
   const int64_t a_row = 2 * call.a_row;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  const int64_t c_row = 4 * sums_row;
+  float* const lower = sums + kBf16Rows * sums_row;
+  if (accumulate) {
+    _tile_loadd(0, sums, c_row);
+    _tile_loadd(1, sums + 16, c_row);
+    _tile_loadd(2, lower, c_row);
+    _tile_loadd(3, lower + 16, c_row);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
   for (int64_t block = 0; block < call.blocks; ++block, a += call.a_block, b += kBf16Strip) {
     _tile_loadd(4, a, a_row);
     _tile_loadd(6, b, kBRow);
@@ -49,15 +58,19 @@ OF_AMX void MultiplyFour(const Bf16TileCall& call, float* sums) {
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
-  _tile_stored(0, sums, kCRow);
-  _tile_stored(1, sums + 16, kCRow);
-  _tile_stored(2, sums + kBf16Rows * kBf16Wide, kCRow);
-  _tile_stored(3, sums + kBf16Rows * kBf16Wide + 16, kCRow);
+  _tile_stored(0, sums, c_row);
+  _tile_stored(1, sums + 16, c_row);
+  _tile_stored(2, lower, c_row);
+  _tile_stored(3, lower + 16, c_row);
 }
 
 OF_AMX void MultiplyOne(const Bf16TileCall& call, const uint16_t* a, const uint16_t* b,
                         float* sums) {
-  _tile_zero(0);
+  if (call.accumulate) {
+    _tile_loadd(0, sums, kCRow);
+  } else {
+    _tile_zero(0);
+  }
   for (int64_t block = 0; block < call.blocks; ++block, a += call.a_block, b += kBf16Strip) {
     _tile_loadd(4, a, 2 * call.a_row);
     _tile_loadd(6, b, kBRow);
@@ -67,9 +80,10 @@ OF_AMX void MultiplyOne(const Bf16TileCall& call, const uint16_t* a, const uint1
 }
 
 void Multiply(const Bf16TileCall& call) {
-  alignas(64) float sums[2 * kBf16Rows * kBf16Wide];
+  alignas(64) float own[2 * kBf16Rows * kBf16Wide];
+  float* const sums = call.sums != nullptr ? call.sums : own;
   if (call.row_tiles() == 2 && call.vectors() == 2) {
-    MultiplyFour(call, sums);
+    Sum(call, sums, kBf16Wide, call.accumulate);
   } else {
     for (int row = 0; row < call.row_tiles(); ++row) {
       for (int v = 0; v < call.vectors(); ++v) {
@@ -78,11 +92,11 @@ void Multiply(const Bf16TileCall& call) {
       }
     }
   }
-  StoreRounded(call, sums);
+  if (call.sums == nullptr) StoreRounded(call, sums);
 }
 
 }  // namespace
 
-Bf16Tiles AmxBf16Tiles() { return {"amx_bf16", Begin, End, Multiply}; }
+Bf16Tiles AmxBf16Tiles() { return {"amx_bf16", Begin, End, Multiply, Sum}; }
 
 }  // namespace oneflow::kernels

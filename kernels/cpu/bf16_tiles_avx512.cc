@@ -12,13 +12,16 @@ namespace {
 constexpr int kRows = 8;
 
 template <int kVectors>
-OF_AVX512_BF16 void MultiplyRows(const Bf16TileCall& call, const uint16_t* a, float* c) {
+OF_AVX512_BF16 void MultiplyRows(const Bf16TileCall& call, const uint16_t* a, float* c,
+                                 int64_t c_row, bool accumulate) {
   const uint16_t* b = call.b;
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm512_setzero_ps();
+    for (int v = 0; v < kVectors; ++v) {
+      sum[i][v] = accumulate ? _mm512_loadu_ps(c + i * c_row + v * 16) : _mm512_setzero_ps();
+    }
   }
   for (int64_t block = 0; block < call.blocks; ++block, a += call.a_block) {
     for (int64_t p = 0; p < kBf16Depth; p += 2, b += 2 * kBf16Wide) {
@@ -38,17 +41,26 @@ OF_AVX512_BF16 void MultiplyRows(const Bf16TileCall& call, const uint16_t* a, fl
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(c + i * kBf16Wide + v * 16, sum[i][v]);
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(c + i * c_row + v * 16, sum[i][v]);
   }
 }
 
 void Multiply(const Bf16TileCall& call) {
-  alignas(64) float sums[2 * kBf16Rows * kBf16Wide];
+  alignas(64) float own[2 * kBf16Rows * kBf16Wide];
+  float* const sums = call.sums != nullptr ? call.sums : own;
   for (int64_t row = 0; row < call.rows; row += kRows) {
     const uint16_t* a = call.a + row / kBf16Rows * call.a_next + row % kBf16Rows * call.a_row;
-    (call.vectors() == 2 ? MultiplyRows<2> : MultiplyRows<1>)(call, a, sums + row * kBf16Wide);
+    (call.vectors() == 2 ? MultiplyRows<2> : MultiplyRows<1>)(call, a, sums + row * kBf16Wide,
+                                                              kBf16Wide, call.accumulate);
   }
-  StoreRounded(call, sums);
+  if (call.sums == nullptr) StoreRounded(call, sums);
+}
+
+void Sum(const Bf16TileCall& call, float* sums, int64_t sums_row, bool accumulate) {
+  for (int64_t row = 0; row < 2 * kBf16Rows; row += kRows) {
+    const uint16_t* a = call.a + row / kBf16Rows * call.a_next + row % kBf16Rows * call.a_row;
+    MultiplyRows<2>(call, a, sums + row * sums_row, sums_row, accumulate);
+  }
 }
 
 void Nothing() {}
@@ -65,6 +77,6 @@ OF_AVX512_BF16 void StoreRounded(const Bf16TileCall& call, const float* sums) {
   }
 }
 
-Bf16Tiles Avx512Bf16Tiles() { return {"avx512_bf16", Nothing, Nothing, Multiply}; }
+Bf16Tiles Avx512Bf16Tiles() { return {"avx512_bf16", Nothing, Nothing, Multiply, Sum}; }
 
 }  // namespace oneflow::kernels

@@ -1,18 +1,27 @@
-// conv2d on NHWC images with weights [out, in / groups, kh, kw], f32, and its two gradients.
+// conv2d on NHWC images with weights [out, in / groups, kh, kw], and its two gradients.
 //
 //   conv2d(x, weight) -> y        conv2d_grad_input(dy, weight) -> dx        conv2d_grad_weight(x,
 //   dy) -> dweight
 //
 // The number of groups follows from the local shapes: where channels are cut over devices a shard
 // holds some of the groups.
+//
+// f32 by the micro-kernels of this machine, bf16 by its instructions for bf16 (depthwise: by loops).
+// Where it has none, and in f16, operands are widened to f32 as a whole and the result is narrowed:
+// sums are f32 always.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 
+#include "kernels/cpu/bf16_convolution.h"
+#include "kernels/cpu/bf16_gemm.h"
+#include "kernels/cpu/bf16_weight_gradient.h"
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/definition.h"
+#include "kernels/cpu/depthwise.h"
 #include "kernels/cpu/families.h"
+#include "kernels/cpu/widened.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -43,10 +52,15 @@ Operands OperandsOf(ConvolutionPass pass, const KernelSpec& spec) {
 
 // The tables of taps that a kernel makes have this many entries at most.
 constexpr double kMaxTapEntries = 1 << 28;
+// Those of bf16 have no tables, but a few numbers per tap, and count elements from a pixel in the
+// padding.
+constexpr double kMaxNarrowTaps = 1 << 24;
+constexpr int64_t kMaxNarrowChannels = int64_t{1} << 31;
 
 absl::Status CheckConvolution(ConvolutionPass pass, const KernelSpec& spec) {
   SpecCheck check(spec);
-  check.Inputs(2).Outputs(1).AllF32();
+  check.Inputs(2).Outputs(1).SameDType();
+  check.Takes(check.in(0), {DType::kF32, DType::kBF16, DType::kF16});
   if (!check.ok()) return check.status();
   const auto [image, weight, result] = OperandsOf(pass, spec);
   check.Rank(image, 4, 4).Rank(weight, 4, 4).Rank(result, 4, 4);
@@ -67,6 +81,11 @@ absl::Status CheckConvolution(ConvolutionPass pass, const KernelSpec& spec) {
                         static_cast<double>(weight.shape[3]) <=
                     kMaxTapEntries,
                 "fewer taps than a table holds");
+  check.Require(image.dtype == DType::kF32 ||
+                    (static_cast<double>(weight.shape[2]) * static_cast<double>(weight.shape[3]) <=
+                         kMaxNarrowTaps &&
+                     std::max(image.shape[3], result.shape[3]) <= kMaxNarrowChannels),
+                "fewer taps and channels");
   for (size_t d = 0; check.ok() && d < 2; ++d) {
     check.Require(result.shape[1 + d] == WindowExtent(image.shape[1 + d], weight.shape[2 + d],
                                                       stride[d], padding[d], dilation[d]),
@@ -100,43 +119,100 @@ bool IsEmpty(const ConvolutionProblem& p) {
          p.r == 0 || p.s == 0;
 }
 
-// f(the object that computes the pass).
+TapConvolution::Direction DirectionOf(ConvolutionPass pass) {
+  return pass == ConvolutionPass::kForward ? TapConvolution::Direction::kForward
+                                           : TapConvolution::Direction::kGradInput;
+}
+
+// f(the object that computes the pass in f32).
 template <typename F>
 auto WithImplementation(ConvolutionPass pass, const ConvolutionProblem& problem, int threads,
                         const F& f) {
   if (pass == ConvolutionPass::kGradWeight) {
     return f(WeightGradient(problem, HostMicroKernels(), threads));
   }
-  return f(TapConvolution(pass == ConvolutionPass::kForward ? TapConvolution::Direction::kForward
-                                                            : TapConvolution::Direction::kGradInput,
-                          problem, HostMicroKernels(), threads));
+  return f(TapConvolution(DirectionOf(pass), problem, HostMicroKernels(), threads));
+}
+
+// An image that is a matrix, pixels by channels: the pass is one product.
+bool IsProduct(ConvolutionPass pass, const ConvolutionProblem& c) {
+  return pass != ConvolutionPass::kGradWeight && c.groups == 1 && c.r == 1 && c.s == 1 &&
+         c.stride == std::array<int64_t, 2>{1, 1} && c.padding == std::array<int64_t, 2>{0, 0};
+}
+GemmProblem ProductOf(ConvolutionPass pass, const ConvolutionProblem& c) {
+  const int64_t pixels = c.n * c.h * c.w;
+  if (pass == ConvolutionPass::kForward) return {pixels, c.k, c.c, c.c, 1, 1, c.c, c.k};
+  return {pixels, c.c, c.k, c.k, 1, c.c, 1, c.c};
+}
+
+bool ComputesAsItIs(DType dtype, const ConvolutionProblem& problem) {
+  return dtype == DType::kBF16 && (IsDepthwise(problem) || HostBf16Tiles() != nullptr);
+}
+
+// f(the object that computes the pass in bf16). REQUIRES: ComputesAsItIs.
+template <typename F>
+auto WithBf16Implementation(ConvolutionPass pass, const ConvolutionProblem& problem, int threads,
+                            const F& f) {
+  const bool grad_weight = pass == ConvolutionPass::kGradWeight;
+  if (IsDepthwise(problem)) {
+    return grad_weight ? f(DepthwiseWeightGradient(problem, threads))
+                       : f(Depthwise(DirectionOf(pass), problem, threads));
+  }
+  const Bf16Tiles& tiles = *HostBf16Tiles();
+  if (grad_weight) return f(Bf16WeightGradient(problem, tiles, HostMicroKernels(), threads));
+  if (IsProduct(pass, problem)) {
+    return f(Bf16Gemm(ProductOf(pass, problem), tiles, HostMicroKernels(), threads));
+  }
+  return f(Bf16Convolution(DirectionOf(pass), problem, tiles, threads));
+}
+
+absl::StatusOr<Needs> DescribeConvolution(ConvolutionPass pass, const KernelSpec& spec) {
+  const ConvolutionProblem problem = ProblemOf(pass, spec);
+  const DType dtype = spec.inputs.at(0).dtype;
+  if (IsEmpty(problem)) return Needs{};
+  const auto bytes = [](const auto& made) { return made.workspace_bytes(); };
+  if (ComputesAsItIs(dtype, problem)) {
+    return Needs{WithBf16Implementation(pass, problem, spec.threads, bytes), {}};
+  }
+  const int64_t own = WithImplementation(pass, problem, spec.threads, bytes);
+  return Needs{(NarrowOf(dtype) ? Widened(spec).bytes() : 0) + own, {}};
+}
+
+KernelOr MakeConvolution(ConvolutionPass pass, const KernelSpec& spec) {
+  const ConvolutionProblem problem = ProblemOf(pass, spec);
+  const DType dtype = spec.inputs.at(0).dtype;
+  if (IsEmpty(problem)) {
+    const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(dtype);
+    return KernelOf([bytes](const KernelArgs& args) {
+      if (bytes > 0) std::memset(args.outputs[0], 0, bytes);
+    });
+  }
+  if (ComputesAsItIs(dtype, problem)) {
+    return WithBf16Implementation(
+        pass, problem, spec.threads, [](auto made) -> std::unique_ptr<Kernel> {
+          return KernelOf([made = std::move(made)](const KernelArgs& args) {
+            made.Run(In<BF16>(args, 0), In<BF16>(args, 1), Out<BF16>(args, 0), args.workspace);
+          });
+        });
+  }
+  return WithImplementation(pass, problem, spec.threads, [&](auto made) -> std::unique_ptr<Kernel> {
+    if (dtype == DType::kF32) {
+      return KernelOf([made = std::move(made)](const KernelArgs& args) {
+        made.Run(In<float>(args, 0), In<float>(args, 1), Out<float>(args, 0), args.workspace);
+      });
+    }
+    return KernelOf([made = std::move(made), widened = Widened(spec)](const KernelArgs& args) {
+      widened.Run(args, [&](const float* a, const float* b, float* out, void* workspace) {
+        made.Run(a, b, out, workspace);
+      });
+    });
+  });
 }
 
 KernelDef ConvolutionOp(const char* op, ConvolutionPass pass) {
   return {op, [pass](const KernelSpec& spec) { return CheckConvolution(pass, spec); },
-          [pass](const KernelSpec& spec) -> absl::StatusOr<Needs> {
-            const ConvolutionProblem problem = ProblemOf(pass, spec);
-            if (IsEmpty(problem)) return Needs{};
-            return WithImplementation(pass, problem, spec.threads, [](const auto& made) {
-              return Needs{made.workspace_bytes(), {}};
-            });
-          },
-          [pass](const KernelSpec& spec) -> KernelOr {
-            const ConvolutionProblem problem = ProblemOf(pass, spec);
-            const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(DType::kF32);
-            if (IsEmpty(problem)) {
-              return KernelOf([bytes](const KernelArgs& args) {
-                if (bytes > 0) std::memset(args.outputs[0], 0, bytes);
-              });
-            }
-            return WithImplementation(
-                pass, problem, spec.threads, [](auto made) -> std::unique_ptr<Kernel> {
-                  return KernelOf([made = std::move(made)](const KernelArgs& args) {
-                    made.Run(In<float>(args, 0), In<float>(args, 1), Out<float>(args, 0),
-                             args.workspace);
-                  });
-                });
-          }};
+          [pass](const KernelSpec& spec) { return DescribeConvolution(pass, spec); },
+          [pass](const KernelSpec& spec) { return MakeConvolution(pass, spec); }};
 }
 
 }  // namespace

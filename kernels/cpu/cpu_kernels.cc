@@ -16,8 +16,8 @@ std::vector<KernelDef> AllKernels() {
   for (std::vector<KernelDef> family :
        {UnaryKernels(), BinaryKernels(), GradientKernels(), ComparisonKernels(), CastKernels(),
         ReductionKernels(), ShapeKernels(), MatmulKernels(), MovementKernels(), Conv2dKernels(),
-        PoolKernels(), BatchNormKernels(), SoftmaxKernels(), LayerNormKernels(), IndexingKernels(),
-        SortKernels(), RandomKernels(), OptimizerKernels()}) {
+        PoolKernels(), BatchNormKernels(), SoftmaxKernels(), AttentionKernels(), LayerNormKernels(),
+        IndexingKernels(), SortKernels(), RandomKernels(), OptimizerKernels()}) {
     std::move(family.begin(), family.end(), std::back_inserter(all));
   }
   return all;

@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "kernels/cpu/bf16_gemm.h"
-#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/loop_nest.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/widened.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -135,21 +135,6 @@ void RunProducts(const Batches& batches, const AnyGemm& gemm, int threads, const
               });
 }
 
-// Where the operands lie widened in the workspace; the products' own follows.
-struct Widened {
-  int64_t a = 0, b = 0, out = 0;                        // elements
-  int64_t a_at = 0, b_at = 0, out_at = 0, rest_at = 0;  // bytes
-};
-Widened WidenedOf(const KernelSpec& spec) {
-  const auto aligned = [](int64_t elements) { return (elements * 4 + 63) / 64 * 64; };
-  Widened w{NumElements(spec.inputs.at(0).shape), NumElements(spec.inputs.at(1).shape),
-            NumElements(spec.outputs.at(0).shape)};
-  w.b_at = aligned(w.a);
-  w.out_at = w.b_at + aligned(w.b);
-  w.rest_at = w.out_at + aligned(w.out);
-  return w;
-}
-
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   const Batches batches = BatchesOf(spec);
   const DType dtype = spec.inputs.at(0).dtype;
@@ -158,27 +143,14 @@ absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
     return Needs{GemmBytes(batches, Bf16GemmOf(batches, spec.threads), spec.threads), {}};
   }
   const int64_t bytes = GemmBytes(batches, GemmOf(batches, spec.threads), spec.threads);
-  return Needs{(NarrowOf(dtype) ? WidenedOf(spec).rest_at : 0) + bytes, {}};
+  return Needs{(NarrowOf(dtype) ? Widened(spec).bytes() : 0) + bytes, {}};
 }
 
 KernelOr MakeNarrow(const KernelSpec& spec, const Batches& batches) {
-  const Narrow type = NarrowOf(spec.inputs.at(0).dtype);
-  const Widened w = WidenedOf(spec);
-  const Gemm gemm = GemmOf(batches, spec.threads);
-  return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    char* const space = static_cast<char*>(args.workspace);
-    const auto at = [space](int64_t byte) { return reinterpret_cast<float*>(space + byte); };
-    const auto widen = [&](const void* from, float* to, int64_t n) {
-      ParallelFor(threads, n, kGrain, [&](int64_t begin, int64_t end) {
-        type.widen(static_cast<const char*>(from) + 2 * begin, to + begin, end - begin);
-      });
-    };
-    widen(args.inputs[0], at(w.a_at), w.a);
-    widen(args.inputs[1], at(w.b_at), w.b);
-    RunProducts(batches, gemm, threads, at(w.a_at), at(w.b_at), at(w.out_at), at(w.rest_at));
-    ParallelFor(threads, w.out, kGrain, [&](int64_t begin, int64_t end) {
-      type.narrow(at(w.out_at) + begin, static_cast<char*>(args.outputs[0]) + 2 * begin,
-                  end - begin);
+  return KernelOf([batches, widened = Widened(spec), gemm = GemmOf(batches, spec.threads),
+                   threads = spec.threads](const KernelArgs& args) {
+    widened.Run(args, [&](const float* a, const float* b, float* out, void* workspace) {
+      RunProducts(batches, gemm, threads, a, b, out, workspace);
     });
   });
 }

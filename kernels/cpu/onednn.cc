@@ -107,10 +107,12 @@ class Primitive final : public OnednnPrimitive {
   std::unordered_map<int, memory> arguments_;  // looked up by oneDNN, never iterated
 };
 
+memory::data_type TypeOf(DType dtype) {
+  return dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
 memory::desc DescOf(const StridedOperand& operand) {
-  const auto type =
-      operand.dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
-  return memory::desc(Dims(operand.shape.begin(), operand.shape.end()), type,
+  return memory::desc(Dims(operand.shape.begin(), operand.shape.end()), TypeOf(operand.dtype),
                       Dims(operand.strides.begin(), operand.strides.end()));
 }
 
@@ -146,20 +148,20 @@ absl::StatusOr<std::unique_ptr<OnednnPrimitive>> MakeOnednnMatmul(const StridedO
 }
 
 absl::StatusOr<std::unique_ptr<OnednnPrimitive>> MakeOnednnConvolution(
-    ConvolutionPass pass, const ConvolutionProblem& problem, int threads) {
+    ConvolutionPass pass, const ConvolutionProblem& problem, int threads, DType dtype) {
   return Guarded(threads, [&](Primitive* primitive) {
-    const auto f32 = memory::data_type::f32;
+    const auto type = TypeOf(dtype);
     const auto nhwc = memory::format_tag::nhwc;
     const auto any = memory::format_tag::any;
     const ConvolutionProblem& c = problem;
-    const memory::desc x({c.n, c.c, c.h, c.w}, f32, nhwc);
-    const memory::desc y({c.n, c.k, c.p, c.q}, f32, nhwc);
+    const memory::desc x({c.n, c.c, c.h, c.w}, type, nhwc);
+    const memory::desc y({c.n, c.k, c.p, c.q}, type, nhwc);
     const Dims plain = {c.k, c.c / c.groups, c.r, c.s};
     const Dims grouped = {c.groups, c.k / c.groups, c.c / c.groups, c.r, c.s};
     const Dims& weight_dims = c.groups > 1 ? grouped : plain;
-    const memory::desc weight(weight_dims, f32,
+    const memory::desc weight(weight_dims, type,
                               c.groups > 1 ? memory::format_tag::goihw : memory::format_tag::oihw);
-    const memory::desc weight_any(weight_dims, f32, any);
+    const memory::desc weight_any(weight_dims, type, any);
     const Dims strides = {c.stride[0], c.stride[1]};
     const Dims dilates = {c.dilation[0] - 1, c.dilation[1] - 1};
     const Dims padding_left = {c.padding[0], c.padding[1]};

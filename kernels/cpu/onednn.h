@@ -46,7 +46,8 @@ enum class ConvolutionPass {
   kGradWeight,  // (x, dy) -> dweight
 };
 absl::StatusOr<std::unique_ptr<OnednnPrimitive>> MakeOnednnConvolution(
-    ConvolutionPass pass, const ConvolutionProblem& problem, int threads);
+    ConvolutionPass pass, const ConvolutionProblem& problem, int threads,
+    DType dtype = DType::kF32);
 
 }  // namespace oneflow::kernels
 

@@ -10,7 +10,9 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/cpu/bf16_convolution.h"
 #include "kernels/cpu/bf16_gemm.h"
+#include "kernels/cpu/bf16_weight_gradient.h"
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/onednn.h"
@@ -127,7 +129,7 @@ struct ConvolutionRow {
   int64_t n, size, c, k, kernel, stride, padding;
 };
 
-void CompareConvolution(const ConvolutionRow& row) {
+ConvolutionProblem ProblemOf(const ConvolutionRow& row) {
   ConvolutionProblem p;
   p.n = row.n;
   p.h = p.w = row.size;
@@ -137,29 +139,71 @@ void CompareConvolution(const ConvolutionRow& row) {
   p.p = p.q = (row.size + 2 * row.padding - row.kernel) / row.stride + 1;
   p.stride = {row.stride, row.stride};
   p.padding = {row.padding, row.padding};
-  const Floats x = Make(p.n * p.h * p.w * p.c);
-  const Floats y = Make(p.n * p.p * p.q * p.k);
-  const Floats w = Make(p.k * p.c * p.r * p.s);
-  const double flops = 2.0 * static_cast<double>(p.n * p.p * p.q * p.k * p.c * p.r * p.s);
-  std::printf("conv %3ldx%3ldx%4ld -> %4ld %ldx%ld s%ld", p.n, p.h, p.c, p.k, p.r, p.s, row.stride);
-  const auto compare = [&](ConvolutionPass pass, const auto& ours, const float* a, const float* b,
-                           float* out) {
-    const auto onednn = MakeOnednnConvolution(pass, p, 1);
-    if (!onednn.ok()) return;
-    const Floats space =
-        Make(std::max(ours.workspace_bytes(), (*onednn)->workspace_bytes()) / 4 + 16);
-    Compare(
-        flops, [&] { ours.Run(a, b, out, space.get()); },
-        [&] { (*onednn)->Run(a, b, out, space.get()); });
+  return p;
+}
+
+// The three passes; `T` is float or BF16. make(pass, f) calls f with our object of the pass.
+template <typename T, typename MakeOurs>
+void CompareConvolution(const char* name, const ConvolutionRow& row, DType dtype,
+                        const MakeOurs& make_ours) {
+  const ConvolutionProblem p = ProblemOf(row);
+  // Of bf16 small numbers in both halves of each float.
+  const auto operand = [](int64_t elements) {
+    return Make(elements * static_cast<int64_t>(sizeof(T)) / 4 + 1);
   };
-  using Direction = TapConvolution::Direction;
-  const MicroKernels& kernels = HostMicroKernels();
-  compare(ConvolutionPass::kForward, TapConvolution(Direction::kForward, p, kernels, 1), x.get(),
-          w.get(), y.get());
-  compare(ConvolutionPass::kGradInput, TapConvolution(Direction::kGradInput, p, kernels, 1),
-          y.get(), w.get(), x.get());
-  compare(ConvolutionPass::kGradWeight, WeightGradient(p, kernels, 1), x.get(), y.get(), w.get());
+  const Floats x = operand(p.n * p.h * p.w * p.c);
+  const Floats y = operand(p.n * p.p * p.q * p.k);
+  const Floats w = operand(p.k * p.c * p.r * p.s);
+  const double flops = 2.0 * static_cast<double>(p.n * p.p * p.q * p.k * p.c * p.r * p.s);
+  std::printf("%s %3ldx%3ldx%4ld -> %4ld %ldx%ld s%ld", name, p.n, p.h, p.c, p.k, p.r, p.s,
+              row.stride);
+  const auto typed = [](const Floats& floats) { return reinterpret_cast<T*>(floats.get()); };
+  const auto compare = [&](ConvolutionPass pass, const Floats& a, const Floats& b,
+                           const Floats& out) {
+    const auto onednn = MakeOnednnConvolution(pass, p, 1, dtype);
+    if (!onednn.ok()) return;
+    make_ours(pass, p, [&](const auto& ours) {
+      const Floats space =
+          Make(std::max(ours.workspace_bytes(), (*onednn)->workspace_bytes()) / 4 + 16);
+      Compare(
+          flops, [&] { ours.Run(typed(a), typed(b), typed(out), space.get()); },
+          [&] { (*onednn)->Run(a.get(), b.get(), out.get(), space.get()); });
+    });
+  };
+  compare(ConvolutionPass::kForward, x, w, y);
+  compare(ConvolutionPass::kGradInput, y, w, x);
+  compare(ConvolutionPass::kGradWeight, x, y, w);
   std::printf("\n");
+}
+
+TapConvolution::Direction DirectionOf(ConvolutionPass pass) {
+  return pass == ConvolutionPass::kForward ? TapConvolution::Direction::kForward
+                                           : TapConvolution::Direction::kGradInput;
+}
+
+void CompareF32(const ConvolutionRow& row) {
+  CompareConvolution<float>("conv", row, DType::kF32,
+                            [](ConvolutionPass pass, const ConvolutionProblem& p, const auto& f) {
+                              const MicroKernels& kernels = HostMicroKernels();
+                              if (pass == ConvolutionPass::kGradWeight) {
+                                f(WeightGradient(p, kernels, 1));
+                              } else {
+                                f(TapConvolution(DirectionOf(pass), p, kernels, 1));
+                              }
+                            });
+}
+
+// REQUIRES: the machine multiplies bf16.
+void CompareBf16(const ConvolutionRow& row) {
+  CompareConvolution<BF16>("bf16", row, DType::kBF16,
+                           [](ConvolutionPass pass, const ConvolutionProblem& p, const auto& f) {
+                             const Bf16Tiles& tiles = *HostBf16Tiles();
+                             if (pass == ConvolutionPass::kGradWeight) {
+                               f(Bf16WeightGradient(p, tiles, HostMicroKernels(), 1));
+                             } else {
+                               f(Bf16Convolution(DirectionOf(pass), p, tiles, 1));
+                             }
+                           });
 }
 
 }  // namespace
@@ -201,7 +245,17 @@ int main() {
                                                                {16, 56, 64, 64, 3, 1, 1},
                                                                {16, 14, 256, 1024, 1, 1, 0},
                                                                {4, 224, 3, 64, 7, 2, 3}}) {
-    CompareConvolution(row);
+    CompareF32(row);
+  }
+  for (const ConvolutionRow& row : std::vector<ConvolutionRow>{{16, 56, 64, 64, 3, 1, 1},
+                                                               {16, 56, 64, 256, 1, 1, 0},
+                                                               {16, 28, 128, 128, 3, 1, 1},
+                                                               {16, 28, 128, 128, 3, 2, 1},
+                                                               {16, 14, 256, 256, 3, 1, 1},
+                                                               {16, 14, 256, 1024, 1, 1, 0},
+                                                               {16, 7, 512, 512, 3, 1, 1},
+                                                               {4, 224, 3, 64, 7, 2, 3}}) {
+    if (HostBf16Tiles() != nullptr) CompareBf16(row);
   }
   return 0;
 }

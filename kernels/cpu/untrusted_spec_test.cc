@@ -25,6 +25,7 @@ struct Row {
 
 Operand Of(DType dtype, const Shape& shape) { return TestTensor::Empty(dtype, shape).type; }
 Operand F(const Shape& shape) { return Of(DType::kF32, shape); }
+Operand H(const Shape& shape) { return Of(DType::kBF16, shape); }
 Operand I(const Shape& shape) { return Of(DType::kI64, shape); }
 Operand B(const Shape& shape) { return Of(DType::kBool, shape); }
 
@@ -39,6 +40,16 @@ std::vector<Row> Rows() {
   const Attrs conv = {{"stride", Longs{2, 1}}, {"padding", Longs{1, 1}}, {"dilation", Longs{1, 1}}};
   const Attrs pool = {{"kernel", Longs{3, 3}}, {"stride", Longs{2, 2}}, {"padding", Longs{1, 1}}};
   const Attrs dropout = {{"p", 0.5}, {"seed", int64_t{1}}, {"key", std::string("k")}};
+  const Attrs attention = {{"causal", true},
+                           {"scale", 0.5},
+                           {"p", 0.5},
+                           {"seed", int64_t{1}},
+                           {"key", std::string("k")}};
+  const Operand q = F({2, 5, 4, 3});
+  const Operand k = F({2, 6, 2, 3});
+  const Operand v = F({2, 6, 2, 7});
+  const Operand out = F({2, 5, 4, 7});
+  const Operand lse = F({2, 4, 5});
   const Attrs ring = {{"dim", int64_t{0}},           {"units", int64_t{0}},
                       {"parts", int64_t{3}},         {"base", int64_t{1}},
                       {"reduce_chunks", int64_t{1}}, {"mode", std::string("sum")}};
@@ -62,6 +73,12 @@ std::vector<Row> Rows() {
       {"conv2d", conv, {image, F({6, 2, 3, 3})}, {F({2, 3, 5, 6})}},
       {"conv2d_grad_input", conv, {F({2, 3, 5, 6}), F({6, 2, 3, 3})}, {image}},
       {"conv2d_grad_weight", conv, {image, F({2, 3, 5, 6})}, {F({6, 2, 3, 3})}},
+      {"conv2d", conv, {H({2, 5, 5, 4}), H({6, 2, 3, 3})}, {H({2, 3, 5, 6})}},
+      {"conv2d", conv, {H({2, 5, 5, 4}), H({4, 1, 3, 3})}, {H({2, 3, 5, 4})}},
+      {"conv2d_grad_input", conv, {H({2, 3, 5, 6}), H({6, 2, 3, 3})}, {H({2, 5, 5, 4})}},
+      {"conv2d_grad_input", conv, {H({2, 3, 5, 4}), H({4, 1, 3, 3})}, {H({2, 5, 5, 4})}},
+      {"conv2d_grad_weight", conv, {H({2, 5, 5, 4}), H({2, 3, 5, 6})}, {H({6, 2, 3, 3})}},
+      {"conv2d_grad_weight", conv, {H({2, 5, 5, 4}), H({2, 3, 5, 4})}, {H({4, 1, 3, 3})}},
       {"max_pool2d", pool, {image}, {F({2, 3, 3, 4})}},
       {"max_pool2d_grad", pool, {image, F({2, 3, 3, 4}), F({2, 3, 3, 4})}, {image}},
       {"avg_pool2d", pool, {image}, {F({2, 3, 3, 4})}},
@@ -78,6 +95,13 @@ std::vector<Row> Rows() {
       {"log_softmax_grad", {{"dim", int64_t{0}}}, {a, a}, {a}},
       {"cross_entropy", {}, {a, I({4})}, {F({4}), a}},
       {"cross_entropy_grad", {}, {a, I({4}), F({4})}, {a}},
+      {"attention", {{"scale", 0.5}}, {q, k, v}, {out, lse}},
+      {"attention", attention, {q, k, v, step, B({1, 4, 1, 6})}, {out, lse}},
+      {"attention_grad", {{"causal", true}}, {q, k, v, out, lse, out}, {q, k, v}},
+      {"attention_grad",
+       attention,
+       {q, k, v, out, lse, out, step, F({2, 1, 5, 6}), lse},
+       {q, k, v}},
       {"dropout", dropout, {a, step}, {a}},
       {"dropout_grad", dropout, {a, step}, {a}},
       {"sgd_update", {{"momentum", 0.0}}, {a, a, lr, step}, {a}},

@@ -94,10 +94,12 @@ void BindGraph(py::module_& module) {
       .def("type_of", &TypeOf, py::arg("value"), "(dtype name, shape) of a value.")
       .def(
           "add_gradients",
-          [](Graph& graph, ValueId loss, const std::vector<ValueId>& wrt) {
-            return ValueOrThrow(AddGradients(&graph, loss, wrt));
+          [](Graph& graph, ValueId loss, const std::vector<ValueId>& wrt, bool forward) {
+            const GradientsAre are = forward ? GradientsAre::kForward : GradientsAre::kBackward;
+            return ValueOrThrow(AddGradients(&graph, loss, wrt, are));
           },
-          py::arg("loss"), py::arg("wrt"))
+          py::arg("loss"), py::arg("wrt"), py::arg("forward") = false,
+          "`forward`: the gradients are part of what the step computes.")
       .def("num_nodes", [](const Graph& graph) { return graph.order().size(); })
       .def("states",
            [](const Graph& graph) {

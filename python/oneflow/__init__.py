@@ -5,6 +5,8 @@ Write a model as if for one device; a compiler decides data, tensor and pipeline
 plan. Start with docs/architecture.md and examples/resnet/.
 """
 
+from math import e, inf, nan, pi
+
 from . import environment as _environment
 
 _environment.set_thread_defaults()
@@ -15,8 +17,26 @@ from .checkpoint import Checkpoint
 from .debug import tap
 from .decisions import Decisions
 from .dtypes import DType as dtype
-from .dtypes import bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
+from .dtypes import (
+    bfloat16,
+    finfo,
+    float16,
+    float32,
+    float64,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
 from .dtypes import bool_ as bool
+from .dtypes import float16 as half
+from .dtypes import float32 as float
+from .dtypes import float64 as double
+from .dtypes import int16 as short
+from .dtypes import int32 as int
+from .dtypes import int64 as long
 from .environment import local_rank, rank, world_size
 from .errors import (
     CheckpointError,
@@ -57,7 +77,7 @@ from .random import (
 )
 from .serialization import load, save
 from .sharding import B, P, S, shard, stage
-from .steps import eval_step, spec, static, train_step, value_and_grad
+from .steps import LossScale, eval_step, spec, static, train_step, value_and_grad
 from .tensor import Tensor, as_tensor, from_numpy, tensor
 
 from . import models  # isort: skip  (of all the above)
@@ -75,6 +95,7 @@ __all__ = [
     "Decisions",
     "Error",
     "Generator",
+    "LossScale",
     "Mesh",
     "NumericsError",
     "OutOfMemoryError",
@@ -91,6 +112,21 @@ __all__ = [
     "float64",
     "int16",
     "bool",
+    "double",
+    "e",
+    "finfo",
+    "float",
+    "half",
+    "iinfo",
+    "inf",
+    "int",
+    "long",
+    "nan",
+    "pi",
+    "rand_like",
+    "randn_like",
+    "randperm",
+    "short",
     "autograd",
     "cdist",
     "cosine_similarity",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _core
+from . import _core, views
 from .errors import DTypeError
 from .location import user_location
 from .precision import operand_dtype
 from .state import StateCell
 from .tensor import Tensor
-from .traced import TracedValue, used_after_trace
-from .tracing import current_trace
+from .traced import Place, TracedValue, used_after_trace
+from .tracing import Trace, current_trace
 
 
 def apply_all(op: str, inputs: list[Tensor], **attrs: Any) -> list[Tensor]:
@@ -24,7 +24,21 @@ def apply_all(op: str, inputs: list[Tensor], **attrs: Any) -> list[Tensor]:
                 f"{op} takes tensors, not {type(x).__name__}; make one with flow.tensor(...)",
                 location,
             )
-    inputs = [_in_precision(op, x) for x in inputs]
+    given, inputs = inputs, [_in_precision(op, x) for x in inputs]
+    results = _results(op, inputs, attrs, trace, location)
+    if op in views.VIEWS and inputs[0] is given[0]:
+        views.attach(results[0], inputs[0], op, attrs, apply)
+    elif not all(
+        x._is_dense for x in inputs
+    ):  # elementwise results have the strides of their operands
+        for result in results:
+            result._is_dense = False
+    return results
+
+
+def _results(
+    op: str, inputs: list[Tensor], attrs: dict[str, Any], trace: Trace | None, location: Place
+) -> list[Tensor]:
     if trace is not None and any(isinstance(x._source, (TracedValue, StateCell)) for x in inputs):
         ids = trace.add(op, [trace.id_of(x) for x in inputs], attrs, location)
         return [trace.wrap(id, location) for id in ids]

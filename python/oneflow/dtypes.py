@@ -24,6 +24,7 @@ class DType:
 
     @property
     def is_floating_point(self) -> bool:
+        """True for float16, bfloat16, float32 and float64."""
         return self.rank >= 20
 
     @property
@@ -33,6 +34,7 @@ class DType:
 
     @property
     def itemsize(self) -> int:
+        """Bytes per element."""
         return self.numpy.itemsize
 
     def __repr__(self) -> str:
@@ -59,6 +61,7 @@ _BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
 
 
 def by_name(name: str) -> DType:
+    """The dtype of a name of the op table, "f32" for instance."""
     return _BY_NAME[name]
 
 
@@ -99,6 +102,30 @@ def to_array(data: Any, dtype: DType | None = None) -> np.ndarray:
         array = array.astype(_WIDENED[array.dtype])
     of_array(array)
     return np.ascontiguousarray(array) if array.ndim else array.reshape(())
+
+
+class finfo:  # noqa: N801
+    """The limits of a floating-point type: `max`, `min`, `eps`, `tiny`, `bits`."""
+
+    def __init__(self, dtype: DType = float32) -> None:
+        if not dtype.is_floating_point:
+            raise DTypeError(f"finfo of {dtype!r}; use iinfo", user_location())
+        limits = ml_dtypes.finfo(dtype.numpy)
+        self.dtype, self.bits = dtype.title, int(limits.bits)
+        self.max, self.min = float(limits.max), float(limits.min)
+        self.eps, self.tiny = float(limits.eps), float(limits.tiny)
+        self.smallest_normal = self.tiny
+
+
+class iinfo:  # noqa: N801
+    """The limits of an integer type: `max`, `min`, `bits`."""
+
+    def __init__(self, dtype: DType) -> None:
+        if dtype.is_floating_point or dtype is bool_:
+            raise DTypeError(f"iinfo of {dtype!r}; use finfo", user_location())
+        limits = np.iinfo(dtype.numpy)
+        self.dtype, self.bits = dtype.title, int(limits.bits)
+        self.max, self.min = int(limits.max), int(limits.min)
 
 
 def promote(a: DType, b: DType) -> DType:

@@ -18,6 +18,7 @@ class Location(NamedTuple):
     function: str
 
     def short(self) -> str:
+        """`file.py:line`, without folders."""
         return f"{os.path.basename(self.file)}:{self.line}"
 
 
@@ -71,7 +72,8 @@ class PeerError(Error):
 
 
 class NumericsError(Error):
-    """A value that is not finite."""
+    """A value that is not finite, seen when the metrics of its step are read; `check=` of a train step says where it
+    looks."""
 
 
 # By oneflow::ErrorKind (base/status.h).

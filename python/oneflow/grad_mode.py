@@ -18,7 +18,7 @@ _mode = _Mode()
 
 
 def is_grad_enabled() -> bool:
-    """False inside no_grad."""
+    """False inside `no_grad`, True again inside `enable_grad`."""
     return _mode.enabled
 
 
@@ -91,7 +91,7 @@ class enable_grad(_Context):  # noqa: N801
 
 
 class inference_mode(no_grad):  # noqa: N801
-    """no_grad."""
+    """As `no_grad`; mode=False is `enable_grad`."""
 
     def __new__(cls, mode: Any = True) -> Any:
         if isinstance(mode, bool):

@@ -23,6 +23,7 @@ class Mesh:
 
     @property
     def num_devices(self) -> int:
+        """How many devices it has: the product of its sizes."""
         count = 1
         for _, size in self.axes:
             count *= size
@@ -35,9 +36,11 @@ class Mesh:
 
     @property
     def shape(self) -> Mapping[str, int]:
+        """The size of each axis, in their order."""
         return dict(self.axes)
 
     def size(self, axis: str) -> int:
+        """The size of an axis; KeyError if there is none of that name."""
         return self.shape[axis]
 
     def device_ranks(self, world_size: int) -> list[int]:

@@ -382,6 +382,93 @@ def atanh_grad(
         T: f32|f64|bf16|f16
     """
 
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    step: Tensor | None = ...,
+    mask: Tensor | None = ...,
+    *,
+    causal: bool = ...,
+    scale: float = ...,
+    p: float = ...,
+    seed: int = ...,
+    key: int = ...,
+) -> tuple[Tensor, Tensor]:
+    """
+    out = dropout(softmax(scale * q k' + mask)) v for each head, and the logarithm of the softmax's denominator. A group of heads of q shares a head of k and v. A query that sees no key gets 0. The dropout mask is that of `dropout` over [batch, heads, s, t].
+
+    Inputs:
+        q: T. [batch, s, heads, d]
+        k: T. [batch, t, key_heads, d], key_heads divides heads
+        v: T. [batch, t, key_heads, e]
+        step: optional, i64. 0-d, number of the step: another dropout mask each step; unused where p is 0
+        mask: optional, f32|f64|bf16|f16|bool. [batch or 1, heads or 1, s or 1, t or 1]; bool: True takes part; float: is added to the scores
+
+    Attributes:
+        causal: bool (default False). query i sees keys 0 .. i alone
+        scale: float (default 1.0). of the products of queries and keys
+        p: float (default 0.0). probability that dropout zeroes a weight, 0 <= p <= 1
+        seed: int (default 0). seed of the run
+        key: int (default 0). names the call site: module path and occurrence, hashed
+
+    Outputs:
+        out: T. [batch, s, heads, e]
+        lse: S. [batch, heads, s], log of the sum of exp of the scores: kept for the gradient
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
+    """
+
+def attention_grad(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    dout: Tensor,
+    step: Tensor | None = ...,
+    mask: Tensor | None = ...,
+    dlse: Tensor | None = ...,
+    *,
+    causal: bool = ...,
+    scale: float = ...,
+    p: float = ...,
+    seed: int = ...,
+    key: int = ...,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """
+    Gradients of attention. The scores are computed again, block by block.
+
+    Inputs:
+        q: T. [batch, s, heads, d]
+        k: T. [batch, t, key_heads, d]
+        v: T. [batch, t, key_heads, e]
+        out: T. the forward op's result
+        lse: S. its second result
+        dout: T. gradient of out
+        step: optional, i64. 0-d, number of the step: another dropout mask each step; unused where p is 0
+        mask: optional, f32|f64|bf16|f16|bool. [batch or 1, heads or 1, s or 1, t or 1]; bool: True takes part; float: is added to the scores
+        dlse: optional, S. gradient of lse; absent: 0
+
+    Attributes:
+        causal: bool (default False). query i sees keys 0 .. i alone
+        scale: float (default 1.0). of the products of queries and keys
+        p: float (default 0.0). probability that dropout zeroes a weight, 0 <= p <= 1
+        seed: int (default 0). seed of the run
+        key: int (default 0). names the call site: module path and occurrence, hashed
+
+    Outputs:
+        dq: T. as q
+        dk: T. as k
+        dv: T. as v
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
+    """
+
 def avg_pool2d(
     x: Tensor,
     *,
@@ -749,7 +836,7 @@ def conv2d(
         y: T. [n, p, q, out] with p = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1
 
     Types:
-        T: f32
+        T: f32|bf16|f16
     """
 
 def conv2d_grad_input(
@@ -782,7 +869,7 @@ def conv2d_grad_input(
         dx: T. [n, h, w, in]
 
     Types:
-        T: f32
+        T: f32|bf16|f16
     """
 
 def conv2d_grad_weight(
@@ -815,7 +902,7 @@ def conv2d_grad_weight(
         dweight: T. [out, in / groups, kh, kw]
 
     Types:
-        T: f32
+        T: f32|bf16|f16
     """
 
 def cos(

@@ -37,6 +37,7 @@ class Plan:
 
     @property
     def fingerprint(self) -> int:
+        """A 64-bit hash of the plan: equal where the plans are."""
         return self.core.fingerprint()
 
     def summary(self) -> str:

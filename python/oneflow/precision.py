@@ -1,9 +1,10 @@
 """Mixed precision: in which element type the ops of a step compute.
 
-Under "bf16" parameters, optimizer slots and gradients of parameters stay float32 (the masters); products take their
-float32 operands as bfloat16 and add in float32; what would lose by it, and what has a float32 kernel alone, computes
-in float32; everything else in the type its operands have, the wider of two. `.float()` and
-`with flow.precision("fp32"):` win.
+Under "bf16" parameters, optimizer slots and gradients of parameters stay float32 (the masters); products,
+convolutions and attention take their float32 operands as bfloat16 and add in float32; what would lose by it, and what
+has a float32 kernel alone, computes in float32; everything else in the type its operands have, the wider of two.
+"fp16" is the same with float16, whose small range makes a train step scale its loss (steps/loss_scale.py).
+`.float()` and `with flow.precision("fp32"):` win.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from .dtypes import DType
 from .errors import Error
 from .location import user_location
 
-# Products: what is rounded is their operands, once.
-NARROWED = frozenset({"matmul"})
+# Products, convolutions and attention among them: what is rounded is their operands, once.
+NARROWED = frozenset({"matmul", "conv2d", "attention"})
 # Sums, norms, losses, exponentials and powers.
 FULL = frozenset(
     {
@@ -28,7 +29,7 @@ FULL = frozenset(
         *("acos", "asin", "cosh", "sinh", "tan", "acosh", "asinh", "atanh"),
     }
 )
-_NAMES = {"fp32": None, "bf16": dtypes.bfloat16}
+_NAMES = {"fp32": None, "bf16": dtypes.bfloat16, "fp16": dtypes.float16}
 
 
 class _Mode(threading.local):
@@ -39,15 +40,14 @@ _mode = _Mode()
 
 
 def check_precision(name: object) -> None:
-    """An error unless `name` is "fp32" or "bf16"."""
-    if name in _NAMES:
-        return
-    way_out = "; float16 needs loss scaling, which bf16 does without" if name == "fp16" else ""
-    raise Error(f"precision={name!r}: 'fp32' or 'bf16'{way_out}", user_location())
+    """An error unless `name` is "fp32", "bf16" or "fp16"."""
+    if name not in _NAMES:
+        raise Error(f"precision={name!r}: 'fp32', 'bf16' or 'fp16'", user_location())
 
 
 class precision:  # noqa: N801
-    """`with flow.precision("fp32" | "bf16"):` for the ops inside."""
+    """`with flow.precision("fp32" | "bf16" | "fp16"):` for the ops inside. The loss is scaled by a train step of
+    precision="fp16" alone."""
 
     def __init__(self, name: str) -> None:
         check_precision(name)
@@ -81,7 +81,7 @@ def operand_dtype(op: str, dtype: DType) -> DType:
         return dtype
     if dtype is narrow and (op in FULL or not _takes(op, narrow)):
         return dtypes.float32
-    if dtype is dtypes.float32 and op in NARROWED:
+    if dtype is dtypes.float32 and op in NARROWED and _takes(op, narrow):
         return narrow
     return dtype
 

@@ -22,6 +22,7 @@ class Generator:
         self.manual_seed(seed)
 
     def manual_seed(self, seed: int) -> Generator:
+        """Starts again from a seed, of which 63 bits count; returns itself."""
         self.seed = int(seed) & 0x7FFFFFFFFFFFFFFF
         self._made = 0
         return self
@@ -88,18 +89,23 @@ def randn(
     return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, 0.0, 1.0), dtype)
 
 
-def rand_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def rand_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     """rand of the tensor's shape and dtype."""
     return rand(input.shape, dtype=dtype or input.dtype)
 
 
-def randn_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def randn_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     """randn of the tensor's shape and dtype."""
     return randn(input.shape, dtype=dtype or input.dtype)
 
 
 def normal(
-    mean: float, std: float, size: tuple[int, ...], *, generator: Generator | None = None
+    mean: float,
+    std: float,
+    size: tuple[int, ...],
+    *,
+    generator: Generator | None = None,
+    device: Any = None,
 ) -> Tensor:
     """Normal with the given mean and standard deviation, numbers both."""
     if std < 0:
@@ -109,7 +115,9 @@ def normal(
     return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, mean, std))
 
 
-def randperm(n: int, *, dtype: DType = int64, generator: Generator | None = None) -> Tensor:
+def randperm(
+    n: int, *, dtype: DType = int64, generator: Generator | None = None, device: Any = None
+) -> Tensor:
     """0, 1, .., n - 1 in a random order."""
     keys = _uniform("randperm", to_shape((n,)), generator, dtype)
     return Tensor(np.argsort(keys, kind="stable").astype(dtype.numpy))
@@ -128,6 +136,7 @@ def randint(
     *,
     dtype: DType = int64,
     generator: Generator | None = None,
+    device: Any = None,
 ) -> Tensor:
     """Integers in [low, high); with one bound in [0, low), also as randint(high, size)."""
     if isinstance(high, (tuple, list)):
@@ -149,7 +158,12 @@ def randint(
 
 
 def randint_like(
-    input: Tensor, low: int = 0, high: int | None = None, *, dtype: DType | None = None
+    input: Tensor,
+    low: int = 0,
+    high: int | None = None,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
 ) -> Tensor:
     """randint of the tensor's shape and dtype, also as randint_like(input, high)."""
     if high is None:

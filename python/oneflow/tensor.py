@@ -6,6 +6,7 @@ Inside a step it stands for a value of the graph; outside it holds its elements 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +21,37 @@ from .traced import TracedValue, active_trace, known_value, not_a_number, used_a
 
 Source = np.ndarray | StateCell | TracedValue
 
+# Numbers tensors of the host in the order in which they are made, so that a trace knows which are older.
+serials = itertools.count()
+
 
 class Tensor:
-    """See the module. Make one with `flow.tensor`, `flow.from_numpy`, `flow.zeros`, ..."""
+    """A logical tensor: of a step's graph, of elements on the host, or a handle on a state. Make one with
+    `flow.tensor`, `flow.from_numpy`, `flow.zeros`, ..."""
 
     __array_priority__ = 100  # NumPy leaves `array + tensor` to us
     requires_grad = False
     _is_detached = False  # a handle on a state through which no gradient goes
+    _view: Any = None  # what a tensor shows that does not own its elements (oneflow.views)
+    _is_dense = True  # in PyTorch certainly contiguous
+    _version = 0  # counts the writes into the elements that it owns
+    _serial = -1
 
     def __init__(self, data: Any, dtype: DType | None = None) -> None:
         if isinstance(data, Tensor):
             data = data.numpy()
         array = dtypes.to_array(data, dtype)
-        self._source: Source = array
+        self._value: Source = array
+        self._serial = next(serials)
         self._shape = array.shape
         self._dtype = dtypes.of_array(array)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles of a view own their elements: those of the whole would travel with each row."""
+        state = dict(self.__dict__)
+        if state.pop("_view", None) is not None:
+            state["_value"] = self._source
+        return state
 
     @classmethod
     def _traced(cls, value: TracedValue, shape: tuple[int, ...], dtype: DType) -> Tensor:
@@ -51,6 +68,14 @@ class Tensor:
         tensor._shape = cell.shape
         tensor._dtype = cell.dtype
         return tensor
+
+    @property
+    def _source(self) -> Source:
+        return self._value if self._view is None else self._view.source(self)
+
+    @_source.setter
+    def _source(self, source: Source) -> None:
+        self._value = source
 
     # Type.
 
@@ -74,20 +99,25 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The extents of the logical tensor, whatever its layout."""
         return self._shape
 
     @property
     def dtype(self) -> DType:
+        """The element type."""
         return self._dtype
 
     @property
     def ndim(self) -> int:
+        """How many dims there are."""
         return len(self._shape)
 
     def dim(self) -> int:
+        """How many dims there are."""
         return len(self._shape)
 
     def size(self, dim: int | None = None) -> Any:
+        """The shape, or the extent of one dim."""
         if dim is None:
             return self._shape
         if not -len(self._shape) <= dim < len(self._shape):
@@ -97,6 +127,7 @@ class Tensor:
         return self._shape[dim]
 
     def numel(self) -> int:
+        """How many elements there are."""
         count = 1
         for extent in self._shape:
             count *= extent
@@ -138,6 +169,7 @@ class Tensor:
         return array if dtype is None else array.astype(dtype)
 
     def item(self) -> Any:
+        """The only element as a Python number. ShapeError if there are several."""
         if self.numel() != 1:
             raise ShapeError(
                 f"item() needs one element, the tensor has shape {self._shape}", user_location()
@@ -145,6 +177,7 @@ class Tensor:
         return self.numpy().reshape(()).item()
 
     def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
         return self.numpy().tolist()
 
     def _branch(self) -> Any:
@@ -229,20 +262,25 @@ class Tensor:
         if isinstance(source, StateCell) and trace is not None:
             source = trace.read(source)._source
         if isinstance(source, TracedValue):
-            return Tensor._traced(source, self._shape, self._dtype)
-        return Tensor(self.numpy().copy())
+            copy = Tensor._traced(source, self._shape, self._dtype)
+        else:
+            copy = Tensor(self.numpy().copy())
+        copy._is_dense = self._is_dense  # PyTorch keeps the strides
+        return copy
 
     @property
     def data(self) -> Tensor:
+        """As `detach()`."""
         return self.detach()
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Sets `requires_grad` and returns itself."""
         self.requires_grad = requires_grad
         return self
 
     def copy_(self, value: Any) -> Tensor:
         """Writes all elements: of a state, at the next step; inside a step, a state update."""
-        source = self._source
+        source = self._value if self._view is None else None
         trace = active_trace()
         if isinstance(source, StateCell):
             if trace is not None:
@@ -252,28 +290,25 @@ class Tensor:
                         f"{new!r} cannot be assigned to a state of type {self._dtype.name}{list(self._shape)}",
                         user_location(),
                     )
-                if not new.is_traced:
-                    new = trace.wrap(trace.id_of(new), user_location())
-                trace.write(source, new)
+                # A tensor of its own: later writes into `value` are not the state's.
+                trace.write(source, trace.wrap(trace.id_of(new), user_location()))
             else:
                 array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
                 source.write(np.broadcast_to(array, self._shape) if array.ndim == 0 else array)
-        elif isinstance(source, np.ndarray):
-            source[...] = value.numpy() if isinstance(value, Tensor) else value
         else:
-            new = value if isinstance(value, Tensor) else Tensor(value, self._dtype)
-            self._source = (
-                new.expand(self._shape)._source if new.shape != self._shape else new._source
-            )
+            self._write(value)  # oneflow.functions.inplace attaches it
         return self
 
     def fill_(self, value: float) -> Tensor:
+        """Every element becomes `value`; of a parameter or buffer at the next step."""
         return self.copy_(np.full(self._shape, value, dtype=self._dtype.numpy))
 
     def zero_(self) -> Tensor:
+        """Every element becomes 0."""
         return self.fill_(0)
 
     def backward(self, *args: Any, **kwargs: Any) -> None:
+        """Always an Error: gradients are part of a step. `flow.value_and_grad` returns them."""
         raise Error(
             "there is no backward() on a tensor: gradients are part of a step; use @flow.train_step, or "
             "flow.value_and_grad(fn, model=model)(batch) to look at them",
@@ -282,13 +317,14 @@ class Tensor:
 
     @property
     def grad(self) -> None:
+        """Always an Error: tensors hold no gradients. `flow.value_and_grad` returns them."""
         raise Error(
             "tensors hold no gradients; flow.value_and_grad(fn, model=model)(batch) returns them by parameter name",
             user_location(),
         )
 
 
-def tensor(data: Any, dtype: DType | None = None) -> Tensor:
+def tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """A tensor of its own of the elements of `data` (numbers, lists, arrays); Python's floats become float32."""
     source = data.numpy() if isinstance(data, Tensor) else data
     return Tensor(dtypes.to_array(source, dtype).copy())

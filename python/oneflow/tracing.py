@@ -26,7 +26,7 @@ from .location import user_location
 from .mesh import Mesh
 from .random import default_generator
 from .state import StateCell
-from .tensor import Tensor
+from .tensor import Tensor, serials
 from .traced import TracedValue, active_trace, set_active_trace, used_after_trace
 
 # A captured constant larger than this gets a warning: it is copied to every device that reads it.
@@ -101,11 +101,13 @@ class Trace:
         self.forward_node = -1  # nodes made now are the gradient of this one
         self._stopped: dict[int, int] = {}  # values by what they are without a gradient
         self._drawn = _generators()
+        self.first_serial = next(serials)  # of tensors of the host that are made while it runs
         self._scopes: list[str] = [""]
         self._occurrences: dict[str, int] = {}
         self._captured: dict[int, Tensor] = {}
         self._captured_arrays: list[Any] = []
         self._step: Tensor | None = None
+        self.assigned: dict[tuple[int, str], Tensor] = {}  # what buffers were last assigned
         # Handles that an assignment replaced: (the module's buffers, name, handle, its state).
         self._replaced: list[tuple[dict[str, Any], str, Tensor, StateCell]] = []
 
@@ -186,6 +188,10 @@ class Trace:
             self._stopped[id] = self._stopped[stopped] = stopped
         return self._stopped[id]
 
+    def is_stopped(self, id: int) -> bool:
+        """True for a value through which no gradient goes."""
+        return self._stopped.get(id) == id
+
     def detach(self, tensor: Tensor) -> Tensor:
         """The value of a tensor without its gradient."""
         return self.wrap(self.stop_gradient(self.id_of(tensor)), user_location())
@@ -216,9 +222,9 @@ class Trace:
             )
         return [None if self.graph.is_zeros(id) else self.wrap(id, location) for id in gradients]
 
-    def add_gradients(self, loss: int, wrt: list[int]) -> list[int]:
+    def add_gradients(self, loss: int, wrt: list[int], forward: bool = False) -> list[int]:
         """As Graph.add_gradients."""
-        return self.graph.add_gradients(loss, wrt)
+        return self.graph.add_gradients(loss, wrt, forward)
 
     @contextlib.contextmanager
     def gradient_of(self, value: int, stage: int | None, scope: str) -> Iterator[None]:
@@ -295,8 +301,10 @@ class Trace:
 
     def read(self, cell: StateCell) -> Tensor:
         """The value of a state at this point of the program."""
-        if cell in self.writes:
-            return self.writes[cell]
+        return self.writes[cell] if cell in self.writes else self.found(cell)
+
+    def found(self, cell: StateCell) -> Tensor:
+        """The value of a state as the step found it."""
         if cell not in self.reads:
             location = user_location()
             name = self._declare(cell)
@@ -314,6 +322,8 @@ class Trace:
         """`module.name = value`: the name means the new value from here on, handles taken before keep the old
         one, as with any name in Python; so two buffers can be swapped in one statement."""
         old = buffers[name]
+        if value is old:  # the end of `module.name += x`
+            return
         cell = old._source
         assert isinstance(cell, StateCell)
         before = self.read(cell)
@@ -322,6 +332,7 @@ class Trace:
         old._source = before._source
         buffers[name] = new
         self._replaced.append((buffers, name, old, cell))
+        self.assigned[id(buffers), name] = value
 
     def finish_writes(self) -> None:
         """Adds one state_write per state that was written."""

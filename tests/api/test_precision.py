@@ -1,7 +1,9 @@
-"""precision="bf16": which ops compute in which type, that parameters stay float32, and mistakes."""
+"""precision="bf16" and "fp16": which ops compute in which type, that parameters stay float32, and mistakes."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import oneflow as flow
 import oneflow.nn.functional as F
 import pytest
 from oneflow import nn
+from oneflow.precision import FULL, NARROWED
 
 X = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
 Y = np.arange(8) % 4
@@ -30,7 +33,8 @@ def make(precision: str, body: Any = None, **axes: int) -> tuple[Any, nn.Linear]
     return step, model
 
 
-def test_products_are_narrow_and_the_rest_is_not() -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_products_are_narrow_and_the_rest_is_not(precision: str) -> None:
     seen: dict[str, Any] = {}
 
     def body(model: nn.Linear, x: Any, y: Any) -> Any:
@@ -47,9 +51,9 @@ def test_products_are_narrow_and_the_rest_is_not() -> None:
         seen["loss"] = loss.dtype
         return loss
 
-    step, model = make("bf16", body)
+    step, model = make(precision, body)
     step(X, Y).wait()
-    narrow, full = flow.bfloat16, flow.float32
+    narrow, full = {"bf16": flow.bfloat16, "fp16": flow.float16}[precision], flow.float32
     assert seen == {
         "scores": narrow,
         "softmax": full,
@@ -95,9 +99,20 @@ def test_the_rounding_is_pytorchs_autocast() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["fp16", "bfloat16", 16])
+def test_the_page_lists_the_ops() -> None:
+    rows = (Path(__file__).parents[2] / "docs" / "precision.md").read_text().splitlines()
+
+    def listed(end: str) -> set[str]:
+        (row,) = [row for row in rows if row.startswith("| `") and end in row]
+        return set(re.findall(r"`(\w+)`", row.split("|")[1]))
+
+    assert listed("float32 operands are rounded") == NARROWED
+    assert listed("narrow operands are widened") == FULL
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", 16])
 def test_what_there_is_not(name: Any) -> None:
-    with pytest.raises(flow.Error, match="'fp32' or 'bf16'"):
+    with pytest.raises(flow.Error, match="'fp32', 'bf16' or 'fp16'"):
         make(name)
 
 
@@ -116,3 +131,90 @@ def test_float64_is_float64() -> None:
     assert third.dtype == np.float64 and third[0] == 1 * (1 / 3)
     assert (x @ x.reshape(2, 1)).dtype is flow.float64
     assert flow.tensor([1.0]).dtype is flow.float32
+
+
+class SmallResNet(nn.Module):
+    """A stem, a residual block with a strided shortcut, a depthwise convolution, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(32)
+        self.narrow = nn.Conv2d(32, 16, 1)
+        self.middle = nn.Conv2d(16, 16, 3, stride=2, padding=1, groups=2)
+        self.wide = nn.Conv2d(16, 64, 1)
+        self.shortcut = nn.Conv2d(32, 64, 1, stride=2)
+        self.depthwise = nn.Conv2d(64, 64, 3, padding=1, groups=64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x: Any) -> Any:
+        x = self.norm(self.stem(x)).relu()
+        y = self.wide(self.middle(self.narrow(x).relu()).relu())
+        x = (y + self.shortcut(x)).relu()
+        x = self.depthwise(x).relu()
+        return self.head(x.mean((2, 3)))
+
+
+IMAGES = np.random.default_rng(1).standard_normal((8, 3, 12, 12)).astype(np.float32)
+
+
+def small_resnet(precision: str, lr: float, **axes: int) -> tuple[Any, SmallResNet, dict[str, Any]]:
+    flow.manual_seed(1)
+    model = SmallResNet()
+    seen: dict[str, Any] = {}
+
+    @flow.train_step(
+        model=model,
+        optimizer=flow.optim.SGD(model.parameters(), lr=lr),
+        mesh=flow.mesh("cpu", **(axes or {"dp": 1})),
+        precision=precision,
+    )
+    def step(x: Any, y: Any) -> Any:
+        stem = model.stem(x)
+        seen.update(stem=stem.dtype, shortcut=model.shortcut(stem).dtype)
+        return F.cross_entropy(model(x), y)
+
+    return step, model, seen
+
+
+def test_convolutions_are_narrow_and_train_as_in_fp32() -> None:
+    def losses(precision: str, **axes: int) -> list[float]:
+        step, model, seen = small_resnet(precision, 2.0, **axes)
+        values = [float(step(IMAGES, Y)["loss"]) for _ in range(10)]
+        dtype = flow.bfloat16 if precision == "bf16" else flow.float32
+        assert seen == {"stem": dtype, "shortcut": dtype}
+        assert model.stem.weight.dtype is flow.float32
+        return values
+
+    full, narrow = losses("fp32"), losses("bf16")
+    assert full[-1] < full[0] - 0.1
+    assert narrow != full
+    np.testing.assert_allclose(narrow, full, rtol=2e-2)
+    np.testing.assert_allclose(losses("bf16", dp=2), narrow, rtol=2e-2)
+
+
+def test_gradients_of_convolutions_are_near_those_of_fp32() -> None:
+    def moves(precision: str) -> dict[str, Any]:
+        step, model, _ = small_resnet(precision, 1.0)
+        before = {name: value.numpy().copy() for name, value in model.named_parameters()}
+        step(IMAGES, Y).wait()
+        return {name: value.numpy() - before[name] for name, value in model.named_parameters()}
+
+    full, narrow = moves("fp32"), moves("bf16")
+    for name, gradient in full.items():
+        if gradient.ndim == 4:
+            apart = np.linalg.norm(narrow[name] - gradient) / np.linalg.norm(gradient)
+            assert 0 < apart < 0.12, (name, apart)
+
+
+def test_a_predicting_resnet_takes_bfloat16_into_its_norms() -> None:
+    def scores(precision: str) -> Any:
+        flow.manual_seed(1)
+        model = SmallResNet().eval()
+        predict = flow.eval_step(
+            lambda x: model(x), model=model, mesh=flow.mesh("cpu", dp=1), precision=precision
+        )
+        return predict(IMAGES).float().numpy()
+
+    full, narrow = scores("fp32"), scores("bf16")
+    assert 0 < np.abs(narrow - full).max() < 0.03 * np.abs(full).max()

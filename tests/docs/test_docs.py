@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from tools.examples_of_pages import program_of
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     path
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")]
     if not path.relative_to(ROOT).as_posix().startswith(("build/", "."))
 )
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 FOLDERS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "build")
@@ -31,10 +32,10 @@ def ids(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=ids)
+@pytest.mark.parametrize("page", [p for p in PAGES if program_of(p)], ids=ids)
 def test_examples_run(page: Path, tmp_path: Path) -> None:
     program = tmp_path / "example.py"
-    program.write_text("\n\n".join(BLOCK.findall(page.read_text())))
+    program.write_text(program_of(page))
     result = subprocess.run(
         [sys.executable, str(program)],
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""examples/gpt: trains under layouts, over processes and in bf16 to the same curve, and writes letters of the text,
+"""examples/gpt: trains under layouts, over processes and in bf16 and fp16 to the same curve, and writes letters of the text,
 from a folder that is read again too."""
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def test_learns_and_writes() -> None:
         ("--mesh", "dp=2,tp=2"),
         ("--mesh", "pp=2", "--accumulate", "2"),
         ("--mesh", "dp=2", "--precision", "bf16"),
+        ("--mesh", "dp=2,tp=2", "--precision", "fp16"),
     ],
     ids=lambda options: "-".join(options[1::2]),
 )

@@ -56,9 +56,32 @@ for fn in (predict, mean):
 """
 
 
-def run(tmp_path: Path, ranks: int, axes: str) -> str:
+# One rank's share of the gradients overflows in the second step.
+OVERFLOW = """
+import numpy as np
+import oneflow as flow
+import oneflow.nn.functional as F
+from oneflow import nn
+
+flow.manual_seed(0)
+model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+x = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
+large = x.copy()
+large[-1] *= 300
+y = np.arange(8) % 4
+step = flow.train_step(lambda x, y: F.cross_entropy(model(x), y), model=model,
+                       optimizer=flow.optim.AdamW(model.parameters(), lr=0.01),
+                       mesh=flow.mesh("cpu", {axes}), precision="fp16",
+                       loss_scale=flow.LossScale(2.0**13))
+for batch in (x, large, x):
+    metrics = step(batch, y)
+    print("seen", float(metrics["loss"]), bool(metrics["skipped"]), float(metrics["loss_scale"]), flush=True)
+"""
+
+
+def run(tmp_path: Path, ranks: int, axes: str, text: str = PROGRAM) -> str:
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM.replace("{axes}", axes))
+    program.write_text(text.replace("{axes}", axes))
     ran = subprocess.run(
         [sys.executable, "-m", "oneflow.launch", f"--nproc-per-node={ranks}", str(program)],
         capture_output=True,
@@ -78,3 +101,15 @@ def test_ranks_see_what_one_process_sees(tmp_path: Path, axes: str) -> None:
     for rank in (0, 1):
         assert re.findall(rf"rank{rank}\]: seen (.*)", out) == alone
     assert len(re.findall("printed", out)) == 2
+
+
+def test_an_overflow_on_one_rank_skips_the_step_on_all(tmp_path: Path) -> None:
+    out, expected = run(tmp_path, 2, "dp=2", OVERFLOW), run(tmp_path, 1, "dp=2", OVERFLOW)
+    alone = re.findall(r"seen (.*)", expected)
+    assert [line.split()[1:] for line in alone] == [
+        ["False", "8192.0"],
+        ["True", "8192.0"],
+        ["False", "4096.0"],
+    ]
+    for rank in (0, 1):
+        assert re.findall(rf"rank{rank}\]: seen (.*)", out) == alone

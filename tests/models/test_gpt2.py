@@ -125,4 +125,4 @@ def test_no_weight_is_copied_to_be_turned() -> None:
     network = model()
     step = flow.eval_step(lambda t: network(t), model=network, mesh=flow.mesh("cpu", dp=1))
     moved = re.findall(r"permute\(.*dims=\[([\d,]+)\]", step.graph(tokens()))
-    assert moved == ["0,2,1,3"] * (4 * SMALL.n_layer)
+    assert set(moved) == {"0,2,1,3"}  # the passes cancel those around attention

@@ -49,6 +49,7 @@ def test_help_names_every_command() -> None:
         "bench",
         "check",
         "fmt",
+        "reference",
         "golden",
         "plan",
         "python",

@@ -6,7 +6,6 @@ judge the same by references of their own.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -23,13 +22,11 @@ def main(arguments: list[str]) -> int:
     if not (folder / "transformers").is_dir():
         pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), PACKAGE]
         subprocess.run(pip, check=True)
-    path = os.pathsep.join([str(ROOT / "python"), os.environ.get("PYTHONPATH", "")])
     # Behind the environment's own packages: its NumPy and PyTorch are the ones that are compared.
     program = f"import sys; sys.path.append({str(folder)!r}); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", program, "-q", TESTS, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path},
         check=False,
     )
     results.append(

@@ -1,6 +1,7 @@
-"""`pip install .` into a fresh environment: builds, imports in at most 0.5 s, needs neither GPU nor PyTorch.
+"""`pip install .` into a fresh environment: builds, imports in at most 0.5 s, needs neither GPU nor PyTorch, and
+runs what the tutorial and the README show.
 
-The import is judged from a folder outside the tree, so that nothing of the source tree is seen.
+All of it is judged from a folder outside the tree, so that nothing of the source tree is seen.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import tempfile
 from pathlib import Path
 
 from tools import process, results
+from tools.examples_of_pages import program_of
 from tools.run_tests import LOGS, ROOT
 
 COST = "a release build without the compiler cache's help for other paths: 3-8 minutes"
+PAGES = ("README.md", "docs/tutorial.md")
 PROBE = """
 import sys, time
 start = time.perf_counter()
@@ -48,9 +51,20 @@ def main(arguments: list[str]) -> int:
         ):
             print("oneflow-launch --help failed")
             code = 1
+        ran = []
+        for page in PAGES if code == 0 else ():
+            program = Path(folder) / f"{Path(page).stem}.py"
+            program.write_text(program_of(ROOT / page))
+            log = LOGS / f"wheel-{Path(page).stem}.log"
+            # -I: neither PYTHONPATH nor the folder of the program is on the path.
+            if process.run([str(python), "-I", str(program)], 300, cwd=Path(folder), log=log):
+                print(f"the program of {page} failed ({log.relative_to(ROOT)})")
+                code = 1
+            else:
+                ran.append(page)
         if seconds and min(seconds) > 0.5:
             print(f"import takes {min(seconds)} s, at most 0.5 s are allowed")
             code = 1
-    results.append("wheel", figures={"import_seconds": seconds}, exit_code=code)
+    results.append("wheel", figures={"import_seconds": seconds, "pages": ran}, exit_code=code)
     print("ok" if code == 0 else "FAILED (build/test-logs/wheel-install.log)", seconds)
     return code

@@ -90,10 +90,14 @@ class PartialTensor(Tensor):
         self._dtype = dtype
 
     @property
-    def _source(self) -> Any:  # type: ignore[override]
+    def _value(self) -> Any:
         if self._whole is None:
             self._whole = self._rest()
         return self._whole
+
+    @_value.setter
+    def _value(self, whole: Any) -> None:
+        self._whole = whole
 
     def fed(self) -> np.ndarray:
         """The global shape, with this rank's rows alone; untouched pages cost no memory."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from .. import dtypes
 from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
@@ -12,9 +10,10 @@ from . import elementwise as ew
 from .contractions import dot, outer, scaled_sum
 from .creation import full
 from .gathering import _numbers, roll
+from .grids import tensordot
 from .products import matmul
 from .reductions import normalize_dim
-from .shapes import broadcast_to, cat, permute, reshape, unsqueeze
+from .shapes import broadcast_to, cat, reshape, unsqueeze
 
 
 def vdot(input: Tensor, other: Tensor) -> Tensor:
@@ -81,40 +80,6 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return reshape(product, [x * y for x, y in zip(a, b, strict=True)])
 
 
-def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int]] = 2) -> Tensor:
-    """Sums of products over the last `dims` of a and the first of b, or over two lists of dims."""
-    if isinstance(dims, int):
-        if dims < 0 or dims > min(a.ndim, b.ndim):
-            raise ShapeError(
-                f"tensordot over {dims} dims of {a.ndim} and {b.ndim}", user_location()
-            )
-        of_a, of_b = list(range(a.ndim - dims, a.ndim)), list(range(dims))
-    else:
-        of_a = [normalize_dim(d, a.ndim) for d in dims[0]]
-        of_b = [normalize_dim(d, b.ndim) for d in dims[1]]
-    if [a.shape[d] for d in of_a] != [b.shape[d] for d in of_b]:
-        raise ShapeError(
-            f"tensordot of {list(a.shape)} over {of_a} and {list(b.shape)} over {of_b}",
-            user_location(),
-        )
-    free_a = [d for d in range(a.ndim) if d not in of_a]
-    free_b = [d for d in range(b.ndim) if d not in of_b]
-    summed = 1
-    for d in of_a:
-        summed *= a.shape[d]
-    rows, columns = [a.shape[d] for d in free_a], [b.shape[d] for d in free_b]
-
-    def count(extents: list[int]) -> int:
-        result = 1
-        for extent in extents:
-            result *= extent
-        return result
-
-    left = reshape(permute(a, [*free_a, *of_a]), [count(rows), summed])
-    right = reshape(permute(b, [*of_b, *free_b]), [summed, count(columns)])
-    return reshape(matmul(left, right), [*rows, *columns])
-
-
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product along `dim` of extent 3, by default the first such."""
     a, b = input, other
@@ -163,7 +128,9 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     if n == 0:
         numbers = _numbers(input.shape[-1])
         one = ew.cast(ew.eq(unsqueeze(numbers, 1), numbers), input.dtype)
-        return broadcast_to(one, input.shape)
+        return broadcast_to(one, input.shape).clone()
+    if n == 1:
+        return input.clone()
     result: Tensor | None = None
     while n:
         if n & 1:
@@ -201,7 +168,6 @@ __all__ = [
     "inner",
     "kron",
     "matrix_power",
-    "tensordot",
     "vander",
     "vdot",
 ]

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import dtypes
 from ..errors import Error
 from ..location import user_location
 from ..tensor import Tensor
+from ..traced import TracedValue, active_trace
+from ..views import uncertain
 from . import (
     algebra,
-    aliases,
     arranging,
     composed,
     contractions,
     creation,
     elementwise,
     gathering,
+    grids,
     indexing,
+    inplace,
     products,
-    properties,
     reductions,
+    running,
     scattering,
+    searching,
+    second_names,
     shapes,
     statistics,
+    writing,
 )
 
 _METHODS = {
@@ -77,6 +84,7 @@ _METHODS = {
     shapes: [
         "broadcast_to",
         "chunk",
+        "contiguous",
         "expand",
         "flatten",
         "narrow",
@@ -86,24 +94,31 @@ _METHODS = {
         "squeeze",
         "t",
         "transpose",
+        "unflatten",
+        "unfold",
         "unsqueeze",
+        "view",
     ],
     products: ["bmm", "matmul", "mm"],
     contractions: [name for name in contractions.__all__ if name != "einsum"],
     gathering: [*gathering.__all__, "repeat"],
-    # PyTorch has these as functions alone.
-    algebra: [
-        name for name in algebra.__all__ if name not in ("chain_matmul", "tensordot", "vander")
-    ],
-    aliases: aliases.__all__,
+    # Some PyTorch has as functions alone.
+    algebra: [name for name in algebra.__all__ if name not in ("chain_matmul", "vander")],
     arranging: [
-        *("adjoint", "diag", "diag_embed", "diagflat", "diagonal", "fliplr", "flipud", "hsplit"),
-        *("moveaxis", "movedim", "ravel", "rot90", "select", "swapaxes", "swapdims"),
-        *("tensor_split", "trace", "unflatten", "unfold", "vsplit"),
+        *("adjoint", "diagflat", "fliplr", "flipud", "hsplit", "moveaxis", "movedim", "rot90"),
+        *("swapaxes", "tensor_split", "vsplit"),
     ],
     composed: [name for name in composed.__all__ if name != "rsub"],
-    scattering: [
-        name for name in scattering.__all__ if name not in ("bucketize", "isin", "searchsorted")
+    grids: ["diag", "diag_embed", "diagonal", "trace"],
+    running: running.__all__,
+    scattering: scattering.__all__,
+    searching: [
+        name for name in searching.__all__ if name not in ("bucketize", "isin", "searchsorted")
+    ],
+    second_names: [
+        name
+        for name in second_names.__all__
+        if name not in ("clone", "concat", "concatenate", "detach", "is_tensor", "numel")
     ],
     statistics: [
         name
@@ -123,26 +138,20 @@ def _to(self: Tensor, *args: Any, dtype: dtypes.DType | None = None, **ignored: 
     return self if dtype is None else elementwise.cast(self, dtype)
 
 
-def _new(make: Any) -> Any:
-    """`x.new_zeros(2, 3)`: of x's dtype."""
+def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The method that makes a tensor of the same element type, where no other is named."""
 
     def method(
-        self: Tensor, *sizes: Any, size: Any = None, dtype: dtypes.DType | None = None
+        self: Tensor, *args: Any, dtype: dtypes.DType | None = None, **kwargs: Any
     ) -> Tensor:
-        return make(*(sizes if size is None else (size,)), dtype=dtype or self.dtype)
+        return make(*args, dtype=dtype or self.dtype, **kwargs)
 
+    method.__doc__ = f"As flow.{make.__name__}, in this tensor's dtype unless `dtype` says another."
     return method
 
 
-def _new_full(
-    self: Tensor, size: Any, fill_value: float, *, dtype: dtypes.DType | None = None
-) -> Tensor:
-    """full of this tensor's dtype."""
-    return creation.full(size, fill_value, dtype=dtype or self.dtype)
-
-
 def _new_tensor(self: Tensor, data: Any, *, dtype: dtypes.DType | None = None) -> Tensor:
-    """flow.tensor of this tensor's dtype."""
+    """flow.tensor of this tensor's dtype, unless `dtype` says another."""
     return Tensor(dtypes.to_array(data, dtype or self.dtype).copy())
 
 
@@ -151,6 +160,70 @@ def _type(self: Tensor, dtype: dtypes.DType) -> Tensor:
     if not isinstance(dtype, dtypes.DType):
         raise Error(f"type({dtype!r}): a dtype such as flow.float32 is needed", user_location())
     return elementwise.cast(self, dtype)
+
+
+def _element_size(self: Tensor) -> int:
+    """Bytes of one element."""
+    return self.dtype.itemsize
+
+
+def _is_contiguous(self: Tensor) -> bool:
+    """True: there are no strides."""
+    return True
+
+
+_plain_detach = Tensor.detach
+
+
+def _detach(self: Tensor) -> Tensor:
+    """The same value without a gradient; of a parameter, a handle on its state."""
+    result = _plain_detach(self)
+    if result is self or active_trace() is None or not isinstance(result._source, TracedValue):
+        return result
+    return uncertain(result, self, "detach() gives the same elements without their gradient")
+
+
+def _conversion(dtype: dtypes.DType) -> Callable[[Tensor], Tensor]:
+    def convert(self: Tensor) -> Tensor:
+        return elementwise.cast(self, dtype)
+
+    convert.__doc__ = f"The elements as {dtype.title}; itself if they are."
+    return convert
+
+
+def _itself(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The tensor itself: strides and devices are the mesh's business."""
+    return self
+
+
+def _where(self: Tensor, condition: Tensor, other: elementwise.Operand) -> Tensor:
+    """The elements where `condition` is True, those of `other` elsewhere; broadcast."""
+    return elementwise.where(condition, self, other)
+
+
+def _transposed(self: Tensor) -> Tensor:
+    """The last two dims swapped."""
+    return shapes.transpose(self, -2, -1) if self.ndim else self
+
+
+def _view_as(self: Tensor, other: Tensor) -> Tensor:
+    """The elements in the shape of `other`, of which there must be as many."""
+    return shapes.view(self, *other.shape)
+
+
+def _reshape_as(self: Tensor, other: Tensor) -> Tensor:
+    """The elements in the shape of `other`, of which there must be as many."""
+    return shapes.reshape(self, *other.shape)
+
+
+def _expand_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor broadcast to the shape of `other`."""
+    return shapes.expand(self, *other.shape)
+
+
+def _type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The elements in the dtype of `other`."""
+    return elementwise.cast(self, other.dtype)
 
 
 def bind_methods() -> None:
@@ -191,6 +264,10 @@ def bind_methods() -> None:
         "__mod__": elementwise.remainder,
         "__rmod__": lambda self, other: elementwise.remainder(other, self),
         "__getitem__": indexing.getitem,
+        "__setitem__": indexing.setitem,
+        "_write": writing.write,
+        "detach": _detach,
+        **inplace.writing_methods(),
     }
     for name, function in operators.items():
         setattr(Tensor, name, function)
@@ -207,27 +284,23 @@ def bind_methods() -> None:
         "bool": dtypes.bool_,
     }
     for name, dtype in conversions.items():
-        setattr(Tensor, name, lambda self, dtype=dtype: elementwise.cast(self, dtype))
-    for name in ("contiguous", "cpu", "cuda"):
-        setattr(Tensor, name, lambda self, *args, **kwargs: self)
-    Tensor.gather = gathering.take_along  # type: ignore[attr-defined]
-    Tensor.where = lambda self, condition, other: elementwise.where(condition, self, other)  # type: ignore[attr-defined]
-    Tensor.to = _to  # type: ignore[attr-defined]
-    Tensor.view = shapes.reshape  # type: ignore[attr-defined]
-    Tensor.T = property(shapes.t)  # type: ignore[attr-defined]
-    Tensor.mT = property(lambda self: shapes.transpose(self, -2, -1) if self.ndim else self)  # type: ignore[attr-defined]
-    Tensor.reshape_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
-    Tensor.expand_as = lambda self, other: shapes.expand(self, *other.shape)  # type: ignore[attr-defined]
-    Tensor.new_zeros = _new(creation.zeros)  # type: ignore[attr-defined]
-    Tensor.new_ones = _new(creation.ones)  # type: ignore[attr-defined]
-    Tensor.new_empty = _new(creation.empty)  # type: ignore[attr-defined]
-    Tensor.new_full = _new_full  # type: ignore[attr-defined]
-    Tensor.new_tensor = _new_tensor  # type: ignore[attr-defined]
-    Tensor.is_floating_point = properties.is_floating_point  # type: ignore[attr-defined]
-    Tensor.nelement = Tensor.numel  # type: ignore[attr-defined]
+        setattr(Tensor, name, _conversion(dtype))
+    for name in ("cpu", "cuda"):
+        setattr(Tensor, name, _itself)
+    for made in ("empty", "full", "ones", "zeros"):
+        setattr(Tensor, f"new_{made}", _new(getattr(creation, made)))
     Tensor.ndimension = Tensor.dim  # type: ignore[attr-defined]
-    Tensor.element_size = lambda self: self.dtype.itemsize  # type: ignore[attr-defined]
-    Tensor.is_contiguous = lambda self: True  # type: ignore[attr-defined]
+    Tensor.nelement = Tensor.numel  # type: ignore[attr-defined]
+    Tensor.gather = gathering.take_along  # type: ignore[attr-defined]
+    Tensor.where = _where  # type: ignore[attr-defined]
+    Tensor.to = _to  # type: ignore[attr-defined]
+    Tensor.T = property(shapes.t)  # type: ignore[attr-defined]
+    Tensor.mT = property(_transposed)  # type: ignore[attr-defined]
+    Tensor.view_as = _view_as  # type: ignore[attr-defined]
+    Tensor.reshape_as = _reshape_as  # type: ignore[attr-defined]
+    Tensor.expand_as = _expand_as  # type: ignore[attr-defined]
+    Tensor.type_as = _type_as  # type: ignore[attr-defined]
+    Tensor.new_tensor = _new_tensor  # type: ignore[attr-defined]
+    Tensor.element_size = _element_size  # type: ignore[attr-defined]
+    Tensor.is_contiguous = _is_contiguous  # type: ignore[attr-defined]
     Tensor.type = _type  # type: ignore[attr-defined]
-    Tensor.view_as = lambda self, other: shapes.reshape(self, *other.shape)  # type: ignore[attr-defined]
-    Tensor.type_as = lambda self, other: elementwise.cast(self, other.dtype)  # type: ignore[attr-defined]

@@ -155,16 +155,6 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
     return ew.where(ew.eq(input, zero), values, step).detach()
 
 
-def clamp_min(input: Tensor, min: ew.Operand) -> Tensor:
-    """clamp with `min` alone."""
-    return ew.clamp(input, min=min)
-
-
-def clamp_max(input: Tensor, max: ew.Operand) -> Tensor:
-    """clamp with `max` alone."""
-    return ew.clamp(input, max=max)
-
-
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2^other."""
     return ew.mul(input, ew.exp2(other))
@@ -200,8 +190,6 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
 
 
 __all__ = [
-    "clamp_max",
-    "clamp_min",
     "copysign",
     "deg2rad",
     "float_power",

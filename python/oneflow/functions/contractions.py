@@ -10,7 +10,7 @@ from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
-from .arranging import diagonal
+from .grids import diagonal
 from .products import bmm, check_ranks, matmul, mm
 from .reductions import Dims, amax, amin
 from .reductions import sum as _sum
@@ -118,7 +118,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 
 def mv(input: Tensor, vec: Tensor) -> Tensor:
-    """[n, m] @ [m]."""
+    """The product of a matrix and a vector, [n, m] @ [m] -> [n]."""
     check_ranks("mv", (input, 2), (vec, 1))
     return matmul(input, vec)
 

@@ -48,40 +48,50 @@ def full(size: Any, fill_value: float, *, dtype: DType | None = None, device: An
     return Tensor(np.full(shape, np.asarray(fill_value).astype(dtype.numpy)))
 
 
-def zeros(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+def zeros(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = None) -> Tensor:
     """0 everywhere, in float32 by default."""
-    return full(to_shape(size), 0, dtype=dtype or float32, device=device)
+    return full(to_shape(args or (size,)), 0, dtype=dtype or float32, device=device)
 
 
-def ones(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+def ones(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = None) -> Tensor:
     """1 everywhere, in float32 by default."""
-    return full(to_shape(size), 1, dtype=dtype or float32, device=device)
+    return full(to_shape(args or (size,)), 1, dtype=dtype or float32, device=device)
 
 
-def empty(*size: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+def empty(*args: Any, size: Any = (), dtype: DType | None = None, device: Any = None) -> Tensor:
     """As zeros: results never depend on what memory held before."""
-    return zeros(*size, dtype=dtype, device=device)
+    return zeros(*args, size=size, dtype=dtype, device=device)
 
 
-def zeros_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """Zeros of the shape of `input`, and of its dtype unless `dtype` says another."""
     return full(input.shape, 0, dtype=dtype or input.dtype)
 
 
-def ones_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def ones_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """Ones of the shape of `input`, and of its dtype unless `dtype` says another."""
     return full(input.shape, 1, dtype=dtype or input.dtype)
 
 
-def empty_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def full_like(
+    input: Tensor, fill_value: float, *, dtype: DType | None = None, device: Any = None
+) -> Tensor:
+    """`fill_value` in the shape of `input`, and in its dtype unless `dtype` says another."""
+    return full(input.shape, fill_value, dtype=dtype or input.dtype)
+
+
+def empty_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
     """As zeros_like: results never depend on what memory held before."""
     return zeros_like(input, dtype=dtype)
 
 
-def full_like(input: Tensor, fill_value: float, *, dtype: DType | None = None) -> Tensor:
-    return full(input.shape, fill_value, dtype=dtype or input.dtype)
-
-
 def arange(
-    start: float, end: float | None = None, step: float = 1, *, dtype: DType | None = None
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
 ) -> Tensor:
     """Numbers from `start` (0 if only one bound is given) up to, without, `end`."""
     if end is None:
@@ -100,59 +110,51 @@ def _steps(name: str, steps: int) -> int:
     return steps
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: DType = float32) -> Tensor:
+def linspace(
+    start: float, end: float, steps: int, *, dtype: DType = float32, device: Any = None
+) -> Tensor:
     """`steps` numbers from start to end, both included."""
     check_allocation("linspace", (_steps("linspace", steps),), dtype)
     return Tensor(np.linspace(start, end, steps), dtype)
 
 
 def logspace(
-    start: float, end: float, steps: int, base: float = 10.0, *, dtype: DType = float32
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: DType = float32,
+    device: Any = None,
 ) -> Tensor:
     """base to the powers of linspace."""
     check_allocation("logspace", (_steps("logspace", steps),), dtype)
     return Tensor(np.float64(base) ** np.linspace(start, end, steps), dtype)
 
 
-def eye(n: int, m: int | None = None, *, dtype: DType = float32) -> Tensor:
-    """1 where row and column are equal, 0 elsewhere: [n, m], [n, n] by default."""
+def eye(n: int, m: int | None = None, *, dtype: DType = float32, device: Any = None) -> Tensor:
+    """The [n, m] matrix with ones on its diagonal, m = n unless given."""
     check_allocation("eye", to_shape((n, n if m is None else m)), dtype)
     return Tensor(np.eye(n, m, dtype=dtype.numpy))
 
 
-def scalar_tensor(s: float, *, dtype: DType = float32) -> Tensor:
+def scalar_tensor(s: float, *, dtype: DType = float32, device: Any = None) -> Tensor:
     """A tensor without dims."""
     return full((), s, dtype=dtype)
-
-
-def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
-    """int64 [2, n]: rows and columns of the elements that tril(offset) keeps, row by row."""
-    shape = to_shape((row, col))
-    check_allocation("tril_indices", (2, math.prod(shape)), int64)
-    return Tensor(np.stack(np.tril_indices(row, offset, col)).astype(np.int64))
-
-
-def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
-    """int64 [2, n]: rows and columns of the elements that triu(offset) keeps, row by row."""
-    shape = to_shape((row, col))
-    check_allocation("triu_indices", (2, math.prod(shape)), int64)
-    return Tensor(np.stack(np.triu_indices(row, offset, col)).astype(np.int64))
 
 
 __all__ = [
     "arange",
     "empty",
+    "empty_like",
     "eye",
     "full",
-    "empty_like",
     "full_like",
     "linspace",
     "logspace",
     "ones",
     "ones_like",
     "scalar_tensor",
-    "tril_indices",
-    "triu_indices",
     "zeros",
     "zeros_like",
 ]

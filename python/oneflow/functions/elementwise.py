@@ -33,6 +33,7 @@ def _tensor(x: Operand) -> Tensor:
 
 
 def cast(x: Tensor, dtype: DType) -> Tensor:
+    """The elements in another dtype; `x` itself if it has that already. To integers fractions are cut off."""
     return x if x.dtype is dtype else apply("cast", x, dtype=dtype.name)
 
 
@@ -119,6 +120,7 @@ def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
 
 
 def mul(input: Operand, other: Operand) -> Tensor:
+    """input * other, broadcast."""
     if _is_number(input):
         input, other = other, input
     if _is_number(other):
@@ -136,6 +138,7 @@ def div(input: Operand, other: Operand) -> Tensor:
 
 
 def cast_to_float(x: Tensor) -> Tensor:
+    """`x` in float32, or as it is if it is floating."""
     return x if x.dtype.is_floating_point else cast(x, dtypes.float32)
 
 
@@ -154,7 +157,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
         return _integer_power(x if x.dtype is not dtypes.bool_ else cast(x, dtypes.int64), exponent)
     x = cast_to_float(x)
     if exponent == 1:
-        return x
+        return x.clone()
     if exponent == 2:
         return square(x)
     if exponent == 0.5:
@@ -200,48 +203,57 @@ def atan2(input: Operand, other: Operand) -> Tensor:
 
 
 def maximum(input: Operand, other: Operand) -> Tensor:
-    """The greater one, nan where either is."""
+    """The larger of two elements, broadcast; nan where one is nan."""
     return _of_bools_too("maximum", "logical_or", input, other)
 
 
 def minimum(input: Operand, other: Operand) -> Tensor:
-    """The smaller one, nan where either is."""
+    """The smaller of two elements, broadcast; nan where one is nan."""
     return _of_bools_too("minimum", "logical_and", input, other)
 
 
 def eq(input: Operand, other: Operand) -> Tensor:
+    """input == other, broadcast, as bool; nan equals nothing."""
     return apply("eq", *_pair(input, other))
 
 
 def ne(input: Operand, other: Operand) -> Tensor:
+    """input != other, broadcast, as bool; nan differs from all."""
     return apply("ne", *_pair(input, other))
 
 
 def lt(input: Operand, other: Operand) -> Tensor:
+    """input < other, broadcast, as bool; False beside nan."""
     return apply("lt", *_pair(input, other))
 
 
 def le(input: Operand, other: Operand) -> Tensor:
+    """input <= other, broadcast, as bool; False beside nan."""
     return apply("le", *_pair(input, other))
 
 
 def gt(input: Operand, other: Operand) -> Tensor:
+    """input > other, broadcast, as bool; False beside nan."""
     return apply("gt", *_pair(input, other))
 
 
 def ge(input: Operand, other: Operand) -> Tensor:
+    """input >= other, broadcast, as bool; False beside nan."""
     return apply("ge", *_pair(input, other))
 
 
 def logical_and(input: Operand, other: Operand) -> Tensor:
+    """True where both are not zero, broadcast."""
     return apply("logical_and", *_pair(input, other))
 
 
 def logical_or(input: Operand, other: Operand) -> Tensor:
+    """True where one is not zero, broadcast."""
     return apply("logical_or", *_pair(input, other))
 
 
 def logical_xor(input: Operand, other: Operand) -> Tensor:
+    """True where exactly one is not zero, broadcast."""
     return apply("logical_xor", *_pair(input, other))
 
 
@@ -283,16 +295,19 @@ def bitwise_not(input: Tensor) -> Tensor:
 
 
 def isnan(input: Tensor) -> Tensor:
+    """True where an element is nan; False everywhere for integers."""
     return ne(input, input)
 
 
 def isinf(input: Tensor) -> Tensor:
+    """True where an element is inf or -inf; False everywhere for integers."""
     if not input.dtype.is_floating_point:
         return full(input.shape, False, dtype=dtypes.bool_)
     return eq(abs(input), math.inf)
 
 
 def isfinite(input: Tensor) -> Tensor:
+    """True where an element is neither nan nor infinite; True everywhere for integers."""
     if not input.dtype.is_floating_point:
         return full(input.shape, True, dtype=dtypes.bool_)
     return lt(abs(input), math.inf)
@@ -309,6 +324,7 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Number) -> Tensor:
+    """`value` where the bool `mask` is True, `input` elsewhere; broadcast, in the dtype of `input`."""
     return where(mask, full((), value, dtype=input.dtype), input)
 
 
@@ -355,10 +371,12 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
 
 
 def neg(input: Tensor) -> Tensor:
+    """-input."""
     return apply("neg", input)
 
 
 def abs(input: Tensor) -> Tensor:
+    """The absolute value; the gradient at 0 is 0."""
     return apply("abs", input)
 
 
@@ -405,7 +423,7 @@ def _of_whole(op: str, doc: str) -> Callable[[Tensor], Tensor]:
     def function(input: Tensor) -> Tensor:
         if input.dtype is dtypes.bool_:
             raise DTypeError(f"{op} of bools; convert with .int()", user_location())
-        return apply(op, input) if input.dtype.is_floating_point else input
+        return apply(op, input) if input.dtype.is_floating_point else input.clone()
 
     function.__name__ = function.__qualname__ = op
     function.__doc__ = doc
@@ -420,14 +438,16 @@ trunc = _of_whole("trunc", "Rounded towards zero. The gradient is 0.")
 
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1, of a bool itself. The gradient is 0."""
-    return input if input.dtype is dtypes.bool_ else apply("sign", input)
+    return input.clone() if input.dtype is dtypes.bool_ else apply("sign", input)
 
 
 def relu(input: Tensor) -> Tensor:
+    """max(input, 0); the gradient at 0 is 0."""
     return apply("relu", input)
 
 
 def square(input: Tensor) -> Tensor:
+    """input * input, element by element."""
     if input.dtype is dtypes.bool_:
         input = cast(input, dtypes.int64)
     if not _takes("square", input.dtype.name):

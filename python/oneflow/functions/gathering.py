@@ -119,7 +119,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     x = input if dtype is None else ew.cast(input, dtype)
     if x.ndim == 0:
         normalize_dim(dim, 0)
-        return x
+        return x.clone()
     return apply("cumsum", x, dim=normalize_dim(dim, x.ndim), reverse=False)
 
 
@@ -130,7 +130,7 @@ def sort(
     del stable
     if input.ndim == 0:
         normalize_dim(dim, 0)
-        return ValuesAndIndices(input, full((), 0, dtype=dtypes.int64))
+        return ValuesAndIndices(input.clone(), full((), 0, dtype=dtypes.int64))
     if input.dtype is dtypes.bool_:
         values, indices = sort(ew.cast(input, dtypes.uint8), dim, descending)
         return ValuesAndIndices(ew.cast(values, dtypes.bool_), indices)
@@ -173,7 +173,9 @@ def flip(input: Tensor, dims: int | tuple[int, ...] | list[int], *more: int) -> 
     places = [normalize_dim(d, input.ndim) for d in named]
     if len(set(places)) < len(places):
         raise ShapeError(f"flip: {named} names a dim twice", user_location())
-    for dim in places if input.ndim else ():
+    if not places or input.ndim == 0:
+        return input.clone()
+    for dim in places:
         extent = input.shape[dim]
         input = index_select(input, dim, ew.add(ew.neg(_numbers(extent)), extent - 1))
     return input
@@ -200,6 +202,8 @@ def roll(
         if at:
             parts = [narrow(input, position, at, extent - at), narrow(input, position, 0, at)]
             input = cat(parts, position)
+        else:
+            input = input.clone()
     return input
 
 
@@ -235,7 +239,8 @@ def repeat(input: Tensor, *sizes: int | tuple[int, ...] | list[int]) -> Tensor:
     apart = [extent for pair in zip([1] * len(shape), shape, strict=True) for extent in pair]
     wide = [extent for pair in zip(counts, shape, strict=True) for extent in pair]
     repeated = broadcast_to(reshape(input, apart), wide)
-    return reshape(repeated, [count * extent for count, extent in zip(counts, shape, strict=True)])
+    shape = [count * extent for count, extent in zip(counts, shape, strict=True)]
+    return reshape(repeated, shape).clone()
 
 
 def tile(input: Tensor, dims: tuple[int, ...] | list[int]) -> Tensor:
@@ -260,7 +265,7 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
     shape = list(input.shape)
     wide = [*shape[: position + 1], repeats, *shape[position + 1 :]]
     shape[position] *= repeats
-    return reshape(broadcast_to(unsqueeze(input, position + 1), wide), shape)
+    return reshape(broadcast_to(unsqueeze(input, position + 1), wide), shape).clone()
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
@@ -278,7 +283,7 @@ def nan_to_num(
 ) -> Tensor:
     """nan, inf and -inf replaced, the infinities by the largest and the least number of the dtype."""
     if not input.dtype.is_floating_point:
-        return input
+        return input.clone()
     limit = _largest(input.dtype)
     result = ew.where(ew.isnan(input), nan, input)
     result = ew.where(ew.eq(result, math.inf), limit if posinf is None else posinf, result)

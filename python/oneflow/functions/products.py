@@ -11,7 +11,11 @@ from .shapes import reshape
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """The matrix product over the last two dims, leading dims broadcast; vectors as in PyTorch."""
+    """The matrix product over the last two dims, [..., n, k] @ [..., k, m] -> [..., n, m], leading dims broadcast.
+
+    A vector in front stands as [1, k], one behind as [k, 1]; their dims of extent 1 go again. ShapeError where k
+    differs.
+    """
     dtype = promote(input.dtype, other.dtype)
     a, b = cast(input, dtype), cast(other, dtype)
     if a.ndim == 0 or b.ndim == 0:
@@ -49,13 +53,13 @@ def check_ranks(name: str, *operands: tuple[Tensor, int]) -> None:
 
 
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
-    """The product of two matrices."""
+    """The product of two matrices, [n, k] @ [k, m] -> [n, m]."""
     check_ranks("mm", (input, 2), (mat2, 2))
     return matmul(input, mat2)
 
 
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
-    """Products of matrices, one by one: [b, n, k] and [b, k, m]."""
+    """A product for each of b pairs of matrices, [b, n, k] @ [b, k, m] -> [b, n, m]."""
     check_ranks("bmm", (input, 3), (mat2, 3))
     if input.shape[0] != mat2.shape[0]:
         raise ShapeError(

@@ -1,43 +1,12 @@
-"""What tensors are: their number of elements, kinds of types, and the type that arithmetic of two has."""
+"""The types that arithmetic of two tensors has, and into which results may be stored."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import dtypes
 from ..dtypes import DType
-from ..errors import Error
-from ..location import user_location
 from ..tensor import Tensor
 from .creation import number_dtype
 from .elementwise import _pair
-
-
-def is_tensor(obj: Any) -> bool:
-    """Whether `obj` is a tensor."""
-    return isinstance(obj, Tensor)
-
-
-def is_floating_point(input: Tensor) -> bool:
-    """Whether the elements are floating-point numbers."""
-    if not isinstance(input, Tensor):
-        raise Error(f"is_floating_point of a {type(input).__name__}", user_location())
-    return input.dtype.is_floating_point
-
-
-def numel(input: Tensor) -> int:
-    """The number of elements."""
-    return input.numel()
-
-
-def clone(input: Tensor) -> Tensor:
-    """A tensor with the elements of now."""
-    return input.clone()
-
-
-def detach(input: Tensor) -> Tensor:
-    """The same value without a gradient."""
-    return input.detach()
 
 
 def promote_types(type1: DType, type2: DType) -> DType:
@@ -59,11 +28,6 @@ def can_cast(from_: DType, to: DType) -> bool:
 
 __all__ = [
     "can_cast",
-    "clone",
-    "detach",
-    "is_floating_point",
-    "is_tensor",
-    "numel",
     "promote_types",
     "result_type",
 ]

@@ -1,4 +1,8 @@
-"""Elements written and looked up by integer tensors, and what PyTorch has whose shapes depend on values."""
+"""Elements written where integers say.
+
+Where several are written to one place PyTorch leaves open which one stays; here it is their mean, so that equal ones
+may meet.
+"""
 
 from __future__ import annotations
 
@@ -8,52 +12,23 @@ from .. import dtypes
 from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
-from ..tracing import current_trace
 from . import elementwise as ew
-from .contractions import any as _any
 from .creation import full
-from .gathering import _indices, _numbers, scatter_add, take_along
+from .gathering import _indices, index_add, scatter_add
 from .reductions import normalize_dim
-from .reductions import sum as _sum
-from .shapes import broadcast_to, narrow, reshape, transpose, unsqueeze
+from .shapes import broadcast_to, narrow, view
 
 
-def take(input: Tensor, index: Tensor) -> Tensor:
-    """Elements of the flattened tensor, in the shape of `index`; negative ones count from the end."""
-    if index.dtype is not dtypes.int64:
-        raise DTypeError(f"take takes an int64 index, not {index.dtype!r}", user_location())
-    flat = reshape(input, input.numel())
-    at = reshape(index, index.numel())
-    at = ew.where(ew.lt(at, 0), ew.add(at, input.numel()), at)
-    return reshape(take_along(flat, 0, at), index.shape)
+def _written(input: Tensor, total: Tensor, count: Tensor) -> Tensor:
+    """`input` where count is 0, elsewhere what was written: `total` over `count`."""
+    divisor = ew.cast(ew.maximum(count, 1), total.dtype)
+    mean = ew.div if total.dtype.is_floating_point else ew.floor_divide
+    return ew.where(ew.gt(count, 0), ew.cast(mean(total, divisor), input.dtype), input)
 
 
-def _hits(input: Tensor, position: int, index: Tensor) -> Tensor:
-    """bool of input's shape: where an element of `index` points; one out of range is a DataError."""
-    counts = full(input.shape, 0, dtype=dtypes.int64)
-    return ew.gt(scatter_add(counts, position, index, full(index.shape, 1, dtype=dtypes.int64)), 0)
-
-
-def _is_last(index: Tensor, position: int) -> Tensor:
-    """bool of index's shape: no later element along the dim points to the same place."""
-    along = transpose(index, position, -1) if index.ndim > 1 else index
-    order = _numbers(along.shape[-1])
-    later = ew.gt(order, unsqueeze(order, 1))
-    same = ew.eq(unsqueeze(along, along.ndim), unsqueeze(along, along.ndim - 1))
-    last = ew.logical_not(_any(ew.logical_and(same, later), -1))
-    return transpose(last, position, -1) if index.ndim > 1 else last
-
-
-def _write(input: Tensor, position: int, index: Tensor, src: Tensor) -> Tensor:
-    """input with src written where `index` points; of several at one place the last stays."""
-    is_bool = input.dtype is dtypes.bool_
-    if is_bool:
-        input, src = ew.cast(input, dtypes.uint8), ew.cast(src, dtypes.uint8)
-    zero = full((), 0, dtype=input.dtype)
-    kept = ew.where(_hits(input, position, index), zero, input)
-    written = ew.where(_is_last(index, position), src, zero)
-    result = scatter_add(kept, position, index, written)
-    return ew.cast(result, dtypes.bool_) if is_bool else result
+def _summed_in(dtype: dtypes.DType) -> dtypes.DType:
+    """In which elements of a type are added: bools have no sum, those of small integers overflow."""
+    return dtype if dtype.is_floating_point else dtypes.int64
 
 
 def _same_dtype(name: str, input: Tensor, other: Tensor) -> None:
@@ -62,30 +37,6 @@ def _same_dtype(name: str, input: Tensor, other: Tensor) -> None:
             f"{name} takes two tensors of one dtype, not {input.dtype!r} and {other.dtype!r}",
             user_location(),
         )
-
-
-def scatter(
-    input: Tensor, dim: int, index: Tensor, src: Tensor | None = None, *, value: Any = None
-) -> Tensor:
-    """input with src[i][j] (or the number `value`) written at [i][index[i][j]] for dim 1.
-
-    Of several elements at one place the last along `dim` stays, where PyTorch leaves it open; comparing the indices
-    takes memory of index's shape times its extent along `dim`. An index out of range is a DataError.
-    """
-    position = normalize_dim(dim, input.ndim)
-    index = _indices("scatter", index)
-    if src is not None and not isinstance(src, Tensor):
-        src, value = None, src
-    if (src is None) == (value is None):
-        raise Error("scatter takes one of src and value", user_location())
-    if input.ndim == 0:
-        whole = [reshape(x, 1) for x in (input, index, *([] if src is None else [src]))]
-        return reshape(scatter(whole[0], 0, whole[1], *whole[2:], value=value), ())
-    if src is None:
-        number = full((), value, dtype=input.dtype)
-        return ew.where(_hits(input, position, index), number, input)
-    _same_dtype("scatter", input, src)
-    return _write(input, position, index, _fitted("scatter", src, index))
 
 
 def _fitted(name: str, src: Tensor, index: Tensor) -> Tensor:
@@ -98,6 +49,44 @@ def _fitted(name: str, src: Tensor, index: Tensor) -> Tensor:
     for d, extent in enumerate(index.shape):
         src = narrow(src, d, 0, extent) if src.shape[d] > extent else src
     return src
+
+
+def scatter(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: str | None = None,
+) -> Tensor:
+    """input with src[i][j] (or a number) at [i][index[i][j]] for dim 1; an index out of range is a DataError."""
+    if (src is None) == (value is None):
+        raise Error("scatter takes one of src and value", user_location())
+    src = value if src is None else src
+    if reduce not in (None, "add"):
+        raise Error(f"scatter: reduce={reduce!r}: None or 'add'", user_location())
+    position = normalize_dim(dim, input.ndim)
+    index = _indices("scatter", index)
+    if input.ndim == 0:
+        whole = view(src, src.numel()) if isinstance(src, Tensor) else src
+        one = scatter(view(input, 1), 0, view(index, index.numel()), whole, reduce=reduce)
+        return view(one, ())
+    single = src if isinstance(src, Tensor) else full((), src, dtype=input.dtype)
+    if single.ndim:
+        _same_dtype("scatter", input, single)
+        single = _fitted("scatter", single, index)
+    if reduce == "add":
+        return scatter_add(
+            input, position, index, broadcast_to(ew.cast(single, input.dtype), index.shape)
+        )
+    ones = full(index.shape, 1, dtype=dtypes.float32)
+    count = scatter_add(full(input.shape, 0, dtype=dtypes.float32), position, index, ones)
+    if not single.ndim:
+        return ew.where(ew.gt(count, 0), ew.cast(single, input.dtype), input)
+    dtype = _summed_in(input.dtype)
+    zeros = full(input.shape, 0, dtype=dtype)
+    return _written(input, scatter_add(zeros, position, index, ew.cast(single, dtype)), count)
 
 
 def scatter_reduce(
@@ -113,167 +102,95 @@ def scatter_reduce(
     return scatter_add(input, dim, index, src)
 
 
-def _along(input: Tensor, dim: int, index: Tensor, name: str) -> tuple[int, Tensor]:
-    """The dim, and the 1-d index over all of the other dims."""
-    position = normalize_dim(dim, input.ndim)
+def _copied(input: Tensor, position: int, index: Tensor, source: Any) -> Tensor:
+    """input with the slices of `source`, which broadcasts, where the 1-d `index` says along a dim."""
+    extent, behind = input.shape[position], [1] * (input.ndim - position - 1)
+    ones = full((index.shape[0],), 1, dtype=dtypes.float32)
+    count = index_add(full((extent,), 0, dtype=dtypes.float32), 0, index, ones)
+    count = view(count, extent, *behind)
+    if not isinstance(source, Tensor):
+        source = full((), source, dtype=input.dtype)
+    source = ew.cast(source, input.dtype)
+    if not source.ndim:
+        return ew.where(ew.gt(count, 0), source, input)
+    shape = list(input.shape)
+    shape[position] = index.shape[0]
+    dtype = _summed_in(input.dtype)
+    zeros, wide = full(input.shape, 0, dtype=dtype), broadcast_to(ew.cast(source, dtype), shape)
+    return _written(input, index_add(zeros, position, index, wide), count)
+
+
+def _flat(name: str, index: Tensor) -> Tensor:
+    """The index, 1-d."""
     if index.ndim > 1:
         raise ShapeError(f"{name} takes a 1-d index, not {list(index.shape)}", user_location())
-    flat = _indices(name, reshape(index, index.numel()))
-    shape = [1] * input.ndim
-    shape[position] = flat.shape[0]
-    wide = list(input.shape)
-    wide[position] = flat.shape[0]
-    return position, broadcast_to(reshape(flat, shape), wide)
+    return _indices(name, view(index, index.numel()))
 
 
-def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """input with the slices of `source` where the 1-d `index` says along `dim`; the last of several stays."""
-    _same_dtype("index_copy", input, source)
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Any) -> Tensor:
+    """input with the slices of `source` (or a number) where the 1-d `index` says along `dim`."""
+    position, flat = normalize_dim(dim, input.ndim), _flat("index_copy", index)
+    if isinstance(source, Tensor):
+        _same_dtype("index_copy", input, source)
     if input.ndim == 0:
-        one = index_copy(reshape(input, 1), dim, reshape(index, -1), reshape(source, -1))
-        return reshape(one, ())
-    position, wide = _along(input, dim, index, "index_copy")
-    if source.shape != wide.shape:
+        one = view(source, source.numel()) if isinstance(source, Tensor) else source
+        return view(index_copy(view(input, 1), 0, flat, one), ())
+    shape = list(input.shape)
+    shape[position] = flat.shape[0]
+    if isinstance(source, Tensor) and source.ndim and list(source.shape) != shape:
         raise ShapeError(
-            f"index_copy: {index.numel()} slices of {list(input.shape)} along dim {dim} have the shape "
-            f"{list(wide.shape)}, not {list(source.shape)}",
+            f"index_copy: {flat.shape[0]} slices of {list(input.shape)} along dim {dim} have the shape {shape}, not "
+            f"{list(source.shape)}",
             user_location(),
         )
-    return _write(input, position, wide, source)
+    return _copied(input, position, flat, source)
 
 
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-    """input with the number `value` in the slices that the 1-d `index` names along `dim`."""
+    """input with a number in the slices that the 1-d `index` names along `dim`."""
+    position, flat = normalize_dim(dim, input.ndim), _flat("index_fill", index)
     if input.ndim == 0:
-        return reshape(index_fill(reshape(input, 1), dim, index, value), ())
-    position, wide = _along(input, dim, index, "index_fill")
-    number = value if isinstance(value, Tensor) else full((), value, dtype=input.dtype)
-    return ew.where(_hits(input, position, wide), ew.cast(number, input.dtype), input)
+        return view(_copied(view(input, 1), 0, flat, value), ())
+    return _copied(input, position, flat, value)
 
 
-def searchsorted(
-    sorted_sequence: Tensor, input: Any, *, right: bool = False, side: str | None = None
+def index_put(
+    input: Tensor, indices: tuple[Tensor, ...], values: Any, accumulate: bool = False
 ) -> Tensor:
-    """How many elements of a sorted sequence [..., n] are less than each of [..., m] (for `right`, not greater).
-
-    By comparing each with each: n * m comparisons. A nan is greater than all.
-    """
-    if side not in (None, "left", "right") or (side == "left" and right):
-        raise Error(f"searchsorted: side={side!r} with right={right}", user_location())
-    is_right = right or side == "right"
-    if not isinstance(input, Tensor):
-        input = full((), input, dtype=dtypes.float32)
-    if sorted_sequence.ndim == 0 or (
-        sorted_sequence.ndim > 1 and sorted_sequence.shape[:-1] != input.shape[:-1]
-    ):
-        raise ShapeError(
-            f"searchsorted of {list(input.shape)} in {list(sorted_sequence.shape)}: all dims but the last are equal, "
-            "or the sequence has one",
-            user_location(),
-        )
-    if sorted_sequence.dtype is input.dtype is dtypes.bool_:
-        raise DTypeError("searchsorted of bools; convert with .int()", user_location())
-    if input.dtype is not sorted_sequence.dtype:
-        dtype = dtypes.promote(input.dtype, sorted_sequence.dtype)
-        input, sorted_sequence = ew.cast(input, dtype), ew.cast(sorted_sequence, dtype)
-    values = unsqueeze(input, input.ndim)
-    others = sorted_sequence if sorted_sequence.ndim == 1 else unsqueeze(sorted_sequence, -2)
-    reached = ew.gt(others, values) if is_right else ew.ge(others, values)
-    return _sum(ew.logical_not(reached), -1)
+    """input with `values` at the places that integer tensors name, one for each leading dim; or added there."""
+    count = len(indices)
+    if count > input.ndim:
+        raise ShapeError(f"{count} indices for a tensor with {input.ndim} dims", user_location())
+    index, shape = linear(indices, input.shape[:count])
+    rest = input.shape[count:]
+    rows = view(input, -1, *rest)
+    if isinstance(values, Tensor) and values.ndim:
+        values = view(broadcast_to(values, [*shape, *rest]), -1, *rest)
+    if accumulate:
+        if not isinstance(values, Tensor) or not values.ndim:
+            wide = (index.shape[0], *rest)
+            values = (
+                broadcast_to(values, wide)
+                if isinstance(values, Tensor)
+                else full(wide, values, dtype=input.dtype)
+            )
+        return view(index_add(rows, 0, index, ew.cast(values, input.dtype)), *input.shape)
+    return view(_copied(rows, 0, index, values), *input.shape)
 
 
-def bucketize(input: Any, boundaries: Tensor, *, right: bool = False) -> Tensor:
-    """The bucket of each element between sorted 1-d boundaries: bucket i ends at boundaries[i]."""
-    if boundaries.ndim != 1:
-        raise ShapeError(
-            f"bucketize takes 1-d boundaries, not {list(boundaries.shape)}", user_location()
-        )
-    if not isinstance(input, Tensor):
-        input = full((), input, dtype=dtypes.float32)
-    return searchsorted(boundaries, input, right=right)
+def linear(indices: tuple[Tensor, ...], extents: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+    """Indices of several dims as one, flat, of the dims put together; and the shape to which they broadcast."""
+    total: Tensor | None = None
+    for index, extent in zip(indices, extents, strict=True):
+        if index.dtype.is_floating_point or index.dtype is dtypes.bool_:
+            raise Error(
+                f"a tensor is indexed by {index.dtype!r}; integers are needed", user_location()
+            )
+        index = ew.cast(index, dtypes.int64)
+        index = ew.where(ew.lt(index, 0), ew.add(index, extent), index)
+        total = index if total is None else ew.add(ew.mul(total, extent), index)
+    assert total is not None
+    return view(total, -1), total.shape
 
 
-def isin(
-    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
-) -> Tensor:
-    """Whether each element is one of `test_elements`, by comparing each with each."""
-    del assume_unique
-    x = elements if isinstance(elements, Tensor) else Tensor(elements)
-    y = test_elements if isinstance(test_elements, Tensor) else Tensor(test_elements)
-    if dtypes.bool_ in (x.dtype, y.dtype):
-        raise DTypeError("isin of bools; convert with .int()", user_location())
-    found = _any(ew.eq(unsqueeze(x, x.ndim), reshape(y, y.numel())), -1)
-    return ew.logical_not(found) if invert else found
-
-
-def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    """How often each of 0, 1, .. occurs in a 1-d integer tensor, or the sums of their weights.
-
-    Outside steps the result is as long as the largest value needs; inside a step `minlength` says how long, and a
-    value beyond is a DataError.
-    """
-    if input.ndim != 1 or input.dtype.is_floating_point or input.dtype is dtypes.bool_:
-        raise DTypeError(
-            f"bincount takes a 1-d integer tensor, not {input.dtype!r}{list(input.shape)}",
-            user_location(),
-        )
-    if minlength < 0:
-        raise Error(f"bincount: minlength={minlength} is negative", user_location())
-    length = minlength
-    if current_trace() is None:
-        values = input.numpy()
-        if values.size and values.min() < 0:
-            raise Error(f"bincount of the negative number {values.min()}", user_location())
-        length = max(minlength, int(values.max()) + 1 if values.size else 0)
-    elif minlength == 0:
-        raise Error(
-            "bincount inside a step needs minlength=: the largest value is not known while it is traced",
-            user_location(),
-        )
-    index = ew.cast(input, dtypes.int64)
-    if weights is None:
-        weights = full(input.shape, 1, dtype=dtypes.int64)
-    elif weights.dtype is not dtypes.float32:
-        weights = ew.cast(weights, dtypes.float64)
-    return scatter_add(full((length,), 0, dtype=weights.dtype), 0, index, weights)
-
-
-def _depends_on_values(name: str, instead: str) -> Any:
-    """A function whose result's shape depends on values: plans have fixed shapes."""
-
-    def function(*args: Any, **kwargs: Any) -> Tensor:
-        raise Error(
-            f"{name}: the shape of its result depends on values, which a plan cannot know; {instead}",
-            user_location(),
-        )
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Refused: its shape depends on values; {instead}."
-    return function
-
-
-_BY_MASK = "choose element by element with flow.where, or take .numpy() outside steps"
-_BY_NUMPY = "outside steps take .numpy() and NumPy's function of that name"
-argwhere = _depends_on_values("argwhere", _BY_MASK)
-masked_scatter = _depends_on_values("masked_scatter", _BY_MASK)
-masked_select = _depends_on_values("masked_select", _BY_MASK)
-nonzero = _depends_on_values("nonzero", _BY_MASK)
-unique = _depends_on_values("unique", _BY_NUMPY)
-
-
-__all__ = [
-    "argwhere",
-    "bincount",
-    "bucketize",
-    "index_copy",
-    "index_fill",
-    "isin",
-    "masked_scatter",
-    "masked_select",
-    "nonzero",
-    "scatter",
-    "scatter_reduce",
-    "searchsorted",
-    "take",
-    "unique",
-]
+__all__ = ["index_copy", "index_fill", "index_put", "scatter", "scatter_reduce"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from ..dtypes import promote
 from ..errors import Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
+from ..views import uncertain
+from .creation import full
 from .elementwise import cast
 from .reductions import normalize_dim
 
@@ -32,7 +35,15 @@ def _by_name(name: str, values: tuple[Any, ...], named: Any) -> tuple[Any, ...]:
 
 def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in row-major order in another shape; one extent may be -1."""
-    target = _ints(_by_name("shape", sizes, shape))
+    result = view(input, *_by_name("shape", sizes, shape))
+    if input._is_dense or result is input:
+        return result
+    return uncertain(result, input, "reshape of a tensor that is not contiguous may copy")
+
+
+def view(input: Tensor, *size: Any) -> Tensor:
+    """As reshape, and never a copy: writes into one are seen in the other."""
+    target = _ints(size)
     unknown = [i for i, extent in enumerate(target) if extent == -1]
     known = 1
     for extent in target:
@@ -65,6 +76,20 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, *input.shape[:start], merged, *input.shape[end + 1 :])
 
 
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Dim `dim` as several, one of whose sizes may be -1."""
+    position, extent = _extent("unflatten", input, dim)
+    extents = [int(size) for size in sizes]
+    if not extents:
+        raise ShapeError("unflatten: sizes must not be empty", user_location())
+    known = math.prod(e for e in extents if e != -1)
+    if extents.count(-1) == 1 and known and extent % known == 0:
+        extents[extents.index(-1)] = extent // known
+    elif -1 in extents or known != extent:
+        raise ShapeError(f"unflatten: {extent} elements as {list(sizes)}", user_location())
+    return view(input, [*input.shape[:position], *extents, *input.shape[position + 1 :]])
+
+
 def permute(input: Tensor, *order_of_dims: Any, dims: Any = None) -> Tensor:
     """Dim i of the result is dim dims[i] of the input."""
     given = _ints(_by_name("dims", order_of_dims, dims))
@@ -75,7 +100,7 @@ def permute(input: Tensor, *order_of_dims: Any, dims: Any = None) -> Tensor:
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Swaps two dims."""
+    """Dims `dim0` and `dim1` swapped; negative ones count from the end."""
     order = list(range(input.ndim))
     a, b = normalize_dim(dim0, input.ndim), normalize_dim(dim1, input.ndim)
     if not order:
@@ -85,7 +110,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def t(input: Tensor) -> Tensor:
-    """Transposes a matrix."""
+    """[n, m] -> [m, n]; tensors of fewer dims stay as they are, more are a ShapeError."""
     if input.ndim > 2:
         raise ShapeError(
             f"t() takes at most 2 dims, not {input.ndim}; use transpose or permute", user_location()
@@ -96,20 +121,20 @@ def t(input: Tensor) -> Tensor:
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A new dim of extent 1 before `dim`."""
     position = normalize_dim(dim, input.ndim + 1)
-    return reshape(input, *input.shape[:position], 1, *input.shape[position:])
+    return view(input, *input.shape[:position], 1, *input.shape[position:])
 
 
 def squeeze(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
     """Without its dims of extent 1, or without `dim` (one or several) where it has extent 1."""
     if isinstance(dim, tuple):
         gone = {normalize_dim(d, input.ndim) for d in dim}
-        return reshape(input, [e for i, e in enumerate(input.shape) if e != 1 or i not in gone])
+        return view(input, [e for i, e in enumerate(input.shape) if e != 1 or i not in gone])
     if dim is None:
-        return reshape(input, [extent for extent in input.shape if extent != 1])
+        return view(input, [extent for extent in input.shape if extent != 1])
     position = normalize_dim(dim, input.ndim)
     if input.ndim == 0 or input.shape[position] != 1:
         return input
-    return reshape(input, [*input.shape[:position], *input.shape[position + 1 :]])
+    return view(input, [*input.shape[:position], *input.shape[position + 1 :]])
 
 
 def expand(input: Tensor, *sizes: Any) -> Tensor:
@@ -126,12 +151,47 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
 
 
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
-    """expand to `size`."""
+    """`input` repeated along dims of extent 1, and along new ones in front, to `size`; ShapeError if that does
+    not fit."""
     return expand(input, *size)
 
 
+def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
+    """The tensor itself, or a copy where PyTorch would move its elements."""
+    del memory_format
+    if input._is_dense:
+        return input
+    return uncertain(input, input, "contiguous() copies a tensor that is not contiguous")
+
+
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Windows of `size` elements along a dim, every `step` of them, in a new last dim."""
+    if input.ndim == 0:
+        normalize_dim(dimension, 0)
+        windows_of_one = unfold(view(input, 1), 0, size, step)
+        return view(windows_of_one, size)
+    position, extent = _extent("unfold", input, dimension)
+    if not 0 <= size <= extent or step < 1:
+        raise ShapeError(
+            f"unfold: windows of {size} every {step} in {extent} elements", user_location()
+        )
+    count = (extent - size) // step + 1
+    if size == 0:
+        shape = [*input.shape[:position], count, *input.shape[position + 1 :], 0]
+        return full(shape, 0, dtype=input.dtype)
+    if size == step:  # windows that meet, as of patches: a view
+        whole = narrow(input, position, 0, count * size)
+        shape = [*input.shape[:position], count, size, *input.shape[position + 1 :]]
+        order = [d for d in range(input.ndim + 1) if d != position + 1]
+        return permute(view(whole, shape), [*order, position + 1])
+    windows = [narrow(input, position, i * step, size) for i in range(count)]
+    moved = [d for d in range(input.ndim) if d != position]
+    result = stack([permute(window, [*moved, position]) for window in windows], position)
+    return uncertain(result, input, "unfold() of windows that overlap is a copy here")
+
+
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one after the other along `dim`."""
+    """The tensors one after the other along `dim`; ShapeError where they differ in another dim."""
     tensors = list(tensors)
     if not tensors:
         raise ShapeError("cat of no tensors", user_location())
@@ -145,7 +205,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors along a new dim."""
+    """The tensors, all of one shape, along a new dim before `dim`."""
     return cat([unsqueeze(tensor, dim) for tensor in tensors], dim)
 
 
@@ -218,5 +278,6 @@ __all__ = [
     "stack",
     "t",
     "transpose",
+    "unflatten",
     "unsqueeze",
 ]

@@ -1,4 +1,4 @@
-"""Products, running extremes, order statistics and moments along dims, composed of reductions, sorts and scans."""
+"""Running extremes, order statistics and moments along dims, composed of reductions, sorts and scans."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from .reductions import (
     var,
 )
 from .reductions import sum as _sum
+from .running import diff
 from .shapes import broadcast_to, cat, narrow, reshape, squeeze, transpose, unsqueeze
 
 
@@ -53,34 +54,6 @@ class MinAndMax(NamedTuple):
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinAndMax:
     """The least and the greatest element, along `dim` or of all."""
     return MinAndMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
-
-
-def prod(
-    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None
-) -> Tensor:
-    """The product along `dim` or of all elements; integers and bools multiply in int64.
-
-    By halves, so that gradients are right where elements are 0: log2(extent) products.
-    """
-    x = _summed_in(input, dtype)
-    if dim is None:
-        x, position, keepdim = reshape(x, -1), 0, False
-    elif x.ndim == 0:
-        normalize_dim(dim, 0)
-        return x
-    else:
-        position = normalize_dim(dim, x.ndim)
-    extent = x.shape[position]
-    if extent == 0:
-        shape = list(x.shape)
-        shape[position] = 1
-        x, extent = full(shape, 1, dtype=x.dtype), 1
-    while extent > 1:
-        half = extent // 2
-        pairs = ew.mul(narrow(x, position, 0, half), narrow(x, position, half, half))
-        x = cat([pairs, narrow(x, position, 2 * half, 1)], position) if extent % 2 else pairs
-        extent = x.shape[position]
-    return x if keepdim else squeeze(x, position)
 
 
 def nansum(
@@ -151,21 +124,12 @@ def _scan(tensors: tuple[Tensor, ...], dim: int, combine: Combine) -> tuple[Tens
     return tensors
 
 
-def cumprod(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
-    """Running products along `dim`; integers and bools multiply in int64."""
-    x = _summed_in(input, dtype)
-    position = normalize_dim(dim, x.ndim)
-    if x.ndim == 0:
-        return x
-    return _scan((x,), position, lambda a, b: (ew.mul(a[0], b[0]),))[0]
-
-
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """ln of running sums of e^input along `dim`, without overflow."""
     _only_floats("logcumsumexp", input)
     position = normalize_dim(dim, input.ndim)
     if input.ndim == 0:
-        return input
+        return input.clone()
     return _scan((input,), position, lambda a, b: (logaddexp(a[0], b[0]),))[0]
 
 
@@ -275,7 +239,7 @@ def quantile(
     if input.numel() == 0:
         raise ShapeError("quantile of no elements", user_location())
     if input.ndim == 0:
-        return input
+        return input.clone()
     at = q * (extent - 1)
     low, high = math.floor(at), math.ceil(at)
     share = {
@@ -290,28 +254,6 @@ def quantile(
     found = a if share == 0 else ew.lerp(a, b, share)
     found = ew.where(ew.isnan(last), last, found)
     return found if keepdim else squeeze(found, position)
-
-
-def diff(
-    input: Tensor,
-    n: int = 1,
-    dim: int = -1,
-    prepend: Tensor | None = None,
-    append: Tensor | None = None,
-) -> Tensor:
-    """Differences of neighbours along `dim`, n times; of bools whether they differ."""
-    if input.ndim == 0:
-        raise ShapeError("diff of a tensor without dims", user_location())
-    if n < 0:
-        raise Error(f"diff: n={n} is negative", user_location())
-    position = normalize_dim(dim, input.ndim)
-    parts = [x for x in (prepend, input, append) if x is not None]
-    x = cat(parts, position) if len(parts) > 1 else input
-    for _ in range(min(n, x.shape[position])):
-        rest = x.shape[position] - 1
-        after, before = narrow(x, position, 1, rest), narrow(x, position, 0, rest)
-        x = ew.logical_xor(after, before) if x.dtype is dtypes.bool_ else ew.sub(after, before)
-    return x
 
 
 def _panels(y: Tensor, x: Tensor | None, dx: float, dim: int) -> tuple[Tensor, int]:
@@ -421,9 +363,7 @@ __all__ = [
     "cov",
     "cummax",
     "cummin",
-    "cumprod",
     "cumulative_trapezoid",
-    "diff",
     "dist",
     "histc",
     "kthvalue",
@@ -432,7 +372,6 @@ __all__ = [
     "msort",
     "nanmean",
     "nansum",
-    "prod",
     "quantile",
     "renorm",
     "std_mean",

@@ -166,13 +166,16 @@ class GPT2(CausalLanguageModel):
             nn.init.normal_(self.lm_head.weight, std=config.initializer_range)
 
     def features(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """What the head takes: tokens i64[n, l] -> [n, l, n_embd]."""
         return self.transformer(tokens, positions)
 
     @property
     def max_positions(self) -> int:
+        """The longest sequence, in tokens."""
         return self.config.n_positions
 
     def allocate_cache(self, n: int, length: int) -> None:
+        """Room for keys and values of `n` sequences of at most `length` tokens, in each block."""
         config = self.config
         for block in self.transformer.h:
             block.attn.cache.allocate(n, config.n_head, length, config.n_embd // config.n_head)

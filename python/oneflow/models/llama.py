@@ -47,10 +47,12 @@ class LlamaConfig:
 
     @property
     def key_value_heads(self) -> int:
+        """How many heads keys and values have."""
         return self.num_key_value_heads or self.num_attention_heads
 
     @property
     def head_width(self) -> int:
+        """The width of one head."""
         return self.head_dim or self.hidden_size // self.num_attention_heads
 
 
@@ -187,13 +189,16 @@ class Llama(CausalLanguageModel):
             self.lm_head.weight = self.model.embed_tokens.weight
 
     def features(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """What the head takes: tokens i64[n, l] -> [n, l, hidden_size]."""
         return self.model(tokens, positions)
 
     @property
     def max_positions(self) -> int:
+        """The longest sequence, in tokens."""
         return self.config.max_position_embeddings
 
     def allocate_cache(self, n: int, length: int) -> None:
+        """Room for keys and values of `n` sequences of at most `length` tokens, in each layer."""
         config = self.config
         for layer in self.model.layers:
             layer.self_attn.cache.allocate(n, config.key_value_heads, length, config.head_width)

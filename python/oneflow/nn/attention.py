@@ -12,7 +12,7 @@ from ..location import user_location
 from ..tensor import Tensor
 from . import functional as F
 from . import init
-from .functional.attention import LOWEST, attention_weights
+from .functional.attention import attention, attention_weights
 from .layers import Linear
 from .module import Module
 from .parameter import Parameter
@@ -98,9 +98,8 @@ class MultiheadAttention(Module):
         return q, k, v
 
     def _heads(self, x: Tensor) -> Tensor:
-        """[n, l, e] -> [n, heads, l, head_dim]."""
-        n, length, _ = x.shape
-        return transpose(reshape(x, n, length, self.num_heads, self.head_dim), 1, 2)
+        """[n, l, e] -> [n, l, heads, head_dim]."""
+        return reshape(x, *x.shape[:2], self.num_heads, self.head_dim)
 
     def forward(
         self,
@@ -152,10 +151,14 @@ class MultiheadAttention(Module):
         for extra in self._extra_rows(n):
             k, v = cat([k, extra[0]], 1), cat([v, extra[1]], 1)
         q, k, v = self._heads(q), self._heads(k), self._heads(v)
-        weights = attention_weights(q, k, masks, False, 1 / math.sqrt(self.head_dim))
-        weights = F.dropout(weights, self.dropout, self.training)
-        output = reshape(transpose(matmul(weights, v), 1, 2), n, q.shape[2], self.embed_dim)
-        output = self.out_proj(output)
+        if need_weights:
+            q, k, v = (transpose(x, 1, 2) for x in (q, k, v))
+            weights = attention_weights(q, k, masks, False, 1 / math.sqrt(self.head_dim))
+            weights = F.dropout(weights, self.dropout, self.training)
+            output = transpose(matmul(weights, v), 1, 2)
+        else:
+            output = attention(q, k, v, masks, self.dropout if self.training else 0.0)
+        output = self.out_proj(reshape(output, *output.shape[:2], self.embed_dim))
         if single:
             output = output[0]
         elif not batch_first:
@@ -230,7 +233,7 @@ def _merged_mask(
         merged = taken[0] if len(taken) == 1 else logical_and(*_broadcast(taken))
         fill: float = True
     else:
-        added = [where(part, LOWEST, 0.0) if part.dtype is bool_ else part for part in parts]
+        added = [where(part, -math.inf, 0.0) if part.dtype is bool_ else part for part in parts]
         merged = added[0] if len(added) == 1 else add(*added)
         fill = 0.0
     return F.pad(merged, (0, extra), value=fill) if extra else merged

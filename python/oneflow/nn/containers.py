@@ -45,21 +45,25 @@ class _Numbered(Module):
         self._renumber(list(self._modules.values()))
 
     def insert(self, index: int, module: Module) -> Any:
+        """One more module at a place; those behind it move up. Returns itself."""
         modules = list(self._modules.values())
         modules.insert(index, module)
         self._renumber(modules)
         return self
 
     def append(self, module: Module) -> Any:
+        """One more module at the end. Returns itself."""
         self.register_module(str(len(self)), module)
         return self
 
     def extend(self, modules: Iterable[Module]) -> Any:
+        """More modules at the end. Returns itself."""
         for module in list(modules):
             self.append(module)
         return self
 
     def pop(self, index: int) -> Module:
+        """Removes the module at a place and returns it; those behind it move down."""
         module = self._modules[self._name(index)]
         assert module is not None
         del self[index]
@@ -155,23 +159,29 @@ class ModuleDict(Module):
         return key in self._modules
 
     def clear(self) -> None:
+        """Removes all modules."""
         self._modules.clear()
 
     def pop(self, key: str) -> Any:
+        """Removes a module and returns it."""
         module = self[key]
         del self[key]
         return module
 
     def keys(self) -> Any:
+        """The names, in order of insertion."""
         return self._modules.keys()
 
     def items(self) -> Any:
+        """Names with modules, in order of insertion."""
         return self._modules.items()
 
     def values(self) -> Any:
+        """The modules, in order of insertion."""
         return self._modules.values()
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Takes over names and modules; a name that is there gets the new one."""
         for key, module in modules.items() if isinstance(modules, Mapping) else modules:
             self[key] = module
 
@@ -227,10 +237,12 @@ class ParameterList(Module):
         self._parameters[self._name(index)] = _as_parameter(value)
 
     def append(self, value: Any) -> ParameterList:
+        """One more parameter at the end; a tensor becomes one."""
         self.register_parameter(str(len(self)), _as_parameter(value))
         return self
 
     def extend(self, values: Iterable[Any]) -> ParameterList:
+        """More parameters at the end."""
         for value in list(values):
             self.append(value)
         return self
@@ -268,26 +280,33 @@ class ParameterDict(Module):
         return key in self._parameters
 
     def get(self, key: str, default: Any = None) -> Any:
+        """The parameter of a name, or `default`."""
         return self._parameters.get(key, default)
 
     def pop(self, key: str) -> Any:
+        """Removes a parameter and returns it."""
         value = self[key]
         del self[key]
         return value
 
     def clear(self) -> None:
+        """Removes all parameters."""
         self._parameters.clear()
 
     def keys(self) -> Any:
+        """The names, in order of insertion."""
         return self._parameters.keys()
 
     def items(self) -> Any:
+        """Names with parameters, in order of insertion."""
         return self._parameters.items()
 
     def values(self) -> Any:
+        """The parameters, in order of insertion."""
         return self._parameters.values()
 
     def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Takes over names and parameters; a name that is there gets the new one."""
         for key, value in parameters.items() if isinstance(parameters, Mapping) else parameters:
             self[key] = value
 

@@ -218,7 +218,7 @@ class _TransposedConvolution(_Convolution):
 
 
 class ConvTranspose1d(_TransposedConvolution):
-    """The transpose of Conv1d."""
+    """The transpose of Conv1d, from [n, c, l]; weight is [in_channels, out_channels / groups, kernel]."""
 
     dims = 1
 
@@ -236,7 +236,10 @@ class ConvTranspose1d(_TransposedConvolution):
 
 
 class ConvTranspose2d(_TransposedConvolution):
-    """The transpose of Conv2d."""
+    """The transpose of Conv2d, from [n, c, h, w]; weight is [in_channels, out_channels / groups, kernel, kernel].
+
+    Height and width are as `F.conv_transpose2d` says; `output_size` chooses among those that a stride leaves open.
+    """
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         return F.conv_transpose2d(

@@ -82,14 +82,17 @@ def trunc_normal_(
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Every element becomes `val`."""
     return _set(tensor, Constant(val))
 
 
 def zeros_(tensor: Tensor) -> Tensor:
+    """Every element becomes 0."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
+    """Every element becomes 1."""
     return constant_(tensor, 1.0)
 
 
@@ -202,3 +205,21 @@ def xavier_uniform_(
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with the variance of Glorot and Bengio 2010."""
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans(tensor))), generator)
+
+
+def _normal(
+    self: Tensor, mean: float = 0, std: float = 1, *, generator: Generator | None = None
+) -> Tensor:
+    """normal_ as a method: `linear.weight.data.normal_(0, 0.02)`."""
+    return normal_(self, mean, std, generator)
+
+
+def _uniform(
+    self: Tensor, a: float = 0, b: float = 1, *, generator: Generator | None = None
+) -> Tensor:
+    """uniform_ as a method."""
+    return uniform_(self, a, b, generator)
+
+
+Tensor.normal_ = _normal  # type: ignore[attr-defined]
+Tensor.uniform_ = _uniform  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ from .parameter import Parameter
 
 
 class Linear(Module):
-    """input @ weight.T + bias; weight is [out_features, in_features]."""
+    """input @ weight.T + bias: [..., in_features] -> [..., out_features]; weight is [out_features, in_features]."""
 
     def __init__(
         self,
@@ -243,25 +243,25 @@ class Dropout(_Dropout):
     """Zeroes elements with probability p and scales the others by 1 / (1 - p), in training."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.dropout(input, self.p, self.training)
+        return F.dropout(input, self.p, self.training, self.inplace)
 
 
 class Dropout1d(_Dropout):
     """Zeroes whole channels of [n, c, l] or [c, l]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.dropout1d(input, self.p, self.training)
+        return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(_Dropout):
     """Zeroes whole channels of [n, c, h, w] or [c, h, w]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.dropout2d(input, self.p, self.training)
+        return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
 class Dropout3d(_Dropout):
     """Zeroes whole channels of [n, c, d, h, w] or [c, d, h, w]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.dropout3d(input, self.p, self.training)
+        return F.dropout3d(input, self.p, self.training, self.inplace)

@@ -38,7 +38,7 @@ class _WeightedLoss(_Loss):
 
 
 class CrossEntropyLoss(_WeightedLoss):
-    """F.cross_entropy."""
+    """`F.cross_entropy` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class CrossEntropyLoss(_WeightedLoss):
 
 
 class NLLLoss(_WeightedLoss):
-    """F.nll_loss."""
+    """`F.nll_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(
         self,
@@ -88,21 +88,21 @@ class NLLLoss(_WeightedLoss):
 
 
 class MSELoss(_Loss):
-    """F.mse_loss."""
+    """`F.mse_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
 class L1Loss(_Loss):
-    """F.l1_loss."""
+    """`F.l1_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
 class SmoothL1Loss(_Loss):
-    """F.smooth_l1_loss."""
+    """`F.smooth_l1_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class SmoothL1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """F.huber_loss."""
+    """`F.huber_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction)
@@ -130,14 +130,14 @@ class HuberLoss(_Loss):
 
 
 class BCELoss(_WeightedLoss):
-    """F.binary_cross_entropy."""
+    """`F.binary_cross_entropy` as a module, which keeps its arguments and takes the same shapes."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
 
 
 class BCEWithLogitsLoss(_Loss):
-    """F.binary_cross_entropy_with_logits."""
+    """`F.binary_cross_entropy_with_logits` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class BCEWithLogitsLoss(_Loss):
 
 
 class KLDivLoss(_Loss):
-    """F.kl_div."""
+    """`F.kl_div` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(
         self,
@@ -179,14 +179,14 @@ class KLDivLoss(_Loss):
 
 
 class SoftMarginLoss(_Loss):
-    """F.soft_margin_loss."""
+    """`F.soft_margin_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
 class HingeEmbeddingLoss(_Loss):
-    """F.hinge_embedding_loss."""
+    """`F.hinge_embedding_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ class _MarginLoss(_Loss):
 
 
 class MarginRankingLoss(_MarginLoss):
-    """F.margin_ranking_loss."""
+    """`F.margin_ranking_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
         return F.margin_ranking_loss(
@@ -226,7 +226,7 @@ class MarginRankingLoss(_MarginLoss):
 
 
 class CosineEmbeddingLoss(_MarginLoss):
-    """F.cosine_embedding_loss."""
+    """`F.cosine_embedding_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
         return F.cosine_embedding_loss(
@@ -235,7 +235,7 @@ class CosineEmbeddingLoss(_MarginLoss):
 
 
 class TripletMarginLoss(_Loss):
-    """F.triplet_margin_loss."""
+    """`F.triplet_margin_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(
         self,
@@ -258,7 +258,7 @@ class TripletMarginLoss(_Loss):
 
 
 class PoissonNLLLoss(_Loss):
-    """F.poisson_nll_loss."""
+    """`F.poisson_nll_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(
         self,
@@ -284,7 +284,7 @@ class PoissonNLLLoss(_Loss):
 
 
 class GaussianNLLLoss(_Loss):
-    """F.gaussian_nll_loss."""
+    """`F.gaussian_nll_loss` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
@@ -297,7 +297,7 @@ class GaussianNLLLoss(_Loss):
 
 
 class CosineSimilarity(Module):
-    """F.cosine_similarity."""
+    """`F.cosine_similarity` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
@@ -308,7 +308,7 @@ class CosineSimilarity(Module):
 
 
 class PairwiseDistance(Module):
-    """F.pairwise_distance."""
+    """`F.pairwise_distance` as a module, which keeps its arguments and takes the same shapes."""
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()

@@ -37,6 +37,7 @@ class Handle:
         self._hooks, self._key = hooks, key
 
     def remove(self) -> None:
+        """The hook is not called any more; removing twice is legal."""
         self._hooks.pop(self._key, None)
 
     def __enter__(self) -> Handle:
@@ -75,6 +76,9 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         members = self.__dict__
         if "_parameters" not in members:
+            if not isinstance(value, (Parameter, Buffer, Module)):
+                object.__setattr__(self, name, value)  # PyTorch takes plain values that early
+                return
             raise AttributeError(
                 f"call super().__init__() in {type(self).__name__} before assigning {name}"
             )
@@ -134,6 +138,7 @@ class Module:
             raise Error(f"{type(self).__name__} has an attribute {name!r} already", user_location())
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """`self.name` becomes this parameter; None keeps the name for one that is left out, as a bias."""
         self._check_name(name, self._parameters)
         self._forget(name)
         self._parameters[name] = param
@@ -147,6 +152,7 @@ class Module:
         self._buffers[name] = tensor
 
     def register_module(self, name: str, module: Module | None) -> None:
+        """`self.name` becomes this module; Error if it is none."""
         if module is not None and not isinstance(module, Module):
             raise Error(f"{name}: {type(module).__name__} is no module", user_location())
         self._check_name(name, self._modules)
@@ -205,6 +211,7 @@ class Module:
         return Handle(hooks, key)
 
     def register_full_backward_hook(self, *args: Any, **kwargs: Any) -> Handle:
+        """Always an Error: gradients are part of a step. `flow.value_and_grad` returns them."""
         raise Error(
             "there are no backward hooks: gradients are part of a step; flow.value_and_grad(fn, model=model)(batch) "
             "returns them by parameter name",
@@ -234,6 +241,7 @@ class Module:
                 yield from module.named_modules(memo, path, remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -245,6 +253,7 @@ class Module:
                 yield name, module
 
     def children(self) -> Iterator[Module]:
+        """The modules that stand directly in this one."""
         return (module for _, module in self.named_children())
 
     def get_submodule(self, target: str) -> Module:
@@ -302,14 +311,18 @@ class Module:
         return self._named_members("_parameters", prefix, recurse, not remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters of this module and, with `recurse`, of all below it, each once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Buffer]]:
+        """Names and buffers, in order of registration; one of two names comes once unless `remove_duplicate`
+        is False."""
         return self._named_members("_buffers", prefix, recurse, not remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
+        """The buffers of this module and, with `recurse`, of all below it, each once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def apply(self, fn: Callable[[Module], Any]) -> Module:
@@ -320,14 +333,17 @@ class Module:
         return self
 
     def train(self, mode: bool = True) -> Module:
+        """Sets `training` here and in all modules below; the next step is traced with it."""
         for module in self.modules():
             object.__setattr__(module, "training", mode)
         return self
 
     def eval(self) -> Module:
+        """As `train(False)`. Eval steps do it themselves while they are traced."""
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Sets `requires_grad` of all parameters: without it they get no gradient and no optimizer memory."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
@@ -374,6 +390,7 @@ class Module:
         return self
 
     def type(self, dst_type: DType) -> Module:
+        """As `to(dst_type)`."""
         return self.to(dst_type)
 
     def _to_named(self, name: str) -> Module:
@@ -383,21 +400,27 @@ class Module:
         return self.to(dtype)
 
     def float(self) -> Module:
+        """Floating parameters and buffers become float32."""
         return self._to_named("float32")
 
     def double(self) -> Module:
+        """Floating parameters and buffers become float64."""
         return self._to_named("float64")
 
     def half(self) -> Module:
+        """Floating parameters and buffers become float16. To compute in it, give a step a `precision`."""
         return self._to_named("float16")
 
     def bfloat16(self) -> Module:
+        """Floating parameters and buffers become bfloat16. To compute in it, give a step a `precision`."""
         return self._to_named("bfloat16")
 
     def cuda(self, device: Any = None) -> Module:
+        """The module itself: where things live is the mesh's business."""
         return self
 
     def cpu(self) -> Module:
+        """The module itself: where things live is the mesh's business."""
         return self
 
     # State.

@@ -36,6 +36,7 @@ class _Norm(Module):
         )
 
     def reset_running_stats(self) -> None:
+        """Running means become 0, variances 1, the count of batches 0."""
         if self.running_mean is not None:
             self.running_mean.zero_()
             self.running_var.fill_(1)
@@ -228,19 +229,19 @@ class _InstanceNorm(_Norm):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Of [n, c, l]."""
+    """Zero mean and unit variance per sample and channel of [n, c, l] (Ulyanov et al. 2016)."""
 
     dims = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Of [n, c, h, w]."""
+    """Zero mean and unit variance per sample and channel of [n, c, h, w] (Ulyanov et al. 2016)."""
 
     dims = (3, 4)
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Of [n, c, d, h, w]."""
+    """Zero mean and unit variance per sample and channel of [n, c, d, h, w] (Ulyanov et al. 2016)."""
 
     dims = (4, 5)
 

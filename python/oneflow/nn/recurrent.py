@@ -324,7 +324,7 @@ class RNNCellBase(Module):
 
 
 class RNNCell(RNNCellBase):
-    """One step of RNN."""
+    """One step of RNN: input [n, input_size], state and result [n, hidden_size]; the state is zeros if left out."""
 
     def __init__(
         self,
@@ -350,7 +350,7 @@ class RNNCell(RNNCellBase):
 
 
 class GRUCell(RNNCellBase):
-    """One step of GRU."""
+    """One step of GRU: input [n, input_size], state and result [n, hidden_size]; the state is zeros if left out."""
 
     gates = 3
 
@@ -359,7 +359,7 @@ class GRUCell(RNNCellBase):
 
 
 class LSTMCell(RNNCellBase):
-    """One step of LSTM; the state is (h, c)."""
+    """One step of LSTM: input [n, input_size], state and result (h, c), both [n, hidden_size], zeros if left out."""
 
     gates = 4
 

@@ -248,7 +248,8 @@ class TransformerDecoder(Module):
 
 
 class Transformer(Module):
-    """An encoder and a decoder."""
+    """An encoder and a decoder: src [s, n, d_model] and tgt [t, n, d_model] -> [t, n, d_model]; with batch_first the
+    samples are dim 0."""
 
     def __init__(
         self,

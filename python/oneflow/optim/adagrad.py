@@ -11,7 +11,7 @@ from .terms import ascended, count_of, with_l2
 
 
 class Adagrad(Optimizer):
-    """Adagrad as in PyTorch."""
+    """Adagrad as in PyTorch: gradients divided by the root of the sum of all their squares (Duchi et al. 2011)."""
 
     slots = ("sum",)
 
@@ -70,7 +70,7 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """Adadelta as in PyTorch."""
+    """Adadelta as in PyTorch: steps of the size of a running mean of earlier steps (Zeiler 2012)."""
 
     slots = ("square_avg", "acc_delta")
 

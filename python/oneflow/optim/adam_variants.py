@@ -13,7 +13,7 @@ from .terms import ascended, count_of, decayed, one_minus_power, power, toward, 
 
 
 class Adamax(Optimizer):
-    """Adamax as in PyTorch: Adam with the largest gradient in place of the second moment."""
+    """Adamax as in PyTorch: Adam with the largest gradient in place of the second moment (Kingma and Ba 2015)."""
 
     slots = ("exp_avg", "exp_inf")
 
@@ -62,7 +62,7 @@ class Adamax(Optimizer):
 
 
 class NAdam(Optimizer):
-    """NAdam as in PyTorch: Adam with Nesterov's momentum, whose factors grow over the steps."""
+    """NAdam as in PyTorch: Adam with Nesterov's momentum, whose factors grow over the steps (Dozat 2016)."""
 
     slots = ("mu_product", "exp_avg", "exp_avg_sq")
 
@@ -134,7 +134,8 @@ class NAdam(Optimizer):
 
 
 class RAdam(Optimizer):
-    """RAdam as in PyTorch: momentum alone until the variance of the second moment can be rectified."""
+    """RAdam as in PyTorch: momentum alone until the variance of the second moment can be rectified (Liu et al.
+    2020)."""
 
     slots = ("exp_avg", "exp_avg_sq")
 

@@ -12,7 +12,8 @@ from .terms import ascended, count_of, decayed, one_minus_power, toward, with_l2
 
 
 class Adam(Optimizer):
-    """Adam as in PyTorch: weight decay is part of the gradient unless decoupled_weight_decay=True."""
+    """Adam as in PyTorch: weight decay is part of the gradient unless decoupled_weight_decay=True (Kingma and
+    Ba 2015)."""
 
     slots = ("exp_avg", "exp_avg_sq")
 
@@ -96,7 +97,8 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """AdamW as in PyTorch: the parameter shrinks by lr * weight_decay before the update."""
+    """AdamW as in PyTorch: the parameter shrinks by lr * weight_decay before the update (Loshchilov and
+    Hutter 2019)."""
 
     def __init__(
         self,

@@ -93,6 +93,7 @@ class LRScheduler:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what `state_dict()` gave."""
         self.__dict__.update(state_dict)
 
 
@@ -308,6 +309,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self._write(self._rates(self.rate))
 
     def restart(self) -> None:
+        """Back to the first rate of the first period."""
         self.step(0)
 
 
@@ -372,6 +374,7 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, lr: float, index: int) -> float:
+        """The rate of group `index` in the phase of now; Error behind the last step."""
         if self.last_epoch > self.total_steps:
             raise Error(
                 f"OneCycleLR: step {self.last_epoch} of a schedule of {self.total_steps} steps",
@@ -456,6 +459,7 @@ class SequentialLR(_Composite):
         self._last_lr = first.get_last_lr()
 
     def step(self) -> None:
+        """One step of the schedule that is due; at a milestone the next one starts."""
         self.last_epoch += 1
         index = bisect.bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[index]
@@ -486,11 +490,13 @@ class ChainedScheduler(_Composite):
         self._last_lr = self._schedulers[-1].get_last_lr()
 
     def step(self) -> None:
+        """One step of each schedule, in their order."""
         for scheduler in self._schedulers:
             scheduler.step()
         self._last_lr = self._schedulers[-1].get_last_lr()
 
     def restart(self) -> None:
+        """All schedules start again."""
         for scheduler in self._schedulers:
             scheduler.restart()
         self._last_lr = self._schedulers[-1].get_last_lr()

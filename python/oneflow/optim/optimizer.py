@@ -227,11 +227,13 @@ class Optimizer:
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
+        """Always an Error: a step computes its gradients anew."""
         raise Error(
             "there is nothing to zero: a train step computes its gradients anew", user_location()
         )
 
     def step(self) -> None:
+        """Always an Error: the update is part of a `flow.train_step`."""
         raise Error(
             "optimizer.step() is part of a @flow.train_step, which calls the update itself",
             user_location(),

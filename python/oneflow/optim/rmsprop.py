@@ -11,7 +11,8 @@ from .terms import ascended, toward, with_l2
 
 
 class RMSprop(Optimizer):
-    """RMSprop as in PyTorch."""
+    """RMSprop as in PyTorch: gradients divided by the root of a running mean of their squares, that of their variance if
+    `centered` (Graves 2013)."""
 
     def __init__(
         self,

@@ -3,11 +3,13 @@
 from .batch import Spec, spec, static
 from .evaluate import EvalStep, eval_step
 from .gradients import ValueAndGrad, value_and_grad
+from .loss_scale import LossScale
 from .metrics import Metrics
 from .train import TrainStep, train_step
 
 __all__ = [
     "EvalStep",
+    "LossScale",
     "Metrics",
     "Spec",
     "TrainStep",

@@ -25,9 +25,12 @@ class Watched:
     """The values whose counts of nan, and of nan and inf, a step returns, in the order in which they are made."""
 
     places: list[Place]
+    may_skip: bool = False  # the step has an output "skipped": what it dropped is no error
 
     def error(self, outputs: Mapping[str, Any], what: str, loss: float) -> NumericsError | None:
         """What is wrong. An inf alone is not, unless the loss is one: masks have them."""
+        if self.may_skip and np.asarray(outputs["skipped"]) and np.isfinite(loss):
+            return None
         nan, infinite = (np.asarray(outputs[name]) for name in (_NAN, _INFINITE))
         first_nan, first_infinite = (
             int(np.argmax(counts > 0)) if (counts > 0).any() else None for counts in (nan, infinite)
@@ -51,7 +54,7 @@ def _in_gradient(is_so: bool) -> str:
     return " in the gradient of this line" if is_so else ""
 
 
-def watch(trace: Trace) -> Watched:
+def watch(trace: Trace, may_skip: bool = False) -> Watched:
     """Adds the counts to the graph, for every floating value that it has so far."""
     graph, location = trace.graph, user_location()
     places: list[Place] = []
@@ -74,4 +77,4 @@ def watch(trace: Trace) -> Watched:
             counts[output].append(add("reshape", [count], shape=[1]))
     for output, values in counts.items():
         graph.add_node("output", [add("cat", values, dim=0)], {"name": output}, location, "", None)
-    return Watched(places)
+    return Watched(places, may_skip)

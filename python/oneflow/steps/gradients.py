@@ -74,7 +74,15 @@ def value_and_grad(
     precision: str = "fp32",
     max_plans: int = 8,
 ) -> ValueAndGrad:
-    """`loss, grads = flow.value_and_grad(fn, model=model, mesh=mesh)(batch)`; buffers stay as they are."""
+    """`loss, grads = flow.value_and_grad(fn, model=model, mesh=mesh)(batch)`; buffers stay as they are.
+
+    Not in precision="fp16": gradients below 3e-8 would round to zero without the loss scale that a train step has."""
+    if precision == "fp16":
+        raise Error(
+            "value_and_grad has no loss scale, without which float16 rounds small gradients to zero; use 'bf16' or "
+            "'fp32', or a train step",
+            user_location(),
+        )
     return ValueAndGrad(
         fn,
         model=model,

@@ -46,8 +46,8 @@ class OpByOp(Trace):
             self._values.update(zip(ids, results, strict=True))
         return ids
 
-    def add_gradients(self, loss: int, wrt: list[int]) -> list[int]:
-        gradients = super().add_gradients(loss, wrt)
+    def add_gradients(self, loss: int, wrt: list[int], forward: bool = False) -> list[int]:
+        gradients = super().add_gradients(loss, wrt, forward)
         graph = self.graph.copy()
         names = {id: f"gradient.{id}" for id in gradients}
         for id, name in names.items():

@@ -25,6 +25,7 @@ from ..tracing import Trace
 from .clipping import clip_by_norm
 from .finite import watch
 from .interruption import Termination, between_steps
+from .loss_scale import PREFIX, LossScale, Scaling, loss_scale_of
 from .metrics import Metrics
 from .progress import Progress
 from .step import OutputName, Program, Step, add_outputs, fill_outputs, print_values
@@ -67,6 +68,7 @@ class TrainStep(Step):
         optimizer: Optimizer,
         check: str,
         clip_norm: float | None = None,
+        loss_scale: Any = "dynamic",
         **options: Any,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -84,9 +86,16 @@ class TrainStep(Step):
         self._check = check
         self._clip_norm = clip_norm
         super().__init__(fn, **options)
+        settings = loss_scale_of(loss_scale, self.precision)
+        self._scaling = None if settings is None else Scaling(settings)
 
     def _extra_key(self) -> Any:
         return self.optimizer.key()
+
+    @property
+    def loss_scale(self) -> float:
+        """What the next step multiplies its loss by; 1.0 unless precision="fp16". Waits for steps in flight."""
+        return 1.0 if self._scaling is None else self._scaling.value
 
     def _trace_body(self, trace: Trace, call: Callable[[], Any]) -> tuple[Any, Tensor | None]:
         loss, metrics = split_loss(call())
@@ -100,14 +109,32 @@ class TrainStep(Step):
         if not updates:
             raise Error("the loss depends on no parameter of the optimizer", user_location())
         values = [trace.reads[parameter.cell] for _, _, parameter in updates]
+        scaling = self._scaling
+        if scaling is not None:
+            for name, cell in scaling.cells().items():
+                trace.names[cell] = self.store.name_of(cell, name)
+        derived = loss if scaling is None else scaling.scaled(trace, loss)
         reached = [
             (update, value, gradient)
             for update, value, gradient in zip(
-                updates, values, trace.gradients(loss, values), strict=True
+                updates, values, trace.gradients(derived, values), strict=True
             )
             if gradient is not None  # as in PyTorch: no gradient, no update, no decay
         ]
         gradients = [gradient for _, _, gradient in reached]
+        step, write = trace.step(), trace.write
+        if scaling is not None:
+            step = scaling.updates(trace, step)
+            gradients, is_finite = scaling.unscaled(trace, gradients)
+            for name, value in scaling.metrics(trace, is_finite).items():
+                if name in metrics:
+                    raise Error(
+                        f'a step of precision="fp16" has a metric {name!r} of its own; choose another name',
+                        user_location(),
+                    )
+                metrics[name] = value
+            scaling.move(trace, is_finite)
+            write = functools.partial(scaling.write, trace, is_finite)
         if self._clip_norm is not None:
             gradients, metrics["grad_norm"] = clip_by_norm(gradients, self._clip_norm)
         for name, value in trace.taps.items():
@@ -134,14 +161,14 @@ class TrainStep(Step):
                 gradient,
                 {slot: trace.read(cell) for slot, cell in cells.items()},
                 rates[index],
-                trace.step(),
+                step,
                 group,
             )
-            trace.write(parameter.cell, new)
+            write(parameter.cell, new)
             for slot, cell in cells.items():
-                trace.write(cell, slots[slot])
+                write(cell, slots[slot])
         if self._check == "all":
-            trace.watched = watch(trace)
+            trace.watched = watch(trace, may_skip=scaling is not None)
         return outputs, loss
 
     def _scalars(self) -> dict[str, np.ndarray]:
@@ -320,6 +347,8 @@ class TrainStep(Step):
             for i, (parameter, held) in enumerate(self.optimizer.state.items())
             for slot, tensor in held.items()
         }
+        if self._scaling is not None:
+            slots |= {n: Tensor._of_cell(cell) for n, cell in self._scaling.cells().items()}
         return model, slots
 
     def _save(self, directory: str | os.PathLike[str], loader: Any, extra: Any) -> None:
@@ -333,15 +362,20 @@ class TrainStep(Step):
                 self.optimizer.state_cells(parameter, group)
         model, slots = self._stored_states()
         check_fits("model", {n: t.shape for n, t in model.items()}, stored.model)
-        check_fits(
-            "optimizer", {n: t.shape for n, t in slots.items()}, stored.optimizer, partly=True
-        )
+        kept = {
+            name: tensor
+            for name, tensor in stored.optimizer.items()
+            if name in slots or not name.startswith(PREFIX)  # no scale is needed in float32
+        }
+        check_fits("optimizer", {n: t.shape for n, t in slots.items()}, kept, partly=True)
         for name, tensor in model.items():
             tensor.copy_(array_of(stored.model[name], tensor.dtype.numpy))
+        if self._scaling is not None:  # of a run in another precision there is none
+            self._scaling.restart()
         for name, tensor in slots.items():
-            if name in stored.optimizer:
-                tensor.copy_(array_of(stored.optimizer[name], tensor.dtype.numpy))
-            else:
+            if name in kept:
+                tensor.copy_(array_of(kept[name], tensor.dtype.numpy))
+            elif not name.startswith(PREFIX):
                 tensor.zero_()
         self.optimizer.steps = stored.steps
         if stored.loader is not None and hasattr(loader, "load_state_dict"):
@@ -366,6 +400,7 @@ def train_step(
     clip_norm: float | None = None,
     check: str = "loss",
     precision: str = "fp32",
+    loss_scale: str | float | LossScale = "dynamic",
     max_plans: int = 8,
 ) -> Any:
     """Makes a function of a batch that returns a loss (or a dict with "loss" and metrics) into a train step.
@@ -374,7 +409,10 @@ def train_step(
     names, `{"encoder.*.weight": dict(tp="S(0)")}`, first match wins. `accumulate=k` cuts each batch into k
     micro-batches; `seed` is that of dropout masks. `clip_norm` scales the gradients so that their norm together is
     at most that, as torch.nn.utils.clip_grad_norm_, and adds the norm before as the metric `grad_norm`.
-    `precision="bf16"` computes products in bfloat16 and keeps parameters, norms, softmax and losses in float32.
+    `precision="bf16"` computes products in bfloat16 and keeps parameters, norms, softmax and losses in float32;
+    "fp16" does so in float16, with the loss times a scale: `loss_scale` is "dynamic", a number that stays, or a
+    flow.LossScale. A step whose gradients are not finite then changes no state; the metrics `loss_scale`, of this
+    step, and `skipped` say so.
     `check="loss"` makes a loss that is not finite a NumericsError, "all" names the first op that made a nan, forward,
     in gradients or in the update (it looks at every value, which costs time and memory), "off" goes on.
     """
@@ -391,6 +429,7 @@ def train_step(
             accumulate=accumulate,
             seed=seed,
             precision=precision,
+            loss_scale=loss_scale,
             max_plans=max_plans,
         )
 

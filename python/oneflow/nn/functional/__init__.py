@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...functions import flatten, log_softmax, relu, sigmoid, softmax, tanh
+from ...functions import flatten, log_softmax, sigmoid, softmax, tanh
 from ...functions.activations import (
     celu,
     elu,
@@ -13,6 +13,7 @@ from ...functions.activations import (
     leaky_relu,
     logsigmoid,
     mish,
+    relu,
     relu6,
     selu,
     silu,
@@ -62,9 +63,6 @@ from .dropouts import (
     dropout1d,
     dropout2d,
     dropout3d,
-)
-from .images import (
-    pair,
 )
 from .linear_maps import bilinear, linear
 from .lookup import embedding
@@ -167,7 +165,6 @@ __all__ = [
     "normalize",
     "one_hot",
     "pad",
-    "pair",
     "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",

@@ -21,6 +21,7 @@ from ...functions import (
 )
 from ...functions.activations import only_floats
 from ...functions.reductions import normalize_dim
+from ...functions.writing import if_inplace
 from ...location import user_location
 from ...tensor import Tensor
 
@@ -69,6 +70,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return sub(relu(input - lambd), relu(neg(input) - lambd))
 
 
+@if_inplace
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it is above `threshold`, `value` elsewhere."""
     only_floats("threshold", input)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...dispatch import apply
-from ...errors import Error, ShapeError
-from ...functions import mul, permute, rsqrt, sub
+from ...errors import DTypeError, Error, ShapeError
+from ...functions import add, mul, permute, rsqrt, sub
 from ...functions.creation import ones, zeros
 from ...location import user_location
 from ...state import StateCell
@@ -47,6 +47,8 @@ def batch_norm(
         raise ShapeError(
             f"batch_norm takes [n, c] or [n, c, ...], not {list(input.shape)}", user_location()
         )
+    if not input.dtype.is_floating_point:
+        raise DTypeError(f"batch_norm of {input.dtype!r}; convert with .float()", user_location())
     if momentum is None:
         raise Error(
             "batch_norm: momentum=None (a cumulative average) is not supported: the factor would change every step; "
@@ -77,7 +79,7 @@ def batch_norm(
                 "batch_norm: training=False needs running_mean and running_var", user_location()
             )
         factor = mul(scale, rsqrt(running_var + eps))
-        y = apply("add", apply("mul", x, factor), sub(shift, mul(running_mean, factor)))
+        y = add(mul(x, factor), sub(shift, mul(running_mean, factor)))
     else:
         y = _normalised(x, running_mean, running_var, scale, shift, momentum, eps, groups)
     return permute(y, 0, rank - 1, *range(1, rank - 1))

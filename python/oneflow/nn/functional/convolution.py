@@ -6,7 +6,7 @@ from typing import Any
 
 from ...dispatch import apply
 from ...errors import ShapeError
-from ...functions import cat, full, narrow, permute, reshape
+from ...functions import cast, cat, full, narrow, permute, reshape
 from ...location import user_location
 from ...tensor import Tensor
 from .images import on_images, on_signals, pair, single, to_channels_first, to_channels_last
@@ -92,6 +92,8 @@ def _conv2d(
         dilation=dilation,
         groups=groups,
     )
+    if isinstance(bias, Tensor):
+        bias = cast(bias, y.dtype)
     return to_channels_first(y if bias is None else apply("add", y, bias))
 
 

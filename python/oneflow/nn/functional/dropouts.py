@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...dispatch import apply
 from ...dtypes import int64
 from ...errors import ShapeError
 from ...functions import mul
 from ...functions.creation import ones, zeros
+from ...functions.writing import if_inplace
 from ...location import user_location
 from ...random import default_generator, stable_key
 from ...tensor import Tensor
 from ...tracing import current_trace
 
 
+@if_inplace
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zeroes elements with probability p; the mask depends on (seed, place, step, logical index) alone."""
     if not 0 <= p <= 1:
         raise ShapeError(f"dropout probability {p} does not lie in [0, 1]", user_location())
     if not training or p == 0:
         return input
+    step, attrs = dropout_source(p)
+    return apply("dropout", input, step, **attrs)
+
+
+def dropout_source(p: float) -> tuple[Tensor, dict[str, Any]]:
+    """The step and the attributes of an op that drops here with probability p."""
     trace = current_trace()
     if trace is not None:
         key = stable_key(trace.occurrence_key("dropout"))
-        return apply("dropout", input, trace.step(), p=p, seed=trace.seed, key=key)
+        return trace.step(), {"p": p, "seed": trace.seed, "key": key}
     seed, key = default_generator.seed, default_generator.next_key()
-    return apply("dropout", input, zeros((), dtype=int64), p=p, seed=seed, key=key)
+    return zeros((), dtype=int64), {"p": p, "seed": seed, "key": key}
 
 
 def _of_channels(
@@ -43,6 +53,7 @@ def _of_channels(
     return mul(input, dropout(ones(shape, dtype=input.dtype), p, training))
 
 
+@if_inplace
 def dropout1d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
@@ -50,6 +61,7 @@ def dropout1d(
     return _of_channels("dropout1d", input, p, training, (2, 3))
 
 
+@if_inplace
 def dropout2d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
@@ -57,6 +69,7 @@ def dropout2d(
     return _of_channels("dropout2d", input, p, training, (3, 4))
 
 
+@if_inplace
 def dropout3d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:

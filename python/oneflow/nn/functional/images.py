@@ -13,6 +13,7 @@ from ...errors import ShapeError
 from ...functions import permute, reshape
 from ...location import user_location
 from ...tensor import Tensor
+from ...views import fresh
 
 
 def pair(value: int | tuple[int, ...] | list[int]) -> tuple[int, int]:
@@ -32,13 +33,15 @@ def single(value: int | tuple[int, ...] | list[int]) -> int:
 
 
 def to_channels_last(input: Tensor, op: str) -> Tensor:
+    """[n, c, h, w] -> [n, h, w, c]; ShapeError, in the name of `op`, for what has not four dims."""
     if input.ndim != 4:
         raise ShapeError(f"{op} takes [n, c, h, w], not {list(input.shape)}", user_location())
     return permute(input, 0, 2, 3, 1)
 
 
 def to_channels_first(input: Tensor) -> Tensor:
-    return permute(input, 0, 3, 1, 2)
+    """[n, h, w, c], which was made for this alone, as [n, c, h, w]."""
+    return fresh(permute(input, 0, 3, 1, 2))
 
 
 def on_images(input: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

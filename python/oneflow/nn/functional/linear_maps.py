@@ -11,7 +11,7 @@ from ...tensor import Tensor
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input @ weight.T + bias."""
+    """input @ weight.T + bias: [..., k], [m, k] and [m] -> [..., m]."""
     if weight.ndim != 2:
         raise ShapeError(
             f"linear takes a weight [out, in], not {list(weight.shape)}", user_location()

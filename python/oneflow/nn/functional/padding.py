@@ -37,7 +37,7 @@ def pad(
     for i in range(0, len(sizes), 2):
         dim = input.ndim - 1 - i // 2
         result = _pad_dim(result, dim, sizes[i], sizes[i + 1], mode, 0 if value is None else value)
-    return result
+    return result.clone()
 
 
 def _pad_dim(x: Tensor, dim: int, before: int, behind: int, mode: str, value: float) -> Tensor:

@@ -67,7 +67,7 @@ def interpolate(
             result = _nearest(result, 2 + i, extent, scale, mode == "nearest-exact")
         else:
             result = _weighted(result, 2 + i, extent, scale, bool(align_corners), mode == "bicubic")
-    return result
+    return result.clone()
 
 
 def _sizes(
@@ -167,7 +167,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     n = len(leading)
     x = reshape(input, *leading, channels // (r * r), r, r, h, w)
     x = permute(x, *range(n + 1), n + 3, n + 1, n + 4, n + 2)
-    return reshape(x, *leading, channels // (r * r), h * r, w * r)
+    return reshape(x, *leading, channels // (r * r), h * r, w * r).clone()
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
@@ -182,7 +182,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     n = len(leading)
     x = reshape(input, *leading, channels, h // r, r, w // r, r)
     x = permute(x, *range(n + 1), n + 2, n + 4, n + 1, n + 3)
-    return reshape(x, *leading, channels * r * r, h // r, w // r)
+    return reshape(x, *leading, channels * r * r, h // r, w // r).clone()
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
@@ -194,7 +194,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
         )
     n, channels, *rest = input.shape
     x = reshape(input, n, groups, channels // groups, *rest)
-    return reshape(transpose(x, 1, 2), n, channels, *rest)
+    return reshape(transpose(x, 1, 2), n, channels, *rest).clone()
 
 
 def unfold(
