@@ -268,7 +268,7 @@ struct Trunc {
 struct Sign {
   template <typename T>
   OF_SCALAR static T Apply(T x, T) {
-    return x > 0 ? T{1} : (x < 0 ? static_cast<T>(-1) : x);
+    return x > 0 ? T{1} : (x < 0 ? static_cast<T>(-1) : T{0});
   }
 };
 

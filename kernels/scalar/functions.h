@@ -193,7 +193,14 @@ struct FloorDivide {
       const bool cut = b != 0 && static_cast<T>(quotient * b) != a && (a < 0) != (b < 0);
       return static_cast<T>(quotient - (cut ? 1 : 0));
     } else {
-      return std::floor(a / b);
+      // Rounding a / b first would make 1 / 0.1 a 10, though ten times 0.1 is more than 1.
+      if (b == 0) return a / b;
+      const T rest = std::fmod(a, b);
+      T quotient = (a - rest) / b;
+      if (rest != 0 && (rest < 0) != (b < 0)) quotient -= 1;
+      if (quotient == 0) return std::copysign(T{0}, a / b);
+      const T whole = std::floor(quotient);
+      return quotient - whole > static_cast<T>(0.5) ? whole + 1 : whole;
     }
   }
 };

@@ -60,14 +60,17 @@ from .grad_mode import (
     set_grad_enabled,
 )
 from .mesh import Mesh, mesh
+from .nn.functional import cdist, cosine_similarity, pairwise_distance
 from .plan import Plan
 from .precision import precision
 from .random import (
     Generator,
     manual_seed,
+    normal,
     rand,
     rand_like,
     randint,
+    randint_like,
     randn,
     randn_like,
     randperm,
@@ -125,6 +128,9 @@ __all__ = [
     "randperm",
     "short",
     "autograd",
+    "cdist",
+    "cosine_similarity",
+    "pairwise_distance",
     "data",
     "debug",
     "enable_grad",
@@ -154,9 +160,14 @@ __all__ = [
     "nn",
     "ops",
     "optim",
+    "normal",
     "rand",
+    "rand_like",
     "randint",
+    "randint_like",
     "randn",
+    "randn_like",
+    "randperm",
     "random",
     "rank",
     "save",

@@ -88,7 +88,12 @@ def to_array(data: Any, dtype: DType | None = None) -> np.ndarray:
 
     Python's floats become float32, as in PyTorch; an array keeps its dtype.
     """
-    array = np.asarray(data)
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise DTypeError(
+            f"{type(data).__name__} is no array of numbers: {error}", user_location()
+        ) from None
     if dtype is not None:
         array = array.astype(dtype.numpy, copy=False)
     elif array.dtype == np.float64 and not hasattr(data, "__array__"):

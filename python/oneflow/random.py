@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
+
 from . import _core
 from .dtypes import DType, float32, int64
+from .errors import DTypeError, Error
 from .host_memory import check_allocation, to_shape
+from .location import user_location
 from .tensor import Tensor
 
 
@@ -59,31 +63,70 @@ def _uniform(
     return _core.philox_uniform(source.seed, source.next_key(), shape, 0.0, 1.0)
 
 
-def rand(*size: Any, generator: Generator | None = None, device: Any = None) -> Tensor:
-    """Uniform on [0, 1)."""
-    return Tensor(_uniform("rand", to_shape(size), generator))
+def _floating(what: str, dtype: DType | None) -> DType:
+    """float32 by default; DTypeError for integers and bools."""
+    if dtype is not None and not dtype.is_floating_point:
+        raise DTypeError(f"{what} in {dtype!r}; use randint for integers", user_location())
+    return dtype or float32
 
 
-def randn(*size: Any, generator: Generator | None = None, device: Any = None) -> Tensor:
-    """Normal with mean 0 and standard deviation 1."""
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: DType | None = None, device: Any = None
+) -> Tensor:
+    """Uniform on [0, 1), drawn in float32."""
+    del device
+    return Tensor(_uniform("rand", to_shape(size), generator), _floating("rand", dtype))
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: DType | None = None, device: Any = None
+) -> Tensor:
+    """Normal with mean 0 and standard deviation 1, drawn in float32."""
+    del device
+    dtype = _floating("randn", dtype)
     source, shape = generator or default_generator, to_shape(size)
-    check_allocation("randn", shape, float32)
-    return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, 0.0, 1.0))
+    check_allocation("randn", shape, dtype)
+    return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, 0.0, 1.0), dtype)
 
 
-def rand_like(input: Tensor) -> Tensor:
-    """rand of the shape of a tensor, in its dtype."""
-    return Tensor(rand(input.shape).numpy(), input.dtype)
+def rand_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """rand of the tensor's shape and dtype."""
+    return rand(input.shape, dtype=dtype or input.dtype)
 
 
-def randn_like(input: Tensor) -> Tensor:
-    """randn of the shape of a tensor, in its dtype."""
-    return Tensor(randn(input.shape).numpy(), input.dtype)
+def randn_like(input: Tensor, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """randn of the tensor's shape and dtype."""
+    return randn(input.shape, dtype=dtype or input.dtype)
 
 
-def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Tensor:
-    """0, 1, .., n - 1 in any order."""
-    return Tensor(_uniform("randperm", (n,), generator).argsort(kind="stable"))
+def normal(
+    mean: float,
+    std: float,
+    size: tuple[int, ...],
+    *,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """Normal with the given mean and standard deviation, numbers both."""
+    if std < 0:
+        raise Error(f"normal: std={std} is negative", user_location())
+    source, shape = generator or default_generator, to_shape((size,))
+    check_allocation("normal", shape, float32)
+    return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, mean, std))
+
+
+def randperm(
+    n: int, *, dtype: DType = int64, generator: Generator | None = None, device: Any = None
+) -> Tensor:
+    """0, 1, .., n - 1 in a random order."""
+    keys = _uniform("randperm", to_shape((n,)), generator, dtype)
+    return Tensor(np.argsort(keys, kind="stable").astype(dtype.numpy))
+
+
+def _limits(dtype: DType) -> tuple[int, int]:
+    """The least and the greatest number of an integer type."""
+    found = np.iinfo(dtype.numpy)
+    return int(found.min), int(found.max)
 
 
 def randint(
@@ -100,19 +143,43 @@ def randint(
         size, high = tuple(high), None
     if high is None:
         low, high = 0, low
+    if low >= high:
+        raise Error(f"randint from {low} to {high}: there is no integer", user_location())
+    if dtype.is_floating_point is False and dtype is not int64:
+        least, most = (0, 1) if dtype.name == "bool" else _limits(dtype)
+        if low < least or high - 1 > most:
+            raise DTypeError(
+                f"randint from {low} to {high} does not fit into {dtype!r}", user_location()
+            )
     values = _uniform("randint", to_shape((size,)), generator, dtype)
     return Tensor(
         (low + (values.astype("float64") * (high - low)).astype("int64")).astype(dtype.numpy)
     )
 
 
+def randint_like(
+    input: Tensor,
+    low: int = 0,
+    high: int | None = None,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+) -> Tensor:
+    """randint of the tensor's shape and dtype, also as randint_like(input, high)."""
+    if high is None:
+        low, high = 0, low
+    return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype)
+
+
 __all__ = [
     "Generator",
     "float32",
     "manual_seed",
+    "normal",
     "rand",
     "rand_like",
     "randint",
+    "randint_like",
     "randn",
     "randn_like",
     "randperm",

@@ -118,7 +118,13 @@ class Tensor:
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the extent of one dim."""
-        return self._shape if dim is None else self._shape[dim]
+        if dim is None:
+            return self._shape
+        if not -len(self._shape) <= dim < len(self._shape):
+            raise ShapeError(
+                f"dim {dim} does not exist: the tensor has {len(self._shape)} dims", user_location()
+            )
+        return self._shape[dim]
 
     def numel(self) -> int:
         """How many elements there are."""

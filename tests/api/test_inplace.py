@@ -399,6 +399,26 @@ def test_a_copy_or_a_view() -> None:
     assert np.array_equal(traced(clear), X)
 
 
+COPIES: dict[str, Callable[[Any, Any], Any]] = {
+    "diff": lambda lib, x: lib.diff(x, n=0),
+    "flip": lambda lib, x: lib.flip(x, ()),
+    "flip_0d": lambda lib, x: lib.flip(x[0, 0], (0,)),
+    "logcumsumexp": lambda lib, x: lib.logcumsumexp(x[0, 0], 0),
+    "matrix_power": lambda lib, x: lib.matrix_power(x, 1),
+    "quantile": lambda lib, x: lib.quantile(x[0, 0], 0.5),
+    "rot90": lambda lib, x: lib.rot90(x, 0),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_what_changes_nothing_is_a_copy(name: str) -> None:
+    for lib in (torch, flow):
+        x = lib.tensor([[1.0, 2.0], [3.0, 4.0]])
+        y = COPIES[name](lib, x)
+        y[...] = 0
+        assert x.tolist() == [[1.0, 2.0], [3.0, 4.0]], lib.__name__
+
+
 def test_writing_through_detach() -> None:
     def unclear(x: Any) -> Any:
         y = x * 1

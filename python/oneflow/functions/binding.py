@@ -6,10 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import dtypes
+from ..errors import Error
+from ..location import user_location
 from ..tensor import Tensor
 from ..traced import TracedValue, active_trace
 from ..views import uncertain
 from . import (
+    algebra,
+    arranging,
+    composed,
     contractions,
     creation,
     elementwise,
@@ -21,8 +26,10 @@ from . import (
     reductions,
     running,
     scattering,
+    searching,
     second_names,
     shapes,
+    statistics,
     writing,
 )
 
@@ -94,14 +101,29 @@ _METHODS = {
     ],
     products: ["bmm", "matmul", "mm"],
     contractions: [name for name in contractions.__all__ if name != "einsum"],
-    gathering: [*(name for name in gathering.__all__ if name != "linspace"), "repeat"],
+    gathering: [*gathering.__all__, "repeat"],
+    # Some PyTorch has as functions alone.
+    algebra: [name for name in algebra.__all__ if name not in ("chain_matmul", "vander")],
+    arranging: [
+        *("adjoint", "diagflat", "fliplr", "flipud", "hsplit", "moveaxis", "movedim", "rot90"),
+        *("swapaxes", "tensor_split", "vsplit"),
+    ],
+    composed: [name for name in composed.__all__ if name != "rsub"],
+    grids: ["diag", "diag_embed", "diagonal", "trace"],
     running: running.__all__,
     scattering: scattering.__all__,
-    grids: ["diag", "diag_embed", "diagonal", "trace"],
+    searching: [
+        name for name in searching.__all__ if name not in ("bucketize", "isin", "searchsorted")
+    ],
     second_names: [
         name
         for name in second_names.__all__
-        if name not in ("clone", "detach", "is_tensor", "numel")
+        if name not in ("clone", "concat", "concatenate", "detach", "is_tensor", "numel")
+    ],
+    statistics: [
+        name
+        for name in statistics.__all__
+        if name not in ("cumulative_trapezoid", "std_mean", "trapezoid", "trapz", "var_mean")
     ],
 }
 
@@ -126,6 +148,28 @@ def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     method.__doc__ = f"As flow.{make.__name__}, in this tensor's dtype unless `dtype` says another."
     return method
+
+
+def _new_tensor(self: Tensor, data: Any, *, dtype: dtypes.DType | None = None) -> Tensor:
+    """flow.tensor of this tensor's dtype, unless `dtype` says another."""
+    return Tensor(dtypes.to_array(data, dtype or self.dtype).copy())
+
+
+def _type(self: Tensor, dtype: dtypes.DType) -> Tensor:
+    """The elements converted."""
+    if not isinstance(dtype, dtypes.DType):
+        raise Error(f"type({dtype!r}): a dtype such as flow.float32 is needed", user_location())
+    return elementwise.cast(self, dtype)
+
+
+def _element_size(self: Tensor) -> int:
+    """Bytes of one element."""
+    return self.dtype.itemsize
+
+
+def _is_contiguous(self: Tensor) -> bool:
+    """True: there are no strides."""
+    return True
 
 
 _plain_detach = Tensor.detach
@@ -235,6 +279,8 @@ def bind_methods() -> None:
         "bfloat16": dtypes.bfloat16,
         "long": dtypes.int64,
         "int": dtypes.int32,
+        "char": dtypes.int8,
+        "byte": dtypes.uint8,
         "bool": dtypes.bool_,
     }
     for name, dtype in conversions.items():
@@ -254,3 +300,7 @@ def bind_methods() -> None:
     Tensor.reshape_as = _reshape_as  # type: ignore[attr-defined]
     Tensor.expand_as = _expand_as  # type: ignore[attr-defined]
     Tensor.type_as = _type_as  # type: ignore[attr-defined]
+    Tensor.new_tensor = _new_tensor  # type: ignore[attr-defined]
+    Tensor.element_size = _element_size  # type: ignore[attr-defined]
+    Tensor.is_contiguous = _is_contiguous  # type: ignore[attr-defined]
+    Tensor.type = _type  # type: ignore[attr-defined]

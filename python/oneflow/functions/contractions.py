@@ -6,26 +6,30 @@ import math
 from typing import Any
 
 from .. import dtypes
-from ..errors import Error, ShapeError
+from ..errors import DTypeError, Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
-from .products import matmul
+from .grids import diagonal
+from .products import bmm, check_ranks, matmul, mm
 from .reductions import Dims, amax, amin
 from .reductions import sum as _sum
-from .shapes import permute, reshape, unsqueeze
+from .shapes import broadcast_to, permute, reshape, unsqueeze
 
 
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """True where an element over `dim` is not 0."""
-    return ew.ne(
+    """True where an element over `dim` is not 0; 1 and 0 of uint8, as in PyTorch."""
+    found = ew.ne(
         _sum(ew.ne(input, 0) if input.dtype is not dtypes.bool_ else input, dim, keepdim), 0
     )
+    return ew.cast(found, dtypes.uint8) if input.dtype is dtypes.uint8 else found
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """True where no element over `dim` is 0."""
-    return ew.eq(_sum(ew.eq(input, False if input.dtype is dtypes.bool_ else 0), dim, keepdim), 0)
+    """True where no element over `dim` is 0; 1 and 0 of uint8, as in PyTorch."""
+    zero = False if input.dtype is dtypes.bool_ else 0
+    found = ew.eq(_sum(ew.eq(input, zero), dim, keepdim), 0)
+    return ew.cast(found, dtypes.uint8) if input.dtype is dtypes.uint8 else found
 
 
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
@@ -34,7 +38,10 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
 
 
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
-    """ln of the sum of e^input over `dim`, without overflow."""
+    """ln of the sum of e^input over `dim`, without overflow; -inf of no elements."""
+    input = ew.cast_to_float(input)
+    if input.numel() == 0:
+        return ew.log(_sum(ew.exp(input), dim, keepdim))
     most = amax(input, dim, keepdim=True).detach()
     # An infinite maximum is itself the result; its difference to itself would be nan.
     most = ew.where(ew.isfinite(most), most, 0.0)
@@ -48,6 +55,8 @@ def norm(input: Tensor, p: float | str = 2, dim: Dims = None, keepdim: bool = Fa
         p = 2
     if not isinstance(p, (int, float)):
         raise Error(f"norm: p={p!r}: a number or 'fro'", user_location())
+    if not input.dtype.is_floating_point:
+        raise DTypeError(f"norm of {input.dtype!r}; convert with .float()", user_location())
     size = ew.abs(input)
     if p == 2:
         return ew.sqrt(_sum(ew.square(input), dim, keepdim))
@@ -63,7 +72,13 @@ def norm(input: Tensor, p: float | str = 2, dim: Dims = None, keepdim: bool = Fa
 def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
-    """|input - other| <= atol + rtol * |other|, element by element."""
+    """|input - other| <= atol + rtol * |other|, element by element; of one dtype, integers as float32."""
+    if input.dtype is not other.dtype:
+        raise DTypeError(
+            f"isclose takes two tensors of one dtype, not {input.dtype!r} and {other.dtype!r}",
+            user_location(),
+        )
+    input, other = ew.cast_to_float(input), ew.cast_to_float(other)
     near = ew.le(ew.abs(ew.sub(input, other)), ew.add(ew.mul(ew.abs(other), rtol), atol))
     near = ew.logical_or(ew.logical_and(near, ew.isfinite(other)), ew.eq(input, other))
     if equal_nan:
@@ -83,23 +98,28 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return input.shape == other.shape and bool(all(ew.eq(input, other)))
 
 
-def dot(input: Tensor, other: Tensor) -> Tensor:
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of products of two 1-d tensors."""
-    if input.ndim != 1 or input.shape != other.shape:
+    if input.ndim != 1 or input.shape != tensor.shape:
         raise ShapeError(
-            f"dot takes two 1-d tensors of one length, not {list(input.shape)} and {list(other.shape)}",
+            f"dot takes two 1-d tensors of one length, not {list(input.shape)} and {list(tensor.shape)}",
             user_location(),
         )
-    return matmul(input, other)
+    return matmul(input, tensor)
 
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """[n] and [m] to all products [n, m]."""
+    if input.ndim != 1 or vec2.ndim != 1:
+        raise ShapeError(
+            f"outer takes two vectors, not {input.ndim} and {vec2.ndim} dims", user_location()
+        )
     return ew.mul(unsqueeze(input, 1), vec2)
 
 
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix and a vector, [n, m] @ [m] -> [n]."""
+    check_ranks("mv", (input, 2), (vec, 1))
     return matmul(input, vec)
 
 
@@ -107,12 +127,25 @@ def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2)."""
-    product = matmul(mat1, mat2)
-    scaled = input if beta == 1 else ew.mul(input, beta)
+    return scaled_sum("addmm", input, mm(mat1, mat2), beta, alpha)
+
+
+def scaled_sum(name: str, input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    """beta * input + alpha * product; input broadcasts to the product, not the other way."""
+    if input.ndim > product.ndim:
+        raise ShapeError(
+            f"{name}: input {list(input.shape)} does not broadcast to {list(product.shape)}",
+            user_location(),
+        )
+    scaled = broadcast_to(input if beta == 1 else ew.mul(input, beta), product.shape)
     return ew.add(scaled, product, alpha=alpha)
 
 
-baddbmm = addmm
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """beta * input + alpha * (batch1 @ batch2), of batches [b, n, k] and [b, k, m]."""
+    return scaled_sum("baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
 def _parse(equation: str, operands: tuple[Tensor, ...]) -> tuple[list[str], str]:
@@ -132,9 +165,9 @@ def _parse(equation: str, operands: tuple[Tensor, ...]) -> tuple[list[str], str]
     expanded = []
     for term, width, x in zip(terms, widths, operands, strict=True):
         letters = term.replace("...", batch[broad - width :] if width > 0 else "")
-        if len(letters) != x.ndim or len(set(letters)) < len(letters):
+        if len(letters) != x.ndim:
             raise ShapeError(
-                f"einsum: {term!r} does not name the dims of {list(x.shape)} once each",
+                f"einsum: {term!r} does not name each dim of {list(x.shape)}",
                 user_location(),
             )
         expanded.append(letters)
@@ -148,11 +181,12 @@ def _parse(equation: str, operands: tuple[Tensor, ...]) -> tuple[list[str], str]
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Sums of products named by letters: "bhid,bhjd->bhij". Operands are contracted from left to right.
 
-    A letter twice in one operand (a diagonal) is refused.
+    A letter twice in one operand is its diagonal.
     """
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
     terms, result = _parse(equation, operands)
+    terms, operands = _diagonals(terms, operands)
     letters, value = terms[0], operands[0]
     for i in range(1, len(terms)):
         later = set(result).union(*terms[i + 1 :])
@@ -162,6 +196,30 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         value = _sum(value, tuple(gone))
         letters = "".join(c for c in letters if c in result)
     return value if letters == result else permute(value, [letters.index(c) for c in result])
+
+
+def _diagonals(
+    terms: list[str], operands: tuple[Tensor, ...]
+) -> tuple[list[str], tuple[Tensor, ...]]:
+    """Letters that an operand has twice, as its diagonals: then each has a letter once."""
+    letters_of, values = [], []
+    for letters, x in zip(terms, operands, strict=True):
+        for letter in sorted({c for c in letters if letters.count(c) > 1}):
+            while letters.count(letter) > 1:
+                first = letters.index(letter)
+                second = letters.index(letter, first + 1)
+                if x.shape[first] != x.shape[second]:
+                    raise ShapeError(
+                        f"einsum: {letter!r} is {x.shape[first]} and {x.shape[second]} long",
+                        user_location(),
+                    )
+                x = diagonal(x, 0, first, second)
+                letters = (
+                    letters[:first] + letters[first + 1 : second] + letters[second + 1 :] + letter
+                )
+        letters_of.append(letters)
+        values.append(x)
+    return letters_of, tuple(values)
 
 
 def _contract(left: str, a: Tensor, right: str, b: Tensor, later: set[str]) -> tuple[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DType, bool_, float32, int64
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, Error, ShapeError
 from ..host_memory import check_allocation, to_shape
 from ..location import user_location
 from ..tensor import Tensor
@@ -98,14 +98,49 @@ def arange(
         start, end = 0, start
     if step == 0 or (end - start) / step < 0:
         raise ShapeError(f"arange from {start} to {end} by {step} never arrives", user_location())
-    check_allocation("arange", (max(math.ceil((end - start) / step), 0),), dtype or int64)
+    if dtype is None:
+        dtype = int64 if all(isinstance(x, int) for x in (start, end, step)) else float32
+    check_allocation("arange", (max(math.ceil((end - start) / step), 0),), dtype)
     return Tensor(np.arange(start, end, step), dtype)
+
+
+def _steps(name: str, steps: int) -> int:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise Error(f"{name}: steps={steps!r}: a number of elements is needed", user_location())
+    return steps
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: DType = float32, device: Any = None
+) -> Tensor:
+    """`steps` numbers from start to end, both included."""
+    check_allocation("linspace", (_steps("linspace", steps),), dtype)
+    return Tensor(np.linspace(start, end, steps), dtype)
+
+
+def logspace(
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: DType = float32,
+    device: Any = None,
+) -> Tensor:
+    """base to the powers of linspace."""
+    check_allocation("logspace", (_steps("logspace", steps),), dtype)
+    return Tensor(np.float64(base) ** np.linspace(start, end, steps), dtype)
 
 
 def eye(n: int, m: int | None = None, *, dtype: DType = float32, device: Any = None) -> Tensor:
     """The [n, m] matrix with ones on its diagonal, m = n unless given."""
     check_allocation("eye", to_shape((n, n if m is None else m)), dtype)
     return Tensor(np.eye(n, m, dtype=dtype.numpy))
+
+
+def scalar_tensor(s: float, *, dtype: DType = float32, device: Any = None) -> Tensor:
+    """A tensor without dims."""
+    return full((), s, dtype=dtype)
 
 
 __all__ = [
@@ -115,8 +150,11 @@ __all__ = [
     "eye",
     "full",
     "full_like",
+    "linspace",
+    "logspace",
     "ones",
     "ones_like",
+    "scalar_tensor",
     "zeros",
     "zeros_like",
 ]

@@ -72,23 +72,46 @@ def _with_number(op: str, x: Tensor, number: Number) -> Tensor | None:
     return apply(op, cast(x, dtype), value=exact(number))
 
 
+def _times_alpha(name: str, input: Operand, other: Operand, alpha: Number) -> Operand:
+    """alpha * other; integers are not multiplied by a fraction."""
+    if alpha == 1 and not isinstance(alpha, bool):
+        return other
+    left, _ = _pair(input, other)
+    if isinstance(alpha, float) and not left.dtype.is_floating_point:
+        raise DTypeError(
+            f"{name}: alpha={alpha} of {left.dtype!r}: integers take an integer; convert with .float()",
+            user_location(),
+        )
+    return mul(other, alpha)
+
+
 def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """input + alpha * other."""
-    if alpha != 1:
-        other = mul(other, alpha)
+    other = _times_alpha("add", input, other, alpha)
     if _is_number(input):
         input, other = other, input
     if _is_number(other):
         result = _with_number("add_scalar", _tensor(input), other)
         if result is not None:
             return result
-    return apply("add", *_pair(input, other))
+    return _of_bools_too("add", "logical_or", input, other)
+
+
+def _of_bools_too(op: str, of_bools: str, input: Operand, other: Operand) -> Tensor:
+    """`op`, which of two bools is the logical op that has its numbers."""
+    left, right = _pair(input, other)
+    return apply(of_bools if left.dtype is dtypes.bool_ else op, left, right)
 
 
 def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
-    """input - alpha * other."""
-    if alpha != 1:
-        other = mul(other, alpha)
+    """input - alpha * other. Bools have no difference: use `^` or logical_not."""
+    for operand in (input, other):
+        if isinstance(operand, bool) or getattr(operand, "dtype", None) is dtypes.bool_:
+            raise DTypeError(
+                "sub: a bool has no difference; use `^`, logical_not(), or convert with .int()",
+                user_location(),
+            )
+    other = _times_alpha("sub", input, other, alpha)
     if _is_number(other) and not isinstance(other, bool):
         return add(input, -other)
     if _is_number(input):
@@ -104,7 +127,7 @@ def mul(input: Operand, other: Operand) -> Tensor:
         result = _with_number("mul_scalar", _tensor(input), other)
         if result is not None:
             return result
-    return apply("mul", *_pair(input, other))
+    return _of_bools_too("mul", "logical_and", input, other)
 
 
 def div(input: Operand, other: Operand) -> Tensor:
@@ -181,12 +204,12 @@ def atan2(input: Operand, other: Operand) -> Tensor:
 
 def maximum(input: Operand, other: Operand) -> Tensor:
     """The larger of two elements, broadcast; nan where one is nan."""
-    return apply("maximum", *_pair(input, other))
+    return _of_bools_too("maximum", "logical_or", input, other)
 
 
 def minimum(input: Operand, other: Operand) -> Tensor:
     """The smaller of two elements, broadcast; nan where one is nan."""
-    return apply("minimum", *_pair(input, other))
+    return _of_bools_too("minimum", "logical_and", input, other)
 
 
 def eq(input: Operand, other: Operand) -> Tensor:
@@ -306,17 +329,44 @@ def masked_fill(input: Tensor, mask: Tensor, value: Number) -> Tensor:
 
 
 def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
-    """input + weight * (end - input)."""
+    """input + weight * (end - input); floating tensors of one dtype."""
+    tensors = [x for x in (input, end, weight) if isinstance(x, Tensor)]
+    if any(x.dtype is not input.dtype or not x.dtype.is_floating_point for x in tensors):
+        raise DTypeError(
+            f"lerp takes floating tensors of one dtype, not {[x.dtype for x in tensors]}; convert "
+            "with .to(dtype)",
+            user_location(),
+        )
     return add(input, mul(sub(end, input), weight))
+
+
+def promoted(*tensors: Tensor) -> list[Tensor]:
+    """All in the dtype that arithmetic of them has."""
+    with_dims = [x.dtype for x in tensors if x.ndim] or [x.dtype for x in tensors]
+    dtype = functools.reduce(promote, with_dims)
+    for x in tensors:
+        if x.ndim == 0 and x.dtype.category > dtype.category:
+            dtype = x.dtype
+    return [cast(x, dtype) for x in tensors]
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
+    input, tensor1, tensor2 = promoted(input, tensor1, tensor2)
+    if input.dtype is dtypes.bool_:
+        raise DTypeError("addcmul of bools; use | and &, or convert with .int()", user_location())
     return add(input, mul(tensor1, tensor2), alpha=value)
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
-    """input + value * tensor1 / tensor2."""
+    """input + value * tensor1 / tensor2; of integers use div with its rounding said."""
+    are_whole = not (tensor1.dtype.is_floating_point or tensor2.dtype.is_floating_point)
+    input, tensor1, tensor2 = promoted(input, tensor1, tensor2)
+    if are_whole:
+        raise DTypeError(
+            "addcdiv divides integers: convert with .float(), or write input + tensor1 // tensor2",
+            user_location(),
+        )
     return add(input, div(tensor1, tensor2), alpha=value)
 
 
@@ -371,6 +421,8 @@ def _of_whole(op: str, doc: str) -> Callable[[Tensor], Tensor]:
     """The function of a rounding op: integers are round already."""
 
     def function(input: Tensor) -> Tensor:
+        if input.dtype is dtypes.bool_:
+            raise DTypeError(f"{op} of bools; convert with .int()", user_location())
         return apply(op, input) if input.dtype.is_floating_point else input.clone()
 
     function.__name__ = function.__qualname__ = op
@@ -385,8 +437,8 @@ trunc = _of_whole("trunc", "Rounded towards zero. The gradient is 0.")
 
 
 def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1. The gradient is 0."""
-    return apply("sign", input)
+    """-1, 0 or 1, of a bool itself. The gradient is 0."""
+    return input.clone() if input.dtype is dtypes.bool_ else apply("sign", input)
 
 
 def relu(input: Tensor) -> Tensor:
@@ -396,15 +448,20 @@ def relu(input: Tensor) -> Tensor:
 
 def square(input: Tensor) -> Tensor:
     """input * input, element by element."""
+    if input.dtype is dtypes.bool_:
+        input = cast(input, dtypes.int64)
     if not _takes("square", input.dtype.name):
         return mul(input, input)
     return apply("square", input)
 
 
-def clamp(input: Tensor, min: Number | None = None, max: Number | None = None) -> Tensor:
-    """Elements below `min` become `min`, those above `max` become `max`."""
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+    """Elements below `min` become `min`, those above `max` become `max`; either a number or a tensor."""
     if min is None and max is None:
         raise Error("clamp needs min= or max=", user_location())
+    bounds = [x for x in (min, max) if isinstance(x, Tensor)]
+    if bounds and all(x.dtype is dtypes.bool_ for x in (input, *bounds)):
+        raise DTypeError("clamp of bools; use & and |", user_location())
     result = input
     if min is not None:
         result = maximum(result, min)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from ..tensor import Tensor
 from . import elementwise as ew
 from .creation import full
 from .reductions import ValuesAndIndices, normalize_dim
-from .shapes import broadcast_to, cat, narrow, permute, reshape, squeeze, transpose, unsqueeze
+from .shapes import broadcast_to, cat, narrow, reshape, squeeze, unsqueeze
 
 
 def _indices(name: str, index: Tensor) -> Tensor:
@@ -28,7 +27,14 @@ def _indices(name: str, index: Tensor) -> Tensor:
 def take_along(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """`Tensor.gather`: result[i][j] = input[i][index[i][j]] for dim 1; an index out of range is a DataError."""
     position = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        return reshape(take_along(reshape(input, 1), 0, _as_vector(index)), index.shape)
     return apply("gather", input, _indices("gather", index), dim=position)
+
+
+def _as_vector(x: Tensor) -> Tensor:
+    """A 0-d tensor as [1], a 1-d one as it is."""
+    return reshape(x, x.numel()) if x.ndim < 2 else x
 
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
@@ -36,7 +42,14 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     if dim is None:
         return take_along(reshape(input, -1), 0, reshape(indices, -1))
     position = normalize_dim(dim, input.ndim)
-    shape = [max(a, b) for a, b in zip(input.shape, indices.shape, strict=True)]
+    if input.ndim != indices.ndim:
+        raise ShapeError(
+            f"take_along_dim: input has {input.ndim} dims, indices have {indices.ndim}",
+            user_location(),
+        )
+    if input.ndim == 0:
+        return take_along(input, dim, indices)
+    shape = [b if a == 1 else a for a, b in zip(input.shape, indices.shape, strict=True)]
     of_input, of_index = list(shape), list(shape)
     of_input[position], of_index[position] = input.shape[position], indices.shape[position]
     return take_along(broadcast_to(input, of_input), position, broadcast_to(indices, of_index))
@@ -45,6 +58,15 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """input with src[i][j] added at [i][index[i][j]] for dim 1; an index out of range is a DataError."""
     position = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        vector = scatter_add(reshape(input, 1), 0, _as_vector(index), _as_vector(src))
+        return reshape(vector, ())
+    if src.ndim == index.ndim and src.shape != index.shape:  # the part that index has elements for
+        for d, extent in enumerate(index.shape):
+            src = narrow(src, d, 0, extent) if src.shape[d] > extent else src
+    if input.dtype is dtypes.bool_ and src.dtype is dtypes.bool_:  # whether one of them is true
+        counts = [ew.cast(x, dtypes.int64) for x in (input, src)]
+        return ew.gt(scatter_add(counts[0], position, index, counts[1]), 0)
     return apply("scatter_add", input, _indices("scatter_add", index), src, dim=position)
 
 
@@ -55,7 +77,10 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
             f"index_select takes a 1-d index, not {list(index.shape)}", user_location()
         )
     position = normalize_dim(dim, input.ndim)
-    index = _indices("index_select", reshape(index, -1))
+    index = _indices("index_select", reshape(index, index.numel()))
+    if input.ndim == 0:
+        found = take_along(reshape(input, 1), 0, index)
+        return reshape(found, ()) if index.numel() == 1 else found
     if input.dtype.is_floating_point and position == 0 and input.ndim == 2:
         return apply("embedding", input, index)
     shape = [1] * input.ndim
@@ -70,10 +95,21 @@ def index_add(
 ) -> Tensor:
     """input with the slices of `source` added where the 1-d `index` says along `dim`."""
     position = normalize_dim(dim, input.ndim)
+    if index.ndim > 1:
+        raise ShapeError(f"index_add takes a 1-d index, not {list(index.shape)}", user_location())
+    index = _as_vector(index)
+    if input.ndim == 0:
+        one = index_add(reshape(input, 1), 0, index, _as_vector(source), alpha=alpha)
+        return reshape(one, ())
+    if source.ndim != input.ndim:
+        raise ShapeError(
+            f"index_add: source has {source.ndim} dims, input has {input.ndim}", user_location()
+        )
     shape = [1] * input.ndim
     shape[position] = index.shape[0]
     wide = broadcast_to(reshape(_indices("index_add", index), shape), source.shape)
-    return scatter_add(input, position, wide, source if alpha == 1 else ew.mul(source, alpha))
+    scaled = source if alpha == 1 else ew.cast(ew.mul(source, alpha), source.dtype)
+    return scatter_add(input, position, wide, scaled)
 
 
 def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
@@ -95,6 +131,9 @@ def sort(
     if input.ndim == 0:
         normalize_dim(dim, 0)
         return ValuesAndIndices(input.clone(), full((), 0, dtype=dtypes.int64))
+    if input.dtype is dtypes.bool_:
+        values, indices = sort(ew.cast(input, dtypes.uint8), dim, descending)
+        return ValuesAndIndices(ew.cast(values, dtypes.bool_), indices)
     return ValuesAndIndices(
         *apply_all("sort", [input], dim=normalize_dim(dim, input.ndim), descending=descending)
     )
@@ -110,6 +149,8 @@ def topk(
 ) -> ValuesAndIndices:
     """The k greatest (or least) elements along `dim`, in order, and where they stand."""
     del sorted
+    if input.dtype is dtypes.bool_:
+        raise DTypeError("topk of bools; convert with .int()", user_location())
     extent = input.shape[normalize_dim(dim, input.ndim)] if input.ndim else 1
     if not 0 <= k <= extent:
         raise ShapeError(f"topk: k={k} of {extent} elements", user_location())
@@ -129,7 +170,12 @@ def _numbers(count: int) -> Tensor:
 def flip(input: Tensor, dims: int | tuple[int, ...] | list[int], *more: int) -> Tensor:
     """The order of elements reversed along `dims`."""
     named = (dims, *more) if isinstance(dims, int) else tuple(dims)
-    for dim in {normalize_dim(d, input.ndim) for d in named}:
+    places = [normalize_dim(d, input.ndim) for d in named]
+    if len(set(places)) < len(places):
+        raise ShapeError(f"flip: {named} names a dim twice", user_location())
+    if not places or input.ndim == 0:
+        return input.clone()
+    for dim in places:
         extent = input.shape[dim]
         input = index_select(input, dim, ew.add(ew.neg(_numbers(extent)), extent - 1))
     return input
@@ -143,7 +189,12 @@ def roll(
         if not isinstance(shifts, int):
             raise Error("roll: several shifts need dims", user_location())
         return reshape(roll(reshape(input, -1), shifts, 0), input.shape)
+    counts = [len(x) if isinstance(x, (tuple, list)) else 1 for x in (shifts, dims)]
+    if counts[0] != counts[1]:
+        raise ShapeError(f"roll: {counts[0]} shifts for {counts[1]} dims", user_location())
     pairs = [(shifts, dims)] if isinstance(shifts, int) else list(zip(shifts, dims, strict=True))  # type: ignore[arg-type]
+    if input.ndim == 0:
+        raise ShapeError("roll of a tensor without dims along one", user_location())
     for shift, dim in pairs:
         position = normalize_dim(dim, input.ndim)  # type: ignore[arg-type]
         extent = input.shape[position]
@@ -158,6 +209,11 @@ def roll(
 
 def _distance(input: Tensor) -> Tensor:
     """column - row of each element of the last two dims."""
+    if input.ndim < 2:
+        raise ShapeError(
+            f"tril and triu take matrices or batches of them, not {input.ndim} dims",
+            user_location(),
+        )
     rows, columns = input.shape[-2:]
     return ew.sub(_numbers(columns), unsqueeze(_numbers(rows), 1))
 
@@ -200,8 +256,12 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
             user_location(),
         )
     if dim is None:
-        return repeat_interleave(reshape(input, -1), repeats, 0)
+        return repeat_interleave(reshape(input, input.numel()), repeats, 0)
+    if repeats < 0:
+        raise Error(f"repeat_interleave: repeats={repeats} is negative", user_location())
     position = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        raise ShapeError("repeat_interleave of a tensor without dims along one", user_location())
     shape = list(input.shape)
     wide = [*shape[: position + 1], repeats, *shape[position + 1 :]]
     shape[position] *= repeats
@@ -211,49 +271,11 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along `dim`, without it."""
     position = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        raise ShapeError("unbind of a tensor without dims", user_location())
     return tuple(
         squeeze(narrow(input, position, i, 1), position) for i in range(input.shape[position])
     )
-
-
-def movedim(input: Tensor, source: int, destination: int) -> Tensor:
-    """Dim `source` at the place `destination`; the others keep their order."""
-    order = [d for d in range(input.ndim) if d != normalize_dim(source, input.ndim)]
-    order.insert(normalize_dim(destination, input.ndim), normalize_dim(source, input.ndim))
-    return permute(input, order)
-
-
-def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
-    """As `transpose`."""
-    return transpose(input, axis0, axis1)
-
-
-def linspace(
-    start: float,
-    end: float,
-    steps: int,
-    *,
-    dtype: DType = dtypes.float32,
-    device: Any = None,
-) -> Tensor:
-    """`steps` numbers from start to end, both included."""
-    return Tensor(np.linspace(start, end, steps), dtype)
-
-
-def xlogy(input: Tensor, other: Tensor) -> Tensor:
-    """input * ln(other), 0 where input is 0."""
-    product = ew.mul(input, ew.log(other))
-    return ew.where(ew.eq(input, 0), full((), 0, dtype=product.dtype), product)
-
-
-def frac(input: Tensor) -> Tensor:
-    """What is behind the point, with the sign of the number."""
-    return ew.sub(input, ew.trunc(input))
-
-
-def hypot(input: Tensor, other: Tensor) -> Tensor:
-    """sqrt(input^2 + other^2)."""
-    return ew.sqrt(ew.add(ew.square(input), ew.square(other)))
 
 
 def nan_to_num(
@@ -278,23 +300,17 @@ __all__ = [
     "argsort",
     "cumsum",
     "flip",
-    "frac",
-    "hypot",
     "index_add",
     "index_select",
-    "linspace",
-    "movedim",
     "nan_to_num",
     "repeat_interleave",
     "roll",
     "scatter_add",
     "sort",
-    "swapaxes",
     "take_along_dim",
     "tile",
     "topk",
     "tril",
     "triu",
     "unbind",
-    "xlogy",
 ]

@@ -43,13 +43,29 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return reshape(result, shape)
 
 
+def check_ranks(name: str, *operands: tuple[Tensor, int]) -> None:
+    if any(x.ndim != rank for x, rank in operands):
+        raise ShapeError(
+            f"{name} takes tensors of {' and '.join(str(rank) for _, rank in operands)} dims, not "
+            f"{' and '.join(str(list(x.shape)) for x, _ in operands)}; matmul takes more",
+            user_location(),
+        )
+
+
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
-    """The product of two matrices, [n, k] @ [k, m] -> [n, m]; `matmul` under another name."""
+    """The product of two matrices, [n, k] @ [k, m] -> [n, m]."""
+    check_ranks("mm", (input, 2), (mat2, 2))
     return matmul(input, mat2)
 
 
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
-    """A product for each of b pairs of matrices, [b, n, k] @ [b, k, m] -> [b, n, m]; `matmul` under another name."""
+    """A product for each of b pairs of matrices, [b, n, k] @ [b, k, m] -> [b, n, m]."""
+    check_ranks("bmm", (input, 3), (mat2, 3))
+    if input.shape[0] != mat2.shape[0]:
+        raise ShapeError(
+            f"bmm of batches of {input.shape[0]} and {mat2.shape[0]}; matmul broadcasts",
+            user_location(),
+        )
     return matmul(input, mat2)
 
 

@@ -119,7 +119,9 @@ def std(
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Largest element over `dim`."""
+    """Largest element over `dim`; of bools whether one is true."""
+    if input.dtype is dtypes.bool_:
+        return cast(amax(cast(input, dtypes.uint8), dim, keepdim), dtypes.bool_)
     return apply("amax", input, dims=_dims(dim, input.ndim), keepdim=keepdim)
 
 
@@ -130,6 +132,8 @@ def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first largest element along `dim`, of the flattened tensor without one."""
+    if input.dtype is dtypes.bool_:
+        raise DTypeError("argmax of bools; convert with .int()", user_location())
     if dim is None:
         return apply("argmax", apply("reshape", input, shape=[input.numel()]), dim=0, keepdim=False)
     position = normalize_dim(dim, input.ndim)
@@ -140,6 +144,8 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first smallest element, as argmax."""
+    if input.dtype is dtypes.bool_:
+        raise DTypeError("argmin of bools; convert with .int()", user_location())
     return argmax(_negated(input), dim, keepdim)
 
 
@@ -147,6 +153,11 @@ def _negated(input: Tensor) -> Tensor:
     """-input in a type that has the number: the least one of a narrow integer type has no opposite in it."""
     narrow = not input.dtype.is_floating_point and input.dtype is not dtypes.int64
     return neg(cast(input, dtypes.int64) if narrow else input)
+
+
+def _numbers_of(input: Tensor) -> Tensor:
+    """Bools as numbers."""
+    return cast(input, dtypes.uint8) if input.dtype is dtypes.bool_ else input
 
 
 class ValuesAndIndices(NamedTuple):
@@ -157,25 +168,37 @@ class ValuesAndIndices(NamedTuple):
 
 
 def max(
-    input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False
+    input: Tensor,
+    dim: int | Tensor | None = None,
+    keepdim: bool = False,
+    *,
+    other: Tensor | None = None,
 ) -> Tensor | ValuesAndIndices:
     """The largest element; with `dim`, the largest along it and where it stands; with a tensor, maximum."""
-    if isinstance(dim, Tensor):
-        return maximum(input, dim)
+    other = dim if isinstance(dim, Tensor) else other
+    if other is not None:
+        return maximum(input, other)
+    assert not isinstance(dim, Tensor)
     if dim is None:
         return amax(input)
-    return ValuesAndIndices(amax(input, dim, keepdim), argmax(input, dim, keepdim))
+    return ValuesAndIndices(amax(input, dim, keepdim), argmax(_numbers_of(input), dim, keepdim))
 
 
 def min(
-    input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False
+    input: Tensor,
+    dim: int | Tensor | None = None,
+    keepdim: bool = False,
+    *,
+    other: Tensor | None = None,
 ) -> Tensor | ValuesAndIndices:
     """As max, for the smallest."""
-    if isinstance(dim, Tensor):
-        return minimum(input, dim)
+    other = dim if isinstance(dim, Tensor) else other
+    if other is not None:
+        return minimum(input, other)
+    assert not isinstance(dim, Tensor)
     if dim is None:
         return amin(input)
-    return ValuesAndIndices(amin(input, dim, keepdim), argmin(input, dim, keepdim))
+    return ValuesAndIndices(amin(input, dim, keepdim), argmin(_numbers_of(input), dim, keepdim))
 
 
 def _along(op: str, input: Tensor, dim: int, dtype: DType | None) -> Tensor:

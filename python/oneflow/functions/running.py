@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .. import dtypes
 from ..dtypes import DType
+from ..errors import Error, ShapeError
+from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
 from .creation import full
@@ -24,7 +26,7 @@ def prod(
     """The product over `dim`, or of all elements; right at zeros, gradients too."""
     x = _operand(input, dtype)
     if dim is None:
-        x, dim, keepdim = view(x, -1), 0, False
+        x, dim, keepdim = view(x, x.numel()), 0, False
     position = normalize_dim(dim, x.ndim)
     if x.ndim == 0:
         return x.clone()
@@ -54,16 +56,29 @@ def cumprod(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     return x.clone()
 
 
-def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
-    """Each element minus the one before it along `dim`, n times."""
+def diff(
+    input: Tensor,
+    n: int = 1,
+    dim: int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Tensor:
+    """Each element minus the one before it along `dim`, n times; of bools whether they differ."""
+    if input.ndim == 0:
+        raise ShapeError("diff of a tensor without dims", user_location())
+    if n < 0:
+        raise Error(f"diff: n={n} is negative", user_location())
     position = normalize_dim(dim, input.ndim)
-    if n == 0:
-        return input.clone()
-    for _ in range(n):
-        count = max(input.shape[position] - 1, 0)
-        behind = narrow(input, position, min(1, input.shape[position]), count)
-        input = ew.sub(behind, narrow(input, position, 0, count))
-    return input
+    parts = [x for x in (prepend, input, append) if x is not None]
+    x = cat(parts, position) if len(parts) > 1 else input
+    times = min(n, x.shape[position])
+    if times == 0:
+        return x.clone()
+    for _ in range(times):
+        rest = x.shape[position] - 1
+        after, before = narrow(x, position, 1, rest), narrow(x, position, 0, rest)
+        x = ew.logical_xor(after, before) if x.dtype is dtypes.bool_ else ew.sub(after, before)
+    return x
 
 
 __all__ = ["cumprod", "diff", "prod"]

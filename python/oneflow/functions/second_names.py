@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from ..errors import Error, ShapeError
+from ..location import user_location
 from ..tensor import Tensor
+from .elementwise import Operand
 from .elementwise import abs as absolute
+from .elementwise import acos as arccos
+from .elementwise import acosh as arccosh
+from .elementwise import asin as arcsin
+from .elementwise import asinh as arcsinh
+from .elementwise import atan as arctan
+from .elementwise import atan2 as arctan2
+from .elementwise import atanh as arctanh
 from .elementwise import clamp as clip
 from .elementwise import div as divide
 from .elementwise import div as true_divide
@@ -14,11 +24,12 @@ from .elementwise import lt as less
 from .elementwise import mul as multiply
 from .elementwise import ne as not_equal
 from .elementwise import neg as negative
+from .elementwise import sign as sgn
 from .elementwise import sub as subtract
-from .reductions import normalize_dim
+from .elementwise import trunc as fix
+from .shapes import _extent, narrow, reshape, squeeze
 from .shapes import cat as concat
 from .shapes import cat as concatenate
-from .shapes import narrow, reshape, squeeze
 from .shapes import transpose as swapdims
 
 
@@ -39,14 +50,15 @@ def numel(input: Tensor) -> int:
 
 def ravel(input: Tensor) -> Tensor:
     """All elements in one dim."""
-    return reshape(input, -1)
+    return reshape(input, input.numel())
 
 
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The slice at `index` along `dim`, without that dim."""
-    position = normalize_dim(dim, input.ndim)
-    start = index + input.shape[position] if index < 0 else index
-    return squeeze(narrow(input, position, start, 1), position)
+    position, extent = _extent("select", input, dim)
+    if not -extent <= index < extent:
+        raise ShapeError(f"select: index {index} of {extent}", user_location())
+    return squeeze(narrow(input, position, index % extent, 1), position)
 
 
 def is_tensor(obj: object) -> bool:
@@ -56,21 +68,30 @@ def is_tensor(obj: object) -> bool:
 
 def is_floating_point(input: Tensor) -> bool:
     """True for elements of a floating-point type."""
+    if not isinstance(input, Tensor):
+        raise Error(f"is_floating_point of a {type(input).__name__}", user_location())
     return input.dtype.is_floating_point
 
 
-def clamp_min(input: Tensor, min: float) -> Tensor:
+def clamp_min(input: Tensor, min: Operand) -> Tensor:
     """Elements below `min` become `min`."""
     return clip(input, min=min)
 
 
-def clamp_max(input: Tensor, max: float) -> Tensor:
+def clamp_max(input: Tensor, max: Operand) -> Tensor:
     """Elements above `max` become `max`."""
     return clip(input, max=max)
 
 
 __all__ = [
     "absolute",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
     "clamp_max",
     "clamp_min",
     "clip",
@@ -79,6 +100,7 @@ __all__ = [
     "concatenate",
     "detach",
     "divide",
+    "fix",
     "greater",
     "greater_equal",
     "is_floating_point",
@@ -91,6 +113,7 @@ __all__ = [
     "numel",
     "ravel",
     "select",
+    "sgn",
     "subtract",
     "swapdims",
     "true_divide",

@@ -9,10 +9,11 @@ from typing import Any
 
 from ..dispatch import apply, apply_all
 from ..dtypes import promote
-from ..errors import ShapeError
+from ..errors import Error, ShapeError
 from ..location import user_location
 from ..tensor import Tensor
 from ..views import uncertain
+from .creation import full
 from .elementwise import cast
 from .reductions import normalize_dim
 
@@ -23,17 +24,26 @@ def _ints(values: tuple[Any, ...]) -> list[int]:
     return [int(value) for value in values]
 
 
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def _by_name(name: str, values: tuple[Any, ...], named: Any) -> tuple[Any, ...]:
+    """Sizes by position (`f(2, 3)`, `f((2, 3))`) or by their name."""
+    if named is None:
+        return values
+    if values:
+        raise Error(f"{name} is given by position and by keyword", user_location())
+    return (named,)
+
+
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in row-major order in another shape; one extent may be -1."""
-    result = view(input, *shape)
+    result = view(input, *_by_name("shape", sizes, shape))
     if input._is_dense or result is input:
         return result
     return uncertain(result, input, "reshape of a tensor that is not contiguous may copy")
 
 
-def view(input: Tensor, *shape: Any) -> Tensor:
+def view(input: Tensor, *size: Any) -> Tensor:
     """As reshape, and never a copy: writes into one are seen in the other."""
-    target = _ints(shape)
+    target = _ints(size)
     unknown = [i for i, extent in enumerate(target) if extent == -1]
     known = 1
     for extent in target:
@@ -56,6 +66,8 @@ def view(input: Tensor, *shape: Any) -> Tensor:
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dims start_dim..end_dim become one."""
     if input.ndim == 0:
+        normalize_dim(start_dim, 0)
+        normalize_dim(end_dim, 0)
         return reshape(input, 1)
     start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
     merged = 1
@@ -66,16 +78,22 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Dim `dim` as several, one of whose sizes may be -1."""
-    position = normalize_dim(dim, input.ndim)
-    known = -math.prod(sizes) if -1 in sizes else 0
-    if known:
-        sizes = [input.shape[position] // known if size == -1 else size for size in sizes]
-    return view(input, [*input.shape[:position], *sizes, *input.shape[position + 1 :]])
+    position, extent = _extent("unflatten", input, dim)
+    extents = [int(size) for size in sizes]
+    if not extents:
+        raise ShapeError("unflatten: sizes must not be empty", user_location())
+    known = math.prod(e for e in extents if e != -1)
+    if extents.count(-1) == 1 and known and extent % known == 0:
+        extents[extents.index(-1)] = extent // known
+    elif -1 in extents or known != extent:
+        raise ShapeError(f"unflatten: {extent} elements as {list(sizes)}", user_location())
+    return view(input, [*input.shape[:position], *extents, *input.shape[position + 1 :]])
 
 
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *order_of_dims: Any, dims: Any = None) -> Tensor:
     """Dim i of the result is dim dims[i] of the input."""
-    order = [normalize_dim(dim, input.ndim) for dim in _ints(dims)]
+    given = _ints(_by_name("dims", order_of_dims, dims))
+    order = [normalize_dim(dim, input.ndim) for dim in given]
     if sorted(order) != list(range(input.ndim)):
         raise ShapeError(f"permute of a tensor with {input.ndim} dims by {order}", user_location())
     return input if order == sorted(order) else apply("permute", input, dims=order)
@@ -132,10 +150,10 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     return input if tuple(target) == input.shape else apply("broadcast_to", input, shape=target)
 
 
-def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
-    """`input` repeated along dims of extent 1, and along new ones in front, to `shape`; ShapeError if that does
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """`input` repeated along dims of extent 1, and along new ones in front, to `size`; ShapeError if that does
     not fit."""
-    return expand(input, *shape)
+    return expand(input, *size)
 
 
 def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
@@ -148,12 +166,19 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
 
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows of `size` elements along a dim, every `step` of them, in a new last dim."""
+    if input.ndim == 0:
+        normalize_dim(dimension, 0)
+        windows_of_one = unfold(view(input, 1), 0, size, step)
+        return view(windows_of_one, size)
     position, extent = _extent("unfold", input, dimension)
-    if not 0 < size <= extent or step < 1:
+    if not 0 <= size <= extent or step < 1:
         raise ShapeError(
             f"unfold: windows of {size} every {step} in {extent} elements", user_location()
         )
     count = (extent - size) // step + 1
+    if size == 0:
+        shape = [*input.shape[:position], count, *input.shape[position + 1 :], 0]
+        return full(shape, 0, dtype=input.dtype)
     if size == step:  # windows that meet, as of patches: a view
         whole = narrow(input, position, 0, count * size)
         shape = [*input.shape[:position], count, size, *input.shape[position + 1 :]]
@@ -194,13 +219,28 @@ def _extent(name: str, input: Tensor, dim: int) -> tuple[int, int]:
 
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` elements of `dim` from `start`."""
-    position, _ = _extent("narrow", input, dim)
+    position, extent = _extent("narrow", input, dim)
+    if not -extent <= start <= extent or length < 0:
+        raise ShapeError(f"narrow: {length} elements from {start} of {extent}", user_location())
+    start = start + extent if start < 0 else start
     return apply("slice", input, dim=position, start=start, stop=start + length, step=1)
 
 
-def split(tensor: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split(
+    tensor: Tensor,
+    split_size_or_sections: int | Sequence[int] | None = None,
+    dim: int = 0,
+    *,
+    split_size: int | Sequence[int] | None = None,
+) -> tuple[Tensor, ...]:
     """Pieces of `split_size` along `dim` (the last may be smaller), or of the sizes given."""
+    if split_size is None:
+        split_size = split_size_or_sections
+    if split_size is None:
+        raise Error("split needs the size of its pieces", user_location())
     position, extent = _extent("split", tensor, dim)
+    if isinstance(split_size, int) and (split_size < 0 or (split_size == 0 and extent)):
+        raise ShapeError(f"split of {extent} elements by {split_size}", user_location())
     if isinstance(split_size, int):
         sizes = [min(split_size, extent - begin) for begin in range(0, extent, split_size)] or [0]
     else:
@@ -217,7 +257,11 @@ def split(tensor: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tupl
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` equal pieces along `dim`."""
     _, extent = _extent("chunk", input, dim)
-    return split(input, max(-(-extent // chunks), 1), dim)
+    if chunks < 1:
+        raise ShapeError(f"chunk into {chunks} pieces", user_location())
+    if extent == 0:
+        return split(input, [0] * chunks, dim)
+    return split(input, -(-extent // chunks), dim)
 
 
 __all__ = [

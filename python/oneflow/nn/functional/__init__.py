@@ -50,6 +50,7 @@ from .convolution import (
     conv_transpose2d,
 )
 from .distances import (
+    cdist,
     cosine_embedding_loss,
     cosine_similarity,
     margin_ranking_loss,
@@ -117,6 +118,7 @@ __all__ = [
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "cdist",
     "celu",
     "channel_shuffle",
     "conv1d",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...errors import Error, ShapeError
+from ...errors import DTypeError, Error, ShapeError
 from ...functions import (
     abs,
     div,
@@ -19,6 +19,7 @@ from ...functions import (
     tanh,
     where,
 )
+from ...functions.activations import only_floats
 from ...functions.reductions import normalize_dim
 from ...functions.writing import if_inplace
 from ...location import user_location
@@ -27,6 +28,12 @@ from ...tensor import Tensor
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where it is positive, weight * x elsewhere; weight is [], [1] or, per channel of dim 1, [c]."""
+    only_floats("prelu", input)
+    if weight.dtype is not input.dtype:
+        raise DTypeError(
+            f"prelu takes a weight of the input's dtype {input.dtype!r}, not {weight.dtype!r}",
+            user_location(),
+        )
     if weight.numel() != 1:
         if weight.ndim != 1 or input.ndim < 2 or input.shape[1] != weight.shape[0]:
             raise ShapeError(
@@ -51,24 +58,28 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
-    return where(gt(abs(input), lambd), input, 0.0)
+    only_floats("hardshrink", input)
+    return where(le(abs(input), lambd), 0.0, input)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved by lambd towards 0, and 0 where |x| <= lambd."""
     if lambd < 0:
         raise Error(f"softshrink: lambd={lambd} is negative", user_location())
+    only_floats("softshrink", input)
     return sub(relu(input - lambd), relu(neg(input) - lambd))
 
 
 @if_inplace
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it is above `threshold`, `value` elsewhere."""
+    only_floats("threshold", input)
     return where(le(input, threshold), float(value), input)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along `dim` times the sigmoid of the second."""
+    only_floats("glu", input)
     position = normalize_dim(dim, input.ndim)
     if input.ndim == 0 or input.shape[position] % 2:
         raise ShapeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...dispatch import apply
-from ...errors import Error, ShapeError
+from ...errors import DTypeError, Error, ShapeError
 from ...functions import add, mul, permute, rsqrt, sub
 from ...functions.creation import ones, zeros
 from ...location import user_location
@@ -47,6 +47,8 @@ def batch_norm(
         raise ShapeError(
             f"batch_norm takes [n, c] or [n, c, ...], not {list(input.shape)}", user_location()
         )
+    if not input.dtype.is_floating_point:
+        raise DTypeError(f"batch_norm of {input.dtype!r}; convert with .float()", user_location())
     if momentum is None:
         raise Error(
             "batch_norm: momentum=None (a cumulative average) is not supported: the factor would change every step; "

@@ -202,7 +202,7 @@ def nll_loss(
     _check_target("nll_loss", input, target, shape)
     taken = neg(_sum(where(is_class(labels, classes), rows, 0.0), 1))
     # log(1) = 0 where the label is a class, log(-1) = nan where it is none.
-    per_row = taken + log(where(within(labels, classes), 1.0, -1.0))
+    per_row = taken + cast(log(where(within(labels, classes), 1.0, -1.0)), taken.dtype)
     return _of_indices(
         "nll_loss", rows, labels, per_row, rows, weight, ignore_index, 0.0, reduction, shape
     )

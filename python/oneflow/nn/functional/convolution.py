@@ -92,7 +92,9 @@ def _conv2d(
         dilation=dilation,
         groups=groups,
     )
-    return to_channels_first(y if bias is None else apply("add", y, cast(bias, y.dtype)))
+    if isinstance(bias, Tensor):
+        bias = cast(bias, y.dtype)
+    return to_channels_first(y if bias is None else apply("add", y, bias))
 
 
 def conv_transpose1d(

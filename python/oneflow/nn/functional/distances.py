@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from ...errors import Error, ShapeError
+from ...dtypes import float32, float64
+from ...errors import DTypeError, Error, ShapeError
 from ...functions import (
     abs,
     amax,
+    broadcast_tensors,
     clamp,
     div,
     eq,
@@ -18,11 +20,13 @@ from ...functions import (
     sqrt,
     square,
     sub,
+    unsqueeze,
     where,
 )
 from ...functions import pow as _pow
 from ...functions import sum as _sum
-from ...functions.elementwise import cast_to_float
+from ...functions.activations import only_floats
+from ...functions.elementwise import cast_to_float, promoted
 from ...location import user_location
 from ...tensor import Tensor
 from .reduction import reduce_loss, reduction_of
@@ -30,6 +34,7 @@ from .reduction import reduce_loss, reduction_of
 
 def vector_norm(input: Tensor, p: float, dim: int, keepdim: bool) -> Tensor:
     """The p-norm along `dim`; its gradient at 0 is 0."""
+    only_floats("a norm", input)
     if p == 1:
         return _sum(abs(input), dim, keepdim)
     if p == math.inf:
@@ -52,6 +57,11 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between vectors along `dim`; each norm counts as at least `eps`."""
+    x1, x2 = broadcast_tensors(*promoted(x1, x2))
+    if not x1.dtype.is_floating_point:
+        raise DTypeError(
+            f"cosine_similarity of {x1.dtype!r}; convert with .float()", user_location()
+        )
     norms = [clamp(vector_norm(x, 2, dim, keepdim=True), min=eps) for x in (x1, x2)]
     return _sum(mul(div(x1, norms[0]), div(x2, norms[1])), dim)
 
@@ -60,7 +70,22 @@ def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last dim."""
-    return vector_norm(sub(x1, x2) + eps, p, -1, keepdim)
+    return vector_norm(cast_to_float(sub(x1, x2)) + eps, p, -1, keepdim)
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
+    """[.., n, k] and [.., m, k] to the p-norms [.., n, m] of all differences of rows."""
+    if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
+        raise ShapeError(
+            f"cdist takes [.., n, k] and [.., m, k], not {list(x1.shape)} and {list(x2.shape)}",
+            user_location(),
+        )
+    if x1.dtype is not x2.dtype or x1.dtype not in (float32, float64):
+        raise DTypeError(
+            f"cdist takes two tensors of float32 or float64, not {x1.dtype!r} and {x2.dtype!r}",
+            user_location(),
+        )
+    return vector_norm(sub(unsqueeze(x1, -2), unsqueeze(x2, -3)), p, -1, False)
 
 
 def margin_ranking_loss(

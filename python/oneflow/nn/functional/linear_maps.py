@@ -12,6 +12,10 @@ from ...tensor import Tensor
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias: [..., k], [m, k] and [m] -> [..., m]."""
+    if weight.ndim != 2:
+        raise ShapeError(
+            f"linear takes a weight [out, in], not {list(weight.shape)}", user_location()
+        )
     if input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         raise ShapeError(
             f"linear: the input {list(input.shape)} has {input.shape[-1] if input.ndim else 'no'} features, "

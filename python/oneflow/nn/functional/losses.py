@@ -28,6 +28,7 @@ from ...functions import (
     zeros_like,
 )
 from ...functions import sum as _sum
+from ...functions.activations import only_floats
 from ...location import user_location
 from ...tensor import Tensor
 from .reduction import check_same_shape, reduce_loss, reduction_of
@@ -188,7 +189,9 @@ def kl_div(
         entropy = where(some, target * log(where(some, target, 1.0)), 0.0)
         loss = entropy - target * input
     if reduction == "batchmean":
-        return _sum(loss) * (1.0 / loss.shape[0]) if loss.ndim else loss
+        return (
+            _sum(loss) * (1.0 / loss.shape[0] if loss.shape[0] else math.inf) if loss.ndim else loss
+        )
     return reduce_loss(loss, reduction)
 
 
@@ -214,6 +217,7 @@ def hinge_embedding_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """The input where the target is 1, max(0, margin - input) where it is -1."""
+    only_floats("hinge_embedding_loss", input)
     check_same_shape("hinge_embedding_loss", input, target)
     far = where(ne(target, 1), relu(margin - input), 0.0)
     near = where(ne(target, -1), input, 0.0)

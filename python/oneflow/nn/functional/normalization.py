@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...dispatch import apply
+from ...dtypes import float64
 from ...errors import Error, ShapeError
 from ...functions import add, mean, mul, narrow, reshape, rsqrt, square, sub
 from ...functions import pow as _pow
+from ...functions.activations import only_floats
 from ...location import user_location
 from ...tensor import Tensor
 from .padding import pad
 
 # The distance from 1 to the next float32: PyTorch's eps of rms_norm.
 _FLOAT32_EPS = 1.1920928955078125e-07
+_FLOAT64_EPS = 2.0**-52
 
 
 def standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
@@ -70,13 +73,14 @@ def rms_norm(
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Tensor:
-    """input / sqrt(mean of its squares + eps) over the last dims; eps is float32's (1.19e-7) by default."""
+    """input / sqrt(mean of its squares + eps) over the last dims; eps is by default float32's
+    (1.19e-7), of float64 that type's own."""
+    if eps is None:
+        eps = _FLOAT64_EPS if input.dtype is float64 else _FLOAT32_EPS
     dims = _trailing("rms_norm", input, normalized_shape)
     _check_affine("rms_norm", input.shape[dims[0] :], weight=weight)
     affine = [] if weight is None else [weight]
-    return apply(
-        "rms_norm", input, *affine, dims=len(dims), eps=_FLOAT32_EPS if eps is None else float(eps)
-    )
+    return apply("rms_norm", input, *affine, dims=len(dims), eps=float(eps))
 
 
 def _per_channel(value: Tensor | None, rank: int) -> Tensor | None:
@@ -167,6 +171,7 @@ def local_response_norm(
     input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
     """input / (k + alpha * mean of squares over `size` neighbouring channels) ** beta, for [n, c, ...]."""
+    only_floats("local_response_norm", input)
     if input.ndim < 3:
         raise ShapeError(
             f"local_response_norm takes [n, c, ...], not {list(input.shape)}", user_location()

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from ...dispatch import apply
+from ...dtypes import float64
 from ...errors import Error, ShapeError
-from ...functions import matmul, mean, mul
+from ...functions import amax, cast, cat, matmul, mean, mul, narrow
+from ...functions.activations import only_floats
 from ...location import user_location
 from ...tensor import Tensor
 from .images import (
@@ -222,12 +224,20 @@ def _means(input: Tensor, dim: int, windows: int) -> Tensor:
     extent = input.shape[dim]
     if windows == extent:
         return input
-    weights = np.zeros((windows, extent), np.float32)
+    only_floats("adaptive_avg_pool", input)
+    weights = np.zeros((windows, extent), np.float64 if input.dtype is float64 else np.float32)
     for row, (begin, end) in zip(weights, _adaptive_edges(extent, windows), strict=True):
         row[begin:end] = 1 / (end - begin)
     if dim == input.ndim - 1:
-        return matmul(input, Tensor(weights.T))
-    return matmul(Tensor(weights), input)
+        return cast(matmul(input, Tensor(weights.T)), input.dtype)
+    return cast(matmul(Tensor(weights), input), input.dtype)
+
+
+def _maxima(input: Tensor, dim: int, windows: int) -> Tensor:
+    """Maxima over windows of nearly equal size along a dim."""
+    only_floats("adaptive_max_pool", input)
+    edges = _adaptive_edges(input.shape[dim], windows)
+    return cat([amax(narrow(input, dim, i, j - i), dim, True) for i, j in edges], dim)
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
@@ -268,18 +278,18 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
 
 
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
-    """Maxima over windows of [n, c, h, w] or [c, h, w] that give `output_size`, which must divide the extents."""
+    """Maxima over windows of [n, c, h, w] or [c, h, w] that give `output_size`; None keeps an extent."""
     check_no_indices("adaptive_max_pool2d", return_indices)
 
     def pooled(x: Tensor) -> Tensor:
         _check("adaptive_max_pool2d", x, (1, 1), (0, 0))
         height, width = _output_size(x, output_size)
-        if height < 1 or width < 1 or x.shape[2] % height or x.shape[3] % width:
+        if height < 1 or width < 1:
             raise ShapeError(
-                f"adaptive_max_pool2d: {(height, width)} must divide the height and width of {list(x.shape)}; pad the "
-                "input, or use max_pool2d",
-                user_location(),
+                f"adaptive_max_pool2d: {(height, width)} are no numbers of windows", user_location()
             )
+        if x.shape[2] % height or x.shape[3] % width:
+            return _maxima(_maxima(x, 2, height), 3, width)
         window = (x.shape[2] // height, x.shape[3] // width)
         return max_pool2d(x, window, window)
 

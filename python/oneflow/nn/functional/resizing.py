@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ...dtypes import float64
 from ...errors import Error, ShapeError
-from ...functions import cat, expand, matmul, narrow, permute, reshape, stack, transpose
+from ...functions import cast, cat, expand, matmul, narrow, permute, reshape, stack, transpose
+from ...functions.activations import only_floats
 from ...location import user_location
 from ...tensor import Tensor
 from .images import pair
@@ -57,6 +59,8 @@ def interpolate(
             raise ShapeError("mode='area' takes 1 or 2 spatial dims", user_location())
         pool = adaptive_avg_pool1d if input.ndim == 3 else adaptive_avg_pool2d
         return pool(input, tuple(sizes))
+    if not mode.startswith("nearest"):
+        only_floats("interpolate", input)
     result = input
     for i, (extent, scale) in enumerate(zip(sizes, scales, strict=True)):
         if mode.startswith("nearest"):
@@ -130,9 +134,10 @@ def _weighted(
     for offset, weight in _neighbours(places - below, cubic):
         index = np.clip(below + offset, 0, extent - 1)
         np.add.at(weights, (np.arange(target), index), weight)
-    matrix = weights.astype(np.float32)
+    matrix = weights.astype(np.float64 if x.dtype is float64 else np.float32)
     moved = transpose(x, dim, -1)
-    return transpose(matmul(moved, Tensor(np.ascontiguousarray(matrix.T))), dim, -1)
+    sums = cast(matmul(moved, Tensor(np.ascontiguousarray(matrix.T))), x.dtype)
+    return transpose(sums, dim, -1)
 
 
 def _neighbours(t: np.ndarray, cubic: bool) -> list[tuple[int, np.ndarray]]:

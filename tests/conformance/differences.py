@@ -1,0 +1,189 @@
+"""What is known to differ from PyTorch: forms that raise here, and forms that are more than PyTorch takes.
+
+docs/coming_from_pytorch.md tells users the same. A difference that is not here fails its cell, and so does one that
+is here and is none.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tests.conformance.entry import FORMS
+
+WHOLE = "i64 i32 i16 i8 u8"
+NARROW = "bf16 f16"
+
+
+class Difference(NamedTuple):
+    """Why names behave otherwise in some forms."""
+
+    why: str
+    forms: str
+    names: str
+
+
+_PRODUCTS = (
+    "flow.matmul Tensor.matmul flow.mm Tensor.mm flow.bmm Tensor.bmm flow.mv Tensor.mv flow.dot Tensor.dot flow.vdot "
+    "Tensor.vdot flow.inner Tensor.inner flow.addmm Tensor.addmm flow.addmv Tensor.addmv flow.baddbmm Tensor.baddbmm "
+    "flow.addbmm Tensor.addbmm flow.tensordot flow.einsum flow.chain_matmul Tensor.__matmul__"
+)
+_OF_VALUES = (
+    "flow.unique Tensor.unique flow.nonzero Tensor.nonzero flow.argwhere Tensor.argwhere flow.masked_scatter "
+    "Tensor.masked_scatter flow.masked_select Tensor.masked_select"
+)
+
+RAISES = (
+    Difference(
+        "no kernel multiplies matrices of integers", WHOLE, f"{_PRODUCTS} F.linear F.bilinear"
+    ),
+    Difference(
+        "no kernel multiplies matrices of integers",
+        f"{WHOLE} bool",
+        "flow.matrix_power Tensor.matrix_power",
+    ),
+    Difference(
+        "integers to the power of an integer tensor",
+        f"{WHOLE} mixed",
+        "flow.pow Tensor.pow Tensor.__pow__",
+    ),
+    Difference("a number to the power of an integer tensor", f"{WHOLE} bool", "Tensor.__rpow__"),
+    Difference("activations and losses take floating point", "i64 i32 i16 i8", "nn.Hardtanh"),
+    Difference(
+        "the shape of the result depends on values",
+        f"value f64 {NARROW} {WHOLE} bool empty one 0-d odd strided deeper positional",
+        _OF_VALUES,
+    ),
+    Difference(
+        "the shape of the result depends on values",
+        "keyword",
+        "flow.unique flow.nonzero flow.argwhere flow.masked_scatter Tensor.masked_scatter flow.masked_select "
+        "Tensor.masked_select",
+    ),
+    Difference(
+        "the shape of the result depends on values",
+        "gradient",
+        "flow.masked_scatter Tensor.masked_scatter flow.masked_select Tensor.masked_select",
+    ),
+    Difference(
+        "scatter_reduce sums only",
+        f"value gradient f64 {NARROW} {WHOLE} bool empty one 0-d odd strided negative keyword positional",
+        "flow.scatter_reduce:amax Tensor.scatter_reduce:amax",
+    ),
+    Difference(
+        "pooling, batch_norm and recurrent layers have kernels for float32",
+        f"f64 {NARROW}",
+        "F.max_pool1d F.max_pool2d F.avg_pool1d F.avg_pool2d "
+        "F.adaptive_avg_pool1d F.adaptive_max_pool1d F.batch_norm nn.AdaptiveAvgPool1d nn.AdaptiveMaxPool1d nn.MaxPool1d nn.MaxPool2d nn.AvgPool1d nn.AvgPool2d nn.RNN nn.LSTM "
+        "nn.GRU nn.RNNCell nn.LSTMCell nn.GRUCell",
+    ),
+    Difference(
+        "convolutions have kernels for float32, bfloat16 and float16",
+        "f64",
+        "F.conv1d F.conv2d F.conv_transpose1d F.conv_transpose2d nn.Conv1d nn.Conv2d nn.ConvTranspose1d "
+        "nn.ConvTranspose2d",
+    ),
+    Difference(
+        "images and signals of integers", WHOLE, "F.conv1d F.conv2d F.max_pool2d nn.MaxPool2d"
+    ),
+    Difference(
+        "images and signals of integers",
+        "i64",
+        "F.conv_transpose1d F.conv_transpose2d F.avg_pool1d F.avg_pool2d F.local_response_norm nn.LocalResponseNorm "
+        "nn.AvgPool1d nn.AvgPool2d",
+    ),
+    Difference("images of bytes are converted first", "u8", "F.interpolate nn.Upsample"),
+    Difference(
+        "class indices take a kernel of float32", NARROW, "F.cross_entropy nn.CrossEntropyLoss"
+    ),
+    Difference("a table of integers has no kernel", f"{WHOLE} bool", "F.embedding"),
+    Difference(
+        "activations and losses take floating point",
+        WHOLE,
+        "F.relu6 F.hardtanh F.threshold nn.ReLU6 nn.Threshold F.margin_ranking_loss F.hinge_embedding_loss",
+    ),
+    Difference(
+        "[n] beside [n, 1] is a mistake more often than a wish",
+        "broadcast",
+        "F.mse_loss F.l1_loss F.smooth_l1_loss F.huber_loss F.soft_margin_loss F.poisson_nll_loss F.hinge_embedding_loss",
+    ),
+    Difference(
+        "PyTorch only warns of another number of dims",
+        "0-d deeper",
+        "F.dropout2d F.dropout3d nn.Dropout2d nn.Dropout3d",
+    ),
+    Difference(
+        "PyTorch only warns of another number of dims", "deeper", "Tensor.T F.adaptive_avg_pool2d"
+    ),
+)
+MORE = (
+    Difference("products promote two dtypes", "mixed", _PRODUCTS),
+    Difference(
+        "tensors have no strides that a view could miss",
+        "strided",
+        "Tensor.view Tensor.view_as flow.take_along_dim Tensor.take_along_dim",
+    ),
+    Difference(
+        "losses of integers are computed in float32",
+        WHOLE,
+        "F.mse_loss F.smooth_l1_loss F.huber_loss F.kl_div F.binary_cross_entropy F.gaussian_nll_loss F.nll_loss "
+        "nn.SmoothL1Loss nn.HuberLoss nn.KLDivLoss nn.BCELoss nn.GaussianNLLLoss nn.NLLLoss nn.Bilinear",
+    ),
+    Difference(
+        "losses of integers are computed in float32", "bool", "F.nll_loss nn.NLLLoss nn.Bilinear"
+    ),
+    Difference(
+        "pixels are moved, whatever their dtype",
+        "i64 i32 i16 i8 bool",
+        "F.interpolate nn.Upsample",
+    ),
+    Difference("pixels are moved, whatever their dtype", WHOLE, "F.unfold nn.Unfold"),
+    Difference(
+        "pixels are moved, whatever their dtype",
+        "bool",
+        "F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d",
+    ),
+    Difference(
+        "padding takes any number of dims",
+        "deeper",
+        "F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d nn.CircularPad1d nn.CircularPad2d",
+    ),
+    Difference(
+        "computed from functions that take these dtypes",
+        NARROW,
+        "F.local_response_norm nn.LocalResponseNorm",
+    ),
+    Difference("operands broadcast", "broadcast", "F.triplet_margin_loss"),
+    Difference("one value has the variance 0 here", "one", "F.group_norm nn.GroupNorm"),
+    Difference("an empty batch is normalised to an empty one", "empty", "nn.InstanceNorm1d"),
+)
+NOT_APPLICABLE = (
+    Difference(
+        "PyTorch's vectorised gelu gives nan at infinities, its formula does not",
+        "special",
+        "F.gelu",
+    ),
+    Difference(
+        "PyTorch does not move the pixels of an empty batch",
+        "empty",
+        "F.pixel_unshuffle nn.PixelUnshuffle",
+    ),
+    Difference("tensors have no strides", "strided", "Tensor.is_contiguous"),
+    Difference("Python calls reflected operators with numbers", "mixed", "Tensor.__rtruediv__"),
+    Difference("Python wants a TypeError", "0-d", "Tensor.__len__"),
+)
+
+
+def _by_cell(differences: tuple[Difference, ...]) -> dict[tuple[str, str], str]:
+    found = {}
+    for one in differences:
+        for form in one.forms.split():
+            assert form in FORMS, form
+            for name in one.names.split():
+                assert (name, form) not in found, f"{name} {form} is listed twice"
+                found[name, form] = one.why
+    return found
+
+
+RAISING = _by_cell(RAISES)
+WIDER = _by_cell(MORE)
+LEFT_OUT = _by_cell(NOT_APPLICABLE)
