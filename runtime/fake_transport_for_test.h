@@ -7,6 +7,7 @@
 #ifndef ONEFLOW_RUNTIME_FAKE_TRANSPORT_FOR_TEST_H_
 #define ONEFLOW_RUNTIME_FAKE_TRANSPORT_FOR_TEST_H_
 
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -65,8 +66,11 @@ class FakeNetwork {
       for (auto& callbacks : transport->callbacks_) callbacks.on_left(rank);
     }
   }
-  int aborts() {
-    std::lock_guard<std::mutex> lock(mutex_);
+  // How often ranks gave up, once one has (at most ten seconds later): the caller may hear of a
+  // failure a moment before the peers are told.
+  int AwaitAborts() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    aborted_.wait_for(lock, std::chrono::seconds(10), [this] { return aborts_ > 0; });
     return aborts_;
   }
 
@@ -122,6 +126,7 @@ class FakeNetwork {
     void Abort(const absl::Status&) override {
       std::lock_guard<std::mutex> lock(network_->mutex_);
       ++network_->aborts_;
+      network_->aborted_.notify_all();
     }
     absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) override {
       return std::vector<std::string>(static_cast<size_t>(world_size()), bytes);
@@ -211,6 +216,7 @@ class FakeNetwork {
   bool stop_ = false;
   bool frozen_ = false;
   int aborts_ = 0;
+  std::condition_variable aborted_;
   std::thread thread_;
 };
 

@@ -136,7 +136,7 @@ TEST_F(RanksTest, TheWatchdogNamesThePeerThatOwesAMessageAndGivesItUp) {
       << log;
   EXPECT_EQ(KindOf(cause), ErrorKind::kPeer);
   EXPECT_NE(MessageOf(cause).find("rank 0 owes a message"), std::string::npos);
-  EXPECT_EQ(network_->aborts(), 1);
+  EXPECT_EQ(network_->AwaitAborts(), 1);
 }
 
 // The sender waits for a credit, which the transport cannot know.

@@ -140,7 +140,7 @@ TEST_P(WrongDataTest, EndsAJobOfSeveralRanks) {
   const absl::Status cause = sessions[0]->Wait();
   EXPECT_EQ(KindOf(cause), ErrorKind::kData) << MessageOf(cause);
   EXPECT_EQ(sessions[0]->Wait(), cause);  // for good
-  EXPECT_EQ(network.aborts(), 1);
+  EXPECT_EQ(network.AwaitAborts(), 1);
   network.Lose(0);  // what an abort becomes at the peers
   EXPECT_EQ(KindOf(sessions[1]->Fetch(ids[1]).status()), ErrorKind::kPeer);
 }
