@@ -30,8 +30,9 @@ void FloatProduct::Pack(ConstFloatRows b, bool transposed, int64_t terms, float*
   }
 }
 
-void FloatProduct::Multiply(ConstFloatRows a, int64_t rows, int64_t terms, const ScorePlace* seen,
-                            const float* packed, FloatRows c, bool accumulate) const {
+template <typename TermsOf>
+void FloatProduct::MultiplyTiles(ConstFloatRows a, int64_t rows, int64_t terms, const float* packed,
+                                 FloatRows c, bool accumulate, const TermsOf& terms_of) const {
   const float* a_rows[kMaxTileRows];
   float* c_rows[kMaxTileRows];
   TileCall call;
@@ -44,7 +45,8 @@ void FloatProduct::Multiply(ConstFloatRows a, int64_t rows, int64_t terms, const
     call.columns = strip.columns;
     for (int64_t row = 0; row < rows; row += kernels_.rows) {
       const int count = static_cast<int>(std::min<int64_t>(kernels_.rows, rows - row));
-      call.k = seen == nullptr ? terms : seen->Seen(row + count - 1);
+      call.k = terms_of(strip, row + count - 1);
+      if (call.k < 0) continue;
       for (int i = 0; i < count; ++i) {
         a_rows[i] = a.data + (row + i) * a.row;
         c_rows[i] = c.data + (row + i) * c.row;
@@ -55,29 +57,18 @@ void FloatProduct::Multiply(ConstFloatRows a, int64_t rows, int64_t terms, const
   }
 }
 
+void FloatProduct::Multiply(ConstFloatRows a, const ScorePlace& seen, const float* packed,
+                            FloatRows c, bool accumulate) const {
+  MultiplyTiles(a, seen.rows, seen.keys, packed, c, accumulate,
+                [&](const ColumnStrip&, int64_t last_row) { return seen.Seen(last_row); });
+}
+
 void FloatProduct::MultiplySeen(ConstFloatRows a, int64_t terms, const ScorePlace& seen,
                                 const float* packed, FloatRows c) const {
-  const float* a_rows[kMaxTileRows];
-  float* c_rows[kMaxTileRows];
-  TileCall call;
-  call.a = a_rows;
-  call.c = c_rows;
-  call.k = terms;
-  for (const ColumnStrip& strip : strips_) {
-    call.b = packed;
-    call.c_offset = strip.begin;
-    call.columns = strip.columns;
-    for (int64_t row = 0; row < seen.rows; row += kernels_.rows) {
-      const int count = static_cast<int>(std::min<int64_t>(kernels_.rows, seen.rows - row));
-      if (seen.Seen(row + count - 1) <= strip.begin) continue;
-      for (int i = 0; i < count; ++i) {
-        a_rows[i] = a.data + (row + i) * a.row;
-        c_rows[i] = c.data + (row + i) * c.row;
-      }
-      kernels_.tile[count - 1][strip.vectors - 1](call);
-    }
-    packed += terms * strip.vectors * kernels_.width;
-  }
+  MultiplyTiles(a, seen.rows, terms, packed, c, /*accumulate=*/false,
+                [&](const ColumnStrip& strip, int64_t last_row) {
+                  return seen.Seen(last_row) <= strip.begin ? int64_t{-1} : terms;
+                });
 }
 
 void FloatProduct::MultiplyTransposed(ConstFloatRows a, const ScorePlace& seen, ConstFloatRows b,
@@ -200,8 +191,8 @@ void FloatProducts::Scores(const ScorePlace& at, const Space& space, float* scor
 
 void FloatProducts::AddValues(const ScorePlace& at, const Space& space, const float* weights,
                               bool first) const {
-  by_value_width_.Multiply({weights, kKeyBlock}, at.rows, at.keys, &at,
-                           space.v_rows + by_value_width_.packed(at.key), space.out, !first);
+  by_value_width_.Multiply({weights, kKeyBlock}, at, space.v_rows + by_value_width_.packed(at.key),
+                           space.out, !first);
 }
 
 void FloatProducts::TakeSlopes(const void* out, const void* dout, int64_t rows, Space* space,
@@ -248,8 +239,8 @@ void FloatProducts::AddGradients(const ScorePlace& at, const Space& space, const
                                      from_key(space.value_gradients));
   by_width_.MultiplyTransposed({block.slopes, kKeyBlock}, at, space.q,
                                from_key(space.key_gradients));
-  by_width_.Multiply({block.slopes, kKeyBlock}, at.rows, at.keys, &at,
-                     space.k_rows + by_width_.packed(at.key), space.dq, !first);
+  by_width_.Multiply({block.slopes, kKeyBlock}, at, space.k_rows + by_width_.packed(at.key),
+                     space.dq, !first);
 }
 
 void FloatProducts::StoreQueryGradients(void* dq, int64_t rows, Space* space) const {

@@ -36,10 +36,10 @@ class FloatProduct {
   int64_t packed(int64_t terms) const { return terms * columns_up_; }
   // b(p, j) = rows.data[p * row + j], or [j * row + p] if `transposed`.
   void Pack(ConstFloatRows b, bool transposed, int64_t terms, float* packed) const;
-  // Row i of c (+)= sum of a(i, p) * b(p, ..) over p < min(terms, the most terms of its tile's rows).
-  // `seen`: a place whose row i has Seen(i) terms, or null. c may have fewer columns.
-  void Multiply(ConstFloatRows a, int64_t rows, int64_t terms, const ScorePlace* seen,
-                const float* packed, FloatRows c, bool accumulate) const;
+  // Row i of c (+)= sum of a(i, p) * b(p, ..) over p < the most terms, Seen(i), of its tile's rows. c may
+  // have fewer columns.
+  void Multiply(ConstFloatRows a, const ScorePlace& seen, const float* packed, FloatRows c,
+                bool accumulate) const;
   // As Multiply, but it is the columns that a row does not see that are left out.
   void MultiplySeen(ConstFloatRows a, int64_t terms, const ScorePlace& seen, const float* packed,
                     FloatRows c) const;
@@ -48,6 +48,11 @@ class FloatProduct {
                           FloatRows c) const;
 
  private:
+  // terms_of(strip, last row of a tile): how many terms it sums, below 0 to leave it out.
+  template <typename TermsOf>
+  void MultiplyTiles(ConstFloatRows a, int64_t rows, int64_t terms, const float* packed,
+                     FloatRows c, bool accumulate, const TermsOf& terms_of) const;
+
   MicroKernels kernels_;
   int64_t columns_up_;
   std::vector<ColumnStrip> strips_;

@@ -18,11 +18,6 @@ constexpr int64_t kLine = 32;              // elements of a line of the cache
 
 int64_t Blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
-double FlopsOf(const ConvolutionProblem& c) {
-  return 2.0 * static_cast<double>(c.n * c.p * c.q) * static_cast<double>(c.k) *
-         static_cast<double>(c.c / c.groups * c.r * c.s);
-}
-
 }  // namespace
 
 Bf16Convolution::Bf16Convolution(Direction direction, const ConvolutionProblem& problem,
@@ -30,7 +25,7 @@ Bf16Convolution::Bf16Convolution(Direction direction, const ConvolutionProblem& 
     : direction_(direction), problem_(problem), tiles_(tiles) {
   const ConvolutionProblem& c = problem_;
   const bool forward = direction == Direction::kForward;
-  parts_ = FlopsOf(c) >= 2 * kFlopsPerPart ? threads : 1;
+  parts_ = c.flops() >= 2 * kFlopsPerPart ? threads : 1;
   in_channels_ = (forward ? c.c : c.k) / c.groups;
   out_channels_ = (forward ? c.k : c.c) / c.groups;
   strips_ = Blocks(out_channels_, kBf16Wide);

@@ -16,11 +16,6 @@ constexpr int64_t kPadding = INT64_MIN / 4;
 
 int64_t Up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-double FlopsOf(const ConvolutionProblem& c) {
-  return 2.0 * static_cast<double>(c.n * c.p * c.q) * static_cast<double>(c.k) *
-         static_cast<double>(c.c / c.groups * c.r * c.s);
-}
-
 // Forward: target line i reads source line i * stride - padding + tap * dilation.
 TapLines ForwardLines(int64_t sources, int64_t targets, int64_t taps, int64_t stride,
                       int64_t padding, int64_t dilation) {
@@ -61,7 +56,7 @@ TapConvolution::TapConvolution(Direction direction, const ConvolutionProblem& pr
     : direction_(direction), problem_(problem), kernels_(kernels) {
   const ConvolutionProblem& c = problem_;
   const bool forward = direction == Direction::kForward;
-  parts_ = FlopsOf(c) >= 2 * kFlopsPerPart ? threads : 1;
+  parts_ = c.flops() >= 2 * kFlopsPerPart ? threads : 1;
   in_channels_ = (forward ? c.c : c.k) / c.groups;
   out_channels_ = (forward ? c.k : c.c) / c.groups;
   padded_channels_ = Up(out_channels_, kernels_.width);
@@ -241,7 +236,7 @@ WeightGradient::WeightGradient(const ConvolutionProblem& problem, const MicroKer
                                int threads)
     : problem_(problem), kernels_(kernels) {
   const ConvolutionProblem& c = problem_;
-  parts_ = FlopsOf(c) >= 2 * kFlopsPerPart && c.n >= threads ? threads : 1;
+  parts_ = c.flops() >= 2 * kFlopsPerPart && c.n >= threads ? threads : 1;
   rows_ = ForwardLines(c.h, c.p, c.r, c.stride[0], c.padding[0], c.dilation[0]);
   columns_ = ForwardLines(c.w, c.q, c.s, c.stride[1], c.padding[1], c.dilation[1]);
   zeros_.assign(c.c, 0.0f);

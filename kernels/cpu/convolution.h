@@ -28,6 +28,11 @@ struct ConvolutionProblem {
   std::array<int64_t, 2> stride = {1, 1};
   std::array<int64_t, 2> padding = {0, 0};
   std::array<int64_t, 2> dilation = {1, 1};
+
+  double flops() const {
+    return 2.0 * static_cast<double>(n * p * q) * static_cast<double>(k) *
+           static_cast<double>(c / groups * r * s);
+  }
 };
 
 // Which source line a target line reads through which tap: along one image dim.
