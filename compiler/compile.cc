@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "compiler/parallel/decide.h"
-#include "compiler/passes/bucket_gradients.h"
+#include "compiler/passes/bucket_sums.h"
 #include "compiler/passes/cancel_permutes.h"
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/merge_common.h"
@@ -93,8 +93,8 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   OF_RETURN_IF_ERROR(InsertReshard(&graph, &logical.decisions, options.world_size, target));
   OF_RETURN_IF_ERROR(border("insert_reshard"));
   // Small gradients travel together: a plan does not count parameters.
-  OF_RETURN_IF_ERROR(BucketGradients(&graph, &logical.decisions, target));
-  OF_RETURN_IF_ERROR(border("bucket_gradients"));
+  OF_RETURN_IF_ERROR(BucketSums(&graph, &logical.decisions, target));
+  OF_RETURN_IF_ERROR(border("bucket_sums"));
   logical.compiled.decisions = DecisionsText(graph, logical.decisions);
   logical.compiled.held_decisions = logical.decisions.held.ToString();
   logical.compiled.states = StateShardings(graph);

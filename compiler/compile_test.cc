@@ -104,7 +104,7 @@ TEST(CompileTest, DumpsFollowThePasses) {
   for (const auto& [pass, text] : compiled->dumps) passes.push_back(pass);
   EXPECT_EQ(passes,
             (std::vector<std::string>{"trace", "cancel_permutes", "merge_common", "remove_dead",
-                                      "decide", "insert_reshard", "bucket_gradients"}));
+                                      "decide", "insert_reshard", "bucket_sums"}));
 }
 
 }  // namespace

@@ -86,7 +86,9 @@ class ReshardEmitter {
       const Sbp b = to_.sbps[axis];
       const bool ring = (a.kind == Sbp::kPartial && b.kind != Sbp::kPartial) ||
                         (a.kind == Sbp::kSplit && b.kind == Sbp::kBroadcast);
-      if (ring) {
+      if (node_.attrs.Bool("direct")) {
+        EmitDirect(axis);
+      } else if (ring) {
         EmitRing(axis);
       } else {
         EmitExchange();
@@ -275,6 +277,59 @@ class ReshardEmitter {
     piece_ = 0;
   }
 
+  // All parts side by side: what a device has of a sum.
+  static TensorType WholeOf(const std::vector<Part>& parts) {
+    TensorType whole = parts.back().local;
+    whole.shape[0] += parts.back().begin;
+    return whole;
+  }
+
+  // Two devices: each brings all it has to the other, and both add in the mesh's order.
+  void EmitDirect(int axis) {
+    OF_CHECK(axes_[axis].size == 2) << change_;
+    const std::vector<int> devices = draft_.StageDevices(to_.stage);
+    const std::vector<Member> members = LocalMembers(axis);
+    std::map<int, Buffer> links;  // by position of the one that receives
+    for (const Member& member : members) {
+      const std::vector<Part> parts = PartsAt(member.position);
+      plan::Task* give = Move("assemble", to_.stage, member.device, Sub::kPack);
+      AssembleAttrs pieces;
+      for (size_t i = 0; i < parts.size(); ++i) {
+        draft_.AddInput(give, draft_.At(parts[i].value, member.device), parts[i].local);
+        pieces.Add(static_cast<int64_t>(i), {0}, {parts[i].begin}, parts[i].local.shape, "copy");
+      }
+      SetAttrs(give, pieces.ToAttrs(1, false));
+      const auto link =
+          Ship(give, member.device, devices[member.next], to_.stage, WholeOf(parts), "direct");
+      if (link.has_value()) links[member.next] = *link;
+    }
+    const std::string mode = ModeOfPartial();
+    for (const Member& member : members) {
+      const std::vector<Part> parts = PartsAt(member.position);
+      const TensorType whole = WholeOf(parts);
+      if (!links.contains(member.position)) {
+        links[member.position] =
+            Receive(devices[member.previous], member.device, to_.stage, whole, "direct", 0);
+      }
+      piece_ = 0;
+      for (const Part& part : parts) {
+        plan::Task* add = Move("assemble", to_.stage, member.device, Sub::kCombine);
+        draft_.AddInput(add, draft_.At(part.value, member.device), part.local);
+        draft_.AddInput(add, links[member.position], whole);
+        const bool first = member.index == 0;
+        AssembleAttrs pieces;
+        pieces.Add(first ? 0 : 1, {first ? 0 : part.begin}, {0}, part.local.shape, "copy");
+        pieces.Add(first ? 1 : 0, {first ? part.begin : 0}, {0}, part.local.shape, mode);
+        SetAttrs(add, pieces.ToAttrs(1, false));
+        draft_.SetBuffer(part.result, member.device,
+                         Output(add, part.local, member.device, level_));
+        SetCost(add, part.local.bytes());
+        ++piece_;
+      }
+      piece_ = 0;
+    }
+  }
+
   void EmitRing(int axis) {
     const Sbp a = from_.sbps[axis];
     const Sbp b = to_.sbps[axis];
@@ -299,8 +354,7 @@ class ReshardEmitter {
       const TensorType whole = LocalAt(gathers ? to_ : from_, member.position);
       const std::vector<Part> parts = PartsAt(member.position);
       if (reduces_all) {
-        ring.buffer_type = parts.back().local;
-        ring.buffer_type.shape[0] += parts.back().begin;
+        ring.buffer_type = WholeOf(parts);
         ring.units = ring.buffer_type.shape[0];
       } else {
         const Sharding& split = gathers ? from_ : to_;

@@ -212,7 +212,7 @@ TEST(LowerTest, APlanDoesNotGrowWithTheGroup) {
     Case c{{{"dp", n}}, 1, n};
     tasks[n] = static_cast<size_t>(CompileAll(c)[0].tasks_size());
   }
-  EXPECT_EQ(tasks[2], tasks[4]);
+  EXPECT_LT(tasks[2], tasks[4]);  // two give each other their own: no ring
   EXPECT_EQ(tasks[4], tasks[8]);
 }
 

@@ -113,6 +113,7 @@ OpDef Reshard() {
       .VariadicOut("y", "T", "as x, one for each")
       .Attr("axis", "int", int64_t{-1}, "layout axis on which it changes; -1: a general exchange")
       .Attr("change", "string", "", "for readers: \"P->B on dp\"")
+      .Attr("direct", "bool", false, "a sum of two devices that goes round no ring")
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         Shapes shapes;
         for (const TensorType& input : op.inputs) shapes.push_back(input.shape);

@@ -39,6 +39,12 @@ class CostModel {
   // Bytes that the target's slowest link carries while a message starts, whatever rank holds which
   // device: what is chosen by it is the same in one process and in many.
   int64_t LatencyBytes() const;
+  // A sum of so many bytes over a mesh axis goes directly from device to device, not round a ring:
+  // there are two, and the start of a message costs more than its bytes. As placement-free as
+  // LatencyBytes; the bits are a ring's, since two numbers have one sum.
+  bool SumsDirectly(int axis, int64_t bytes) const {
+    return axes_[axis].size == 2 && bytes <= LatencyBytes();
+  }
   // The outermost link between corresponding devices of two stages.
   const LinkRate& CrossStageLink(int from, int to) const;
 

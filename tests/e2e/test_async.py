@@ -41,11 +41,11 @@ def test_what_is_told_too_early_is_refused_and_shows() -> None:
         with pytest.raises(flow.Error, match=r"completions: .* but needs it finished"):
             case.load()
             pytest.fail(f"{name} was not refused")
+    # A device holds works apart by events whatever the edge says; what the host reads too early shows.
     seen = 0
-    for _, plan in planted[:: len(planted) // 12]:
+    for _, plan in planted:
         case.plans = [plan]
-        runtime = case.load(verify=False)
-        seen += any(bits(case.run(runtime, seed)) != right for seed in range(5))
+        seen += bits(case.run(case.load(verify=False), 0)) != right
     assert seen > 0
 
 

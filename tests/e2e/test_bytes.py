@@ -36,9 +36,10 @@ def bytes_of_a_step(axes: dict[str, int], parallel: object = "auto") -> list[int
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
-def test_data_parallel_is_one_ring_all_reduce_per_gradient(n: int) -> None:
-    # A ring moves 2 T (n - 1) / n; the loss, one element, goes round as 2 (n - 1) chunks of at most 4 bytes.
-    expected = 2 * (2 * WEIGHT_BYTES) * (n - 1) // n + 2 * (n - 1) * 4
+def test_data_parallel_is_one_all_reduce_per_gradient(n: int) -> None:
+    # A ring moves 2 T (n - 1) / n; the loss, one element, goes round as 2 (n - 1) chunks of at most 4 bytes,
+    # or straight to the other one of two devices.
+    expected = 2 * (2 * WEIGHT_BYTES) * (n - 1) // n + (2 * (n - 1) * 4 if n > 2 else 4)
     assert bytes_of_a_step({"dp": n}) == [expected] * n
 
 

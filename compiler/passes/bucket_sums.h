@@ -1,4 +1,4 @@
-// BucketGradients: small sums over one mesh axis that nobody waits for travel together.
+// BucketSums: small sums over one mesh axis that nobody waits for travel together.
 //
 //   %10 = reshard(%7) {axis=1, change="P->B on dp"}
 //   %19 = matmul(%16, %18)                               ->   %19 = matmul(%16, %18)
@@ -7,14 +7,18 @@
 // A ring of n devices sends each share of a sum in 2(n-1) messages; below latency x rate of the link
 // a message costs its start alone. A bucket holds up to kMessagesOfLatency times that per share, so
 // that neither channels nor tasks count parameters, and closes when it is full: what is in it goes
-// round while earlier layers compute. A larger sum travels alone. Only gradients whose reader
-// stands behind the next of them wait; a sum that is read at once (batch norm's) does not.
+// round while earlier layers compute. A larger sum travels alone. Only sums whose reader stands
+// behind the next of them wait: gradients of parameters, a loss and its count of labels; one that
+// is read at once (batch norm's) does not.
 //
-// After InsertReshard: only then is it known what moves. The size follows from the target alone, not
+// Then what goes round two devices in less than latency x rate is marked {direct=true}: each gives
+// the other its own, the same bytes and bits as a ring in one message instead of two.
+//
+// After InsertReshard: only then is it known what moves. The sizes follow from the target alone, not
 // from which rank holds which device, so one process and many add in one order. Pure. Threads: any.
 // Read next: compiler/lower/emit_reshard.h.
-#ifndef ONEFLOW_COMPILER_PASSES_BUCKET_GRADIENTS_H_
-#define ONEFLOW_COMPILER_PASSES_BUCKET_GRADIENTS_H_
+#ifndef ONEFLOW_COMPILER_PASSES_BUCKET_SUMS_H_
+#define ONEFLOW_COMPILER_PASSES_BUCKET_SUMS_H_
 
 #include <cstdint>
 
@@ -24,12 +28,13 @@
 
 namespace oneflow {
 
-// Replaces `reshard` nodes by such with several inputs and outputs; grows decisions->nodes for them.
-absl::Status BucketGradients(Graph* graph, Decisions* decisions, const plan::Target& target);
+// Replaces `reshard` nodes by such with several inputs and outputs and marks those that are direct;
+// grows decisions->nodes for them.
+absl::Status BucketSums(Graph* graph, Decisions* decisions, const plan::Target& target);
 
 // The most bytes of a bucket on a ring of `devices`.
 int64_t BucketBytes(const plan::Target& target, const Decisions& decisions, int64_t devices);
 
 }  // namespace oneflow
 
-#endif  // ONEFLOW_COMPILER_PASSES_BUCKET_GRADIENTS_H_
+#endif  // ONEFLOW_COMPILER_PASSES_BUCKET_SUMS_H_

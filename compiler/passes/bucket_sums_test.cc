@@ -1,4 +1,4 @@
-#include "compiler/passes/bucket_gradients.h"
+#include "compiler/passes/bucket_sums.h"
 
 #include <gtest/gtest.h>
 
@@ -12,23 +12,29 @@ namespace {
 struct Passed {
   Graph graph{"step"};
   Decisions decisions;
-  std::vector<size_t> members;  // of each gradient reshard of P -> B on dp, in order
+  // Of each reshard of P -> B on dp, in order.
+  std::vector<size_t> members;  // of gradients
+  std::vector<size_t> losses;   // of forward sums
+  int direct = 0;
 };
 
 Passed Pass(const StepBuilder& step, std::vector<Axis> axes, int micro_batches,
             const plan::Target& target) {
-  Passed passed{step.graph, {}, {}};
+  Passed passed{step.graph, {}, {}, {}};
   absl::StatusOr<Decisions> decisions =
       Decide(&passed.graph, MeshOf(std::move(axes)), micro_batches, target);
   EXPECT_TRUE(decisions.ok()) << decisions.status();
   passed.decisions = *std::move(decisions);
   EXPECT_EQ(InsertReshard(&passed.graph, &passed.decisions, 1, target), absl::OkStatus());
-  EXPECT_EQ(BucketGradients(&passed.graph, &passed.decisions, target), absl::OkStatus());
-  EXPECT_EQ(VerifyGraph(passed.graph, "bucket_gradients"), absl::OkStatus());
+  EXPECT_EQ(BucketSums(&passed.graph, &passed.decisions, target), absl::OkStatus());
+  EXPECT_EQ(VerifyGraph(passed.graph, "bucket_sums"), absl::OkStatus());
   for (NodeId id : passed.graph.order()) {
     const Node& node = passed.graph.node(id);
-    if (node.op != "reshard" || node.forward < 0 || node.attrs.Int("axis") != 1) continue;
-    if (node.attrs.String("change") == "P->B on dp") passed.members.push_back(node.inputs.size());
+    if (node.op != "reshard" || node.attrs.Int("axis") != 1) continue;
+    if (node.attrs.String("change") != "P->B on dp") continue;
+    (node.phase == NodePhase::kForward ? passed.losses : passed.members)
+        .push_back(node.inputs.size());
+    passed.direct += node.attrs.Bool("direct");
     EXPECT_EQ(passed.decisions.nodes[id].shardings.outputs.size(), node.outputs.size());
   }
   return passed;
@@ -45,12 +51,12 @@ StepBuilder Mlp(int layers) {
   return b;
 }
 
-TEST(BucketGradientsTest, SmallSumsTravelTogether) {
+TEST(BucketSumsTest, SmallSumsTravelTogether) {
   const Passed passed = Pass(Mlp(5), {{"dp", 2}}, 1, CpuTarget(2, 1));
   EXPECT_EQ(passed.members, (std::vector<size_t>{5}));
 }
 
-TEST(BucketGradientsTest, ABucketClosesWhenItIsFull) {
+TEST(BucketSumsTest, ABucketClosesWhenItIsFull) {
   // A gradient has 16 KiB; latency x rate is 10,000 B, so a bucket of two devices holds 80,000.
   plan::Target target = CpuTarget(2, 1);
   target.mutable_links(2)->set_latency_ns(10'000);
@@ -58,25 +64,45 @@ TEST(BucketGradientsTest, ABucketClosesWhenItIsFull) {
   EXPECT_EQ(Pass(Mlp(9), {{"dp", 2}}, 1, target).members, (std::vector<size_t>{4, 4, 1}));
 }
 
-TEST(BucketGradientsTest, ALargeSumTravelsAlone) {
+TEST(BucketSumsTest, ALargeSumTravelsAlone) {
   plan::Target target = CpuTarget(2, 1);
   for (plan::Link& link : *target.mutable_links()) link.set_latency_ns(100);
   EXPECT_EQ(Pass(Mlp(3), {{"dp", 2}}, 1, target).members, (std::vector<size_t>{1, 1, 1}));
 }
 
-TEST(BucketGradientsTest, TheSameWhateverRankHoldsADevice) {
+TEST(BucketSumsTest, TheSameWhateverRankHoldsADevice) {
   const Passed one = Pass(Mlp(9), {{"dp", 4}}, 1, CpuTarget(4, 4));
   const Passed many = Pass(Mlp(9), {{"dp", 4}}, 1, CpuTarget(4, 1));
   EXPECT_EQ(one.members, many.members);
 }
 
-TEST(BucketGradientsTest, MicroBatchesAreSummedBefore) {
+TEST(BucketSumsTest, MicroBatchesAreSummedBefore) {
   const Passed passed = Pass(Mlp(5), {{"dp", 2}}, 4, CpuTarget(2, 1));
   EXPECT_EQ(passed.members, (std::vector<size_t>{5}));
 }
 
+// Mean of losses over the labels that count: both sums are known before either is read.
+TEST(BucketSumsTest, ALossAndItsCountTravelTogether) {
+  StepBuilder b;
+  const ValueId x = b.Input("x", {16, 64});
+  const ValueId counts = b.Input("counts", {16});
+  const ValueId y = b.Linear(x, b.Parameter("fc", {64, 64}));
+  const ValueId total = b.Op("sum", {b.Op("square", {y})}, {{"dims", Shape{0, 1}}});
+  b.Train(b.Op("div", {total, b.Op("sum", {counts}, {{"dims", Shape{0}}})}));
+  const Passed passed = Pass(b, {{"dp", 2}}, 1, CpuTarget(2, 1));
+  EXPECT_EQ(passed.losses, (std::vector<size_t>{2}));
+}
+
+TEST(BucketSumsTest, TwoDevicesGiveEachOtherWhatIsSmall) {
+  const Passed two = Pass(Mlp(5), {{"dp", 2}}, 1, CpuTarget(2, 1));
+  EXPECT_EQ(two.direct, 1);  // the loss; the bucket of gradients is too large
+  EXPECT_EQ(Pass(Mlp(1), {{"dp", 2}}, 1, CpuTarget(2, 1)).direct, 2);
+  EXPECT_EQ(Pass(Mlp(1), {{"dp", 4}}, 1, CpuTarget(4, 1)).direct, 0);
+  EXPECT_EQ(Pass(Mlp(1), {{"dp", 2}}, 1, CpuTarget(2, 2)).direct, 2);
+}
+
 // The sums of batch norm are read at once: waiting for them would hold up the backward pass.
-TEST(BucketGradientsTest, WhatIsReadAtOnceDoesNotWait) {
+TEST(BucketSumsTest, WhatIsReadAtOnceDoesNotWait) {
   const Passed passed = Pass(ResidualNet(16), {{"dp", 2}}, 1, CpuTarget(2, 1));
   int joined = 0;
   for (NodeId id : passed.graph.order()) {

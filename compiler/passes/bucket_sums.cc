@@ -1,4 +1,4 @@
-#include "compiler/passes/bucket_gradients.h"
+#include "compiler/passes/bucket_sums.h"
 
 #include <algorithm>
 #include <map>
@@ -18,8 +18,8 @@ namespace {
 // A message of that many times latency x rate spends a fifth of its time on its start.
 constexpr int64_t kMessagesOfLatency = 4;
 
-// What can share a ring.
-using Kind = std::tuple<int, int, DType, Sbp::Reduce>;  // axis, stage, dtype, mode
+// What can share a ring: axis, stage, phase, dtype, mode.
+using Kind = std::tuple<int, int, NodePhase, DType, Sbp::Reduce>;
 
 // A sum that could wait for others.
 struct Candidate {
@@ -52,24 +52,36 @@ class Bucketing {
       const int64_t devices = decisions_.axes[std::get<0>(kind)].size;
       OF_RETURN_IF_ERROR(Fill(list, BucketBytes(target_, decisions_, devices)));
     }
+    MarkDirect();
     return absl::OkStatus();
   }
 
  private:
-  // P -> B of a gradient on one mesh axis, whole over micro-batches.
-  std::optional<Kind> KindOf(const Node& node) const {
-    if (node.op != "reshard" || node.forward < 0) return std::nullopt;
+  // The mesh axis, of more than one device, on which the node turns P into B and changes nothing
+  // else; 0 if it does not.
+  int SummedAxis(const Node& node) const {
+    if (node.op != "reshard") return 0;
     const int axis = static_cast<int>(node.attrs.Int("axis"));
-    if (axis < 1 || decisions_.axes[axis].size == 1) return std::nullopt;
+    if (axis < 1 || decisions_.axes[axis].size == 1) return 0;
     const Sharding& from = graph_.value(node.inputs[0]).sharding;
     Sharding summed = from;
     summed.sbps[axis] = Sbp::B();
-    if (from.sbps[axis].kind != Sbp::kPartial || from.sbps[0].kind != Sbp::kBroadcast ||
-        !(summed == graph_.value(node.outputs[0]).sharding) ||
-        graph_.uses(node.outputs[0]).empty() || !BehindTheLoop(node)) {
+    const bool sums =
+        from.sbps[axis].kind == Sbp::kPartial && summed == graph_.value(node.outputs[0]).sharding;
+    return sums ? axis : 0;
+  }
+
+  // A sum that may share its ring: whole over micro-batches.
+  std::optional<Kind> KindOf(const Node& node) const {
+    const int axis = SummedAxis(node);
+    if (axis == 0) return std::nullopt;
+    const Value& value = graph_.value(node.inputs[0]);
+    if (value.sharding.sbps[0].kind != Sbp::kBroadcast || graph_.uses(node.outputs[0]).empty() ||
+        !BehindTheLoop(node)) {
       return std::nullopt;
     }
-    return Kind{axis, from.stage, graph_.value(node.inputs[0]).type.dtype, from.sbps[axis].reduce};
+    return Kind{axis, value.sharding.stage, node.phase, value.type.dtype,
+                value.sharding.sbps[axis].reduce};
   }
 
   // With micro-batches all members must be sums over them: what stands before the loop stays there.
@@ -133,6 +145,21 @@ class Bucketing {
     return absl::OkStatus();
   }
 
+  void MarkDirect() {
+    const CostModel cost(target_, decisions_.mesh, decisions_.micro_batches);
+    for (NodeId id : graph_.order()) {
+      Node& node = graph_.mutable_node(id);
+      const int axis = SummedAxis(node);
+      if (axis == 0) continue;
+      int64_t bytes = 0;
+      for (ValueId input : node.inputs) {
+        const Value& value = graph_.value(input);
+        bytes += LargestShard(value.type, value.sharding, decisions_.axes).bytes();
+      }
+      if (cost.SumsDirectly(axis, bytes)) node.attrs.Set("direct", true);
+    }
+  }
+
   Graph& graph_;
   Decisions& decisions_;
   const plan::Target& target_;
@@ -147,7 +174,7 @@ int64_t BucketBytes(const plan::Target& target, const Decisions& decisions, int6
   return cost.LatencyBytes() * kMessagesOfLatency * devices;
 }
 
-absl::Status BucketGradients(Graph* graph, Decisions* decisions, const plan::Target& target) {
+absl::Status BucketSums(Graph* graph, Decisions* decisions, const plan::Target& target) {
   return Bucketing(graph, decisions, target).Run();
 }
 
