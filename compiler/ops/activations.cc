@@ -199,6 +199,7 @@ std::vector<OpDef> ActivationOps() {
       {"logsigmoid", "x", 16, "y = ln sigmoid(x).", AnyFloat(),
        [](GradBuilder& g, ValueId x) { return Scaled(g, SlopeOfSigmoid(g, x), -1); }},
       {"mish", "x", 20, "y = x * tanh(softplus(x))."},
+      {"relu6", "y", 2, "y = clamp(x, 0, 6).", AnyFloat(), NoSecond},
       {"hardsigmoid", "x", 4, "y = clamp(x / 6 + 1/2, 0, 1)."},
       {"hardswish", "x", 4, "y = x * hardsigmoid(x)."},
   };

@@ -9,7 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_split.h"
 #include "base/status.h"
+#include "compiler/ops/op_table.h"
 
 namespace oneflow {
 namespace {
@@ -43,17 +46,14 @@ bool MovesOnlyOnes(const Permutation& p, const Shape& input) {
   return true;
 }
 
-const std::set<std::string>& ElementwiseOps() {
-  static const std::set<std::string> ops = {
-      "abs",         "abs_grad", "add",           "add_scalar",  "bitwise_and", "bitwise_or",
-      "bitwise_xor", "cast",     "div",           "eq",          "exp",         "ge",
-      "gt",          "le",       "log",           "logical_and", "logical_or",  "lt",
-      "maximum",     "minimum",  "mul",           "mul_scalar",  "ne",          "neg",
-      "pow_scalar",  "relu",     "relu_grad",     "rsqrt",       "sigmoid",     "sigmoid_grad",
-      "sqrt",        "square",   "stop_gradient", "sub",         "tanh",        "tanh_grad",
-      "where",
-  };
-  return ops;
+// "..., ... -> ... ; linear": no dim of its own.
+bool NamesNoDim(absl::string_view rule) {
+  rule = rule.substr(0, rule.find(';'));
+  for (absl::string_view term :
+       absl::StrSplit(rule, absl::ByAnyChar(",->"), absl::SkipWhitespace())) {
+    if (absl::StripAsciiWhitespace(term) != "...") return false;
+  }
+  return true;
 }
 
 class PermuteCanceller {
@@ -87,13 +87,33 @@ class PermuteCanceller {
     return graph_.node(graph_.value(value).producer).inputs[0];
   }
 
+  // Any order of the dims gives the same elements, as its rule and its attributes say. What is keyed by
+  // where an element lies (dropout) needs its slice, or has an operand of other dims.
+  bool IsElementwise(NodeId id) const {
+    const Node& node = graph_.node(id);
+    const bool any = std::any_of(node.inputs.begin(), node.inputs.end(),
+                                 [&](ValueId input) { return PermutedBy(input).has_value(); });
+    const OpDef* op = any ? FindOp(node.op) : nullptr;
+    if (op == nullptr || op->structural || op->needs_slice || !op->rule ||
+        node.outputs.size() != 1) {
+      return false;
+    }
+    for (const AttrDef& attr : op->attrs) {
+      if (attr.kind == "int" || attr.kind == "ints") return false;  // it may name dims
+    }
+    OpContext context{node.attrs, {}, {}};
+    for (ValueId input : node.inputs) context.inputs.push_back(graph_.value(input).type);
+    context.outputs.push_back(graph_.value(node.outputs[0]).type);
+    return NamesNoDim(op->rule(context));
+  }
+
   absl::Status Visit(NodeId id) {
     const std::string op = graph_.node(id).op;
     for (ValueId output : graph_.node(id).outputs) {
       if (Annotated(output)) return absl::OkStatus();
     }
     if (op == "permute") return VisitPermute(id);
-    if (ElementwiseOps().contains(op)) return VisitElementwise(id);
+    if (IsElementwise(id)) return VisitElementwise(id);
     if (op == "sum" || op == "amax" || op == "argmax") return VisitReduction(id);
     if (op == "cat" || op == "slice" || op == "slice_grad") return VisitDimOp(id);
     return absl::OkStatus();

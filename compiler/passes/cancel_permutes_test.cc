@@ -60,6 +60,21 @@ TEST(CancelPermutesTest, LimitsAreElementwise) {
                           "stop_gradient", "where", "conv2d", "permute"));
 }
 
+// From their rules: what an op added tomorrow is, nobody writes down here.
+TEST(CancelPermutesTest, ActivationsAreElementwise) {
+  for (const char* op : {"relu", "relu6", "gelu", "silu", "hardswish", "sigmoid", "cast"}) {
+    StepBuilder b;
+    const Attrs attrs = std::string(op) == "cast" ? Attrs{{"dtype", std::string("bf16")}} : Attrs{};
+    const ValueId x = b.Permute(b.Input("x", {2, 3, 4, 5}), {0, 2, 3, 1});
+    b.Output("y", b.Permute(b.Op(op, {x}, attrs), {0, 3, 1, 2}));
+    EXPECT_THAT(Ops(Cancelled(b)), ElementsAre(op));
+  }
+  StepBuilder b;
+  const ValueId x = b.Permute(b.Input("x", {2, 3, 4, 5}), {0, 2, 3, 1});
+  b.Output("y", b.Permute(b.Op("softmax", {x}, {{"dim", int64_t{3}}}), {0, 3, 1, 2}));
+  EXPECT_THAT(Ops(Cancelled(b)), ElementsAre("permute", "softmax", "permute"));
+}
+
 TEST(CancelPermutesTest, InverseIsNothingAndTwoAreOne) {
   StepBuilder b;
   const ValueId x = b.Input("x", {2, 3, 4});

@@ -81,6 +81,8 @@ std::vector<UnaryRow> UnaryRows() {
        [](double x) { return -std::log1p(std::exp(-x)); }},
       {"hardsigmoid", 0, static_cast<float>(-5), static_cast<float>(5),
        [](double x) { return std::clamp(x / 6 + 0.5, 0.0, 1.0); }},
+      {"relu6", 0, static_cast<float>(-9), static_cast<float>(9),
+       [](double x) { return std::clamp(x, 0.0, 6.0); }},
       {"hardswish", 0, static_cast<float>(-5), static_cast<float>(5),
        [](double x) { return x * std::clamp(x / 6 + 0.5, 0.0, 1.0); }},
       {"floor", 0, static_cast<float>(-9), static_cast<float>(9),
@@ -285,7 +287,7 @@ std::vector<BinaryRow> BinaryRows() {
 // Against the slope of the formula, in f64: what was saved is y for those that say so.
 TEST(Gradients, EqualTheSlopeOfTheFormula) {
   const std::set<std::string> saves_y = {"exp2", "expm1",   "reciprocal", "tan",
-                                         "tanh", "sigmoid", "relu"};
+                                         "tanh", "sigmoid", "relu",       "relu6"};
   int met = 0;
   for (const UnaryRow& row : UnaryRows()) {
     const std::string op = std::string(row.op) + "_grad";
@@ -295,9 +297,11 @@ TEST(Gradients, EqualTheSlopeOfTheFormula) {
     std::vector<double> saved, dy, expected;
     const double h = 1e-5;
     for (const float value : RandomFloats(n, 7, row.low, row.high)) {
-      // Away from kinks at 0 and 3, and from the ends of where the function is defined.
+      // Away from kinks at 0, 3 and 6, and from the ends of where the function is defined.
       double x = std::clamp<double>(value, row.low + 1e-3, row.high - 1e-3);
-      if (std::abs(x) < 1e-3 || std::abs(std::abs(x) - 3) < 1e-3) x += 0.01;
+      if (std::abs(x) < 1e-3 || std::abs(std::abs(x) - 3) < 1e-3 || std::abs(x - 6) < 1e-3) {
+        x += 0.01;
+      }
       saved.push_back(saves_y.contains(row.op) ? row.reference(x) : x);
       dy.push_back(1 + x / 3);
       expected.push_back(dy.back() * (row.reference(x + h) - row.reference(x - h)) / (2 * h));
@@ -312,7 +316,7 @@ TEST(Gradients, EqualTheSlopeOfTheFormula) {
           << op << " at " << saved[i];
     }
   }
-  EXPECT_EQ(met, 32);
+  EXPECT_EQ(met, 33);
 }
 
 TEST(Binary, BitsAndLogicOfIntegers) {
@@ -465,6 +469,35 @@ TEST(Comparison, WhereBroadcasts) {
       {TestTensor::Empty(DType::kI64, {2, 3})}, 2);
   test.Run();
   EXPECT_EQ(test.Output<int64_t>(), (std::vector<int64_t>{1, 2, 3, -1, -1, -1}));
+}
+
+// Every byte but 0 is true, and rows of all lengths, with either choice one number.
+TEST(Comparison, WhereOfRowsAndNumbers) {
+  for (const int64_t n : {1, 7, 64, 1000}) {
+    std::vector<uint8_t> conditions(n);
+    std::vector<float> a(n), b(n);
+    for (int64_t i = 0; i < n; ++i) {
+      conditions[i] = static_cast<uint8_t>(i * 37 % 5 == 0 ? 0 : i * 37);
+      a[i] = static_cast<float>(i);
+      b[i] = -1 - a[i];
+    }
+    for (const bool one_a : {false, true}) {
+      for (const bool one_b : {false, true}) {
+        TestTensor condition = TestTensor::Of<uint8_t>({n}, conditions);
+        condition.type.dtype = DType::kBool;
+        const TestTensor x = one_a ? TestTensor::Of<float>({}, {5}) : TestTensor::Of<float>({n}, a);
+        const TestTensor y =
+            one_b ? TestTensor::Of<float>({}, {kNan}) : TestTensor::Of<float>({n}, b);
+        KernelCase test("where", {}, {condition, x, y}, {TestTensor::Empty(DType::kF32, {n})}, 2);
+        test.Run();
+        const std::vector<float> out = test.Output<float>();
+        for (int64_t i = 0; i < n; ++i) {
+          const float expected = conditions[i] != 0 ? (one_a ? 5 : a[i]) : (one_b ? kNan : b[i]);
+          EXPECT_EQ(std::bit_cast<uint32_t>(out[i]), std::bit_cast<uint32_t>(expected)) << i;
+        }
+      }
+    }
+  }
 }
 
 TEST(Cast, BetweenAllKinds) {

@@ -57,7 +57,7 @@ void AddUnary(std::vector<Case>* cases) {
         cases->push_back({op, {{"value", 3.0}}, {Values(dtype, shape, 2)}, {Of(dtype, shape)}});
       }
     }
-    for (const char* op : {"exp", "tanh", "sigmoid", "erf", "gelu", "gelu_tanh", "silu",
+    for (const char* op : {"exp", "tanh", "sigmoid", "erf", "gelu", "gelu_tanh", "silu", "relu6",
                            "hardsigmoid", "hardswish", "sign", "floor", "ceil", "round", "trunc"}) {
       cases->push_back({op, {}, {RandomTensor(shape, 3, -12, 12)}, {Of(DType::kF32, shape)}});
       for (const DType dtype : {DType::kBF16, DType::kF16}) {

@@ -119,6 +119,17 @@ struct Hardsigmoid {
     return x > -3 && x < 3 ? dy / T{6} : T{0};
   }
 };
+// clamp(x, 0, 6).
+struct Relu6 {
+  template <typename T>
+  OF_SCALAR static T Apply(T x, T) {
+    return x < 0 ? T{0} : (x > 6 ? T{6} : x);
+  }
+  template <typename T>
+  OF_SCALAR static T Grad(T y, T dy, T) {
+    return y <= 0 || y >= 6 ? T{0} : dy;
+  }
+};
 // x * hardsigmoid(x).
 struct Hardswish {
   template <typename T>
@@ -164,6 +175,7 @@ void VisitActivations(const Visit& visit) {
   visit.template operator()<Softplus, Elements::kFloats>("softplus", 16);
   visit.template operator()<LogSigmoid, Elements::kFloats>("logsigmoid", 16);
   visit.template operator()<Mish, Elements::kFloats>("mish", 16);
+  visit.template operator()<Relu6, Elements::kFloats>("relu6", 1);
   visit.template operator()<Hardsigmoid, Elements::kFloats>("hardsigmoid", 1);
   visit.template operator()<Hardswish, Elements::kFloats>("hardswish", 1);
   visit.template operator()<Elu, Elements::kFloats>("elu", 16);

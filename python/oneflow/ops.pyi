@@ -2333,6 +2333,40 @@ def relu(
         T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
+def relu6(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = clamp(x, 0, 6).
+
+    Inputs:
+        x: T. any shape
+
+    Outputs:
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def relu6_grad(
+    y: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of relu6 from its y and dy.
+
+    Inputs:
+        y: T. the forward op's y
+        dy: T. gradient of y, shape of x
+
+    Outputs:
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
 def relu_grad(
     y: Tensor,
     dy: Tensor,
