@@ -39,6 +39,9 @@ std::optional<DType> ParseDType(std::string_view name);
 // True for f64, f32, bf16, f16.
 bool IsFloating(DType dtype);
 
+// In what statistics of floats (means, sums over many elements) are kept: f64 those of f64, else f32.
+inline DType StatsType(DType dtype) { return dtype == DType::kF64 ? DType::kF64 : DType::kF32; }
+
 }  // namespace oneflow
 
 #endif  // ONEFLOW_BASE_DTYPE_H_

@@ -56,12 +56,6 @@ SpecCheck& SpecCheck::Takes(const Operand& operand, std::initializer_list<DType>
   return *this;
 }
 
-SpecCheck& SpecCheck::AllF32() {
-  for (const Operand& operand : spec_.inputs) Takes(operand, {DType::kF32});
-  for (const Operand& operand : spec_.outputs) Takes(operand, {DType::kF32});
-  return *this;
-}
-
 SpecCheck& SpecCheck::SameDType() {
   const DType dtype = spec_.inputs.empty() ? out(0).dtype : in(0).dtype;
   const auto same = [&](const Operand& operand) { return operand.dtype == dtype; };

@@ -43,8 +43,6 @@ class SpecCheck {
 
   // One of `dtypes`, else a DTypeError: the op has no kernel for it on this device.
   SpecCheck& Takes(const Operand& operand, std::initializer_list<DType> dtypes);
-  // All operands are f32.
-  SpecCheck& AllF32();
   // All operands have one dtype.
   SpecCheck& SameDType();
   // Dtype and shape.

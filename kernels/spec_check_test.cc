@@ -62,9 +62,9 @@ TEST(SpecCheck, ComparesTypes) {
   EXPECT_FALSE(SpecCheck(spec).Rank(whole, 3, 4).ok());
   EXPECT_FALSE(SpecCheck(spec).Scalar(whole, DType::kF32).ok());
   EXPECT_TRUE(SpecCheck(spec).Scalar(F32({}), DType::kF32).ok());
-  SpecCheck all_f32(spec);
-  EXPECT_THAT(Message(all_f32.AllF32()), HasSubstr("does not take u8"));
-  EXPECT_EQ(KindOf(all_f32.status()), ErrorKind::kDType);
+  SpecCheck floats(spec);
+  EXPECT_THAT(Message(floats.Takes(bytes, {DType::kF32})), HasSubstr("does not take u8"));
+  EXPECT_EQ(KindOf(floats.status()), ErrorKind::kDType);
 }
 
 TEST(SpecCheck, Broadcasts) {

@@ -10,6 +10,9 @@
 //   rstd  = rsqrt(add_scalar(mul_scalar(bn_sq_sum(x, mean), 1 / count), eps))
 //   y     = bn_apply(x, mean, rstd, weight, bias) {groups=G, count=count}
 //
+// Statistics and their sums, weight and bias are f32 for narrow x, whose rounding would be seen in a
+// mean over many elements; they are f64 for f64.
+//
 // In a rule the samples are "(g m)": an axis that splits g gives each device whole groups, one that
 // splits m (legal once the axes before it have cut g into single groups, or with G = 1) makes the
 // sums Partial.
@@ -111,9 +114,13 @@ int64_t CountOf(const Shape& x, int64_t groups) {
   return statistics == 0 ? 0 : NumElements(x) / statistics;
 }
 
-// d[G, c] as a tensor of x's shape.
-ValueId SpreadOverSamples(GradBuilder& g, ValueId statistic, const Shape& x) {
+// d[G, c] as a tensor of x's shape and dtype.
+ValueId SpreadOverSamples(GradBuilder& g, ValueId statistic, const TensorType& type) {
+  const Shape& x = type.shape;
   const int64_t groups = g.attrs().Int("groups");
+  if (g.type(statistic).dtype != type.dtype) {
+    statistic = g.Op("cast", {statistic}, {{"dtype", std::string(NameOf(type.dtype))}});
+  }
   Shape narrow(x.size() + 1, 1);
   narrow.front() = groups;
   narrow.back() = x.back();
@@ -127,17 +134,18 @@ ValueId SpreadOverSamples(GradBuilder& g, ValueId statistic, const Shape& x) {
 OpDef BnSum() {
   OpDef def("bn_sum");
   def.Doc("Sum of each channel over the samples of each group.")
-      .Type("T", SingleFloat())
+      .Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
       .In("x", "T", "[n, ..., c]; n a multiple of groups")
-      .Out("sum", "T", "[groups, c]");
+      .Out("sum", "S", "[groups, c]");
   GroupsAttr(def)
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckOperands("bn_sum", op, {}));
         return Shapes{StatisticOf(op)};
       })
       .Sharding(RuleOf("X -> G c", true, " ; linear"))
-      .Grad(Grads(
-          {[](GradBuilder& g) { return SpreadOverSamples(g, g.dout(0), g.type(g.in(0)).shape); }}))
+      .Grad(
+          Grads({[](GradBuilder& g) { return SpreadOverSamples(g, g.dout(0), g.type(g.in(0))); }}))
       .Cost(FlopsPerElement(1))
       .Localize(LocalGroups(/*from_output=*/true));
   return def;
@@ -146,10 +154,11 @@ OpDef BnSum() {
 OpDef BnSqSum() {
   OpDef def("bn_sq_sum");
   def.Doc("Sum of (x - mean)^2 of each channel over the samples of each group.")
-      .Type("T", SingleFloat())
+      .Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
       .In("x", "T", "[n, ..., c]; n a multiple of groups")
-      .In("mean", "T", "[groups, c]")
-      .Out("sum", "T", "[groups, c]");
+      .In("mean", "S", "[groups, c]")
+      .Out("sum", "S", "[groups, c]");
   GroupsAttr(def)
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckOperands("bn_sq_sum", op, {{"mean", 's'}}));
@@ -161,8 +170,8 @@ OpDef BnSqSum() {
                      const ValueId twice = g.Op("mul_scalar", {g.dout(0)}, {{"value", 2.0}});
                      const Shape channels{g.type(g.in(0)).shape.back()};
                      return g.Op("bn_apply",
-                                 {g.in(0), g.in(1), twice, ConstantLike(g, 1.0, g.in(0), channels),
-                                  ConstantLike(g, 0.0, g.in(0), channels)},
+                                 {g.in(0), g.in(1), twice, ConstantLike(g, 1.0, g.in(1), channels),
+                                  ConstantLike(g, 0.0, g.in(1), channels)},
                                  {{"groups", g.attrs().Int("groups")}});
                    },
                    [](GradBuilder& g) {
@@ -201,8 +210,8 @@ absl::Status BnApplyGrad(GradBuilder& g) {
                         {{"groups", groups}, {"count", count}}));
     } else {
       // dy * rstd * weight is bn_apply of dy with mean = 0 and bias = 0.
-      const ValueId no_mean = ConstantLike(g, 0.0, x, g.type(mean).shape);
-      const ValueId no_bias = ConstantLike(g, 0.0, x, g.type(weight).shape);
+      const ValueId no_mean = ConstantLike(g, 0.0, mean, g.type(mean).shape);
+      const ValueId no_bias = ConstantLike(g, 0.0, mean, g.type(weight).shape);
       g.SetGrad(0, g.Op("bn_apply", {dy, no_mean, rstd, weight, no_bias}, {{"groups", groups}}));
     }
   }
@@ -223,12 +232,13 @@ OpDef BnApply() {
   def.Doc(
          "y = (x - mean) * rstd * weight + bias, channel by channel, with the statistics of each "
          "sample's group.")
-      .Type("T", SingleFloat())
+      .Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
       .In("x", "T", "[n, ..., c]; n a multiple of groups")
-      .In("mean", "T", "[groups, c]")
-      .In("rstd", "T", "[groups, c], 1 / sqrt(variance + eps)")
-      .In("weight", "T", "[c]")
-      .In("bias", "T", "[c]")
+      .In("mean", "S", "[groups, c]")
+      .In("rstd", "S", "[groups, c], 1 / sqrt(variance + eps)")
+      .In("weight", "S", "[c]")
+      .In("bias", "S", "[c]")
       .Out("y", "T", "as x");
   GroupsAttr(def)
       .Attr(
@@ -252,13 +262,14 @@ OpDef BnGradSums() {
   def.Doc(
          "The two sums of batch_norm's backward pass over each group: of dy, and of dy * xhat with "
          "xhat = (x - mean) * rstd.")
-      .Type("T", SingleFloat())
+      .Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
       .In("x", "T", "[n, ..., c]; n a multiple of groups")
       .In("dy", "T", "gradient of y, as x")
-      .In("mean", "T", "[groups, c]")
-      .In("rstd", "T", "[groups, c]")
-      .Out("sum_dy", "T", "[groups, c]")
-      .Out("sum_dy_xhat", "T", "[groups, c]");
+      .In("mean", "S", "[groups, c]")
+      .In("rstd", "S", "[groups, c]")
+      .Out("sum_dy", "S", "[groups, c]")
+      .Out("sum_dy_xhat", "S", "[groups, c]");
   GroupsAttr(def)
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(
@@ -277,14 +288,15 @@ OpDef BnGradInput() {
   def.Doc(
          "dx = weight * rstd * (dy - sum_dy / count - xhat * sum_dy_xhat / count): batch_norm's "
          "gradient through its own statistics.")
-      .Type("T", SingleFloat())
+      .Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
       .In("x", "T", "[n, ..., c]; n a multiple of groups")
       .In("dy", "T", "gradient of y, as x")
-      .In("mean", "T", "[groups, c]")
-      .In("rstd", "T", "[groups, c]")
-      .In("weight", "T", "[c]")
-      .In("sum_dy", "T", "[groups, c]")
-      .In("sum_dy_xhat", "T", "[groups, c]")
+      .In("mean", "S", "[groups, c]")
+      .In("rstd", "S", "[groups, c]")
+      .In("weight", "S", "[c]")
+      .In("sum_dy", "S", "[groups, c]")
+      .In("sum_dy_xhat", "S", "[groups, c]")
       .Out("dx", "T", "as x");
   GroupsAttr(def)
       .Attr("count", "int", std::nullopt, "logical elements of one statistic, also on a shard")
@@ -319,7 +331,7 @@ OpDef RunningUpdate() {
       .Doc(
           "Folds the statistics of each micro-batch into a running one, in order: steps times "
           "running = (1 - momentum) * running + momentum * stats[i].")
-      .Type("T", SingleFloat())
+      .Type("T", FullFloat())
       .In("running", "T", "[c]")
       .In("stats", "T", "[steps, c]")
       .Out("updated", "T", "as running")

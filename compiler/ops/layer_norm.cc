@@ -13,9 +13,6 @@
 namespace oneflow {
 namespace {
 
-// Statistics are kept in f32, those of f64 in f64.
-DType StatsType(DType dtype) { return dtype == DType::kF64 ? DType::kF64 : DType::kF32; }
-
 // Leading dims of x: all but the `dims` last ones.
 Shape LeadOf(const OpContext& op) {
   const Shape& x = op.inputs[0].shape;

@@ -56,7 +56,7 @@ OpCost PoolCost(const OpContext& op, const TensorType& pooled) {
 OpDef MaxPool() {
   OpDef def("max_pool2d");
   def.Doc("Largest element of each window; padding counts as -inf.")
-      .Type("T", SingleFloat())
+      .Type("T", AnyFloat())
       .In("x", "T", "images [n, h, w, c]")
       .Out("y", "T", "[n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1");
   WindowAttrs(def)
@@ -72,7 +72,7 @@ OpDef MaxPool() {
 OpDef MaxPoolGrad() {
   OpDef def("max_pool2d_grad");
   def.Doc("Gradient of max_pool2d: dy goes to the first largest element of its window, row by row.")
-      .Type("T", SingleFloat())
+      .Type("T", AnyFloat())
       .In("x", "T", "images [n, h, w, c]")
       .In("y", "T", "the pooled images [n, p, q, c]")
       .In("dy", "T", "gradient of y")
@@ -96,7 +96,7 @@ OpDef AvgPool() {
   def.Doc(
          "Mean of each window; padding counts as zeros that are part of the mean, as PyTorch's "
          "count_include_pad=True has it.")
-      .Type("T", SingleFloat())
+      .Type("T", AnyFloat())
       .In("x", "T", "images [n, h, w, c]")
       .Out("y", "T", "[n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1");
   WindowAttrs(def)
@@ -116,7 +116,7 @@ OpDef AvgPool() {
 OpDef AvgPoolGrad() {
   OpDef def("avg_pool2d_grad");
   def.Doc("Gradient of avg_pool2d: each element of dy is dealt out evenly over its window.")
-      .Type("T", SingleFloat())
+      .Type("T", AnyFloat())
       .In("dy", "T", "gradient of the pooled images [n, p, q, c]")
       .Out("dx", "T", "[n, h, w, c]");
   WindowAttrs(def)

@@ -1,29 +1,32 @@
 // Batch norm over x [n, .., c], channels last, statistics per group of samples and channel.
 //
-//   bn_sum        sum x                          bn_sq_sum  sum (x - mean)^2                    ->
-//   [G, c] bn_apply      y = (x - mean) * rstd * weight + bias bn_grad_sums  sum dy , sum dy * xhat
-//   with xhat = (x - mean) * rstd                  -> [G, c] bn_grad_input dx = weight * rstd * (dy
-//   - sum_dy / count - xhat * sum_dy_xhat / count) running_update  running = (1 - momentum) *
-//   running + momentum * stats[s], for each s in order
+//   bn_sum          sum x                                                  -> [G, c]
+//   bn_sq_sum       sum (x - mean)^2                                       -> [G, c]
+//   bn_apply        y = (x - mean) * rstd * weight + bias
+//   bn_grad_sums    sum dy , sum dy * xhat with xhat = (x - mean) * rstd   -> [G, c]
+//   bn_grad_input   dx = weight * rstd * (dy - sum_dy / count - xhat * sum_dy_xhat / count)
+//   running_update  running = (1 - momentum) * running + momentum * stats[s], for each s in order
+//
+// x, dy, y and dx are of any float type T; all else, and what is computed, is of its compute type C:
+// double for double, float for the others. A loop converts each element where it reads and writes it.
 //
 // The G groups are consecutive equal shares of the *logical* batch: a sample's group follows from
 // where the shard begins, so a local batch may hold several groups, or a part of one. Sums add
-// blocks of kBlock rows in f32 and blocks in f64. Each op reads each of its operands once: bound by
+// blocks of kBlock rows in C and blocks in f64. Each op reads each of its operands once: bound by
 // memory bandwidth.
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/cpu/definition.h"
+#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
 
 namespace oneflow::kernels {
 namespace {
 
 constexpr int64_t kBlock = 128;
 constexpr int64_t kNarrow = 64;  // channels below which several rows are added as one long row ..
-constexpr int64_t kWide = 128;   // .. of about so many floats
+constexpr int64_t kWide = 128;   // .. of about so many numbers
 
 // Rows of x (one per sample and place in the image) that belong to each local group.
 class Groups {
@@ -82,12 +85,20 @@ struct SumInputs {
 SpecCheck CheckGroups(const KernelSpec& spec, size_t inputs, size_t outputs, bool stats_are_output,
                       size_t stats_index = 0) {
   SpecCheck check(spec);
-  check.Inputs(inputs).Outputs(outputs).AllF32();
+  check.Inputs(inputs).Outputs(outputs);
   const Operand& x = check.in(0);
   const Operand& stats = stats_are_output ? check.out(stats_index) : check.in(stats_index);
+  check.Takes(x, {DType::kF32, DType::kF64, DType::kBF16, DType::kF16});
+  check.Takes(stats, {StatsType(x.dtype)});
   check.Rank(x, 2, kMaxRank).Placed(x).Rank(stats, 2, 2).Placed(stats);
   check.Require(!check.ok() || stats.shape[1] == x.shape.back(), "statistics per channel of x");
   return check;
+}
+
+// Weight or bias, given `stats`.
+void CheckChannels(SpecCheck* check, const Operand& operand, const Operand& stats) {
+  if (!check->ok()) return;
+  check->Takes(operand, {stats.dtype}).HasShape(operand, {stats.shape[1]});
 }
 
 absl::Status CheckSums(const KernelSpec& spec, SumInputs inputs) {
@@ -105,9 +116,8 @@ absl::Status CheckSums(const KernelSpec& spec, SumInputs inputs) {
 absl::Status CheckApply(const KernelSpec& spec) {
   SpecCheck check = CheckGroups(spec, 5, 1, /*stats_are_output=*/false, 1);
   check.Same(check.out(0), check.in(0)).Same(check.in(2), check.in(1));
-  if (!check.ok()) return check.status();
-  const Shape channels = {spec.inputs[0].shape.back()};
-  return check.HasShape(check.in(3), channels).HasShape(check.in(4), channels).status();
+  for (const size_t channels : {3, 4}) CheckChannels(&check, check.in(channels), check.in(1));
+  return check.status();
 }
 
 absl::Status CheckGradInput(const KernelSpec& spec) {
@@ -115,13 +125,14 @@ absl::Status CheckGradInput(const KernelSpec& spec) {
   check.Same(check.in(1), check.in(0)).Same(check.out(0), check.in(0));
   for (const size_t stats : {3, 5, 6}) check.Same(check.in(stats), check.in(2));
   check.Require(check.Number("count") > 0, "the count of a group is positive");
-  if (!check.ok()) return check.status();
-  return check.HasShape(check.in(4), {spec.inputs[0].shape.back()}).status();
+  CheckChannels(&check, check.in(4), check.in(2));
+  return check.status();
 }
 
 absl::Status CheckRunningUpdate(const KernelSpec& spec) {
   SpecCheck check(spec);
-  check.Inputs(2).Outputs(1).AllF32().Same(check.out(0), check.in(0));
+  check.Inputs(2).Outputs(1).SameDType().Same(check.out(0), check.in(0));
+  check.Takes(check.in(0), {DType::kF32, DType::kF64});
   check.Rank(check.in(0), 1, 1).Rank(check.in(1), 2, 2).Number("momentum");
   return check
       .Require(!check.ok() || check.in(1).shape[1] == check.in(0).shape[0],
@@ -131,155 +142,163 @@ absl::Status CheckRunningUpdate(const KernelSpec& spec) {
 
 // Sums over rows: each loop adds `rows` rows to its blocks of c numbers (the second behind the
 // first).
+template <typename T>
 struct SumLoop {
+  using C = Compute<T>;
   static constexpr int kSums = 1;
-  OF_LOOP static void Run(const float* x, const float*, const float*, int64_t rows, int64_t c,
-                          float* block) {
+  OF_LOOP static void Run(const T* x, const T*, const C*, int64_t rows, int64_t c, C* block) {
     for (int64_t row = 0; row < rows; ++row, x += c) {
 #pragma omp simd
-      for (int64_t j = 0; j < c; ++j) block[j] += x[j];
+      for (int64_t j = 0; j < c; ++j) block[j] += static_cast<C>(x[j]);
     }
   }
 };
+template <typename T>
 struct SquareSumLoop {
+  using C = Compute<T>;
   static constexpr int kSums = 1;
-  OF_LOOP static void Run(const float* x, const float*, const float* mean, int64_t rows, int64_t c,
-                          float* block) {
+  OF_LOOP static void Run(const T* x, const T*, const C* mean, int64_t rows, int64_t c, C* block) {
     for (int64_t row = 0; row < rows; ++row, x += c) {
 #pragma omp simd
       for (int64_t j = 0; j < c; ++j) {
-        const float centred = x[j] - mean[j];
+        const C centred = static_cast<C>(x[j]) - mean[j];
         block[j] += centred * centred;
       }
     }
   }
 };
 // The second sum lacks the factor rstd, which is the same for all rows.
+template <typename T>
 struct GradSumsLoop {
+  using C = Compute<T>;
   static constexpr int kSums = 2;
-  OF_LOOP static void Run(const float* x, const float* dy, const float* mean, int64_t rows,
-                          int64_t c, float* block) {
+  OF_LOOP static void Run(const T* x, const T* dy, const C* mean, int64_t rows, int64_t c,
+                          C* block) {
     for (int64_t row = 0; row < rows; ++row, x += c, dy += c) {
 #pragma omp simd
       for (int64_t j = 0; j < c; ++j) {
-        block[j] += dy[j];
-        block[c + j] += dy[j] * (x[j] - mean[j]);
+        const C slope = static_cast<C>(dy[j]);
+        block[j] += slope;
+        block[c + j] += slope * (static_cast<C>(x[j]) - mean[j]);
       }
     }
   }
 };
 
-template <typename Loop>
-class RowSums final : public Kernel {
- public:
-  RowSums(const KernelSpec& spec, SumInputs inputs)
-      : groups_(spec.inputs[0], spec.outputs.at(0)),
-        inputs_(inputs),
-        c_(spec.inputs[0].shape.back()),
-        fold_(c_ > 0 && c_ <= kNarrow ? kWide / c_ : 1),
-        parts_(PartsOf(spec.threads, groups_.rows() * c_, kGrain)),
-        loop_(Vectorised<Loop>()) {}
-
-  // Per thread totals in f64, blocks in f32 and the mean, both `fold_` rows wide.
-  int64_t workspace_bytes() const { return parts_ * PartBytes(); }
-
-  absl::Status Run(const KernelArgs& args, Stream*) const override {
-    Compute(args);
-    return absl::OkStatus();
+// How the rows are shared out, and each thread's space: totals in f64, blocks and the mean in C, both
+// `fold` rows wide.
+struct SumSpace {
+  SumSpace(const KernelSpec& spec, int sums)
+      : groups(spec.inputs[0], spec.outputs.at(0)),
+        c(spec.inputs[0].shape.back()),
+        fold(c > 0 && c <= kNarrow ? kWide / c : 1),
+        parts(PartsOf(spec.threads, groups.rows() * c, kGrain)) {
+    const int64_t wide = (sums + 1) * c * fold * SizeOf(StatsType(spec.inputs[0].dtype));
+    const int64_t bytes = sums * c * static_cast<int64_t>(sizeof(double)) + wide;
+    part_bytes = (bytes + 63) / 64 * 64;  // threads share no cache line
+  }
+  double* Total(const KernelArgs& args, int part) const {
+    return reinterpret_cast<double*>(static_cast<char*>(args.workspace) + part * part_bytes);
   }
 
-  void Compute(const KernelArgs& args) const {
-    const int64_t width = c_ * fold_;
-    for (int64_t group = 0; group < groups_.count(); ++group) {
-      const Groups::Rows rows = groups_.RowsOf(group, args.micro);
-      ForEachPart(parts_, rows.end - rows.begin, [&](int part, int64_t begin, int64_t end) {
-        double* total = Total(args, part);
-        float* block = reinterpret_cast<float*>(total + Loop::kSums * c_);
-        float* mean = block + Loop::kSums * width;
-        std::fill_n(total, Loop::kSums * c_, 0.0);
-        for (int64_t row = 0; inputs_.mean >= 0 && row < fold_; ++row) {
-          std::copy_n(In<float>(args, inputs_.mean) + group * c_, c_, mean + row * c_);
+  Groups groups;
+  int64_t c;
+  int64_t fold;
+  int parts;
+  int64_t part_bytes;
+};
+
+template <typename T, typename Loop>
+std::unique_ptr<Kernel> MakeSums(const KernelSpec& spec, SumInputs inputs) {
+  using C = Compute<T>;
+  const SumSpace space(spec, Loop::kSums);
+  const auto loop = LoopFor<Loop, C>();
+  return KernelOf([=](const KernelArgs& args) {
+    const int64_t c = space.c;
+    const int64_t width = c * space.fold;
+    for (int64_t group = 0; group < space.groups.count(); ++group) {
+      const Groups::Rows rows = space.groups.RowsOf(group, args.micro);
+      ForEachPart(space.parts, rows.end - rows.begin, [&](int part, int64_t begin, int64_t end) {
+        double* total = space.Total(args, part);
+        C* block = reinterpret_cast<C*>(total + Loop::kSums * c);
+        C* mean = block + Loop::kSums * width;
+        std::fill_n(total, Loop::kSums * c, 0.0);
+        for (int64_t row = 0; inputs.mean >= 0 && row < space.fold; ++row) {
+          std::copy_n(In<C>(args, inputs.mean) + group * c, c, mean + row * c);
         }
         for (int64_t row = rows.begin + begin; row < rows.begin + end;) {
           const int64_t left = rows.begin + end - row;
-          const int64_t together = left >= fold_ ? fold_ : 1;
+          const int64_t together = left >= space.fold ? space.fold : 1;
           const int64_t count = std::min(kBlock, left / together);
-          std::fill_n(block, Loop::kSums * width, 0.0f);
-          loop_(In<float>(args, 0) + row * c_,
-                inputs_.dy >= 0 ? In<float>(args, inputs_.dy) + row * c_ : nullptr, mean, count,
-                c_ * together, block);
+          std::fill_n(block, Loop::kSums * width, C{0});
+          loop(In<T>(args, 0) + row * c,
+               inputs.dy >= 0 ? In<T>(args, inputs.dy) + row * c : nullptr, mean, count,
+               c * together, block);
           row += count * together;
           for (int64_t sum = 0; sum < Loop::kSums; ++sum) {
             for (int64_t t = 0; t < together; ++t) {
-              for (int64_t j = 0; j < c_; ++j) {
-                total[sum * c_ + j] += block[(sum * together + t) * c_ + j];
+              for (int64_t j = 0; j < c; ++j) {
+                total[sum * c + j] += block[(sum * together + t) * c + j];
               }
             }
           }
         }
       });
       for (int sum = 0; sum < Loop::kSums; ++sum) {
-        float* out = Out<float>(args, sum) + group * c_;
-        const float* rstd =
-            sum == 1 && inputs_.rstd >= 0 ? In<float>(args, inputs_.rstd) + group * c_ : nullptr;
-        for (int64_t j = 0; j < c_; ++j) {
-          double total = Total(args, 0)[sum * c_ + j];
-          for (int part = 1; part < parts_; ++part) total += Total(args, part)[sum * c_ + j];
-          out[j] = static_cast<float>(rstd == nullptr ? total : total * rstd[j]);
+        C* out = Out<C>(args, sum) + group * c;
+        const C* rstd =
+            sum == 1 && inputs.rstd >= 0 ? In<C>(args, inputs.rstd) + group * c : nullptr;
+        for (int64_t j = 0; j < c; ++j) {
+          double total = space.Total(args, 0)[sum * c + j];
+          for (int part = 1; part < space.parts; ++part) {
+            total += space.Total(args, part)[sum * c + j];
+          }
+          out[j] = static_cast<C>(rstd == nullptr ? total : total * rstd[j]);
         }
       }
     }
-  }
+  });
+}
 
- private:
-  int64_t PartBytes() const {
-    const int64_t floats = (Loop::kSums + 1) * c_ * fold_;
-    const int64_t bytes = Loop::kSums * c_ * static_cast<int64_t>(sizeof(double)) +
-                          floats * static_cast<int64_t>(sizeof(float));
-    return (bytes + 63) / 64 * 64;  // threads share no cache line
-  }
-  double* Total(const KernelArgs& args, int part) const {
-    return reinterpret_cast<double*>(static_cast<char*>(args.workspace) + part * PartBytes());
-  }
-
-  Groups groups_;
-  SumInputs inputs_;
-  int64_t c_;
-  int64_t fold_;
-  int parts_;
-  decltype(&Loop::Run) loop_;
-};
-
-template <typename Loop>
+template <template <typename> typename Loop>
 KernelDef SumsOp(const char* op, SumInputs inputs) {
   return {op, [inputs](const KernelSpec& spec) { return CheckSums(spec, inputs); },
-          [inputs](const KernelSpec& spec) -> absl::StatusOr<Needs> {
-            return Needs{RowSums<Loop>(spec, inputs).workspace_bytes(), {}};
+          [](const KernelSpec& spec) -> absl::StatusOr<Needs> {
+            const SumSpace space(spec, Loop<float>::kSums);
+            return Needs{space.parts * space.part_bytes, {}};
           },
-          [inputs](const KernelSpec& spec) -> KernelOr {
-            return std::unique_ptr<Kernel>(std::make_unique<RowSums<Loop>>(spec, inputs));
+          [inputs](const KernelSpec& spec) {
+            return DispatchFloats(
+                spec, [&]<typename T>() -> KernelOr { return MakeSums<T, Loop<T>>(spec, inputs); });
           }};
 }
 
+template <typename T>
 struct ApplyLoop {
-  OF_LOOP static void Run(const float* x, float* y, const float* mean, const float* scale,
-                          const float* bias, int64_t rows, int64_t c) {
+  using C = Compute<T>;
+  OF_LOOP static void Run(const T* x, T* y, const C* mean, const C* scale, const C* bias,
+                          int64_t rows, int64_t c) {
     for (int64_t row = 0; row < rows; ++row, x += c, y += c) {
 #pragma omp simd
-      for (int64_t j = 0; j < c; ++j) y[j] = (x[j] - mean[j]) * scale[j] + bias[j];
+      for (int64_t j = 0; j < c; ++j) {
+        Store((static_cast<C>(x[j]) - mean[j]) * scale[j] + bias[j], y + j);
+      }
     }
   }
 };
+template <typename T>
 struct GradInputLoop {
-  OF_LOOP static void Run(const float* x, const float* dy, float* dx, const float* mean,
-                          const float* factors, int64_t rows, int64_t c) {
-    const float* scale = factors;
-    const float* shift = factors + c;
-    const float* slope = factors + 2 * c;
+  using C = Compute<T>;
+  OF_LOOP static void Run(const T* x, const T* dy, T* dx, const C* mean, const C* factors,
+                          int64_t rows, int64_t c) {
+    const C* scale = factors;
+    const C* shift = factors + c;
+    const C* slope = factors + 2 * c;
     for (int64_t row = 0; row < rows; ++row, x += c, dy += c, dx += c) {
 #pragma omp simd
       for (int64_t j = 0; j < c; ++j) {
-        dx[j] = scale[j] * (dy[j] - shift[j] - (x[j] - mean[j]) * slope[j]);
+        const C centred = static_cast<C>(x[j]) - mean[j];
+        Store(scale[j] * (static_cast<C>(dy[j]) - shift[j] - centred * slope[j]), dx + j);
       }
     }
   }
@@ -294,69 +313,70 @@ void ForRows(const Groups& groups, int64_t group, const KernelArgs& args, int th
               [&](int64_t begin, int64_t end) { body(rows.begin + begin, rows.begin + end); });
 }
 
-absl::StatusOr<Needs> DescribeApply(const KernelSpec& spec) {
-  return Needs{spec.inputs[0].shape.back() * static_cast<int64_t>(sizeof(float)), {{0, 0}}};
+// `factors` rows of c numbers of the compute type; dx or y may lie where an operand does.
+absl::StatusOr<Needs> DescribeRows(const KernelSpec& spec, int factors, int operands) {
+  Needs needs{factors * spec.inputs[0].shape.back() * SizeOf(StatsType(spec.inputs[0].dtype)), {}};
+  for (int i = 0; i < operands; ++i) needs.aliases.push_back({0, i});
+  return needs;
 }
 
+template <typename T>
 KernelOr MakeApply(const KernelSpec& spec) {
+  using C = Compute<T>;
   const Groups groups(spec.inputs[0], spec.inputs.at(1));
   const int64_t c = spec.inputs[0].shape.back();
-  const auto loop = Vectorised<ApplyLoop>();
+  const auto loop = LoopFor<ApplyLoop<T>, C>();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    float* scale = static_cast<float*>(args.workspace);
+    C* scale = static_cast<C*>(args.workspace);
     for (int64_t group = 0; group < groups.count(); ++group) {
-      const float* mean = In<float>(args, 1) + group * c;
-      const float* rstd = In<float>(args, 2) + group * c;
-      for (int64_t j = 0; j < c; ++j) scale[j] = rstd[j] * In<float>(args, 3)[j];
+      const C* mean = In<C>(args, 1) + group * c;
+      const C* rstd = In<C>(args, 2) + group * c;
+      for (int64_t j = 0; j < c; ++j) scale[j] = rstd[j] * In<C>(args, 3)[j];
       ForRows(groups, group, args, threads, c, [&](int64_t begin, int64_t end) {
-        loop(In<float>(args, 0) + begin * c, Out<float>(args, 0) + begin * c, mean, scale,
-             In<float>(args, 4), end - begin, c);
+        loop(In<T>(args, 0) + begin * c, Out<T>(args, 0) + begin * c, mean, scale, In<C>(args, 4),
+             end - begin, c);
       });
     }
   });
 }
 
-absl::StatusOr<Needs> DescribeGradInput(const KernelSpec& spec) {
-  return Needs{3 * spec.inputs[0].shape.back() * static_cast<int64_t>(sizeof(float)),
-               {{0, 0}, {0, 1}}};
-}
-
+template <typename T>
 KernelOr MakeGradInput(const KernelSpec& spec) {
+  using C = Compute<T>;
   const Groups groups(spec.inputs[0], spec.inputs.at(2));
   const int64_t c = spec.inputs[0].shape.back();
   const double per_count = 1.0 / NumberAttr(spec.attrs, "count");
-  const auto loop = Vectorised<GradInputLoop>();
+  const auto loop = LoopFor<GradInputLoop<T>, C>();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    float* factors = static_cast<float*>(args.workspace);
+    C* factors = static_cast<C*>(args.workspace);
     for (int64_t group = 0; group < groups.count(); ++group) {
-      const float* rstd = In<float>(args, 3) + group * c;
+      const C* rstd = In<C>(args, 3) + group * c;
       for (int64_t j = 0; j < c; ++j) {
-        factors[j] = In<float>(args, 4)[j] * rstd[j];
-        factors[c + j] = static_cast<float>(In<float>(args, 5)[group * c + j] * per_count);
-        factors[2 * c + j] =
-            static_cast<float>(rstd[j] * per_count * In<float>(args, 6)[group * c + j]);
+        factors[j] = In<C>(args, 4)[j] * rstd[j];
+        factors[c + j] = static_cast<C>(In<C>(args, 5)[group * c + j] * per_count);
+        factors[2 * c + j] = static_cast<C>(rstd[j] * per_count * In<C>(args, 6)[group * c + j]);
       }
       ForRows(groups, group, args, threads, c, [&](int64_t begin, int64_t end) {
-        loop(In<float>(args, 0) + begin * c, In<float>(args, 1) + begin * c,
-             Out<float>(args, 0) + begin * c, In<float>(args, 2) + group * c, factors, end - begin,
-             c);
+        loop(In<T>(args, 0) + begin * c, In<T>(args, 1) + begin * c, Out<T>(args, 0) + begin * c,
+             In<C>(args, 2) + group * c, factors, end - begin, c);
       });
     }
   });
 }
 
-KernelOr MakeRunningUpdate(const KernelSpec& spec) {
+template <typename T>
+std::unique_ptr<Kernel> MakeRunningUpdate(const KernelSpec& spec) {
   const int64_t c = spec.inputs[0].shape.at(0);
   const int64_t steps = spec.inputs.at(1).shape.at(0);
   const double momentum = NumberAttr(spec.attrs, "momentum");
-  const float keep = static_cast<float>(1 - momentum);
-  const float take = static_cast<float>(momentum);
+  const T keep = static_cast<T>(1 - momentum);
+  const T take = static_cast<T>(momentum);
   return KernelOf([=](const KernelArgs& args) {
-    const float* running = In<float>(args, 0);
-    const float* stats = In<float>(args, 1);
-    float* out = Out<float>(args, 0);
+    const T* running = In<T>(args, 0);
+    const T* stats = In<T>(args, 1);
+    T* out = Out<T>(args, 0);
     for (int64_t j = 0; j < c; ++j) {
-      float value = running[j];
+      T value = running[j];
       for (int64_t s = 0; s < steps; ++s) value = keep * value + take * stats[s * c + j];
       out[j] = value;
     }
@@ -370,9 +390,21 @@ std::vector<KernelDef> BatchNormKernels() {
       SumsOp<SumLoop>("bn_sum", {}),
       SumsOp<SquareSumLoop>("bn_sq_sum", {-1, 1, -1}),
       SumsOp<GradSumsLoop>("bn_grad_sums", {1, 2, 3}),
-      {"bn_apply", CheckApply, DescribeApply, MakeApply},
-      {"bn_grad_input", CheckGradInput, DescribeGradInput, MakeGradInput},
-      {"running_update", CheckRunningUpdate, Elementwise, MakeRunningUpdate},
+      {"bn_apply", CheckApply, [](const KernelSpec& spec) { return DescribeRows(spec, 1, 1); },
+       [](const KernelSpec& spec) {
+         return DispatchFloats(spec, [&]<typename T>() -> KernelOr { return MakeApply<T>(spec); });
+       }},
+      {"bn_grad_input", CheckGradInput,
+       [](const KernelSpec& spec) { return DescribeRows(spec, 3, 2); },
+       [](const KernelSpec& spec) {
+         return DispatchFloats(spec,
+                               [&]<typename T>() -> KernelOr { return MakeGradInput<T>(spec); });
+       }},
+      {"running_update", CheckRunningUpdate, Elementwise,
+       [](const KernelSpec& spec) -> KernelOr {
+         return spec.inputs[0].dtype == DType::kF64 ? MakeRunningUpdate<double>(spec)
+                                                    : MakeRunningUpdate<float>(spec);
+       }},
   };
 }
 

@@ -54,7 +54,7 @@ struct RoundSumsLoop {
       const float* more = sums + s * share;
       for (int64_t j = 0; j < n; ++j) total[j] += more[j];
     }
-    for (int64_t j = 0; j < n; ++j) out[j] = BF16(total[j]);
+    for (int64_t j = 0; j < n; ++j) Store(total[j], out + j);
   }
 };
 

@@ -9,11 +9,20 @@
 namespace oneflow::kernels {
 namespace {
 
+template <typename T>
+constexpr bool kIsNarrow = std::is_same_v<T, BF16> || std::is_same_v<T, F16>;
+
 template <typename From, typename To>
 struct CastLoop {
   OF_LOOP static void Run(const From* x, To* y, int64_t n) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = Convert<To>(x[i]);
+    for (int64_t i = 0; i < n; ++i) {
+      if constexpr (kIsNarrow<To>) {
+        Store(Convert<float>(x[i]), y + i);
+      } else {
+        y[i] = Convert<To>(x[i]);
+      }
+    }
   }
 };
 

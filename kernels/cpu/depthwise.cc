@@ -33,7 +33,7 @@ struct SumTapsLoop {
         for (int64_t i = 0; i < kChannels; ++i) sums[i] += static_cast<float>(x[i]) * w[i];
       }
 #pragma omp simd
-      for (int64_t i = 0; i < kChannels; ++i) out[c + i] = BF16(sums[i]);
+      for (int64_t i = 0; i < kChannels; ++i) Store(sums[i], out + c + i);
     }
     const int64_t rest = channels - c;
     if (rest == 0) return;
@@ -44,7 +44,7 @@ struct SumTapsLoop {
 #pragma omp simd
       for (int64_t i = 0; i < rest; ++i) sums[i] += static_cast<float>(x[i]) * w[i];
     }
-    for (int64_t i = 0; i < rest; ++i) out[c + i] = BF16(sums[i]);
+    for (int64_t i = 0; i < rest; ++i) Store(sums[i], out + c + i);
   }
 };
 

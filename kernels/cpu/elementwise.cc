@@ -23,7 +23,7 @@ struct NarrowLoop {
   OF_LOOP static void Run(const float* x, void* output, int64_t n) {
     T* y = static_cast<T*>(output);
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = T(x[i]);
+    for (int64_t i = 0; i < n; ++i) Store(x[i], y + i);
   }
 };
 

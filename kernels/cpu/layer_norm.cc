@@ -134,8 +134,6 @@ class RowReader {
 
 // ---- Checks: x, [dy, statistics], [weight, bias] ----
 
-DType StatsType(DType dtype) { return dtype == DType::kF64 ? DType::kF64 : DType::kF32; }
-
 // x and the number of its last dims that are normalised.
 SpecCheck CheckNormalised(const KernelSpec& spec, size_t least, size_t most, size_t outputs) {
   SpecCheck check(spec);

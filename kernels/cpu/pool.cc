@@ -1,18 +1,17 @@
-// Pooling over NHWC images: max_pool2d, avg_pool2d and their gradients, f32.
+// Pooling over NHWC images: max_pool2d, avg_pool2d and their gradients, of any float type T.
 //
 // Loops run over channels, which lie side by side. Padding never wins a maximum; avg_pool2d divides
 // by kernel height * width, padding included (as PyTorch by default). The gradient of a maximum
 // goes to the first element of the window, in row-major order, that equals it. The gradients add
-// overlapping windows image by image, in order, so threads share images, not windows.
+// overlapping windows image by image, in order, so threads share images, not windows. What is added is added in the
+// compute type C of T: of bf16 and f16 in the workspace of a thread, narrowed once it is whole.
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 
-#include "kernels/cpu/definition.h"
+#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -41,7 +40,8 @@ struct Pool {
 
 // `result` is what the window gives over `image`.
 void CheckWindow(SpecCheck* check, const Operand& image, const Operand& result) {
-  check->AllF32().Rank(image, 4, 4).Rank(result, 4, 4);
+  check->SameDType().Takes(image, {DType::kF32, DType::kF64, DType::kBF16, DType::kF16});
+  check->Rank(image, 4, 4).Rank(result, 4, 4);
   const std::array<int64_t, 2> kernel = check->Pair("kernel", 1, kMaxWindow);
   const std::array<int64_t, 2> stride = check->Pair("stride", 1, kMaxWindow);
   const std::array<int64_t, 2> padding = check->Pair("padding", 0, kMaxWindow);
@@ -84,42 +84,88 @@ Pool PoolOf(const KernelSpec& spec, const Shape& image, const Shape& result) {
   return pool;
 }
 
+template <typename T>
 struct MaxLoop {
-  OF_LOOP static void Run(const float* x, float* y, int64_t c) {
+  OF_LOOP static void Run(const T* x, T* y, int64_t c) {
 #pragma omp simd
-    for (int64_t j = 0; j < c; ++j) y[j] = x[j] > y[j] || x[j] != x[j] ? x[j] : y[j];
+    for (int64_t j = 0; j < c; ++j) {
+      const Compute<T> value = x[j];
+      const Compute<T> most = y[j];
+      Store(value > most || value != value ? value : most, y + j);
+    }
   }
 };
+template <typename From, typename C>
 struct AddLoop {
-  OF_LOOP static void Run(const float* x, float* y, float factor, int64_t c) {
+  OF_LOOP static void Run(const From* x, C* y, C factor, int64_t c) {
 #pragma omp simd
-    for (int64_t j = 0; j < c; ++j) y[j] += x[j] * factor;
+    for (int64_t j = 0; j < c; ++j) y[j] += static_cast<C>(x[j]) * factor;
   }
 };
 // dx += dy where x is the window's maximum y and no earlier element was.
+template <typename T>
 struct MaxGradLoop {
-  OF_LOOP static void Run(const float* x, const float* y, const float* dy, float* dx, float* left,
-                          int64_t c) {
+  using C = Compute<T>;
+  OF_LOOP static void Run(const T* x, const T* y, const T* dy, C* dx, C* left, int64_t c) {
 #pragma omp simd
     for (int64_t j = 0; j < c; ++j) {
-      const bool wins = x[j] == y[j] || (x[j] != x[j] && y[j] != y[j]);
-      const float share = wins ? left[j] : 0.0f;
-      dx[j] += share * dy[j];
+      const C value = x[j];
+      const C most = y[j];
+      const bool wins = value == most || (value != value && most != most);
+      const C share = wins ? left[j] : C{0};
+      dx[j] += share * static_cast<C>(dy[j]);
       left[j] -= share;
     }
   }
 };
 
-KernelOr MakeMaxPool(const KernelSpec& spec) {
+// Sums of n elements that become elements of T: added where these lie, or in a thread's space.
+template <typename T>
+class Sums {
+ public:
+  using C = Compute<T>;
+  static constexpr bool kCopies = !std::is_same_v<T, C>;
+  Sums(DType dtype, int64_t n) : type_(NarrowOf(dtype)), n_(n) {}
+
+  // The space of one thread.
+  static int64_t Space(int64_t n) { return kCopies ? n : 0; }
+  C* Begin(T* out, C* space) const {
+    C* sums;
+    if constexpr (kCopies) {
+      sums = space;
+    } else {
+      sums = out;
+    }
+    std::fill_n(sums, n_, C{0});
+    return sums;
+  }
+  void End(const C* sums, T* out) const {
+    if constexpr (kCopies) type_.narrow(sums, out, n_);
+  }
+
+ private:
+  Narrow type_;
+  int64_t n_;
+};
+
+// Bytes of `n` sums and `more` other numbers of the compute type for each thread.
+Needs SumsOfThreads(const KernelSpec& spec, int64_t n, int64_t more) {
+  const DType dtype = spec.outputs.at(0).dtype;
+  const int64_t numbers = (SizeOf(dtype) == 2 ? n : 0) + more;
+  return Needs{spec.threads * numbers * SizeOf(StatsType(dtype)), {}};
+}
+
+template <typename T>
+std::unique_ptr<Kernel> MakeMaxPool(const KernelSpec& spec) {
   const Pool pool = PoolOf(spec, spec.inputs[0].shape, spec.outputs[0].shape);
-  const auto loop = Vectorised<MaxLoop>();
+  const auto loop = LoopFor<MaxLoop<T>, Compute<T>>();
   return KernelOf([=](const KernelArgs& args) {
     ParallelFor(pool.threads, pool.n * pool.p, pool.grain(), [&](int64_t begin, int64_t end) {
       for (int64_t line = begin; line < end; ++line) {
-        const float* x = In<float>(args, 0) + line / pool.p * pool.image();
+        const T* x = In<T>(args, 0) + line / pool.p * pool.image();
         for (int64_t j = 0; j < pool.q; ++j) {
-          float* y = Out<float>(args, 0) + (line * pool.q + j) * pool.c;
-          std::fill_n(y, pool.c, -std::numeric_limits<float>::infinity());
+          T* y = Out<T>(args, 0) + (line * pool.q + j) * pool.c;
+          std::fill_n(y, pool.c, T(-std::numeric_limits<float>::infinity()));
           const Pool::Window window = pool.At(line % pool.p, j);
           for (int64_t a = window.h0; a < window.h1; ++a) {
             for (int64_t b = window.w0; b < window.w1; ++b) {
@@ -132,29 +178,32 @@ KernelOr MakeMaxPool(const KernelSpec& spec) {
   });
 }
 
-// (x, y, dy) -> dx. Workspace: per thread c floats, 1 until a window's maximum has been found.
+// (x, y, dy) -> dx. Workspace: an image of sums per thread and c numbers, 1 until a window's maximum
+// has been found.
 absl::StatusOr<Needs> DescribeMaxPoolGrad(const KernelSpec& spec) {
-  return Needs{spec.threads * spec.inputs.at(0).shape.back() * static_cast<int64_t>(sizeof(float)),
-               {}};
+  const Pool pool = PoolOf(spec, spec.inputs.at(0).shape, spec.inputs.at(1).shape);
+  return SumsOfThreads(spec, pool.image(), pool.c);
 }
 
-KernelOr MakeMaxPoolGrad(const KernelSpec& spec) {
+template <typename T>
+std::unique_ptr<Kernel> MakeMaxPoolGrad(const KernelSpec& spec) {
+  using C = Compute<T>;
   const Pool pool = PoolOf(spec, spec.inputs[0].shape, spec.inputs[1].shape);
-  const auto loop = Vectorised<MaxGradLoop>();
+  const Sums<T> sums(spec.inputs[0].dtype, pool.image());
+  const auto loop = LoopFor<MaxGradLoop<T>, C>();
   return KernelOf([=](const KernelArgs& args) {
     const int parts = PartsOf(pool.threads, pool.n, pool.grain());
     ForEachPart(parts, pool.n, [&](int part, int64_t begin, int64_t end) {
-      float* left = static_cast<float*>(args.workspace) + part * pool.c;
+      C* left = static_cast<C*>(args.workspace) + part * (pool.c + sums.Space(pool.image()));
       for (int64_t n = begin; n < end; ++n) {
-        const float* x = In<float>(args, 0) + n * pool.image();
-        const float* y = In<float>(args, 1) + n * pool.result();
-        const float* dy = In<float>(args, 2) + n * pool.result();
-        float* dx = Out<float>(args, 0) + n * pool.image();
-        std::memset(dx, 0, pool.image() * sizeof(float));
+        const T* x = In<T>(args, 0) + n * pool.image();
+        const T* y = In<T>(args, 1) + n * pool.result();
+        const T* dy = In<T>(args, 2) + n * pool.result();
+        C* dx = sums.Begin(Out<T>(args, 0) + n * pool.image(), left + pool.c);
         for (int64_t i = 0; i < pool.p; ++i) {
           for (int64_t j = 0; j < pool.q; ++j) {
             const int64_t out = (i * pool.q + j) * pool.c;
-            std::fill_n(left, pool.c, 1.0f);
+            std::fill_n(left, pool.c, C{1});
             const Pool::Window window = pool.At(i, j);
             for (int64_t a = window.h0; a < window.h1; ++a) {
               for (int64_t b = window.w0; b < window.w1; ++b) {
@@ -164,45 +213,66 @@ KernelOr MakeMaxPoolGrad(const KernelSpec& spec) {
             }
           }
         }
+        sums.End(dx, Out<T>(args, 0) + n * pool.image());
       }
     });
   });
 }
 
-KernelOr MakeAvgPool(const KernelSpec& spec) {
+// A place's sums per thread.
+absl::StatusOr<Needs> DescribeAvgPool(const KernelSpec& spec) {
+  return SumsOfThreads(spec, spec.inputs.at(0).shape.at(3), 0);
+}
+
+template <typename T>
+std::unique_ptr<Kernel> MakeAvgPool(const KernelSpec& spec) {
+  using C = Compute<T>;
   const Pool pool = PoolOf(spec, spec.inputs[0].shape, spec.outputs[0].shape);
-  const float factor = 1.0f / static_cast<float>(pool.kernel[0] * pool.kernel[1]);
-  const auto loop = Vectorised<AddLoop>();
+  const Sums<T> sums(spec.inputs[0].dtype, pool.c);
+  const C factor = C{1} / static_cast<C>(pool.kernel[0] * pool.kernel[1]);
+  const auto loop = LoopFor<AddLoop<T, C>, C>();
   return KernelOf([=](const KernelArgs& args) {
-    ParallelFor(pool.threads, pool.n * pool.p, pool.grain(), [&](int64_t begin, int64_t end) {
+    const int parts = PartsOf(pool.threads, pool.n * pool.p, pool.grain());
+    ForEachPart(parts, pool.n * pool.p, [&](int part, int64_t begin, int64_t end) {
+      C* space = static_cast<C*>(args.workspace) + part * sums.Space(pool.c);
       for (int64_t line = begin; line < end; ++line) {
-        const float* x = In<float>(args, 0) + line / pool.p * pool.image();
+        const T* x = In<T>(args, 0) + line / pool.p * pool.image();
         for (int64_t j = 0; j < pool.q; ++j) {
-          float* y = Out<float>(args, 0) + (line * pool.q + j) * pool.c;
-          std::fill_n(y, pool.c, 0.0f);
+          T* out = Out<T>(args, 0) + (line * pool.q + j) * pool.c;
+          C* y = sums.Begin(out, space);
           const Pool::Window window = pool.At(line % pool.p, j);
           for (int64_t a = window.h0; a < window.h1; ++a) {
             for (int64_t b = window.w0; b < window.w1; ++b) {
               loop(x + (a * pool.w + b) * pool.c, y, factor, pool.c);
             }
           }
+          sums.End(y, out);
         }
       }
     });
   });
 }
 
-// dy -> dx
-KernelOr MakeAvgPoolGrad(const KernelSpec& spec) {
+// dy -> dx. Workspace: an image of sums per thread.
+absl::StatusOr<Needs> DescribeAvgPoolGrad(const KernelSpec& spec) {
+  return SumsOfThreads(spec,
+                       PoolOf(spec, spec.outputs.at(0).shape, spec.inputs.at(0).shape).image(), 0);
+}
+
+template <typename T>
+std::unique_ptr<Kernel> MakeAvgPoolGrad(const KernelSpec& spec) {
+  using C = Compute<T>;
   const Pool pool = PoolOf(spec, spec.outputs[0].shape, spec.inputs[0].shape);
-  const float factor = 1.0f / static_cast<float>(pool.kernel[0] * pool.kernel[1]);
-  const auto loop = Vectorised<AddLoop>();
+  const Sums<T> sums(spec.inputs[0].dtype, pool.image());
+  const C factor = C{1} / static_cast<C>(pool.kernel[0] * pool.kernel[1]);
+  const auto loop = LoopFor<AddLoop<T, C>, C>();
   return KernelOf([=](const KernelArgs& args) {
-    ParallelFor(pool.threads, pool.n, pool.grain(), [&](int64_t begin, int64_t end) {
+    const int parts = PartsOf(pool.threads, pool.n, pool.grain());
+    ForEachPart(parts, pool.n, [&](int part, int64_t begin, int64_t end) {
+      C* space = static_cast<C*>(args.workspace) + part * sums.Space(pool.image());
       for (int64_t n = begin; n < end; ++n) {
-        const float* dy = In<float>(args, 0) + n * pool.result();
-        float* dx = Out<float>(args, 0) + n * pool.image();
-        std::memset(dx, 0, pool.image() * sizeof(float));
+        const T* dy = In<T>(args, 0) + n * pool.result();
+        C* dx = sums.Begin(Out<T>(args, 0) + n * pool.image(), space);
         for (int64_t i = 0; i < pool.p; ++i) {
           for (int64_t j = 0; j < pool.q; ++j) {
             const Pool::Window window = pool.At(i, j);
@@ -214,6 +284,7 @@ KernelOr MakeAvgPoolGrad(const KernelSpec& spec) {
             }
           }
         }
+        sums.End(dx, Out<T>(args, 0) + n * pool.image());
       }
     });
   });
@@ -222,11 +293,22 @@ KernelOr MakeAvgPoolGrad(const KernelSpec& spec) {
 }  // namespace
 
 std::vector<KernelDef> PoolKernels() {
+  const auto row = [](const char* op, auto check, auto describe, auto make) {
+    return KernelDef{op, check, describe, [make](const KernelSpec& spec) {
+                       return DispatchFloats(spec, [&]<typename T>() -> KernelOr {
+                         return make.template operator()<T>(spec);
+                       });
+                     }};
+  };
   return {
-      {"max_pool2d", CheckPool, NeedsNothing, MakeMaxPool},
-      {"max_pool2d_grad", CheckMaxPoolGrad, DescribeMaxPoolGrad, MakeMaxPoolGrad},
-      {"avg_pool2d", CheckPool, NeedsNothing, MakeAvgPool},
-      {"avg_pool2d_grad", CheckAvgPoolGrad, NeedsNothing, MakeAvgPoolGrad},
+      row("max_pool2d", CheckPool, NeedsNothing,
+          []<typename T>(const KernelSpec& spec) { return MakeMaxPool<T>(spec); }),
+      row("max_pool2d_grad", CheckMaxPoolGrad, DescribeMaxPoolGrad,
+          []<typename T>(const KernelSpec& spec) { return MakeMaxPoolGrad<T>(spec); }),
+      row("avg_pool2d", CheckPool, DescribeAvgPool,
+          []<typename T>(const KernelSpec& spec) { return MakeAvgPool<T>(spec); }),
+      row("avg_pool2d_grad", CheckAvgPoolGrad, DescribeAvgPoolGrad,
+          []<typename T>(const KernelSpec& spec) { return MakeAvgPoolGrad<T>(spec); }),
   };
 }
 

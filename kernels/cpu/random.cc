@@ -30,7 +30,7 @@ struct DropoutLoop {
 #pragma omp simd
       for (int64_t i = 0; i < count; ++i) {
         const Compute<T> kept = x[done + i] * mask.scale;
-        y[done + i] = T(words[skip + i] >= mask.threshold ? kept : 0);
+        Store<T>(words[skip + i] >= mask.threshold ? kept : 0, y + done + i);
       }
       done += count;
     }

@@ -20,14 +20,16 @@ namespace oneflow::kernels {
 #define OF_SCALAR __attribute__((always_inline)) inline
 #endif
 
-// Upper half of an f32.
+// Upper half of an f32. The conversions are branch-free, so that loops over them vectorise (store with
+// Store); a NaN becomes quiet.
 struct BF16 {
   uint16_t bits;
   BF16() = default;
   OF_SCALAR explicit BF16(float value) {
     const uint32_t u = std::bit_cast<uint32_t>(value);
-    const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
-    bits = static_cast<uint16_t>(nan ? (u >> 16) | 0x40 : (u + 0x7fff + ((u >> 16) & 1)) >> 16);
+    const uint32_t quiet = u | 0x400000u;
+    const uint32_t rounded = u + 0x7fffu + ((u >> 16) & 1);
+    bits = static_cast<uint16_t>(((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded) >> 16);
   }
   OF_SCALAR operator float() const {
     return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
@@ -87,6 +89,16 @@ struct ComputeType<Bool> {
 };
 template <typename T>
 using Compute = typename ComputeType<T>::type;
+
+// *to = value, rounded to T. GCC vectorises no loop that copies structs, so bits are stored.
+template <typename T>
+OF_SCALAR void Store(Compute<T> value, T* to) {
+  if constexpr (std::is_same_v<T, BF16> || std::is_same_v<T, F16>) {
+    to->bits = T(value).bits;
+  } else {
+    *to = T(value);
+  }
+}
 
 // Converts as NumPy does: to bool by "is not zero"; a float outside the range of an integer type is
 // clamped to it and NaN becomes 0 (NumPy leaves both undefined).

@@ -69,8 +69,11 @@ class precision:  # noqa: N801
 
 @functools.cache
 def _takes(op: str, dtype: DType) -> bool:
-    """True if every floating input of `op` may have this dtype."""
-    inputs = _core.describe_op(op)["inputs"]
+    """True if every floating input of `op` may have this dtype, but for those that are wider by themselves (the
+    statistics of a norm)."""
+    schema = _core.describe_op(op)
+    derived = {one["name"] for one in schema["types"] if one["source"]}
+    inputs = [one for one in schema["inputs"] if one["type"] not in derived]
     return all(dtype.name in one["dtypes"] for one in inputs if "f32" in one["dtypes"])
 
 

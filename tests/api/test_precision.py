@@ -172,6 +172,7 @@ def small_resnet(precision: str, lr: float, **axes: int) -> tuple[Any, SmallResN
     def step(x: Any, y: Any) -> Any:
         stem = model.stem(x)
         seen.update(stem=stem.dtype, shortcut=model.shortcut(stem).dtype)
+        seen.update(norm=model.norm(stem).dtype, pool=F.max_pool2d(stem, 2).dtype)
         return F.cross_entropy(model(x), y)
 
     return step, model, seen
@@ -182,8 +183,9 @@ def test_convolutions_are_narrow_and_train_as_in_fp32() -> None:
         step, model, seen = small_resnet(precision, 2.0, **axes)
         values = [float(step(IMAGES, Y)["loss"]) for _ in range(10)]
         dtype = flow.bfloat16 if precision == "bf16" else flow.float32
-        assert seen == {"stem": dtype, "shortcut": dtype}
-        assert model.stem.weight.dtype is flow.float32
+        assert seen == dict.fromkeys(("stem", "shortcut", "norm", "pool"), dtype)
+        kept = (model.stem.weight, model.norm.weight, model.norm.running_var)
+        assert all(tensor.dtype is flow.float32 for tensor in kept)
         return values
 
     full, narrow = losses("fp32"), losses("bf16")
@@ -191,6 +193,36 @@ def test_convolutions_are_narrow_and_train_as_in_fp32() -> None:
     assert narrow != full
     np.testing.assert_allclose(narrow, full, rtol=2e-2)
     np.testing.assert_allclose(losses("bf16", dp=2), narrow, rtol=2e-2)
+    np.testing.assert_allclose(losses("bf16", tp=2), narrow, rtol=2e-2)
+
+
+@pytest.mark.parametrize("axes", [{"dp": 1}, {"dp": 2}, {"tp": 2}])
+def test_statistics_of_narrow_images_are_those_of_all_devices_in_float32(
+    axes: dict[str, int],
+) -> None:
+    """A mean beside which the spread is below bfloat16's rounding: sums in bfloat16 would lose it."""
+    flow.manual_seed(0)
+    norm = nn.BatchNorm2d(4, momentum=1.0)
+    images = np.random.default_rng(2).standard_normal((8, 4, 16, 16)).astype(np.float32)
+    images[4:] += 8
+
+    @flow.train_step(
+        model=norm,
+        optimizer=flow.optim.SGD(norm.parameters(), lr=0.0),
+        mesh=flow.mesh("cpu", **axes),
+        precision="bf16",
+    )
+    def step(x: Any) -> Any:
+        y = norm(x.bfloat16())
+        assert y.dtype is flow.bfloat16
+        return (y * y).mean()
+
+    loss = float(step(images)["loss"])
+    rounded = flow.tensor(images).bfloat16().double().numpy()
+    mean, spread = rounded.mean((0, 2, 3)), rounded.var((0, 2, 3), ddof=1)
+    np.testing.assert_allclose(norm.running_mean.numpy(), mean, rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var.numpy(), spread, rtol=1e-5)
+    assert loss == pytest.approx(1.0, rel=2**-8)
 
 
 def test_gradients_of_convolutions_are_near_those_of_fp32() -> None:

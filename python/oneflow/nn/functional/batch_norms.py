@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ...dispatch import apply
+from ...dtypes import float32, float64
 from ...errors import DTypeError, Error, ShapeError
-from ...functions import add, mul, permute, rsqrt, sub
+from ...functions import cast, mul, permute, reshape, rsqrt
 from ...functions.creation import ones, zeros
 from ...location import user_location
 from ...state import StateCell
@@ -71,15 +72,18 @@ def batch_norm(
     # The op's channels stand last: [n, c, ...] -> [n, ..., c] and back.
     rank = input.ndim
     x = permute(input, 0, *range(2, rank), 1)
-    scale = weight if weight is not None else ones(channels)
-    shift = bias if bias is not None else zeros(channels)
+    # Beside narrow numbers statistics, weight and bias are float32.
+    kept = float64 if input.dtype is float64 else float32
+    scale = cast(weight if weight is not None else ones(channels), kept)
+    shift = cast(bias if bias is not None else zeros(channels), kept)
     if not training:
         if running_mean is None or running_var is None:
             raise Error(
                 "batch_norm: training=False needs running_mean and running_var", user_location()
             )
-        factor = mul(scale, rsqrt(running_var + eps))
-        y = add(mul(x, factor), sub(shift, mul(running_mean, factor)))
+        center = reshape(cast(running_mean, kept), (1, channels))
+        rstd = rsqrt(reshape(cast(running_var, kept), (1, channels)) + eps)
+        y = apply("bn_apply", x, center, rstd, scale, shift)
     else:
         y = _normalised(x, running_mean, running_var, scale, shift, momentum, eps, groups)
     return permute(y, 0, rank - 1, *range(1, rank - 1))
@@ -116,7 +120,12 @@ def _normalised(
     if running_mean is not None and running_var is not None:
         unbiased = mul(squares, 1.0 / max(count - 1, 1))
         for running, statistics in ((running_mean, batch_mean), (running_var, unbiased)):
-            running.copy_(
-                apply("running_update", running, statistics, momentum=momentum, steps=count_groups)
+            updated = apply(
+                "running_update",
+                cast(running, statistics.dtype),
+                statistics,
+                momentum=momentum,
+                steps=count_groups,
             )
+            running.copy_(cast(updated, running.dtype))
     return y

@@ -185,7 +185,7 @@ def avg_pool2d(
             padding=own,
         )
         y = to_channels_first(y)
-        return y if factor is None else mul(y, factor)
+        return y if factor is None else cast(mul(y, factor), y.dtype)
 
     return on_images(input, pooled)
 
