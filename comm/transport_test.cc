@@ -18,8 +18,9 @@ namespace {
 
 int FreePort() { return *Socket::Listen(0)->port(); }
 
-RendezvousOptions Options(int rank, int world_size, int port) {
+RendezvousOptions Options(int rank, int world_size, int port, PathChoice path = PathChoice::kAuto) {
   RendezvousOptions options;
+  options.path = path;
   options.rank = rank;
   options.world_size = world_size;
   options.address = "127.0.0.1:" + std::to_string(port);
@@ -42,10 +43,10 @@ std::vector<Result> ConnectAll(const std::vector<RendezvousOptions>& options) {
   return results;
 }
 
-std::vector<std::unique_ptr<Transport>> World(int size) {
+std::vector<std::unique_ptr<Transport>> World(int size, PathChoice path) {
   const int port = FreePort();
   std::vector<RendezvousOptions> options;
-  for (int r = 0; r < size; ++r) options.push_back(Options(r, size, port));
+  for (int r = 0; r < size; ++r) options.push_back(Options(r, size, port, path));
   std::vector<std::unique_ptr<Transport>> world;
   for (Result& result : ConnectAll(options)) {
     EXPECT_TRUE(result.ok()) << result.status();
@@ -93,12 +94,44 @@ class Recorder {
   std::condition_variable changed;
 };
 
-TEST(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
+// By TCP, and through shared memory.
+class TransportTest : public testing::TestWithParam<PathChoice> {
+ protected:
+  std::vector<std::unique_ptr<Transport>> World(int size) { return comm::World(size, GetParam()); }
+  bool shared() const { return GetParam() == PathChoice::kShared; }
+};
+
+INSTANTIATE_TEST_SUITE_P(Paths, TransportTest,
+                         testing::Values(PathChoice::kTcp, PathChoice::kShared),
+                         [](const auto& info) {
+                           return info.param == PathChoice::kTcp ? "Tcp" : "SharedMemory";
+                         });
+
+// Slots that peers of this host can write into, if the transport has such memory.
+class Slots {
+ public:
+  Slots(Transport* transport, size_t bytes)
+      : transport_(transport), shared_(transport->AllocateShared(bytes)), own_(bytes) {}
+  ~Slots() {
+    if (shared_ != nullptr) transport_->FreeShared(shared_);
+  }
+  bool shared() const { return shared_ != nullptr; }
+  std::byte* data() { return shared_ != nullptr ? shared_ : own_.data(); }
+  std::byte operator[](size_t i) { return data()[i]; }
+
+ private:
+  Transport* transport_;
+  std::byte* shared_;
+  std::vector<std::byte> own_;
+};
+
+TEST_P(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
   Recorder recorders[2];
   auto world = World(2);
   std::vector<ChannelId> ids[2];
   const int64_t bytes = (1 << 20) - 3;
-  std::vector<std::byte> slots(static_cast<size_t>(2 * bytes));
+  Slots slots(world[1].get(), static_cast<size_t>(2 * bytes));
+  EXPECT_EQ(slots.shared(), shared());
   std::vector<std::byte> source(static_cast<size_t>(bytes));
   int told_at_once = 0;
   std::thread other([&] {
@@ -121,6 +154,9 @@ TEST(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
     ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].sent, i - told_at_once));
     std::memset(source.data(), i, source.size());
     if (world[0]->Send(ids[0][0])) ++told_at_once;
+    if (shared()) {
+      EXPECT_EQ(told_at_once, i + 1);
+    }
     ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, i + 1));
     for (int64_t at : {int64_t{0}, bytes / 2, bytes - 1}) {
       ASSERT_EQ(slots[static_cast<size_t>(i % 2 * bytes + at)], static_cast<std::byte>(i));
@@ -131,7 +167,7 @@ TEST(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
   EXPECT_EQ(world[0]->bytes_sent(), kMessages * bytes);
 }
 
-TEST(TransportTest, AllGatherGivesEveryRanksBytesInRankOrder) {
+TEST_P(TransportTest, AllGatherGivesEveryRanksBytesInRankOrder) {
   auto world = World(4);
   std::vector<std::future<absl::StatusOr<std::vector<std::string>>>> futures;
   for (int r = 0; r < 4; ++r) {
@@ -148,7 +184,7 @@ TEST(TransportTest, AllGatherGivesEveryRanksBytesInRankOrder) {
   }
 }
 
-TEST(TransportTest, DifferentProgramsFailOnAllRanksAndNameTheFirstRow) {
+TEST_P(TransportTest, DifferentProgramsFailOnAllRanksAndNameTheFirstRow) {
   Recorder recorders[2];
   auto world = World(2);
   absl::Status statuses[2];
@@ -164,7 +200,7 @@ TEST(TransportTest, DifferentProgramsFailOnAllRanksAndNameTheFirstRow) {
   }
 }
 
-TEST(TransportTest, EndsOfAChannelThatDifferAreRefused) {
+TEST(WireTest, EndsOfAChannelThatDifferAreRefused) {
   Announcement a{"f", {}, {{"c", 1, true, 64, 2, "stamp"}}, 0};
   Announcement b{"f", {}, {{"c", 0, false, 64, 2, "stamp"}}, 0};
   EXPECT_EQ(Compare({a, b}), "");
@@ -177,7 +213,7 @@ TEST(TransportTest, EndsOfAChannelThatDifferAreRefused) {
   EXPECT_NE(Compare({a, b}).find("known to rank 0 alone"), std::string::npos);
 }
 
-TEST(TransportTest, ALostPeerIsNamedOnce) {
+TEST_P(TransportTest, ALostPeerIsNamedOnce) {
   Recorder recorder;
   auto world = World(3);
   std::vector<std::future<void>> opened;
@@ -198,7 +234,7 @@ TEST(TransportTest, ALostPeerIsNamedOnce) {
       << recorder.error;
 }
 
-TEST(TransportTest, ACollectiveCallThatAPeerDoesNotMakeNamesIt) {
+TEST_P(TransportTest, ACollectiveCallThatAPeerDoesNotMakeNamesIt) {
   auto world = World(2);
   world[1].reset();  // leaves in peace
   const auto said = world[0]->AllGather("x");
