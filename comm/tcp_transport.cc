@@ -149,6 +149,9 @@ class TcpTransport final : public Transport {
   }
 
   Region RemoteRegion(ChannelId id) const override { return channels_.Find(id)->remote_region; }
+  bool WritesDirectly(ChannelId id) const override {
+    return channels_.Find(id)->target.base != nullptr;
+  }
 
   void Post(ChannelId id) override {
     Channel* channel = channels_.Find(id);

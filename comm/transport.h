@@ -88,6 +88,8 @@ class Transport {
   virtual void MoveRegion(ChannelId channel, std::byte* base) = 0;
   // The other end, as its rank has announced it: addresses of that process.
   virtual Region RemoteRegion(ChannelId channel) const = 0;
+  // True if this end, a sender, writes into the other end's slots itself.
+  virtual bool WritesDirectly(ChannelId) const { return false; }
 
   // Receiver: the slot of the next message may be filled.
   virtual void Post(ChannelId channel) = 0;

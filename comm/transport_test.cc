@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "comm/handshake.h"
+#include "comm/notice_ring.h"
 #include "comm/rendezvous.h"
 #include "comm/socket.h"
 #include "comm/wire.h"
@@ -116,6 +117,7 @@ class Slots {
     if (shared_ != nullptr) transport_->FreeShared(shared_);
   }
   bool shared() const { return shared_ != nullptr; }
+  size_t size() const { return own_.size(); }
   std::byte* data() { return shared_ != nullptr ? shared_ : own_.data(); }
   std::byte operator[](size_t i) { return data()[i]; }
 
@@ -165,6 +167,123 @@ TEST_P(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
   }
   EXPECT_EQ(world[1]->bytes_received(), kMessages * bytes);
   EXPECT_EQ(world[0]->bytes_sent(), kMessages * bytes);
+}
+
+// A channel from rank 0 to rank 1 of a world of two.
+struct OneWay {
+  OneWay(std::vector<std::unique_ptr<Transport>>* ranks, int64_t bytes, int slots,
+         TransportCallbacks at_0, TransportCallbacks at_1)
+      : world(*ranks), to(world[1].get(), static_cast<size_t>(bytes * slots)), from(to.size()) {
+    const uint32_t count = static_cast<uint32_t>(slots);
+    std::thread other([&, callbacks = std::move(at_1)] {
+      in = (*world[1]->OpenChannels(
+          "f", {}, {{"c", 0, false, bytes, slots, "", {to.data(), bytes, count}}}, callbacks))[0];
+    });
+    out = (*world[0]->OpenChannels(
+        "f", {}, {{"c", 1, true, bytes, slots, "", {from.data(), bytes, count}}}, at_0))[0];
+    other.join();
+  }
+  std::vector<std::unique_ptr<Transport>>& world;
+  Slots to;
+  std::vector<std::byte> from;
+  ChannelId in = 0, out = 0;
+};
+
+TEST_P(TransportTest, AThreadThatLooksRunsTheCallbacksItself) {
+  Recorder recorders[2];
+  auto world = World(2);
+  std::atomic<std::thread::id> ran_on;
+  TransportCallbacks at_1 = recorders[1].Callbacks();
+  std::atomic<int> arrived = 0;
+  at_1.on_arrived = [&](ChannelId) {
+    ran_on.store(std::this_thread::get_id());
+    ++arrived;
+  };
+  OneWay way(&world, 8, 1, recorders[0].Callbacks(), at_1);
+  for (int i = 0; i < 200; ++i) {
+    // Now and then it sleeps for a message, so that both ways hand over to each other.
+    const bool looks = i % 3 != 0;
+    if (looks) world[1]->BeginLooking();
+    world[1]->Post(way.in);
+    ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, i + 1));
+    std::memset(way.from.data(), i, 8);
+    (void)world[0]->Send(way.out);
+    while (arrived.load() <= i) {
+      if (!looks || !world[1]->Look()) std::this_thread::yield();
+    }
+    if (looks) world[1]->EndLooking();
+    ASSERT_EQ(way.to[7], static_cast<std::byte>(i));
+    if (looks && shared()) {
+      ASSERT_EQ(ran_on.load(), std::this_thread::get_id());
+    }
+  }
+  EXPECT_EQ(world[1]->looking_suffices(), shared());
+}
+
+// More than a ring of notices holds, while the reader is busy: the rest is told by frames.
+TEST_P(TransportTest, NoMessageIsLostWhereThereIsNoRoomForItsNotice) {
+  constexpr int kMessages = 3 * static_cast<int>(NoticeRing::kPlaces) / 2;
+  Recorder recorders[2];
+  auto world = World(2);
+  std::promise<void> go_on;
+  TransportCallbacks at_1 = recorders[1].Callbacks();
+  at_1.on_arrived = [&, go = go_on.get_future().share(), callback = at_1.on_arrived](ChannelId id) {
+    go.wait();
+    callback(id);
+  };
+  OneWay way(&world, 4, kMessages, recorders[0].Callbacks(), at_1);
+  for (int i = 0; i < kMessages; ++i) {
+    std::memcpy(way.from.data() + 4 * i, &i, 4);
+    world[1]->Post(way.in);
+  }
+  ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, kMessages));
+  for (int i = 0; i < kMessages; ++i) (void)world[0]->Send(way.out);
+  go_on.set_value();
+  ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, kMessages));
+  EXPECT_EQ(std::memcmp(way.to.data(), way.from.data(), way.from.size()), 0);
+}
+
+TEST_P(TransportTest, MessagesFollowARegionThatHasMoved) {
+  Recorder recorders[2];
+  auto world = World(2);
+  OneWay way(&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks());
+  std::memset(way.from.data(), 5, 64);
+  Slots elsewhere(world[1].get(), 1 << 20);
+  world[1]->MoveRegion(way.in, elsewhere.data() + 4096);
+  std::thread other([&] { EXPECT_TRUE(world[1]->OpenChannels("g", {}, {}, {}).ok()); });
+  EXPECT_TRUE(world[0]->OpenChannels("g", {}, {}, {}).ok());
+  other.join();
+  world[1]->Post(way.in);
+  ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, 1));
+  (void)world[0]->Send(way.out);
+  ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, 1));
+  EXPECT_EQ(world[0]->WritesDirectly(way.out), shared());
+  EXPECT_EQ(elsewhere[4096 + 63], std::byte{5});
+  EXPECT_EQ(way.to[0], std::byte{0});
+}
+
+// Rank 1 offers memory, but says that its slots reach beyond: they are not written into, and it reads
+// its messages from frames.
+TEST_P(TransportTest, SlotsThatAreNotInsideWhatIsOfferedAreNotWritten) {
+  Recorder recorders[2];
+  auto world = World(2);
+  Slots slots(world[1].get(), 4096);
+  std::vector<std::byte> source(64, std::byte{9});
+  std::byte* base = slots.data() + 4096 - 64;
+  ChannelId in = 0;
+  std::thread other([&] {
+    in = (*world[1]->OpenChannels("f", {}, {{"c", 0, false, 64, 2, "", {base, 64, 2}}},
+                                  recorders[1].Callbacks()))[0];
+  });
+  const ChannelId out = (*world[0]->OpenChannels(
+      "f", {}, {{"c", 1, true, 64, 2, "", {source.data(), 0, 1}}}, recorders[0].Callbacks()))[0];
+  other.join();
+  world[1]->Post(in);  // the first slot is inside
+  ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, 1));
+  (void)world[0]->Send(out);
+  ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, 1));
+  EXPECT_EQ(base[63], std::byte{9});
+  EXPECT_FALSE(world[0]->WritesDirectly(out));
 }
 
 TEST_P(TransportTest, AllGatherGivesEveryRanksBytesInRankOrder) {

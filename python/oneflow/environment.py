@@ -165,6 +165,11 @@ def transport() -> Any:
     )
 
 
+def paths() -> list[str]:
+    """How this rank reaches each rank ("shared memory", "tcp (why)"); empty before it has met them."""
+    return list(transport().paths) if world_size() > 1 and transport.cache_info().currsize else []
+
+
 def rank() -> int:
     """Rank of this process, from 0."""
     return launch().rank
