@@ -220,6 +220,42 @@ TEST_P(TransportTest, AThreadThatLooksRunsTheCallbacksItself) {
   EXPECT_EQ(world[1]->looking_suffices(), shared());
 }
 
+// Read by who looks for it, at once, on another core than the one that writes it.
+TEST_P(TransportTest, AMessageIsThereWhenItIsSaidToBe) {
+  constexpr int64_t kBytes = 8 << 20;
+  constexpr int kMessages = 20;
+  Recorder recorder;
+  auto world = World(2);
+  std::atomic<int> arrived = 0, wrong = 0;
+  std::byte* slot = nullptr;
+  TransportCallbacks at_1;
+  at_1.on_credit = at_1.on_sent = [](ChannelId) {};
+  at_1.on_arrived = [&](ChannelId) {
+    const std::byte due = static_cast<std::byte>(arrived.load() + 1);
+    if (slot[0] != due || slot[kBytes - 1] != due) ++wrong;
+    ++arrived;
+  };
+  OneWay way(&world, kBytes, 1, recorder.Callbacks(), at_1);
+  slot = way.to.data();
+  std::thread reader([&] {
+    world[1]->BeginLooking();
+    for (int i = 0; i < kMessages; ++i) {
+      world[1]->Post(way.in);
+      while (arrived.load() <= i) (void)world[1]->Look();
+    }
+    world[1]->EndLooking();
+  });
+  int told_at_once = 0;
+  for (int i = 0; i < kMessages; ++i) {
+    ASSERT_TRUE(recorder.WaitFor(&recorder.credits, i + 1));
+    ASSERT_TRUE(recorder.WaitFor(&recorder.sent, i - told_at_once));
+    std::memset(way.from.data(), i + 1, way.from.size());
+    if (world[0]->Send(way.out)) ++told_at_once;
+  }
+  reader.join();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
 // More than a ring of notices holds, while the reader is busy: the rest is told by frames.
 TEST_P(TransportTest, NoMessageIsLostWhereThereIsNoRoomForItsNotice) {
   constexpr int kMessages = 3 * static_cast<int>(NoticeRing::kPlaces) / 2;
