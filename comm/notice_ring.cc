@@ -25,17 +25,17 @@ bool NoticeWriter::Put(const Notice& notice) {
     room_until_ = taken + NoticeRing::kPlaces;
   }
   const uint32_t said = notice.channel | (notice.kind == NoticeKind::kCredit ? kCreditBit : 0);
+  // Either MustRing sees that the reader has armed, or the reader, having armed, sees this: all four
+  // accesses are in one order.
   ring_->places[next_ % NoticeRing::kPlaces].store(uint64_t{Mark(next_)} << 32 | said,
-                                                   std::memory_order_release);
+                                                   std::memory_order_seq_cst);
   ++next_;
   return true;
 }
 
 bool NoticeWriter::MustRing() {
-  // Either this sees that the reader has armed, or the reader, having armed, sees the notice.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  return ring_->armed.load(std::memory_order_relaxed) != 0 &&
-         ring_->armed.exchange(0, std::memory_order_acq_rel) != 0;
+  return ring_->armed.load(std::memory_order_seq_cst) != 0 &&
+         ring_->armed.exchange(0, std::memory_order_seq_cst) != 0;
 }
 
 NoticeReader::Found NoticeReader::Take(Notice* notice) {
@@ -58,8 +58,7 @@ bool NoticeReader::HasNews() const {
 }
 
 bool NoticeReader::Arm() {
-  ring_->armed.store(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  ring_->armed.store(1, std::memory_order_seq_cst);
   return !HasNews();
 }
 

@@ -65,7 +65,7 @@ class NoticeReader {
 
  private:
   uint64_t Place(uint64_t number) const {
-    return ring_->places[number % NoticeRing::kPlaces].load(std::memory_order_acquire);
+    return ring_->places[number % NoticeRing::kPlaces].load(std::memory_order_seq_cst);
   }
 
   NoticeRing* const ring_;
