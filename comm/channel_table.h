@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 
+#include "comm/shared_link.h"
 #include "comm/transport.h"
 
 namespace oneflow::comm {
@@ -29,10 +30,12 @@ struct Channel {
   // Sessions that use the channel and its peer agree on quiet moments to change these.
   Region region;
   Region remote_region;
+  SharedLink::Target
+      target;  // the sender's: the slots of the remote region, if they are mapped here
   // Any thread.
   std::atomic<int64_t> posted{0};
   std::atomic<int64_t> sent{0};
-  // The transport's thread.
+  // Whoever runs callbacks.
   int64_t arrived = 0;
   int64_t granted = 0;
   std::shared_ptr<TransportCallbacks> callbacks;

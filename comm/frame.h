@@ -19,6 +19,7 @@ enum class FrameType : uint32_t {
   kControl = 3,  // a piece of a collective call; `channel` is its number
   kAbort = 4,    // the sender failed; the payload is the cause
   kBye = 5,      // the sender leaves in peace; nothing follows
+  kWritten = 6,  // the next message of a channel lies in its slot, by shared memory
 };
 
 constexpr uint64_t kLongestControl = 4u << 20;

@@ -176,7 +176,8 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
     OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, true, deadline));
     OF_RETURN_IF_ERROR(ShareTable(std::move(ports), &links, deadline));
     auto door = std::make_unique<Doorkeeper>(std::move(listener), self);
-    return MakeTcpTransport(0, std::move(links), options.collective_seconds, std::move(door));
+    return MakeTransport(0, std::move(links), options.collective_seconds, std::move(door),
+                         options.path);
   }
   OF_ASSIGN_OR_RETURN(const Socket listener, Socket::Listen(0));
   OF_ASSIGN_OR_RETURN(const int own_port, listener.port());
@@ -196,7 +197,8 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
   }
   Arrivals arrivals(&links, Range(options.rank + 1, options.world_size));
   OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, false, deadline));
-  return MakeTcpTransport(options.rank, std::move(links), options.collective_seconds, nullptr);
+  return MakeTransport(options.rank, std::move(links), options.collective_seconds, nullptr,
+                       options.path);
 }
 
 }  // namespace oneflow::comm

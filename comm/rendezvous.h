@@ -26,6 +26,7 @@ struct RendezvousOptions {
   std::string secret;   // at least 16 bytes
   std::string job;      // id
   uint64_t epoch = 0;
+  PathChoice path = PathChoice::kAuto;
   double timeout_seconds = 120;     // for all ranks to be there
   double collective_seconds = 120;  // for all ranks to make a collective call
 };

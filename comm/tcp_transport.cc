@@ -20,11 +20,13 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "comm/binding.h"
 #include "comm/blame.h"
 #include "comm/channel_table.h"
 #include "comm/collectives.h"
 #include "comm/frame_reader.h"
 #include "comm/heartbeat.h"
+#include "comm/neighbours.h"
 #include "comm/outbox.h"
 #include "comm/wire.h"
 
@@ -36,6 +38,8 @@ namespace {
 constexpr unsigned kUnacknowledgedMs = 8000;
 constexpr uint32_t kNobody = ~uint32_t{0};  // kAbort: the sender itself failed
 constexpr uint64_t kLongestCollective = 1u << 30;
+// A peer that takes the arming of its bell away without ringing delays its notices by so much.
+constexpr int kLongestSleepMs = 1000;
 constexpr auto kLastWords = std::chrono::milliseconds(500);
 
 class TcpTransport final : public Transport {
@@ -46,6 +50,7 @@ class TcpTransport final : public Transport {
             std::chrono::milliseconds(static_cast<int64_t>(1000 * std::min(timeout_seconds, 1e7)))),
         door_(std::move(door)),
         peers_(links.data.size()),
+        neighbours_(static_cast<int>(links.data.size())),
         collectives_(rank, static_cast<int>(links.data.size())),
         epoll_(epoll_create1(EPOLL_CLOEXEC)),
         wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -83,6 +88,19 @@ class TcpTransport final : public Transport {
     thread_.join();
   }
 
+  // Collective, before anything else.
+  absl::Status MeetNeighbours(PathChoice choice) {
+    OF_RETURN_IF_ERROR(neighbours_.Meet(
+        rank_, choice, [this](const std::string& bytes) { return AllGather(bytes); }));
+    for (size_t r = 0; r < peers_.size(); ++r) {
+      const SharedLink* link = neighbours_.link(static_cast<int>(r));
+      // Only now: until then the bell holds the nonce for the peer.
+      if (link != nullptr) Watch(EPOLL_CTL_ADD, link->bell(), EPOLLIN, peers_.size() + 1 + r);
+    }
+    Wake();  // it arms, and takes what is there
+    return absl::OkStatus();
+  }
+
   int rank() const override { return rank_; }
   int world_size() const override { return static_cast<int>(peers_.size()); }
 
@@ -91,7 +109,7 @@ class TcpTransport final : public Transport {
                                                       const std::vector<ChannelSpec>& specs,
                                                       TransportCallbacks callbacks) override {
     std::lock_guard opening(open_mutex_);
-    Announcement own{fingerprint, rows, specs, channels_.size(), {}};
+    Announcement own{fingerprint, rows, specs, channels_.size(), {}, neighbours_.offers()};
     {
       std::lock_guard lock(moved_mutex_);
       own.moved.swap(moved_);
@@ -131,6 +149,9 @@ class TcpTransport final : public Transport {
   }
 
   Region RemoteRegion(ChannelId id) const override { return channels_.Find(id)->remote_region; }
+  bool WritesDirectly(ChannelId id) const override {
+    return channels_.Find(id)->target.base != nullptr;
+  }
 
   void Post(ChannelId id) override {
     Channel* channel = channels_.Find(id);
@@ -140,22 +161,28 @@ class TcpTransport final : public Transport {
       FailOwed(*channel);
       return;
     }
-    OutFrame frame;
-    frame.type = FrameType::kCredit;
-    frame.channel = channel->remote;
-    PushTo(static_cast<size_t>(channel->peer), std::move(frame));
+    Tell(*channel, NoticeKind::kCredit, FrameType::kCredit);
   }
 
   bool Send(ChannelId id) override {
     Channel* channel = channels_.Find(id);
     if (channel->closed.load()) return false;
+    const int64_t message = channel->sent.fetch_add(1);
+    const std::byte* source = channel->region.At(message);
+    sent_ += channel->bytes;
+    if (channel->target.base != nullptr) {
+      Region slots = channel->remote_region;
+      slots.base = channel->target.base;
+      std::memcpy(slots.At(message), source, channel->bytes);
+      Tell(*channel, NoticeKind::kData, FrameType::kWritten);
+      return true;
+    }
     OutFrame frame;
     frame.type = FrameType::kData;
     frame.channel = channel->remote;
     frame.bytes = channel->bytes;
-    frame.payload = reinterpret_cast<const char*>(channel->region.At(channel->sent.fetch_add(1)));
+    frame.payload = reinterpret_cast<const char*>(source);
     frame.sender = id;
-    sent_ += channel->bytes;
     return PushTo(static_cast<size_t>(channel->peer), std::move(frame));
   }
 
@@ -166,6 +193,7 @@ class TcpTransport final : public Transport {
         Channel* channel = channels_.Find(id);
         if (channel->closed.exchange(true)) continue;
         channel->callbacks.reset();
+        channel->target = {};
         Peer& peer = peers_[static_cast<size_t>(channel->peer)];
         peer.reader.Discard(id);
         peer.outbox.Reserve(-channel->slots);
@@ -181,7 +209,7 @@ class TcpTransport final : public Transport {
     const std::optional<int> blamed = BlamedRank(cause);
     TellAll(blamed ? static_cast<uint32_t>(*blamed) : kNobody, MessageOf(cause));
     Fail(MakeError(ErrorKind::kPeer, absl::StrCat("this rank stopped: ", MessageOf(cause))));
-    if (!OnOwnThread()) WaitForOutboxes(kLastWords);
+    if (!InCallback()) WaitForOutboxes(kLastWords);
   }
 
   absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) override {
@@ -230,6 +258,25 @@ class TcpTransport final : public Transport {
     return result;
   }
 
+  std::byte* AllocateShared(size_t bytes) override { return neighbours_.Allocate(bytes); }
+  void FreeShared(std::byte* data) override { neighbours_.Free(data); }
+
+  void BeginLooking() override {
+    if (neighbours_.any() && lookers_.fetch_add(1) == 0) neighbours_.Disarm();
+  }
+  bool Look() override {
+    if (!neighbours_.HasNews()) return false;
+    std::unique_lock turn(dispatch_mutex_, std::try_to_lock);
+    return turn.owns_lock() && RunTurn([this] { TakeNotices(); });
+  }
+  void EndLooking() override {
+    if (!neighbours_.any() || lookers_.fetch_sub(1) != 1) return;
+    // What has come since the last look is left to the own thread.
+    if (!neighbours_.Arm()) Wake();
+  }
+  bool looking_suffices() const override { return neighbours_.all(); }
+  std::vector<std::string> paths() const override { return neighbours_.paths(); }
+
   uint64_t bytes_received() const override { return received_.load(); }
   uint64_t bytes_sent() const override { return sent_.load(); }
 
@@ -273,6 +320,25 @@ class TcpTransport final : public Transport {
   }
 
   bool OnOwnThread() const { return std::this_thread::get_id() == thread_id_.load(); }
+  bool InCallback() const { return std::this_thread::get_id() == dispatcher_.load(); }
+
+  // REQUIRES: dispatch_mutex_ is held.
+  bool RunTurn(const std::function<void()>& work) {
+    dispatcher_.store(std::this_thread::get_id());
+    work();
+    dispatcher_.store(std::thread::id());
+    return true;
+  }
+
+  // The peer of a channel: through shared memory if there is some, and room, else by a frame.
+  void Tell(const Channel& channel, NoticeKind kind, FrameType type) {
+    SharedLink* link = neighbours_.link(channel.peer);
+    if (link != nullptr && link->Notify({kind, channel.remote})) return;
+    OutFrame frame;
+    frame.type = type;
+    frame.channel = channel.remote;
+    PushTo(static_cast<size_t>(channel.peer), std::move(frame));
+  }
 
   // Wakes the thread if it sleeps, or will before it looks at `work_`.
   void Wake() {
@@ -336,7 +402,7 @@ class TcpTransport final : public Transport {
   }
 
   void RunOnThread(const std::function<void()>& command) {
-    OF_CHECK(!OnOwnThread()) << "a callback may not close channels";
+    OF_CHECK(!InCallback()) << "a callback may not close channels";
     std::mutex mutex;
     std::condition_variable done_changed;
     bool done = false;
@@ -353,46 +419,10 @@ class TcpTransport final : public Transport {
   // Compares what all ranks are about to run, and binds the channels.
   absl::Status Agree(const Announcement& own, const std::vector<ChannelId>& ids) {
     OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, AllGather(Encode(own)));
-    std::vector<Announcement> all;
-    for (size_t r = 0; r < said.size(); ++r) {
-      absl::StatusOr<Announcement> announcement = Decode(said[r]);
-      if (!announcement.ok()) {
-        return PeerFailure(
-            static_cast<int>(r),
-            absl::StrCat("rank ", r, " broke the protocol: ", MessageOf(announcement.status())));
-      }
-      all.push_back(*std::move(announcement));
-    }
-    if (const std::string difference = Compare(all); !difference.empty()) {
-      return MakeError(ErrorKind::kPeer, difference);
-    }
-    ApplyMoves(all);
-    for (size_t i = 0; i < ids.size(); ++i) {
-      const Announcement& other = all[static_cast<size_t>(own.channels[i].peer)];
-      for (size_t j = 0; j < other.channels.size(); ++j) {
-        const ChannelSpec& end = other.channels[j];
-        if (end.name != own.channels[i].name || end.peer != rank_ ||
-            end.sends == own.channels[i].sends) {
-          continue;
-        }
-        Channel* channel = channels_.Find(ids[i]);
-        channel->remote = other.first_channel + static_cast<uint32_t>(j);
-        channel->remote_region = end.region;
-      }
-    }
-    for (ChannelId id : ids) channels_.Find(id)->bound.store(true);
+    OF_ASSIGN_OR_RETURN(const std::vector<Announcement> all, Agreement(said));
+    BindChannels(rank_, all, ids, neighbours_, &channels_);
     // Nobody writes into a channel that its reader has not bound.
     return AllGather("").status();
-  }
-
-  void ApplyMoves(const std::vector<Announcement>& all) {
-    for (uint32_t id = 0; id < channels_.size(); ++id) {
-      Channel* channel = channels_.Find(id);
-      if (!channel->bound.load()) continue;
-      for (const auto& [moved, base] : all[static_cast<size_t>(channel->peer)].moved) {
-        if (moved == channel->remote) channel->remote_region.base = base;
-      }
-    }
   }
 
   // Everything of this rank stops with this cause; the first one counts. True for it.
@@ -422,29 +452,46 @@ class TcpTransport final : public Transport {
   void Loop() {
     thread_id_.store(std::this_thread::get_id());
     std::vector<epoll_event> events(16);
+    int count = 0;
     while (true) {
-      DoWork();
+      {
+        std::lock_guard turn(dispatch_mutex_);
+        RunTurn([&] {
+          for (int i = 0; i < count; ++i) HandleEvent(events[static_cast<size_t>(i)]);
+          TakeNotices();
+          DoWork();
+        });
+      }
       if (stop_) return;
       parked_.store(true);
-      const int timeout = work_.load() ? 0 : -1;
-      const int count =
-          epoll_wait(epoll_.fd(), events.data(), static_cast<int>(events.size()), timeout);
+      // Those who look see to notices themselves, and arm when they stop.
+      const bool news = lookers_.load() == 0 && !neighbours_.Arm();
+      const int sleep_ms = neighbours_.any() ? kLongestSleepMs : -1;
+      const int timeout = news || work_.load() ? 0 : sleep_ms;
+      count = epoll_wait(epoll_.fd(), events.data(), static_cast<int>(events.size()), timeout);
       parked_.store(false);
-      for (int i = 0; i < count; ++i) {
-        const size_t rank = events[static_cast<size_t>(i)].data.u64;
-        const uint32_t what = events[static_cast<size_t>(i)].events;
-        if (rank == peers_.size()) {
-          uint64_t drained;
-          (void)!read(wake_.fd(), &drained, sizeof(drained));
-          continue;
-        }
-        if (what & EPOLLOUT) {
-          Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN, rank);
-          WriteTo(rank, /*writable=*/true);
-        }
-        if (what & (EPOLLIN | EPOLLHUP | EPOLLERR)) ReadFrom(rank);
-      }
     }
+  }
+
+  void HandleEvent(const epoll_event& event) {
+    const size_t rank = event.data.u64;
+    if (rank == peers_.size()) {
+      uint64_t drained;
+      (void)!read(wake_.fd(), &drained, sizeof(drained));
+      return;
+    }
+    if (rank > peers_.size()) {
+      SharedLink* link = neighbours_.link(static_cast<int>(rank - peers_.size() - 1));
+      link->SilenceBell();
+      if (neighbours_.listens(static_cast<int>(rank - peers_.size() - 1))) return;
+      epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, link->bell(), nullptr);
+      return;
+    }
+    if (event.events & EPOLLOUT) {
+      Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN, rank);
+      WriteTo(rank, /*writable=*/true);
+    }
+    if (event.events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ReadFrom(rank);
   }
 
   // What other threads have left to this one, and frames that gathered.
@@ -506,6 +553,7 @@ class TcpTransport final : public Transport {
     Peer& peer = peers_[rank];
     if (peer.gone.exchange(true)) return;
     epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, peer.socket.fd(), nullptr);
+    neighbours_.Drop(static_cast<int>(rank));
     shutdown(peer.socket.fd(), SHUT_RDWR);
     peer.outbox.Close();
     heartbeat_->Excuse(static_cast<int>(rank));
@@ -555,39 +603,26 @@ class TcpTransport final : public Transport {
 
   std::string BeginFrame(int rank, const FrameHeader& header, char** target) {
     if (peers_[static_cast<size_t>(rank)].left.load()) return "a frame came after its farewell";
-    const auto unknown = [&](const char* what) {
-      return absl::StrCat(what, " for channel ", header.channel, ", which it has no part in");
-    };
     const auto longer = [&](const char* what, uint64_t limit) {
       return absl::StrCat(what, " of ", header.bytes, " bytes; at most ", limit, " may come");
     };
     switch (header.frame_type()) {
       case FrameType::kData: {
         Channel* channel = ChannelOf(rank, header.channel, /*sends=*/false);
-        if (channel == nullptr) return unknown("a message");
+        if (channel == nullptr) return Unknown("a message", header.channel);
         if (header.bytes != channel->bytes) {
           return absl::StrCat("a message of ", header.bytes, " bytes on channel `", channel->name,
                               "`, whose messages have ", channel->bytes);
         }
         if (channel->closed.load()) return "";
-        if (channel->arrived >= channel->posted.load()) {
-          return absl::StrCat("a message on channel `", channel->name,
-                              "` without a slot that was posted for it");
-        }
+        if (channel->arrived >= channel->posted.load()) return WithoutSlot(*channel);
         *target = reinterpret_cast<char*>(channel->region.At(channel->arrived));
         return "";
       }
-      case FrameType::kCredit: {
-        Channel* channel = ChannelOf(rank, header.channel, /*sends=*/true);
-        if (channel == nullptr) return unknown("a credit");
-        if (header.bytes != 0) return longer("a credit", 0);
-        if (channel->closed.load()) return "";
-        if (++channel->granted - channel->sent.load() > channel->slots) {
-          return absl::StrCat("more credits on channel `", channel->name, "` than it has slots (",
-                              channel->slots, ")");
-        }
-        return "";
-      }
+      case FrameType::kCredit:
+        return header.bytes == 0 ? "" : longer("a credit", 0);
+      case FrameType::kWritten:
+        return header.bytes == 0 ? "" : longer("word of a message in shared memory", 0);
       case FrameType::kControl:
         return header.bytes <= kLongestControl ? "" : longer("a control frame", kLongestControl);
       case FrameType::kAbort:
@@ -600,19 +635,11 @@ class TcpTransport final : public Transport {
 
   std::string EndFrame(int rank, const FrameHeader& header, std::string text) {
     switch (header.frame_type()) {
-      case FrameType::kData: {
-        received_ += header.bytes;
-        Channel* channel = channels_.Find(header.channel);
-        if (channel->closed.load()) return "";
-        ++channel->arrived;
-        channel->callbacks->on_arrived(header.channel);
-        return "";
-      }
-      case FrameType::kCredit: {
-        Channel* channel = channels_.Find(header.channel);
-        if (!channel->closed.load()) channel->callbacks->on_credit(header.channel);
-        return "";
-      }
+      case FrameType::kData:
+      case FrameType::kWritten:
+        return TakeMessage(rank, header.channel);
+      case FrameType::kCredit:
+        return TakeCredit(rank, header.channel);
       case FrameType::kControl:
         return collectives_.Put(rank, header.channel, std::move(text));
       case FrameType::kAbort:
@@ -625,6 +652,61 @@ class TcpTransport final : public Transport {
     return "";
   }
 
+  // What a peer says of a channel, by a frame or a notice. Empty, or what it did wrong.
+  std::string TakeMessage(int rank, uint32_t id) {
+    Channel* channel = ChannelOf(rank, id, /*sends=*/false);
+    if (channel == nullptr) return Unknown("a message", id);
+    received_ += channel->bytes;
+    if (channel->closed.load()) return "";
+    if (channel->arrived >= channel->posted.load()) return WithoutSlot(*channel);
+    ++channel->arrived;
+    channel->callbacks->on_arrived(id);
+    return "";
+  }
+  std::string TakeCredit(int rank, uint32_t id) {
+    Channel* channel = ChannelOf(rank, id, /*sends=*/true);
+    if (channel == nullptr) return Unknown("a credit", id);
+    if (channel->closed.load()) return "";
+    if (++channel->granted - channel->sent.load() > channel->slots) {
+      return absl::StrCat("more credits on channel `", channel->name, "` than it has slots (",
+                          channel->slots, ")");
+    }
+    channel->callbacks->on_credit(id);
+    return "";
+  }
+  static std::string Unknown(const char* what, uint32_t id) {
+    return absl::StrCat(what, " for channel ", id, ", which it has no part in");
+  }
+  static std::string WithoutSlot(const Channel& channel) {
+    return absl::StrCat("a message on channel `", channel.name,
+                        "` without a slot that was posted for it");
+  }
+
+  // Whoever runs a turn.
+  void TakeNotices() {
+    for (size_t r = 0; r < peers_.size(); ++r) TakeNoticesOf(static_cast<int>(r));
+  }
+  void TakeNoticesOf(int rank) {
+    if (!neighbours_.listens(rank)) return;
+    std::string wrong;
+    // No more at once than there is room for: a peer cannot hold this thread.
+    for (uint32_t i = 0; i < NoticeRing::kPlaces; ++i) {
+      Notice notice;
+      const NoticeReader::Found found = neighbours_.link(rank)->inbox().Take(&notice);
+      if (found == NoticeReader::Found::kNothing) return;
+      if (found == NoticeReader::Found::kBroken) {
+        wrong = "what it wrote into its inbox here is no notice";
+      } else {
+        wrong = notice.kind == NoticeKind::kData ? TakeMessage(rank, notice.channel)
+                                                 : TakeCredit(rank, notice.channel);
+      }
+      if (wrong.empty()) continue;
+      neighbours_.Drop(rank);
+      Command([this, rank, wrong] { Lose(rank, absl::StrCat("it broke the protocol: ", wrong)); });
+      return;
+    }
+  }
+
   void HearAbort(int rank, uint32_t blamed, const std::string& cause) {
     const bool told = blamed < peers_.size() && static_cast<int>(blamed) != rank_;
     const int root = told ? static_cast<int>(blamed) : rank;
@@ -634,8 +716,11 @@ class TcpTransport final : public Transport {
   }
 
   void HearBye(int rank) {
+    // What it has written before it left is in memory by now.
+    TakeNoticesOf(rank);
     Peer& peer = peers_[static_cast<size_t>(rank)];
     peer.left.store(true);
+    neighbours_.Drop(rank);
     heartbeat_->Excuse(rank);
     collectives_.Left(rank);
     for (uint32_t id = 0; id < channels_.size(); ++id) {
@@ -654,6 +739,7 @@ class TcpTransport final : public Transport {
   const std::chrono::milliseconds timeout_;
   const std::unique_ptr<Doorkeeper> door_;
   std::vector<Peer> peers_;
+  Neighbours neighbours_;
   ChannelTable channels_;
   Collectives collectives_;
   Socket epoll_;
@@ -667,6 +753,10 @@ class TcpTransport final : public Transport {
   std::vector<std::pair<uint32_t, std::byte*>> moved_;  // since the last OpenChannels
   std::mutex collective_mutex_;                         // one collective call at a time
   uint32_t next_number_ = 0;
+
+  std::mutex dispatch_mutex_;  // held by who takes what peers have said and runs callbacks
+  std::atomic<std::thread::id> dispatcher_;
+  std::atomic<int> lookers_{0};
 
   // For the transport's thread.
   std::atomic<bool> work_{false};
@@ -689,6 +779,16 @@ class TcpTransport final : public Transport {
 std::unique_ptr<Transport> MakeTcpTransport(int rank, Links links, double timeout_seconds,
                                             std::unique_ptr<Doorkeeper> door) {
   return std::make_unique<TcpTransport>(rank, std::move(links), timeout_seconds, std::move(door));
+}
+
+absl::StatusOr<std::unique_ptr<Transport>> MakeTransport(int rank, Links links,
+                                                         double timeout_seconds,
+                                                         std::unique_ptr<Doorkeeper> door,
+                                                         PathChoice choice) {
+  auto transport =
+      std::make_unique<TcpTransport>(rank, std::move(links), timeout_seconds, std::move(door));
+  OF_RETURN_IF_ERROR(transport->MeetNeighbours(choice));
+  return transport;
 }
 
 }  // namespace oneflow::comm

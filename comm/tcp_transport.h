@@ -1,10 +1,13 @@
 // TcpTransport: the Transport over two authenticated TCP connections per pair of ranks: one for
-// frames (docs/wire_format.md), one for heartbeats.
+// frames (docs/wire_format.md), one for heartbeats. Ranks of one host take messages and credits past
+// them, through shared memory (comm/neighbours.h); what they say in words, farewells and losses stay
+// here.
 //
-// Made by Connect (comm/rendezvous.h) from connected sockets; owns them and two threads. One does
-// all reading, runs all callbacks and writes what callers leave to it (comm/outbox.h); the other is
-// the heartbeat's. There is no lock over all: each peer's outbox has one, channels are counters, and
-// what changes the reader's world (closing channels, losing a peer) runs on the reader's thread.
+// Made by Connect (comm/rendezvous.h) from connected sockets; owns them and two threads. One reads
+// sockets, and notices that nobody looks for, runs their callbacks and writes what callers leave to it
+// (comm/outbox.h); the other is the heartbeat's. Each peer's outbox has a lock, channels are counters,
+// and one lock is held by who runs callbacks: this thread in its turns, or one that looks. What changes
+// the reader's world (closing channels, losing a peer) runs on the reader's thread.
 // Sockets stay open until the end, so a descriptor that a late event names is never another's. Read
 // next: tcp_transport.cc.
 #ifndef ONEFLOW_COMM_TCP_TRANSPORT_H_
@@ -26,9 +29,14 @@ struct Links {
 };
 
 // `timeout_seconds` bounds every collective call. `door` lives as long as the transport; rank 0 has
-// one.
+// one. All by TCP.
 std::unique_ptr<Transport> MakeTcpTransport(int rank, Links links, double timeout_seconds,
                                             std::unique_ptr<Doorkeeper> door);
+// Collective: the same, and finds out which ranks are reached through shared memory.
+absl::StatusOr<std::unique_ptr<Transport>> MakeTransport(int rank, Links links,
+                                                         double timeout_seconds,
+                                                         std::unique_ptr<Doorkeeper> door,
+                                                         PathChoice choice);
 
 }  // namespace oneflow::comm
 

@@ -1,13 +1,15 @@
 // Transport: bytes between ranks by push. Both ends of a channel register where its messages lie when
 // the channel is opened, so message n needs no address: the receiver posts (which grants the sender a
 // credit), the sender writes message n into the receiver's slot for n. One crossing per transfer; a
-// remote write needs no message but itself. TCP is the first transport; shared memory and RDMA join
-// here. NCCL does not: its calls are collective and belong to a stream, so it will be a task of the
-// plan, on a device's stream, like any kernel.
+// remote write needs no message but itself. Ranks of one host write into each other's memory where it
+// was allocated here (AllocateShared); all else goes over TCP, and RDMA joins here. NCCL does not: its
+// calls are collective and belong to a stream, so it will be a task of the plan, on a device's stream,
+// like any kernel.
 //
 // One per process, owned by the session's maker. Threads: Post and Send may be called from any
-// thread; they take no lock that is held over a system call and never wait for the network.
-// Callbacks run on the transport's own thread and must not block. Between two ranks messages of one
+// thread; they take no lock that is held over a system call and never wait for the network; what goes
+// through shared memory Send copies itself. Callbacks run one at a time, on the transport's own thread
+// or on one that looks (Look), and must not block. Between two ranks messages of one
 // channel arrive in order. Bounded: at most `slots` posted receives per channel; a peer that grants
 // or sends more breaks the protocol and is lost. After a peer is lost every channel fails through
 // on_error, once, with a Status that names it (comm/blame.h). Read next: comm/rendezvous.h,
@@ -50,6 +52,13 @@ struct ChannelSpec {
 // Numbers given by OpenChannels, dense from 0 per call to OpenChannels plus earlier calls.
 using ChannelId = uint32_t;
 
+// How a rank may reach those of its own host (ONEFLOW_TRANSPORT).
+enum class PathChoice {
+  kTcp,     // as if they were on another
+  kAuto,    // by shared memory where both sides can open the other's, else TCP
+  kShared,  // by shared memory; an error where that cannot be
+};
+
 // What a session hears of its channels.
 struct TransportCallbacks {
   std::function<void(ChannelId)> on_credit;           // sender: the peer posted one more slot
@@ -79,6 +88,8 @@ class Transport {
   virtual void MoveRegion(ChannelId channel, std::byte* base) = 0;
   // The other end, as its rank has announced it: addresses of that process.
   virtual Region RemoteRegion(ChannelId channel) const = 0;
+  // True if this end, a sender, writes into the other end's slots itself.
+  virtual bool WritesDirectly(ChannelId) const { return false; }
 
   // Receiver: the slot of the next message may be filled.
   virtual void Post(ChannelId channel) = 0;
@@ -87,9 +98,28 @@ class Transport {
   virtual bool Send(ChannelId channel) = 0;
 
   // Local: these channels are used no more. When it returns no callback of theirs runs or will run
-  // and no posted slot of theirs will be written, so the caller may free both. Not from a callback.
-  // What a peer still sends on them is dropped.
+  // and no posted slot of theirs will be written (but for shared memory, where FreeShared is what keeps
+  // a late peer out), so the caller may free both. Not from a callback. What a peer still sends on them
+  // is dropped.
   virtual void CloseChannels(const std::vector<ChannelId>& channels) = 0;
+
+  // Memory of zeros that peers of this host can map: channels whose slots lie in it are written by the
+  // sender itself. nullptr if no peer is reached so, or there is none left: any other memory will do,
+  // and its messages go over TCP.
+  virtual std::byte* AllocateShared(size_t) { return nullptr; }
+  // REQUIRES: no open channel has its region there, or an OpenChannels follows before anything is sent.
+  virtual void FreeShared(std::byte*) {}
+
+  // A thread that waits for messages anyway may look for those in shared memory, instead of being woken
+  // by the transport's thread: between BeginLooking and EndLooking, which any number of threads may
+  // call, peers wake nobody. Look runs the callbacks of what has come; false if that was nothing.
+  virtual void BeginLooking() {}
+  virtual bool Look() { return false; }
+  virtual void EndLooking() {}
+  // True if every other rank is reached through shared memory, so that looking finds all they send.
+  virtual bool looking_suffices() const { return false; }
+  // How each rank is reached: "itself", "shared memory", "tcp (why not by shared memory)".
+  virtual std::vector<std::string> paths() const { return {}; }
 
   // Tells all peers to stop with this cause, once; they blame the rank that it blames, or this one.
   // Waits up to half a second for it to be on its way.
@@ -97,8 +127,8 @@ class Transport {
   // A barrier with a payload: returns every rank's bytes, by rank. For collective calls (numbers,
   // lines).
   virtual absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) = 0;
-  // Bytes of payload received and sent so far, counted at the socket (tests compare them with
-  // formulas).
+  // Bytes of payload received and sent so far, counted where they go in and out (tests compare
+  // them with formulas).
   virtual uint64_t bytes_received() const = 0;
   virtual uint64_t bytes_sent() const = 0;
 };

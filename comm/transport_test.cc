@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "comm/handshake.h"
+#include "comm/notice_ring.h"
 #include "comm/rendezvous.h"
 #include "comm/socket.h"
 #include "comm/wire.h"
@@ -18,8 +19,9 @@ namespace {
 
 int FreePort() { return *Socket::Listen(0)->port(); }
 
-RendezvousOptions Options(int rank, int world_size, int port) {
+RendezvousOptions Options(int rank, int world_size, int port, PathChoice path = PathChoice::kAuto) {
   RendezvousOptions options;
+  options.path = path;
   options.rank = rank;
   options.world_size = world_size;
   options.address = "127.0.0.1:" + std::to_string(port);
@@ -42,10 +44,10 @@ std::vector<Result> ConnectAll(const std::vector<RendezvousOptions>& options) {
   return results;
 }
 
-std::vector<std::unique_ptr<Transport>> World(int size) {
+std::vector<std::unique_ptr<Transport>> World(int size, PathChoice path) {
   const int port = FreePort();
   std::vector<RendezvousOptions> options;
-  for (int r = 0; r < size; ++r) options.push_back(Options(r, size, port));
+  for (int r = 0; r < size; ++r) options.push_back(Options(r, size, port, path));
   std::vector<std::unique_ptr<Transport>> world;
   for (Result& result : ConnectAll(options)) {
     EXPECT_TRUE(result.ok()) << result.status();
@@ -93,12 +95,45 @@ class Recorder {
   std::condition_variable changed;
 };
 
-TEST(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
+// By TCP, and through shared memory.
+class TransportTest : public testing::TestWithParam<PathChoice> {
+ protected:
+  std::vector<std::unique_ptr<Transport>> World(int size) { return comm::World(size, GetParam()); }
+  bool shared() const { return GetParam() == PathChoice::kShared; }
+};
+
+INSTANTIATE_TEST_SUITE_P(Paths, TransportTest,
+                         testing::Values(PathChoice::kTcp, PathChoice::kShared),
+                         [](const auto& info) {
+                           return info.param == PathChoice::kTcp ? "Tcp" : "SharedMemory";
+                         });
+
+// Slots that peers of this host can write into, if the transport has such memory.
+class Slots {
+ public:
+  Slots(Transport* transport, size_t bytes)
+      : transport_(transport), shared_(transport->AllocateShared(bytes)), own_(bytes) {}
+  ~Slots() {
+    if (shared_ != nullptr) transport_->FreeShared(shared_);
+  }
+  bool shared() const { return shared_ != nullptr; }
+  size_t size() const { return own_.size(); }
+  std::byte* data() { return shared_ != nullptr ? shared_ : own_.data(); }
+  std::byte operator[](size_t i) { return data()[i]; }
+
+ private:
+  Transport* transport_;
+  std::byte* shared_;
+  std::vector<std::byte> own_;
+};
+
+TEST_P(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
   Recorder recorders[2];
   auto world = World(2);
   std::vector<ChannelId> ids[2];
   const int64_t bytes = (1 << 20) - 3;
-  std::vector<std::byte> slots(static_cast<size_t>(2 * bytes));
+  Slots slots(world[1].get(), static_cast<size_t>(2 * bytes));
+  EXPECT_EQ(slots.shared(), shared());
   std::vector<std::byte> source(static_cast<size_t>(bytes));
   int told_at_once = 0;
   std::thread other([&] {
@@ -121,6 +156,9 @@ TEST(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
     ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].sent, i - told_at_once));
     std::memset(source.data(), i, source.size());
     if (world[0]->Send(ids[0][0])) ++told_at_once;
+    if (shared()) {
+      EXPECT_EQ(told_at_once, i + 1);
+    }
     ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, i + 1));
     for (int64_t at : {int64_t{0}, bytes / 2, bytes - 1}) {
       ASSERT_EQ(slots[static_cast<size_t>(i % 2 * bytes + at)], static_cast<std::byte>(i));
@@ -131,7 +169,160 @@ TEST(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
   EXPECT_EQ(world[0]->bytes_sent(), kMessages * bytes);
 }
 
-TEST(TransportTest, AllGatherGivesEveryRanksBytesInRankOrder) {
+// A channel from rank 0 to rank 1 of a world of two.
+struct OneWay {
+  OneWay(std::vector<std::unique_ptr<Transport>>* ranks, int64_t bytes, int slots,
+         TransportCallbacks at_0, TransportCallbacks at_1)
+      : world(*ranks), to(world[1].get(), static_cast<size_t>(bytes * slots)), from(to.size()) {
+    const uint32_t count = static_cast<uint32_t>(slots);
+    std::thread other([&, callbacks = std::move(at_1)] {
+      in = (*world[1]->OpenChannels(
+          "f", {}, {{"c", 0, false, bytes, slots, "", {to.data(), bytes, count}}}, callbacks))[0];
+    });
+    out = (*world[0]->OpenChannels(
+        "f", {}, {{"c", 1, true, bytes, slots, "", {from.data(), bytes, count}}}, at_0))[0];
+    other.join();
+  }
+  std::vector<std::unique_ptr<Transport>>& world;
+  Slots to;
+  std::vector<std::byte> from;
+  ChannelId in = 0, out = 0;
+};
+
+TEST_P(TransportTest, AThreadThatLooksRunsTheCallbacksItself) {
+  Recorder recorders[2];
+  auto world = World(2);
+  std::atomic<std::thread::id> ran_on;
+  TransportCallbacks at_1 = recorders[1].Callbacks();
+  std::atomic<int> arrived = 0;
+  at_1.on_arrived = [&](ChannelId) {
+    ran_on.store(std::this_thread::get_id());
+    ++arrived;
+  };
+  OneWay way(&world, 8, 1, recorders[0].Callbacks(), at_1);
+  for (int i = 0; i < 200; ++i) {
+    // Now and then it sleeps for a message, so that both ways hand over to each other.
+    const bool looks = i % 3 != 0;
+    if (looks) world[1]->BeginLooking();
+    world[1]->Post(way.in);
+    ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, i + 1));
+    std::memset(way.from.data(), i, 8);
+    (void)world[0]->Send(way.out);
+    while (arrived.load() <= i) {
+      if (!looks || !world[1]->Look()) std::this_thread::yield();
+    }
+    if (looks) world[1]->EndLooking();
+    ASSERT_EQ(way.to[7], static_cast<std::byte>(i));
+    if (looks && shared()) {
+      ASSERT_EQ(ran_on.load(), std::this_thread::get_id());
+    }
+  }
+  EXPECT_EQ(world[1]->looking_suffices(), shared());
+}
+
+// Read by who looks for it, at once, on another core than the one that writes it.
+TEST_P(TransportTest, AMessageIsThereWhenItIsSaidToBe) {
+  constexpr int64_t kBytes = 8 << 20;
+  constexpr int kMessages = 20;
+  Recorder recorder;
+  auto world = World(2);
+  std::atomic<int> arrived = 0, wrong = 0;
+  std::byte* slot = nullptr;
+  TransportCallbacks at_1;
+  at_1.on_credit = at_1.on_sent = [](ChannelId) {};
+  at_1.on_arrived = [&](ChannelId) {
+    const std::byte due = static_cast<std::byte>(arrived.load() + 1);
+    if (slot[0] != due || slot[kBytes - 1] != due) ++wrong;
+    ++arrived;
+  };
+  OneWay way(&world, kBytes, 1, recorder.Callbacks(), at_1);
+  slot = way.to.data();
+  std::thread reader([&] {
+    world[1]->BeginLooking();
+    for (int i = 0; i < kMessages; ++i) {
+      world[1]->Post(way.in);
+      while (arrived.load() <= i) (void)world[1]->Look();
+    }
+    world[1]->EndLooking();
+  });
+  int told_at_once = 0;
+  for (int i = 0; i < kMessages; ++i) {
+    ASSERT_TRUE(recorder.WaitFor(&recorder.credits, i + 1));
+    ASSERT_TRUE(recorder.WaitFor(&recorder.sent, i - told_at_once));
+    std::memset(way.from.data(), i + 1, way.from.size());
+    if (world[0]->Send(way.out)) ++told_at_once;
+  }
+  reader.join();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
+// More than a ring of notices holds, while the reader is busy: the rest is told by frames.
+TEST_P(TransportTest, NoMessageIsLostWhereThereIsNoRoomForItsNotice) {
+  constexpr int kMessages = 3 * static_cast<int>(NoticeRing::kPlaces) / 2;
+  Recorder recorders[2];
+  auto world = World(2);
+  std::promise<void> go_on;
+  TransportCallbacks at_1 = recorders[1].Callbacks();
+  at_1.on_arrived = [&, go = go_on.get_future().share(), callback = at_1.on_arrived](ChannelId id) {
+    go.wait();
+    callback(id);
+  };
+  OneWay way(&world, 4, kMessages, recorders[0].Callbacks(), at_1);
+  for (int i = 0; i < kMessages; ++i) {
+    std::memcpy(way.from.data() + 4 * i, &i, 4);
+    world[1]->Post(way.in);
+  }
+  ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, kMessages));
+  for (int i = 0; i < kMessages; ++i) (void)world[0]->Send(way.out);
+  go_on.set_value();
+  ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, kMessages));
+  EXPECT_EQ(std::memcmp(way.to.data(), way.from.data(), way.from.size()), 0);
+}
+
+TEST_P(TransportTest, MessagesFollowARegionThatHasMoved) {
+  Recorder recorders[2];
+  auto world = World(2);
+  OneWay way(&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks());
+  std::memset(way.from.data(), 5, 64);
+  Slots elsewhere(world[1].get(), 1 << 20);
+  world[1]->MoveRegion(way.in, elsewhere.data() + 4096);
+  std::thread other([&] { EXPECT_TRUE(world[1]->OpenChannels("g", {}, {}, {}).ok()); });
+  EXPECT_TRUE(world[0]->OpenChannels("g", {}, {}, {}).ok());
+  other.join();
+  world[1]->Post(way.in);
+  ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, 1));
+  (void)world[0]->Send(way.out);
+  ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, 1));
+  EXPECT_EQ(world[0]->WritesDirectly(way.out), shared());
+  EXPECT_EQ(elsewhere[4096 + 63], std::byte{5});
+  EXPECT_EQ(way.to[0], std::byte{0});
+}
+
+// Rank 1 offers memory, but says that its slots reach beyond: they are not written into, and it reads
+// its messages from frames.
+TEST_P(TransportTest, SlotsThatAreNotInsideWhatIsOfferedAreNotWritten) {
+  Recorder recorders[2];
+  auto world = World(2);
+  Slots slots(world[1].get(), 4096);
+  std::vector<std::byte> source(64, std::byte{9});
+  std::byte* base = slots.data() + 4096 - 64;
+  ChannelId in = 0;
+  std::thread other([&] {
+    in = (*world[1]->OpenChannels("f", {}, {{"c", 0, false, 64, 2, "", {base, 64, 2}}},
+                                  recorders[1].Callbacks()))[0];
+  });
+  const ChannelId out = (*world[0]->OpenChannels(
+      "f", {}, {{"c", 1, true, 64, 2, "", {source.data(), 0, 1}}}, recorders[0].Callbacks()))[0];
+  other.join();
+  world[1]->Post(in);  // the first slot is inside
+  ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, 1));
+  (void)world[0]->Send(out);
+  ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, 1));
+  EXPECT_EQ(base[63], std::byte{9});
+  EXPECT_FALSE(world[0]->WritesDirectly(out));
+}
+
+TEST_P(TransportTest, AllGatherGivesEveryRanksBytesInRankOrder) {
   auto world = World(4);
   std::vector<std::future<absl::StatusOr<std::vector<std::string>>>> futures;
   for (int r = 0; r < 4; ++r) {
@@ -148,7 +339,7 @@ TEST(TransportTest, AllGatherGivesEveryRanksBytesInRankOrder) {
   }
 }
 
-TEST(TransportTest, DifferentProgramsFailOnAllRanksAndNameTheFirstRow) {
+TEST_P(TransportTest, DifferentProgramsFailOnAllRanksAndNameTheFirstRow) {
   Recorder recorders[2];
   auto world = World(2);
   absl::Status statuses[2];
@@ -164,7 +355,7 @@ TEST(TransportTest, DifferentProgramsFailOnAllRanksAndNameTheFirstRow) {
   }
 }
 
-TEST(TransportTest, EndsOfAChannelThatDifferAreRefused) {
+TEST(WireTest, EndsOfAChannelThatDifferAreRefused) {
   Announcement a{"f", {}, {{"c", 1, true, 64, 2, "stamp"}}, 0};
   Announcement b{"f", {}, {{"c", 0, false, 64, 2, "stamp"}}, 0};
   EXPECT_EQ(Compare({a, b}), "");
@@ -177,7 +368,7 @@ TEST(TransportTest, EndsOfAChannelThatDifferAreRefused) {
   EXPECT_NE(Compare({a, b}).find("known to rank 0 alone"), std::string::npos);
 }
 
-TEST(TransportTest, ALostPeerIsNamedOnce) {
+TEST_P(TransportTest, ALostPeerIsNamedOnce) {
   Recorder recorder;
   auto world = World(3);
   std::vector<std::future<void>> opened;
@@ -198,7 +389,7 @@ TEST(TransportTest, ALostPeerIsNamedOnce) {
       << recorder.error;
 }
 
-TEST(TransportTest, ACollectiveCallThatAPeerDoesNotMakeNamesIt) {
+TEST_P(TransportTest, ACollectiveCallThatAPeerDoesNotMakeNamesIt) {
   auto world = World(2);
   world[1].reset();  // leaves in peace
   const auto said = world[0]->AllGather("x");

@@ -1,69 +1,14 @@
 #include "comm/wire.h"
 
-#include <cstring>
 #include <map>
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "comm/bytes.h"
 
 namespace oneflow::comm {
-namespace {
-
-class Writer {
- public:
-  void Integer(uint64_t value) {
-    bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
-  }
-  void Text(const std::string& text) {
-    Integer(text.size());
-    bytes += text;
-  }
-  std::string bytes;
-};
-
-// Reads what Writer wrote; after the first failure everything is zero and `ok` false.
-class Reader {
- public:
-  explicit Reader(const std::string& bytes) : bytes_(bytes) {}
-  uint64_t Integer() {
-    uint64_t value = 0;
-    if (bytes_.size() - at_ < sizeof(value)) {
-      ok = false;
-      return 0;
-    }
-    std::memcpy(&value, bytes_.data() + at_, sizeof(value));
-    at_ += sizeof(value);
-    return value;
-  }
-  // Of the process that wrote it; never followed here.
-  std::byte* Address() { return reinterpret_cast<std::byte*>(Integer()); }
-  std::string Text() {
-    const uint64_t size = Integer();
-    if (!ok || bytes_.size() - at_ < size) {
-      ok = false;
-      return "";
-    }
-    at_ += size;
-    return bytes_.substr(at_ - size, size);
-  }
-  // A count of items of at least eight bytes each.
-  uint64_t Count() {
-    const uint64_t count = Integer();
-    if (count > (bytes_.size() - at_) / 8) ok = false;
-    return ok ? count : 0;
-  }
-  bool done() const { return at_ == bytes_.size(); }
-  bool ok = true;
-
- private:
-  const std::string& bytes_;
-  size_t at_ = 0;
-};
-
-}  // namespace
-
 std::string Encode(const Announcement& announcement) {
-  Writer writer;
+  ByteWriter writer;
   writer.Text(announcement.fingerprint);
   writer.Integer(announcement.rows.size());
   for (const std::string& row : announcement.rows) writer.Text(row);
@@ -86,11 +31,13 @@ std::string Encode(const Announcement& announcement) {
     writer.Integer(channel);
     writer.Integer(reinterpret_cast<uint64_t>(base));
   }
+  writer.Integer(announcement.memory.size());
+  for (const Offer& offer : announcement.memory) offer.Write(&writer);
   return writer.bytes;
 }
 
 absl::StatusOr<Announcement> Decode(const std::string& bytes) {
-  Reader reader(bytes);
+  ByteReader reader(bytes);
   Announcement announcement;
   announcement.fingerprint = reader.Text();
   for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i)
@@ -114,6 +61,9 @@ absl::StatusOr<Announcement> Decode(const std::string& bytes) {
   for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
     const uint32_t channel = static_cast<uint32_t>(reader.Integer());
     announcement.moved.push_back({channel, reader.Address()});
+  }
+  for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
+    announcement.memory.push_back(Offer::Read(&reader));
   }
   if (!reader.ok || !reader.done()) {
     return absl::InvalidArgumentError("a peer's announcement of channels is cut or malformed");

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "comm/shared_memory.h"
 #include "comm/transport.h"
 
 namespace oneflow::comm {
@@ -23,6 +24,8 @@ struct Announcement {
   uint32_t first_channel = 0;  // number of channels[0] at the rank that says this
   // Earlier channels whose region has moved: number at the rank that says this, and new base.
   std::vector<std::pair<uint32_t, std::byte*>> moved = {};
+  // Memory of this rank that others of its host may map, all of it that there is.
+  std::vector<Offer> memory = {};
 };
 
 std::string Encode(const Announcement& announcement);

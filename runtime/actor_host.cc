@@ -44,7 +44,7 @@ size_t MessageBound(const PlanRun& run, const ActorHost* host) {
 ActorHost::ActorHost(std::string name, size_t trace_capacity, const Surroundings& surroundings,
                      bool lends, Mailbox::Reader reader)
     : around_(surroundings),
-      mailbox_(surroundings.cores, reader),
+      mailbox_(surroundings.cores, reader, surroundings.transport),
       trace_(trace_capacity),
       name_(std::move(name)),
       lends_(lends) {}

@@ -84,27 +84,40 @@ void Mailbox::Drain(std::vector<Message>* messages) {
   }
 }
 
-void Mailbox::Wait(int threads, Patience* patience) {
-  const auto is_over = [this] { return HasMessages() || stopped_.load(std::memory_order_relaxed); };
-  if (is_over()) return;
-  waits_.fetch_add(1, std::memory_order_relaxed);
-  if (threads > 1) cores_->GiveBack(threads - 1);
+bool Mailbox::LookFor(Patience* patience, int64_t* begin) {
   const bool shared = pushed_on_.load(std::memory_order_relaxed) == sched_getcpu();
   const int looks_per_turn = shared ? kLooksOfASharedCore : kLooks;
-  int64_t begin = 0, waited = 0;
+  int64_t waited = 0;
   for (int looks = 1; waited < patience->ns(cores_->Suffice()); ++looks) {
-    if (is_over()) {
-      if (threads > 1) cores_->Hold(threads - 1);
+    if (HasMessages() || stopped_.load(std::memory_order_relaxed)) {
       patience->Waited(waited);
-      return;
+      return true;
     }
+    if (transport_ != nullptr && transport_->Look()) continue;
     _mm_pause();
     if (looks % looks_per_turn != 0) continue;
     const int64_t now = NowNs();
-    if (begin == 0) begin = now;
-    waited = now - begin;
+    if (*begin == 0) *begin = now;
+    waited = now - *begin;
     // Whoever it waits for may be short of this core.
     sched_yield();
+  }
+  return false;
+}
+
+void Mailbox::Wait(int threads, Patience* patience) {
+  if (HasMessages() || stopped_.load(std::memory_order_relaxed)) return;
+  waits_.fetch_add(1, std::memory_order_relaxed);
+  if (threads > 1) cores_->GiveBack(threads - 1);
+  int64_t begin = 0;
+  // One that does not look has no need that peers take it for one that does.
+  const bool looks = patience->ns(cores_->Suffice()) > 0;
+  if (looks && transport_ != nullptr) transport_->BeginLooking();
+  const bool found = looks && LookFor(patience, &begin);
+  if (looks && transport_ != nullptr) transport_->EndLooking();
+  if (found) {
+    if (threads > 1) cores_->Hold(threads - 1);
+    return;
   }
   if (begin == 0) begin = NowNs();
   std::unique_lock<std::mutex> lock(mutex_);

@@ -17,6 +17,7 @@
 #include <mutex>
 #include <vector>
 
+#include "comm/transport.h"
 #include "runtime/message.h"
 #include "runtime/spinning.h"
 
@@ -27,8 +28,10 @@ class Mailbox {
   // Who reads: the host's thread, nobody, or somebody else in its place.
   enum class Reader { kAwake, kParked, kBorrowed };
 
-  // `cores` outlives the mailbox. A host without a thread begins, and rests, as kParked.
-  Mailbox(Cores* cores, Reader reader) : cores_(cores), reader_(reader) {}
+  // `cores` outlives the mailbox, and so does `transport` (nullptr: none), in which a reader that waits
+  // looks as well. A host without a thread begins, and rests, as kParked.
+  Mailbox(Cores* cores, Reader reader, comm::Transport* transport = nullptr)
+      : cores_(cores), transport_(transport), reader_(reader) {}
 
   // Makes room for `more` messages beyond what was reserved before.
   void Reserve(size_t more);
@@ -47,7 +50,8 @@ class Mailbox {
   bool HasMessages() const { return pushed_.load(std::memory_order_acquire); }
 
   // Returns when there is a message or Stop was called; looks for one as long as cores and patience
-  // allow, then parks the thread. Of the `threads` that hold cores for the reader only its own does
+  // allow, also for what other ranks have sent, then parks the thread. REQUIRES: no lock is held, for
+  // what is found so is handled by this thread. Of the `threads` that hold cores for the reader only its own does
   // while it looks, and none while it is parked.
   void Wait(int threads, Patience* patience);
   void Stop();
@@ -59,8 +63,12 @@ class Mailbox {
 
  private:
   void Wake();  // REQUIRES: the lock is held, the reader is not awake
+  // Looks for a message as long as cores and patience allow; *begin is when it began, for a wait that
+  // goes on. True if there is one, or Stop was called.
+  bool LookFor(Patience* patience, int64_t* begin);
 
   Cores* const cores_;
+  comm::Transport* const transport_;
   alignas(64) std::mutex mutex_;
   std::condition_variable not_empty_;
   std::vector<Message> ring_;

@@ -40,20 +40,21 @@ constexpr int64_t kReadInPlace = 1 << 18;
 // How long a session that is destroyed goes on with steps in flight, for the sake of its peers.
 constexpr std::chrono::seconds kLastSteps(5);
 
-int WorldSize(const SessionOptions& options) {
-  return options.transport == nullptr ? 1 : options.transport->world_size();
+int CoresOf(const SessionOptions& options) {
+  if (options.cores >= 0) return options.cores;
+  if (options.transport == nullptr) return CoresOfRank(1, /*looking_suffices=*/false);
+  return CoresOfRank(options.transport->world_size(), options.transport->looking_suffices());
 }
 
 class SessionImpl : public Session {
  public:
   explicit SessionImpl(const SessionOptions& options)
       : options_(options),
-        devices_(options.cpu_kernels, options.cuda),
+        devices_(options.cpu_kernels, options.cuda, options.transport),
         states_(&devices_),
         executor_(&devices_, options.transport,
                   options.trace_path.empty() ? 0 : options.trace_slices,
-                  {options.cores >= 0 ? options.cores : CoresOfRank(WorldSize(options)),
-                   options.patience_ns}) {
+                  {CoresOf(options), options.patience_ns}) {
     Watchdog::Options watchdog;
     watchdog.speak_seconds = options.watchdog_seconds;
     watchdog.peer_seconds = options.peer_seconds;

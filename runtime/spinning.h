@@ -57,8 +57,9 @@ class Patience {
 };
 
 // The cores that a session of one of so many ranks may count on, if all ranks are on this host: an equal
-// share of those that this process may run on, less one for the transport's thread.
-int CoresOfRank(int world_size);
+// share of those that this process may run on, less one if the transport's thread is needed: it is not
+// where threads that look find all that other ranks send.
+int CoresOfRank(int world_size, bool looking_suffices);
 
 }  // namespace oneflow
 

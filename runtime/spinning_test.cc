@@ -125,10 +125,11 @@ TEST(SpinningTest, PatienceFollowsTheWaits) {
 }
 
 TEST(SpinningTest, RanksShareAHost) {
-  const int cores = CoresOfRank(1);
+  const int cores = CoresOfRank(1, /*looking_suffices=*/false);
   EXPECT_GE(cores, 1);
-  EXPECT_EQ(CoresOfRank(2), cores / 2 - 1);
-  EXPECT_LE(CoresOfRank(cores + 1), 0);  // none looks
+  EXPECT_EQ(CoresOfRank(2, /*looking_suffices=*/false), cores / 2 - 1);
+  EXPECT_EQ(CoresOfRank(2, /*looking_suffices=*/true), cores / 2);
+  EXPECT_LE(CoresOfRank(cores + 1, /*looking_suffices=*/true), 0);  // none looks
 }
 
 }  // namespace

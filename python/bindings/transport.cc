@@ -11,6 +11,17 @@
 namespace oneflow::python {
 namespace py = pybind11;
 
+namespace {
+
+comm::PathChoice PathOf(const std::string& name) {
+  if (name == "tcp") return comm::PathChoice::kTcp;
+  if (name == "shm") return comm::PathChoice::kShared;
+  if (name == "auto") return comm::PathChoice::kAuto;
+  throw py::value_error("no such path between ranks: " + name);
+}
+
+}  // namespace
+
 void BindTransport(py::module_& module) {
   py::class_<TransportHandle, std::shared_ptr<TransportHandle>>(module, "Transport")
       .def_property_readonly("rank",
@@ -38,6 +49,8 @@ void BindTransport(py::module_& module) {
              handle.transport->Abort(MakeError(ErrorKind::kError, cause));
            })
       .def_property_readonly(
+          "paths", [](const TransportHandle& handle) { return handle.transport->paths(); })
+      .def_property_readonly(
           "bytes_received",
           [](const TransportHandle& handle) { return handle.transport->bytes_received(); })
       .def_property_readonly("bytes_sent", [](const TransportHandle& handle) {
@@ -47,7 +60,8 @@ void BindTransport(py::module_& module) {
   module.def(
       "connect",
       [](int rank, int world_size, const std::string& address, const py::bytes& secret,
-         const std::string& job, int listener, double timeout_seconds, double collective_seconds) {
+         const std::string& job, int listener, double timeout_seconds, double collective_seconds,
+         const std::string& path) {
         comm::RendezvousOptions options;
         options.rank = rank;
         options.world_size = world_size;
@@ -57,6 +71,7 @@ void BindTransport(py::module_& module) {
         options.listener = listener;
         options.timeout_seconds = timeout_seconds;
         options.collective_seconds = collective_seconds;
+        options.path = PathOf(path);
         auto handle = std::make_shared<TransportHandle>();
         {
           py::gil_scoped_release release;
@@ -66,7 +81,7 @@ void BindTransport(py::module_& module) {
       },
       py::arg("rank"), py::arg("world_size"), py::arg("address"), py::arg("secret"), py::arg("job"),
       py::arg("listener"), py::arg("timeout_seconds"), py::arg("collective_seconds"),
-      "Finds the other ranks of the job; blocks until all are there.");
+      py::arg("path"), "Finds the other ranks of the job; blocks until all are there.");
 }
 
 }  // namespace oneflow::python

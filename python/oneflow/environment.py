@@ -97,6 +97,16 @@ def peer_seconds() -> float:
     return seconds
 
 
+def transport_choice() -> str:
+    """ONEFLOW_TRANSPORT: how ranks of one host reach each other: auto, tcp or shm."""
+    choice = os.environ.get("ONEFLOW_TRANSPORT", "") or "auto"
+    if choice not in ("auto", "tcp", "shm"):
+        raise Error(
+            f"the environment variable ONEFLOW_TRANSPORT is {choice!r}; it may be auto, tcp or shm"
+        )
+    return choice
+
+
 def trace_path() -> str:
     """ONEFLOW_TRACE: file for a Perfetto trace of what ran; with several ranks, one file each."""
     path = os.environ.get("ONEFLOW_TRACE", "")
@@ -151,7 +161,13 @@ def transport() -> Any:
         listener=here.listener,
         timeout_seconds=120.0,
         collective_seconds=peer_seconds(),
+        path=transport_choice(),
     )
+
+
+def paths() -> list[str]:
+    """How this rank reaches each rank ("shared memory", "tcp (why)"); empty before it has met them."""
+    return list(transport().paths) if world_size() > 1 and transport.cache_info().currsize else []
 
 
 def rank() -> int:

@@ -61,12 +61,18 @@ class Mesh:
         )
 
     def summary(self) -> str:
-        """Axes and devices, and the levels of links between these as the compiler reckons with them."""
+        """Axes and devices, and the levels of links between these as the compiler reckons with them; once a step
+        has run, how this rank reaches the others."""
         world_size = environment.world_size()
+        paths = "".join(
+            f"\nrank {environment.rank()} reaches rank {rank} by {path}"
+            for rank, path in enumerate(environment.paths())
+            if rank != environment.rank()
+        )
         return (
             f"mesh {self}  kind {self.kind}  devices {self.num_devices}  ranks {world_size}  "
             f"threads of a device {self.threads}\n\n"
-            f"{self.target(world_size).links_text()}"
+            f"{self.target(world_size).links_text()}{paths}"
         )
 
     def __str__(self) -> str:

@@ -87,13 +87,25 @@ absl::StatusOr<kernels::Stream*> DeviceSet::StreamOf(uint32_t id, const std::str
   return stream.get();
 }
 
+absl::StatusOr<Block> DeviceSet::AllocateArena(Device* device, int64_t bytes) const {
+  if (transport_ != nullptr && device->host_memory()) {
+    const size_t size = static_cast<size_t>(bytes);
+    if (std::byte* shared = transport_->AllocateShared(size); shared != nullptr) {
+      return Block(shared, size, [transport = transport_](std::byte* block, size_t) {
+        transport->FreeShared(block);
+      });
+    }
+  }
+  return device->Allocate(bytes);
+}
+
 absl::StatusOr<bool> DeviceSet::GrowArena(uint32_t id, int64_t bytes) {
   Entry& entry = entries_.at(id);
   if (static_cast<int64_t>(entry.arena.bytes()) >= bytes || !entry.device->holds_bytes()) {
     return false;
   }
   // The old one stays until the new one is there: plans are bound to it if this fails.
-  OF_ASSIGN_OR_RETURN(Block larger, entry.device->Allocate(bytes));
+  OF_ASSIGN_OR_RETURN(Block larger, AllocateArena(entry.device.get(), bytes));
   entry.arena = std::move(larger);
   return true;
 }

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "comm/transport.h"
 #include "kernels/cuda/cuda_api.h"
 #include "kernels/kernel.h"
 #include "plan/plan.pb.h"
@@ -32,10 +33,11 @@ class DeviceSet {
   };
 
   // `cpu_kernels` may be nullptr: then devices of kind "cpu" are null devices, for size and order
-  // alone. Without `cuda` there are no devices of that kind.
+  // alone. Without `cuda` there are no devices of that kind. With `transport`, which outlives the set,
+  // arenas in the host's memory are such that ranks of this host write their messages into them.
   explicit DeviceSet(const kernels::KernelTable* cpu_kernels,
-                     const kernels::CudaApi* cuda = nullptr)
-      : cpu_kernels_(cpu_kernels), cuda_(cuda) {}
+                     const kernels::CudaApi* cuda = nullptr, comm::Transport* transport = nullptr)
+      : cpu_kernels_(cpu_kernels), cuda_(cuda), transport_(transport) {}
 
   // Finds or makes the device. PlanError for an unknown kind or a kind that differs from before, and
   // for a plan that asks for another instruction set, team or more memory than the machine has.
@@ -53,8 +55,11 @@ class DeviceSet {
   void Drain();
 
  private:
+  absl::StatusOr<Block> AllocateArena(Device* device, int64_t bytes) const;
+
   const kernels::KernelTable* cpu_kernels_;
   const kernels::CudaApi* cuda_;
+  comm::Transport* transport_;
   std::shared_ptr<CudaContext> cuda_context_;  // made by the first cuda device
   std::map<uint32_t, Entry> entries_;          // by global id
 };

@@ -120,7 +120,8 @@ class Process:
 class Job:
     """Two ranks, started one by one as an attack wants it. Use as a context: at its end nothing is left."""
 
-    def __init__(self, secret: bytes | None = None) -> None:
+    def __init__(self, secret: bytes | None = None, path: str = "auto") -> None:
+        self.path = path  # ONEFLOW_TRANSPORT of the ranks
         self._folder = tempfile.TemporaryDirectory(prefix="oneflow-attack-")
         self.folder = Path(self._folder.name)
         self.secret = secrets.token_bytes(32) if secret is None else secret
@@ -160,6 +161,7 @@ class Job:
             "MASTER_PORT": str(port or self.port),
             "ONEFLOW_JOB_DIR": str(self.folder),
             "OMP_NUM_THREADS": "1",
+            "ONEFLOW_TRANSPORT": self.path,
         }
         process = Process([sys.executable, "-c", program, *arguments], env)
         self.processes.append(process)
@@ -170,7 +172,10 @@ class Job:
         path = self.folder / "program.py"
         path.write_text(program)
         command = [sys.executable, "-m", "oneflow.launch", "--nproc-per-node", str(ranks)]
-        process = Process([*command, str(path), *arguments], {"OMP_NUM_THREADS": "1"})
+        process = Process(
+            [*command, str(path), *arguments],
+            {"OMP_NUM_THREADS": "1", "ONEFLOW_TRANSPORT": self.path},
+        )
         self.processes.append(process)
         return process
 

@@ -46,6 +46,7 @@ def run(
         else:
             pipe.send(frame)
 
+    job.path = "tcp"  # the rest of a job's bytes are in frames anyway
     proxy = Proxy(job.port, tamper, lambda part: beats(part) if struck else part)
     job.at_end(proxy.close)
     zero = job.rank(0, PROGRAM, "1000000", "pass")
@@ -275,6 +276,7 @@ def a_slow_connection(job: Job) -> None:
         else:
             pipe.send(frame)
 
+    job.path = "tcp"  # the rest of a job's bytes are in frames anyway
     proxy = Proxy(job.port, tamper, unchanged)
     job.at_end(proxy.close)
     zero = job.rank(0, PROGRAM, "8", "pass")

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.attacks.job import PROGRAM, Job, Process
 from tests.attacks.table import AFTER_SILENCE, AT_ONCE, attack
 
+BOTH = ("shm", "tcp")  # a rank that is gone is seen by its connection, whatever way its messages go
 ROOT = "oneflow-launch: root cause: "
 
 
@@ -42,7 +43,7 @@ def assert_ends(job: Process, pids: dict[int, int], words: str, limit: float = A
     return code
 
 
-@attack(fast=True, racy=True)
+@attack(fast=True, racy=True, paths=BOTH)
 def a_killed_rank(job: Job) -> None:
     launcher = job.launched("1000000", "pass", ranks=2)
     pids = ranks_of(launcher)
@@ -51,7 +52,7 @@ def a_killed_rank(job: Job) -> None:
     assert assert_ends(launcher, pids, words) == 128 + signal.SIGKILL
 
 
-@attack(racy=True)
+@attack(racy=True, paths=BOTH)
 def rank_0_is_killed(job: Job) -> None:
     launcher = job.launched("1000000", "pass")
     pids = ranks_of(launcher)
@@ -59,21 +60,21 @@ def rank_0_is_killed(job: Job) -> None:
     assert_ends(launcher, pids, ROOT + "rank 0: killed by signal 9 (SIGKILL)")
 
 
-@attack(fast=True, racy=True)
+@attack(fast=True, racy=True, paths=BOTH)
 def exit_0_too_early(job: Job) -> None:
     launcher = job.launched("1000000", "os._exit(0)")
     pids = ranks_of(launcher)
     assert_ends(launcher, pids, ROOT + "rank 1: ended with exit code 0 while other ranks")
 
 
-@attack()
+@attack(paths=BOTH)
 def an_orderly_exit_too_early(job: Job) -> None:
     launcher = job.launched("1000000", "sys.exit(0)")
     pids = ranks_of(launcher)
     assert_ends(launcher, pids, ROOT + "rank 1: ended with exit code 0 while other ranks")
 
 
-@attack(racy=True)
+@attack(racy=True, paths=BOTH)
 def an_exit_in_a_thread(job: Job) -> None:
     fault = "threading.Thread(target=lambda: os._exit(3)).start()"
     launcher = job.launched("1000000", fault)
@@ -81,14 +82,14 @@ def an_exit_in_a_thread(job: Job) -> None:
     assert assert_ends(launcher, pids, ROOT + "rank 1: exit code 3") == 3
 
 
-@attack()
+@attack(paths=BOTH)
 def an_exception(job: Job) -> None:
     launcher = job.launched("1000000", "flow.zeros(3) @ flow.zeros(4)")
     pids = ranks_of(launcher)
     assert_ends(launcher, pids, ROOT + "rank 1: ShapeError")
 
 
-@attack(fast=True)
+@attack(fast=True, paths=BOTH)
 def a_stopped_rank(job: Job) -> None:
     """For ever: lost after 7 s, and it is the one that is named."""
     launcher = job.launched("1000000", "pass", ranks=2)
@@ -98,7 +99,7 @@ def a_stopped_rank(job: Job) -> None:
     assert any("rank 0 has not heard from rank 1 for 2 s" in line for line in launcher.err)
 
 
-@attack()
+@attack(paths=BOTH)
 def a_rank_stopped_for_5_s(job: Job) -> None:
     launcher = job.launched("4000", "pass")
     pids = ranks_of(launcher)
@@ -109,7 +110,7 @@ def a_rank_stopped_for_5_s(job: Job) -> None:
     assert len({line.split()[-1] for line in launcher.wait_for("loss", 2)}) == 1
 
 
-@attack(racy=True)
+@attack(racy=True, paths=BOTH)
 def a_killed_launcher(job: Job) -> None:
     launcher = job.launched("1000000", "pass")
     pids = ranks_of(launcher)
@@ -123,7 +124,7 @@ def a_killed_launcher(job: Job) -> None:
         time.sleep(0.02)
 
 
-@attack()
+@attack(paths=BOTH)
 def an_interrupted_launcher(job: Job) -> None:
     launcher = job.launched("1000000", "pass")
     pids = ranks_of(launcher)
@@ -133,7 +134,7 @@ def an_interrupted_launcher(job: Job) -> None:
     assert not any(alive(pid) for pid in pids.values())
 
 
-@attack()
+@attack(paths=BOTH)
 def four_ranks_and_one_is_killed(job: Job) -> None:
     launcher = job.launched("1000000", "pass", ranks=4, program=PROGRAM.replace("dp=2", "dp=4"))
     pids = ranks_of(launcher, 4)

@@ -26,19 +26,25 @@ class Attack:
     fast: bool
     racy: bool
     secret: bytes | None = None  # of the job; None: a good one
+    path: str = "auto"  # ONEFLOW_TRANSPORT of its ranks
 
 
 ATTACKS: dict[str, Attack] = {}
 
 
 def attack(
-    *, fast: bool = False, racy: bool = False, secret: bytes | None = None
+    *,
+    fast: bool = False,
+    racy: bool = False,
+    secret: bytes | None = None,
+    paths: tuple[str, ...] = ("auto",),
 ) -> Callable[[Callable[[Job], None]], Callable[[Job], None]]:
-    """Adds a row; its name is the function's."""
+    """Adds a row for each path between the ranks; its name is the function's, and the path's behind the first."""
 
     def add(run: Callable[[Job], None]) -> Callable[[Job], None]:
-        name = run.__name__.replace("_", "-")
-        ATTACKS[name] = Attack(name, run, fast, racy, secret)
+        for path in paths:
+            name = run.__name__.replace("_", "-") + ("" if path == paths[0] else f"-by-{path}")
+            ATTACKS[name] = Attack(name, run, fast, racy, secret, path)
         return run
 
     return add

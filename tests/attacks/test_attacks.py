@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.attacks import on_frames, on_launcher, on_rendezvous
+from tests.attacks import on_frames, on_launcher, on_rendezvous, on_shared_memory
 from tests.attacks.job import Job
 from tests.attacks.table import ATTACKS, Attack
 
@@ -13,12 +13,12 @@ FAST = [attack for attack in ATTACKS.values() if attack.fast]
 
 @pytest.mark.parametrize("attack", FAST, ids=lambda attack: attack.name)
 def test_attack(attack: Attack) -> None:
-    with Job(attack.secret) as job:
+    with Job(attack.secret, attack.path) as job:
         attack.run(job)
 
 
 def test_the_table_is_whole() -> None:
-    for module in (on_frames, on_launcher, on_rendezvous):
+    for module in (on_frames, on_launcher, on_rendezvous, on_shared_memory):
         assert any(attack.run.__module__ == module.__name__ for attack in ATTACKS.values())
-    assert len(ATTACKS) >= 45
+    assert len(ATTACKS) >= 70
     assert sum(attack.racy for attack in ATTACKS.values()) >= 8

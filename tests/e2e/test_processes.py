@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(
-    processes: int, model: str, layout: str, folder: Path, decisions: Path | None = None
+    processes: int,
+    model: str,
+    layout: str,
+    folder: Path,
+    decisions: Path | None = None,
+    path: str = "auto",
 ) -> list[dict[str, np.ndarray]]:
     """What each rank wrote."""
     folder.mkdir()
@@ -27,6 +33,7 @@ def run(
         timeout=200,
         cwd=ROOT,
         check=False,
+        env={**os.environ, "ONEFLOW_TRANSPORT": path},
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return [dict(np.load(folder / f"rank{rank}.npz")) for rank in range(processes)]
@@ -34,10 +41,13 @@ def run(
 
 @pytest.mark.parametrize("layout", ["dp2", "pp2", "dp2_pp2"])
 @pytest.mark.parametrize("model", ["mlp", "resnet"])
-def test_two_processes_give_the_bits_of_one(model: str, layout: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["shm", "tcp"])
+def test_two_processes_give_the_bits_of_one(
+    model: str, layout: str, path: str, tmp_path: Path
+) -> None:
     (one,) = run(1, model, layout, tmp_path / "one")
     assert one.pop("messages").size == 0
-    for rank, two in enumerate(run(2, model, layout, tmp_path / "two")):
+    for rank, two in enumerate(run(2, model, layout, tmp_path / "two", path=path)):
         messages = two.pop("messages").tolist()
         assert bool(messages) == ("pp2" in layout), messages
         assert all("flow.gather" in message for message in messages)

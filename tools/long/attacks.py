@@ -11,19 +11,24 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.attacks import on_frames, on_launcher, on_rendezvous
+from tests.attacks import on_frames, on_launcher, on_rendezvous, on_shared_memory
 from tests.attacks.job import Job
 from tests.attacks.table import ATTACKS, Attack
 from tools import results
 
-COST = "about 60 jobs, and 50 each of the racy ones: 40-90 minutes"
-PARTS = (on_rendezvous, on_frames, on_launcher)  # each has added its rows to the table
+COST = "about 80 jobs, and 50 each of the racy ones: 40-90 minutes"
+PARTS = (
+    on_rendezvous,
+    on_frames,
+    on_launcher,
+    on_shared_memory,
+)  # each has added its rows to the table
 
 
 def strike(attack: Attack) -> str:
     """Runs an attack once: empty, or what was not as expected."""
     try:
-        with Job(attack.secret) as job:
+        with Job(attack.secret, attack.path) as job:
             attack.run(job)
     except Exception:
         return traceback.format_exc()

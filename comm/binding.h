@@ -1,0 +1,29 @@
+// Binding: what the announcements of all ranks mean for this rank's channels: the number, region and
+// memory of the other end.
+//
+// Functions of OpenChannels, under its lock. Invariant: what a peer says of its region is believed only
+// as far as every slot lies in memory that it offers. Read next: comm/wire.h, comm/tcp_transport.cc.
+#ifndef ONEFLOW_COMM_BINDING_H_
+#define ONEFLOW_COMM_BINDING_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "comm/channel_table.h"
+#include "comm/neighbours.h"
+#include "comm/wire.h"
+
+namespace oneflow::comm {
+
+// What the ranks have said, by rank; an error if they do not fit together.
+absl::StatusOr<std::vector<Announcement>> Agreement(const std::vector<std::string>& said);
+
+// Binds the channels `ids`, which this rank has announced in `all`, and follows those that have moved.
+// REQUIRES: an Agreement.
+void BindChannels(int rank, const std::vector<Announcement>& all, const std::vector<ChannelId>& ids,
+                  const Neighbours& neighbours, ChannelTable* channels);
+
+}  // namespace oneflow::comm
+
+#endif  // ONEFLOW_COMM_BINDING_H_

@@ -1,0 +1,72 @@
+// Neighbours: the ranks of this host, as this rank reaches them through shared memory.
+//
+// Made by a collective exchange once all ranks are connected (Meet): each says whether it wants shared
+// memory, on which host it runs, and where its inboxes are; each opens what it can and says what it
+// could not. A pair of ranks uses shared memory if both could, else TCP. Also owns the memory that this
+// rank lets its neighbours write into. Owned by the transport. Threads: Meet before others know of it;
+// Allocate and Free from any; the rest as SharedLink. Read next: comm/shared_link.h,
+// comm/tcp_transport.cc.
+#ifndef ONEFLOW_COMM_NEIGHBOURS_H_
+#define ONEFLOW_COMM_NEIGHBOURS_H_
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "comm/shared_link.h"
+#include "comm/shared_memory.h"
+#include "comm/transport.h"
+
+namespace oneflow::comm {
+
+class Neighbours {
+ public:
+  // A collective call: every rank's bytes, by rank.
+  using AllGather = std::function<absl::StatusOr<std::vector<std::string>>(const std::string&)>;
+
+  // Nobody.
+  explicit Neighbours(int world_size);
+  // Collective. An error on all ranks if one of them insists on shared memory that a pair does not get.
+  // Notices may be there when it returns.
+  absl::Status Meet(int rank, PathChoice choice, const AllGather& all_gather);
+
+  // nullptr: that rank is reached by TCP.
+  SharedLink* link(int rank) const { return links_[static_cast<size_t>(rank)].get(); }
+  bool any() const { return any_.load(std::memory_order_acquire); }
+  bool all() const { return all_; }  // but for this rank
+  // As Transport::paths.
+  const std::vector<std::string>& paths() const { return paths_; }
+
+  bool HasNews() const;
+  // The bells ring at the next notice. False if one is there already: look again.
+  bool Arm();
+  void Disarm();
+  // Whether what that rank writes here is looked at; no more after Drop.
+  bool listens(int rank) const {
+    return listening_[static_cast<size_t>(rank)].load(std::memory_order_acquire);
+  }
+  void Drop(int rank) { listening_[static_cast<size_t>(rank)].store(false); }
+
+  std::byte* Allocate(size_t bytes);
+  void Free(std::byte* data);
+  std::vector<Offer> offers() const;
+
+ private:
+  std::vector<std::unique_ptr<SharedLink>> links_;
+  std::vector<std::atomic<bool>> listening_;
+  std::vector<std::string> paths_;
+  std::atomic<bool> any_{false};
+  bool all_ = false;
+  mutable std::mutex memory_mutex_;
+  std::map<std::byte*, std::unique_ptr<SharedMemory>> memory_;  // by address
+};
+
+}  // namespace oneflow::comm
+
+#endif  // ONEFLOW_COMM_NEIGHBOURS_H_

@@ -1,0 +1,157 @@
+// Ranks that find out how they reach each other: what one of them says is taken for no more than that.
+#include "comm/neighbours.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "base/status.h"
+#include "comm/blame.h"
+
+namespace oneflow::comm {
+namespace {
+
+// All-gathers of threads of this process; what a rank says may be changed on its way.
+class Gathering {
+ public:
+  using Change = std::function<std::string(int rank, int call, std::string said)>;
+  Gathering(int size, Change change) : change_(std::move(change)), said_(size), calls_(size) {}
+
+  Neighbours::AllGather Of(int rank) {
+    return [this, rank](const std::string& bytes) -> absl::StatusOr<std::vector<std::string>> {
+      std::unique_lock lock(mutex_);
+      const size_t call = calls_[rank]++;
+      said_[rank].push_back(change_(rank, static_cast<int>(call), bytes));
+      changed_.notify_all();
+      changed_.wait(lock, [&] {
+        for (const auto& of_rank : said_) {
+          if (of_rank.size() <= call) return false;
+        }
+        return true;
+      });
+      std::vector<std::string> all;
+      for (const auto& of_rank : said_) all.push_back(of_rank[call]);
+      return all;
+    };
+  }
+
+ private:
+  const Change change_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::vector<std::string>> said_;  // by rank, by call
+  std::vector<size_t> calls_;
+};
+
+struct Met {
+  std::vector<std::unique_ptr<Neighbours>> ranks;
+  std::vector<absl::Status> statuses;
+};
+
+Met Meet(const std::vector<PathChoice>& choices, const Gathering::Change& change) {
+  const int size = static_cast<int>(choices.size());
+  Gathering gathering(size, change);
+  Met met;
+  met.statuses.resize(choices.size());
+  std::vector<std::thread> threads;
+  for (int r = 0; r < size; ++r) met.ranks.push_back(std::make_unique<Neighbours>(size));
+  for (int r = 0; r < size; ++r) {
+    threads.emplace_back(
+        [&, r] { met.statuses[r] = met.ranks[r]->Meet(r, choices[r], gathering.Of(r)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return met;
+}
+
+std::string Unchanged(int, int, std::string said) { return said; }
+
+constexpr PathChoice kAuto = PathChoice::kAuto;
+
+TEST(NeighboursTest, EachPairFindsItsOwnWay) {
+  const Met met = Meet({kAuto, PathChoice::kTcp, kAuto}, Unchanged);
+  for (const absl::Status& status : met.statuses) EXPECT_TRUE(status.ok()) << status;
+  EXPECT_NE(met.ranks[0]->link(2), nullptr);
+  EXPECT_NE(met.ranks[2]->link(0), nullptr);
+  for (int r : {0, 2}) {
+    EXPECT_EQ(met.ranks[r]->link(1), nullptr);
+    EXPECT_EQ(met.ranks[1]->link(r), nullptr);
+    EXPECT_FALSE(met.ranks[r]->all());
+  }
+  EXPECT_FALSE(met.ranks[1]->any());
+  EXPECT_EQ(met.ranks[0]->paths()[2], "shared memory");
+  Notice notice;
+  ASSERT_TRUE(met.ranks[0]->link(2)->Notify({NoticeKind::kCredit, 7}));
+  ASSERT_TRUE(met.ranks[2]->HasNews());
+  EXPECT_EQ(met.ranks[2]->link(0)->inbox().Take(&notice), NoticeReader::Found::kNotice);
+  EXPECT_EQ(notice.channel, 7u);
+}
+
+// Another boot, or another container: descriptors of the one are not those of the other.
+TEST(NeighboursTest, AnotherHostIsReachedByTcp) {
+  const Met met = Meet({kAuto, kAuto}, [](int rank, int call, std::string said) {
+    if (rank == 1 && call == 0) said[16] ^= 1;  // in the host's name
+    return said;
+  });
+  EXPECT_TRUE(met.statuses[0].ok()) << met.statuses[0];
+  EXPECT_EQ(met.ranks[0]->link(1), nullptr);
+  EXPECT_NE(met.ranks[0]->paths()[1].find("another host"), std::string::npos)
+      << met.ranks[0]->paths()[1];
+}
+
+// What is named is there, but is not what was offered.
+TEST(NeighboursTest, AnInboxWithAnotherNonceIsNotUsedByEitherSide) {
+  const Met met = Meet({kAuto, kAuto}, [](int rank, int call, std::string said) {
+    if (rank == 1 && call == 0) said.back() ^= 1;  // not for rank 0
+    if (rank == 0 && call == 0) said.back() ^= 1;  // of the bell for rank 1
+    return said;
+  });
+  for (int r = 0; r < 2; ++r) {
+    EXPECT_TRUE(met.statuses[r].ok()) << met.statuses[r];
+    EXPECT_EQ(met.ranks[r]->link(1 - r), nullptr);
+    EXPECT_FALSE(met.ranks[r]->listens(1 - r));
+    EXPECT_NE(met.ranks[r]->paths()[1 - r].find("rank 1 cannot use the memory of rank 0"),
+              std::string::npos)
+        << met.ranks[r]->paths()[1 - r];
+  }
+}
+
+TEST(NeighboursTest, WhoInsistsHearsWhyNot) {
+  const Met met = Meet({kAuto, PathChoice::kShared}, [](int rank, int call, std::string said) {
+    if (rank == 0 && call == 0) said.back() ^= 1;
+    return said;
+  });
+  for (const absl::Status& status : met.statuses) {
+    EXPECT_EQ(KindOf(status), ErrorKind::kPeer);
+    EXPECT_NE(MessageOf(status).find("ONEFLOW_TRANSPORT=shm on rank 1"), std::string::npos)
+        << status;
+  }
+}
+
+TEST(NeighboursTest, WhatIsCutOrChangedIsAnErrorOrAnotherPathNeverMore) {
+  uint64_t seed = 1;
+  const auto next = [&seed] {
+    return (seed = seed * 6364136223846793005u + 1442695040888963407u) >> 33;
+  };
+  int refused = 0;
+  for (int round = 0; round < 200; ++round) {
+    const uint64_t place = next(), value = next(), call = next() % 2;
+    const bool cut = round % 4 == 0;
+    const Met met = Meet({kAuto, kAuto}, [&](int rank, int which, std::string said) {
+      if (rank != 1 || static_cast<uint64_t>(which) != call) return said;
+      if (cut) return said.substr(0, place % said.size());
+      said[place % said.size()] = static_cast<char>(value);
+      return said;
+    });
+    const absl::Status& status = met.statuses[0];
+    if (status.ok()) continue;
+    ++refused;
+    EXPECT_EQ(BlamedRank(status), 1) << status;
+  }
+  EXPECT_GE(refused, 50);  // at least all that were cut
+}
+
+}  // namespace
+}  // namespace oneflow::comm
