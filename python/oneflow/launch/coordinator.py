@@ -123,6 +123,8 @@ class Coordinator:
             codes = [code for host in self.hosts for code in host.codes()]
             if self.interrupted is not None or self.console.is_gone() or None not in codes:
                 return
+            if any(host.unable() for host in self.hosts):
+                return
             if any(codes) or self._over():
                 self._settle()
                 return

@@ -197,6 +197,9 @@ class SshHost(RemoteHost):
             say(why)
         return not why
 
+    def dismiss(self, code: int, text: str) -> None:
+        super().dismiss(code, "")  # we say it ourselves
+
     def leave(self, seconds: float) -> None:
         """Waits until the other end has gone; then ssh goes as well."""
         if self.link is not None:
