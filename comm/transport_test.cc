@@ -271,7 +271,7 @@ TEST(RendezvousTest, RankZeroListensOnItsOwnAddressAlone) {
     EXPECT_NE(MessageOf(status).find("every address"), std::string::npos) << status;
   }
   RendezvousOptions options = Options(0, 2, 1);
-  options.address = "192.0.2.1:29500";  // reserved for documentation: nobody has it
+  options.address = "198.51.100.7:29500";  // reserved for documentation: nobody has it
   const absl::Status foreign = Connect(options).status();
   EXPECT_EQ(KindOf(foreign), ErrorKind::kPeer);
   EXPECT_NE(MessageOf(foreign).find("no address of this host"), std::string::npos) << foreign;

@@ -56,7 +56,12 @@ class Cluster:
         self._holders: list[subprocess.Popen[bytes]] = []
         self._started: list[subprocess.Popen[str]] = []
         self._base = self._hold(["unshare", *([] if _AS_ROOT else ["-U", "-r"]), "-nm"])
-        script = ["mount --make-rprivate /", "ip link set lo up", "ip link add br0 type bridge", "ip link set br0 up"]
+        script = [
+            "mount --make-rprivate /",
+            "ip link set lo up",
+            "ip link add br0 type bridge",
+            "ip link set br0 up",
+        ]
         self._enter_base("; ".join(script))
         self.pids = []
         for number in range(1, hosts + 1):
@@ -94,7 +99,9 @@ class Cluster:
         return ["nsenter", "-t", str(pid), *user, *kinds, f"--wd={ROOT}", "--"]
 
     def _enter_base(self, script: str) -> None:
-        subprocess.run([*self._nsenter(self._base.pid, "-n", "-m"), "sh", "-ec", script], check=True)
+        subprocess.run(
+            [*self._nsenter(self._base.pid, "-n", "-m"), "sh", "-ec", script], check=True
+        )
 
     def on(self, number: int) -> list[str]:
         """The words that put a command onto host h<number>."""

@@ -219,7 +219,7 @@ def test_logs_are_written_per_rank(tmp_path):
         (["--nproc-per-node", "none", "x.py"], "neither a number nor `auto`"),
         (["--nproc-per-node", "0", "x.py"], "from 1 to 1024"),
         (["--nnodes", "2", "x.py"], "give --node-rank 0 to 1"),
-        (["--master-addr", "192.0.2.7", "x.py"], "no address of this host"),
+        (["--master-addr", "198.51.100.7", "x.py"], "no address of this host"),
         (["--no-python", "no-such-program"], "cannot start `no-such-program`"),
     ],
 )

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from oneflow import schedulers
 from oneflow.launch import options, pinning
 

@@ -19,7 +19,9 @@ def test_ten_kills_change_no_bit(tmp_path: Path) -> None:
     undisturbed = restarts.run(tmp_path / "quiet", STEPS, [])
     disturbed = restarts.run(tmp_path / "killed", STEPS, kills)
     assert disturbed.restarts >= 8  # kills that the job did not outrun
-    assert sorted(undisturbed.ledger) == list(undisturbed.ledger) and len(undisturbed.ledger) == STEPS
+    assert (
+        sorted(undisturbed.ledger) == list(undisturbed.ledger) and len(undisturbed.ledger) == STEPS
+    )
     restarts.assert_same(disturbed, undisturbed)
 
 

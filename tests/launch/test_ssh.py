@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from oneflow.launch import ssh
+
 from tests.launch.cluster import LAUNCH, Cluster, end, needs_sshd, wait_for
 from tests.launch.test_hosts import PROGRAM
 
@@ -23,7 +23,18 @@ for last; do :; done
 echo "Welcome to this host"
 exec setsid -w sh -c "$last"
 """
-HOSTILE = ["--x", "$(touch hacked)", "`touch hacked`", "a b", "'", '"', "; touch hacked", "*", "ä\n", ""]
+HOSTILE = [
+    "--x",
+    "$(touch hacked)",
+    "`touch hacked`",
+    "a b",
+    "'",
+    '"',
+    "; touch hacked",
+    "*",
+    "ä\n",
+    "",
+]
 
 
 @pytest.fixture
@@ -88,7 +99,7 @@ def test_what_a_host_says_of_a_failure_comes_last(fake: Path) -> None:
         (["--hosts", "a", "--remote-python", "/no such"], 69, "root cause: host a: ssh ended"),
         (["--hosts", "a", "--ssh", "false"], 69, "root cause: host a: ssh ended with exit code 1"),
         (["--hosts", "a", "--no-python"], 127, "ranks on host a: cannot start `x.py`"),
-        (["--hosts", "a", "--master-addr", "192.0.2.1"], 127, "no address of this host"),
+        (["--hosts", "a", "--master-addr", "198.51.100.7"], 127, "no address of this host"),
     ],
 )
 def test_what_goes_wrong_is_explained(
@@ -100,9 +111,13 @@ def test_what_goes_wrong_is_explained(
 
 def test_no_rank_outlives_a_killed_ssh_or_launcher(fake: Path) -> None:
     program = fake.parent / "program.py"
-    program.write_text("import os, time\nprint('running', os.getpid(), flush=True)\ntime.sleep(600)\n")
+    program.write_text(
+        "import os, time\nprint('running', os.getpid(), flush=True)\ntime.sleep(600)\n"
+    )
     command = [*LAUNCH, "--ssh", str(fake), "--master-addr", "127.0.0.1", "--hosts", "a,b"]
-    launcher = subprocess.Popen([*command, str(program)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    launcher = subprocess.Popen(
+        [*command, str(program)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert launcher.stdout is not None
     pids = [int(launcher.stdout.readline().split()[-1]) for _ in range(2)]
     os.kill(launcher.pid, signal.SIGKILL)
@@ -116,7 +131,9 @@ def test_no_rank_outlives_a_killed_ssh_or_launcher(fake: Path) -> None:
 
 def test_host_files(tmp_path: Path) -> None:
     path = tmp_path / "hosts"
-    path.write_text("# ours\nnode1 slots=4\n\nme@10.0.0.7 port=2222 slots=2  # behind the wall\nfd00::1\n")
+    path.write_text(
+        "# ours\nnode1 slots=4\n\nme@10.0.0.7 port=2222 slots=2  # behind the wall\nfd00::1\n"
+    )
     assert ssh.parse_hostfile(path) == [
         ssh.Target("node1", 4),
         ssh.Target("me@10.0.0.7", 2, 2222),
@@ -147,7 +164,15 @@ def test_real_ssh(cluster: Cluster) -> None:
     words = [cluster.serve_ssh(number) for number in (1, 2)][0]
     for number in (1, 2):
         cluster.wait_for_ssh(number, from_host=3)
-    start = [*LAUNCH, "--ssh", words, "--hosts", "root@h1,root@h2", "--env", "ONEFLOW_PEER_SECONDS=30"]
+    start = [
+        *LAUNCH,
+        "--ssh",
+        words,
+        "--hosts",
+        "root@h1,root@h2",
+        "--env",
+        "ONEFLOW_PEER_SECONDS=30",
+    ]
     program = str(cluster.folder / "train.py")
     code, lines = end(cluster.start(3, [*start, program, "5"]))
     assert code == 0 and sum("loss" in line for line in lines) == 2, lines

@@ -19,6 +19,7 @@ from .output import Console, say
 from .program import Share
 
 SETTLE_SECONDS = 3.0  # after the first failure, for the others to say what they saw
+_QUICK_SETTLE_SECONDS = 0.3  # the same where the cause is known and the job starts again
 _DOOR_SECONDS = 30.0  # for the first host to listen
 
 # Exit codes of the launcher itself; else that of the rank that failed, 128 + its signal.
@@ -57,6 +58,7 @@ class Coordinator:
         self.max_restarts = max_restarts
         self.renew = renew  # brings a lost host back
         self.interrupted: int | None = None
+        self._restarts_left = max_restarts
 
     def interrupt(self, number: int) -> None:
         self.interrupted = number
@@ -69,6 +71,7 @@ class Coordinator:
             if not outcome.may_restart or epoch == self.max_restarts or not self._bring_back():
                 break
             epoch += 1
+            self._restarts_left -= 1
             say(f"restart {epoch} of {self.max_restarts}, because of {outcome.cause}")
         self._dismiss(outcome)
         if epoch and outcome.cause:
@@ -132,7 +135,10 @@ class Coordinator:
 
     def _settle(self) -> None:
         # The others notice by themselves; what they say helps to find who was first.
-        deadline = time.monotonic() + SETTLE_SECONDS
+        first = [ending for host in self.hosts for ending in host.endings() if ending.failed]
+        is_known = self._restarts_left > 0 and any(not ending.is_echo for ending in first)
+        seconds = _QUICK_SETTLE_SECONDS if is_known else SETTLE_SECONDS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for host in self.hosts:
                 host.poll()
