@@ -105,6 +105,14 @@ def _started_by_scheduler(place: schedulers.Place) -> Launch:
             f"{place.system} started this program on several hosts, but does not say where rank 0 runs: set "
             "MASTER_ADDR to its host (mpirun -x MASTER_ADDR=...)"
         )
+    if place.local_count < place.count:
+        # On rank 0's host its name may be a loopback address, which ranks of other hosts do not reach.
+        from .launch import addresses
+
+        try:
+            host = addresses.own_address(host)
+        except addresses.AddressError as error:
+            raise Error(str(error).replace("give --master-addr", "set MASTER_ADDR to")) from None
     return Launch(
         rank=place.number,
         world_size=place.count,
