@@ -22,6 +22,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kHandshakeTime = std::chrono::seconds(5);
+// One attempt to connect, to a host that may not answer yet.
+constexpr auto kAttemptTime = std::chrono::seconds(10);
 constexpr size_t kShortestSecret = 16;
 
 Deadline Sooner(Deadline a, Deadline b) { return a < b ? a : b; }
@@ -93,20 +95,25 @@ absl::Status AcceptRanks(const Socket& listener, const Identity& self, Arrivals*
 absl::StatusOr<Socket> ConnectToRank(const std::string& host, int port, const Identity& self,
                                      int peer, Purpose purpose, Deadline deadline) {
   while (true) {
-    absl::StatusOr<Socket> socket = Socket::Connect(host, port, deadline);
+    absl::StatusOr<Socket> socket =
+        Socket::Connect(host, port, Sooner(deadline, Clock::now() + kAttemptTime));
+    absl::Status why = socket.status();
     if (socket.ok()) {
       const Deadline limit = Sooner(deadline, Clock::now() + 2 * kHandshakeTime);
       const absl::Status introduced =
           Introduce(*socket, self, static_cast<uint32_t>(peer), purpose, limit);
       if (introduced.ok()) return socket;
       if (KindOf(introduced) == ErrorKind::kPeer) return introduced;
+      why = introduced;
     } else if (KindOf(socket.status()) == ErrorKind::kPeer) {
       return socket.status();
     }
     if (Clock::now() >= deadline) {
       return MakeError(ErrorKind::kPeer,
                        absl::StrCat("rank ", self.rank, " cannot reach rank ", peer, " at ", host,
-                                    ":", port, "; see whether that process started"));
+                                    ":", port, " (", MessageOf(why),
+                                    "); see whether that process started, and whether a firewall "
+                                    "or the wrong interface stands between the hosts"));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
@@ -128,19 +135,19 @@ std::vector<int> Range(int begin, int end) {
 }
 
 // Rank 0: every rank says where it listens; all get the table.
-absl::Status ShareTable(std::vector<uint32_t> ports, Links* links, Deadline deadline) {
+absl::Status ShareTable(std::vector<Endpoint> table, Links* links, Deadline deadline) {
   const auto left = [](size_t rank, const absl::Status& status) {
     return PeerFailure(static_cast<int>(rank),
                        absl::StrCat("rank ", rank, " left while ranks were gathering: ",
                                     MessageOf(status), "; its message says why"));
   };
-  for (size_t r = 1; r < ports.size(); ++r) {
-    const absl::Status read = links->data[r].ReadAll(&ports[r], sizeof(uint32_t), deadline);
+  for (size_t r = 1; r < table.size(); ++r) {
+    const absl::Status read = links->data[r].ReadAll(&table[r], sizeof(Endpoint), deadline);
     if (!read.ok()) return left(r, read);
   }
-  for (size_t r = 1; r < ports.size(); ++r) {
+  for (size_t r = 1; r < table.size(); ++r) {
     const absl::Status written =
-        links->data[r].WriteAll(ports.data(), ports.size() * sizeof(uint32_t), deadline);
+        links->data[r].WriteAll(table.data(), table.size() * sizeof(Endpoint), deadline);
     if (!written.ok()) return left(r, written);
   }
   return absl::OkStatus();
@@ -165,35 +172,37 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
   }
   const size_t world = static_cast<size_t>(options.world_size);
   Links links{std::vector<Socket>(world), std::vector<Socket>(world)};
-  std::vector<uint32_t> ports(world, 0);
+  std::vector<Endpoint> table(world);
 
   if (options.rank == 0) {
-    OF_RETURN_IF_ERROR(Socket::CheckHost(host));
     OF_ASSIGN_OR_RETURN(Socket listener, options.listener >= 0
                                              ? Socket::Adopt(options.listener, port)
-                                             : Socket::Listen(port));
+                                             : Socket::Listen(port, host));
     Arrivals arrivals(&links, Range(1, options.world_size));
     OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, true, deadline));
-    OF_RETURN_IF_ERROR(ShareTable(std::move(ports), &links, deadline));
+    OF_RETURN_IF_ERROR(ShareTable(std::move(table), &links, deadline));
     auto door = std::make_unique<Doorkeeper>(std::move(listener), self);
     return MakeTransport(0, std::move(links), options.collective_seconds, std::move(door),
                          options.path);
   }
-  OF_ASSIGN_OR_RETURN(const Socket listener, Socket::Listen(0));
-  OF_ASSIGN_OR_RETURN(const int own_port, listener.port());
   OF_RETURN_IF_ERROR(ConnectBoth(host, port, self, 0, deadline, &links));
-  const uint32_t announced = static_cast<uint32_t>(own_port);
-  absl::Status table = links.data[0].WriteAll(&announced, sizeof(announced), deadline);
-  if (table.ok()) {
-    table = links.data[0].ReadAll(ports.data(), ports.size() * sizeof(uint32_t), deadline);
+  // Where rank 0 is reached from, the other ranks reach this one.
+  OF_ASSIGN_OR_RETURN(const Endpoint near, links.data[0].own_end());
+  OF_ASSIGN_OR_RETURN(const Socket listener, Socket::Listen(0, near.host()));
+  OF_ASSIGN_OR_RETURN(const Endpoint announced, listener.own_end());
+  absl::Status gathered = links.data[0].WriteAll(&announced, sizeof(announced), deadline);
+  if (gathered.ok()) {
+    gathered = links.data[0].ReadAll(table.data(), table.size() * sizeof(Endpoint), deadline);
   }
-  if (!table.ok()) {
-    return PeerFailure(0, absl::StrCat("rank 0 left while ranks were gathering: ", MessageOf(table),
-                                       "; its message says why"));
+  if (!gathered.ok()) {
+    return PeerFailure(0, absl::StrCat("rank 0 left while ranks were gathering: ",
+                                       MessageOf(gathered), "; its message says why"));
   }
   // The lower rank accepts.
   for (int r = 1; r < options.rank; ++r) {
-    OF_RETURN_IF_ERROR(ConnectBoth(host, static_cast<int>(ports[r]), self, r, deadline, &links));
+    const Endpoint& there = table[static_cast<size_t>(r)];
+    OF_RETURN_IF_ERROR(
+        ConnectBoth(there.host(), static_cast<int>(there.port), self, r, deadline, &links));
   }
   Arrivals arrivals(&links, Range(options.rank + 1, options.world_size));
   OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, false, deadline));

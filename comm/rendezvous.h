@@ -1,8 +1,9 @@
 // Rendezvous: the ranks of a job find each other through one address and prove that they know the
 // job's secret; the result is a connected Transport.
 //
-// Binds loopback only (one host). Every pair of ranks gets two connections, for data and for
-// heartbeats; the lower rank accepts. Strangers, twins and ranks of another epoch are turned away
+// Rank 0 listens at the job's address, every other rank at the address from which it reaches rank 0;
+// never on all addresses. Every pair of ranks gets two connections, for data and for heartbeats, at
+// the addresses that ranks announce; the lower rank accepts. Strangers, twins and ranks of another epoch are turned away
 // and the job goes on, also after it has started: rank 0 keeps its door. No wait without a bound.
 // Threads: call once per process. Read next: comm/admission.h, comm/tcp_transport.h,
 // docs/wire_format.md.
@@ -21,7 +22,7 @@ namespace oneflow::comm {
 struct RendezvousOptions {
   int rank = 0;
   int world_size = 1;
-  std::string address;  // "127.0.0.1:29500", rank 0 listens there
+  std::string address;  // "10.0.0.1:29500", a name or an address; rank 0 listens there
   int listener = -1;    // rank 0: a socket that listens there already; -1: makes one
   std::string secret;   // at least 16 bytes
   std::string job;      // id

@@ -455,6 +455,38 @@ TEST(RendezvousTest, ABadAddressIsExplained) {
   EXPECT_NE(MessageOf(Connect(options).status()).find("host:port"), std::string::npos);
 }
 
+TEST(RendezvousTest, RankZeroListensOnItsOwnAddressAlone) {
+  EXPECT_EQ(Socket::Listen(0, "127.0.0.3")->own_end()->host(), "127.0.0.3");
+  for (const char* any : {"0.0.0.0", "::"}) {
+    const absl::Status status = Socket::Listen(0, any).status();
+    EXPECT_NE(MessageOf(status).find("every address"), std::string::npos) << status;
+  }
+  RendezvousOptions options = Options(0, 2, 1);
+  options.address = "198.51.100.7:29500";  // reserved for documentation: nobody has it
+  const absl::Status foreign = Connect(options).status();
+  EXPECT_EQ(KindOf(foreign), ErrorKind::kPeer);
+  EXPECT_NE(MessageOf(foreign).find("no address of this host"), std::string::npos) << foreign;
+}
+
+TEST(RendezvousTest, RanksMeetAtAnotherAddressOfTheHost) {
+  const int port = *Socket::Listen(0, "127.0.0.3")->port();
+  std::vector<RendezvousOptions> options;
+  for (int r = 0; r < 3; ++r) {
+    options.push_back(Options(r, 3, port));
+    options.back().address = "127.0.0.3:" + std::to_string(port);
+  }
+  for (const Result& result : ConnectAll(options)) EXPECT_TRUE(result.ok()) << result.status();
+}
+
+TEST(RendezvousTest, ANameWithoutAnAddressIsTriedAgainAndNamed) {
+  RendezvousOptions options = Options(1, 2, 1);
+  options.address = "no-such-host.invalid:29500";
+  options.timeout_seconds = 0.2;
+  const absl::Status status = Connect(options).status();
+  EXPECT_NE(MessageOf(status).find("no-such-host.invalid` has no address"), std::string::npos)
+      << status;
+}
+
 TEST(WireTest, DecodeIsTotal) {
   const Announcement announcement{"f", {"a", "b"}, {{"c", 1, true, 64, 2, "x"}}, 7};
   const std::string bytes = Encode(announcement);

@@ -60,14 +60,15 @@ void BindTransport(py::module_& module) {
   module.def(
       "connect",
       [](int rank, int world_size, const std::string& address, const py::bytes& secret,
-         const std::string& job, int listener, double timeout_seconds, double collective_seconds,
-         const std::string& path) {
+         const std::string& job, uint64_t epoch, int listener, double timeout_seconds,
+         double collective_seconds, const std::string& path) {
         comm::RendezvousOptions options;
         options.rank = rank;
         options.world_size = world_size;
         options.address = address;
         options.secret = secret;
         options.job = job;
+        options.epoch = epoch;
         options.listener = listener;
         options.timeout_seconds = timeout_seconds;
         options.collective_seconds = collective_seconds;
@@ -80,8 +81,9 @@ void BindTransport(py::module_& module) {
         return handle;
       },
       py::arg("rank"), py::arg("world_size"), py::arg("address"), py::arg("secret"), py::arg("job"),
-      py::arg("listener"), py::arg("timeout_seconds"), py::arg("collective_seconds"),
-      py::arg("path"), "Finds the other ranks of the job; blocks until all are there.");
+      py::arg("epoch"), py::arg("listener"), py::arg("timeout_seconds"),
+      py::arg("collective_seconds"), py::arg("path"),
+      "Finds the other ranks of the job; blocks until all are there.");
 }
 
 }  // namespace oneflow::python

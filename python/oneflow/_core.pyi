@@ -137,7 +137,7 @@ def check_decisions(text: str) -> None:
 def compile(graph: Graph, target: Target, axes: Sequence[tuple[str, int]], devices: Sequence[int], micro_batches: int, rank: int, world_size: int, keep_dumps: bool = False, decisions: Sequence[str] = []) -> Compiled:
     """Compiles one rank's plan; kernel rows that the target lacks are added to it."""
 
-def connect(rank: int, world_size: int, address: str, secret: bytes, job: str, listener: int, timeout_seconds: float, collective_seconds: float, path: str) -> Transport:
+def connect(rank: int, world_size: int, address: str, secret: bytes, job: str, epoch: int, listener: int, timeout_seconds: float, collective_seconds: float, path: str) -> Transport:
     """Finds the other ranks of the job; blocks until all are there."""
 
 def describe_op(name: str) -> dict[str, Any]:

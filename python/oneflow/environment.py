@@ -1,8 +1,9 @@
 """All environment variables that the package reads, in one place (docs/environment.md lists them).
 
-The launcher's contract is RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and ONEFLOW_JOB_DIR, a
-folder of the job with its secret, in which a failing rank leaves its error for the launcher.
-Without a launcher there is one rank, which owns every device.
+The launcher's contract is RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, ONEFLOW_EPOCH and
+ONEFLOW_JOB_DIR, a folder of the job with its secret, in which a failing rank leaves its error for the
+launcher. Where srun or mpirun has started the program once per rank, their variables say the same, and
+ONEFLOW_SECRET holds the secret. Else there is one rank, which owns every device.
 """
 
 from __future__ import annotations
@@ -17,13 +18,24 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from . import schedulers
 from .errors import Error, PeerError
+
+# Variables that the package has set itself because they were unset; the launcher does not hand them on.
+own_defaults: set[str] = set()
 
 
 def set_thread_defaults() -> None:
     """Defaults that libgomp reads when it is loaded: call it before oneflow._core is imported."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OMP_NUM_THREADS", str(core_count()))
+    here = schedulers.rank_of(os.environ) if "WORLD_SIZE" not in os.environ else None
+    # A scheduler that gives each rank cores of its own has bound it to them already.
+    is_bound = core_count() < (os.cpu_count() or 1)
+    sharing = here.local_count if here and not is_bound else 1
+    threads = max(1, core_count() // sharing)
+    for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("OMP_NUM_THREADS", str(threads))):
+        if name not in os.environ:
+            own_defaults.add(name)
+            os.environ[name] = value
 
 
 def core_count() -> int:
@@ -44,7 +56,9 @@ class Launch:
     world_size: int
     local_rank: int
     address: str
-    job_dir: str
+    job: str  # id of the job, the same on all ranks
+    job_dir: str  # "": no launcher waits for this rank's error
+    epoch: int  # how often the job was restarted
     listener: int  # rank 0: descriptor of a socket that listens at `address`; -1 if it has none
 
 
@@ -60,21 +74,89 @@ def _integer(name: str, default: int) -> int:
 
 @functools.cache
 def launch() -> Launch:
-    """The launcher's variables, read once."""
+    """The launcher's variables, or those of srun and mpirun, read once."""
+    if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
+        place = schedulers.rank_of(os.environ)
+        if place is not None:
+            return _started_by_scheduler(place)
     world_size = _integer("WORLD_SIZE", 1)
     rank = _integer("RANK", 0)
     if not 0 <= rank < world_size:
         raise Error(f"RANK={rank} does not lie in [0, WORLD_SIZE={world_size})")
     host = os.environ.get("MASTER_ADDR", "127.0.0.1")
-    port = _integer("MASTER_PORT", 29500)
+    port = _integer("MASTER_PORT", schedulers.DEFAULT_PORT)
+    job_dir = os.environ.get("ONEFLOW_JOB_DIR", "")
     return Launch(
         rank=rank,
         world_size=world_size,
         local_rank=_integer("LOCAL_RANK", rank),
         address=f"{host}:{port}",
-        job_dir=os.environ.get("ONEFLOW_JOB_DIR", ""),
+        job=os.path.basename(job_dir) or "by hand",
+        job_dir=job_dir,
+        epoch=_integer("ONEFLOW_EPOCH", 0),
         listener=_integer("ONEFLOW_LISTENER", -1) if rank == 0 else -1,
     )
+
+
+def _started_by_scheduler(place: schedulers.Place) -> Launch:
+    host = os.environ.get("MASTER_ADDR", "") or place.address
+    if not host:
+        raise Error(
+            f"{place.system} started this program on several hosts, but does not say where rank 0 runs: set "
+            "MASTER_ADDR to its host (mpirun -x MASTER_ADDR=...)"
+        )
+    if place.local_count < place.count:
+        # On rank 0's host its name may be a loopback address, which ranks of other hosts do not reach.
+        from .launch import addresses
+
+        try:
+            host = addresses.own_address(host)
+        except addresses.AddressError as error:
+            raise Error(str(error).replace("give --master-addr", "set MASTER_ADDR to")) from None
+    return Launch(
+        rank=place.number,
+        world_size=place.count,
+        local_rank=place.local_number,
+        address=f"{host}:{_integer('MASTER_PORT', place.port)}",
+        job=place.job,
+        job_dir="",
+        epoch=_integer("SLURM_RESTART_COUNT", 0),
+        listener=-1,
+    )
+
+
+def secret_given() -> bytes:
+    """ONEFLOW_SECRET: the job's secret where no launcher makes one; `@FILE`: what that file holds. Empty if
+    unset."""
+    text = os.environ.get("ONEFLOW_SECRET", "")
+    if text.startswith("@"):
+        try:
+            with open(text[1:], "rb") as file:
+                secret = file.read().strip()
+        except OSError as error:
+            raise Error(f"ONEFLOW_SECRET names a file that cannot be read: {error}") from None
+    else:
+        secret = text.encode()
+    if text and len(secret) < 16:
+        raise Error(
+            f"the secret in ONEFLOW_SECRET has {len(secret)} bytes, too few to keep anybody out (at least 16): "
+            "make one with `openssl rand -hex 32`"
+        )
+    return secret
+
+
+def _secret(here: Launch) -> bytes:
+    if here.job_dir:
+        with open(os.path.join(here.job_dir, "secret"), "rb") as file:
+            return file.read()
+    secret = secret_given()
+    if not secret:
+        raise Error(
+            f"this is rank {here.rank} of {here.world_size}, but there is no secret by which the ranks know each "
+            "other: start them with oneflow-launch, or set ONEFLOW_SECRET to the same value for all "
+            "(export ONEFLOW_SECRET=$(openssl rand -hex 32) before srun or mpirun -x ONEFLOW_SECRET)"
+        )
+    return secret
 
 
 def watchdog_seconds() -> float:
@@ -144,12 +226,7 @@ def transport() -> Any:
     here = launch()
     if here.world_size == 1:
         return None
-    if not here.job_dir:
-        raise Error(
-            "WORLD_SIZE is set, but ONEFLOW_JOB_DIR is not: start the ranks with oneflow-launch"
-        )
-    with open(os.path.join(here.job_dir, "secret"), "rb") as file:
-        secret = file.read()
+    secret = _secret(here)
     from . import _core
 
     return _core.connect(
@@ -157,7 +234,8 @@ def transport() -> Any:
         world_size=here.world_size,
         address=here.address,
         secret=secret,
-        job=os.path.basename(here.job_dir),
+        job=here.job,
+        epoch=here.epoch,
         listener=here.listener,
         timeout_seconds=120.0,
         collective_seconds=peer_seconds(),

@@ -218,8 +218,8 @@ def test_logs_are_written_per_rank(tmp_path):
     [
         (["--nproc-per-node", "none", "x.py"], "neither a number nor `auto`"),
         (["--nproc-per-node", "0", "x.py"], "from 1 to 1024"),
-        (["--nnodes", "2", "x.py"], "one host"),
-        (["--master-addr", "10.0.0.7", "x.py"], "meet at 127.0.0.1, not at `10.0.0.7`"),
+        (["--nnodes", "2", "x.py"], "give --node-rank 0 to 1"),
+        (["--master-addr", "198.51.100.7", "x.py"], "no address of this host"),
         (["--no-python", "no-such-program"], "cannot start `no-such-program`"),
     ],
 )

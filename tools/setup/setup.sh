@@ -113,12 +113,27 @@ ensure() {  # build|test|long
   make_environment
   say "installing Python packages ($1)"
   pip_install "${modules[@]}" || { tail -20 "$root/build/pip.log" >&2; fail "pip could not install ${modules[*]}"; }
-  [ "$1" = build ] || install_torch
+  [ "$1" = build ] || { install_torch; unpack_sshd; }
   if ! find_cmake >/dev/null; then pip_install 'cmake>=3.25,<4' ninja; fi
   mkdir -p "$venv/stamps"
   rm -f "$venv/stamps/$1"-*
   touch "$(stamp_path "$1")"
   exec 9>&-
+}
+
+# An sshd for tests, unpacked into the environment and not installed: nothing here shall start a server.
+unpack_sshd() {
+  [ ! -e "$venv/sshd/usr/sbin/sshd" ] || return 0
+  command -v apt-get >/dev/null || { say "no apt-get here: tests with a real sshd are skipped"; return 0; }
+  local folder; folder=$(mktemp -d)
+  chmod 755 "$folder"
+  if (cd "$folder" && timeout 300 apt-get -qq download openssh-server libwrap0) >/dev/null 2>&1; then
+    mkdir -p "$venv/sshd"
+    for package in "$folder"/*.deb; do dpkg -x "$package" "$venv/sshd"; done
+  else
+    say "openssh-server cannot be had here: tests with a real sshd are skipped"
+  fi
+  rm -rf "$folder"
 }
 
 # nvcc and the libraries of CUDA 13, from PyPI where the system has none.

@@ -16,6 +16,7 @@ class Ending:
     stopped: bool = False  # it exists but does not run (SIGSTOP)
     time: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
+    host: str = ""  # in a job of one host: empty
 
     @property
     def failed(self) -> bool:
@@ -31,24 +32,45 @@ class Ending:
         blamed = self.report.get("blames")
         return blamed if isinstance(blamed, int) else None
 
+    def name(self) -> str:
+        return f"rank {self.rank} on host {self.host}" if self.host else f"rank {self.rank}"
+
     def text(self) -> str:
         if self.report:
             where = f" at {self.report['location']}" if self.report.get("location") else ""
             return f"{self.report['type']}{where}: {self.report['message']}"
         if self.exit_code is None:
             if self.stopped:
-                return "stopped (SIGSTOP, a debugger, or a frozen container): it exists, but sent no heartbeat"
-            return "does not answer the other ranks, though it runs"
+                return (
+                    "stopped (SIGSTOP, a debugger, or a frozen container): it exists, but sent no heartbeat; "
+                    "let it go on (kill -CONT), and start the job again"
+                )
+            return (
+                "does not answer the other ranks, though it runs; see with py-spy or gdb where it stands, or "
+                "raise ONEFLOW_PEER_SECONDS if it works alone for long"
+            )
         if self.exit_code == 0:
             return (
                 "ended with exit code 0 while other ranks still needed it "
-                "(os._exit, sys.exit, or fewer steps than the others)"
+                "(os._exit, sys.exit, or fewer steps than the others); let all ranks make the same steps"
             )
         if self.exit_code < 0:
-            name = signal.Signals(-self.exit_code).name
-            hint = " (out of memory, or killed by hand)" if name == "SIGKILL" else ""
-            return f"killed by signal {-self.exit_code} ({name}){hint}"
-        return f"exit code {self.exit_code}"
+            return f"killed by signal {-self.exit_code} {_of_signal(-self.exit_code)}"
+        return f"exit code {self.exit_code}; what it wrote last says why"
+
+
+def _of_signal(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"(signal {number})"
+    hint = {
+        "SIGKILL": " (out of memory, or killed by hand); see `dmesg`, and what the scheduler says of its limits",
+        "SIGSEGV": "; a bug in native code: `python -X faulthandler` shows its Python line",
+        "SIGABRT": "; what it wrote last says why",
+        "SIGTERM": "; somebody ended it: the scheduler at its time limit, or a person",
+    }.get(name, "")
+    return f"({name}){hint}"
 
 
 def root_cause(endings: list[Ending]) -> Ending:

@@ -1,27 +1,26 @@
-"""The ranks of one launch: started, read, watched, ended together."""
+"""The ranks of one host: started, read, watched, ended together."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
-from . import guardian
+from .. import environment
+from . import guardian, pinning
 from .blame import Ending
+from .output import Emit, open_log, read_lines
+from .program import Program, Share
 
 GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 ORPHAN_GRACE_SECONDS = 2.0  # the same when the launcher itself was killed
-SETTLE_SECONDS = 3.0  # after the first failure, for the others to say what they saw
 
 
 @dataclass
@@ -39,143 +38,114 @@ class Rank:
         return self.exit_code is None and guardian.state_of(self.process.pid)[0] in "Tt"
 
 
-class Output:
-    """Where a stream of the ranks goes. Threads: any. When its reader has gone, `is_gone` is set and what
-    follows is dropped, so that no rank waits for a pipe that nobody empties."""
-
-    def __init__(self, out: IO[bytes]) -> None:
-        self._out = out
-        self.is_gone = threading.Event()
-
-    def write(self, line: bytes) -> None:
-        if self.is_gone.is_set():
-            return
-        try:
-            self._out.write(line)
-            self._out.flush()
-        except OSError:
-            self.is_gone.set()
-            # What Python still holds for it goes nowhere, without a word at the end.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._out.fileno())
-            os.close(nowhere)
-
-
-def _forward(stream: IO[bytes], rank: int, out: Output, log: int | None) -> None:
-    prefix = f"[rank{rank}]: ".encode()
-    for line in iter(stream.readline, b""):
-        out.write(prefix + line if line.endswith(b"\n") else prefix + line + b"\n")
-        if log is not None:
-            os.write(log, line)
-
-
 class Job:
-    """The ranks of one launch. Use from one thread, the one that lives longest: ranks die with it."""
+    """The ranks of one host in one epoch. Use from one thread, the one that lives longest: ranks die with it."""
 
     def __init__(
-        self, options: argparse.Namespace, folder: Path, listener: socket.socket, launcher: int
+        self,
+        program: Program,
+        share: Share,
+        folder: Path,
+        listener: socket.socket | None,
+        launcher: int,
+        emit: Emit,
     ) -> None:
-        self.options = options
-        self.folder = folder
-        self.listener = listener
+        self.program = program
+        self.share = share
+        self.folder = folder  # with the secret; ranks leave their errors there
+        self.listener = listener  # the host of rank 0 has it
+        self.launcher = launcher  # the process that the user, or ssh, started
+        self.emit = emit
         self.ranks: list[Rank] = []
-        self.outputs = (Output(sys.stdout.buffer), Output(sys.stderr.buffer))
-        self.interrupted: int | None = None
-        self.launcher = launcher  # the process that the user started
+        self._cores = pinning.shares(share.count)
 
-    def command(self) -> list[str]:
-        options = self.options
-        if options.no_python:
-            start = [options.script]
-        elif options.module:
-            start = [sys.executable, "-u", "-m", options.script]
-        else:
-            start = [sys.executable, "-u", options.script]
-        return start + list(options.arguments)
-
-    def environment(self, rank: int) -> dict[str, str]:
-        world = self.options.nproc_per_node
-        threads = max(1, (os.cpu_count() or 1) // world)
-        environment = {
-            **os.environ,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(world),
-            "LOCAL_WORLD_SIZE": str(world),
-            "MASTER_ADDR": self.options.master_addr,
-            "MASTER_PORT": str(self.listener.getsockname()[1]),
-            "ONEFLOW_JOB_DIR": str(self.folder),
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
-            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+    def environment(self, local_rank: int) -> dict[str, str]:
+        share = self.share
+        rank = share.first + local_rank
+        threads = max(1, environment.core_count() // share.count)
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            # What this process set for itself; the secret is in a file.
+            if name not in environment.own_defaults and name != "ONEFLOW_SECRET"
         }
-        if rank == 0:  # it listens there already: nobody can take the port meanwhile
-            environment["ONEFLOW_LISTENER"] = str(self.listener.fileno())
-        return environment
+        if self.program.pin:
+            threads = len(self._cores[local_rank])
+        own = {
+            "OMP_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            **own,
+            **self.program.environment,
+            "RANK": str(rank),
+            "LOCAL_RANK": str(local_rank),
+            "WORLD_SIZE": str(share.world),
+            "LOCAL_WORLD_SIZE": str(share.count),
+            "GROUP_RANK": str(share.host),
+            "MASTER_ADDR": share.address,
+            "MASTER_PORT": str(share.port),
+            "ONEFLOW_JOB_DIR": str(self.folder),
+            "ONEFLOW_EPOCH": str(share.epoch),
+        }
+        if rank == 0 and self.listener is not None:
+            # It listens there already: nobody can take the port meanwhile.
+            own["ONEFLOW_LISTENER"] = str(self.listener.fileno())
+        return own
 
     def start(self) -> None:
+        """OSError if the program cannot be started; `end` is due then as well."""
         own = os.getpid()
-        for number in range(self.options.nproc_per_node):
+        for path in self.folder.glob("error.*.json"):  # of an epoch before
+            path.unlink()
+        for local_rank in range(self.share.count):
+            cores = self._cores[local_rank] if self.program.pin else set()
+
+            def prepare(cores: set[int] = cores) -> None:
+                guardian.die_with(own, signal.SIGKILL)
+                if cores:
+                    os.sched_setaffinity(0, cores)
+
+            number = self.share.first + local_rank
+            listener = self.listener if number == 0 else None
             process = subprocess.Popen(
-                self.command(),
-                env=self.environment(number),
+                self.program.command(),
+                env=self.environment(local_rank),
+                cwd=self.program.folder or None,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                pass_fds=(self.listener.fileno(),) if number == 0 else (),
-                preexec_fn=lambda: guardian.die_with(own, signal.SIGKILL),
+                pass_fds=(listener.fileno(),) if listener is not None else (),
+                preexec_fn=prepare,
             )
             self.ranks.append(Rank(number, process))
-        self.listener.close()
-        for rank in self.ranks:
-            log = self._open_log(rank.number)
-            for stream, out in zip(
-                (rank.process.stdout, rank.process.stderr), self.outputs, strict=True
-            ):
+        if self.listener is not None:
+            self.listener.close()
+        for local_rank, rank in enumerate(self.ranks):
+            log = open_log(self.program.log_of(rank.number))
+            shown = self.program.streams_of(local_rank)
+            for number, stream in enumerate((rank.process.stdout, rank.process.stderr), start=1):
                 assert stream is not None
+                emit = self.emit if shown & number else None
                 reader = threading.Thread(
-                    target=_forward, args=(stream, rank.number, out, log), daemon=True
+                    target=read_lines, args=(stream, rank.number, number, emit, log), daemon=True
                 )
                 reader.start()
                 rank.readers.append(reader)
 
-    def _open_log(self, rank: int) -> int | None:
-        logs: Path | None = self.options.log_dir
-        if logs is None:
-            return None
-        logs.mkdir(parents=True, exist_ok=True)
-        return os.open(logs / f"rank{rank}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-
-    def output_is_gone(self) -> bool:
-        return any(output.is_gone.is_set() for output in self.outputs)
-
-    def wait(self) -> list[Ending]:
-        """Until all are done, or one failed and the others have said what they saw. Nobody is ended here."""
-        while self.running() and self.interrupted is None and not self.output_is_gone():
-            self._poll()
-            if any(rank.exit_code for rank in self.ranks):
-                self._settle()
-                break
-            time.sleep(0.02)
-        return [self._ending(rank) for rank in self.ranks]
-
     def running(self) -> list[Rank]:
         return [rank for rank in self.ranks if rank.exit_code is None]
 
-    def _poll(self) -> None:
+    def poll(self) -> None:
+        """Sees who has ended."""
         for rank in self.running():
             if (code := rank.process.poll()) is not None:
                 rank.exit_code = code
                 rank.ended = time.time()
 
-    def _settle(self) -> None:
-        # The others notice by themselves; what they say helps to find who was first.
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while time.monotonic() < deadline and not all(rank.stopped for rank in self.running()):
-            self._poll()
-            time.sleep(0.02)
+    def endings(self) -> list[Ending]:
+        return [self.ending(rank) for rank in self.ranks]
 
-    def _ending(self, rank: Rank) -> Ending:
+    def ending(self, rank: Rank) -> Ending:
         try:
             report = json.loads((self.folder / f"error.{rank.number}.json").read_text())
         except (OSError, ValueError):
@@ -188,18 +158,20 @@ class Job:
 
     def end(self) -> None:
         """SIGTERM, grace, SIGKILL, for every rank's whole process group, then for all that is left."""
+        if self.listener is not None:
+            self.listener.close()
         for rank in self.running():
             # What does not run cannot end in order.
             self._signal(rank, signal.SIGKILL if rank.stopped else signal.SIGTERM)
         orphan = os.getppid() != self.launcher
         deadline = time.monotonic() + (ORPHAN_GRACE_SECONDS if orphan else GRACE_SECONDS)
         while self.running() and time.monotonic() < deadline:
-            self._poll()
+            self.poll()
             time.sleep(0.02)
         for rank in self.running():
             self._signal(rank, signal.SIGKILL)
             rank.process.wait()
-        self._poll()
+        self.poll()
         guardian.end_children()
         for rank in self.ranks:
             for reader in rank.readers:

@@ -1,0 +1,164 @@
+"""Several hosts: the launcher started on each of them. Hosts are network namespaces."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launch.cluster import (
+    LAUNCH,
+    Cluster,
+    end,
+    needs_namespaces,
+    output_of,
+    wait_for,
+)
+
+pytestmark = needs_namespaces
+SECRET = "0f" * 32
+
+# One device per rank; says who it is, trains, and goes on until `steps`.
+PROGRAM = """
+import os, sys, time
+import numpy as np
+import oneflow as flow
+import oneflow.nn.functional as F
+from oneflow import nn
+
+steps = int(sys.argv[1])
+flow.manual_seed(0)
+model = nn.Linear(16, 4)
+step = flow.train_step(lambda x, y: F.cross_entropy(model(x), y), model=model,
+                       optimizer=flow.optim.SGD(model.parameters(), lr=0.1), mesh=flow.mesh("cpu"))
+x = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
+y = np.arange(8) % 4
+for i in range(steps):
+    loss = float(step(x, y)["loss"])
+    if i == 1:
+        print("running", flow.rank(), os.getpid(), flush=True)
+    if steps > 1000:
+        time.sleep(0.002)
+print("loss", loss.hex(), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as made:
+        (made.folder / "train.py").write_text(PROGRAM)
+        yield made
+
+
+def launch(
+    cluster: Cluster, *arguments: str, hosts: int = 4, steps: str = "5", ranks: int = 1
+) -> list[subprocess.Popen[str]]:
+    """The launcher on each host; the first one's first."""
+    return [
+        cluster.start(
+            number + 1,
+            [*LAUNCH, "--nnodes", str(hosts), "--node_rank", str(number), "--master-addr", "h1"]
+            + ["--nproc_per_node", str(ranks), *arguments, str(cluster.folder / "train.py"), steps],
+            ONEFLOW_SECRET=SECRET,
+        )
+        for number in range(hosts)
+    ]
+
+
+def rank_pids(launchers: list[subprocess.Popen[str]], per_host: int = 1) -> dict[int, int]:
+    """Process id by rank, once all train."""
+    text = "".join(wait_for(launcher, "running", per_host) for launcher in launchers)
+    return {int(r): int(pid) for r, pid in re.findall(r"running (\d+) (\d+)", text)}
+
+
+def test_four_hosts_train_and_agree(cluster: Cluster) -> None:
+    launchers = launch(cluster, steps="1001", ranks=1)
+    pids = rank_pids(launchers)
+    assert sorted(pids) == [0, 1, 2, 3]
+    for number in range(1, 5):
+        for pid, line in cluster.processes(number).items():
+            assert SECRET not in line
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            assert SECRET.encode() not in environment or pid not in pids.values()
+        # Nothing listens on all addresses, nor on an address that other hosts cannot reach.
+        listening = cluster.check(number, "cat /proc/net/tcp").splitlines()[1:]
+        local = [row.split()[1] for row in listening if row.split()[3] == "0A"]
+        assert bool(local) == (number == 1), local  # the others only knock
+        assert all(place.startswith(f"0{number}00320A:") for place in local), local
+    ends = [end(launcher) for launcher in launchers]
+    assert [code for code, _ in ends] == [0] * 4, ends
+    losses = {line.split()[-1] for _, lines in ends for line in lines if "loss" in line}
+    assert len(losses) == 1
+    cluster.assert_nothing_runs()
+
+
+def test_a_killed_rank_ends_all_hosts_and_is_named_once(cluster: Cluster) -> None:
+    launchers = launch(cluster, steps="1000000", ranks=2, hosts=2)
+    pids = rank_pids(launchers, 2)
+    os.kill(pids[3], signal.SIGKILL)
+    (first, lines), (other, others) = (end(launcher) for launcher in launchers)
+    assert first == other == 128 + signal.SIGKILL
+    assert lines[-1].startswith(
+        "oneflow-launch: root cause: rank 3 on host h2: killed by signal 9 (SIGKILL)"
+    )
+    assert "\n".join(lines + others).count("root cause") == 1
+    assert "because rank 3 on host h2 failed" in others[-1]
+    cluster.assert_nothing_runs()
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_launcher_leaves_no_rank_on_any_host(cluster: Cluster, victim: int) -> None:
+    launchers = launch(cluster, steps="1000000", hosts=2)
+    rank_pids(launchers)
+    for pid, line in cluster.processes(victim + 1).items():
+        if "oneflow.launch" in line:
+            os.kill(pid, signal.SIGKILL)
+    code, lines = end(launchers[1 - victim])
+    assert code == 69, lines
+    words = "lost the launcher that leads the job" if victim == 0 else "root cause: host h2: "
+    assert words in lines[-1]
+    cluster.assert_nothing_runs()
+
+
+def test_a_host_that_is_cut_off_is_named_and_both_sides_end(cluster: Cluster) -> None:
+    launchers = launch(cluster, steps="1000000", hosts=2)
+    rank_pids(launchers)
+    cluster.plug(2, "down")
+    try:
+        (code, lines), (other, others) = (end(launcher) for launcher in launchers)
+    finally:
+        cluster.plug(2, "up")
+    assert code == 69 and other != 0
+    assert "root cause: host h2: no sign of life" in lines[-1], lines
+    cluster.assert_nothing_runs()
+
+
+def test_a_stranger_and_a_wrong_secret_stay_outside(cluster: Cluster) -> None:
+    wait = [*LAUNCH, "--nnodes", "2", "--master-addr", "h1", "--join-timeout", "4"]
+    program = str(cluster.folder / "train.py")
+    first = cluster.start(1, [*wait, "--node-rank", "0", program, "2"], ONEFLOW_SECRET=SECRET)
+    garbage = "import socket; s = socket.create_connection(('h1', 29500)); s.sendall(b'x' * 200); print(s.recv(1))"
+    again = f"import time\nwhile True:\n try:\n  exec({garbage!r}); break\n except ConnectionRefusedError: time.sleep(0.05)\n except ConnectionResetError: break"
+    stranger = cluster.start(2, ["python3", "-c", again])
+    assert stranger.wait(timeout=60) == 0 and output_of(stranger).strip() in ("b''", "")
+    wrong = cluster.start(2, [*wait, "--node-rank", "1", program, "2"], ONEFLOW_SECRET="e" * 32)
+    code, lines = end(wrong)
+    assert code == 69 and "does not know the secret of this job" in lines[-1]
+    code, lines = end(first)
+    assert code == 69 and "host(s) 1 of 2 did not come within 4 s" in lines[-1]
+    cluster.assert_nothing_runs()
+
+
+def test_a_job_starts_again_on_all_hosts(cluster: Cluster) -> None:
+    launchers = launch(cluster, "--max-restarts", "1", steps="1001", hosts=2)
+    pids = rank_pids(launchers)
+    os.kill(pids[1], signal.SIGKILL)
+    (code, lines), (other, _) = (end(launcher) for launcher in launchers)
+    assert code == other == 0, lines
+    assert any("restart 1 of 1, because of rank 1 on host h2: killed" in line for line in lines)
+    cluster.assert_nothing_runs()
