@@ -33,8 +33,8 @@ ThreadedExecutor::ThreadedExecutor(const DeviceSet* devices, comm::Transport* tr
               &halted_,
               &cores_,
               waiting.cores > 0 ? waiting.patience_ns : 0,
-              /*lend=*/waiting.cores <= 0 || (waiting.cores == 1 && transport != nullptr &&
-                                         transport->looking_suffices())} {
+              /*lend=*/waiting.cores <= 0 ||
+                  (waiting.cores == 1 && transport != nullptr && transport->looking_suffices())} {
   step_ns_.reserve(kStepsRemembered);
   cores_.Hold(1);  // the caller's
 }
