@@ -323,7 +323,8 @@ class TcpTransport final : public Transport {
   bool InCallback() const { return std::this_thread::get_id() == dispatcher_.load(); }
 
   // REQUIRES: dispatch_mutex_ is held.
-  bool RunTurn(const std::function<void()>& work) {
+  template <typename Work>
+  bool RunTurn(Work work) {
     dispatcher_.store(std::this_thread::get_id());
     work();
     dispatcher_.store(std::thread::id());

@@ -111,6 +111,74 @@ TEST(SpinningTest, OneWhoLooksMakesRoomForOneWhoIsWoken) {
   EXPECT_EQ(cores.held(), 3);
 }
 
+// Other ranks, of which only a look hears: the third finds a message for `mailbox`.
+class Whispers : public comm::Transport {
+ public:
+  int rank() const override { return 0; }
+  int world_size() const override { return 2; }
+  absl::StatusOr<std::vector<comm::ChannelId>> OpenChannels(const std::string&,
+                                                            const std::vector<std::string>&,
+                                                            const std::vector<comm::ChannelSpec>&,
+                                                            comm::TransportCallbacks) override {
+    return std::vector<comm::ChannelId>();
+  }
+  void MoveRegion(comm::ChannelId, std::byte*) override {}
+  comm::Region RemoteRegion(comm::ChannelId) const override { return {}; }
+  void Post(comm::ChannelId) override {}
+  bool Send(comm::ChannelId) override { return true; }
+  void CloseChannels(const std::vector<comm::ChannelId>&) override {}
+  void Abort(const absl::Status&) override {}
+  absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) override {
+    return std::vector<std::string>(2, bytes);
+  }
+  uint64_t bytes_received() const override { return 0; }
+  uint64_t bytes_sent() const override { return 0; }
+
+  void BeginLooking() override { ++lookers; }
+  void EndLooking() override {
+    --lookers;
+    if (looks < 3 && !mailbox->HasMessages()) mailbox->Push({});  // else it would wait for ever
+  }
+  bool Look() override {
+    EXPECT_EQ(lookers, 1);
+    if (++looks != 3) return false;
+    mailbox->Push({});
+    return true;
+  }
+  Mailbox* mailbox = nullptr;
+  int lookers = 0;
+  int looks = 0;
+};
+
+TEST(SpinningTest, WhoWaitsHearsOtherRanks) {
+  Cores cores(1);
+  cores.Hold(1);
+  Whispers whispers;
+  Mailbox mailbox(&cores, Mailbox::Reader::kAwake, &whispers);
+  whispers.mailbox = &mailbox;
+  mailbox.Reserve(1);
+  Patience long_enough(1'000'000'000);  // the third look comes at once
+  mailbox.Wait(/*threads=*/1, &long_enough);
+  EXPECT_TRUE(mailbox.HasMessages());
+  EXPECT_EQ(mailbox.parks(), 0u);
+  EXPECT_EQ(whispers.looks, 3);
+  EXPECT_EQ(whispers.lookers, 0) << "peers must wake this rank again";
+}
+
+TEST(SpinningTest, WhoParksAtOnceIsNotTakenForOneWhoLooks) {
+  Cores cores(1);
+  cores.Hold(1);
+  Whispers whispers;
+  Mailbox mailbox(&cores, Mailbox::Reader::kAwake, &whispers);
+  mailbox.Reserve(1);
+  Patience none(0);
+  std::thread reader([&] { mailbox.Wait(/*threads=*/1, &none); });
+  while (mailbox.parks() == 0) std::this_thread::yield();
+  mailbox.Push({});
+  reader.join();
+  EXPECT_EQ(whispers.looks, 0);
+}
+
 TEST(SpinningTest, PatienceFollowsTheWaits) {
   Patience patience(1600);
   EXPECT_EQ(patience.ns(true), 1600);
