@@ -132,8 +132,9 @@ absl::StatusOr<Socket> Socket::Listen(int port, const std::string& host) {
   OF_ASSIGN_OR_RETURN(const Address address, Resolve(host, port));
   if (IsAny(address.bytes)) {
     return MakeError(ErrorKind::kPeer,
-                     absl::StrCat("`", host, "` would listen on every address of this host; set "
-                                             "MASTER_ADDR to the one that the other ranks reach"));
+                     absl::StrCat("`", host,
+                                  "` would listen on every address of this host; set "
+                                  "MASTER_ADDR to the one that the other ranks reach"));
   }
   Socket socket(::socket(address.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.open()) return SystemError("socket");
@@ -142,9 +143,10 @@ absl::StatusOr<Socket> Socket::Listen(int port, const std::string& host) {
   if (bind(socket.fd_, address.get(), address.size) != 0) {
     if (errno == EADDRNOTAVAIL) {
       return MakeError(ErrorKind::kPeer,
-                       absl::StrCat("`", host, "` is no address of this host, so rank 0 cannot "
-                                               "listen there; set MASTER_ADDR (--master-addr) to "
-                                               "an address of the host of rank 0"));
+                       absl::StrCat("`", host,
+                                    "` is no address of this host, so rank 0 cannot "
+                                    "listen there; set MASTER_ADDR (--master-addr) to "
+                                    "an address of the host of rank 0"));
     }
     return SystemError(absl::StrCat("cannot listen on ", host, ":", port,
                                     " (another job may use it; choose another --master-port)"));

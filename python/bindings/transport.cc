@@ -67,7 +67,8 @@ void BindTransport(py::module_& module) {
         return handle;
       },
       py::arg("rank"), py::arg("world_size"), py::arg("address"), py::arg("secret"), py::arg("job"),
-      py::arg("epoch"), py::arg("listener"), py::arg("timeout_seconds"), py::arg("collective_seconds"),
+      py::arg("epoch"), py::arg("listener"), py::arg("timeout_seconds"),
+      py::arg("collective_seconds"),
       "Finds the other ranks of the job; blocks until all are there.");
 }
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from . import schedulers
+from . import addresses, schedulers
 from .errors import Error, PeerError
 
 # Variables that the package has set itself because they were unset; the launcher does not hand them on.
@@ -107,8 +107,6 @@ def _started_by_scheduler(place: schedulers.Place) -> Launch:
         )
     if place.local_count < place.count:
         # On rank 0's host its name may be a loopback address, which ranks of other hosts do not reach.
-        from .launch import addresses
-
         try:
             host = addresses.own_address(host)
         except addresses.AddressError as error:

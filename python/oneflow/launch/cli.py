@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import environment
+from .. import addresses, environment
 from ..errors import Error
-from . import addresses, admission, counting, guardian, options, ssh
+from . import admission, counting, doctor, guardian, options, ssh
 from .coordinator import HOST_LOST, Coordinator
 from .hosts import Host, LocalHost
 from .link import Message
@@ -225,8 +225,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the launcher; returns the exit code of the job."""
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["doctor"]:
-        from . import doctor
-
         return doctor.main(given[1:])
     parser = options.parser(os.environ)
     chosen = parser.parse_args(given)
