@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -245,6 +246,17 @@ def local_rank() -> int:
     return launch().local_rank
 
 
+def _users_line(trace: TracebackType | None) -> str:
+    """Where an exception that is none of ours left the user's code: "train.py:7"."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    for frame in reversed(traceback.extract_tb(trace)):
+        path = os.path.abspath(frame.filename)
+        is_library = path.startswith(package) or "site-packages" in path or "<" in frame.filename
+        if not is_library and not path.startswith(os.path.dirname(os.__file__)):
+            return f"{os.path.basename(path)}:{frame.lineno}"
+    return ""
+
+
 def report_failures() -> None:
     """Under the launcher: an uncaught exception is left in the job's folder and told to the other ranks,
     so that all stop at once and the launcher can name the root cause."""
@@ -258,7 +270,7 @@ def report_failures() -> None:
     ) -> None:
         when = time.time()
         place = getattr(error, "location", None)
-        where = place.short() if place else ""
+        where = place.short() if place else _users_line(trace)
         text = getattr(error, "message", str(error))
         record = {
             "type": kind.__name__,

@@ -16,7 +16,7 @@ from typing import Any
 from .. import addresses, environment
 from ..errors import Error
 from . import admission, counting, doctor, guardian, options, ssh
-from .coordinator import HOST_LOST, Coordinator
+from .coordinator import CANNOT_START, HOST_LOST, Coordinator
 from .hosts import Host, LocalHost
 from .link import Message
 from .member import Member, take_signals, write_secret
@@ -112,7 +112,7 @@ def _run_by_ssh(chosen: argparse.Namespace, targets: list[ssh.Target]) -> int:
                 if coordinator.interrupted is not None:
                     return 128 + coordinator.interrupted
                 say(f"root cause: {why}")
-                return HOST_LOST
+                return CANNOT_START if any(host.unable() for host in hosts) else HOST_LOST
             coordinator.address = chosen.master_addr or hosts[0].meeting_address()
             coordinator.port = chosen.master_port or 0
             return coordinator.run()
@@ -233,7 +233,6 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.hosts and chosen.hostfile:
         parser.error("--hosts and --hostfile say the same; give one of them")
     try:
-        counting.processes(chosen.nproc_per_node)
         if chosen.hosts or chosen.hostfile:
             targets = (
                 ssh.parse_hosts(chosen.hosts)
@@ -243,6 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
             if chosen.nnodes not in (None, len(targets)):
                 parser.error(f"--nnodes {chosen.nnodes}, but {len(targets)} hosts are listed")
             return _run_by_ssh(chosen, targets)
+        counting.processes(chosen.nproc_per_node)
         where = options.place(chosen, os.environ)
     except (options.Unclear, ssh.HostFileError, argparse.ArgumentTypeError) as error:
         parser.error(str(error))
