@@ -138,6 +138,19 @@ def test_a_host_that_is_cut_off_is_named_and_both_sides_end(cluster: Cluster) ->
     cluster.assert_nothing_runs()
 
 
+def test_a_twin_is_turned_away_and_an_interrupt_ends_all(cluster: Cluster) -> None:
+    launchers = launch(cluster, steps="1000000", hosts=2)
+    rank_pids(launchers)
+    twin = [*LAUNCH, "--nnodes", "2", "--node-rank", "1", "--master-addr", "h1", "x.py"]
+    code, lines = end(cluster.start(2, twin, ONEFLOW_SECRET=SECRET))
+    assert code == 69 and "host 1 is here already" in lines[-1], lines
+    launchers[0].send_signal(signal.SIGTERM)  # nsenter has become the launcher
+    (code, lines), (other, _) = (end(launcher) for launcher in launchers)
+    assert code == other == 128 + signal.SIGTERM
+    assert lines[-1] == "oneflow-launch: interrupted by SIGTERM; all ranks ended"
+    cluster.assert_nothing_runs()
+
+
 def test_a_stranger_and_a_wrong_secret_stay_outside(cluster: Cluster) -> None:
     wait = [*LAUNCH, "--nnodes", "2", "--master-addr", "h1", "--join-timeout", "4"]
     program = str(cluster.folder / "train.py")

@@ -9,6 +9,7 @@ import secrets
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,9 @@ def _run_by_ssh(chosen: argparse.Namespace, targets: list[ssh.Target]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="oneflow-job-"))
     launcher = os.getpid()
 
-    def renew(host: Host) -> bool:
+    def renew(host: Host, stop: Callable[[], bool]) -> bool:
         assert isinstance(host, ssh.SshHost)
-        return host.come_back(chosen.join_timeout)
+        return host.come_back(chosen.join_timeout, stop)
 
     def work() -> int:
         coordinator = Coordinator(hosts, "", 0, console, chosen.max_restarts, renew)
@@ -108,7 +109,8 @@ def _run_by_ssh(chosen: argparse.Namespace, targets: list[ssh.Target]) -> int:
         for host in hosts:
             host.connect()
         try:
-            if why := ssh.gather(hosts, chosen.join_timeout, lambda: coordinator.interrupted):
+            stop = coordinator.is_interrupted
+            if why := ssh.gather(hosts, chosen.join_timeout, stop):
                 if coordinator.interrupted is not None:
                     return 128 + coordinator.interrupted
                 say(f"root cause: {why}")
@@ -163,7 +165,7 @@ def _run_first(chosen: argparse.Namespace, where: options.Where, fail: Any) -> i
         party = Party(door, name, local, where.hosts)
         coordinator = Coordinator(party.hosts, own, 0, console, chosen.max_restarts, party.replace)
         take_signals(coordinator.interrupt, launcher)
-        if why := party.gather(chosen.join_timeout, lambda: coordinator.interrupted is not None):
+        if why := party.gather(chosen.join_timeout, coordinator.is_interrupted):
             say(f"root cause: {why}")
             return HOST_LOST
         try:

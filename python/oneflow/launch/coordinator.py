@@ -49,19 +49,22 @@ class Coordinator:
         port: int,
         console: Console,
         max_restarts: int = 0,
-        renew: Callable[[Host], bool] | None = None,
+        renew: Callable[[Host, Callable[[], bool]], bool] | None = None,
     ) -> None:
         self.hosts = hosts  # the first one has rank 0
         self.address = address  # where rank 0 listens, as that host knows it
         self.port = port
         self.console = console
         self.max_restarts = max_restarts
-        self.renew = renew  # brings a lost host back
+        self.renew = renew  # brings a lost host back, unless it is told to stop
         self.interrupted: int | None = None
         self._restarts_left = max_restarts
 
     def interrupt(self, number: int) -> None:
         self.interrupted = number
+
+    def is_interrupted(self) -> bool:
+        return self.interrupted is not None
 
     def run(self) -> int:
         """The whole job; returns its exit code. The last line says why it failed."""
@@ -210,7 +213,12 @@ class Coordinator:
     def _bring_back(self) -> bool:
         """Whether every host is there and has no rank left."""
         for host in self.hosts:
-            if host.lost() and (self.renew is None or not self.renew(host)):
+            if not host.lost():
+                continue
+            if self.renew is None:
+                return False
+            say(f"waits for host {host.name} to come back")
+            if not self.renew(host, self.is_interrupted):
                 return False
         return all(host.is_clean() for host in self.hosts)
 
