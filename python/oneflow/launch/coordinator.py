@@ -20,6 +20,7 @@ from .program import Share
 
 SETTLE_SECONDS = 3.0  # after the first failure, for the others to say what they saw
 _QUICK_SETTLE_SECONDS = 0.3  # the same where the cause is known and the job starts again
+_SIGNAL_SECONDS = 1.0  # between the first and the last host that a scheduler signals
 _DOOR_SECONDS = 30.0  # for the first host to listen
 
 # Exit codes of the launcher itself; else that of the rank that failed, 128 + its signal.
@@ -141,10 +142,15 @@ class Coordinator:
         first = [ending for host in self.hosts for ending in host.endings() if ending.failed]
         is_known = self._restarts_left > 0 and any(not ending.is_echo for ending in first)
         seconds = _QUICK_SETTLE_SECONDS if is_known else SETTLE_SECONDS
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        begin = time.monotonic()
+        while time.monotonic() < begin + seconds:
             for host in self.hosts:
                 host.poll()
+            # A scheduler that ends the job signals every launcher; ours may come a moment after another's.
+            is_early = time.monotonic() < begin + _SIGNAL_SECONDS
+            if is_early and any(host.lost() for host in self.hosts) and not self.interrupted:
+                time.sleep(0.02)
+                continue
             if all(host.is_settled() or host.lost() for host in self.hosts):
                 return
             time.sleep(0.02)
@@ -164,6 +170,8 @@ class Coordinator:
         lost = [(host, why) for host in self.hosts if (why := host.lost())]
         if any(not ending.is_echo for ending in failed):
             return self._failed(root_cause(endings), endings)
+        if self.interrupted is not None:
+            return Outcome(128 + self.interrupted)
         if lost:
             return self._lost(*lost[0])
         if failed:
@@ -174,8 +182,6 @@ class Coordinator:
                 if why := host.silence():
                     return self._lost(host, why)
             return self._failed(cause, endings)
-        if self.interrupted is not None:
-            return Outcome(128 + self.interrupted)
         return Outcome(OUTPUT_GONE if self.console.is_gone() else 0)
 
     def _failed(self, cause: Ending, endings: list[Ending]) -> Outcome:
