@@ -14,11 +14,12 @@ import json
 import os
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from . import schedulers
+from . import addresses, schedulers
 from .errors import Error, PeerError
 
 # Variables that the package has set itself because they were unset; the launcher does not hand them on.
@@ -107,8 +108,6 @@ def _started_by_scheduler(place: schedulers.Place) -> Launch:
         )
     if place.local_count < place.count:
         # On rank 0's host its name may be a loopback address, which ranks of other hosts do not reach.
-        from .launch import addresses
-
         try:
             host = addresses.own_address(host)
         except addresses.AddressError as error:
@@ -263,6 +262,17 @@ def local_rank() -> int:
     return launch().local_rank
 
 
+def _users_line(trace: TracebackType | None) -> str:
+    """Where an exception that is none of ours left the user's code: "train.py:7"."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    for frame in reversed(traceback.extract_tb(trace)):
+        path = os.path.abspath(frame.filename)
+        is_library = path.startswith(package) or "site-packages" in path or "<" in frame.filename
+        if not is_library and not path.startswith(os.path.dirname(os.__file__)):
+            return f"{os.path.basename(path)}:{frame.lineno}"
+    return ""
+
+
 def report_failures() -> None:
     """Under the launcher: an uncaught exception is left in the job's folder and told to the other ranks,
     so that all stop at once and the launcher can name the root cause."""
@@ -276,7 +286,7 @@ def report_failures() -> None:
     ) -> None:
         when = time.time()
         place = getattr(error, "location", None)
-        where = place.short() if place else ""
+        where = place.short() if place else _users_line(trace)
         text = getattr(error, "message", str(error))
         record = {
             "type": kind.__name__,

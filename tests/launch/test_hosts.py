@@ -42,7 +42,7 @@ for i in range(steps):
     loss = float(step(x, y)["loss"])
     if i == 1:
         print("running", flow.rank(), os.getpid(), flush=True)
-    if steps > 1000:
+    if steps > 500:
         time.sleep(0.002)
 print("loss", loss.hex(), flush=True)
 """
@@ -77,7 +77,7 @@ def rank_pids(launchers: list[subprocess.Popen[str]], per_host: int = 1) -> dict
 
 
 def test_four_hosts_train_and_agree(cluster: Cluster) -> None:
-    launchers = launch(cluster, steps="1001", ranks=1)
+    launchers = launch(cluster, steps="501", ranks=1)
     pids = rank_pids(launchers)
     assert sorted(pids) == [0, 1, 2, 3]
     for number in range(1, 5):
@@ -92,7 +92,7 @@ def test_four_hosts_train_and_agree(cluster: Cluster) -> None:
         assert all(place.startswith(f"0{number}00320A:") for place in local), local
     ends = [end(launcher) for launcher in launchers]
     assert [code for code, _ in ends] == [0] * 4, ends
-    losses = {line.split()[-1] for _, lines in ends for line in lines if "loss" in line}
+    losses = {line.split()[-1] for _, lines in ends for line in lines if "]: loss" in line}
     assert len(losses) == 1
     cluster.assert_nothing_runs()
 
@@ -138,6 +138,19 @@ def test_a_host_that_is_cut_off_is_named_and_both_sides_end(cluster: Cluster) ->
     cluster.assert_nothing_runs()
 
 
+def test_a_twin_is_turned_away_and_an_interrupt_ends_all(cluster: Cluster) -> None:
+    launchers = launch(cluster, steps="1000000", hosts=2)
+    rank_pids(launchers)
+    twin = [*LAUNCH, "--nnodes", "2", "--node-rank", "1", "--master-addr", "h1", "x.py"]
+    code, lines = end(cluster.start(2, twin, ONEFLOW_SECRET=SECRET))
+    assert code == 69 and "host 1 is here already" in lines[-1], lines
+    launchers[0].send_signal(signal.SIGTERM)  # nsenter has become the launcher
+    (code, lines), (other, _) = (end(launcher) for launcher in launchers)
+    assert code == other == 128 + signal.SIGTERM
+    assert lines[-1] == "oneflow-launch: interrupted by SIGTERM; all ranks ended"
+    cluster.assert_nothing_runs()
+
+
 def test_a_stranger_and_a_wrong_secret_stay_outside(cluster: Cluster) -> None:
     wait = [*LAUNCH, "--nnodes", "2", "--master-addr", "h1", "--join-timeout", "4"]
     program = str(cluster.folder / "train.py")
@@ -155,7 +168,7 @@ def test_a_stranger_and_a_wrong_secret_stay_outside(cluster: Cluster) -> None:
 
 
 def test_a_job_starts_again_on_all_hosts(cluster: Cluster) -> None:
-    launchers = launch(cluster, "--max-restarts", "1", steps="1001", hosts=2)
+    launchers = launch(cluster, "--max-restarts", "1", steps="501", hosts=2)
     pids = rank_pids(launchers)
     os.kill(pids[1], signal.SIGKILL)
     (code, lines), (other, _) = (end(launcher) for launcher in launchers)

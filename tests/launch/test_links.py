@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from oneflow.launch import addresses, admission, link
+from oneflow import addresses
+from oneflow.launch import admission, link
 from oneflow.launch.link import Link, Message
 
 SECRET = b"s" * 32

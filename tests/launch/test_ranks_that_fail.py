@@ -47,6 +47,11 @@ def test_an_exception_on_one_rank_reaches_the_others_with_its_line(tmp_path: Pat
     assert any(line.startswith("[rank0]") and "because rank 1 failed" in line for line in lines)
 
 
+def test_an_exception_of_the_users_own_has_its_line_too(tmp_path: Path) -> None:
+    lines = last_words(tmp_path, fault="int('bad luck')")
+    assert "root cause: rank 1: ValueError at program.py:19: invalid literal" in lines[-1]
+
+
 def test_a_killed_rank_is_the_root_cause_not_those_that_lost_it(tmp_path: Path) -> None:
     lines = last_words(tmp_path, fault="os.kill(os.getpid(), 9)")
     assert "root cause: rank 1: killed by signal 9 (SIGKILL)" in lines[-1]

@@ -98,6 +98,7 @@ def test_what_a_host_says_of_a_failure_comes_last(fake: Path) -> None:
         (["--hosts", "a", "--nnodes", "2"], 2, "but 1 hosts are listed"),
         (["--hosts", "a", "--remote-python", "/no such"], 69, "root cause: host a: ssh ended"),
         (["--hosts", "a", "--ssh", "false"], 69, "root cause: host a: ssh ended with exit code 1"),
+        (["--hosts", "a", "--nproc-per-node", "gpu", "--env", "X=1"], 127, "no NVIDIA GPU"),
         (["--hosts", "a", "--no-python"], 127, "ranks on host a: cannot start `x.py`"),
         (["--hosts", "a", "--master-addr", "198.51.100.7"], 127, "no address of this host"),
     ],

@@ -192,7 +192,7 @@ def a_lost_host_comes_back_by_ssh(site: Site) -> None:
     code, lines = end(job)
     assert code == 0, lines
     assert sum("restart 1 of 1, because of host 10.50.0.2" in line for line in lines) == 1, lines
-    assert sum("loss" in line for line in lines) == 2
+    assert sum("]: loss 0x" in line for line in lines) == 2, lines
     site.assert_nothing_runs()
 
 

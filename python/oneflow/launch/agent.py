@@ -5,6 +5,7 @@ It speaks through stdin and stdout (`link.py`); what it prints for people goes t
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
@@ -59,7 +60,10 @@ def main() -> int:
             if wanted and not os.path.isdir(wanted):
                 why = f"there is no folder {wanted}; share it between the hosts, or start in one that all have"
                 return {"said": "unable", "why": why}
-            count = processes(str(job["processes"]))
+            try:
+                count = processes(str(job["processes"]))
+            except argparse.ArgumentTypeError as error:
+                return {"said": "unable", "why": str(error)}
             return {"said": "ready", "count": count, "address": _reached_at()}
 
         link.begin()

@@ -9,14 +9,15 @@ import secrets
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import environment
+from .. import addresses, environment
 from ..errors import Error
-from . import addresses, admission, counting, guardian, options, ssh
-from .coordinator import HOST_LOST, Coordinator
+from . import admission, counting, doctor, guardian, options, ssh
+from .coordinator import CANNOT_START, HOST_LOST, Coordinator
 from .hosts import Host, LocalHost
 from .link import Message
 from .member import Member, take_signals, write_secret
@@ -98,9 +99,9 @@ def _run_by_ssh(chosen: argparse.Namespace, targets: list[ssh.Target]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="oneflow-job-"))
     launcher = os.getpid()
 
-    def renew(host: Host) -> bool:
+    def renew(host: Host, stop: Callable[[], bool]) -> bool:
         assert isinstance(host, ssh.SshHost)
-        return host.come_back(chosen.join_timeout)
+        return host.come_back(chosen.join_timeout, stop)
 
     def work() -> int:
         coordinator = Coordinator(hosts, "", 0, console, chosen.max_restarts, renew)
@@ -108,11 +109,12 @@ def _run_by_ssh(chosen: argparse.Namespace, targets: list[ssh.Target]) -> int:
         for host in hosts:
             host.connect()
         try:
-            if why := ssh.gather(hosts, chosen.join_timeout, lambda: coordinator.interrupted):
+            stop = coordinator.is_interrupted
+            if why := ssh.gather(hosts, chosen.join_timeout, stop):
                 if coordinator.interrupted is not None:
                     return 128 + coordinator.interrupted
                 say(f"root cause: {why}")
-                return HOST_LOST
+                return CANNOT_START if any(host.unable() for host in hosts) else HOST_LOST
             coordinator.address = chosen.master_addr or hosts[0].meeting_address()
             coordinator.port = chosen.master_port or 0
             return coordinator.run()
@@ -163,7 +165,7 @@ def _run_first(chosen: argparse.Namespace, where: options.Where, fail: Any) -> i
         party = Party(door, name, local, where.hosts)
         coordinator = Coordinator(party.hosts, own, 0, console, chosen.max_restarts, party.replace)
         take_signals(coordinator.interrupt, launcher)
-        if why := party.gather(chosen.join_timeout, lambda: coordinator.interrupted is not None):
+        if why := party.gather(chosen.join_timeout, coordinator.is_interrupted):
             say(f"root cause: {why}")
             return HOST_LOST
         try:
@@ -225,8 +227,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the launcher; returns the exit code of the job."""
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["doctor"]:
-        from . import doctor
-
         return doctor.main(given[1:])
     parser = options.parser(os.environ)
     chosen = parser.parse_args(given)
@@ -235,7 +235,6 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.hosts and chosen.hostfile:
         parser.error("--hosts and --hostfile say the same; give one of them")
     try:
-        counting.processes(chosen.nproc_per_node)
         if chosen.hosts or chosen.hostfile:
             targets = (
                 ssh.parse_hosts(chosen.hosts)
@@ -245,6 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
             if chosen.nnodes not in (None, len(targets)):
                 parser.error(f"--nnodes {chosen.nnodes}, but {len(targets)} hosts are listed")
             return _run_by_ssh(chosen, targets)
+        counting.processes(chosen.nproc_per_node)
         where = options.place(chosen, os.environ)
     except (options.Unclear, ssh.HostFileError, argparse.ArgumentTypeError) as error:
         parser.error(str(error))

@@ -20,6 +20,7 @@ from .program import Share
 
 SETTLE_SECONDS = 3.0  # after the first failure, for the others to say what they saw
 _QUICK_SETTLE_SECONDS = 0.3  # the same where the cause is known and the job starts again
+_SIGNAL_SECONDS = 1.0  # between the first and the last host that a scheduler signals
 _DOOR_SECONDS = 30.0  # for the first host to listen
 
 # Exit codes of the launcher itself; else that of the rank that failed, 128 + its signal.
@@ -49,19 +50,22 @@ class Coordinator:
         port: int,
         console: Console,
         max_restarts: int = 0,
-        renew: Callable[[Host], bool] | None = None,
+        renew: Callable[[Host, Callable[[], bool]], bool] | None = None,
     ) -> None:
         self.hosts = hosts  # the first one has rank 0
         self.address = address  # where rank 0 listens, as that host knows it
         self.port = port
         self.console = console
         self.max_restarts = max_restarts
-        self.renew = renew  # brings a lost host back
+        self.renew = renew  # brings a lost host back, unless it is told to stop
         self.interrupted: int | None = None
         self._restarts_left = max_restarts
 
     def interrupt(self, number: int) -> None:
         self.interrupted = number
+
+    def is_interrupted(self) -> bool:
+        return self.interrupted is not None
 
     def run(self) -> int:
         """The whole job; returns its exit code. The last line says why it failed."""
@@ -138,10 +142,15 @@ class Coordinator:
         first = [ending for host in self.hosts for ending in host.endings() if ending.failed]
         is_known = self._restarts_left > 0 and any(not ending.is_echo for ending in first)
         seconds = _QUICK_SETTLE_SECONDS if is_known else SETTLE_SECONDS
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        begin = time.monotonic()
+        while time.monotonic() < begin + seconds:
             for host in self.hosts:
                 host.poll()
+            # A scheduler that ends the job signals every launcher; ours may come a moment after another's.
+            is_early = time.monotonic() < begin + _SIGNAL_SECONDS
+            if is_early and any(host.lost() for host in self.hosts) and not self.interrupted:
+                time.sleep(0.02)
+                continue
             if all(host.is_settled() or host.lost() for host in self.hosts):
                 return
             time.sleep(0.02)
@@ -161,6 +170,8 @@ class Coordinator:
         lost = [(host, why) for host in self.hosts if (why := host.lost())]
         if any(not ending.is_echo for ending in failed):
             return self._failed(root_cause(endings), endings)
+        if self.interrupted is not None:
+            return Outcome(128 + self.interrupted)
         if lost:
             return self._lost(*lost[0])
         if failed:
@@ -171,8 +182,6 @@ class Coordinator:
                 if why := host.silence():
                     return self._lost(host, why)
             return self._failed(cause, endings)
-        if self.interrupted is not None:
-            return Outcome(128 + self.interrupted)
         return Outcome(OUTPUT_GONE if self.console.is_gone() else 0)
 
     def _failed(self, cause: Ending, endings: list[Ending]) -> Outcome:
@@ -210,7 +219,12 @@ class Coordinator:
     def _bring_back(self) -> bool:
         """Whether every host is there and has no rank left."""
         for host in self.hosts:
-            if host.lost() and (self.renew is None or not self.renew(host)):
+            if not host.lost():
+                continue
+            if self.renew is None:
+                return False
+            say(f"waits for host {host.name} to come back")
+            if not self.renew(host, self.is_interrupted):
                 return False
         return all(host.is_clean() for host in self.hosts)
 

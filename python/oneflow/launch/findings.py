@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import environment
-from . import addresses, counting
+from .. import addresses, environment
+from . import counting
 
 _MIB = 1 << 20
 _GIB = 1 << 30

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import addresses
+from .. import addresses
 from .blame import Ending
 from .job import Job
 from .link import Link, Message

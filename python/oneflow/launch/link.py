@@ -56,9 +56,9 @@ class Link:
         self._writer = threading.Thread(target=self._write, daemon=True)
 
     def begin(self) -> None:
-        self._heard = time.monotonic()
         self._reader.start()
         self._writer.start()
+        self._heard = time.monotonic()
 
     def send(self, **message: Any) -> None:
         """Waits while too much is unsent; does nothing once the link is over."""
@@ -81,6 +81,9 @@ class Link:
 
     def close(self) -> None:
         """Sends what is unsent, within a second, and nothing more."""
+        if self._heard is None:  # never begun
+            self._end("closed")
+            return
         with contextlib.suppress(queue.Full):
             self._outbox.put(None, timeout=1)
         self._writer.join(timeout=1)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import addresses, guardian
+from .. import addresses
+from . import guardian
 from .coordinator import HOST_LOST
 from .job import Job
 from .link import Link, Message

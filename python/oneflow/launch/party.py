@@ -15,18 +15,31 @@ _REPORT_SECONDS = 5.0
 _QUIET_SECONDS = 20.0
 
 
+class _Expected(RemoteHost):
+    """A host that comes by itself; while it is looked at, so is the door."""
+
+    def __init__(self, name: str, look_at_door: Callable[[], None]) -> None:
+        super().__init__(name, 0)
+        self._look_at_door = look_at_door
+
+    def poll(self) -> None:
+        self._look_at_door()
+
+
 class Party:
     """`hosts` is in the order of their numbers. Use from one thread."""
 
     def __init__(self, door: Door, job: str, local: LocalHost, count: int) -> None:
         self._door = door
         self._job = job
-        self._others = [RemoteHost(f"number {number}", 0) for number in range(1, count)]
+        self._patience = 0.0
+        self._others = [_Expected(f"number {number}", self.turn_away) for number in range(1, count)]
         self.hosts: list[Host] = [local, *self._others]
         self._seen_names = {local.name: 0}
 
     def gather(self, seconds: float, stop: Callable[[], bool]) -> str:
         """Waits until all are there; else who is missing. Says so every 5 s."""
+        self._patience = seconds
         begin = time.monotonic()
         next_report = begin + _REPORT_SECONDS
         while missing := [n for n, host in enumerate(self._others, 1) if host.lost()]:
@@ -79,10 +92,29 @@ class Party:
             return f"{name} (number {number})"
         return name
 
-    def replace(self, host: Host) -> bool:
+    def turn_away(self) -> None:
+        """Launchers that come while the job runs: a twin hears that it is one, who may be needed waits."""
+        waiting = []
+        while not self._door.arrived.empty():
+            guest = self._door.arrived.get()
+            number = (guest.hello or {}).get("host")
+            if (
+                isinstance(number, int)
+                and 1 <= number < len(self.hosts)
+                and self._others[number - 1].lost()
+            ):
+                waiting.append(guest)
+            else:
+                self._admit(guest)
+        for guest in waiting:
+            self._door.arrived.put(guest)
+
+    def replace(self, host: Host, stop: Callable[[], bool]) -> bool:
         """Waits for a lost host's next launcher, as Kubernetes or Slurm starts one."""
-        time.sleep(_QUIET_SECONDS)
-        why = self.gather(_QUIET_SECONDS * 6, lambda: False)
+        until = time.monotonic() + _QUIET_SECONDS
+        while time.monotonic() < until and not stop():
+            time.sleep(0.1)
+        why = self.gather(self._patience, stop)
         return not why and not host.lost()
 
     def close(self) -> None:

@@ -16,7 +16,8 @@ import threading
 import time
 from typing import Any
 
-from . import addresses, findings
+from .. import addresses
+from . import findings
 from .link import Link, Message
 from .ssh import GREETING
 

@@ -187,12 +187,16 @@ class SshHost(RemoteHost):
         loopback = self.address.startswith("127.") or self.address == "::1"
         return self.address if self.address and not loopback else name
 
-    def come_back(self, seconds: float) -> bool:
+    def come_back(self, seconds: float, stop: Callable[[], bool]) -> bool:
         """Starts a lost host's launcher anew, once what was left there has ended itself."""
         self.leave(seconds=0.0)
-        time.sleep(_QUIET_SECONDS)
+        until = time.monotonic() + _QUIET_SECONDS
+        while time.monotonic() < until:
+            if stop():
+                return False
+            time.sleep(0.1)
         self.connect()
-        why = gather([self], seconds, lambda: None)
+        why = gather([self], seconds, stop)
         if why:
             say(why)
         return not why
@@ -224,14 +228,14 @@ def print_of_host(name: str, text: str) -> None:
         say(f"host {name}: {text}")
 
 
-def gather(hosts: list[SshHost], seconds: float, stop: Callable[[], int | None]) -> str:
+def gather(hosts: list[SshHost], seconds: float, stop: Callable[[], bool]) -> str:
     """Waits until every host is ready; else who is not, and why."""
     deadline = time.monotonic() + seconds
     while True:
         missing = [host for host in hosts if not host.is_ready()]
         if not missing:
             return ""
-        if stop() is not None:
+        if stop():
             return "interrupted while hosts were gathering"
         for host in missing:
             if why := host.unable() or host.lost():
