@@ -96,7 +96,6 @@ OpDef UnaryGrad(const std::string& name, const std::string& saved, const std::st
         return Shapes{shape};
       })
       .Sharding("..., ... -> ... ; linear 1")
-      .Elementwise()
       .Cost(FlopsPerElement(2));
   return second != nullptr
              ? def.Grad(GradOfGrad(name, second))
@@ -202,8 +201,6 @@ std::vector<OpDef> ActivationOps() {
       {"mish", "x", 20, "y = x * tanh(softplus(x))."},
       {"hardsigmoid", "x", 4, "y = clamp(x / 6 + 1/2, 0, 1)."},
       {"hardswish", "x", 4, "y = x * hardsigmoid(x)."},
-      {"relu6", "y", 2, "y = clamp(x, 0, 6); nan stays nan. Its gradient at 0 and 6 is 0.",
-       AnyFloat(), NoSecond},
   };
   std::vector<OpDef> ops = {Exp(), Log(), Sqrt(), Rsqrt()};
   for (const Activation& row : rows) Add(&ops, row);

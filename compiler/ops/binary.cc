@@ -23,7 +23,6 @@ OpDef Binary(const std::string& name, DTypeSet dtypes, ArgType result = "T") {
         return Shapes{std::move(shape)};
       })
       .Sharding("..., ... -> ...")
-      .Elementwise()
       .Cost(FlopsPerElement(1));
 }
 
@@ -164,7 +163,6 @@ OpDef Where() {
         return Shapes{std::move(type.shape)};
       })
       .Sharding("..., ..., ... -> ... ; linear 1 2")
-      .Elementwise()
       .Grad(Grads({nullptr,
                    [](GradBuilder& g) {
                      return g.Op("where", {g.in(0), g.dout(0), ConstantLike(g, 0.0, g.dout(0))});

@@ -140,10 +140,6 @@ class OpDef {
     localize = std::move(fn);
     return *this;
   }
-  OpDef& Elementwise() {
-    elementwise = true;
-    return *this;
-  }  // element i of the output from element i of each input, broadcast as NumPy does, alone
   OpDef& View() {
     view = true;
     return *this;
@@ -177,7 +173,6 @@ class OpDef {
   std::string not_differentiable;  // why, for the error message
   CostFn cost;
   LocalizeFn localize;
-  bool elementwise = false;
   bool view = false;
   bool stops_gradient = false;
   bool needs_slice = false;

@@ -17,7 +17,6 @@ OpDef Unary(const std::string& name, DTypeSet dtypes, int64_t flops) {
       .Out("y", "T", "shape of x")
       .Shape(SameAsInput(0))
       .Sharding("... -> ...")
-      .Elementwise()
       .Cost(FlopsPerElement(flops));
 }
 
@@ -45,7 +44,6 @@ OpDef StopGradient() {
       .Shape(SameAsInput(0))
       .Sharding("... -> ... ; linear")
       .Grad(Grads({nullptr}))
-      .Elementwise()
       .StopsGradient()
       .Cost(NoCost())
       .View();
@@ -60,7 +58,6 @@ OpDef Cast() {
       .Out("y", "dtype", "shape of x")
       .Attr("dtype", "dtype", std::nullopt, "element type of y")
       .Shape(SameAsInput(0))
-      .Elementwise()
       // A cast between floats is linear; any other cuts or compares.
       .Sharding([](const OpContext& op) -> std::string {
         const bool linear = IsFloating(op.inputs[0].dtype) && IsFloating(op.outputs[0].dtype);

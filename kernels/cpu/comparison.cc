@@ -24,22 +24,7 @@ absl::Status CheckWhere(const KernelSpec& spec) {
   return check.status();
 }
 
-// out = condition ? a : b for rows that are dense, but that one element of a or of b may be repeated.
-template <typename T, bool kRepeatA, bool kRepeatB>
-struct WhereLoop {
-  OF_LOOP static void Run(const uint8_t* condition, const T* a, const T* b, T* out, int64_t n) {
-    const T first = a[0];
-    const T second = b[0];
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) {
-      const T left = kRepeatA ? first : a[i];
-      const T right = kRepeatB ? second : b[i];
-      out[i] = condition[i] != 0 ? left : right;
-    }
-  }
-};
-
-// Only moves bytes, so one copy per element size.
+// out = condition ? a : b; only moves bytes, so one copy per element size.
 KernelOr MakeWhere(const KernelSpec& spec) {
   const Shape& shape = spec.outputs.at(0).shape;
   const LoopNest<4> nest(shape,
@@ -48,25 +33,21 @@ KernelOr MakeWhere(const KernelSpec& spec) {
                           BroadcastStrides(spec.inputs.at(2).shape, shape), StridesOf(shape)});
   const int threads = spec.threads;
   return DispatchSize(spec.outputs[0].dtype, [&]<typename T>() -> std::unique_ptr<Kernel> {
-    const int64_t sc = nest.inner_stride(0);
-    const int64_t sa = nest.inner_stride(1);
-    const int64_t sb = nest.inner_stride(2);
-    auto loop = Vectorised<WhereLoop<T, false, false>>();
-    if (sa == 0) loop = Vectorised<WhereLoop<T, true, false>>();
-    if (sb == 0) loop = Vectorised<WhereLoop<T, false, true>>();
-    const bool is_dense = sc == 1 && sa + sb >= 1;  // strides along the last dim are 0 or 1
-    return KernelOf([=](const KernelArgs& args) {
+    return KernelOf([nest, threads](const KernelArgs& args) {
       const uint8_t* condition = In<uint8_t>(args, 0);
       const T* a = In<T>(args, 1);
       const T* b = In<T>(args, 2);
       T* out = Out<T>(args, 0);
+      const int64_t sc = nest.inner_stride(0);
+      const int64_t sa = nest.inner_stride(1);
+      const int64_t sb = nest.inner_stride(2);
       nest.ParallelRows(threads, kGrain, [&](const std::array<int64_t, 4>& at, int64_t n) {
         const uint8_t* c_row = condition + at[0];
         const T* a_row = a + at[1];
         const T* b_row = b + at[2];
         T* out_row = out + at[3];
-        if (is_dense) {
-          loop(c_row, a_row, b_row, out_row, n);
+        if (sc == 1 && sa == 1 && sb == 1) {
+          for (int64_t i = 0; i < n; ++i) out_row[i] = c_row[i] ? a_row[i] : b_row[i];
         } else {
           for (int64_t i = 0; i < n; ++i) {
             out_row[i] = c_row[i * sc] ? a_row[i * sa] : b_row[i * sb];

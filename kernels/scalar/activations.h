@@ -130,17 +130,6 @@ struct Hardswish {
     return x <= -3 ? T{0} : (x < 3 ? dy * (x / T{3} + static_cast<T>(0.5)) : dy);
   }
 };
-// clamp(x, 0, 6).
-struct Relu6 {
-  template <typename T>
-  OF_SCALAR static T Apply(T x, T) {
-    return x < 0 ? T{0} : (x > 6 ? T{6} : x);
-  }
-  template <typename T>
-  OF_SCALAR static T Grad(T y, T dy, T) {
-    return y <= 0 || y >= 6 ? T{0} : dy;
-  }
-};
 // x, below 0 value * (e^x - 1).
 struct Elu {
   template <typename T>
@@ -177,7 +166,6 @@ void VisitActivations(const Visit& visit) {
   visit.template operator()<Mish, Elements::kFloats>("mish", 16);
   visit.template operator()<Hardsigmoid, Elements::kFloats>("hardsigmoid", 1);
   visit.template operator()<Hardswish, Elements::kFloats>("hardswish", 1);
-  visit.template operator()<Relu6, Elements::kFloats>("relu6", 1);
   visit.template operator()<Elu, Elements::kFloats>("elu", 16);
   visit.template operator()<LeakyRelu, Elements::kFloats>("leaky_relu", 1);
 }

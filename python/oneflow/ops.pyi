@@ -491,7 +491,7 @@ def avg_pool2d(
         y: T. [n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1
 
     Types:
-        T: f32|f64|bf16|f16
+        T: f32
     """
 
 def avg_pool2d_grad(
@@ -520,7 +520,7 @@ def avg_pool2d_grad(
         dx: T. [n, h, w, c]
 
     Types:
-        T: f32|f64|bf16|f16
+        T: f32
     """
 
 def bitwise_and(
@@ -592,10 +592,10 @@ def bn_apply(
 
     Inputs:
         x: T. [n, ..., c]; n a multiple of groups
-        mean: S. [groups, c]
-        rstd: S. [groups, c], 1 / sqrt(variance + eps)
-        weight: S. [c]
-        bias: S. [c]
+        mean: T. [groups, c]
+        rstd: T. [groups, c], 1 / sqrt(variance + eps)
+        weight: T. [c]
+        bias: T. [c]
 
     Attributes:
         groups: int (default 1). G: groups of successive samples with statistics of their own
@@ -605,8 +605,7 @@ def bn_apply(
         y: T. as x
 
     Types:
-        T: f32|f64|bf16|f16
-        S: f32|f64, given by T
+        T: f32
     """
 
 def bn_grad_input(
@@ -627,11 +626,11 @@ def bn_grad_input(
     Inputs:
         x: T. [n, ..., c]; n a multiple of groups
         dy: T. gradient of y, as x
-        mean: S. [groups, c]
-        rstd: S. [groups, c]
-        weight: S. [c]
-        sum_dy: S. [groups, c]
-        sum_dy_xhat: S. [groups, c]
+        mean: T. [groups, c]
+        rstd: T. [groups, c]
+        weight: T. [c]
+        sum_dy: T. [groups, c]
+        sum_dy_xhat: T. [groups, c]
 
     Attributes:
         groups: int (default 1). G: groups of successive samples with statistics of their own
@@ -641,8 +640,7 @@ def bn_grad_input(
         dx: T. as x
 
     Types:
-        T: f32|f64|bf16|f16
-        S: f32|f64, given by T
+        T: f32
     """
 
 def bn_grad_sums(
@@ -659,19 +657,18 @@ def bn_grad_sums(
     Inputs:
         x: T. [n, ..., c]; n a multiple of groups
         dy: T. gradient of y, as x
-        mean: S. [groups, c]
-        rstd: S. [groups, c]
+        mean: T. [groups, c]
+        rstd: T. [groups, c]
 
     Attributes:
         groups: int (default 1). G: groups of successive samples with statistics of their own
 
     Outputs:
-        sum_dy: S. [groups, c]
-        sum_dy_xhat: S. [groups, c]
+        sum_dy: T. [groups, c]
+        sum_dy_xhat: T. [groups, c]
 
     Types:
-        T: f32|f64|bf16|f16
-        S: f32|f64, given by T
+        T: f32
     """
 
 def bn_sq_sum(
@@ -685,17 +682,16 @@ def bn_sq_sum(
 
     Inputs:
         x: T. [n, ..., c]; n a multiple of groups
-        mean: S. [groups, c]
+        mean: T. [groups, c]
 
     Attributes:
         groups: int (default 1). G: groups of successive samples with statistics of their own
 
     Outputs:
-        sum: S. [groups, c]
+        sum: T. [groups, c]
 
     Types:
-        T: f32|f64|bf16|f16
-        S: f32|f64, given by T
+        T: f32
     """
 
 def bn_sum(
@@ -713,11 +709,10 @@ def bn_sum(
         groups: int (default 1). G: groups of successive samples with statistics of their own
 
     Outputs:
-        sum: S. [groups, c]
+        sum: T. [groups, c]
 
     Types:
-        T: f32|f64|bf16|f16
-        S: f32|f64, given by T
+        T: f32
     """
 
 def broadcast_to(
@@ -2053,7 +2048,7 @@ def max_pool2d(
         y: T. [n, p, q, c] with p = (h + 2 padding - kernel) / stride + 1
 
     Types:
-        T: f32|f64|bf16|f16
+        T: f32
     """
 
 def max_pool2d_grad(
@@ -2082,7 +2077,7 @@ def max_pool2d_grad(
         dx: T. as x
 
     Types:
-        T: f32|f64|bf16|f16
+        T: f32
     """
 
 def maximum(
@@ -2338,40 +2333,6 @@ def relu(
         T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
-def relu6(
-    x: Tensor,
-) -> Tensor:
-    """
-    y = clamp(x, 0, 6); nan stays nan. Its gradient at 0 and 6 is 0.
-
-    Inputs:
-        x: T. any shape
-
-    Outputs:
-        y: T. shape of x
-
-    Types:
-        T: f32|f64|bf16|f16
-    """
-
-def relu6_grad(
-    y: Tensor,
-    dy: Tensor,
-) -> Tensor:
-    """
-    dx of relu6 from its y and dy.
-
-    Inputs:
-        y: T. the forward op's y
-        dy: T. gradient of y, shape of x
-
-    Outputs:
-        dx: T. gradient of x, shape of dy
-
-    Types:
-        T: f32|f64|bf16|f16
-    """
-
 def relu_grad(
     y: Tensor,
     dy: Tensor,
@@ -2564,7 +2525,7 @@ def running_update(
         updated: T. as running
 
     Types:
-        T: f32|f64
+        T: f32
     """
 
 def scatter_add(

@@ -116,7 +116,7 @@ def hardtanh(
 @if_inplace
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """input limited to [0, 6]."""
-    return apply("relu6", only_floats("relu6", input))
+    return hardtanh(input, 0.0, 6.0)
 
 
 __all__ = [
