@@ -1,5 +1,6 @@
 #include "base/random.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -45,6 +46,34 @@ TEST(Random, SlicesOfALogicalTensorAgree) {
         EXPECT_EQ(part_normal[i], whole_normal[at]);
       }
     }
+  }
+}
+
+// Large enough for a team, whose shares begin within rows and blocks of words.
+TEST(Random, ElementsDoNotDependOnTheTeam) {
+  const int64_t rows = 5, columns = 300001, n = rows * columns;
+  std::vector<float> whole(n), normal(n), one(columns), part((rows - 1) * (columns - 3));
+  FillUniform({3, 4}, {{rows, columns}, {0, 0}, {rows, columns}}, 0, 1, whole.data());
+  FillNormal({3, 4}, {{rows, columns}, {0, 0}, {rows, columns}}, 0, 1, normal.data());
+  FillUniform({3, 4}, {{rows, columns}, {1, 2}, {rows - 1, columns - 3}}, 0, 1, part.data());
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto line = [&](const std::vector<float>& all) {
+      return std::vector<float>(all.begin() + row * columns, all.begin() + (row + 1) * columns);
+    };
+    for (int64_t begin = 0; begin < columns; begin += 99999) {  // less than a team takes
+      const int64_t count = std::min<int64_t>(99999, columns - begin);
+      FillUniform({3, 4}, {{rows, columns}, {row, begin}, {1, count}}, 0, 1, one.data() + begin);
+    }
+    EXPECT_TRUE(one == line(whole)) << row;
+    for (int64_t begin = 0; begin < columns; begin += 99999) {
+      const int64_t count = std::min<int64_t>(99999, columns - begin);
+      FillNormal({3, 4}, {{rows, columns}, {row, begin}, {1, count}}, 0, 1, one.data() + begin);
+    }
+    EXPECT_TRUE(one == line(normal)) << row;
+    if (row == 0) continue;
+    EXPECT_TRUE(std::equal(part.begin() + (row - 1) * (columns - 3),
+                           part.begin() + row * (columns - 3), whole.begin() + row * columns + 2))
+        << row;
   }
 }
 

@@ -78,6 +78,11 @@ class StateCell:
         assert self._array is not None
         return self._array
 
+    def take(self) -> np.ndarray:
+        """The current value, to be copied at once: a first value is made and not kept."""
+        untouched = self._home is None and self._array is None
+        return self.initializer.make(self.shape, self.dtype) if untouched else self.read()
+
     @property
     def home(self) -> Home | None:
         """The store that wrote it last, if that is where its value is."""

@@ -178,7 +178,7 @@ class Store:
                 name in self._synced or not cell.is_fresh_zeros
             ):  # new states start as zeros
                 with self._undoing():
-                    self.session.write_state(name, cell.read())
+                    self.session.write_state(name, cell.take())
             self._synced[name] = cell.version
 
     def launch(
