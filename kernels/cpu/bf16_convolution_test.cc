@@ -105,9 +105,10 @@ TEST(Bf16Convolution, EqualsSumsInDouble) {
       }
       if (!IsDepthwise(c)) continue;
       const std::string where = "depthwise " + Text(row);
-      Check(Depthwise(Direction::kForward, c, threads), ref.x, ref.w, ref.y, where + " y");
-      Check(Depthwise(Direction::kGradInput, c, threads), ref.dy, ref.w, ref.dx, where + " dx");
-      Check(DepthwiseWeightGradient(c, threads), ref.x, ref.dy, ref.dw, where + " dw");
+      Check(Depthwise<BF16>(Direction::kForward, c, threads), ref.x, ref.w, ref.y, where + " y");
+      Check(Depthwise<BF16>(Direction::kGradInput, c, threads), ref.dy, ref.w, ref.dx,
+            where + " dx");
+      Check(DepthwiseWeightGradient<BF16>(c, threads), ref.x, ref.dy, ref.dw, where + " dw");
     }
   }
 }
@@ -146,6 +147,7 @@ void CheckKernels(float (*round)(float), double unit) {
   }
 }
 TEST(Bf16Convolution, KernelsEqualSumsInDouble) {
+  CheckKernels<float>(nullptr, 1e-5);
   CheckKernels<BF16>(ToBf16, 1.0 / 256);
   CheckKernels<F16>(ToF16, 1.0 / 2048);
 }
@@ -175,9 +177,10 @@ TEST(Bf16Convolution, TheTeamChangesNoBit) {
            w.size());
     }
     if (!IsDepthwise(c)) continue;
-    same([&](int team) { return Depthwise(Direction::kForward, c, team); }, x, w, dy.size());
-    same([&](int team) { return Depthwise(Direction::kGradInput, c, team); }, dy, w, x.size());
-    same([&](int team) { return DepthwiseWeightGradient(c, team); }, x, dy, w.size());
+    same([&](int team) { return Depthwise<BF16>(Direction::kForward, c, team); }, x, w, dy.size());
+    same([&](int team) { return Depthwise<BF16>(Direction::kGradInput, c, team); }, dy, w,
+         x.size());
+    same([&](int team) { return DepthwiseWeightGradient<BF16>(c, team); }, x, dy, w.size());
   }
 }
 

@@ -6,7 +6,7 @@
 // The number of groups follows from the local shapes: where channels are cut over devices a shard
 // holds some of the groups.
 //
-// f32 by the micro-kernels of this machine, bf16 by its instructions for bf16 (depthwise: by loops).
+// f32 by the micro-kernels of this machine, bf16 by its instructions for bf16; depthwise by loops.
 // Where it has none, and in f16, operands are widened to f32 as a whole and the result is narrowed:
 // sums are f32 always.
 #include <algorithm>
@@ -52,10 +52,10 @@ Operands OperandsOf(ConvolutionPass pass, const KernelSpec& spec) {
 
 // The tables of taps that a kernel makes have this many entries at most.
 constexpr double kMaxTapEntries = 1 << 28;
-// Those of bf16 have no tables, but a few numbers per tap, and count elements from a pixel in the
-// padding.
-constexpr double kMaxNarrowTaps = 1 << 24;
-constexpr int64_t kMaxNarrowChannels = int64_t{1} << 31;
+// Those of bf16 and depthwise ones have no tables, but a few numbers per tap, and count elements from
+// a pixel in the padding.
+constexpr double kMaxTaps = 1 << 24;
+constexpr int64_t kMaxChannels = int64_t{1} << 31;
 
 absl::Status CheckConvolution(ConvolutionPass pass, const KernelSpec& spec) {
   SpecCheck check(spec);
@@ -81,11 +81,12 @@ absl::Status CheckConvolution(ConvolutionPass pass, const KernelSpec& spec) {
                         static_cast<double>(weight.shape[3]) <=
                     kMaxTapEntries,
                 "fewer taps than a table holds");
-  check.Require(image.dtype == DType::kF32 ||
-                    (static_cast<double>(weight.shape[2]) * static_cast<double>(weight.shape[3]) <=
-                         kMaxNarrowTaps &&
-                     std::max(image.shape[3], result.shape[3]) <= kMaxNarrowChannels),
-                "fewer taps and channels");
+  const bool has_tables = image.dtype == DType::kF32 && !(groups > 1 && channels == 1);
+  check.Require(
+      has_tables || (static_cast<double>(weight.shape[2]) * static_cast<double>(weight.shape[3]) <=
+                         kMaxTaps &&
+                     std::max(image.shape[3], result.shape[3]) <= kMaxChannels),
+      "fewer taps and channels");
   for (size_t d = 0; check.ok() && d < 2; ++d) {
     check.Require(result.shape[1 + d] == WindowExtent(image.shape[1 + d], weight.shape[2 + d],
                                                       stride[d], padding[d], dilation[d]),
@@ -128,9 +129,12 @@ TapConvolution::Direction DirectionOf(ConvolutionPass pass) {
 template <typename F>
 auto WithImplementation(ConvolutionPass pass, const ConvolutionProblem& problem, int threads,
                         const F& f) {
-  if (pass == ConvolutionPass::kGradWeight) {
-    return f(WeightGradient(problem, HostMicroKernels(), threads));
+  const bool grad_weight = pass == ConvolutionPass::kGradWeight;
+  if (IsDepthwise(problem)) {
+    return grad_weight ? f(DepthwiseWeightGradient<float>(problem, threads))
+                       : f(Depthwise<float>(DirectionOf(pass), problem, threads));
   }
+  if (grad_weight) return f(WeightGradient(problem, HostMicroKernels(), threads));
   return f(TapConvolution(DirectionOf(pass), problem, HostMicroKernels(), threads));
 }
 
@@ -155,8 +159,8 @@ auto WithBf16Implementation(ConvolutionPass pass, const ConvolutionProblem& prob
                             const F& f) {
   const bool grad_weight = pass == ConvolutionPass::kGradWeight;
   if (IsDepthwise(problem)) {
-    return grad_weight ? f(DepthwiseWeightGradient(problem, threads))
-                       : f(Depthwise(DirectionOf(pass), problem, threads));
+    return grad_weight ? f(DepthwiseWeightGradient<BF16>(problem, threads))
+                       : f(Depthwise<BF16>(DirectionOf(pass), problem, threads));
   }
   const Bf16Tiles& tiles = *HostBf16Tiles();
   if (grad_weight) return f(Bf16WeightGradient(problem, tiles, HostMicroKernels(), threads));

@@ -20,14 +20,14 @@ double TermsOf(const ConvolutionProblem& c) {
 
 int64_t Up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-template <typename Reached>
+template <typename T, typename Reached>
 struct SumTapsLoop {
-  OF_LOOP static void Run(const Reached* taps, int64_t count, int64_t channels, BF16* out) {
+  OF_LOOP static void Run(const Reached* taps, int64_t count, int64_t channels, T* out) {
     int64_t c = 0;
     for (; c + kChannels <= channels; c += kChannels) {
       float sums[kChannels] = {};
       for (int64_t t = 0; t < count; ++t) {
-        const BF16* x = taps[t].source + c;
+        const T* x = taps[t].source + c;
         const float* w = taps[t].weight + c;
 #pragma omp simd
         for (int64_t i = 0; i < kChannels; ++i) sums[i] += static_cast<float>(x[i]) * w[i];
@@ -39,7 +39,7 @@ struct SumTapsLoop {
     if (rest == 0) return;
     float sums[kChannels] = {};
     for (int64_t t = 0; t < count; ++t) {
-      const BF16* x = taps[t].source + c;
+      const T* x = taps[t].source + c;
       const float* w = taps[t].weight + c;
 #pragma omp simd
       for (int64_t i = 0; i < rest; ++i) sums[i] += static_cast<float>(x[i]) * w[i];
@@ -48,10 +48,11 @@ struct SumTapsLoop {
   }
 };
 
+template <typename T>
 struct SumPixelsLoop {
   // sums[channel] += the products of the pixels, in order, for up to 64 channels.
-  OF_LOOP static void Run(const BF16* x, int64_t x_step, const BF16* dy, int64_t dy_step,
-                          int64_t pixels, int64_t channels, float* sums) {
+  OF_LOOP static void Run(const T* x, int64_t x_step, const T* dy, int64_t dy_step, int64_t pixels,
+                          int64_t channels, float* sums) {
     if (channels == kChannels) {
       float total[kChannels];
       for (int64_t i = 0; i < kChannels; ++i) total[i] = sums[i];
@@ -75,9 +76,10 @@ struct SumPixelsLoop {
 
 }  // namespace
 
-Depthwise::Depthwise(Direction direction, const ConvolutionProblem& problem, int threads)
+template <typename T>
+Depthwise<T>::Depthwise(Direction direction, const ConvolutionProblem& problem, int threads)
     : problem_(problem),
-      sum_taps_(Vectorised<SumTapsLoop<Reached>>()),
+      sum_taps_(Vectorised<SumTapsLoop<T, Reached>>()),
       phases_(PhasesOf(direction, problem)) {
   const ConvolutionProblem& c = problem_;
   const bool forward = direction == Direction::kForward;
@@ -88,7 +90,8 @@ Depthwise::Depthwise(Direction direction, const ConvolutionProblem& problem, int
   workspace_bytes_ = reached_at_ + parts_ * c.r * c.s * static_cast<int64_t>(sizeof(Reached));
 }
 
-void Depthwise::Run(const BF16* source, const BF16* weight, BF16* target, void* workspace) const {
+template <typename T>
+void Depthwise<T>::Run(const T* source, const T* weight, T* target, void* workspace) const {
   const ConvolutionProblem& c = problem_;
   float* const widened = static_cast<float*>(workspace);  // [tap][channel]
   for (int64_t channel = 0; channel < c.c; ++channel) {
@@ -102,16 +105,17 @@ void Depthwise::Run(const BF16* source, const BF16* weight, BF16* target, void* 
   }
 }
 
-void Depthwise::RunLines(const TapPhase& phase, const BF16* source, const float* weight,
-                         BF16* target, int64_t begin, int64_t end, Reached* reached) const {
+template <typename T>
+void Depthwise<T>::RunLines(const TapPhase& phase, const T* source, const float* weight, T* target,
+                            int64_t begin, int64_t end, Reached* reached) const {
   const ConvolutionProblem& c = problem_;
   const TapAxis& rows = phase.rows;
   const TapAxis& columns = phase.columns;
   for (int64_t line = begin; line < end; ++line) {
     const int64_t image = line / rows.targets;
     const int64_t row = line % rows.targets;
-    const BF16* const from = source + image * source_size_[0] * source_size_[1] * c.c;
-    BF16* const to =
+    const T* const from = source + image * source_size_[0] * source_size_[1] * c.c;
+    T* const to =
         target + ((image * target_size_[0] + rows.first + row * rows.every) * target_size_[1] +
                   columns.first) *
                      c.c;
@@ -132,9 +136,10 @@ void Depthwise::RunLines(const TapPhase& phase, const BF16* source, const float*
   }
 }
 
-DepthwiseWeightGradient::DepthwiseWeightGradient(const ConvolutionProblem& problem, int threads)
+template <typename T>
+DepthwiseWeightGradient<T>::DepthwiseWeightGradient(const ConvolutionProblem& problem, int threads)
     : problem_(problem),
-      sum_pixels_(Vectorised<SumPixelsLoop>()),
+      sum_pixels_(Vectorised<SumPixelsLoop<T>>()),
       rows_(ForwardAxis(problem, 0)),
       columns_(ForwardAxis(problem, 1)) {
   const ConvolutionProblem& c = problem_;
@@ -143,8 +148,8 @@ DepthwiseWeightGradient::DepthwiseWeightGradient(const ConvolutionProblem& probl
   workspace_bytes_ = shares_ * c.r * c.s * c.c * 4;
 }
 
-void DepthwiseWeightGradient::Run(const BF16* x, const BF16* dy, BF16* dweight,
-                                  void* workspace) const {
+template <typename T>
+void DepthwiseWeightGradient<T>::Run(const T* x, const T* dy, T* dweight, void* workspace) const {
   const ConvolutionProblem& c = problem_;
   float* const sums = static_cast<float*>(workspace);  // [share][tap][channel]
   const int64_t taps = c.r * c.s;
@@ -164,13 +169,14 @@ void DepthwiseWeightGradient::Run(const BF16* x, const BF16* dy, BF16* dweight,
       for (int64_t share = 1; share < shares_; ++share) {
         total += sums[(share * taps + tap) * c.c + channel];
       }
-      *dweight++ = BF16(total);
+      *dweight++ = T(total);
     }
   }
 }
 
-void DepthwiseWeightGradient::SumLines(const BF16* x, const BF16* dy, int64_t begin, int64_t end,
-                                       int64_t first, int64_t channels, float* sums) const {
+template <typename T>
+void DepthwiseWeightGradient<T>::SumLines(const T* x, const T* dy, int64_t begin, int64_t end,
+                                          int64_t first, int64_t channels, float* sums) const {
   const ConvolutionProblem& c = problem_;
   for (int64_t tap = 0; tap < c.r * c.s; ++tap) {
     std::fill_n(sums + tap * c.c + first, channels, 0.0f);
@@ -180,7 +186,7 @@ void DepthwiseWeightGradient::SumLines(const BF16* x, const BF16* dy, int64_t be
     for (int64_t a = 0; a < c.r; ++a) {
       const int64_t y = line % c.p * rows_.step + rows_.offsets[a];
       if (!rows_.Reaches(y)) continue;
-      const BF16* const from = x + (line / c.p * c.h + y) * c.w * c.c + first;
+      const T* const from = x + (line / c.p * c.h + y) * c.w * c.c + first;
       for (int64_t b = 0; b < c.s; ++b) {
         // Columns [low, high) of the result read columns of the image through this tap.
         const int64_t offset = columns_.offsets[b];
@@ -195,5 +201,10 @@ void DepthwiseWeightGradient::SumLines(const BF16* x, const BF16* dy, int64_t be
     }
   }
 }
+
+template class Depthwise<float>;
+template class Depthwise<BF16>;
+template class DepthwiseWeightGradient<float>;
+template class DepthwiseWeightGradient<BF16>;
 
 }  // namespace oneflow::kernels
