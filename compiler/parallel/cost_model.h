@@ -41,7 +41,8 @@ class CostModel {
   int64_t LatencyBytes() const;
   // A sum of so many bytes over a mesh axis goes directly from device to device, not round a ring:
   // there are two, and the start of a message costs more than its bytes. As placement-free as
-  // LatencyBytes; the bits are a ring's, since two numbers have one sum.
+  // LatencyBytes; the bits are a ring's, since two numbers have one sum. The layout search counts a
+  // ring all the same: what shares a bucket is known behind it.
   bool SumsDirectly(int axis, int64_t bytes) const {
     return axes_[axis].size == 2 && bytes <= LatencyBytes();
   }

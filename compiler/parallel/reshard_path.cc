@@ -235,9 +235,7 @@ int64_t ReshardPaths::AxisStepNs(const TensorType& type, const Sharding& from, c
   if (source == Sbp::kBroadcast) return firings * cost_->MemoryNs(2 * after);
   const LinkRate& link = cost_->AxisLink(axis);
   int64_t ns = 0;
-  if (source == Sbp::kPartial && target == Sbp::kBroadcast && cost_->SumsDirectly(axis, after)) {
-    ns = link.Ns(1, after) + cost_->MemoryNs(4 * after);
-  } else if (target == Sbp::kBroadcast) {
+  if (target == Sbp::kBroadcast) {
     const int64_t rounds = source == Sbp::kPartial ? 2 : 1;
     ns = link.Ns(rounds * (n - 1), rounds * after * (n - 1) / n) +
          cost_->MemoryNs(2 * rounds * after);

@@ -9,7 +9,7 @@
 //   on a mesh axis                                bytes per device
 //     S -> B        all-gather                    T(n-1)/n
 //     P -> S        ring reduce-scatter           T(n-1)/n
-//     P -> B        ring all-reduce               2T(n-1)/n   (small and n = 2: direct, the same)
+//     P -> B        ring all-reduce               2T(n-1)/n
 //     S(i) -> S(j)  all-to-all                    T(n-1)/n^2
 //     B -> S        slice                         0
 //     B -> P        keep on one, zeros elsewhere  0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...dispatch import apply
 from ...dtypes import float32, float64
 from ...errors import DTypeError, Error, ShapeError
-from ...functions import cast, mul, permute, reshape, rsqrt
+from ...functions import add, cast, mul, permute, rsqrt, sub
 from ...functions.creation import ones, zeros
 from ...location import user_location
 from ...state import StateCell
@@ -81,9 +81,11 @@ def batch_norm(
             raise Error(
                 "batch_norm: training=False needs running_mean and running_var", user_location()
             )
-        center = reshape(cast(running_mean, kept), (1, channels))
-        rstd = rsqrt(reshape(cast(running_var, kept), (1, channels)) + eps)
-        y = apply("bn_apply", x, center, rstd, scale, shift)
+        # Not bn_apply: its rule ties samples to groups, and the search would rather have devices repeat
+        # a small layer than cut its samples.
+        factor = mul(scale, rsqrt(cast(running_var, kept) + eps))
+        offset = sub(shift, mul(cast(running_mean, kept), factor))
+        y = cast(add(mul(cast(x, kept), factor), offset), x.dtype)
     else:
         y = _normalised(x, running_mean, running_var, scale, shift, momentum, eps, groups)
     return permute(y, 0, rank - 1, *range(1, rank - 1))
