@@ -1,8 +1,8 @@
 // Random: initial values of logical tensors, slice by slice.
 //
-// Functions only. Threads: any; large slices are drawn by a team of their own. Invariant: an element's value depends on (seed, key) and its index
-// in the logical tensor alone, so every layout starts from the same numbers and no rank draws the
-// whole tensor. Read next: base/philox.h.
+// Functions only. Threads: any; large slices are drawn by a team of their own. Invariant: an
+// element's value depends on (seed, key) and its index in the logical tensor alone, so every layout
+// starts from the same numbers and no rank draws the whole tensor. Read next: base/philox.h.
 #ifndef ONEFLOW_BASE_RANDOM_H_
 #define ONEFLOW_BASE_RANDOM_H_
 

@@ -1,8 +1,9 @@
 // Binding: what the announcements of all ranks mean for this rank's channels: the number, region and
 // memory of the other end.
 //
-// Functions of OpenChannels. Threads: one at a time, under its lock. Invariant: what a peer says of its region is believed only
-// as far as every slot lies in memory that it offers. Read next: comm/wire.h, comm/tcp_transport.cc.
+// Functions of OpenChannels. Threads: one at a time, under its lock. Invariant: what a peer says of
+// its region is believed only as far as every slot lies in memory that it offers. Read next:
+// comm/wire.h, comm/tcp_transport.cc.
 #ifndef ONEFLOW_COMM_BINDING_H_
 #define ONEFLOW_COMM_BINDING_H_
 

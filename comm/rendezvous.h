@@ -3,8 +3,9 @@
 //
 // Rank 0 listens at the job's address, every other rank at the address from which it reaches rank 0;
 // never on all addresses. Every pair of ranks gets two connections, for data and for heartbeats, at
-// the addresses that ranks announce; the lower rank accepts. Strangers, twins and ranks of another epoch are turned away
-// and the job goes on, also after it has started: rank 0 keeps its door. No wait without a bound.
+// the addresses that ranks announce; the lower rank accepts. Strangers, twins and ranks of another
+// epoch are turned away and the job goes on, also after it has started: rank 0 keeps its door. No
+// wait without a bound.
 // Threads: call once per process. Read next: comm/admission.h, comm/tcp_transport.h,
 // docs/wire_format.md.
 #ifndef ONEFLOW_COMM_RENDEZVOUS_H_

@@ -51,8 +51,8 @@ class Mailbox {
 
   // Returns when there is a message or Stop was called; looks for one as long as cores and patience
   // allow, also for what other ranks have sent, then parks the thread. REQUIRES: no lock is held, for
-  // what is found so is handled by this thread. Of the `threads` that hold cores for the reader only its own does
-  // while it looks, and none while it is parked.
+  // what is found so is handled by this thread. Of the `threads` that hold cores for the reader only
+  // its own does while it looks, and none while it is parked.
   void Wait(int threads, Patience* patience);
   void Stop();
 

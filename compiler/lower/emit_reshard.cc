@@ -303,7 +303,7 @@ class ReshardEmitter {
           Ship(give, member.device, devices[member.next], to_.stage, WholeOf(parts), "direct");
       if (link.has_value()) links[member.next] = *link;
     }
-    const std::string mode = ModeOfPartial();
+    const std::string mode = ModeOf(from_.sbps[axis].reduce);
     for (const Member& member : members) {
       const std::vector<Part> parts = PartsAt(member.position);
       const TensorType whole = WholeOf(parts);
@@ -311,7 +311,6 @@ class ReshardEmitter {
         links[member.position] =
             Receive(devices[member.previous], member.device, to_.stage, whole, "direct", 0);
       }
-      piece_ = 0;
       for (const Part& part : parts) {
         plan::Task* add = Move("assemble", to_.stage, member.device, Sub::kCombine);
         draft_.AddInput(add, draft_.At(part.value, member.device), part.local);

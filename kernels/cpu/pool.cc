@@ -3,8 +3,8 @@
 // Loops run over channels, which lie side by side. Padding never wins a maximum; avg_pool2d divides
 // by kernel height * width, padding included (as PyTorch by default). The gradient of a maximum
 // goes to the first element of the window, in row-major order, that equals it. The gradients add
-// overlapping windows image by image, in order, so threads share images, not windows. What is added is added in the
-// compute type C of T: of bf16 and f16 in the workspace of a thread, narrowed once it is whole.
+// overlapping windows image by image, in order, so threads share images, not windows. What is added
+// is added in the compute type C of T: of bf16 and f16 in the workspace of a thread, narrowed once it is whole.
 #include <algorithm>
 #include <cstdint>
 #include <limits>
