@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <string_view>
+#include <unordered_map>
 
 #include "base/check.h"
 #include "compiler/ops/families.h"
@@ -74,12 +76,15 @@ const std::vector<OpDef>& Ops() {
   return table;
 }
 
-const OpDef* FindOp(const std::string& name) {
-  const std::vector<OpDef>& table = Ops();
-  const auto it =
-      std::lower_bound(table.begin(), table.end(), name,
-                       [](const OpDef& op, const std::string& wanted) { return op.name < wanted; });
-  return it == table.end() || it->name != name ? nullptr : &*it;
+const OpDef* FindOp(std::string_view name) {
+  // Every pass asks for the op of every node, so the lookup is one hash; the map is only looked up.
+  static const auto by_name = [] {
+    std::unordered_map<std::string_view, const OpDef*> ops;
+    for (const OpDef& op : Ops()) ops.emplace(op.name, &op);
+    return ops;
+  }();
+  const auto it = by_name.find(name);
+  return it == by_name.end() ? nullptr : it->second;
 }
 
 }  // namespace oneflow

@@ -4,7 +4,7 @@
 #ifndef ONEFLOW_COMPILER_OPS_OP_TABLE_H_
 #define ONEFLOW_COMPILER_OPS_OP_TABLE_H_
 
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "compiler/ops/op_def.h"
@@ -15,7 +15,7 @@ namespace oneflow {
 const std::vector<OpDef>& Ops();
 
 // nullptr if there is no such op.
-const OpDef* FindOp(const std::string& name);
+const OpDef* FindOp(std::string_view name);
 
 }  // namespace oneflow
 
