@@ -77,9 +77,9 @@ const std::vector<OpDef>& Ops() {
 }
 
 const OpDef* FindOp(std::string_view name) {
-  // Every pass asks for the op of every node, so the lookup is one hash; the map is only looked up.
+  // Every pass asks for the op of every node, so the lookup is one hash.
   static const auto by_name = [] {
-    std::unordered_map<std::string_view, const OpDef*> ops;
+    std::unordered_map<std::string_view, const OpDef*> ops;  // only looked up
     for (const OpDef& op : Ops()) ops.emplace(op.name, &op);
     return ops;
   }();

@@ -42,31 +42,62 @@ void AddLink(const LinkLevel& level, plan::Target* target) {
   link->set_bytes_per_us(std::get<3>(level));
 }
 
+// What all devices of a target are.
+plan::Target TargetOf(const std::string& name, const plan::TargetDevice& each,
+                      const std::vector<uint32_t>& ranks, int64_t cores, int64_t task_overhead_ns,
+                      const std::vector<LinkLevel>& links) {
+  plan::Target target;
+  target.set_name(name);
+  for (uint32_t rank : ranks) {
+    plan::TargetDevice* device = target.add_devices();
+    *device = each;
+    device->set_rank(rank);
+  }
+  for (const LinkLevel& link : links) AddLink(link, &target);
+  target.set_cores(cores);
+  target.set_task_overhead_ns(task_overhead_ns);
+  return target;
+}
+
+plan::TargetDevice DeviceOf(const std::string& kind, uint32_t threads, int64_t memory_bytes,
+                            int64_t flops_per_us, int64_t bytes_per_us, const std::string& isa) {
+  plan::TargetDevice device;
+  device.set_kind(kind);
+  device.set_threads(threads);
+  device.set_memory_bytes(memory_bytes);
+  device.set_flops_per_us(flops_per_us);
+  device.set_bytes_per_us(bytes_per_us);
+  device.set_isa(isa);
+  return device;
+}
+
 plan::Target CpuTarget(const std::vector<uint32_t>& ranks, uint32_t threads, int64_t cores,
                        int64_t memory_bytes, const std::string& kind,
                        const std::vector<LinkLevel>& links) {
-  plan::Target target;
-  target.set_name(kind + "-" + std::to_string(ranks.size()) + "x" + std::to_string(threads));
-  for (uint32_t rank : ranks) {
-    plan::TargetDevice* device = target.add_devices();
-    device->set_kind(kind);
-    device->set_rank(rank);
-    device->set_threads(threads);
-    device->set_memory_bytes(memory_bytes);
-    device->set_flops_per_us(kFlopsPerMicrosecondPerCore * threads);
-    device->set_bytes_per_us(kBytesPerMicrosecond);
-    if (kind == "cpu") device->set_isa(std::string(kernels::HostIsaName()));
-  }
+  const std::string isa = kind == "cpu" ? std::string(kernels::HostIsaName()) : "";
+  plan::Target target =
+      TargetOf(kind + "-" + std::to_string(ranks.size()) + "x" + std::to_string(threads),
+               DeviceOf(kind, threads, memory_bytes, kFlopsPerMicrosecondPerCore * threads,
+                        kBytesPerMicrosecond, isa),
+               ranks, cores, kTaskOverheadNs, links);
   if (links.empty()) {
     AddLink({"memory", 1, 0, kBytesPerMicrosecond}, &target);
     AddLink({"process", DevicesPerProcess(target), kDeviceLatencyNs, kBytesPerMicrosecond},
             &target);
     AddLink({"network", 0, kRankLatencyNs, kRankBytesPerMicrosecond}, &target);
   }
-  for (const LinkLevel& link : links) AddLink(link, &target);
-  target.set_cores(cores);
-  target.set_task_overhead_ns(kTaskOverheadNs);
   return target;
+}
+
+plan::Target DescribedTarget(const std::string& name, const std::string& kind,
+                             const std::vector<uint32_t>& ranks, uint32_t threads, int64_t cores,
+                             int64_t memory_bytes, int64_t flops_per_us, int64_t bytes_per_us,
+                             const std::string& isa, int64_t task_overhead_ns,
+                             const std::vector<LinkLevel>& links) {
+  // Kernels of the CPU are asked here, so they are this host's.
+  const std::string own = kind == "cpu" ? std::string(kernels::HostIsaName()) : isa;
+  return TargetOf(name, DeviceOf(kind, threads, memory_bytes, flops_per_us, bytes_per_us, own),
+                  ranks, cores, task_overhead_ns, links);
 }
 
 // The user's line of a task.
@@ -83,26 +114,14 @@ constexpr int64_t kGpuBytesPerMicrosecond = 3'000'000;
 constexpr int64_t kGpuLaunchNs = 4'000;
 
 plan::Target CudaTarget(const std::vector<uint32_t>& ranks, int64_t memory_bytes) {
-  plan::Target target;
-  target.set_name("cuda-" + std::to_string(ranks.size()));
   const int64_t sharers = std::max<int64_t>(1, static_cast<int64_t>(ranks.size()));
-  for (uint32_t rank : ranks) {
-    plan::TargetDevice* device = target.add_devices();
-    device->set_kind("cuda");
-    device->set_rank(rank);
-    device->set_threads(1);
-    device->set_memory_bytes(memory_bytes / sharers);
-    device->set_flops_per_us(kGpuFlopsPerMicrosecond / sharers);
-    device->set_bytes_per_us(kGpuBytesPerMicrosecond / sharers);
-    device->set_isa("sm_90");
-  }
   const int64_t rate = kGpuBytesPerMicrosecond / 2 / sharers;
-  AddLink({"memory", 1, 0, rate}, &target);
-  AddLink({"gpu", 0, kGpuLaunchNs, rate}, &target);
   // Devices of one GPU do not compete for the host's cores.
-  target.set_cores(sharers);
-  target.set_task_overhead_ns(kGpuLaunchNs);
-  return target;
+  return TargetOf("cuda-" + std::to_string(ranks.size()),
+                  DeviceOf("cuda", 1, memory_bytes / sharers, kGpuFlopsPerMicrosecond / sharers,
+                           kGpuBytesPerMicrosecond / sharers, "sm_90"),
+                  ranks, sharers, kGpuLaunchNs,
+                  {{"memory", 1, 0, rate}, {"gpu", 0, kGpuLaunchNs, rate}});
 }
 
 // What the kernel of a query says that it needs.
@@ -134,6 +153,12 @@ void BindCompile(py::module_& module) {
                   "latency in ns, bytes per us); the first is a device's own memory.")
       .def_static("cuda", &CudaTarget, py::arg("ranks"), py::arg("memory_bytes") = 0,
                   "One logical device per entry of `ranks`, all on one GPU.")
+      .def_static(
+          "described", &DescribedTarget, py::arg("name"), py::arg("kind"), py::arg("ranks"),
+          py::arg("threads"), py::arg("cores"), py::arg("memory_bytes"), py::arg("flops_per_us"),
+          py::arg("bytes_per_us"), py::arg("isa"), py::arg("task_overhead_ns"), py::arg("links"),
+          "A machine that need not be here (oneflow/target.py); `links` as `cpu` takes them, "
+          "none left to default.")
       .def_property_readonly("name", [](const plan::Target& target) { return target.name(); })
       .def_property_readonly("num_devices",
                              [](const plan::Target& target) { return target.devices_size(); })

@@ -78,6 +78,7 @@ from .random import (
 from .serialization import load, save
 from .sharding import B, P, S, shard, stage
 from .steps import LossScale, eval_step, spec, static, train_step, value_and_grad
+from .target import Target
 from .tensor import Tensor, as_tensor, from_numpy, tensor
 
 from . import models  # isort: skip  (of all the above)
@@ -106,6 +107,7 @@ __all__ = [
     "S",
     "ShapeError",
     "ShardingError",
+    "Target",
     "Tensor",
     "as_tensor",
     "bfloat16",

@@ -100,6 +100,9 @@ class Target:
     @staticmethod
     def cuda(ranks: Sequence[int], memory_bytes: int = 0) -> Target:
         """One logical device per entry of `ranks`, all on one GPU."""
+    @staticmethod
+    def described(name: str, kind: str, ranks: Sequence[int], threads: int, cores: int, memory_bytes: int, flops_per_us: int, bytes_per_us: int, isa: str, task_overhead_ns: int, links: Sequence[tuple[str, int, int, int]]) -> Target:
+        """A machine that need not be here (oneflow/target.py); `links` as `cpu` takes them, none left to default."""
     @property
     def links(self) -> list[tuple[str, int, int, int]]: ...
     def links_text(self) -> str:

@@ -33,6 +33,7 @@ from ..random import default_generator
 from ..sharding import Parallel, collect_annotations, decisions_of
 from ..state import StateCell
 from ..store import LoadedPlan, Store, store_of
+from ..target import Target, as_target
 from ..tensor import Tensor
 from ..traced import TracedValue
 from ..tracing import Print, Trace
@@ -304,20 +305,14 @@ class Step:
         )
 
     def _compile(self, program: Program) -> None:
-        graph = program.trace.graph
         directory = environment.dump_directory()
-        decisions = decisions_of(self._parallel, self._location)
         compiled = self.store.compile(
-            graph, self.accumulate, dumps=bool(directory), decisions=decisions
+            program.trace.graph,
+            self.accumulate,
+            dumps=bool(directory),
+            decisions=decisions_of(self._parallel, self._location),
         )
-        plan = Plan(
-            compiled.plan,
-            compiled.decisions,
-            compiled.dumps,
-            str(graph),
-            Decisions(compiled.held_decisions),
-            self.store.target,
-        )
+        plan = _plan_of(program, compiled, self.store.target)
         for name, sharding in compiled.state_shardings.items():
             self.store.shardings.setdefault(name, sharding)
         program.input_names = tuple(name for name, _, _ in plan.core.inputs)
@@ -336,6 +331,29 @@ class Step:
         program = self._program(bound, leaves_of(bound.arguments))
         assert program.plan is not None
         return program.plan
+
+    def compile_for(
+        self, target: Target | str | os.PathLike[str], /, *args: Any, **kwargs: Any
+    ) -> Plan:
+        """The plan for this batch of one rank of a machine that need not be here, to be looked at.
+
+        `target` is a `flow.Target` or the path of its file; `Target.load(path).at(rank)` chooses the rank. The mesh
+        must have as many devices of that kind: ShardingError if not. Its predictions are of the target's rates."""
+        target = as_target(target)
+        core = target.core(self.mesh)
+        bound = self._bind(args, kwargs)
+        program = self._program(bound, leaves_of(bound.arguments), compiled=False)
+        compiled = _core.compile(
+            program.trace.graph,
+            core,
+            list(self.mesh.axes),
+            list(range(self.mesh.num_devices)),
+            self.accumulate,
+            target.rank,
+            target.num_ranks,
+            decisions=[one.text for one in decisions_of(self._parallel, self._location)],
+        )
+        return _plan_of(program, compiled, core)
 
     def graph(self, *args: Any, **kwargs: Any) -> str:
         """The traced graph as text."""
@@ -485,6 +503,17 @@ def fill_outputs(result: Any, values: Mapping[str, Any]) -> Any:
     """The tree with values in place of output names."""
     return tree.map_leaves(
         lambda _, leaf: values[leaf.name] if isinstance(leaf, OutputName) else leaf, result
+    )
+
+
+def _plan_of(program: Program, compiled: _core.Compiled, target: _core.Target) -> Plan:
+    return Plan(
+        compiled.plan,
+        compiled.decisions,
+        compiled.dumps,
+        str(program.trace.graph),
+        Decisions(compiled.held_decisions),
+        target,
     )
 
 
