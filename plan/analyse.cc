@@ -173,10 +173,19 @@ void PredictStep(const plan::Plan& plan, const FiringGraph& graph, PlanAnalysis*
 
 void CountWork(const plan::Plan& plan, PlanAnalysis* analysis) {
   std::map<std::string, MovedBytes> moved;
+  for (uint32_t device = 0; device < static_cast<uint32_t>(plan.devices_size()); ++device) {
+    analysis->work.push_back({device});
+  }
   for (uint32_t t = 0; t < static_cast<uint32_t>(plan.tasks_size()); ++t) {
     const plan::Task& task = TaskOf(plan, t);
     const int64_t firings = FiringsPerStep(plan, t);
-    AddSaturated(TimesSaturated(task.flops(), firings), &analysis->flops_per_step);
+    const int64_t flops = TimesSaturated(task.flops(), firings);
+    AddSaturated(flops, &analysis->flops_per_step);
+    if (task.kind() == plan::COMPUTE) {
+      DeviceWork& work = analysis->work[task.device()];
+      AddSaturated(flops, &work.flops);
+      AddSaturated(TimesSaturated(task.duration_ns(), firings), &work.compute_ns);
+    }
     int64_t arrives = 0;
     if (task.kind() == plan::RECV) {
       arrives = task.bytes();

@@ -34,6 +34,14 @@ struct DeviceMemory {
   std::vector<LiveRegister> live_at_peak;  // largest first
 };
 
+// What the kernels of the plan's ops (TaskKind COMPUTE) take of a device in a step. What a step takes
+// beyond the busiest device's is movement that nothing hides.
+struct DeviceWork {
+  uint32_t device = 0;  // index in Plan.devices
+  int64_t compute_ns = 0;
+  int64_t flops = 0;
+};
+
 // One hop of the critical cycle: firings of one task that follow each other on it.
 struct CycleHop {
   uint32_t task = 0;
@@ -49,6 +57,7 @@ struct MovedBytes {
 
 struct PlanAnalysis {
   std::vector<DeviceMemory> memory;
+  std::vector<DeviceWork> work;
   int64_t step_ns = 0;  // maximum cycle ratio of the timed marked graph
   std::vector<CycleHop>
       critical_cycle;  // the explanation of the bottleneck; repeats every `cycle_steps`

@@ -94,6 +94,28 @@ TEST(Analyse, APipelineShowsItsBubble) {
   }
 }
 
+TEST(Analyse, WorkIsOfKernelsDeviceByDevice) {
+  const PlanAnalysis step = AnalysePlan(TrainingStep().Build());
+  ASSERT_EQ(step.work.size(), 1u);
+  EXPECT_EQ(step.work[0].compute_ns, 6000);  // feed and fetch compute nothing
+
+  // Every micro-batch counts: K forwards of 1 us on the first stage.
+  Pipeline pipeline(4);
+  int64_t flops = 0;
+  for (plan::Task& task : *pipeline.builder.plan().mutable_tasks()) {
+    task.set_duration_ns(task.op() == "forward" && task.device() == 0 ? 1000 : 0);
+    task.set_flops(task.device() == 1 && task.op() == "forward" ? 7 : 0);
+  }
+  const PlanAnalysis stages = AnalysePlan(pipeline.Build());
+  ASSERT_EQ(stages.work.size(), 2u);
+  EXPECT_EQ(stages.work[0].compute_ns, 4000);
+  EXPECT_EQ(stages.work[1].compute_ns, 0);
+  EXPECT_EQ(stages.work[0].flops, 0);
+  EXPECT_EQ(stages.work[1].flops, 28);
+  for (const DeviceWork& work : stages.work) flops += work.flops;
+  EXPECT_EQ(flops, stages.flops_per_step);
+}
+
 TEST(Analyse, MemoryIsSweptInStampOrder) {
   TrainingStep step;
   const plan::Plan plan = step.Build();

@@ -52,6 +52,18 @@ py::dict Figures(const plan::Plan& plan) {
   return figures;
 }
 
+py::list Work(const plan::Plan& plan) {
+  py::list devices;
+  for (const DeviceWork& work : AnalysePlan(plan).work) {
+    py::dict device;
+    device["device"] = plan.devices(static_cast<int>(work.device)).id();
+    device["compute_ns"] = work.compute_ns;
+    device["flops"] = work.flops;
+    devices.append(device);
+  }
+  return devices;
+}
+
 // How large the plan is; costs no analysis.
 py::dict Counts(const plan::Plan& plan) {
   int64_t firings = 0;
@@ -117,6 +129,7 @@ void BindPlan(py::module_& module) {
       .def("summary", [](const plan::Plan& plan) { return Summary(plan, AnalysePlan(plan)); })
       .def("memory", &Memory)
       .def("figures", &Figures)
+      .def("work", &Work)
       .def("counts", &Counts,
            "Tasks, firings per step, registers, channels, streams and after edges.")
       .def("fed_rows", &FedRows)

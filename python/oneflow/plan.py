@@ -52,6 +52,11 @@ class Plan:
         """Predicted step_ns, flops_per_step and moved_bytes_per_step."""
         return self.core.figures()
 
+    def work(self) -> list[dict[str, int]]:
+        """Per device: predicted compute_ns and flops of its kernels in a step. What step_ns has beyond the busiest
+        device's is movement that nothing hides."""
+        return self.core.work()
+
     def explain(self, pattern: str = "") -> str:
         """The decisions about the nodes whose line of text contains `pattern`, with the alternatives' costs."""
         return "\n".join(line for line in self._explanations.splitlines() if pattern in line)
