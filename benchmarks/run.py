@@ -14,7 +14,7 @@ import sys
 from types import ModuleType
 
 import benchmarks
-from benchmarks.outcome import Outcome
+from benchmarks.outcome import Outcome, table
 from tools import results
 
 
@@ -55,7 +55,8 @@ def main() -> int:
         print(json.dumps(record))
     else:
         for key, value in outcome.figures.items():
-            print(f"{key:32} {value}")
+            is_table = isinstance(value, list) and value and isinstance(value[0], dict)
+            print(f"{key}\n{table(value)}\n" if is_table else f"{key:32} {value}")
         print(
             "holds" if outcome.held else "DOES NOT HOLD",
             f"({record['cpu']}, {record['cores']} cores)",
