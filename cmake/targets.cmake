@@ -6,8 +6,10 @@ target_include_directories(oneflow_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE
 target_compile_options(oneflow_options INTERFACE -Wall -Wextra -Werror=return-type -Wno-missing-field-initializers
                        -Wno-deprecated-declarations -ffp-contract=off -fvisibility=hidden)
 if(ONEFLOW_SANITIZE STREQUAL "address")
+  # Without the checks of pointers that stand before an access which AddressSanitizer checks itself: they cost a
+  # third of the compile time of the kernels.
   target_compile_options(oneflow_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
-                         -fno-omit-frame-pointer)
+                         -fno-sanitize=null,object-size,pointer-overflow,vptr -fno-omit-frame-pointer)
   target_link_options(oneflow_options INTERFACE -fsanitize=address,undefined)
 elseif(ONEFLOW_SANITIZE STREQUAL "fuzzer")  # clang only
   target_compile_options(oneflow_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined
