@@ -1,9 +1,10 @@
 // Every CPU kernel flushes denormals in every thread of its team, and leaves the caller's mode alone.
+#include "kernels/cpu/denormals.h"
+
 #include <bit>
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/denormals.h"
 #include "kernels/cpu/kernel_case.h"
 
 namespace oneflow::kernels {

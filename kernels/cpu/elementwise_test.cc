@@ -220,7 +220,8 @@ TEST(Unary, SpecialValues) {
   for (const float v : x) {
     exp_expected.push_back(std::exp(static_cast<double>(v)));
     if (exp_expected.back() > std::numeric_limits<float>::max()) exp_expected.back() = kInf;
-    if (exp_expected.back() < std::numeric_limits<float>::min()) exp_expected.back() = 0;  // flushed
+    if (exp_expected.back() < std::numeric_limits<float>::min())
+      exp_expected.back() = 0;  // flushed
     tanh_expected.push_back(std::tanh(static_cast<double>(v)));
     sigmoid_expected.push_back(1 / (1 + std::exp(-static_cast<double>(v))));
   }

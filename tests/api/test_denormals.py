@@ -28,9 +28,7 @@ def test_eager_ops_flush() -> None:
 @pytest.mark.parametrize("kind", ["cpu", "async"])
 @pytest.mark.parametrize("devices", [1, 2])
 def test_steps_flush(kind: str, threads: int, devices: int) -> None:
-    @flow.eval_step(
-        model=flow.nn.Identity(), mesh=flow.mesh(kind, threads=threads, dp=devices)
-    )
+    @flow.eval_step(model=flow.nn.Identity(), mesh=flow.mesh(kind, threads=threads, dp=devices))
     def step(x):
         return {"sum": x + x, "product": x * 1024, "total": (x * 1024).sum(), "same": x}
 
