@@ -1,11 +1,6 @@
 #include "interpreter/interpreter.h"
 
-#include <unistd.h>
-
-#include <cstdint>
-#include <cstring>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,104 +8,14 @@
 #include "base/status.h"
 #include "compiler/ops/infer.h"
 #include "compiler/ops/op_table.h"
+#include "interpreter/resolved_op.h"
 
 namespace oneflow {
 namespace {
 
-using kernels::KernelArgs;
-using kernels::KernelSpec;
 using kernels::KernelTable;
-using kernels::Operand;
 
 TensorType TypeOf(const HostTensor& tensor) { return {tensor.dtype, tensor.shape}; }
-
-// The tensor itself, or an aligned copy: foreign arrays lie anywhere, kernels get 64-byte
-// alignment.
-HostTensor Aligned(const HostTensor& tensor) {
-  if (reinterpret_cast<uintptr_t>(tensor.data.get()) % 64 == 0) return tensor;
-  HostTensor copy = HostTensor::Allocate(tensor.dtype, tensor.shape);
-  if (tensor.bytes() > 0) std::memcpy(copy.data.get(), tensor.data.get(), tensor.bytes());
-  return copy;
-}
-
-// The whole logical tensor as one shard.
-Operand WholeOperand(const TensorType& type) {
-  Operand operand;
-  operand.dtype = type.dtype;
-  operand.shape = type.shape;
-  operand.logical_shape = type.shape;
-  operand.begin = Shape(type.shape.size(), 0);
-  return operand;
-}
-
-// A result larger than the memory of the host is refused before it is asked for: the kernel would
-// grant it and end the process when the pages are touched.
-absl::Status CheckMemory(const std::string& op, const std::vector<TensorType>& types) {
-  const int64_t there = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
-  for (const TensorType& type : types) {
-    const std::optional<int64_t> elements = CheckedNumElements(type.shape);
-    const int64_t size = SizeOf(type.dtype);
-    if (elements.has_value() && *elements <= there / size) continue;
-    return MakeError(
-        ErrorKind::kOutOfMemory,
-        absl::StrCat(op, ": the result ", type.ToString(), " needs more memory than the ",
-                     there >> 20,
-                     " MiB that this host has; use a smaller shape, or compute it in a "
-                     "step, where a mesh shards it"));
-  }
-  return absl::OkStatus();
-}
-
-// Runs the kernel of an op whose types and attributes are checked.
-absl::StatusOr<std::vector<HostTensor>> RunKernel(const KernelTable& kernels, const OpDef& def,
-                                                  const std::vector<HostTensor>& inputs,
-                                                  const Attrs& attrs,
-                                                  const std::vector<TensorType>& output_types,
-                                                  int threads) {
-  if (def.view || def.name == "reshard") {  // the same bytes under another type or layout
-    HostTensor same = inputs[0];
-    same.shape = output_types[0].shape;
-    return std::vector<HostTensor>{std::move(same)};
-  }
-  if (def.structural) {
-    return MakeError(ErrorKind::kError,
-                     absl::StrCat(def.name, " is part of a graph and cannot be called by itself"));
-  }
-  KernelSpec spec;
-  spec.op = def.name;
-  spec.attrs = attrs;
-  spec.threads = threads;
-  OF_RETURN_IF_ERROR(CheckMemory(def.name, output_types));
-  std::vector<HostTensor> aligned;
-  std::vector<const void*> in;
-  for (const HostTensor& input : inputs) {
-    spec.inputs.push_back(WholeOperand(TypeOf(input)));
-    aligned.push_back(Aligned(input));
-    in.push_back(aligned.back().data.get());
-  }
-  std::vector<HostTensor> outputs;
-  std::vector<void*> out;
-  for (const TensorType& type : output_types) {
-    spec.outputs.push_back(WholeOperand(type));
-    outputs.push_back(HostTensor::Allocate(type.dtype, type.shape));
-    out.push_back(outputs.back().data.get());
-  }
-  OF_ASSIGN_OR_RETURN(const kernels::Needs needs, kernels.Describe(spec));
-  OF_ASSIGN_OR_RETURN(const std::unique_ptr<kernels::Kernel> kernel, kernels.Make(spec));
-  const HostTensor workspace = HostTensor::Allocate(DType::kU8, {needs.workspace_bytes});
-  KernelArgs args;
-  args.inputs = in.data();
-  args.outputs = out.data();
-  args.workspace = workspace.data.get();
-  kernels::StepBlock block;
-  kernels::InlineStream stream;
-  args.block = &block;
-  OF_RETURN_IF_ERROR(kernel->Run(args, &stream));
-  if (block.error() != kernels::DataErrorCode::kNone) {
-    return MakeError(ErrorKind::kData, absl::StrCat(def.name, ": ", DescribeDataError(block)));
-  }
-  return outputs;
-}
 
 // A tensor given by name must be what the graph was traced with.
 absl::StatusOr<HostTensor> Given(const std::map<std::string, HostTensor>& tensors,
@@ -196,11 +101,16 @@ class GraphRun {
     const OpDef* def = FindOp(node.op);
     OF_CHECK(def != nullptr) << "a graph holds only ops of the table, not " << node.op;
     std::vector<HostTensor> in;
-    for (const ValueId input : node.inputs) in.push_back(values_[input]);
-    std::vector<TensorType> types;
-    for (const ValueId output : node.outputs) types.push_back(graph_.value(output).type);
-    OF_ASSIGN_OR_RETURN(std::vector<HostTensor> out,
-                        RunKernel(kernels_, *def, in, node.attrs, types, threads_));
+    std::vector<TensorType> in_types, out_types;
+    for (const ValueId input : node.inputs) {
+      in.push_back(values_[input]);
+      in_types.push_back(graph_.value(input).type);
+    }
+    for (const ValueId output : node.outputs) out_types.push_back(graph_.value(output).type);
+    OF_ASSIGN_OR_RETURN(
+        const std::unique_ptr<ResolvedOp> op,
+        ResolvedOp::Make(kernels_, *def, in_types, node.attrs, out_types, threads_));
+    OF_ASSIGN_OR_RETURN(std::vector<HostTensor> out, op->Run(in));
     for (size_t i = 0; i < out.size(); ++i) values_[node.outputs[i]] = std::move(out[i]);
     return absl::OkStatus();
   }
@@ -214,25 +124,22 @@ class GraphRun {
   std::vector<int> readers_;
 };
 
-absl::StatusOr<std::vector<HostTensor>> InferAndRun(const KernelTable& kernels,
-                                                    const std::string& op,
-                                                    const std::vector<HostTensor>& inputs,
-                                                    Attrs attrs, int threads) {
-  const OpDef* def = FindOp(op);
-  if (def == nullptr) return MakeError(ErrorKind::kError, absl::StrCat("there is no op ", op));
-  std::vector<TensorType> types;
-  for (const HostTensor& input : inputs) types.push_back(TypeOf(input));
-  OF_ASSIGN_OR_RETURN(const std::vector<TensorType> outputs, InferOutputs(*def, types, &attrs));
-  return RunKernel(kernels, *def, inputs, attrs, outputs, threads);
-}
-
 }  // namespace
 
 absl::StatusOr<std::vector<HostTensor>> RunOp(const KernelTable& kernels, const std::string& op,
                                               const std::vector<HostTensor>& inputs, Attrs attrs,
                                               const Location& location, int threads) {
-  absl::StatusOr<std::vector<HostTensor>> result =
-      InferAndRun(kernels, op, inputs, std::move(attrs), threads);
+  const auto run = [&]() -> absl::StatusOr<std::vector<HostTensor>> {
+    const OpDef* def = FindOp(op);
+    if (def == nullptr) return MakeError(ErrorKind::kError, absl::StrCat("there is no op ", op));
+    std::vector<TensorType> types;
+    for (const HostTensor& input : inputs) types.push_back(TypeOf(input));
+    OF_ASSIGN_OR_RETURN(const std::vector<TensorType> outputs, InferOutputs(*def, types, &attrs));
+    OF_ASSIGN_OR_RETURN(const std::unique_ptr<ResolvedOp> resolved,
+                        ResolvedOp::Make(kernels, *def, types, attrs, outputs, threads));
+    return resolved->Run(inputs);
+  };
+  absl::StatusOr<std::vector<HostTensor>> result = run();
   if (!result.ok()) return WithLocation(result.status(), location);
   return result;
 }

@@ -30,9 +30,15 @@ class Bf16Gemm {
   void Run(const BF16* a, const BF16* b, BF16* c, void* workspace) const;
 
  private:
-  // Row tiles [begin, end) by strips [first, last). `a` is packed if pack_a_.
-  void Multiply(const uint16_t* a, const uint16_t* packed_b, int64_t begin, int64_t end,
-                int64_t first, int64_t last, uint16_t* c) const;
+  // Rows and columns of the product whose operands are packed; a is, if pack_a_.
+  struct Piece {
+    const uint16_t* a;
+    const uint16_t* b;
+    uint16_t* c;
+    int64_t rows, columns;
+  };
+  // Row tiles [begin, end) of the piece by its strips [first, last).
+  void Multiply(const Piece& piece, int64_t begin, int64_t end, int64_t first, int64_t last) const;
 
   GemmProblem problem_;
   Bf16Tiles tiles_;
@@ -41,7 +47,9 @@ class Bf16Gemm {
   bool pack_a_ = true;
   int64_t row_tiles_ = 0;
   int64_t strips_ = 0;
-  int64_t blocks_ = 0;  // of k
+  int64_t tiles_together_ = 0;   // packed at a time; all of them, or
+  int64_t strips_together_ = 0;  // all of these
+  int64_t blocks_ = 0;           // of k
   int64_t workspace_bytes_ = 0;
 };
 

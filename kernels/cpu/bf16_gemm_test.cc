@@ -161,6 +161,33 @@ TEST(Bf16Gemm, TheTeamChangesNoBit) {
   }
 }
 
+// An operand beyond 16 MB is packed in pieces, its halves are not.
+TEST(Bf16Gemm, PiecesChangeNoBit) {
+  constexpr int64_t kLong = 2100, kHalf = 1088, kShort = 70, k = 4100;
+  const std::vector<BF16> many = Rounded(RandomFloats(kLong * k, 1));
+  const std::vector<BF16> few = Rounded(RandomFloats(kShort * k, 2));
+  for (const Bf16Tiles& tiles : AllOfThisMachine()) {
+    for (const bool rows : {true, false}) {
+      const int64_t m = rows ? kLong : kShort, n = rows ? kShort : kLong;
+      const auto run = [&](int64_t begin, int64_t end, BF16* out) {
+        // b is transposed: both operands are lines of k.
+        const Bf16Gemm gemm({rows ? end - begin : m, rows ? n : end - begin, k, k, 1, 1, k, n},
+                            tiles, HostMicroKernels(), 2);
+        EXPECT_LT(gemm.workspace_bytes(), 12 << 20);
+        const GuardedBytes space(gemm.workspace_bytes());
+        const BF16* const part = many.data() + begin * k;
+        gemm.Run(rows ? part : few.data(), rows ? few.data() : part, out, space.data());
+        EXPECT_TRUE(space.Intact());
+      };
+      std::vector<BF16> whole(m * n), halves(m * n);
+      run(0, kLong, whole.data());
+      run(0, kHalf, halves.data());
+      run(kHalf, kLong, halves.data() + kHalf * (rows ? n : 1));
+      EXPECT_EQ(std::memcmp(whole.data(), halves.data(), 2 * m * n), 0) << tiles.name << rows;
+    }
+  }
+}
+
 TEST(Bf16Gemm, SumsMayBeAddedTo) {
   constexpr int64_t kTerms = 96;
   constexpr int64_t kRow = 40;  // of the sums

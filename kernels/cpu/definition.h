@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "kernels/cpu/denormals.h"
 #include "kernels/kernel.h"
 #include "kernels/spec_check.h"
 
@@ -21,12 +22,14 @@ namespace oneflow::kernels {
 using KernelOr = absl::StatusOr<std::unique_ptr<Kernel>>;
 
 // A kernel that calls a function object, which returns nothing or a status, and is done when it
-// returns; what it captures was computed when it was made.
+// returns; what it captures was computed when it was made. Every CPU kernel is one: denormals are
+// flushed here.
 template <typename Function>
 class FunctionKernel final : public Kernel {
  public:
   explicit FunctionKernel(Function function) : function_(std::move(function)) {}
   absl::Status Run(const KernelArgs& args, Stream*) const override {
+    const FlushDenormals flush;
     if constexpr (std::is_void_v<std::invoke_result_t<const Function&, const KernelArgs&>>) {
       function_(args);
       return absl::OkStatus();

@@ -8,8 +8,7 @@
 namespace oneflow::kernels {
 namespace {
 
-constexpr int64_t kDepth =
-    256;  // terms of a sum per pass: a strip of b stays in the nearest caches
+constexpr int64_t kDepth = kGemmDepth;  // a strip of b stays in the nearest caches
 constexpr int64_t kRowBlock = 128;  // rows of a that stay in the second cache while strips pass by
 constexpr int64_t kFarApart =
     512;  // floats between terms beyond which a is packed: a page holds two
@@ -38,6 +37,11 @@ Gemm::Gemm(const GemmProblem& problem, const MicroKernels& kernels, int threads)
   const double flops =
       2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
   parts_ = flops >= 2.0 * kFlopsPerPart ? threads : 1;
+  if (PanelGemm::Suits(g, kernels_, parts_)) {
+    panels_.emplace(g, kernels_, parts_);
+    workspace_floats_ = panels_->workspace_floats();
+    return;
+  }
   const int64_t vectors = (g.n + width - 1) / width;
   by_columns_ = g.m <= g.n && vectors >= parts_;
   pack_a_ = g.a_column >= kFarApart && g.n > width;
@@ -59,6 +63,7 @@ Gemm::Gemm(const GemmProblem& problem, const MicroKernels& kernels, int threads)
 
 void Gemm::Run(const float* a, const float* b, float* c, void* workspace) const {
   float* space = static_cast<float*>(workspace);
+  if (panels_.has_value()) return panels_->Run(a, b, c, space);
   const float* packed_a = nullptr;
   if (pack_a_) {
     PackA(a, space);

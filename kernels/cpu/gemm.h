@@ -1,37 +1,21 @@
 // Gemm: c = a . b in f32, for one problem of fixed sizes and strides, cut for a team.
 //
 // Owned by the kernel that made it. Threads: one call at a time per workspace; the team is the
-// caller's. Invariants: Run allocates nothing; a sum runs over k in order, in blocks of kDepth, so
-// its bits do not depend on the team. Measured against oneDNN 3.2: kernels/cpu/products_benchmark.cc.
-// Read next: kernels/cpu/micro_kernels.h.
+// caller's. Invariants: Run allocates nothing; a sum runs over k in order, in blocks of
+// kGemmDepth, so its bits do not depend on the team. Measured against oneDNN 3.2: kernels/cpu/products_benchmark.cc.
+// Read next: kernels/cpu/panel_gemm.h, kernels/cpu/micro_kernels.h.
 #ifndef ONEFLOW_KERNELS_CPU_GEMM_H_
 #define ONEFLOW_KERNELS_CPU_GEMM_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "kernels/cpu/gemm_problem.h"
 #include "kernels/cpu/micro_kernels.h"
+#include "kernels/cpu/panel_gemm.h"
 
 namespace oneflow::kernels {
-
-// a(i, p) = a[i * a_row + p * a_column]; b(p, j) = b[p * b_row + j * b_column]; c(i, j) = c[i *
-// c_row + j].
-struct GemmProblem {
-  int64_t m = 0, n = 0, k = 0;
-  int64_t a_row = 0, a_column = 1;
-  int64_t b_row = 0, b_column = 1;
-  int64_t c_row = 0;
-};
-
-// Neighbouring columns that are computed together: 1..3 vectors.
-struct ColumnStrip {
-  int64_t begin = 0;
-  int64_t columns = 0;
-  int vectors = 1;
-};
-// Cuts columns [begin, end) into strips: 3 vectors each, the rest in twos, one only where there is
-// one.
-std::vector<ColumnStrip> CutIntoStrips(int64_t begin, int64_t end, int width);
 
 class Gemm {
  public:
@@ -58,7 +42,8 @@ class Gemm {
   GemmProblem problem_;
   MicroKernels kernels_;
   int parts_ = 1;
-  bool pack_a_ = false;  // a's terms lie far apart: copied once into tiles
+  std::optional<PanelGemm> panels_;  // a large product is all its; else what follows
+  bool pack_a_ = false;              // a's terms lie far apart: copied once into tiles
   bool by_columns_ =
       true;  // the team shares columns, each strip of b packed where it is used; else rows
   std::vector<std::vector<ColumnStrip>> strips_;  // by columns: per part; by rows: one list

@@ -15,6 +15,8 @@ namespace oneflow::kernels {
 
 inline constexpr int kMaxTileRows = 8;
 inline constexpr int kMaxTileVectors = 3;
+inline constexpr int kMaxPanelRows = 12;
+inline constexpr int kMaxPanelVectors = 2;
 
 // c[i][j] (+)= sum over taps t < taps and p < k of
 //     a[t * rows + i][a_offset + p * a_step] * b[(t * k + p) * vectors * width + j]
@@ -52,6 +54,19 @@ struct OuterCall {
 };
 using OuterKernel = void (*)(const OuterCall& call);
 
+// c[i * c_row + j] (+)= sum over p < k of a[p * panel_rows + i] * b[p * vectors * width + j] for i <
+// rows and j < columns, columns in (width * (vectors - 1), width * vectors]: both operands packed.
+struct PanelCall {
+  const float* a = nullptr;
+  int64_t k = 0;
+  const float* b = nullptr;  // any numbers behind the last column
+  float* c = nullptr;
+  int64_t c_row = 0;
+  int64_t columns = 0;
+  bool accumulate = false;
+};
+using PanelKernel = void (*)(const PanelCall& call);
+
 // destination[p * stride + j] = source[j * source_stride + p] for p < k, j < columns.
 using TransposeKernel = void (*)(const float* source, int64_t source_stride, int64_t k,
                                  int64_t columns, float* destination, int64_t stride);
@@ -63,6 +78,9 @@ struct MicroKernels {
   std::array<std::array<TileKernel, kMaxTileVectors>, kMaxTileRows> tile = {};
   std::array<std::array<OuterKernel, kMaxTileVectors>, kMaxTileRows> outer = {};
   TransposeKernel transpose = nullptr;
+  // For large products: panel[r - 1][v - 1] computes r rows of a packed panel and v vectors.
+  int panel_rows = 0;  // of a panel; 0: the set has none
+  std::array<std::array<PanelKernel, kMaxPanelVectors>, kMaxPanelRows> panel = {};
 };
 
 MicroKernels PortableMicroKernels();

@@ -1,5 +1,6 @@
 // AVX-512: tiles of 8 x 48. Per term of the sum 3 loads of b, 8 broadcasts of a and 24 fused
-// multiply-adds into 24 of the 32 registers: 12 cycles on two FMA ports, 11 loads.
+// multiply-adds into 24 of the 32 registers: 12 cycles on two FMA ports, 11 loads. Panels are 12 x 32:
+// as many, and a strip of b of 256 terms (32 KiB) leaves room for a panel of a in the first cache.
 #include <immintrin.h>
 
 #include <utility>
@@ -104,6 +105,110 @@ OF_AVX512 void Outer(const OuterCall& call) {
   }
 }
 
+template <int kRows, int kVectors>
+OF_AVX512 void Panel(const PanelCall& given) {
+  const PanelCall call = given;  // not read again behind each store
+  __m512 sum[kRows][kVectors];
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      sum[i][v] = _mm512_setzero_ps();
+      __builtin_prefetch(call.c + i * call.c_row + v * kWidth, 1);
+    }
+  }
+  const float* a = call.a;
+  const float* b = call.b;
+  for (int64_t p = 0; p < call.k; ++p) {
+    __m512 row[kVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) row[v] = _mm512_loadu_ps(b + v * kWidth);
+#pragma GCC unroll 12
+    for (int i = 0; i < kRows; ++i) {
+      const __m512 element = _mm512_set1_ps(a[i]);
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm512_fmadd_ps(element, row[v], sum[i][v]);
+    }
+    a += kMaxPanelRows;
+    b += kVectors * kWidth;
+  }
+  const __mmask16 last = MaskOf(call.columns - (kVectors - 1) * kWidth);
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i) {
+    float* c = call.c + i * call.c_row;
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      const __mmask16 mask = v + 1 < kVectors ? static_cast<__mmask16>(0xffff) : last;
+      __m512 value = sum[i][v];
+      if (call.accumulate) {
+        value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c + v * kWidth), value);
+      }
+      _mm512_mask_storeu_ps(c + v * kWidth, mask, value);
+    }
+  }
+}
+
+// 16 x 16, in registers.
+OF_AVX512 inline void TransposeBlock(__m512 (&r)[16]) {
+  __m512 s[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    s[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    s[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_shuffle_ps(s[i], s[i + 2], 0x44);
+    r[i + 1] = _mm512_shuffle_ps(s[i], s[i + 2], 0xee);
+    r[i + 2] = _mm512_shuffle_ps(s[i + 1], s[i + 3], 0x44);
+    r[i + 3] = _mm512_shuffle_ps(s[i + 1], s[i + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    s[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+    s[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+    s[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+    s[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    r[i] = _mm512_shuffle_f32x4(s[i], s[i + 8], 0x88);
+    r[i + 8] = _mm512_shuffle_f32x4(s[i], s[i + 8], 0xdd);
+    r[i + 4] = _mm512_shuffle_f32x4(s[i + 4], s[i + 12], 0x88);
+    r[i + 12] = _mm512_shuffle_f32x4(s[i + 4], s[i + 12], 0xdd);
+  }
+}
+
+OF_AVX512 void Transpose(const float* source, int64_t source_stride, int64_t k, int64_t columns,
+                         float* destination, int64_t stride) {
+  for (int64_t j = 0; j < columns; j += kWidth) {
+    const int64_t count = columns - j < kWidth ? columns - j : kWidth;
+    const __mmask16 written = MaskOf(count);
+    const float* in = source + j * source_stride;
+    float* out = destination + j;
+    for (int64_t p = 0; p < k; p += kWidth) {
+      const int64_t terms = k - p < kWidth ? k - p : kWidth;
+      const __mmask16 read = MaskOf(terms);
+      __m512 r[16];
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) {
+        r[i] = i < count ? _mm512_maskz_loadu_ps(read, in + i * source_stride + p)
+                         : _mm512_setzero_ps();
+      }
+      TransposeBlock(r);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) {
+        if (i < terms) _mm512_mask_storeu_ps(out + (p + i) * stride, written, r[i]);
+      }
+    }
+  }
+}
+
+template <int... kRows>
+void FillPanels(MicroKernels* kernels, std::integer_sequence<int, kRows...>) {
+  ((kernels->panel[kRows] = {Panel<kRows + 1, 1>, Panel<kRows + 1, 2>}), ...);
+}
+
 template <int... kRows>
 void Fill(MicroKernels* kernels, std::integer_sequence<int, kRows...>) {
   ((kernels->tile[kRows] = {Tile<kRows + 1, 1>, Tile<kRows + 1, 2>, Tile<kRows + 1, 3>}), ...);
@@ -117,7 +222,9 @@ MicroKernels Avx512MicroKernels() {
   kernels.width = kWidth;
   kernels.rows = 8;
   Fill(&kernels, std::make_integer_sequence<int, 8>());
-  kernels.transpose = Avx2MicroKernels().transpose;
+  kernels.transpose = Transpose;
+  kernels.panel_rows = kMaxPanelRows;
+  FillPanels(&kernels, std::make_integer_sequence<int, kMaxPanelRows>());
   return kernels;
 }
 

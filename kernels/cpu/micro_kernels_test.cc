@@ -45,6 +45,39 @@ TEST(MicroKernels, ProductsOfEveryTileSize) {
   }
 }
 
+// Panels have remainders of their own (rows of 12, columns of 32, terms of 256, chunks of rows), and
+// add in the order of a product without them: AVX2's bits are theirs, with one thread and with two.
+TEST(MicroKernels, PanelsHaveTheBitsOfTiles) {
+  if (HostIsa() != Isa::kAvx512) GTEST_SKIP() << "no AVX-512 on this machine";
+  struct Case {
+    int64_t m, n, k;
+  };
+  for (const Case& c : {Case{96, 128, 32}, Case{97, 131, 257}, Case{131, 200, 256},
+                        Case{1040, 129, 300}, Case{107, 192, 700}}) {
+    const std::vector<float> a = RandomFloats(c.m * c.k, 1);
+    const std::vector<float> b = RandomFloats(c.k * c.n, 2);
+    for (const bool transpose_a : {false, true}) {
+      for (const bool transpose_b : {false, true}) {
+        GemmProblem problem{c.m, c.n, c.k, c.k, 1, c.n, 1, c.n};
+        if (transpose_a) problem.a_row = 1, problem.a_column = c.m;
+        if (transpose_b) problem.b_row = 1, problem.b_column = c.k;
+        const auto run = [&](const MicroKernels& kernels, int threads) {
+          const Gemm gemm(problem, kernels, threads);
+          const GuardedBytes space(gemm.workspace_bytes());
+          const TestTensor out = TestTensor::Empty(DType::kF32, {c.m, c.n});
+          gemm.Run(a.data(), b.data(), static_cast<float*>(out.bytes->data()), space.data());
+          EXPECT_TRUE(out.bytes->Intact() && space.Intact());
+          return out.Values<float>();
+        };
+        ASSERT_TRUE(PanelGemm::Suits(problem, Avx512MicroKernels(), 2));
+        const std::vector<float> tiles = run(Avx2MicroKernels(), 1);
+        EXPECT_EQ(run(Avx512MicroKernels(), 1), tiles) << c.m << " " << transpose_a << transpose_b;
+        EXPECT_EQ(run(Avx512MicroKernels(), 2), tiles) << c.m << " " << transpose_a << transpose_b;
+      }
+    }
+  }
+}
+
 TEST(MicroKernels, WeightGradientsOfEveryTileSize) {
   for (const MicroKernels& kernels : AllOfThisMachine()) {
     for (const int64_t c : {1, 7, 8, 9, 20, 33}) {

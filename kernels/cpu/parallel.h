@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cpu/denormals.h"
+
 namespace oneflow::kernels {
 
 // Elements of a simple f32 loop per thread below which a team costs more than it saves: a region of parked
@@ -37,6 +39,7 @@ void ForEachPart(int parts, int64_t n, const Body& body) {
   }
 #pragma omp parallel for num_threads(parts) schedule(static, 1)
   for (int part = 0; part < parts; ++part) {
+    const FlushDenormals flush;  // as the thread that runs the kernel
     body(part, PartBegin(n, parts, part), PartBegin(n, parts, part + 1));
   }
 }

@@ -130,7 +130,7 @@ Split SplitDims(const KernelSpec& spec) {
 }
 
 template <typename Op>
-class Reduction final : public Kernel {
+class Reduction {
  public:
   using T = typename Op::T;
   using Wide = typename Op::Wide;
@@ -154,12 +154,7 @@ class Reduction final : public Kernel {
     return share_parts_ > 1 ? share_parts_ * results() * static_cast<int64_t>(sizeof(Wide)) : 0;
   }
 
-  absl::Status Run(const KernelArgs& args, Stream*) const override {
-    Compute(args);
-    return absl::OkStatus();
-  }
-
-  void Compute(const KernelArgs& args) const {
+  void operator()(const KernelArgs& args) const {
     const T* in = In<T>(args, 0);
     auto* out = Out<typename Op::R>(args, 0);
     const int64_t items = split_.kept.elements() * tiles_;
@@ -338,7 +333,7 @@ struct MakeOp {
   const KernelSpec& spec;
   template <typename Op>
   KernelOr operator()() const {
-    return std::unique_ptr<Kernel>(std::make_unique<Reduction<Op>>(spec));
+    return KernelOf(Reduction<Op>(spec));
   }
 };
 

@@ -40,10 +40,9 @@ struct SoftmaxRow {
 template <typename C>
 struct LogSoftmaxRow {
   OF_LOOP static void Run(const C* x, const C*, C* y, int64_t n) {
+    // Nothing is written before the last pass: y may be x.
     const C most = RowMax(x, n);
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = ExpOf(x[i] - most);
-    const C log_sum = std::log(LaneSum<C>(n, [&](int64_t i) { return y[i]; }));
+    const C log_sum = std::log(LaneSum<C>(n, [&](int64_t i) { return ExpOf(x[i] - most); }));
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] - most - log_sum;
   }
@@ -338,6 +337,9 @@ KernelOr WithCompute(const KernelSpec& spec, const Make& make) {
   return wide ? make.template operator()<double>() : make.template operator()<float>();
 }
 
+// No workspace; the output may be the buffer of the input.
+absl::StatusOr<Needs> Over(int output, int input) { return Needs{0, {{output, input}}}; }
+
 KernelOr MakeCrossEntropy(const KernelSpec& spec) {
   return WithCompute(spec, [&]<typename C>() { return MakeCrossEntropyOf<C>(spec); });
 }
@@ -355,8 +357,12 @@ std::vector<KernelDef> SoftmaxKernels() {
       {"log_softmax", forward, DescribeSoftmax, MakeSoftmax<LogSoftmaxLoops>},
       {"softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<SoftmaxGradLoops>},
       {"log_softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<LogSoftmaxGradLoops>},
-      {"cross_entropy", CheckCrossEntropy, NeedsNothing, MakeCrossEntropy},
-      {"cross_entropy_grad", CheckCrossEntropyGrad, NeedsNothing, MakeCrossEntropyGrad},
+      // Scores of a vocabulary are the largest value of a model: one buffer holds them, their
+      // log_probs and their gradient.
+      {"cross_entropy", CheckCrossEntropy, [](const KernelSpec&) { return Over(1, 0); },
+       MakeCrossEntropy},
+      {"cross_entropy_grad", CheckCrossEntropyGrad, [](const KernelSpec&) { return Over(0, 0); },
+       MakeCrossEntropyGrad},
   };
 }
 

@@ -115,6 +115,30 @@ TEST(CrossEntropy, LossAndGradient) {
   }
 }
 
+TEST(CrossEntropy, OneBufferHoldsScoresLogProbsAndGradient) {
+  constexpr int64_t kRows = 5, kClasses = 1003;
+  const TestTensor scores = RandomTensor({kRows, kClasses}, 3);
+  const TestTensor labels = TestTensor::Of<int64_t>({kRows}, {0, 1002, 7, 500, 31});
+  const TestTensor dloss = RandomTensor({kRows}, 4);
+  const TestTensor loss = TestTensor::Empty(DType::kF32, {kRows});
+  const TestTensor log_probs = TestTensor::Empty(DType::kF32, {kRows, kClasses});
+  const TestTensor gradient = TestTensor::Empty(DType::kF32, {kRows, kClasses});
+  KernelCase apart("cross_entropy", {}, {scores, labels}, {loss, log_probs});
+  apart.Run();
+  EXPECT_TRUE(apart.needs().MayAlias(1, 0));
+  KernelCase gradient_apart("cross_entropy_grad", {}, {log_probs, labels, dloss}, {gradient});
+  gradient_apart.Run();
+  EXPECT_TRUE(gradient_apart.needs().MayAlias(0, 0));
+  const std::vector<float> expected_loss = loss.Values<float>();
+  KernelCase over("cross_entropy", {}, {scores, labels}, {loss, scores});
+  over.Run();
+  EXPECT_EQ(scores.Values<float>(), log_probs.Values<float>());
+  EXPECT_EQ(loss.Values<float>(), expected_loss);
+  KernelCase gradient_over("cross_entropy_grad", {}, {scores, labels, dloss}, {scores});
+  gradient_over.Run();
+  EXPECT_EQ(scores.Values<float>(), gradient.Values<float>());
+}
+
 TEST(CrossEntropy, LabelOutOfRangeIsReportedAndNanForItsSampleOnly) {
   const TestTensor logits = RandomTensor({4, 3}, 1);
   const TestTensor labels = TestTensor::Of<int64_t>({4}, {0, 3, -1, int64_t{1} << 40});

@@ -54,10 +54,14 @@ struct F16 {
   }
   OF_SCALAR operator float() const {
     const uint32_t size = bits & 0x7fffu;
-    // Denormals too: 2^112 lifts the exponent, an infinite one is set by hand.
-    const float lifted = std::bit_cast<float>(size << 13) * 0x1p112f;
+    // The exponent's bias changes from 15 to 127; an infinite one is set by hand.
+    const uint32_t normal = (size << 13) + 0x38000000u;
+    // A denormal counts units of 2^-24. As a float it is normal, and no float on the way is denormal:
+    // threads that compute flush those.
+    const float small = static_cast<float>(static_cast<int32_t>(size)) * 0x1p-24f;
     const uint32_t infinite = (size << 13) | 0x7f800000u | (size > 0x7c00u ? 0x400000u : 0u);
-    const uint32_t u = size >= 0x7c00u ? infinite : std::bit_cast<uint32_t>(lifted);
+    const uint32_t finite = size < 0x400u ? std::bit_cast<uint32_t>(small) : normal;
+    const uint32_t u = size >= 0x7c00u ? infinite : finite;
     return std::bit_cast<float>(u | (static_cast<uint32_t>(bits & 0x8000u) << 16));
   }
 };

@@ -26,6 +26,8 @@ py::dtype Bfloat16() {
       .get_stored();
 }
 
+constexpr int kNumpyHalf = 23;  // NPY_HALF, for which pybind11 has no name
+
 DType DTypeOf(const py::array& array) {
   const py::dtype dtype = array.dtype();
   const char kind = dtype.kind();
@@ -46,27 +48,28 @@ DType DTypeOf(const py::array& array) {
 }
 
 py::dtype NumpyType(DType dtype) {
+  using Api = py::detail::npy_api;
   switch (dtype) {
     case DType::kF64:
-      return py::dtype("float64");
+      return py::dtype(Api::NPY_DOUBLE_);
     case DType::kF32:
-      return py::dtype("float32");
+      return py::dtype(Api::NPY_FLOAT_);
     case DType::kBF16:
       return Bfloat16();
     case DType::kF16:
-      return py::dtype("float16");
+      return py::dtype(kNumpyHalf);
     case DType::kI64:
-      return py::dtype("int64");
+      return py::dtype(Api::NPY_INT64_);
     case DType::kI32:
-      return py::dtype("int32");
+      return py::dtype(Api::NPY_INT32_);
     case DType::kI16:
-      return py::dtype("int16");
+      return py::dtype(Api::NPY_INT16_);
     case DType::kI8:
-      return py::dtype("int8");
+      return py::dtype(Api::NPY_INT8_);
     case DType::kU8:
-      return py::dtype("uint8");
+      return py::dtype(Api::NPY_UINT8_);
     case DType::kBool:
-      return py::dtype("bool");
+      return py::dtype(Api::NPY_BOOL_);
     case DType::kInvalid:
       break;
   }
@@ -74,11 +77,6 @@ py::dtype NumpyType(DType dtype) {
 }
 
 Shape ShapeOf(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
-
-py::array Contiguous(const py::array& array) {
-  if ((array.flags() & py::array::c_style) != 0) return array;
-  return py::module_::import("numpy").attr("ascontiguousarray")(array).cast<py::array>();
-}
 
 template <typename T>
 std::vector<T> ToList(const py::handle& value) {
@@ -106,6 +104,18 @@ DType DTypeFromName(const std::string& name) {
   return *dtype;
 }
 
+py::array Contiguous(const py::array& array) {
+  if ((array.flags() & py::array::c_style) != 0) return array;
+  return py::module_::import("numpy").attr("ascontiguousarray")(array).cast<py::array>();
+}
+
+HostTensor LendArray(const py::array& dense) {
+  auto* bytes = static_cast<std::byte*>(const_cast<void*>(dense.data()));
+  // Without a block that counts.
+  const std::shared_ptr<std::byte> nobody;
+  return {DTypeOf(dense), ShapeOf(dense), std::shared_ptr<std::byte>(nobody, bytes)};
+}
+
 HostTensor BorrowArray(const py::array& array, const std::string& dtype) {
   const py::array dense = Contiguous(array);
   HostTensor tensor;
@@ -131,10 +141,14 @@ HostTensor CopyArray(const py::array& array, const std::string& dtype) {
 
 py::array ToArray(const HostTensor& tensor) {
   auto* owner = new std::shared_ptr<std::byte>(tensor.data);
-  py::capsule capsule(
-      owner, [](void* pointer) { delete static_cast<std::shared_ptr<std::byte>*>(pointer); });
-  std::vector<py::ssize_t> shape(tensor.shape.begin(), tensor.shape.end());
-  return py::array(NumpyType(tensor.dtype), shape, tensor.data.get(), capsule);
+  return ToArray(tensor, py::capsule(owner, [](void* pointer) {
+                   delete static_cast<std::shared_ptr<std::byte>*>(pointer);
+                 }));
+}
+
+py::array ToArray(const HostTensor& tensor, const py::object& owner) {
+  const std::vector<py::ssize_t> shape(tensor.shape.begin(), tensor.shape.end());
+  return py::array(NumpyType(tensor.dtype), shape, tensor.data.get(), owner);
 }
 
 Location ToLocation(const py::object& value) {

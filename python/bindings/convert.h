@@ -27,10 +27,15 @@ namespace oneflow::python {
 // thread, but not under a lock that a thread with the GIL waits for. Throws DTypeError for an element
 // type that we do not have.
 HostTensor BorrowArray(const pybind11::array& array, const std::string& dtype = "");
+// The same of a C-contiguous array that outlives the tensor, which keeps nothing.
+HostTensor LendArray(const pybind11::array& dense);
+// The array itself, or a C-contiguous copy.
+pybind11::array Contiguous(const pybind11::array& array);
 // A tensor with bytes of its own, free to go to other threads.
 HostTensor CopyArray(const pybind11::array& array, const std::string& dtype = "");
-// An array that keeps the tensor's bytes alive; no copy.
+// An array that keeps the tensor's bytes alive, or `owner`, which holds them; no copy.
 pybind11::array ToArray(const HostTensor& tensor);
+pybind11::array ToArray(const HostTensor& tensor, const pybind11::object& owner);
 
 DType DTypeFromName(const std::string& name);
 

@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "compiler/ops/op_table.h"
 #include "interpreter/interpreter.h"
+#include "interpreter/op_runner.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "python/bindings/bindings.h"
 #include "python/bindings/convert.h"
@@ -73,23 +74,55 @@ const OpDef& OpOrThrow(const std::string& name) {
   return *op;
 }
 
-// The inputs borrow the arrays: they die before this returns, with the GIL held.
-std::vector<py::array> RunOpOnArrays(const std::string& name, const std::vector<py::array>& inputs,
-                                     const py::dict& attrs, const py::object& location,
-                                     int threads) {
-  const Attrs values = ToAttrs(OpOrThrow(name), attrs);
-  const Location place = ToLocation(location);
-  std::vector<HostTensor> tensors;
-  for (const py::array& input : inputs) tensors.push_back(BorrowArray(input));
-  absl::StatusOr<std::vector<HostTensor>> outputs;
-  {
-    py::gil_scoped_release release;
-    outputs = RunOp(kernels::CpuKernels(), name, tensors, values, place, threads);
+// Operands and results of less than this are worked on with the GIL held: to give it away takes
+// longer than the work, and whoever took it keeps it for milliseconds.
+constexpr int64_t kSmallBytes = 64 << 10;
+
+absl::StatusOr<std::vector<HostTensor>> RunPrepared(OpRunner* runner, const OpDef& op,
+                                                    const std::vector<HostTensor>& tensors,
+                                                    Attrs attrs, int threads) {
+  std::vector<TensorType> types;
+  types.reserve(tensors.size());
+  int64_t bytes = 0;
+  for (const HostTensor& tensor : tensors) {
+    types.push_back({tensor.dtype, tensor.shape});
+    bytes += tensor.bytes();
   }
+  OF_ASSIGN_OR_RETURN(const OpRunner::Call call,
+                      runner->Prepare(op, types, std::move(attrs), threads));
+  if (bytes + call.result_bytes() < kSmallBytes) return call.Run(tensors);
+  const py::gil_scoped_release release;
+  return call.Run(tensors);
+}
+
+// `location` is a place, or a function that finds it: only errors have one.
+py::list RunOpOnArrays(OpRunner* runner, const std::string& name, const py::list& inputs,
+                       const py::dict& attrs, const py::object& location, int threads) {
+  const OpDef& op = OpOrThrow(name);
   std::vector<py::array> arrays;
-  for (const HostTensor& output : ValueOrThrow(std::move(outputs)))
-    arrays.push_back(ToArray(output));
-  return arrays;
+  std::vector<HostTensor> tensors;
+  arrays.reserve(inputs.size());
+  tensors.reserve(inputs.size());
+  for (const py::handle input : inputs) {
+    if (!py::isinstance<py::array>(input)) throw py::type_error(name + " takes NumPy arrays here");
+    arrays.push_back(Contiguous(py::reinterpret_borrow<py::array>(input)));
+    tensors.push_back(LendArray(arrays.back()));
+  }
+  absl::StatusOr<std::vector<HostTensor>> outputs =
+      RunPrepared(runner, op, tensors, ToAttrs(op, attrs), threads);
+  if (!outputs.ok()) {
+    const bool is_function = PyCallable_Check(location.ptr()) != 0;
+    const Location place = ToLocation(is_function ? location() : location);
+    throw StatusError(WithLocation(outputs.status(), place));
+  }
+  py::list results(outputs->size());
+  for (size_t i = 0; i < outputs->size(); ++i) {
+    const HostTensor& output = (*outputs)[i];
+    // A view's elements are those of its first input.
+    const bool is_lent = output.data.use_count() == 0;
+    results[i] = is_lent ? ToArray(output, arrays[0]) : ToArray(output);
+  }
+  return results;
 }
 
 py::tuple RunGraphOnArrays(const Graph& graph, const std::map<std::string, py::array>& inputs,
@@ -123,8 +156,16 @@ void BindOps(py::module_& module) {
   module.def(
       "describe_op", [](const std::string& name) { return Describe(OpOrThrow(name)); },
       py::arg("name"), "Schema, doc and defaults of one op of the table.");
-  module.def("run_op", &RunOpOnArrays, py::arg("op"), py::arg("inputs"), py::arg("attrs"),
-             py::arg("location"), py::arg("threads") = 1, "Runs one op at once on one CPU device.");
+  // It remembers kernels as long as the module lives.
+  const auto runner = std::make_shared<OpRunner>(kernels::CpuKernels());
+  module.def(
+      "run_op",
+      [runner](const std::string& op, const py::list& inputs, const py::dict& attrs,
+               const py::object& location, int threads) {
+        return RunOpOnArrays(runner.get(), op, inputs, attrs, location, threads);
+      },
+      py::arg("op"), py::arg("inputs"), py::arg("attrs"), py::arg("location"),
+      py::arg("threads") = 1, "Runs one op at once on one CPU device.");
   module.def("run_graph", &RunGraphOnArrays, py::arg("graph"), py::arg("inputs"), py::arg("states"),
              py::arg("threads") = 1, "Runs a graph op by op; returns (outputs, states after it).");
 }

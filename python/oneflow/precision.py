@@ -77,6 +77,11 @@ def _takes(op: str, dtype: DType) -> bool:
     return all(dtype.name in one["dtypes"] for one in inputs if "f32" in one["dtypes"])
 
 
+def is_mixed() -> bool:
+    """True where operands may get another dtype than they have."""
+    return _mode.narrow is not None
+
+
 def operand_dtype(op: str, dtype: DType) -> DType:
     """The dtype that an operand of `dtype` gets in the current precision."""
     narrow = _mode.narrow

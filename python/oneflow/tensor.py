@@ -62,6 +62,16 @@ class Tensor:
         return tensor
 
     @classmethod
+    def _of_elements(cls, array: np.ndarray) -> Tensor:
+        """Of an array that has one of our element types and is dense, as ops return it: nothing is looked at."""
+        tensor = Tensor.__new__(Tensor)
+        tensor._value = array
+        tensor._serial = next(serials)
+        tensor._shape = array.shape
+        tensor._dtype = dtypes.of_array(array)
+        return tensor
+
+    @classmethod
     def _of_cell(cls, cell: StateCell) -> Tensor:
         tensor = Tensor.__new__(Tensor)
         tensor._source = cell

@@ -26,7 +26,7 @@ from .traced import TracedValue, used_after_trace
 from .tracing import Trace, current_trace
 
 # Ops whose result shows their input.
-VIEWS = ("reshape", "permute", "slice", "broadcast_to")
+VIEWS = frozenset({"reshape", "permute", "slice", "broadcast_to"})
 
 Apply = Callable[..., Tensor]
 

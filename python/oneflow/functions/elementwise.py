@@ -51,8 +51,8 @@ def _pair(a: Operand, b: Operand, to_float: bool = False) -> tuple[Tensor, Tenso
     if (
         isinstance(a, Tensor)
         and isinstance(b, Tensor)
-        and a.dtype is b.dtype
-        and (a.dtype.is_floating_point or not to_float)
+        and a._dtype is b._dtype
+        and (not to_float or a._dtype.is_floating_point)
     ):
         return a, b  # by far the most calls: no rule of promotion to look up
     if _is_number(a):
@@ -94,20 +94,30 @@ def _times_alpha(name: str, input: Operand, other: Operand, alpha: Number) -> Op
 
 def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """input + alpha * other."""
-    other = _times_alpha("add", input, other, alpha)
-    if _is_number(input):
-        input, other = other, input
-    if _is_number(other):
-        result = _with_number("add_scalar", _tensor(input), other)
-        if result is not None:
-            return result
-    return _of_bools_too("add", "logical_or", input, other)
+    if type(alpha) is not int or alpha != 1:
+        other = _times_alpha("add", input, other, alpha)
+    return _commutative("add", "logical_or", input, other)
+
+
+def _commutative(op: str, of_bools: str, input: Operand, other: Operand) -> Tensor:
+    """`op` or, of a tensor and a number, `op`_scalar; of two bools the logical op that has its numbers."""
+    if isinstance(input, Tensor) and isinstance(other, Tensor):
+        if input._dtype is other._dtype and input._dtype is not dtypes.bool_:
+            return apply(op, input, other)  # by far the most calls
+    else:
+        if _is_number(input):
+            input, other = other, input
+        if _is_number(other):
+            result = _with_number(f"{op}_scalar", _tensor(input), other)
+            if result is not None:
+                return result
+    return _of_bools_too(op, of_bools, input, other)
 
 
 def _of_bools_too(op: str, of_bools: str, input: Operand, other: Operand) -> Tensor:
     """`op`, which of two bools is the logical op that has its numbers."""
     left, right = _pair(input, other)
-    return apply(of_bools if left.dtype is dtypes.bool_ else op, left, right)
+    return apply(of_bools if left._dtype is dtypes.bool_ else op, left, right)
 
 
 def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
@@ -128,13 +138,7 @@ def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
 
 def mul(input: Operand, other: Operand) -> Tensor:
     """input * other, broadcast."""
-    if _is_number(input):
-        input, other = other, input
-    if _is_number(other):
-        result = _with_number("mul_scalar", _tensor(input), other)
-        if result is not None:
-            return result
-    return _of_bools_too("mul", "logical_and", input, other)
+    return _commutative("mul", "logical_and", input, other)
 
 
 def div(input: Operand, other: Operand) -> Tensor:
