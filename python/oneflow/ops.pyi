@@ -1040,6 +1040,40 @@ def cumsum(
         T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
+def digamma(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = the derivative of ln gamma at x.
+
+    Inputs:
+        x: T. any shape
+
+    Outputs:
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def digamma_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of digamma from its x and dy.
+
+    Inputs:
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
+
+    Outputs:
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
 def div(
     a: Tensor,
     b: Tensor,
@@ -1247,6 +1281,74 @@ def erf_grad(
 
     Inputs:
         x: T. the forward op's x
+        dy: T. gradient of y, shape of x
+
+    Outputs:
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def erfc(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = 1 - erf(x), exact where erf is near 1.
+
+    Inputs:
+        x: T. any shape
+
+    Outputs:
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def erfc_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of erfc from its x and dy.
+
+    Inputs:
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
+
+    Outputs:
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def erfinv(
+    x: Tensor,
+) -> Tensor:
+    """
+    y with erf(y) = x: infinite at -1 and 1, nan beyond.
+
+    Inputs:
+        x: T. any shape
+
+    Outputs:
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def erfinv_grad(
+    y: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of erfinv from its y and dy.
+
+    Inputs:
+        y: T. the forward op's y
         dy: T. gradient of y, shape of x
 
     Outputs:
@@ -1730,6 +1832,40 @@ def leaky_relu_grad(
 
     Attributes:
         value: float. the slope below 0
+
+    Outputs:
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def lgamma(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = ln |gamma(x)|, inf at 0 and at the negative integers.
+
+    Inputs:
+        x: T. any shape
+
+    Outputs:
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def lgamma_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of lgamma from its x and dy.
+
+    Inputs:
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
         dx: T. gradient of x, shape of dy

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _core
 from .dtypes import DType, float32, int64
-from .errors import DTypeError, Error
+from .errors import DTypeError, Error, ShapeError
 from .host_memory import check_allocation, to_shape
 from .location import user_location
 from .tensor import Tensor
@@ -171,10 +171,69 @@ def randint_like(
     return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype)
 
 
+def _drawn_from(what: str, input: Tensor) -> np.ndarray:
+    """The probabilities in float64; an Error inside a step, where they are not known."""
+    if not input.dtype.is_floating_point:
+        raise DTypeError(f"{what} of {input.dtype!r}; convert with .float()", user_location())
+    shares = np.asarray(input.numpy(), np.float64)
+    if not np.isfinite(shares).all() or (shares < 0).any():
+        raise Error(f"{what} takes probabilities: some are negative or not finite", user_location())
+    return shares
+
+
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that the element is, else 0, in its dtype."""
+    shares = _drawn_from("bernoulli", input)
+    if (shares > 1).any():
+        raise Error("bernoulli takes probabilities: some are above 1", user_location())
+    drawn = _uniform("bernoulli", input.shape, generator) < shares
+    return Tensor(drawn.astype(input.dtype.numpy))
+
+
+def multinomial(
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """int64 [n, num_samples] or [num_samples]: classes drawn with the weights of each row of [n, c] or [c], without
+    `replacement` each at most once."""
+    if input.ndim not in (1, 2) or num_samples < 1:
+        raise ShapeError(
+            f"multinomial takes [n, c] or [c] and one sample or more, not {list(input.shape)} and {num_samples}",
+            user_location(),
+        )
+    weights = np.atleast_2d(_drawn_from("multinomial", input))
+    rows, classes = weights.shape
+    possible = (weights > 0).sum(1)
+    if (possible < (1 if replacement else num_samples)).any():
+        raise Error(
+            f"multinomial: a row has {int(possible.min(initial=classes))} classes of a positive weight, "
+            f"{1 if replacement else num_samples} are needed",
+            user_location(),
+        )
+    if replacement:
+        drawn = _uniform("multinomial", (rows, num_samples), generator).astype(np.float64)
+        ends = np.cumsum(weights, 1)
+        found = np.stack(
+            [np.searchsorted(end, u * end[-1], "right") for end, u in zip(ends, drawn, strict=True)]
+        )
+    else:
+        # The first arrivals of independent processes with these rates (Efraimidis and Spirakis 2006).
+        drawn = 1 - _uniform("multinomial", (rows, classes), generator).astype(np.float64)
+        with np.errstate(divide="ignore"):
+            arrivals = np.where(weights > 0, -np.log(drawn) / weights, np.inf)
+        found = np.argsort(arrivals, axis=1, kind="stable")[:, :num_samples]
+    return Tensor(found.reshape((*input.shape[:-1], num_samples)).astype(np.int64))
+
+
 __all__ = [
     "Generator",
+    "bernoulli",
     "float32",
     "manual_seed",
+    "multinomial",
     "normal",
     "rand",
     "rand_like",

@@ -168,6 +168,20 @@ class Tensor:
         array = self.numpy()
         return array if dtype is None else array.astype(dtype)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        array = self.numpy()
+        if self._dtype is dtypes.bfloat16:
+            raise Error(
+                "__dlpack__ of oneflow.bfloat16, which NumPy cannot hand on; convert with .float()",
+                user_location(),
+            )
+        # What may not be written is given away as a copy.
+        return (array if array.flags.writeable else array.copy()).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The CPU's memory."""
+        return (1, 0)
+
     def item(self) -> Any:
         """The only element as a Python number. ShapeError if there are several."""
         if self.numel() != 1:
@@ -333,6 +347,19 @@ def tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor that shares the array's memory where its dtype and strides allow."""
     return Tensor(array)
+
+
+def from_dlpack(ext_tensor: Any) -> Tensor:
+    """A tensor of another library that has `__dlpack__`, in the CPU's memory, which it shares; bfloat16 is copied in
+    float32's room by `x.float()` first."""
+    try:
+        return Tensor(np.from_dlpack(ext_tensor))
+    except (AttributeError, TypeError, RuntimeError, BufferError, ValueError) as error:
+        raise Error(
+            f"from_dlpack of a {type(ext_tensor).__name__}: {error}; an object with __dlpack__ is needed, whose "
+            "elements lie in the CPU's memory and have a type of NumPy's (of bfloat16 take .float())",
+            user_location(),
+        ) from None
 
 
 def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:
