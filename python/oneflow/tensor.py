@@ -304,8 +304,10 @@ class Tensor:
                         f"{new!r} cannot be assigned to a state of type {self._dtype.name}{list(self._shape)}",
                         user_location(),
                     )
-                # A tensor of its own: later writes into `value` are not the state's.
-                trace.write(source, trace.wrap(trace.id_of(new), user_location()))
+                if source in trace.aliases:  # a name that means another tensor, which is written
+                    trace.aliases[source].copy_(new)
+                else:  # a tensor of its own: later writes into `value` are not the state's
+                    trace.write(source, trace.wrap(trace.id_of(new), user_location()))
             else:
                 array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
                 source.write(np.broadcast_to(array, self._shape) if array.ndim == 0 else array)

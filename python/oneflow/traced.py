@@ -19,6 +19,8 @@ Place = tuple[str, int, str] | None
 class ActiveTrace(Protocol):
     """A trace as tensors use it; tracing.Trace is one."""
 
+    aliases: dict[StateCell, Any]
+
     def wrap(self, id: int, location: Place) -> Any: ...
 
     def id_of(self, tensor: Any) -> int: ...

@@ -107,7 +107,9 @@ class Trace:
         self._captured: dict[int, Tensor] = {}
         self._captured_arrays: list[Any] = []
         self._step: Tensor | None = None
-        self.assigned: dict[tuple[int, str], Tensor] = {}  # what buffers were last assigned
+        self.aliases: dict[
+            StateCell, Tensor
+        ] = {}  # what buffers were last assigned: the same tensor
         # Handles that an assignment replaced: (the module's buffers, name, handle, its state).
         self._replaced: list[tuple[dict[str, Any], str, Tensor, StateCell]] = []
 
@@ -320,19 +322,22 @@ class Trace:
 
     def assign(self, buffers: dict[str, Any], name: str, value: Tensor) -> None:
         """`module.name = value`: the name means the new value from here on, handles taken before keep the old
-        one, as with any name in Python; so two buffers can be swapped in one statement."""
+        one, as with any name in Python; so two buffers can be swapped in one statement. Until the step ends the
+        buffer and `value` are one tensor: what is written into either is seen in both (oneflow.views)."""
         old = buffers[name]
         if value is old:  # the end of `module.name += x`
             return
         cell = old._source
         assert isinstance(cell, StateCell)
         before = self.read(cell)
+        self.aliases.pop(cell, None)  # what it was before keeps its elements
         new = copy.copy(old)
         new.copy_(value)
         old._source = before._source
         buffers[name] = new
         self._replaced.append((buffers, name, old, cell))
-        self.assigned[id(buffers), name] = value
+        if not isinstance(value._source, StateCell):  # of another state it is a copy
+            self.aliases[cell] = value
 
     def finish_writes(self) -> None:
         """Adds one state_write per state that was written."""
