@@ -451,6 +451,11 @@ void AddRest(std::vector<OpCase>* cases) {
     cases->push_back(
         {op, {x, I64({})}, random, {"S(0),B->S(0)", "S(1),B->S(1)", "P,B->P"}, {"B,P->P"}});
   }
+  const Attrs stream{{"seed", int64_t{1}}, {"key", int64_t{2}}};
+  for (const char* op : {"uniform", "normal"}) {
+    cases->push_back(
+        {op, {x, I64({})}, stream, {"S(0),B->S(0)", "S(1),B->S(1)"}, {"P,B->P", "B,P->P"}});
+  }
   const TensorType lr = F32({});
   const TensorType step = I64({});
   cases->push_back({"sgd_update", {x, x, lr, step}, {}, {"S(0),S(0),B,B->S(0)"}, {"P,P,B,B->P"}});

@@ -2364,6 +2364,31 @@ def neg(
         T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
+def normal(
+    x: Tensor,
+    step: Tensor,
+    *,
+    seed: int,
+    key: int,
+) -> Tensor:
+    """
+    Normal numbers of mean 0 and variance 1, by Box-Muller from the bits of uniform: two neighbours share two words.
+
+    Inputs:
+        x: T. any shape: only that counts, and the element type
+        step: i64. 0-d, number of the step: other numbers each step
+
+    Attributes:
+        seed: int. seed of the run
+        key: int. names the call site: module path and occurrence, hashed
+
+    Outputs:
+        y: T. as x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
 def permute(
     x: Tensor,
     *,
@@ -3242,6 +3267,31 @@ def trunc(
 
     Outputs:
         y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def uniform(
+    x: Tensor,
+    step: Tensor,
+    *,
+    seed: int,
+    key: int,
+) -> Tensor:
+    """
+    Numbers in [0, 1): the leading bits of Philox4x32-10 keyed by (seed, key, step, logical element index).
+
+    Inputs:
+        x: T. any shape: only that counts, and the element type
+        step: i64. 0-d, number of the step: other numbers each step
+
+    Attributes:
+        seed: int. seed of the run
+        key: int. names the call site: module path and occurrence, hashed
+
+    Outputs:
+        y: T. as x
 
     Types:
         T: f32|f64|bf16|f16

@@ -33,6 +33,8 @@ class ActiveTrace(Protocol):
 
     def value_of(self, source: Any) -> Any: ...
 
+    def draw(self, kind: str, shape: tuple[int, ...], dtype: str) -> Any: ...
+
 
 class _Active(threading.local):
     """The trace of each thread."""

@@ -24,7 +24,7 @@ from .grad_mode import is_grad_enabled
 from .initializers import Value
 from .location import user_location
 from .mesh import Mesh
-from .random import default_generator
+from .random import default_generator, stable_key
 from .state import StateCell
 from .tensor import Tensor, serials
 from .traced import TracedValue, active_trace, set_active_trace, used_after_trace
@@ -92,7 +92,7 @@ class Trace:
         self._name_of = name_of  # names a cell that nobody named, from a wish
         self.module_paths: dict[int, str] = {}
         self.inputs: list[str] = []
-        self.has_gradients = has_gradients  # else nothing need be stopped
+        self.has_gradients = has_gradients  # of a loss; flow.autograd.grad takes some without one
         self.taps: dict[str, Tensor] = {}  # of flow.tap: further metrics
         self.output_shapes: dict[str, tuple[int, ...]] = {}
         self.watched: Any = None  # what check="all" looks at
@@ -180,10 +180,7 @@ class Trace:
 
     def stop_gradient(self, id: int) -> int:
         """The same value, through which no gradient goes."""
-        if (
-            not self.has_gradients
-            or not dtypes.by_name(self.graph.type_of(id)[0]).is_floating_point
-        ):
+        if not dtypes.by_name(self.graph.type_of(id)[0]).is_floating_point:
             return id
         if id not in self._stopped:
             stopped = self._add("stop_gradient", [id], {}, user_location())[0]
@@ -263,7 +260,7 @@ class Trace:
             place = f" before {location[0]}:{location[1]}" if location else ""
             message = (
                 f"random numbers were drawn{place} while the step is traced: the function runs once, so every step "
-                "uses the same ones; pass them in the batch, or use F.dropout"
+                "uses the same ones; draw them with flow.rand or flow.randn, or pass them in the batch"
             )
             file, line = (location[0], location[1]) if location else ("<unknown>", 0)
             warnings.warn_explicit(message, UserWarning, file, line)
@@ -286,6 +283,17 @@ class Trace:
             self._step = self.input("step", dtypes.int64, (), "scalar")
             self.stage = stage
         return self._step
+
+    def draw(self, kind: str, shape: tuple[int, ...], dtype: str) -> Tensor:
+        """Numbers of the op `kind`, "uniform" or "normal", which are others each step."""
+        location = user_location()
+        attrs = {"value": 0.0, "dtype": dtype, "shape": list(shape)}
+        like = self.add("constant", [], attrs, location)[0]
+        key = stable_key(self.occurrence_key(kind))
+        ids = self.add(
+            kind, [like, self.id_of(self.step())], {"seed": self.seed, "key": key}, location
+        )
+        return self.wrap(ids[0], location)
 
     # States.
 

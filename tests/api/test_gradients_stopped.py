@@ -281,3 +281,13 @@ def test_dropout_masks_do_not_depend_on_no_grad() -> None:
             )
             found.append(float(step(X)[0]))
     assert found[0] == found[1]
+
+
+def test_detach_stops_gradients_that_an_evaluation_takes() -> None:
+    def outcome(x: Any) -> Any:
+        y = x.square()
+        (gradient,) = flow.autograd.grad((y - y.detach() * x).sum(), [x])
+        return gradient
+
+    found = flow.eval_step(outcome, model=nn.Identity(), mesh=flow.mesh("cpu", dp=1))(X).numpy()
+    np.testing.assert_allclose(found, 2 * X - X**2, rtol=1e-5, atol=1e-6)

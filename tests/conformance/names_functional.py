@@ -367,3 +367,7 @@ NAMES += [
         call(T("b c l"), p=0.5, training=False),
     ),
 ]
+NAMES += [
+    entry("F.gumbel_softmax", call(X, judged="type", named=False)),
+    entry("F.rrelu", call(X), call(X, lower=0.1, upper=0.3, training=True, judged="type")),
+]

@@ -210,6 +210,7 @@ NAMES: list[Entry] = [
             ("PixelShuffle", IMAGE, (2,), {}),
             ("PixelUnshuffle", T("b c 4 6"), (2,), {}),
             ("ReLU6", X, (), {}),
+            ("RReLU", X, (), {}),
             ("SELU", X, (), {}),
             ("Softmax", X, (1,), {}),
             ("Softmin", X, (1,), {}),

@@ -21,7 +21,7 @@ from typing import Any
 from tools import results, transformers_package
 from tools.results import ROOT
 
-COST = "2 models x 2 precisions x 3 seeds x 300 steps on both sides: about 20 minutes; goes on where it stopped"
+COST = "2 models x 2 precisions x 3 seeds x 300 steps on both sides: 40 minutes beside other work; goes on where it stopped"
 SEEDS = (0, 1, 2)
 PRECISIONS = {"f32": "fp32", "bf16": "bf16"}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {

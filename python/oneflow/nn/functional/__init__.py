@@ -21,8 +21,10 @@ from ...functions.activations import (
 )
 from .activations import (
     glu,
+    gumbel_softmax,
     hardshrink,
     prelu,
+    rrelu,
     softmin,
     softshrink,
     softsign,
@@ -175,6 +177,7 @@ __all__ = [
     "glu",
     "grid_sample",
     "group_norm",
+    "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -215,6 +218,7 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "rrelu",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",
