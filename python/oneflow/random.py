@@ -235,6 +235,14 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     return (drawn < input.float()).to(input.dtype)
 
 
+def _write_bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+    """Each element becomes 1 with probability `p`, a number or a tensor, else 0."""
+    if isinstance(p, (int, float)) and not 0 <= p <= 1:
+        raise Error(f"bernoulli_: p={p} is no probability", user_location())
+    drawn: Any = rand(self.shape, generator=generator)
+    return self.copy_((drawn < p).to(self.dtype))
+
+
 def multinomial(
     input: Tensor,
     num_samples: int,
@@ -274,6 +282,10 @@ def multinomial(
         found = arrivals.argsort(1)[:, :num_samples]
     return found if input.ndim == 2 else found.squeeze(0)
 
+
+Tensor.bernoulli = bernoulli  # type: ignore[attr-defined]
+Tensor.bernoulli_ = _write_bernoulli  # type: ignore[attr-defined]
+Tensor.multinomial = multinomial  # type: ignore[attr-defined]
 
 __all__ = [
     "Generator",

@@ -156,3 +156,17 @@ def test_noise_has_no_gradient_and_what_it_scales_has_its() -> None:
 def test_more_numbers_than_bits() -> None:
     with pytest.raises(flow.Error, match="24 bits"):
         _drawn(lambda: flow.randint(0, 1 << 30, (4,)))
+
+
+def test_tensors_are_filled_anew() -> None:
+    """As stochastic depth and noise layers are written."""
+    for fill in (
+        lambda: flow.empty(500).normal_(1, 2),
+        lambda: flow.empty(500).uniform_(0, 4),
+        lambda: flow.ones(2, 500).new_empty(500, 1).bernoulli_(0.5).squeeze(1),
+        lambda: flow.full((500,), 0.5).bernoulli(),
+        lambda: flow.ones(500, 4).multinomial(1).squeeze(1),
+    ):
+        first, second = _drawn(fill)
+        assert first.shape == (500,) and not np.array_equal(first, second)
+        assert 0.3 < first.mean() < 2.3

@@ -127,6 +127,12 @@ NAMES += [
         entry(f"flow.{name}_window", made(7), made(6, False), made(1), made(0), made(3, dtype=F64))
         for name in ("hann", "hamming", "blackman", "bartlett")
     ),
+    entry("Tensor.bernoulli", Call({"input": T("n k", "share")}, judged="type")),
+    entry("Tensor.bernoulli_", Call({"input": T("n k"), "p": 0.25}, judged="type")),
+    entry(
+        "Tensor.multinomial",
+        Call({"input": T("n 5", "share"), "num_samples": 3}, judged="type"),
+    ),
     entry("flow.bernoulli", Call({"input": T("n k", "share")}, judged="type")),
     entry(
         "flow.multinomial",
