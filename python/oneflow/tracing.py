@@ -75,7 +75,6 @@ class Trace:
         accumulate: int,
         seed: int,
         name_of: Callable[[StateCell, str], str],
-        has_gradients: bool = True,
     ) -> None:
         self.graph = _core.Graph(name)
         self.mesh = mesh
@@ -92,7 +91,6 @@ class Trace:
         self._name_of = name_of  # names a cell that nobody named, from a wish
         self.module_paths: dict[int, str] = {}
         self.inputs: list[str] = []
-        self.has_gradients = has_gradients  # of a loss; flow.autograd.grad takes some without one
         self.taps: dict[str, Tensor] = {}  # of flow.tap: further metrics
         self.output_shapes: dict[str, tuple[int, ...]] = {}
         self.watched: Any = None  # what check="all" looks at

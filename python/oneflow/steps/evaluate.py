@@ -34,7 +34,6 @@ class EvalStep(Step):
     """Made by `flow.eval_step`. Returns what the function returns, with tensors on the host."""
 
     _takes_empty = True
-    _has_gradients = False
 
     def __init__(
         self, fn: Callable[..., Any], *, mutable: Iterable[str] = (), **options: Any
