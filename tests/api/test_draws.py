@@ -170,3 +170,16 @@ def test_tensors_are_filled_anew() -> None:
         first, second = _drawn(fill)
         assert first.shape == (500,) and not np.array_equal(first, second)
         assert 0.3 < first.mean() < 2.3
+
+
+def test_evaluations_draw_anew_as_their_interpreter_says() -> None:
+    predict = flow.eval_step(
+        lambda x: x + flow.randn_like(x), model=nn.Identity(), mesh=flow.mesh("cpu", dp=2), seed=1
+    )
+    wanted = predict.interpret(X).numpy()
+    first, second = predict(X).numpy(), predict(X).numpy()
+    assert np.array_equal(first, wanted) and not np.array_equal(first, second)
+    again = flow.eval_step(
+        lambda x: x + flow.randn_like(x), model=nn.Identity(), mesh=flow.mesh("cpu", dp=1), seed=1
+    )
+    assert np.array_equal(again(X).numpy(), first)
