@@ -63,3 +63,35 @@ def _network_state(network: Any) -> dict[str, Any]:
     """As it was made: the statistics of the pass above are none of it."""
     torch.manual_seed(0)
     return _network(torch).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda F, v: F.conv3d(v, flow.zeros(4, 3, 2, 2, 2)), "has 2 channels"),
+        (lambda F, v: F.conv3d(v, flow.zeros(4, 2, 9, 1, 1)), "does not fit into the depth 4"),
+        (lambda F, v: F.conv3d(v, flow.zeros(4, 2, 3, 3, 3), None, 2, "same"), "needs stride 1"),
+        (lambda F, v: F.conv3d(v[0, 0], flow.zeros(4, 2, 1, 1, 1)), r"takes \[n, c, d, h, w\]"),
+        (
+            lambda F, v: F.conv_transpose3d(v, flow.zeros(2, 3, 2, 2, 2), output_padding=1),
+            "output_padding=1 must be smaller",
+        ),
+        (lambda F, v: F.max_pool3d(v, 2, padding=2), "more than half of the kernel"),
+        (lambda F, v: F.max_pool3d(v, 2, dilation=2), "windows without gaps"),
+        (lambda F, v: F.max_pool3d(v, 2, return_indices=True), "keeps no indices"),
+        (lambda F, v: F.avg_pool3d(v, 2, divisor_override=0), "divides by nothing"),
+        (lambda F, v: F.adaptive_avg_pool3d(v, (1, 2)), "three numbers"),
+        (lambda F, v: F.adaptive_max_pool3d(v, 0), "no numbers of windows"),
+        (lambda F, v: F.grid_sample(v[:, 0], flow.zeros(2, 1, 1, 2), "bicubic"), "mode='bicubic'"),
+        (lambda F, v: F.grid_sample(v[:, 0], flow.zeros(3, 1, 1, 2)), r"a grid \[n, p, q, 2\]"),
+        (lambda F, v: F.fold(flow.zeros(1, 8, 5), (4, 4), 2), "not"),
+        (
+            lambda F, v: F.embedding_bag(flow.tensor([0, 1]), flow.zeros(3, 2)),
+            "without offsets",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(call: Any, message: str) -> None:
+    with pytest.raises(flow.Error, match=message) as caught:
+        call(nn.functional, flow.zeros(2, 2, 4, 5, 6))
+    assert caught.value.location is not None and caught.value.location.file == __file__
