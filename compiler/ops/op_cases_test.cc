@@ -16,25 +16,28 @@ void AddElementwise(std::vector<OpCase>* cases) {
   cases->push_back({"stop_gradient", {x}, {}, {"B->B", "S(0)->S(0)", "S(1)->S(1)", "P->P"}, {}});
   cases->push_back({"cast", {x}, {{"dtype", std::string("i64")}}, {"S(0)->S(0)"}, {"P->P"}});
   for (const char* op :
-       {"abs",        "exp",    "log",      "sqrt",       "rsqrt", "tanh",  "sigmoid",
-        "relu",       "square", "exp2",     "expm1",      "log2",  "log10", "log1p",
-        "reciprocal", "sin",    "cos",      "tan",        "asin",  "acos",  "atan",
-        "sinh",       "cosh",   "asinh",    "acosh",      "atanh", "erf",   "gelu",
-        "gelu_tanh",  "silu",   "softplus", "logsigmoid", "mish",  "relu6", "hardsigmoid",
-        "hardswish",  "sign",   "floor",    "ceil",       "round", "trunc"}) {
+       {"abs",        "exp",    "log",    "sqrt",        "rsqrt",     "tanh",  "sigmoid",
+        "relu",       "square", "exp2",   "expm1",       "log2",      "log10", "log1p",
+        "reciprocal", "sin",    "cos",    "tan",         "asin",      "acos",  "atan",
+        "sinh",       "cosh",   "asinh",  "acosh",       "atanh",     "erf",   "gelu",
+        "erfc",       "erfinv", "lgamma", "digamma",     "gelu_tanh", "silu",  "softplus",
+        "logsigmoid", "mish",   "relu6",  "hardsigmoid", "hardswish", "sign",  "floor",
+        "ceil",       "round",  "trunc"}) {
     cases->push_back({op, {x}, {}, {"S(0)->S(0)", "S(1)->S(1)"}, {"P->P"}});
   }
   for (const char* op : {"add_scalar", "pow_scalar", "elu", "leaky_relu"}) {
     cases->push_back({op, {x}, {{"value", 3.0}}, {"S(0)->S(0)", "S(1)->S(1)"}, {"P->P"}});
   }
-  for (const char* op :
-       {"relu_grad",      "tanh_grad",       "sigmoid_grad",   "abs_grad",       "exp2_grad",
-        "expm1_grad",     "log2_grad",       "log10_grad",     "log1p_grad",     "reciprocal_grad",
-        "sin_grad",       "cos_grad",        "tan_grad",       "asin_grad",      "acos_grad",
-        "atan_grad",      "sinh_grad",       "cosh_grad",      "asinh_grad",     "acosh_grad",
-        "atanh_grad",     "erf_grad",        "gelu_grad",      "gelu_tanh_grad", "silu_grad",
-        "softplus_grad",  "logsigmoid_grad", "mish_grad",      "relu6_grad",     "hardsigmoid_grad",
-        "hardswish_grad", "elu_grad",        "leaky_relu_grad"}) {
+  for (const char* op : {"relu_grad",      "tanh_grad",        "sigmoid_grad",    "abs_grad",
+                         "exp2_grad",      "expm1_grad",       "log2_grad",       "log10_grad",
+                         "log1p_grad",     "reciprocal_grad",  "sin_grad",        "cos_grad",
+                         "tan_grad",       "asin_grad",        "acos_grad",       "atan_grad",
+                         "sinh_grad",      "cosh_grad",        "asinh_grad",      "acosh_grad",
+                         "atanh_grad",     "erf_grad",         "gelu_grad",       "erfc_grad",
+                         "erfinv_grad",    "lgamma_grad",      "digamma_grad",    "gelu_tanh_grad",
+                         "silu_grad",      "softplus_grad",    "logsigmoid_grad", "mish_grad",
+                         "relu6_grad",     "hardsigmoid_grad", "hardswish_grad",  "elu_grad",
+                         "leaky_relu_grad"}) {
     const bool has_value =
         std::string(op).starts_with("elu") || std::string(op).starts_with("leaky");
     cases->push_back({op,
@@ -447,6 +450,11 @@ void AddRest(std::vector<OpCase>* cases) {
   for (const char* op : {"dropout", "dropout_grad"}) {
     cases->push_back(
         {op, {x, I64({})}, random, {"S(0),B->S(0)", "S(1),B->S(1)", "P,B->P"}, {"B,P->P"}});
+  }
+  const Attrs stream{{"seed", int64_t{1}}, {"key", int64_t{2}}};
+  for (const char* op : {"uniform", "normal"}) {
+    cases->push_back(
+        {op, {x, I64({})}, stream, {"S(0),B->S(0)", "S(1),B->S(1)"}, {"P,B->P", "B,P->P"}});
   }
   const TensorType lr = F32({});
   const TensorType step = I64({});

@@ -20,11 +20,15 @@ uint64_t KeyAttr(const Attrs& attrs, const std::string& name) {
 
 }  // namespace
 
+uint64_t StreamKey(const Attrs& attrs) {
+  return PhiloxKey(KeyAttr(attrs, "seed"), KeyAttr(attrs, "key"));
+}
+
 DropoutMask DropoutMask::Of(const Attrs& attrs) {
   const double p = NumberAttr(attrs, "p");
   const bool drops_all = p >= 1;
   const double threshold = std::nearbyint(std::clamp(p, 0.0, 1.0) * 4294967296.0);
-  return {PhiloxKey(KeyAttr(attrs, "seed"), KeyAttr(attrs, "key")),
+  return {StreamKey(attrs),
           drops_all ? 0 : static_cast<uint32_t>(std::min(threshold, 4294967295.0)),
           drops_all ? 0.0f : static_cast<float>(1.0 / (1.0 - p))};
 }

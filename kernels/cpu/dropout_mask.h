@@ -24,6 +24,9 @@ struct DropoutMask {
   static DropoutMask Of(const Attrs& attrs);
 };
 
+// The key of the stream that the attributes seed and key name.
+uint64_t StreamKey(const Attrs& attrs);
+
 // p is a probability, seed and key are there.
 SpecCheck& CheckDropoutAttrs(SpecCheck* check);
 

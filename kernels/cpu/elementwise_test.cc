@@ -73,6 +73,9 @@ std::vector<UnaryRow> UnaryRows() {
        [](double x) { return std::atanh(x); }},
       {"erf", 0, static_cast<float>(-5), static_cast<float>(5),
        [](double x) { return std::erf(x); }},
+      {"erfc", 0, static_cast<float>(-3), static_cast<float>(5),
+       [](double x) { return std::erfc(x); }},
+      {"lgamma", 0, 0.1f, 40, [](double x) { return std::lgamma(x); }},
       {"silu", 0, static_cast<float>(-9), static_cast<float>(9),
        [](double x) { return x / (1 + std::exp(-x)); }},
       {"softplus", 0, static_cast<float>(-30), static_cast<float>(30),
@@ -318,7 +321,61 @@ TEST(Gradients, EqualTheSlopeOfTheFormula) {
           << op << " at " << saved[i];
     }
   }
-  EXPECT_EQ(met, 33);
+  EXPECT_EQ(met, 35);
+}
+
+std::vector<double> InDouble(const std::string& op, const std::vector<double>& x,
+                             const std::vector<double>& dy = {}) {
+  const Shape shape = {static_cast<int64_t>(x.size())};
+  std::vector<TestTensor> operands = {TestTensor::Of<double>(shape, x)};
+  if (!dy.empty()) operands.push_back(TestTensor::Of<double>(shape, dy));
+  KernelCase test(op, {}, operands, {TestTensor::Empty(DType::kF64, shape)});
+  test.Run();
+  return test.Output<double>();
+}
+
+TEST(Special, ErfinvIsTheInverseOfErf) {
+  std::vector<double> x = {0, 1e-300, -1e-9, 0.49999, 0.5, -0.9, 1 - 1e-9, 1 - 1e-16};
+  for (const double v : RandomFloats(500, 3, -1, 1)) x.push_back(v);
+  const std::vector<double> y = InDouble("erfinv", x);
+  for (size_t i = 0; i < x.size(); ++i) {
+    // Where erf is flat its complement says more.
+    const double error = std::abs(x[i]) < 0.5 ? std::erf(y[i]) - x[i]
+                                              : (1 - std::abs(x[i])) - std::erfc(std::abs(y[i]));
+    const double size = std::abs(x[i]) < 0.5 ? std::abs(x[i]) : 1 - std::abs(x[i]);
+    ASSERT_LE(std::abs(error), 4e-15 * size * (1 + y[i] * y[i])) << x[i];
+    ASSERT_EQ(std::signbit(y[i]), std::signbit(x[i]));
+  }
+  const std::vector<double> ends = InDouble("erfinv", {1, -1, 1.5, NAN});
+  EXPECT_EQ(ends[0], HUGE_VAL);
+  EXPECT_EQ(ends[1], -HUGE_VAL);
+  EXPECT_TRUE(std::isnan(ends[2]) && std::isnan(ends[3]));
+}
+
+// gamma'(1) and the values that follow by recurrence, duplication and reflection.
+TEST(Special, DigammaAndItsSlopeAtKnownPoints) {
+  const double euler = 0.57721566490153286;
+  const std::vector<double> x = {1, 0.5, 2, -0.5, 100, 1e-3};
+  const std::vector<double> first = {-euler,
+                                     -euler - 2 * std::log(2.0),
+                                     1 - euler,
+                                     2 - euler - 2 * std::log(2.0),
+                                     4.6001618527380874,
+                                     -1000.5755719318103};
+  const double sixth = M_PI * M_PI / 6;
+  const std::vector<double> second = {sixth,         3 * sixth,           sixth - 1,
+                                      3 * sixth + 4, 0.01005016666333357, 1000001.6425331959};
+  const std::vector<double> y = InDouble("digamma", x);
+  const std::vector<double> slope = InDouble("digamma_grad", x, std::vector<double>(x.size(), 1));
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_NEAR(y[i], first[i], 3e-15 * std::max(1.0, std::abs(first[i]))) << x[i];
+    EXPECT_NEAR(slope[i], second[i], 3e-15 * std::max(1.0, std::abs(second[i]))) << x[i];
+  }
+  const std::vector<double> poles = InDouble("digamma", {0.0, -0.0, -3, HUGE_VAL, NAN});
+  EXPECT_EQ(poles[0], -HUGE_VAL);
+  EXPECT_EQ(poles[1], HUGE_VAL);
+  EXPECT_TRUE(std::isnan(poles[2]) && std::isnan(poles[4]));
+  EXPECT_EQ(poles[3], HUGE_VAL);
 }
 
 TEST(Binary, BitsAndLogicOfIntegers) {

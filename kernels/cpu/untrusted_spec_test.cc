@@ -104,6 +104,8 @@ std::vector<Row> Rows() {
        {q, k, v}},
       {"dropout", dropout, {a, step}, {a}},
       {"dropout_grad", dropout, {a, step}, {a}},
+      {"uniform", {{"seed", int64_t{1}}, {"key", int64_t{2}}}, {a, step}, {a}},
+      {"normal", {{"seed", int64_t{1}}, {"key", int64_t{2}}}, {a, step}, {a}},
       {"sgd_update", {{"momentum", 0.0}}, {a, a, lr, step}, {a}},
       {"sgd_update", {{"momentum", 0.9}, {"nesterov", true}}, {a, a, lr, step, a}, {a, a}},
       {"adamw_update", {{"beta1", 0.9}}, {a, a, a, a, lr, step}, {a, a, a}},

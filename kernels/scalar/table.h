@@ -7,6 +7,7 @@
 #define ONEFLOW_KERNELS_SCALAR_TABLE_H_
 
 #include "kernels/scalar/activations.h"
+#include "kernels/scalar/special.h"
 
 namespace oneflow::kernels {
 
@@ -22,6 +23,7 @@ void VisitUnary(const Visit& visit) {
   visit.template operator()<MulScalar, Elements::kNumbers>("mul_scalar", 1);
   VisitElementary(visit);
   VisitActivations(visit);
+  VisitSpecial(visit);
 }
 
 // True if the gradient of Function is an op of its own, NAME_grad(saved, dy).

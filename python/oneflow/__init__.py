@@ -12,7 +12,7 @@ from . import environment as _environment
 _environment.set_thread_defaults()
 _environment.report_failures()
 
-from . import autograd, data, debug, errors, functions, nn, ops, optim, random
+from . import autograd, data, debug, errors, functions, linalg, nn, ops, optim, random, special
 from .checkpoint import Checkpoint
 from .debug import tap
 from .decisions import Decisions
@@ -60,12 +60,43 @@ from .grad_mode import (
     set_grad_enabled,
 )
 from .mesh import Mesh, mesh
-from .nn.functional import cdist, cosine_similarity, pairwise_distance
+from .nn.functional import (
+    adaptive_avg_pool1d,
+    adaptive_max_pool1d,
+    avg_pool1d,
+    bilinear,
+    cdist,
+    celu,
+    channel_shuffle,
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    cosine_similarity,
+    group_norm,
+    hardshrink,
+    layer_norm,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    pairwise_distance,
+    pdist,
+    pixel_shuffle,
+    pixel_unshuffle,
+    prelu,
+    rms_norm,
+    selu,
+    threshold,
+)
 from .plan import Plan
 from .precision import precision
 from .random import (
     Generator,
+    bernoulli,
     manual_seed,
+    multinomial,
     normal,
     rand,
     rand_like,
@@ -79,7 +110,7 @@ from .serialization import load, save
 from .sharding import B, P, S, shard, stage
 from .steps import LossScale, eval_step, spec, static, train_step, value_and_grad
 from .target import Target
-from .tensor import Tensor, as_tensor, from_numpy, tensor
+from .tensor import Tensor, as_tensor, from_dlpack, from_numpy, tensor
 
 from . import models  # isort: skip  (of all the above)
 from .models import load_pretrained, save_pretrained  # isort: skip
@@ -96,6 +127,36 @@ __all__ = [
     "Decisions",
     "Error",
     "Generator",
+    "adaptive_avg_pool1d",
+    "adaptive_max_pool1d",
+    "avg_pool1d",
+    "bilinear",
+    "celu",
+    "channel_shuffle",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "group_norm",
+    "hardshrink",
+    "layer_norm",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "prelu",
+    "rms_norm",
+    "selu",
+    "threshold",
+    "from_dlpack",
+    "bernoulli",
+    "multinomial",
+    "linalg",
+    "special",
     "LossScale",
     "Mesh",
     "NumericsError",

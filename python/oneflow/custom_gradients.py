@@ -54,7 +54,7 @@ class Function:
             isinstance(x, Tensor) and x.dtype.is_floating_point for x in args
         )
         trace = current_trace()
-        if trace is None or not trace.has_gradients or not is_grad_enabled():
+        if trace is None or not is_grad_enabled():
             return cls.forward(context, *args)
         with no_grad():
             result = cls.forward(context, *args)

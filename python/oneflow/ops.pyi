@@ -1040,6 +1040,40 @@ def cumsum(
         T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
     """
 
+def digamma(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = the derivative of ln gamma at x.
+
+    Inputs:
+        x: T. any shape
+
+    Outputs:
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def digamma_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of digamma from its x and dy.
+
+    Inputs:
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
+
+    Outputs:
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
 def div(
     a: Tensor,
     b: Tensor,
@@ -1247,6 +1281,74 @@ def erf_grad(
 
     Inputs:
         x: T. the forward op's x
+        dy: T. gradient of y, shape of x
+
+    Outputs:
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def erfc(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = 1 - erf(x), exact where erf is near 1.
+
+    Inputs:
+        x: T. any shape
+
+    Outputs:
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def erfc_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of erfc from its x and dy.
+
+    Inputs:
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
+
+    Outputs:
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def erfinv(
+    x: Tensor,
+) -> Tensor:
+    """
+    y with erf(y) = x: infinite at -1 and 1, nan beyond.
+
+    Inputs:
+        x: T. any shape
+
+    Outputs:
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def erfinv_grad(
+    y: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of erfinv from its y and dy.
+
+    Inputs:
+        y: T. the forward op's y
         dy: T. gradient of y, shape of x
 
     Outputs:
@@ -1730,6 +1832,40 @@ def leaky_relu_grad(
 
     Attributes:
         value: float. the slope below 0
+
+    Outputs:
+        dx: T. gradient of x, shape of dy
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def lgamma(
+    x: Tensor,
+) -> Tensor:
+    """
+    y = ln |gamma(x)|, inf at 0 and at the negative integers.
+
+    Inputs:
+        x: T. any shape
+
+    Outputs:
+        y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def lgamma_grad(
+    x: Tensor,
+    dy: Tensor,
+) -> Tensor:
+    """
+    dx of lgamma from its x and dy.
+
+    Inputs:
+        x: T. the forward op's x
+        dy: T. gradient of y, shape of x
 
     Outputs:
         dx: T. gradient of x, shape of dy
@@ -2226,6 +2362,31 @@ def neg(
 
     Types:
         T: f32|f64|bf16|f16|i64|i32|i16|i8|u8
+    """
+
+def normal(
+    x: Tensor,
+    step: Tensor,
+    *,
+    seed: int,
+    key: int,
+) -> Tensor:
+    """
+    Normal numbers of mean 0 and variance 1, by Box-Muller from the bits of uniform: two neighbours share two words.
+
+    Inputs:
+        x: T. any shape: only that counts, and the element type
+        step: i64. 0-d, number of the step: other numbers each step
+
+    Attributes:
+        seed: int. seed of the run
+        key: int. names the call site: module path and occurrence, hashed
+
+    Outputs:
+        y: T. as x
+
+    Types:
+        T: f32|f64|bf16|f16
     """
 
 def permute(
@@ -3106,6 +3267,31 @@ def trunc(
 
     Outputs:
         y: T. shape of x
+
+    Types:
+        T: f32|f64|bf16|f16
+    """
+
+def uniform(
+    x: Tensor,
+    step: Tensor,
+    *,
+    seed: int,
+    key: int,
+) -> Tensor:
+    """
+    Numbers in [0, 1): the leading bits of Philox4x32-10 keyed by (seed, key, step, logical element index).
+
+    Inputs:
+        x: T. any shape: only that counts, and the element type
+        step: i64. 0-d, number of the step: other numbers each step
+
+    Attributes:
+        seed: int. seed of the run
+        key: int. names the call site: module path and occurrence, hashed
+
+    Outputs:
+        y: T. as x
 
     Types:
         T: f32|f64|bf16|f16

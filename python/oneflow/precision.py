@@ -26,6 +26,7 @@ FULL = frozenset(
         *("cross_entropy", "log_softmax", "softmax", "layer_norm", "rms_norm", "sum", "cumsum"),
         *("exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "pow", "pow_scalar"),
         *("rsqrt", "reciprocal", "softplus", "logsigmoid", "erf", "scatter_add"),
+        *("erfc", "erfinv", "lgamma", "digamma"),
         *("acos", "asin", "cosh", "sinh", "tan", "acosh", "asinh", "atanh"),
     }
 )

@@ -1,18 +1,24 @@
-"""Randomness that is a function of a seed and logical positions, never of the layout or of time."""
+"""Randomness that is a function of a seed and logical positions, never of the layout or of time.
+
+Outside a step numbers come from a generator. Inside they are ops of its graph: functions of the step's seed, the place in
+the program, the number of the step and the logical index, as the masks of dropout are.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
 
 from . import _core
 from .dtypes import DType, float32, int64
-from .errors import DTypeError, Error
+from .errors import DTypeError, Error, ShapeError
 from .host_memory import check_allocation, to_shape
 from .location import user_location
 from .tensor import Tensor
+from .traced import active_trace
 
 
 class Generator:
@@ -70,21 +76,42 @@ def _floating(what: str, dtype: DType | None) -> DType:
     return dtype or float32
 
 
+def _draw(
+    what: str,
+    kind: str,
+    shape: tuple[int, ...],
+    generator: Generator | None,
+    dtype: DType = float32,
+) -> Tensor | None:
+    """Numbers of the step that is traced, of the op `kind`; None outside one, and of a generator."""
+    trace = active_trace()
+    if trace is None or generator is not None:
+        return None
+    check_allocation(what, shape, dtype)
+    found: Tensor = trace.draw(kind, shape, dtype.name)
+    return found
+
+
 def rand(
     *size: Any, generator: Generator | None = None, dtype: DType | None = None, device: Any = None
 ) -> Tensor:
-    """Uniform on [0, 1), drawn in float32."""
+    """Uniform on [0, 1), of 24 random bits; inside a step other numbers each time it runs."""
     del device
-    return Tensor(_uniform("rand", to_shape(size), generator), _floating("rand", dtype))
+    dtype, shape = _floating("rand", dtype), to_shape(size)
+    drawn = _draw("rand", "uniform", shape, generator, dtype)
+    return Tensor(_uniform("rand", shape, generator), dtype) if drawn is None else drawn
 
 
 def randn(
     *size: Any, generator: Generator | None = None, dtype: DType | None = None, device: Any = None
 ) -> Tensor:
-    """Normal with mean 0 and standard deviation 1, drawn in float32."""
+    """Normal with mean 0 and standard deviation 1, drawn in float32; inside a step other numbers each time it runs."""
     del device
-    dtype = _floating("randn", dtype)
-    source, shape = generator or default_generator, to_shape(size)
+    dtype, shape = _floating("randn", dtype), to_shape(size)
+    drawn = _draw("randn", "normal", shape, generator, dtype)
+    if drawn is not None:
+        return drawn
+    source = generator or default_generator
     check_allocation("randn", shape, dtype)
     return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, 0.0, 1.0), dtype)
 
@@ -111,6 +138,9 @@ def normal(
     if std < 0:
         raise Error(f"normal: std={std} is negative", user_location())
     source, shape = generator or default_generator, to_shape((size,))
+    drawn = _draw("normal", "normal", shape, generator)
+    if drawn is not None:
+        return drawn * std + mean
     check_allocation("normal", shape, float32)
     return Tensor(_core.philox_normal(source.seed, source.next_key(), shape, mean, std))
 
@@ -119,6 +149,9 @@ def randperm(
     n: int, *, dtype: DType = int64, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
     """0, 1, .., n - 1 in a random order."""
+    drawn = _draw("randperm", "uniform", to_shape((n,)), generator)
+    if drawn is not None:
+        return drawn.argsort().to(dtype)
     keys = _uniform("randperm", to_shape((n,)), generator, dtype)
     return Tensor(np.argsort(keys, kind="stable").astype(dtype.numpy))
 
@@ -151,6 +184,15 @@ def randint(
             raise DTypeError(
                 f"randint from {low} to {high} does not fit into {dtype!r}", user_location()
             )
+    drawn = _draw("randint", "uniform", to_shape((size,)), generator)
+    if drawn is not None:
+        if high - low > 1 << 24:
+            raise Error(
+                f"randint from {low} to {high} inside a step: numbers are drawn from 24 bits; pass them in the batch",
+                user_location(),
+            )
+        # In float64: a product may be rounded up to `high` in float32.
+        return (drawn.double() * float(high - low)).floor().to(dtype) + low
     values = _uniform("randint", to_shape((size,)), generator, dtype)
     return Tensor(
         (low + (values.astype("float64") * (high - low)).astype("int64")).astype(dtype.numpy)
@@ -171,10 +213,86 @@ def randint_like(
     return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype)
 
 
+def _probabilities(what: str, input: Tensor, most: float) -> None:
+    """DTypeError for integers; outside a step an Error for what is no probability, or weight if `most` is inf."""
+    if not input.dtype.is_floating_point:
+        raise DTypeError(f"{what} of {input.dtype!r}; convert with .float()", user_location())
+    if active_trace() is not None:
+        return
+    shares = np.asarray(input.numpy(), np.float64)
+    if not np.isfinite(shares).all() or (shares < 0).any() or (shares > most).any():
+        raise Error(
+            f"{what} takes {'weights' if most > 1 else 'probabilities'}: some are negative, "
+            f"{'' if most > 1 else 'above 1, '}or not finite",
+            user_location(),
+        )
+
+
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that the element is, else 0, in its dtype; inside a step drawn each time it runs."""
+    _probabilities("bernoulli", input, 1)
+    drawn = rand(input.shape, generator=generator)
+    return (drawn < input.float()).to(input.dtype)
+
+
+def _write_bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+    """Each element becomes 1 with probability `p`, a number or a tensor, else 0."""
+    if isinstance(p, (int, float)) and not 0 <= p <= 1:
+        raise Error(f"bernoulli_: p={p} is no probability", user_location())
+    drawn: Any = rand(self.shape, generator=generator)
+    return self.copy_((drawn < p).to(self.dtype))
+
+
+def multinomial(
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """int64 [n, num_samples] or [num_samples]: classes drawn with the weights of each row of [n, c] or [c], without
+    `replacement` each at most once; inside a step drawn each time it runs."""
+    if input.ndim not in (1, 2) or num_samples < 1:
+        raise ShapeError(
+            f"multinomial takes [n, c] or [c] and one sample or more, not {list(input.shape)} and {num_samples}",
+            user_location(),
+        )
+    _probabilities("multinomial", input, math.inf)
+    weights = input.float() if input.ndim == 2 else input.float().unsqueeze(0)
+    rows, classes = weights.shape
+    least = 1 if replacement else num_samples
+    if classes < least:
+        raise Error(f"multinomial: {least} classes are needed, not {classes}", user_location())
+    if active_trace() is None and ((weights.numpy() > 0).sum(1) < least).any():
+        raise Error(
+            f"multinomial: a row has fewer than {least} classes of a positive weight",
+            user_location(),
+        )
+    if replacement:
+        ends = weights.cumsum(1)
+        drawn = rand(rows, num_samples, generator=generator) * ends[:, -1:]
+        # How many ends lie at or before the number; rounding may bring it to the last one.
+        before = (ends.unsqueeze(1) <= drawn.unsqueeze(2)).long().sum(2)
+        last = (ends < ends[:, -1:]).long().sum(1, keepdim=True)
+        found = before.minimum(last)
+    else:
+        # The first arrivals of independent processes with these rates (Efraimidis and Spirakis 2006).
+        drawn = 1 - rand(rows, classes, generator=generator)
+        arrivals = (drawn.log() / -weights).masked_fill(weights <= 0, math.inf)
+        found = arrivals.argsort(1)[:, :num_samples]
+    return found if input.ndim == 2 else found.squeeze(0)
+
+
+Tensor.bernoulli = bernoulli  # type: ignore[attr-defined]
+Tensor.bernoulli_ = _write_bernoulli  # type: ignore[attr-defined]
+Tensor.multinomial = multinomial  # type: ignore[attr-defined]
+
 __all__ = [
     "Generator",
+    "bernoulli",
     "float32",
     "manual_seed",
+    "multinomial",
     "normal",
     "rand",
     "rand_like",

@@ -178,6 +178,20 @@ class Tensor:
         array = self.numpy()
         return array if dtype is None else array.astype(dtype)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        array = self.numpy()
+        if self._dtype is dtypes.bfloat16:
+            raise Error(
+                "__dlpack__ of oneflow.bfloat16, which NumPy cannot hand on; convert with .float()",
+                user_location(),
+            )
+        # What may not be written is given away as a copy.
+        return (array if array.flags.writeable else array.copy()).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The CPU's memory."""
+        return (1, 0)
+
     def item(self) -> Any:
         """The only element as a Python number. ShapeError if there are several."""
         if self.numel() != 1:
@@ -300,8 +314,10 @@ class Tensor:
                         f"{new!r} cannot be assigned to a state of type {self._dtype.name}{list(self._shape)}",
                         user_location(),
                     )
-                # A tensor of its own: later writes into `value` are not the state's.
-                trace.write(source, trace.wrap(trace.id_of(new), user_location()))
+                if source in trace.aliases:  # a name that means another tensor, which is written
+                    trace.aliases[source].copy_(new)
+                else:  # a tensor of its own: later writes into `value` are not the state's
+                    trace.write(source, trace.wrap(trace.id_of(new), user_location()))
             else:
                 array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
                 source.write(np.broadcast_to(array, self._shape) if array.ndim == 0 else array)
@@ -343,6 +359,19 @@ def tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor that shares the array's memory where its dtype and strides allow."""
     return Tensor(array)
+
+
+def from_dlpack(ext_tensor: Any) -> Tensor:
+    """A tensor of another library that has `__dlpack__`, in the CPU's memory, which it shares; bfloat16 is copied in
+    float32's room by `x.float()` first."""
+    try:
+        return Tensor(np.from_dlpack(ext_tensor))
+    except (AttributeError, TypeError, RuntimeError, BufferError, ValueError) as error:
+        raise Error(
+            f"from_dlpack of a {type(ext_tensor).__name__}: {error}; an object with __dlpack__ is needed, whose "
+            "elements lie in the CPU's memory and have a type of NumPy's (of bfloat16 take .float())",
+            user_location(),
+        ) from None
 
 
 def as_tensor(data: Any, dtype: DType | None = None) -> Tensor:

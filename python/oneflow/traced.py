@@ -19,6 +19,8 @@ Place = tuple[str, int, str] | None
 class ActiveTrace(Protocol):
     """A trace as tensors use it; tracing.Trace is one."""
 
+    aliases: dict[StateCell, Any]
+
     def wrap(self, id: int, location: Place) -> Any: ...
 
     def id_of(self, tensor: Any) -> int: ...
@@ -30,6 +32,8 @@ class ActiveTrace(Protocol):
     def detach(self, tensor: Any) -> Any: ...
 
     def value_of(self, source: Any) -> Any: ...
+
+    def draw(self, kind: str, shape: tuple[int, ...], dtype: str) -> Any: ...
 
 
 class _Active(threading.local):

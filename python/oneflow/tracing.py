@@ -24,7 +24,7 @@ from .grad_mode import is_grad_enabled
 from .initializers import Value
 from .location import user_location
 from .mesh import Mesh
-from .random import default_generator
+from .random import default_generator, stable_key
 from .state import StateCell
 from .tensor import Tensor, serials
 from .traced import TracedValue, active_trace, set_active_trace, used_after_trace
@@ -75,7 +75,6 @@ class Trace:
         accumulate: int,
         seed: int,
         name_of: Callable[[StateCell, str], str],
-        has_gradients: bool = True,
     ) -> None:
         self.graph = _core.Graph(name)
         self.mesh = mesh
@@ -92,7 +91,6 @@ class Trace:
         self._name_of = name_of  # names a cell that nobody named, from a wish
         self.module_paths: dict[int, str] = {}
         self.inputs: list[str] = []
-        self.has_gradients = has_gradients  # else nothing need be stopped
         self.taps: dict[str, Tensor] = {}  # of flow.tap: further metrics
         self.output_shapes: dict[str, tuple[int, ...]] = {}
         self.watched: Any = None  # what check="all" looks at
@@ -107,7 +105,9 @@ class Trace:
         self._captured: dict[int, Tensor] = {}
         self._captured_arrays: list[Any] = []
         self._step: Tensor | None = None
-        self.assigned: dict[tuple[int, str], Tensor] = {}  # what buffers were last assigned
+        self.aliases: dict[
+            StateCell, Tensor
+        ] = {}  # what buffers were last assigned: the same tensor
         # Handles that an assignment replaced: (the module's buffers, name, handle, its state).
         self._replaced: list[tuple[dict[str, Any], str, Tensor, StateCell]] = []
 
@@ -178,10 +178,7 @@ class Trace:
 
     def stop_gradient(self, id: int) -> int:
         """The same value, through which no gradient goes."""
-        if (
-            not self.has_gradients
-            or not dtypes.by_name(self.graph.type_of(id)[0]).is_floating_point
-        ):
+        if not dtypes.by_name(self.graph.type_of(id)[0]).is_floating_point:
             return id
         if id not in self._stopped:
             stopped = self._add("stop_gradient", [id], {}, user_location())[0]
@@ -261,7 +258,7 @@ class Trace:
             place = f" before {location[0]}:{location[1]}" if location else ""
             message = (
                 f"random numbers were drawn{place} while the step is traced: the function runs once, so every step "
-                "uses the same ones; pass them in the batch, or use F.dropout"
+                "uses the same ones; draw them with flow.rand or flow.randn, or pass them in the batch"
             )
             file, line = (location[0], location[1]) if location else ("<unknown>", 0)
             warnings.warn_explicit(message, UserWarning, file, line)
@@ -284,6 +281,17 @@ class Trace:
             self._step = self.input("step", dtypes.int64, (), "scalar")
             self.stage = stage
         return self._step
+
+    def draw(self, kind: str, shape: tuple[int, ...], dtype: str) -> Tensor:
+        """Numbers of the op `kind`, "uniform" or "normal", which are others each step."""
+        location = user_location()
+        attrs = {"value": 0.0, "dtype": dtype, "shape": list(shape)}
+        like = self.add("constant", [], attrs, location)[0]
+        key = stable_key(self.occurrence_key(kind))
+        ids = self.add(
+            kind, [like, self.id_of(self.step())], {"seed": self.seed, "key": key}, location
+        )
+        return self.wrap(ids[0], location)
 
     # States.
 
@@ -320,19 +328,22 @@ class Trace:
 
     def assign(self, buffers: dict[str, Any], name: str, value: Tensor) -> None:
         """`module.name = value`: the name means the new value from here on, handles taken before keep the old
-        one, as with any name in Python; so two buffers can be swapped in one statement."""
+        one, as with any name in Python; so two buffers can be swapped in one statement. Until the step ends the
+        buffer and `value` are one tensor: what is written into either is seen in both (oneflow.views)."""
         old = buffers[name]
         if value is old:  # the end of `module.name += x`
             return
         cell = old._source
         assert isinstance(cell, StateCell)
         before = self.read(cell)
+        self.aliases.pop(cell, None)  # what it was before keeps its elements
         new = copy.copy(old)
         new.copy_(value)
         old._source = before._source
         buffers[name] = new
         self._replaced.append((buffers, name, old, cell))
-        self.assigned[id(buffers), name] = value
+        if not isinstance(value._source, StateCell):  # of another state it is a copy
+            self.aliases[cell] = value
 
     def finish_writes(self) -> None:
         """Adds one state_write per state that was written."""

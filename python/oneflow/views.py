@@ -233,25 +233,24 @@ def assign(tensor: Tensor, new: Tensor) -> None:
                 "happen once; make it a buffer of the module (register_buffer), or .clone() it first",
                 user_location(),
             )
-        _check_not_assigned(tensor, trace)
         tensor._value = _written(tensor, new, trace)
     tensor._version += 1
+    if trace is not None:
+        _write_buffers_of(tensor, trace)
 
 
-def _check_not_assigned(root: Tensor, trace: Trace) -> None:
-    """In PyTorch `module.buffer = x` makes the buffer x itself; here it has the elements of that moment."""
-    for (_, name), value in trace.assigned.items():
+def _write_buffers_of(root: Tensor, trace: Trace) -> None:
+    """After `module.buffer = x` the two are one tensor: what is written into x changes the state."""
+    for cell, value in trace.aliases.items():
         if root is (value._view.root if isinstance(value._view, View) else value):
-            raise Error(
-                f"a tensor is written in place after it was assigned to the buffer {name!r}, which would have to change "
-                f"with it; assign it last, or `{name} = x.clone()`",
-                user_location(),
-            )
+            trace.write(cell, trace.wrap(trace.id_of(value), user_location()))
 
 
 def _write_state(cell: StateCell, new: Tensor, trace: Trace | None) -> None:
     if trace is None:
         cell.write(new.numpy())
+    elif (same := trace.aliases.get(cell)) is not None:
+        assign(same, new)
     else:
         trace.write(cell, trace.wrap(trace.id_of(new), user_location()))
 

@@ -281,3 +281,32 @@ def test_dropout_masks_do_not_depend_on_no_grad() -> None:
             )
             found.append(float(step(X)[0]))
     assert found[0] == found[1]
+
+
+def test_detach_stops_gradients_that_an_evaluation_takes() -> None:
+    def outcome(x: Any) -> Any:
+        y = x.square()
+        (gradient,) = flow.autograd.grad((y - y.detach() * x).sum(), [x])
+        return gradient
+
+    found = flow.eval_step(outcome, model=nn.Identity(), mesh=flow.mesh("cpu", dp=1))(X).numpy()
+    np.testing.assert_allclose(found, 2 * X - X**2, rtol=1e-5, atol=1e-6)
+
+
+def test_an_evaluation_does_not_pass_over_a_gradient_of_ones_own() -> None:
+    class Doubled(flow.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 1
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            return gradient * 2
+
+    def outcome(x: Any) -> Any:
+        return flow.autograd.grad(Doubled.apply(x).sum(), [x])[0]
+
+    with pytest.raises(flow.Error, match="Doubled"):
+        flow.eval_step(outcome, model=nn.Identity(), mesh=flow.mesh("cpu", dp=1))(X)
+    values = flow.eval_step(Doubled.apply, model=nn.Identity(), mesh=flow.mesh("cpu", dp=1))(X)
+    assert np.array_equal(values.numpy(), X)

@@ -235,7 +235,7 @@ def test_random_numbers_drawn_while_tracing_are_warned_of() -> None:
         line = sys._getframe().f_lineno + 1
         return F.cross_entropy(model(x) * scale, y)
 
-    for draw in (random.random, np.random.rand, lambda: flow.rand(1)):  # noqa: B007
+    for draw in (random.random, np.random.rand):  # noqa: B007
         with pytest.warns(UserWarning, match="random numbers were drawn") as caught:
             train(model, noisy).graph(X, Y)
         assert caught[0].filename == __file__ and abs(caught[0].lineno - line) <= 2

@@ -116,3 +116,37 @@ def test_thread_defaults_are_set_before_the_core_loads() -> None:
         "assert int(os.environ['OMP_NUM_THREADS']) >= 1"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_draws_by_weights_have_their_shares() -> None:
+    flow.manual_seed(0)
+    weights = flow.tensor([[1.0, 0.0, 3.0], [2.0, 2.0, 4.0]])
+    drawn = flow.multinomial(weights, 20_000, replacement=True).numpy()
+    shares = np.stack([np.bincount(row, minlength=3) for row in drawn]) / 20_000
+    assert np.abs(shares - [[0.25, 0, 0.75], [0.25, 0.25, 0.5]]).max() < 0.015
+    # Without replacement the first one has the share of its weight, and none comes twice.
+    first = flow.multinomial(flow.tensor([[1.0, 3.0, 4.0]] * 20_000), 2).numpy()
+    assert np.abs(np.bincount(first[:, 0]) / 20_000 - [1 / 8, 3 / 8, 4 / 8]).max() < 0.015
+    assert (first[:, 0] != first[:, 1]).all()
+    coins = flow.bernoulli(flow.tensor([0.0, 0.2, 1.0]).expand(20_000, 3)).numpy()
+    assert np.abs(coins.mean(0) - [0, 0.2, 1]).max() < 0.015
+    assert flow.multinomial(flow.tensor([0.0, 1.0]), 1).tolist() == [1]
+    with pytest.raises(flow.Error, match="classes of a positive weight"):
+        flow.multinomial(flow.tensor([0.0, 1.0]), 2)
+    with pytest.raises(flow.Error, match="negative"):
+        flow.multinomial(flow.tensor([-1.0, 1.0]), 1)
+    with pytest.raises(flow.Error, match="above 1"):
+        flow.bernoulli(flow.tensor([1.5]))
+
+
+def test_memory_goes_both_ways_by_dlpack() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    shared = flow.from_dlpack(array)
+    shared[0] = 7
+    assert array[0].tolist() == [7, 7, 7]
+    back = np.from_dlpack(flow.tensor([[1, 2], [3, 4]]))
+    assert back.dtype == np.int64 and back.tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(flow.Error, match="__dlpack__"):
+        flow.from_dlpack([1, 2])
+    with pytest.raises(flow.Error, match=r"\.float\(\)"):
+        np.from_dlpack(flow.ones(2).to(flow.bfloat16))

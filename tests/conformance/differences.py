@@ -34,7 +34,9 @@ _OF_VALUES = (
 
 RAISES = (
     Difference(
-        "no kernel multiplies matrices of integers", WHOLE, f"{_PRODUCTS} F.linear F.bilinear"
+        "no kernel multiplies matrices of integers",
+        WHOLE,
+        f"{_PRODUCTS} F.linear F.bilinear flow.linalg.multi_dot flow.linalg.matrix_power",
     ),
     Difference(
         "no kernel multiplies matrices of integers",
@@ -70,26 +72,21 @@ RAISES = (
         "flow.scatter_reduce:amax Tensor.scatter_reduce:amax",
     ),
     Difference(
-        "recurrent layers have kernels for float32",
-        f"f64 {NARROW}",
-        "nn.RNN nn.LSTM nn.GRU nn.RNNCell nn.LSTMCell nn.GRUCell",
-    ),
-    Difference(
-        "convolutions have kernels for float32, bfloat16 and float16",
-        "f64",
-        "F.conv1d F.conv2d F.conv_transpose1d F.conv_transpose2d nn.Conv1d nn.Conv2d nn.ConvTranspose1d "
-        "nn.ConvTranspose2d",
-    ),
-    Difference(
-        "images and signals of integers", WHOLE, "F.conv1d F.conv2d F.max_pool2d nn.MaxPool2d"
+        "images and signals of integers",
+        WHOLE,
+        "F.conv1d F.conv2d F.conv3d F.max_pool2d F.max_pool3d nn.MaxPool2d nn.MaxPool3d",
     ),
     Difference(
         "images and signals of integers",
         "i64",
         "F.conv_transpose1d F.conv_transpose2d F.avg_pool1d F.avg_pool2d F.local_response_norm nn.LocalResponseNorm "
-        "nn.AvgPool1d nn.AvgPool2d",
+        "nn.AvgPool1d nn.AvgPool2d F.conv_transpose3d F.avg_pool3d nn.AvgPool3d",
     ),
-    Difference("images of bytes are converted first", "u8", "F.interpolate nn.Upsample"),
+    Difference(
+        "images of bytes are converted first",
+        "u8",
+        "F.interpolate nn.Upsample F.upsample_bilinear nn.UpsamplingBilinear2d",
+    ),
     Difference(
         "class indices take a kernel of float32", NARROW, "F.cross_entropy nn.CrossEntropyLoss"
     ),
@@ -110,11 +107,29 @@ RAISES = (
         "F.dropout2d F.dropout3d nn.Dropout2d nn.Dropout3d",
     ),
     Difference(
-        "PyTorch only warns of another number of dims", "deeper", "Tensor.T F.adaptive_avg_pool2d"
+        "PyTorch only warns of another number of dims",
+        "deeper",
+        "Tensor.T F.adaptive_avg_pool2d F.adaptive_avg_pool3d",
     ),
 )
 MORE = (
-    Difference("products promote two dtypes", "mixed", _PRODUCTS),
+    Difference(
+        "products promote two dtypes",
+        "mixed",
+        f"{_PRODUCTS} flow.linalg.multi_dot flow.linalg.vecdot",
+    ),
+    Difference("sums of integers", f"{WHOLE} bool", "flow.linalg.vecdot"),
+    Difference("integers are round already", WHOLE, "flow.special.round"),
+    Difference(
+        "computed from lgamma, which takes bools",
+        "bool",
+        "flow.mvlgamma Tensor.mvlgamma flow.special.multigammaln",
+    ),
+    Difference(
+        "labels without dims", "0-d", "F.multilabel_soft_margin_loss nn.MultiLabelSoftMarginLoss"
+    ),
+    Difference("windows of one element", "one", "F.avg_pool3d"),
+    Difference("slopes are drawn in float32", "f16", "F.rrelu"),
     Difference(
         "tensors have no strides that a view could miss",
         "strided",
@@ -132,25 +147,33 @@ MORE = (
     Difference(
         "pixels are moved, whatever their dtype",
         "i64 i32 i16 i8 bool",
-        "F.interpolate nn.Upsample",
+        "F.interpolate nn.Upsample F.upsample_nearest nn.UpsamplingNearest2d",
     ),
-    Difference("pixels are moved, whatever their dtype", WHOLE, "F.unfold nn.Unfold"),
+    Difference(
+        "pixels are moved, whatever their dtype", WHOLE, "F.unfold nn.Unfold F.fold nn.Fold"
+    ),
     Difference(
         "pixels are moved, whatever their dtype",
         "bool",
-        "F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d",
+        "nn.ReflectionPad3d nn.ReplicationPad3d F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d",
     ),
     Difference(
         "padding takes any number of dims",
         "deeper",
-        "F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d nn.CircularPad1d nn.CircularPad2d",
+        "F.pad nn.ReflectionPad1d nn.ReflectionPad2d nn.ReplicationPad1d nn.ReplicationPad2d nn.CircularPad1d nn.CircularPad2d "
+        "nn.ReflectionPad3d nn.ReplicationPad3d nn.CircularPad3d",
     ),
     Difference(
         "computed from functions that take these dtypes",
         NARROW,
-        "F.local_response_norm nn.LocalResponseNorm",
+        "F.local_response_norm nn.LocalResponseNorm flow.special.ndtri F.avg_pool3d nn.AvgPool3d F.pdist "
+        "F.multi_margin_loss nn.MultiMarginLoss F.multilabel_margin_loss nn.MultiLabelMarginLoss",
     ),
-    Difference("operands broadcast", "broadcast", "F.triplet_margin_loss"),
+    Difference(
+        "operands broadcast",
+        "broadcast",
+        "F.triplet_margin_loss F.triplet_margin_with_distance_loss",
+    ),
     Difference("one value has the variance 0 here", "one", "F.group_norm nn.GroupNorm"),
     Difference("an empty batch is normalised to an empty one", "empty", "nn.InstanceNorm1d"),
 )
@@ -164,6 +187,11 @@ NOT_APPLICABLE = (
         "PyTorch does not move the pixels of an empty batch",
         "empty",
         "F.pixel_unshuffle nn.PixelUnshuffle",
+    ),
+    Difference(
+        "PyTorch's mean over no rows is what its memory held",
+        "empty",
+        "F.multi_margin_loss nn.MultiMarginLoss F.multilabel_margin_loss nn.MultiLabelMarginLoss",
     ),
     Difference("tensors have no strides", "strided", "Tensor.is_contiguous"),
     Difference("Python calls reflected operators with numbers", "mixed", "Tensor.__rtruediv__"),

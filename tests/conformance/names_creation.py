@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.entry import Call, Entry, entry
+from tests.conformance.entry import Call, Entry, T, entry
 
 
 def made(*positional: object, **only: object) -> Call:
@@ -121,4 +121,22 @@ NAMES: list[Entry] = [
         made(BOOL, "dtype.int8"),
     ),
     entry("flow.broadcast_shapes", made((2, 1), (3,)), made((2,), (3,))),
+]
+NAMES += [
+    *(
+        entry(f"flow.{name}_window", made(7), made(6, False), made(1), made(0), made(3, dtype=F64))
+        for name in ("hann", "hamming", "blackman", "bartlett")
+    ),
+    entry("Tensor.bernoulli", Call({"input": T("n k", "share")}, judged="type")),
+    entry("Tensor.bernoulli_", Call({"input": T("n k"), "p": 0.25}, judged="type")),
+    entry(
+        "Tensor.multinomial",
+        Call({"input": T("n 5", "share"), "num_samples": 3}, judged="type"),
+    ),
+    entry("flow.bernoulli", Call({"input": T("n k", "share")}, judged="type")),
+    entry(
+        "flow.multinomial",
+        Call({"input": T("n 5", "share"), "num_samples": 3}, judged="type"),
+        Call({"input": T("5", "share"), "num_samples": 7, "replacement": True}, judged="type"),
+    ),
 ]

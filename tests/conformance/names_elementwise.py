@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.entry import Call, Entry, T, call, entry
+from tests.conformance.entry import Call, D, Entry, T, call, entry
 
 X = T()
 POSITIVE = T(domain="positive")
@@ -37,7 +37,10 @@ UNARY = {
     "cos": X,
     "cosh": X,
     "deg2rad": X,
+    "digamma": POSITIVE,
     "erf": X,
+    "erfc": X,
+    "erfinv": UNIT,
     "exp": X,
     "exp2": X,
     "expm1": X,
@@ -50,6 +53,7 @@ UNARY = {
     "isneginf": X,
     "isposinf": X,
     "isreal": X,
+    "lgamma": POSITIVE,
     "log": POSITIVE,
     "log10": POSITIVE,
     "log1p": POSITIVE,
@@ -177,3 +181,41 @@ NAMES += both("allclose", call(X, X), call(X, X, rtol=1.0, atol=10.0))
 NAMES += both("equal", call(X, X))
 NAMES += both("ldexp", call(X, T(domain="count")))
 NAMES += [entry("flow.rsub", call(X, X, number=True))]
+NAMES += both("mvlgamma", call(ABOVE, p=2), call(ABOVE, p=1))
+SPECIAL = {
+    "digamma": POSITIVE,
+    "entr": POSITIVE,
+    "erf": X,
+    "erfc": X,
+    "erfinv": UNIT,
+    "exp2": X,
+    "expit": X,
+    "expm1": X,
+    "gammaln": POSITIVE,
+    "log1p": POSITIVE,
+    "logit": SHARE,
+    "ndtr": X,
+    "ndtri": SHARE,
+    "psi": POSITIVE,
+    "round": X,
+    "sinc": X,
+}
+for _name, _operand in SPECIAL.items():
+    NAMES.append(
+        entry(
+            f"flow.special.{_name}",
+            call(
+                _operand,
+                special=_name != "ndtri",  # 1e-30 is beyond float32's digits of 2 p - 1
+                least=1.0 if _name in ("sinc", "ndtri") else 0.0,
+            ),
+        )
+    )
+for _name in ("xlogy", "xlog1py"):
+    NAMES.append(entry(f"flow.special.{_name}", call(X, POSITIVE, number=True, special=True)))
+NAMES += [
+    entry("flow.special.multigammaln", call(ABOVE, p=2)),
+    entry("flow.special.softmax", call(X, dim=D(1))),
+    entry("flow.special.log_softmax", call(X, dim=D(1))),
+    entry("flow.special.logsumexp", call(X, dim=D(1))),
+]

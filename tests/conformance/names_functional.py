@@ -269,3 +269,105 @@ NAMES += [
         ),
     ),
 ]
+VOLUME = T("b c 5 h w")
+VOLUME_DISTINCT = T("b 2 4 5 6", "distinct")
+GRID = T("b n k 2", "unit")
+NAMES += [
+    entry(
+        "F.conv3d",
+        call(VOLUME, weight=T("m c 3 2 3"), bias=T("m")),
+        call(VOLUME, weight=T("4 2 2 3 3"), stride=2, padding=1, dilation=(2, 1, 1), groups=2),
+        call(VOLUME, weight=T("m c 3 3 3"), padding="same"),
+    ),
+    entry(
+        "F.conv_transpose3d",
+        call(VOLUME, weight=T("c m 3 2 3"), bias=T("m")),
+        call(VOLUME, weight=T("c m 3 3 3"), stride=2, padding=1),
+    ),
+    entry(
+        "F.max_pool3d",
+        call(VOLUME_DISTINCT, kernel_size=2),
+        call(VOLUME_DISTINCT, kernel_size=3, stride=2, padding=1),
+    ),
+    entry(
+        "F.avg_pool3d",
+        call(VOLUME, kernel_size=2, named=False),
+        call(VOLUME, kernel_size=3, stride=2, padding=1, named=False),
+        call(VOLUME, kernel_size=2, ceil_mode=True, divisor_override=3, named=False),
+    ),
+    entry(
+        "F.adaptive_avg_pool3d", call(VOLUME, output_size=(3, 2, 1)), call(VOLUME, output_size=1)
+    ),
+    entry("F.adaptive_max_pool3d", call(VOLUME_DISTINCT, output_size=(3, 2, 1))),
+    entry("F.lp_pool1d", call(T("b c l", "positive"), norm_type=2.0, kernel_size=2)),
+    entry(
+        "F.lp_pool2d",
+        call(T("b c h w", "positive"), norm_type=2.0, kernel_size=2),
+        call(T("b c h w", "positive"), norm_type=3.0, kernel_size=3, stride=2),
+    ),
+    entry(
+        "F.fold",
+        call(T("b 8 12"), output_size=(4, 5), kernel_size=2),
+        call(T("b 6 6"), output_size=(4, 5), kernel_size=(2, 3), padding=1, stride=2),
+    ),
+    entry(
+        "F.grid_sample",
+        call(IMAGE, grid=GRID, align_corners=False, factor=64.0),
+        call(IMAGE, grid=GRID, padding_mode="border", align_corners=True, factor=64.0),
+        call(IMAGE, grid=GRID, mode="nearest", padding_mode="reflection", align_corners=False),
+    ),
+    entry(
+        "F.affine_grid",
+        call(theta=T("2 2 3"), size=(2, 3, 4, 5), align_corners=False),
+        call(theta=T("2 2 3"), size=(2, 3, 4, 5), align_corners=True),
+        call(theta=T("2 3 4"), size=(2, 1, 3, 2, 4), align_corners=False),
+    ),
+    entry(
+        "F.embedding_bag",
+        call(T("n s", "index", "int64", 5), weight=T("5 3")),
+        call(T("n s", "index", "int64", 5), weight=T("5 3"), mode="sum", padding_idx=1),
+        call(T("n s", "index", "int64", 5), weight=T("5 3", "distinct"), mode="max"),
+    ),
+    entry("F.pdist", call(X)),
+    entry(
+        "F.multi_margin_loss",
+        call(LOGITS, target=CLASSES),
+        call(LOGITS, target=CLASSES, p=2, margin=0.5, weight=T("4", "positive", constant=True)),
+    ),
+    entry(
+        "F.multilabel_margin_loss",
+        call(LOGITS, target=T("n 4", "index", "int64", 4)),
+        call(LOGITS, target=T("n 4", "index", "int64", 4), reduction="none"),
+    ),
+    entry(
+        "F.multilabel_soft_margin_loss",
+        call(LOGITS, target=T("n 4", "share", constant=True)),
+        call(
+            LOGITS,
+            target=T("n 4", "share", constant=True),
+            weight=T("4", "positive", constant=True),
+            reduction="sum",
+        ),
+    ),
+    entry(
+        "F.triplet_margin_with_distance_loss",
+        call(anchor=X, positive=X, negative=X),
+        call(anchor=X, positive=X, negative=X, only={"margin": 0.5, "swap": True}, factor=16.0),
+    ),
+    entry("F.upsample_nearest", call(IMAGE, scale_factor=2)),
+    entry("F.upsample_bilinear", call(IMAGE, size=(5, 9))),
+    entry(
+        "F.alpha_dropout",
+        call(X, p=0.5, training=True, judged="type"),
+        call(X, p=0.5, training=False),
+    ),
+    entry(
+        "F.feature_alpha_dropout",
+        call(T("b c l"), p=0.5, training=True, judged="type"),
+        call(T("b c l"), p=0.5, training=False),
+    ),
+]
+NAMES += [
+    entry("F.gumbel_softmax", call(X, judged="type", named=False)),
+    entry("F.rrelu", call(X), call(X, lower=0.1, upper=0.3, training=True, judged="type")),
+]

@@ -54,6 +54,12 @@ NAMES += both(
 NAMES += both(
     "scatter_reduce:amax", call(X, dim=D(1), index=ACROSS, src=T("n 2"), only={"reduce": "amax"})
 )
+NAMES += both("select_scatter", call(FIXED, src=T("k"), dim=D(0), index=1))
+NAMES += both(
+    "slice_scatter",
+    call(FIXED, src=T("2 k"), dim=D(0), start=1),
+    call(T("6 k"), src=T("2 k"), dim=D(0), start=1, end=5, step=2),
+)
 NAMES += both("masked_scatter", call(X, mask=MASK, source=X))
 NAMES += both("masked_select", call(X, mask=MASK))
 NAMES += [entry("flow.searchsorted", call(sorted_sequence=T("k", "sorted"), input=T("n")))]

@@ -30,6 +30,7 @@ IMAGE = T("b 4 h w")
 VOLUME = T("b 4 2 h w")
 DISTINCT = T("b 4 l", "distinct")
 DISTINCT_IMAGE = T("b 4 h w", "distinct")
+DISTINCT_VOLUME = T("b 2 4 4 5", "distinct")
 SEQUENCE = T("l b 4")
 
 NAMES: list[Entry] = [
@@ -55,6 +56,17 @@ NAMES: list[Entry] = [
     ),
     entry("nn.ConvTranspose1d", module(SIGNAL, init=(4, 3, 3))),
     entry("nn.ConvTranspose2d", module(IMAGE, init=(4, 3, 3), stride=2, output_padding=1)),
+    entry(
+        "nn.Conv3d",
+        module(VOLUME, init=(4, 3, 2)),
+        module(VOLUME, init=(4, 4, 3), stride=2, padding=1, groups=2, padding_mode="replicate"),
+    ),
+    entry("nn.ConvTranspose3d", module(VOLUME, init=(4, 3, 3), stride=2, output_padding=1)),
+    entry(
+        "nn.EmbeddingBag",
+        module(T("n l", "index", "int64", 5), init=(5, 3)),
+        module(T("n l", "index", "int64", 5), init=(5, 3), mode="sum", padding_idx=1),
+    ),
     entry("nn.BatchNorm1d", module(X, init=(4,)), module(SIGNAL, init=(4,))),
     entry("nn.BatchNorm2d", module(IMAGE, init=(4,))),
     entry("nn.BatchNorm3d", module(VOLUME, init=(4,))),
@@ -109,6 +121,9 @@ NAMES: list[Entry] = [
     entry("nn.ReplicationPad1d", module(SIGNAL, init=(1,))),
     entry("nn.ReplicationPad2d", module(IMAGE, init=(1,))),
     entry("nn.CircularPad1d", module(SIGNAL, init=(1,))),
+    entry("nn.ReflectionPad3d", module(VOLUME, init=(1,))),
+    entry("nn.ReplicationPad3d", module(VOLUME, init=(1,))),
+    entry("nn.CircularPad3d", module(VOLUME, init=(1,))),
     entry("nn.CircularPad2d", module(IMAGE, init=(1,))),
     entry("nn.CosineSimilarity", module(X, X), module(X, X, dim=0)),
     entry("nn.PairwiseDistance", module(X, X)),
@@ -137,6 +152,10 @@ NAMES: list[Entry] = [
     entry("nn.MarginRankingLoss", module(T("n"), T("n"), T("n", "sign", constant=True))),
     entry("nn.CosineEmbeddingLoss", module(X, X, T("n", "sign", constant=True))),
     entry("nn.TripletMarginLoss", module(X, X, X)),
+    entry("nn.TripletMarginWithDistanceLoss", module(X, X, X, margin=0.5, swap=True)),
+    entry("nn.MultiMarginLoss", module(X, T("n", "index", "int64", 4), p=2)),
+    entry("nn.MultiLabelMarginLoss", module(X, T("n 4", "index", "int64", 4))),
+    entry("nn.MultiLabelSoftMarginLoss", module(X, T("n 4", "share", constant=True))),
     *(
         entry(f"nn.{name}", module(X))
         for name in (
@@ -165,6 +184,17 @@ NAMES: list[Entry] = [
             ("AvgPool2d", IMAGE, (2,), {}),
             ("MaxPool1d", DISTINCT, (2,), {}),
             ("MaxPool2d", DISTINCT_IMAGE, (2,), {}),
+            ("AdaptiveAvgPool3d", VOLUME, ((2, 3, 2),), {}),
+            ("AdaptiveMaxPool3d", DISTINCT_VOLUME, ((2, 3, 2),), {}),
+            ("AvgPool3d", VOLUME, (2,), {}),
+            ("MaxPool3d", DISTINCT_VOLUME, (2,), {}),
+            ("AlphaDropout", X, (), {}),
+            ("FeatureAlphaDropout", IMAGE, (), {}),
+            ("Fold", T("b 8 12"), ((4, 5), 2), {}),
+            ("LPPool1d", T("b 4 l", "positive"), (2.0, 2), {}),
+            ("LPPool2d", T("b 4 h w", "positive"), (2.0, 2), {}),
+            ("UpsamplingNearest2d", IMAGE, (), {"scale_factor": 2}),
+            ("UpsamplingBilinear2d", IMAGE, ((5, 9),), {}),
             ("CELU", X, (0.5,), {}),
             ("ChannelShuffle", IMAGE, (2,), {}),
             ("Dropout1d", SIGNAL, (), {}),
@@ -180,6 +210,7 @@ NAMES: list[Entry] = [
             ("PixelShuffle", IMAGE, (2,), {}),
             ("PixelUnshuffle", T("b c 4 6"), (2,), {}),
             ("ReLU6", X, (), {}),
+            ("RReLU", X, (), {}),
             ("SELU", X, (), {}),
             ("Softmax", X, (1,), {}),
             ("Softmin", X, (1,), {}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.entry import D, Entry, T, call, entry
+from tests.conformance.entry import D, Entry, Several, T, call, entry
 from tests.conformance.names_elementwise import both
 
 X = T("n k")
@@ -87,4 +87,25 @@ NAMES += [
         call(x1=X, x2=X, judged="torch"),
         call(x1=X, x2=X, p=1.0, judged="torch"),
     )
+]
+NAMES += [
+    entry("flow.linalg.norm", call(X), call(X, ord=2, dim=D(1)), call(X, ord="fro")),
+    entry(
+        "flow.linalg.vector_norm",
+        call(x=X),
+        call(x=X, ord=1, dim=D(1)),
+        call(x=X, ord=3.0, dim=D((0, 1)), keepdim=True),
+    ),
+    entry(
+        "flow.linalg.matrix_norm",
+        call(T("b n k")),
+        call(T("n k", "distinct"), ord=1),
+        call(T("b n k", "distinct"), ord=float("inf"), dim=(-2, -1), keepdim=True),
+        call(T("n b k", "distinct"), ord=-1, dim=(2, 0)),
+    ),
+    entry("flow.linalg.cross", call(T("n 3"), T("n 3")), call(T("3 n"), T("3 n"), only={"dim": 0})),
+    entry("flow.linalg.diagonal", call(A=T("b n k")), call(A=T("n k"), only={"offset": 1})),
+    entry("flow.linalg.vecdot", call(x=X, y=X), call(x=X, y=X, only={"dim": 0})),
+    entry("flow.linalg.multi_dot", call(tensors=Several((T("2 n"), T("n 5"), T("5 3"))))),
+    entry("flow.linalg.matrix_power", call(T("n n"), n=3)),
 ]

@@ -186,7 +186,9 @@ def made(library: Library, value: Any) -> Any:
 def function_of(library: Library, name: str) -> Callable[..., Any]:
     place, _, rest = name.partition(".")
     owner = {"flow": library.package, "F": library.functional, "nn": library.package.nn}.get(place)
-    found = getattr(library.package.Tensor if owner is None else owner, rest, None)
+    found: Any = library.package.Tensor if owner is None else owner
+    for part in rest.split("."):
+        found = getattr(found, part, None)
     if found is None:
         raise Problem(f"{name} does not exist")
     return found

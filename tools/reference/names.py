@@ -21,6 +21,8 @@ MODULES = (
     "oneflow.models",
     "oneflow.autograd",
     "oneflow.debug",
+    "oneflow.linalg",
+    "oneflow.special",
 )
 # What a module of the user overrides; a layer's own say nothing that its class does not.
 OVERRIDDEN = ("forward", "extra_repr", "reset_parameters")

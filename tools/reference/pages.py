@@ -133,7 +133,7 @@ def page(module: str, seen: dict[int, tuple[str, str]], documented: set[type]) -
     for entry in entries(module):
         if not entry.is_callable:
             constants.append(entry)
-        elif id(entry.value) in seen:
+        elif seen.get(id(entry.value), (module, entry.name)) != (module, entry.name):
             elsewhere.append(entry)
         else:
             groups.setdefault(entry.home, []).append(entry)
@@ -159,8 +159,12 @@ def page(module: str, seen: dict[int, tuple[str, str]], documented: set[type]) -
 
 
 def pages() -> dict[str, str]:
-    """All pages by file name."""
+    """All pages by file name. What `oneflow` takes over from a module below stands on that module's page."""
     seen: dict[int, tuple[str, str]] = {}
+    for module in MODULES[1:]:
+        for entry in entries(module):
+            if entry.is_callable and entry.home.startswith(f"{module}."):
+                seen.setdefault(id(entry.value), (module, entry.name))
     documented = documented_classes()
     result = {f"{module}.md": page(module, seen, documented) for module in MODULES}
     lines = [

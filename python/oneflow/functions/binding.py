@@ -36,6 +36,7 @@ from . import (
 _METHODS = {
     elementwise: [
         *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "cos", "cosh", "erf"),
+        *("digamma", "erfc", "erfinv", "lgamma"),
         *("exp2", "expm1", "floor", "floor_divide", "fmod", "isfinite", "isinf", "isnan", "lerp"),
         *("log10", "log1p", "log2", "logical_not", "logical_or", "logical_xor", "reciprocal"),
         *("addcdiv", "addcmul", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .. import dtypes
-from ..errors import DTypeError
+from ..errors import DTypeError, Error
 from ..location import user_location
 from ..tensor import Tensor
 from . import elementwise as ew
@@ -189,6 +189,17 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
     return ew.where(far, math.inf, ew.mul(length, scale))
 
 
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """ln of the multivariate gamma function of dimension p."""
+    if isinstance(p, bool) or not isinstance(p, int) or p < 1:
+        raise Error(f"mvlgamma: p={p!r} is no dimension", user_location())
+    x = ew.cast_to_float(input)
+    total = ew.lgamma(x)
+    for j in range(1, p):
+        total = ew.add(total, ew.lgamma(ew.sub(x, 0.5 * j)))
+    return ew.add(total, 0.25 * p * (p - 1) * math.log(math.pi))
+
+
 __all__ = [
     "copysign",
     "deg2rad",
@@ -205,6 +216,7 @@ __all__ = [
     "logaddexp",
     "logaddexp2",
     "logit",
+    "mvlgamma",
     "positive",
     "rad2deg",
     "rsub",

@@ -143,13 +143,73 @@ def scalar_tensor(s: float, *, dtype: DType = float32, device: Any = None) -> Te
     return full((), s, dtype=dtype)
 
 
+def _window(
+    name: str, length: int, periodic: bool, dtype: DType, weights: tuple[float, ...]
+) -> Tensor:
+    """Sums of cosines: the sum over k of (-1)^k weights[k] cos(2 pi k i / n)."""
+    if not dtype.is_floating_point:
+        raise DTypeError(f"{name} in {dtype!r}: windows are floating point", user_location())
+    check_allocation(name, (_steps(name, length),), dtype)
+    if length == 1:
+        return Tensor(np.ones(1), dtype)
+    angle = 2 * np.pi * np.arange(length) / max(length if periodic else length - 1, 1)
+    terms = [(-1) ** k * weight * np.cos(k * angle) for k, weight in enumerate(weights)]
+    return Tensor(np.asarray(sum(terms)), dtype)
+
+
+def hann_window(
+    window_length: int, periodic: bool = True, *, dtype: DType = float32, device: Any = None
+) -> Tensor:
+    """(1 - cos(2 pi i / n)) / 2; periodic ones have n = window_length, others end as they begin."""
+    return _window("hann_window", window_length, periodic, dtype, (0.5, 0.5))
+
+
+def hamming_window(
+    window_length: int,
+    periodic: bool = True,
+    alpha: float = 0.54,
+    beta: float = 0.46,
+    *,
+    dtype: DType = float32,
+    device: Any = None,
+) -> Tensor:
+    """alpha - beta * cos(2 pi i / n), n as for hann_window."""
+    return _window("hamming_window", window_length, periodic, dtype, (alpha, beta))
+
+
+def blackman_window(
+    window_length: int, periodic: bool = True, *, dtype: DType = float32, device: Any = None
+) -> Tensor:
+    """0.42 - 0.5 * cos(2 pi i / n) + 0.08 * cos(4 pi i / n), n as for hann_window."""
+    return _window("blackman_window", window_length, periodic, dtype, (0.42, 0.5, 0.08))
+
+
+def bartlett_window(
+    window_length: int, periodic: bool = True, *, dtype: DType = float32, device: Any = None
+) -> Tensor:
+    """A triangle: 1 - |2 i / n - 1|, n as for hann_window."""
+    if not dtype.is_floating_point:
+        raise DTypeError(
+            f"bartlett_window in {dtype!r}: windows are floating point", user_location()
+        )
+    check_allocation("bartlett_window", (_steps("bartlett_window", window_length),), dtype)
+    if window_length == 1:
+        return Tensor(np.ones(1), dtype)
+    n = max(window_length if periodic else window_length - 1, 1)
+    return Tensor(1 - np.abs(2 * np.arange(window_length) / n - 1), dtype)
+
+
 __all__ = [
     "arange",
+    "bartlett_window",
+    "blackman_window",
     "empty",
     "empty_like",
     "eye",
     "full",
     "full_like",
+    "hamming_window",
+    "hann_window",
     "linspace",
     "logspace",
     "ones",

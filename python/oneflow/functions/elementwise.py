@@ -410,10 +410,14 @@ atan = _of_floats("atan", "arctan.")
 atanh = _of_floats("atanh", "artanh, nan outside [-1, 1].")
 cos = _of_floats("cos", "The cosine.")
 cosh = _of_floats("cosh", "The hyperbolic cosine.")
+digamma = _of_floats("digamma", "The derivative of lgamma.")
 erf = _of_floats("erf", "The error function.")
+erfc = _of_floats("erfc", "1 - erf(input), exact where erf is near 1.")
+erfinv = _of_floats("erfinv", "The inverse of erf: infinite at -1 and 1, nan beyond.")
 exp = _of_floats("exp", "e^input.")
 exp2 = _of_floats("exp2", "2^input.")
 expm1 = _of_floats("expm1", "e^input - 1, exact near 0.")
+lgamma = _of_floats("lgamma", "ln |gamma(input)|, inf at 0 and at the negative integers.")
 log = _of_floats("log", "The natural logarithm: -inf at 0, nan below.")
 log10 = _of_floats("log10", "The logarithm to base 10.")
 log1p = _of_floats("log1p", "ln(1 + input), exact near 0.")
@@ -504,7 +508,10 @@ __all__ = [
     "cosh",
     "div",
     "eq",
+    "digamma",
     "erf",
+    "erfc",
+    "erfinv",
     "exp",
     "exp2",
     "expm1",
@@ -518,6 +525,7 @@ __all__ = [
     "isnan",
     "le",
     "lerp",
+    "lgamma",
     "log",
     "log10",
     "log1p",

@@ -49,7 +49,11 @@ def writing_methods() -> dict[str, Callable[..., Tensor]]:
     functions: dict[str, Callable[..., Tensor]] = {
         **{name: getattr(elementwise, name) for name in _ELEMENTWISE},
         **{name: getattr(gathering, name) for name in ("cumsum", "index_add", "tril", "triu")},
-        **{name: getattr(scattering, name) for name in scattering.__all__},
+        **{
+            name: getattr(scattering, name)
+            for name in scattering.__all__
+            if name not in ("select_scatter", "slice_scatter")  # writing into x[i] is that
+        },
         "clip": elementwise.clamp,
         "leaky_relu": activations.leaky_relu,
         "scatter_add": gathering.scatter_add,

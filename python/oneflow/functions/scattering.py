@@ -193,4 +193,52 @@ def linear(indices: tuple[Tensor, ...], extents: tuple[int, ...]) -> tuple[Tenso
     return view(total, -1), total.shape
 
 
-__all__ = ["index_copy", "index_fill", "index_put", "scatter", "scatter_reduce"]
+def _placed(name: str, input: Tensor, src: Tensor, index: Any) -> Tensor:
+    """A copy of `input` with `src` at `index`."""
+    src = ew.cast(src, input.dtype)
+    result = input.clone()
+    if src.shape != result[index].shape:
+        raise ShapeError(
+            f"{name}: src has the shape {list(src.shape)}, its place {list(result[index].shape)}",
+            user_location(),
+        )
+    result[index] = src
+    return result
+
+
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
+    """`input` with `src` as its slice `index` along `dim`."""
+    position = normalize_dim(dim, input.ndim)
+    if input.ndim == 0 or not -input.shape[position] <= index < input.shape[position]:
+        raise ShapeError(
+            f"select_scatter: index {index} of dim {dim} of {list(input.shape)}", user_location()
+        )
+    return _placed("select_scatter", input, src, (*(slice(None),) * position, index))
+
+
+def slice_scatter(
+    input: Tensor,
+    src: Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Tensor:
+    """`input` with `src` in the place of [start:end:step] along `dim`."""
+    position = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        raise ShapeError("slice_scatter of a tensor without dims", user_location())
+    return _placed(
+        "slice_scatter", input, src, (*(slice(None),) * position, slice(start, end, step))
+    )
+
+
+__all__ = [
+    "index_copy",
+    "index_fill",
+    "index_put",
+    "scatter",
+    "scatter_reduce",
+    "select_scatter",
+    "slice_scatter",
+]

@@ -1,4 +1,4 @@
-"""Convolution of signals [n, channels, length] and images [n, channels, height, width]."""
+"""Convolution of signals [n, channels, length], images [n, channels, height, width] and volumes."""
 
 from __future__ import annotations
 
@@ -160,6 +160,16 @@ class Conv2d(_ForwardConvolution):
         return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
+class Conv3d(_ForwardConvolution):
+    """Cross-correlation of [n, c, d, h, w]; weight is [out_channels, in_channels / groups, kernel, kernel, kernel]."""
+
+    dims = 3
+
+    def forward(self, input: Tensor) -> Tensor:
+        x, padding = self._padded(input)
+        return F.conv3d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
 class _TransposedConvolution(_Convolution):
     """Weight is [in_channels, out_channels / groups, kernel...]."""
 
@@ -243,6 +253,25 @@ class ConvTranspose2d(_TransposedConvolution):
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         return F.conv_transpose2d(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self._more(input, output_size),
+            self.groups,
+            self.dilation,
+        )
+
+
+class ConvTranspose3d(_TransposedConvolution):
+    """The transpose of Conv3d, from [n, c, d, h, w]; weight is [in_channels, out_channels / groups, kernel, kernel,
+    kernel]."""
+
+    dims = 3
+
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        return F.conv_transpose3d(
             input,
             self.weight,
             self.bias,

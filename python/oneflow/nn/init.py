@@ -20,9 +20,10 @@ from ..initializers import (
     Uniform,
 )
 from ..location import user_location
-from ..random import Generator, default_generator
+from ..random import Generator, default_generator, rand, randn
 from ..state import StateCell
 from ..tensor import Tensor
+from ..traced import active_trace
 
 
 def _set(tensor: Tensor, initializer: Initializer) -> Tensor:
@@ -30,6 +31,15 @@ def _set(tensor: Tensor, initializer: Initializer) -> Tensor:
         tensor._source.initialize(initializer)
         return tensor
     return tensor.copy_(initializer.make(tensor.shape, tensor.dtype))
+
+
+def _is_drawn_anew(tensor: Tensor, generator: Generator | None) -> bool:
+    """True for a tensor made inside a step, of which this is no first value."""
+    return (
+        generator is None
+        and active_trace() is not None
+        and not isinstance(tensor._source, StateCell)
+    )
 
 
 def _draw(generator: Generator | None) -> tuple[int, int]:
@@ -56,14 +66,18 @@ def _fan(tensor: Tensor, mode: str) -> int:
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    """Uniform on [a, b)."""
+    """Uniform on [a, b); of a value of a step other numbers each time it runs."""
+    if _is_drawn_anew(tensor, generator):
+        return tensor.copy_(rand(tensor.shape, dtype=tensor.dtype) * (b - a) + a)
     return _set(tensor, Uniform(a, b, *_draw(generator)))
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    """Normal with a mean and a standard deviation."""
+    """Normal with a mean and a standard deviation; of a value of a step other numbers each time it runs."""
+    if _is_drawn_anew(tensor, generator):
+        return tensor.copy_(randn(tensor.shape, dtype=tensor.dtype) * std + mean)
     return _set(tensor, Normal(mean, std, *_draw(generator)))
 
 

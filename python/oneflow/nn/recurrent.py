@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..dtypes import DType
 from ..errors import Error, ShapeError
 from ..functions import add, chunk, matmul, mul, reshape, stack, transpose, zeros
 from ..functions import cat as _cat
@@ -144,7 +145,7 @@ class RNNBase(Module):
         if x.shape[1] == 0:
             raise ShapeError(f"{type(self).__name__} got a sequence of no steps", user_location())
         n, count = x.shape[0], self.num_layers * len(self._suffixes)
-        parts = self._parts(hx, count, n, single)
+        parts = self._parts(hx, count, n, single, x.dtype)
         last: list[State] = []
         for layer in range(self.num_layers):
             outputs = []
@@ -164,10 +165,10 @@ class RNNBase(Module):
             )
         return (x if self.batch_first else transpose(x, 0, 1)), finals
 
-    def _parts(self, hx: State | None, count: int, n: int, single: bool) -> State:
+    def _parts(self, hx: State | None, count: int, n: int, single: bool, dtype: DType) -> State:
         sizes = self._state_sizes()
         if hx is None:
-            return tuple(zeros(count, n, size) for size in sizes)
+            return tuple(zeros(count, n, size, dtype=dtype) for size in sizes)
         parts = []
         for part, size in zip(hx, sizes, strict=True):
             expected = (count, size) if single else (count, n, size)
@@ -308,7 +309,7 @@ class RNNCellBase(Module):
             )
         expected = (*input.shape[:-1], self.hidden_size)
         if state is None:
-            state = tuple(zeros(*expected) for _ in range(parts))
+            state = tuple(zeros(*expected, dtype=input.dtype) for _ in range(parts))
         for part in state:
             if part.shape != expected:
                 raise ShapeError(

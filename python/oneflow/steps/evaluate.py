@@ -34,14 +34,18 @@ class EvalStep(Step):
     """Made by `flow.eval_step`. Returns what the function returns, with tensors on the host."""
 
     _takes_empty = True
-    _has_gradients = False
 
     def __init__(
         self, fn: Callable[..., Any], *, mutable: Iterable[str] = (), **options: Any
     ) -> None:
         self._mutable = (mutable,) if isinstance(mutable, str) else tuple(mutable)
+        self._calls = 0
         super().__init__(fn, **options)
         self._per_sample: dict[Any, bool] = {}
+
+    def _scalars(self) -> dict[str, np.ndarray]:
+        """The step of an evaluation is its call: each draws other numbers."""
+        return {"step": np.asarray(self._calls, dtype=np.int64)}
 
     @contextlib.contextmanager
     def _mode(self) -> Iterator[None]:
@@ -70,6 +74,7 @@ class EvalStep(Step):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         program, invocation = self._launch(args, kwargs)
+        self._calls += 1
         return fill_outputs(program.result, self._values(program, self.store.fetch(invocation)))
 
     def run(self, loader: Iterable[Any]) -> Iterator[Any]:

@@ -72,7 +72,6 @@ class Step:
     """Base of all steps. Subclasses say what is traced and what a call does with the outputs."""
 
     _takes_empty = False  # batches without samples
-    _has_gradients = True
 
     def __init__(
         self,
@@ -264,7 +263,6 @@ class Step:
             self.accumulate,
             seed,
             name_of,
-            has_gradients=self._has_gradients,
         )
         parameters = self.named_parameters()
         for kind in (parameters, self._named("named_buffers")):

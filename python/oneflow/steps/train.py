@@ -413,8 +413,9 @@ def train_step(
     "fp16" does so in float16, with the loss times a scale: `loss_scale` is "dynamic", a number that stays, or a
     flow.LossScale. A step whose gradients are not finite then changes no state; the metrics `loss_scale`, of this
     step, and `skipped` say so.
-    `check="loss"` makes a loss that is not finite a NumericsError, "all" names the first op that made a nan, forward,
-    in gradients or in the update (it looks at every value, which costs time and memory), "off" goes on.
+    `check="loss"` makes a loss that is not finite a NumericsError when it is read (the states have been updated by
+    then), "all" names the first op that made a nan, forward, in gradients or in the update (it looks at every value,
+    which costs time and memory), "off" goes on.
     """
 
     def make(function: Callable[..., Any]) -> TrainStep:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from ...errors import DTypeError, Error, ShapeError
 from ...functions import (
     abs,
+    add,
+    argmax,
+    cast,
+    clamp,
     div,
+    eq,
     gt,
     le,
+    log,
+    lt,
     mul,
     neg,
     relu,
@@ -23,7 +30,9 @@ from ...functions.activations import only_floats
 from ...functions.reductions import normalize_dim
 from ...functions.writing import if_inplace
 from ...location import user_location
+from ...random import rand
 from ...tensor import Tensor
+from .classes import class_numbers
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -92,3 +101,42 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 def softmin(input: Tensor, dim: int) -> Tensor:
     """softmax(-x) along `dim`."""
     return softmax(neg(input), dim)
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """softmax((logits + noise of a Gumbel distribution) / tau): a draw from softmax(logits) that has a gradient (Jang et
+    al. 2017). `hard` gives one-hot vectors with the gradient of the soft ones."""
+    del eps  # PyTorch's does nothing either
+    only_floats("gumbel_softmax", logits)
+    # -ln of a number in (0, 1] is exponential, and -ln of that has the distribution; 0 has no logarithm.
+    arrivals = clamp(neg(log(sub(1.0, rand(logits.shape)))), min=2.0**-25)
+    noise = neg(log(arrivals))
+    soft = softmax(div(add(logits, cast(noise, logits.dtype)), tau), dim)
+    if not hard:
+        return soft
+    place = normalize_dim(dim, logits.ndim)
+    wide = (1,) * place + (soft.shape[place],) + (1,) * (soft.ndim - 1 - place)
+    first = argmax(soft, place, keepdim=True)
+    picked = cast(eq(first, reshape(class_numbers(soft.shape[place]), *wide)), soft.dtype)
+    return add(sub(picked, soft.detach()), soft)
+
+
+@if_inplace
+def rrelu(
+    input: Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """x where it is not negative, else slope * x: in training each slope is drawn from [lower, upper), else it is their
+    mean."""
+    only_floats("rrelu", input)
+    if lower > upper:
+        raise Error(f"rrelu: lower={lower} is above upper={upper}", user_location())
+    slope: Tensor | float = (lower + upper) / 2
+    if training:
+        slope = cast(add(mul(rand(input.shape), upper - lower), lower), input.dtype)
+    return where(lt(input, 0.0), mul(input, slope), input)

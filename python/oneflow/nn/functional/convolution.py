@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...dispatch import apply
+from ...dtypes import float64
 from ...errors import ShapeError
-from ...functions import cast, cat, full, narrow, permute, reshape
+from ...functions import cast, cat, full, matmul, narrow, permute, reshape, stack
 from ...location import user_location
 from ...tensor import Tensor
 from .images import on_images, on_signals, pair, single, to_channels_first, to_channels_last
@@ -83,18 +84,77 @@ def _conv2d(
         padding = (total[0] // 2, total[1] // 2)
         if total[0] % 2 or total[1] % 2:
             input = pad(input, (0, total[1] % 2, 0, total[0] % 2))
-    y = apply(
-        "conv2d",
-        to_channels_last(input, "conv2d"),
-        weight,
-        stride=stride,
-        padding=pair(padding),
-        dilation=dilation,
-        groups=groups,
+    x = to_channels_last(input, "conv2d")
+    return to_channels_first(
+        on_channels_last(x, weight, bias, stride, pair(padding), dilation, groups)
     )
+
+
+def on_channels_last(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Tensor:
+    """conv2d of images [n, h, w, c] with a weight [out, c / groups, kh, kw], as [n, p, q, out]."""
+    if x.dtype is float64 and weight.dtype is float64:
+        y = _as_product(x, weight, stride, padding, dilation, groups)
+    else:
+        y = apply(
+            "conv2d",
+            x,
+            weight,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
     if isinstance(bias, Tensor):
         bias = cast(bias, y.dtype)
-    return to_channels_first(y if bias is None else apply("add", y, bias))
+    return y if bias is None else apply("add", y, bias)
+
+
+def _as_product(
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Tensor:
+    """The same as one product of all windows with the weight, for float64: exact gradients are asked of it, not speed."""
+    out, per_group, *kernel = weight.shape
+    if x.shape[3] != groups * per_group or out % groups:
+        raise ShapeError(
+            f"conv2d: the image has {x.shape[3]} channels, the weight {list(weight.shape)} with groups={groups} takes "
+            f"{groups * per_group}",
+            user_location(),
+        )
+    top, left = padding
+    x = pad(x, (0, 0, left, left, top, top))
+    n = x.shape[0]
+    counts = [(x.shape[1 + i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)]
+    if min(counts) < 1:
+        raise ShapeError(
+            f"conv2d: the kernel {kernel} with dilation {dilation} does not fit into the padded image "
+            f"{list(x.shape[1:3])}",
+            user_location(),
+        )
+
+    def at(offset: int, axis: int) -> slice:
+        begin = offset * dilation[axis]
+        return slice(begin, begin + stride[axis] * (counts[axis] - 1) + 1, stride[axis])
+
+    windows = [x[:, at(i, 0), at(j, 1)] for i in range(kernel[0]) for j in range(kernel[1])]
+    taps = len(windows)
+    rows = reshape(stack(windows, 3), n * counts[0] * counts[1], taps, groups, per_group)
+    rows = reshape(permute(rows, 2, 0, 1, 3), groups, -1, taps * per_group)
+    columns = reshape(weight, groups, out // groups, per_group, taps)
+    columns = reshape(permute(columns, 0, 3, 2, 1), groups, taps * per_group, out // groups)
+    return reshape(permute(matmul(rows, columns), 1, 0, 2), n, *counts, out)
 
 
 def conv_transpose1d(
@@ -188,19 +248,19 @@ def _conv_transpose2d(
                 f"output_padding={more} must be smaller than the stride {step} or the dilation {spread}",
                 user_location(),
             )
-        x = _with_zeros_between(x, 2 + axis, step)
+        x = with_zeros_between(x, 2 + axis, step)
         reach = spread * (weight.shape[2 + axis] - 1)
         margins = [reach - padding[axis], reach - padding[axis] + more, *margins]
     # Negative margins cut: padding of the transpose takes pixels away.
     x = pad(x, margins)
-    kernel = _flipped(_flipped(weight, 2), 3)
+    kernel = flipped(flipped(weight, 2), 3)
     channels, out, kh, kw = kernel.shape
     kernel = reshape(kernel, groups, channels // groups, out, kh, kw)
     kernel = reshape(permute(kernel, 0, 2, 1, 3, 4), groups * out, channels // groups, kh, kw)
     return _conv2d(x, kernel, bias, (1, 1), 0, dilation, groups)
 
 
-def _with_zeros_between(x: Tensor, dim: int, step: int) -> Tensor:
+def with_zeros_between(x: Tensor, dim: int, step: int) -> Tensor:
     """step - 1 zeros between neighbours along `dim`."""
     if step == 1:
         return x
@@ -210,7 +270,8 @@ def _with_zeros_between(x: Tensor, dim: int, step: int) -> Tensor:
     return narrow(reshape(spread, *before, extent * step, *behind), dim, 0, (extent - 1) * step + 1)
 
 
-def _flipped(x: Tensor, dim: int) -> Tensor:
+def flipped(x: Tensor, dim: int) -> Tensor:
+    """The other way round along `dim`."""
     extent = x.shape[dim]
     if extent == 1:
         return x

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ...dtypes import float32, float64
 from ...errors import DTypeError, Error, ShapeError
 from ...functions import (
@@ -13,6 +15,7 @@ from ...functions import (
     clamp,
     div,
     eq,
+    index_select,
     minimum,
     mul,
     ne,
@@ -86,6 +89,15 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
             user_location(),
         )
     return vector_norm(sub(unsqueeze(x1, -2), unsqueeze(x2, -3)), p, -1, False)
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norms of the differences of all pairs of rows i < j of [n, k], [n * (n - 1) / 2]."""
+    if input.ndim != 2:
+        raise ShapeError(f"pdist takes [n, k], not {list(input.shape)}", user_location())
+    first, second = np.triu_indices(input.shape[0], 1)
+    rows = (index_select(input, 0, Tensor(index.astype(np.int64))) for index in (first, second))
+    return vector_norm(sub(*rows), p, -1, False)
 
 
 def margin_ranking_loss(

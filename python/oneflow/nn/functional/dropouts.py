@@ -7,7 +7,8 @@ from typing import Any
 from ...dispatch import apply
 from ...dtypes import int64
 from ...errors import ShapeError
-from ...functions import mul
+from ...functions import add, mul, sub
+from ...functions.activations import only_floats
 from ...functions.creation import ones, zeros
 from ...functions.writing import if_inplace
 from ...location import user_location
@@ -75,3 +76,48 @@ def dropout3d(
 ) -> Tensor:
     """Zeroes whole channels of [n, c, d, h, w] or [c, d, h, w]."""
     return _of_channels("dropout3d", input, p, training, (4, 5))
+
+
+def _with_moments_kept(input: Tensor, mask: Tensor, p: float) -> Tensor:
+    """Dropped elements take SELU's lowest value, and an affine map restores mean 0 and variance 1 (Klambauer et al.
+    2017). `mask` is 1 / (1 - p) where an element is kept."""
+    lowest = -1.7580993408473766
+    kept = mul(mask, 1 - p)
+    factor = ((1 - p) * (1 + p * lowest * lowest)) ** -0.5
+    offset = -factor * lowest * p
+    return add(mul(add(mul(input, kept), mul(sub(1, kept), lowest)), factor), offset)
+
+
+@if_inplace
+def alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """Dropout that keeps mean 0 and variance 1, for networks of SELU."""
+    if not 0 <= p <= 1:
+        raise ShapeError(f"dropout probability {p} does not lie in [0, 1]", user_location())
+    if not training or p == 0:
+        return input
+    only_floats("alpha_dropout", input)
+    if p == 1:
+        return mul(input, 0.0)
+    return _with_moments_kept(input, dropout(ones(input.shape, dtype=input.dtype), p, True), p)
+
+
+@if_inplace
+def feature_alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """alpha_dropout of whole channels of [n, c, ...]."""
+    if not 0 <= p <= 1:
+        raise ShapeError(f"dropout probability {p} does not lie in [0, 1]", user_location())
+    if training and input.ndim < 2:
+        raise ShapeError(
+            f"feature_alpha_dropout takes [n, c, ...], not {list(input.shape)}", user_location()
+        )
+    if not training or p == 0:
+        return input
+    only_floats("alpha_dropout", input)
+    if p == 1:
+        return mul(input, 0.0)
+    shape = (*input.shape[:2], *(1,) * (input.ndim - 2))
+    return _with_moments_kept(input, dropout(ones(shape, dtype=input.dtype), p, True), p)

@@ -9,7 +9,8 @@ import numpy as np
 from ...dispatch import apply
 from ...dtypes import float64
 from ...errors import Error, ShapeError
-from ...functions import amax, cast, cat, matmul, mean, mul, narrow
+from ...functions import amax, cast, cat, eq, matmul, mean, mul, narrow, relu, where
+from ...functions import pow as _pow
 from ...functions.activations import only_floats
 from ...location import user_location
 from ...tensor import Tensor
@@ -39,22 +40,29 @@ def _windows(extent: int, kernel: int, stride: int, padding: int, ceil_mode: boo
     return count
 
 
-def _check(op: str, input: Tensor, kernel: Size, padding: Size) -> None:
-    if input.ndim != 4:
-        raise ShapeError(
-            f"{op} takes [n, c, h, w] or [c, h, w], not {list(input.shape)}", user_location()
-        )
-    if any(2 * padding[i] > kernel[i] for i in (0, 1)):
+def check_margin(op: str, kernel: tuple[int, ...], padding: tuple[int, ...]) -> None:
+    """ShapeError for windows that would lie in the padding alone."""
+    if any(2 * margin > extent for margin, extent in zip(padding, kernel, strict=True)):
         raise ShapeError(
             f"{op}: padding {padding} is more than half of the kernel {kernel}", user_location()
         )
 
 
-def _beyond(input: Tensor, kernel: Size, stride: Size, padding: Size, ceil_mode: bool) -> Size:
+def _check(op: str, input: Tensor, kernel: Size, padding: Size) -> None:
+    if input.ndim != 4:
+        raise ShapeError(
+            f"{op} takes [n, c, h, w] or [c, h, w], not {list(input.shape)}", user_location()
+        )
+    check_margin(op, kernel, padding)
+
+
+def _beyond(
+    extents: tuple[int, ...], kernel: Size, stride: Size, padding: Size, ceil_mode: bool
+) -> Size:
     """Pixels that windows of ceil_mode need behind the padding, per axis."""
     more = []
     for axis in (0, 1):
-        extent = input.shape[2 + axis]
+        extent = extents[axis]
         count = _windows(extent, kernel[axis], stride[axis], padding[axis], ceil_mode)
         more.append(max((count - 1) * stride[axis] + kernel[axis] - extent - 2 * padding[axis], 0))
     return more[0], more[1]
@@ -110,20 +118,24 @@ def max_pool2d(
 
     def pooled(x: Tensor) -> Tensor:
         _check("max_pool2d", x, kernel, margin)
-        more, own = _beyond(x, kernel, step, margin, ceil_mode), margin
-        if more != (0, 0):
-            sides = (margin[1], margin[1] + more[1], margin[0], margin[0] + more[0])
-            x, own = pad(x, sides, value=_LOWEST), (0, 0)
-        y = apply(
-            "max_pool2d",
-            to_channels_last(x, "max_pool2d"),
-            kernel=kernel,
-            stride=step,
-            padding=own,
-        )
-        return to_channels_first(y)
+        last = to_channels_last(x, "max_pool2d")
+        return to_channels_first(max_of_windows(last, kernel, step, margin, ceil_mode))
 
     return on_images(input, pooled)
+
+
+def max_of_windows(x: Tensor, kernel: Size, stride: Size, padding: Size, ceil_mode: bool) -> Tensor:
+    """max_pool2d of images [n, h, w, c]."""
+    more = _beyond(x.shape[1:3], kernel, stride, padding, ceil_mode)
+    if more != (0, 0):
+        x, padding = _with_margin(x, padding, more, _LOWEST), (0, 0)
+    return apply("max_pool2d", x, kernel=kernel, stride=stride, padding=padding)
+
+
+def _with_margin(x: Tensor, padding: Size, more: Size, value: float) -> Tensor:
+    """`padding` around images [n, h, w, c], and `more` behind."""
+    top, left = padding
+    return pad(x, (0, 0, left, left + more[1], top, top + more[0]), value=value)
 
 
 def avg_pool1d(
@@ -170,24 +182,32 @@ def avg_pool2d(
 
     def pooled(x: Tensor) -> Tensor:
         _check("avg_pool2d", x, kernel, margin)
-        more, own = _beyond(x, kernel, step, margin, ceil_mode), margin
-        factor = _correction(
-            x.shape[2:], kernel, step, margin, ceil_mode, count_include_pad, divisor_override
+        last = to_channels_last(x, "avg_pool2d")
+        y = mean_of_windows(
+            last, kernel, step, margin, ceil_mode, count_include_pad, divisor_override
         )
-        if more != (0, 0):
-            sides = (margin[1], margin[1] + more[1], margin[0], margin[0] + more[0])
-            x, own = pad(x, sides), (0, 0)
-        y = apply(
-            "avg_pool2d",
-            to_channels_last(x, "avg_pool2d"),
-            kernel=kernel,
-            stride=step,
-            padding=own,
-        )
-        y = to_channels_first(y)
-        return y if factor is None else cast(mul(y, factor), y.dtype)
+        return to_channels_first(y)
 
     return on_images(input, pooled)
+
+
+def mean_of_windows(
+    x: Tensor,
+    kernel: Size,
+    stride: Size,
+    padding: Size,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None,
+) -> Tensor:
+    """avg_pool2d of images [n, h, w, c]."""
+    extents = x.shape[1:3]
+    more = _beyond(extents, kernel, stride, padding, ceil_mode)
+    factor = _correction(extents, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
+    if more != (0, 0):
+        x, padding = _with_margin(x, padding, more, 0), (0, 0)
+    y = apply("avg_pool2d", x, kernel=kernel, stride=stride, padding=padding)
+    return y if factor is None else cast(mul(y, factor), y.dtype)
 
 
 def _correction(
@@ -202,7 +222,7 @@ def _correction(
     """The kernel's size over the number of elements that count in each window; None where it is 1."""
     area = kernel[0] * kernel[1]
     if divisor is not None:
-        return area / divisor
+        return None if divisor == area else area / divisor
     counts = []
     for axis in (0, 1):
         extent, margin = extents[axis], padding[axis]
@@ -211,7 +231,7 @@ def _correction(
         end = begin + kernel[axis]
         low, high = (-margin, extent + margin) if count_include_pad else (0, extent)
         counts.append(np.minimum(end, high) - np.maximum(begin, low))
-    factor = area / np.outer(*counts)
+    factor = area / np.outer(*counts)[:, :, None]
     return None if (factor == 1).all() else Tensor(factor.astype(np.float32))
 
 
@@ -219,7 +239,7 @@ def _adaptive_edges(extent: int, windows: int) -> list[tuple[int, int]]:
     return [(i * extent // windows, -(-(i + 1) * extent // windows)) for i in range(windows)]
 
 
-def _means(input: Tensor, dim: int, windows: int) -> Tensor:
+def means(input: Tensor, dim: int, windows: int) -> Tensor:
     """Means over windows of nearly equal size along one of the last two dims, as a product with their weights."""
     extent = input.shape[dim]
     if windows == extent:
@@ -233,7 +253,7 @@ def _means(input: Tensor, dim: int, windows: int) -> Tensor:
     return cast(matmul(Tensor(weights), input), input.dtype)
 
 
-def _maxima(input: Tensor, dim: int, windows: int) -> Tensor:
+def maxima(input: Tensor, dim: int, windows: int) -> Tensor:
     """Maxima over windows of nearly equal size along a dim."""
     only_floats("adaptive_max_pool", input)
     edges = _adaptive_edges(input.shape[dim], windows)
@@ -270,7 +290,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
         if (height, width) == (1, 1):
             return mean(x, (2, 3), keepdim=True)
         if x.shape[2] % height or x.shape[3] % width:
-            return _means(_means(x, 2, height), 3, width)
+            return means(means(x, 2, height), 3, width)
         window = (x.shape[2] // height, x.shape[3] // width)
         return avg_pool2d(x, window, window)
 
@@ -289,7 +309,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
                 f"adaptive_max_pool2d: {(height, width)} are no numbers of windows", user_location()
             )
         if x.shape[2] % height or x.shape[3] % width:
-            return _maxima(_maxima(x, 2, height), 3, width)
+            return maxima(maxima(x, 2, height), 3, width)
         window = (x.shape[2] // height, x.shape[3] // width)
         return max_pool2d(x, window, window)
 
@@ -302,3 +322,35 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
     return on_signals(
         "adaptive_max_pool1d", input, lambda x: adaptive_max_pool2d(x, (1, single(output_size)))
     )
+
+
+def _norm_of_means(means: Tensor, area: int, norm_type: float) -> Tensor:
+    """(area * means) ^ (1 / norm_type), 0 for sums that are not positive."""
+    sums = mul(relu(means), area)
+    nothing = eq(sums, 0.0)  # where a root has no slope
+    return where(nothing, 0.0, _pow(where(nothing, 1.0, sums), 1.0 / norm_type))
+
+
+def lp_pool1d(
+    input: Tensor,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """(sum of input ^ norm_type) ^ (1 / norm_type) over each window of [n, c, l] or [c, l]."""
+    powers = avg_pool1d(_pow(input, float(norm_type)), kernel_size, stride, 0, ceil_mode)
+    return _norm_of_means(powers, single(kernel_size), norm_type)
+
+
+def lp_pool2d(
+    input: Tensor,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """(sum of input ^ norm_type) ^ (1 / norm_type) over each window of [n, c, h, w] or [c, h, w]."""
+    height, width = pair(kernel_size)
+    powers = avg_pool2d(_pow(input, float(norm_type)), kernel_size, stride, 0, ceil_mode)
+    return _norm_of_means(powers, height * width, norm_type)

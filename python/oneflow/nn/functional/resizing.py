@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...dtypes import float64
 from ...errors import Error, ShapeError
-from ...functions import cast, cat, expand, matmul, narrow, permute, reshape, stack, transpose
+from ...functions import (
+    cast,
+    cat,
+    expand,
+    full,
+    matmul,
+    narrow,
+    permute,
+    reshape,
+    scatter_add,
+    stack,
+    transpose,
+)
 from ...functions.activations import only_floats
 from ...location import user_location
 from ...tensor import Tensor
@@ -224,3 +237,72 @@ def unfold(
     n, channels = input.shape[:2]
     columns = stack(windows, 2)
     return reshape(columns, n, channels * kernel[0] * kernel[1], counts[0] * counts[1])
+
+
+def fold(
+    input: Tensor,
+    output_size: int | Sequence[int],
+    kernel_size: int | Sequence[int],
+    dilation: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    stride: int | Sequence[int] = 1,
+) -> Tensor:
+    """The images [n, c, h, w] whose pixels are the sums of what `unfold`'s columns [n, c * kh * kw, windows] hold of
+    them; [c * kh * kw, windows] is one image."""
+    if input.ndim == 2:
+        return fold(input[None], output_size, kernel_size, dilation, padding, stride)[0]
+    size, kernel, spread, margin, step = (
+        pair(value if isinstance(value, int) else tuple(value))
+        for value in (output_size, kernel_size, dilation, padding, stride)
+    )
+    counts = [
+        (size[i] + 2 * margin[i] - spread[i] * (kernel[i] - 1) - 1) // step[i] + 1 for i in (0, 1)
+    ]
+    area = kernel[0] * kernel[1]
+    if input.ndim != 3 or min(counts) < 1 or input.shape[2] != counts[0] * counts[1]:
+        raise ShapeError(
+            f"fold to {size} by windows {kernel} takes [n, c * {area}, {max(counts[0], 0) * max(counts[1], 0)}], not "
+            f"{list(input.shape)}",
+            user_location(),
+        )
+    if input.shape[1] % area:
+        raise ShapeError(
+            f"fold: {input.shape[1]} rows are no multiple of the window's {area} pixels",
+            user_location(),
+        )
+    n, channels = input.shape[0], input.shape[1] // area
+    padded = [size[i] + 2 * margin[i] for i in (0, 1)]
+    rows, columns = (
+        np.arange(kernel[i])[:, None] * spread[i] + np.arange(counts[i])[None] * step[i]
+        for i in (0, 1)
+    )
+    # [kh, kw, rows, columns]: the pixel that each element is a part of.
+    pixel = rows[:, None, :, None] * padded[1] + columns[None, :, None, :]
+    parts = reshape(input, n, channels, area * counts[0] * counts[1])
+    index = expand(Tensor(pixel.reshape(1, 1, -1)), *parts.shape)
+    empty = full((n, channels, padded[0] * padded[1]), 0, dtype=input.dtype)
+    images = reshape(scatter_add(empty, 2, index, parts), n, channels, *padded)
+    return images[
+        :, :, margin[0] : margin[0] + size[0], margin[1] : margin[1] + size[1]
+    ].contiguous()
+
+
+def upsample(
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """`interpolate` under its older name."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """`interpolate` with mode="nearest", under its older name."""
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """`interpolate` with mode="bilinear" and align_corners=True, under its older name."""
+    return interpolate(input, size, scale_factor, "bilinear", align_corners=True)
