@@ -37,6 +37,16 @@ Result FindElement(DType dtype, const Find& find) {
   return nullptr;
 }
 
+// find.operator()<T>() for a float type, f64 too, else nullptr.
+template <typename Result, typename Find>
+Result FindFloat(DType dtype, const Find& find) {
+  if (dtype == DType::kF32) return find.template operator()<float>();
+  if (dtype == DType::kBF16) return find.template operator()<BF16>();
+  if (dtype == DType::kF16) return find.template operator()<F16>();
+  if (dtype == DType::kF64) return find.template operator()<double>();
+  return nullptr;
+}
+
 }  // namespace oneflow::kernels
 
 #endif  // ONEFLOW_KERNELS_CUDA_ELEMENTWISE_H_
