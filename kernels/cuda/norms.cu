@@ -5,6 +5,7 @@
 // row of up to 2048 is read from memory once. Bytes per element of type T: forward 2 T (read x, write
 // y), gradient 3 T, weight gradient 2 T. Operations: 8, 12, 6 an element, so all are bound by bytes;
 // predicted 80 % of the copy rate for f32, 60 % for bf16, whose loads here are 2 bytes a thread.
+#include <cmath>
 #include <cstring>
 
 #include "base/dtype.h"
