@@ -228,8 +228,7 @@ __global__ void DotKernel(CudaAttention a, const T* out, const T* dout, const fl
 // gradients of the products q k'. Ends behind a barrier.
 template <typename T>
 __device__ __forceinline__ void SlopeTile(const Head<T>& head, const Slopes& in, TileSpace* space,
-                                          int64_t query, int64_t key,
-                                          float (*weights)[kTile + 1],
+                                          int64_t query, int64_t key, float (*weights)[kTile + 1],
                                           float (*slopes)[kTile + 1]) {
   const CudaAttention& a = head.a;
   const T* dout = static_cast<const T*>(in.dout);
@@ -354,9 +353,7 @@ __global__ void KeyGradKernel(CudaAttention a, Operands in, Slopes slopes_in, T*
 int64_t Tiles(int64_t extent) { return (extent + kTile - 1) / kTile; }
 int64_t Blocks(int64_t items) { return std::min<int64_t>(items, 1 << 20); }
 
-const void* Optional(const CudaOperands& o, int input) {
-  return input < 0 ? nullptr : o.in[input];
-}
+const void* Optional(const CudaOperands& o, int input) { return input < 0 ? nullptr : o.in[input]; }
 Operands OperandsOf(const CudaAttention& a, const CudaOperands& o) {
   return {o.in[0], o.in[1], o.in[2], static_cast<const int64_t*>(Optional(o, a.step_input)),
           Optional(o, a.mask_input)};
@@ -374,10 +371,9 @@ template <typename T>
 CudaError Backward(const CudaAttention* a, const CudaOperands* o, CudaStreamHandle stream) {
   const T* dout = static_cast<const T*>(o->in[5]);
   float* dot = static_cast<float*>(o->workspace);
-  CudaError error =
-      Launch(&DotKernel<T>, BlocksFor(a->batch * a->heads * a->queries), kThreads, stream, *a,
-             static_cast<const T*>(o->in[3]), dout,
-             static_cast<const float*>(Optional(*o, a->dlse_input)), dot);
+  CudaError error = Launch(&DotKernel<T>, BlocksFor(a->batch * a->heads * a->queries), kThreads,
+                           stream, *a, static_cast<const T*>(o->in[3]), dout,
+                           static_cast<const float*>(Optional(*o, a->dlse_input)), dot);
   if (error != 0) return error;
   const Slopes slopes = {dout, static_cast<const float*>(o->in[4]), dot};
   const Operands in = OperandsOf(*a, *o);
@@ -385,8 +381,8 @@ CudaError Backward(const CudaAttention* a, const CudaOperands* o, CudaStreamHand
                        Blocks(a->batch * a->heads * Tiles(a->queries) * Tiles(a->width)),
                        kTileThreads, stream, *a, in, slopes, static_cast<T*>(o->out[0]));
   if (error != 0) return error;
-  const int64_t items = a->batch * a->key_heads * Tiles(a->keys) *
-                        Tiles(std::max(a->width, a->value_width));
+  const int64_t items =
+      a->batch * a->key_heads * Tiles(a->keys) * Tiles(std::max(a->width, a->value_width));
   return LaunchBlocks(&KeyGradKernel<T>, Blocks(items), kTileThreads, stream, *a, in, slopes,
                       static_cast<T*>(o->out[1]), static_cast<T*>(o->out[2]));
 }

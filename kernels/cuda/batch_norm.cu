@@ -142,14 +142,13 @@ struct BatchNorm {
   static CudaError Apply(const Problem* p, const CudaOperands* a, CudaStreamHandle stream) {
     const int64_t at = p->group * p->c;
     return Launch(&ApplyKernel<T>, Blocks(*p), kThreads, stream, *p, In<T>(*a, 0),
-                  In<C>(*a, 1) + at, In<C>(*a, 2) + at, In<C>(*a, 3), In<C>(*a, 4),
-                  Out<T>(*a, 0));
+                  In<C>(*a, 1) + at, In<C>(*a, 2) + at, In<C>(*a, 3), In<C>(*a, 4), Out<T>(*a, 0));
   }
   static CudaError GradInput(const Problem* p, const CudaOperands* a, CudaStreamHandle stream) {
     const int64_t at = p->group * p->c;
-    return Launch(&GradInputKernel<T>, Blocks(*p), kThreads, stream, *p, In<T>(*a, 0),
-                  In<T>(*a, 1), In<C>(*a, 2) + at, In<C>(*a, 3) + at, In<C>(*a, 4),
-                  In<C>(*a, 5) + at, In<C>(*a, 6) + at, Out<T>(*a, 0));
+    return Launch(&GradInputKernel<T>, Blocks(*p), kThreads, stream, *p, In<T>(*a, 0), In<T>(*a, 1),
+                  In<C>(*a, 2) + at, In<C>(*a, 3) + at, In<C>(*a, 4), In<C>(*a, 5) + at,
+                  In<C>(*a, 6) + at, Out<T>(*a, 0));
   }
 };
 

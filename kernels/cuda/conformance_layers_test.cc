@@ -312,6 +312,8 @@ void AddAttentions(std::vector<Case>* cases) {
   AddAttention(cases, {2, 4, 6, 2, 2, 8, 8, false, 0.5, {1, 1, 4, 6}}, 0, 0);
   AddAttention(cases, {1, 4, 19, 2, 2, 8, 8, true, 0.4, {}}, 6,
                2);  // a shard, of queries and heads
+  // The tiles of keys, of 16 or 64, that the last query sees and the first does not.
+  AddAttention(cases, {1, 8, 70, 1, 1, 4, 4, true, 0, {}}, 60, 0);
   AddAttention(cases, {1, 3, 4, 1, 1, 4, 4, false, 0, {1, 1, 3, 1}}, 0, 0);  // a row sees nothing
 }
 

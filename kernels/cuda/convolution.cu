@@ -159,9 +159,7 @@ __global__ void TiledKernel(CudaConvolution p, const T* a, const T* b, T* out, f
     TileSums sums;
     AddProduct<Pass::kDeepA, Pass::kDeepB>(
         &sums, &space, pass.depth() * share / p.splits, pass.depth() * (share + 1) / p.splits,
-        [&](int i, int64_t k) {
-          return row + i < pass.rows() ? pass.A(g, row + i, k) : 0.0f;
-        },
+        [&](int i, int64_t k) { return row + i < pass.rows() ? pass.A(g, row + i, k) : 0.0f; },
         [&](int64_t k, int j) {
           return column + j < pass.columns() ? pass.B(g, k, column + j) : 0.0f;
         });

@@ -105,14 +105,13 @@ CudaError EmbeddingGrad(const CudaEmbedding* p, const CudaOperands* a, CudaStrea
   if (p->count * p->features == 0) return 0;
   GradBlocks blocks = {};
   blocks.feature_chunks = (p->features + kThreads - 1) / kThreads;
-  blocks.row_chunks = std::clamp<int64_t>(kMaxBlocks / (blocks.feature_chunks * p->splits), 1,
-                                          p->count);
+  blocks.row_chunks =
+      std::clamp<int64_t>(kMaxBlocks / (blocks.feature_chunks * p->splits), 1, p->count);
   const bool direct = p->splits == 1 && std::is_same_v<T, C>;
   C* sums = static_cast<C*>(direct ? a->out[0] : a->workspace);
-  const CudaError error =
-      LaunchBlocks(&EmbeddingGradKernel<T>, blocks.feature_chunks * blocks.row_chunks * p->splits,
-                   kThreads, stream, *p, blocks, static_cast<const T*>(a->in[0]),
-                   Indices{a->in[1], p->wide}, sums);
+  const CudaError error = LaunchBlocks(
+      &EmbeddingGradKernel<T>, blocks.feature_chunks * blocks.row_chunks * p->splits, kThreads,
+      stream, *p, blocks, static_cast<const T*>(a->in[0]), Indices{a->in[1], p->wide}, sums);
   if (error != 0 || direct) return error;
   return Launch(&JoinTables<T>, BlocksFor(p->count * p->features), kThreads, stream, *p,
                 static_cast<const C*>(sums), static_cast<T*>(a->out[0]));

@@ -179,13 +179,14 @@ bool Choose(Plan* plan) {
   const CudaMatmul& g = plan->problem;
   const cudaDataType_t type = TypeOf(g.math);
   const bool wide = g.math == CudaMath::kF64;
-  const cublasComputeType_t compute = wide                         ? CUBLAS_COMPUTE_64F
+  const cublasComputeType_t compute = wide                        ? CUBLAS_COMPUTE_64F
                                       : g.math == CudaMath::kTF32 ? CUBLAS_COMPUTE_32F_FAST_TF32
                                                                   : CUBLAS_COMPUTE_32F;
   const cublasOperation_t first = g.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
   const cublasOperation_t second = g.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   const bool described =
-      lt.desc_create(&plan->desc, compute, wide ? CUDA_R_64F : CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
+      lt.desc_create(&plan->desc, compute, wide ? CUDA_R_64F : CUDA_R_32F) ==
+          CUBLAS_STATUS_SUCCESS &&
       lt.desc_set(plan->desc, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof(first)) ==
           CUBLAS_STATUS_SUCCESS &&
       lt.desc_set(plan->desc, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof(second)) ==

@@ -23,17 +23,19 @@ struct Window {
 __device__ __forceinline__ Window WindowAt(const CudaPool& p, int64_t i, int64_t j) {
   const int64_t top = i * p.stride[0] - p.padding[0];
   const int64_t left = j * p.stride[1] - p.padding[1];
-  return {top > 0 ? top : 0, top + p.kernel[0] < p.h ? top + p.kernel[0] : p.h,
-          left > 0 ? left : 0, left + p.kernel[1] < p.w ? left + p.kernel[1] : p.w};
+  return {top > 0 ? top : 0, top + p.kernel[0] < p.h ? top + p.kernel[0] : p.h, left > 0 ? left : 0,
+          left + p.kernel[1] < p.w ? left + p.kernel[1] : p.w};
 }
 
 // Results along one dim whose windows hold place `at`.
 struct Range {
   int64_t begin, end;
 };
-__device__ __forceinline__ Range WindowsOf(const CudaPool& p, int dim, int64_t at, int64_t results) {
+__device__ __forceinline__ Range WindowsOf(const CudaPool& p, int dim, int64_t at,
+                                           int64_t results) {
   const int64_t last = (at + p.padding[dim]) / p.stride[dim];
-  const int64_t before = at + p.padding[dim] - p.kernel[dim];  // the last place that no window shares
+  const int64_t before =
+      at + p.padding[dim] - p.kernel[dim];  // the last place that no window shares
   const int64_t begin = before < 0 ? 0 : before / p.stride[dim] + 1;
   return {begin, last + 1 < results ? last + 1 : results};
 }

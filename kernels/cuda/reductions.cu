@@ -171,8 +171,8 @@ CudaReduce FindReduce(const char* op, int in_number, int out_number) {
         in, []<typename T>() -> CudaReduce { return &RunReduce<Max<T>>; });
   }
   if (std::strcmp(op, "sum") != 0) return nullptr;
-  const CudaReduce of_floats = FindFloat<CudaReduce>(
-      in, []<typename T>() -> CudaReduce { return &RunReduce<SumFloat<T>>; });
+  const CudaReduce of_floats =
+      FindFloat<CudaReduce>(in, []<typename T>() -> CudaReduce { return &RunReduce<SumFloat<T>>; });
   if (of_floats != nullptr) return in == out ? of_floats : nullptr;
   if (in == DType::kBool && out == DType::kI64) return &RunReduce<SumInt<Bool, int64_t>>;
   if (in == DType::kBool || (in != out && out != DType::kI64)) return nullptr;

@@ -55,8 +55,7 @@ __device__ __forceinline__ LogNormaliser<Compute<T>> NormaliserOf(const RowView&
                                                                   Compute<T>* space) {
   using C = Compute<T>;
   const C most = RowMax(row, x, space);
-  const C sum =
-      RowSum(row, space, [&](int64_t at) { return ExpOf(static_cast<C>(x[at]) - most); });
+  const C sum = RowSum(row, space, [&](int64_t at) { return ExpOf(static_cast<C>(x[at]) - most); });
   return {most, std::log(sum)};
 }
 
@@ -87,9 +86,8 @@ struct SoftmaxGrad {
   __device__ static void Run(const RowView& row, const T* y, const T* dy, T* dx,
                              Compute<T>* space) {
     using C = Compute<T>;
-    const C dot = RowSum(row, space, [&](int64_t at) {
-      return static_cast<C>(y[at]) * static_cast<C>(dy[at]);
-    });
+    const C dot = RowSum(
+        row, space, [&](int64_t at) { return static_cast<C>(y[at]) * static_cast<C>(dy[at]); });
     for (int64_t i = threadIdx.x; i < row.extent; i += blockDim.x) {
       const int64_t at = row.At(i);
       dx[at] = T(static_cast<C>(y[at]) * (static_cast<C>(dy[at]) - dot));

@@ -24,6 +24,7 @@ from oneflow.models import (
 )
 
 from tests.e2e.layouts import LAYOUTS, Layout, Run, make_batch
+from tests.reference.models import build, input_shape
 
 PLUGIN = Path(__file__).parents[2] / "build/release/kernels/cuda/liboneflow_soft_cuda.so"
 STEPS = 3
@@ -99,14 +100,27 @@ def llama(random: np.random.Generator) -> tuple[flow.nn.Module, Any, list[np.nda
     return (model, *next_token(model, random))
 
 
+def resnet(random: np.random.Generator) -> tuple[flow.nn.Module, Any, list[np.ndarray]]:
+    model = build("resnet", flow.nn)
+
+    def loss(x: Any, y: Any) -> Any:
+        return F.cross_entropy(model(x), y)
+
+    images = random.standard_normal(input_shape("resnet", 4)).astype(np.float32)
+    return model, loss, [images, random.integers(0, 10, 4)]
+
+
 MODELS = {"bert": bert, "gpt2": gpt2, "llama": llama}
+MIXED = {**MODELS, "resnet": resnet}
 MODEL_LAYOUTS = {"one": ({"dp": 1}, 1), "dp2_tp2": ({"dp": 2, "tp": 2}, 1), "pp2": ({"pp": 2}, 2)}
 
 
-def train(name: str, layout: str, kind: str) -> tuple[list[float], dict[str, np.ndarray]]:
+def train(
+    name: str, layout: str, kind: str, precision: str = "fp32"
+) -> tuple[list[float], dict[str, np.ndarray]]:
     flow.manual_seed(5)
     axes, accumulate = MODEL_LAYOUTS[layout]
-    model, loss, batch = MODELS[name](np.random.default_rng(3))
+    model, loss, batch = MIXED[name](np.random.default_rng(3))
     step = flow.train_step(
         loss,
         model=model,
@@ -114,6 +128,7 @@ def train(name: str, layout: str, kind: str) -> tuple[list[float], dict[str, np.
         mesh=flow.mesh(kind, threads=1, **axes),
         accumulate=accumulate,
         parallel=tensor_parallel(model) if "tp" in axes else "auto",
+        precision=precision,
     )
     losses = [float(step(*batch)["loss"]) for _ in range(STEPS)]
     states = flow.gather(model.state_dict())
@@ -132,6 +147,16 @@ def test_models_train_as_on_the_cpu(cuda: None, name: str, layout: str) -> None:
         assert again == actual
         for key, value in states.items():
             assert np.array_equal(value, same[key]), key
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", MIXED)
+def test_mixed_precision_trains_as_on_the_cpu(cuda: None, name: str, precision: str) -> None:
+    expected, _ = train(name, "one", "cpu", precision)
+    actual, _ = train(name, "one", "cuda", precision)
+    plain, _ = train(name, "one", "cpu")
+    np.testing.assert_allclose(actual, expected, rtol=1e-3)
+    assert actual != plain  # something was computed otherwise
 
 
 def test_wrong_data_changes_nothing(cuda: None) -> None:
