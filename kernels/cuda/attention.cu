@@ -1,5 +1,6 @@
 // attention and attention_grad: formulas as in kernels/cpu/attention.cc, in tiles of queries by keys, so
-// that no [queries, keys] matrix is ever in memory. f32, bf16 and f16; sums, softmax and lse are f32.
+// that no [queries, keys] matrix is ever in memory. f32, bf16 and f16; sums, softmax and lse are f32. f64
+// is in attention_double.cu.
 //
 // A block has a tile of queries (of keys in the pass for dk and dv) and kTile columns of the result, and
 // goes over the other side tile by tile; heads wider than kTile compute their scores once for each kTile
@@ -15,7 +16,7 @@
 #include <limits>
 
 #include "base/dtype.h"
-#include "base/philox.h"
+#include "kernels/cuda/attention_pairs.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/tile_product.h"
 #include "kernels/scalar/functions.h"
@@ -26,85 +27,31 @@ namespace {
 constexpr int kLanes = kTileThreads / kTile;  // threads of a row of scores
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
+template <typename T>
 struct Operands {
-  const void* q;
-  const void* k;
-  const void* v;
-  const int64_t* step;
-  const void* mask;
+  const T* q;
+  const T* k;
+  const T* v;
+  AttentionOperands extra;
 };
-
-// What is added to the score of a pair: 0 or -inf of a bool.
-__device__ __forceinline__ float MaskAt(const CudaAttention& a, const void* mask, int64_t at) {
-  switch (static_cast<DType>(a.mask_dtype)) {
-    case DType::kBool:
-      return static_cast<const uint8_t*>(mask)[at] != 0 ? 0.0f : -kInfinity;
-    case DType::kF64:
-      return static_cast<float>(static_cast<const double*>(mask)[at]);
-    case DType::kBF16:
-      return static_cast<const BF16*>(mask)[at];
-    case DType::kF16:
-      return static_cast<const F16*>(mask)[at];
-    default:
-      return static_cast<const float*>(mask)[at];
-  }
-}
 
 // One head of q with its head of k, and a tile of their pairs.
 template <typename T>
-struct Head {
-  const CudaAttention& a;
-  const Operands& in;
-  int64_t b, h, g;  // batch, head of q, head of k
+struct Head : AttentionPairs<float> {
+  const T* q;
+  const T* k;
+  const T* v;
 
-  __device__ __forceinline__ int64_t QueryAt(int64_t i) const {
-    return ((b * a.queries + i) * a.heads + h) * a.width;
-  }
-  __device__ __forceinline__ int64_t KeyAt(int64_t j) const {
-    return ((b * a.keys + j) * a.key_heads + g) * a.width;
-  }
-  __device__ __forceinline__ int64_t ValueAt(int64_t j) const {
-    return ((b * a.keys + j) * a.key_heads + g) * a.value_width;
-  }
-  __device__ __forceinline__ int64_t OutAt(int64_t i) const {
-    return ((b * a.queries + i) * a.heads + h) * a.value_width;
-  }
-  __device__ __forceinline__ int64_t RowAt(int64_t i) const {
-    return (b * a.heads + h) * a.queries + i;
-  }
-  // The keys that a query sees.
-  __device__ __forceinline__ int64_t Seen(int64_t i) const {
-    if (!a.causal) return a.keys;
-    const int64_t seen = a.first_query + i + 1;
-    return seen < a.keys ? seen : a.keys;
-  }
-  // The score of a pair from its product; -inf where there is none.
-  __device__ __forceinline__ float Score(int64_t i, int64_t j, float product) const {
-    if (i >= a.queries || j >= Seen(i)) return -kInfinity;
-    float score = product * a.scale;
-    if (in.mask != nullptr) {
-      score += MaskAt(a, in.mask,
-                      b * a.mask_stride[0] + h * a.mask_stride[1] + i * a.mask_stride[2] +
-                          j * a.mask_stride[3]);
-    }
-    return score;
-  }
-  // The factor of dropout.
-  __device__ __forceinline__ float Keep(int64_t i, int64_t j) const {
-    if (!a.drops) return 1.0f;
-    const uint64_t index = a.index + static_cast<uint64_t>(b) * a.index_stride[0] +
-                           static_cast<uint64_t>(h) * a.index_stride[1] +
-                           static_cast<uint64_t>(i) * a.index_stride[2] + static_cast<uint64_t>(j);
-    const uint64_t step = static_cast<uint64_t>(*in.step);
-    const uint32_t word = PhiloxBlock(a.philox_key, step, index / 4)[index % 4];
-    return word >= a.threshold ? a.keep : 0.0f;
-  }
+  __device__ __forceinline__ Head(const CudaAttention& problem, const Operands<T>& operands,
+                                  int64_t batch, int64_t head)
+      : AttentionPairs<float>(problem, operands.extra, batch, head),
+        q(operands.q),
+        k(operands.k),
+        v(operands.v) {}
 
   // sums += q k' for the tile of pairs that begins at (query, key).
   __device__ __forceinline__ void Products(TileSums* sums, TileSpace* space, int64_t query,
                                            int64_t key) const {
-    const T* q = static_cast<const T*>(in.q);
-    const T* k = static_cast<const T*>(in.k);
     AddProduct<true, true>(
         sums, space, 0, a.width,
         [&](int i, int64_t c) {
@@ -122,19 +69,19 @@ __device__ __forceinline__ float WeightOf(float score, float base) {
 
 // Block: a tile of queries of a head, kTile columns of out.
 template <typename T>
-__global__ void ForwardKernel(CudaAttention a, Operands in, T* out, float* lse) {
+__global__ void ForwardKernel(CudaAttention a, Operands<T> in, T* out, float* lse) {
   __shared__ TileSpace space;
   __shared__ float weights[kTile][kTile + 1];
   __shared__ float lane_most[kTile][kLanes], lane_sum[kTile][kLanes];
   __shared__ float row_most[kTile], row_sum[kTile], row_factor[kTile];
   const int64_t tiles = (a.queries + kTile - 1) / kTile;
   const int64_t chunks = (a.value_width + kTile - 1) / kTile;
-  const T* v = static_cast<const T*>(in.v);
+  const T* v = in.v;
   for (int64_t item = blockIdx.x; item < a.batch * a.heads * tiles * chunks; item += gridDim.x) {
     const int64_t column = item % chunks * kTile;
     const int64_t query = item / chunks % tiles * kTile;
     const int64_t h = item / chunks / tiles % a.heads;
-    const Head<T> head = {a, in, item / chunks / tiles / a.heads, h, h / (a.heads / a.key_heads)};
+    const Head<T> head(a, in, item / chunks / tiles / a.heads, h);
     const int row = static_cast<int>(threadIdx.x) / kLanes;
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
     if (lane == 0) {
@@ -232,7 +179,8 @@ __device__ __forceinline__ void SlopeTile(const Head<T>& head, const Slopes& in,
                                           float (*slopes)[kTile + 1]) {
   const CudaAttention& a = head.a;
   const T* dout = static_cast<const T*>(in.dout);
-  const T* v = static_cast<const T*>(head.in.v);
+  const T* v = head.v;
+  const float scale = static_cast<float>(a.scale);
   TileSums scores, gradients;
   head.Products(&scores, space, query, key);
   AddProduct<true, true>(
@@ -256,7 +204,7 @@ __device__ __forceinline__ void SlopeTile(const Head<T>& head, const Slopes& in,
       const float weight = lse == -kInfinity ? 0.0f : WeightOf(score, lse);
       const float keep = weight == 0 ? 0.0f : head.Keep(query + i, key + j);
       if (weights != nullptr) weights[i][j] = weight * keep;
-      slopes[i][j] = weight * (gradients.sum[r][c] * keep - dot) * a.scale;
+      slopes[i][j] = weight * (gradients.sum[r][c] * keep - dot) * scale;
     }
   }
   __syncthreads();
@@ -264,17 +212,17 @@ __device__ __forceinline__ void SlopeTile(const Head<T>& head, const Slopes& in,
 
 // Block: a tile of queries of a head, kTile columns of dq.
 template <typename T>
-__global__ void QueryGradKernel(CudaAttention a, Operands in, Slopes slopes_in, T* dq) {
+__global__ void QueryGradKernel(CudaAttention a, Operands<T> in, Slopes slopes_in, T* dq) {
   __shared__ TileSpace space;
   __shared__ float slopes[kTile][kTile + 1];
   const int64_t tiles = (a.queries + kTile - 1) / kTile;
   const int64_t chunks = (a.width + kTile - 1) / kTile;
-  const T* k = static_cast<const T*>(in.k);
+  const T* k = in.k;
   for (int64_t item = blockIdx.x; item < a.batch * a.heads * tiles * chunks; item += gridDim.x) {
     const int64_t column = item % chunks * kTile;
     const int64_t query = item / chunks % tiles * kTile;
     const int64_t h = item / chunks / tiles % a.heads;
-    const Head<T> head = {a, in, item / chunks / tiles / a.heads, h, h / (a.heads / a.key_heads)};
+    const Head<T> head(a, in, item / chunks / tiles / a.heads, h);
     TileSums sums;
     const int64_t last = query + kTile < a.queries ? query + kTile - 1 : a.queries - 1;
     for (int64_t key = 0; key < head.Seen(last); key += kTile) {
@@ -297,7 +245,7 @@ __global__ void QueryGradKernel(CudaAttention a, Operands in, Slopes slopes_in, 
 
 // Block: a tile of keys of a head of k, kTile columns of dk and of dv; over the heads of q in order.
 template <typename T>
-__global__ void KeyGradKernel(CudaAttention a, Operands in, Slopes slopes_in, T* dk, T* dv) {
+__global__ void KeyGradKernel(CudaAttention a, Operands<T> in, Slopes slopes_in, T* dk, T* dv) {
   __shared__ TileSpace space;
   __shared__ float weights[kTile][kTile + 1];
   __shared__ float slopes[kTile][kTile + 1];
@@ -305,7 +253,7 @@ __global__ void KeyGradKernel(CudaAttention a, Operands in, Slopes slopes_in, T*
   const int64_t widest = a.width > a.value_width ? a.width : a.value_width;
   const int64_t chunks = (widest + kTile - 1) / kTile;
   const int64_t group = a.heads / a.key_heads;
-  const T* q = static_cast<const T*>(in.q);
+  const T* q = in.q;
   const T* dout = static_cast<const T*>(slopes_in.dout);
   for (int64_t item = blockIdx.x; item < a.batch * a.key_heads * tiles * chunks;
        item += gridDim.x) {
@@ -315,7 +263,7 @@ __global__ void KeyGradKernel(CudaAttention a, Operands in, Slopes slopes_in, T*
     const int64_t b = item / chunks / tiles / a.key_heads;
     TileSums key_sums, value_sums;
     for (int64_t h = g * group; h < (g + 1) * group; ++h) {
-      const Head<T> head = {a, in, b, h, g};
+      const Head<T> head(a, in, b, h);
       // The first query that sees any of these keys.
       const int64_t first = a.causal && key > a.first_query ? key - a.first_query : 0;
       for (int64_t query = first / kTile * kTile; query < a.queries; query += kTile) {
@@ -336,7 +284,7 @@ __global__ void KeyGradKernel(CudaAttention a, Operands in, Slopes slopes_in, T*
             });
       }
     }
-    const Head<T> head = {a, in, b, g * group, g};
+    const Head<T> head(a, in, b, g * group);
     key_sums.ForEach([&](int j, int c, const float* sum) {
       if (key + j < a.keys && column + c < a.width) {
         dk[head.KeyAt(key + j) + column + c] = T(*sum);
@@ -353,17 +301,17 @@ __global__ void KeyGradKernel(CudaAttention a, Operands in, Slopes slopes_in, T*
 int64_t Tiles(int64_t extent) { return (extent + kTile - 1) / kTile; }
 int64_t Blocks(int64_t items) { return std::min<int64_t>(items, 1 << 20); }
 
-const void* Optional(const CudaOperands& o, int input) { return input < 0 ? nullptr : o.in[input]; }
-Operands OperandsOf(const CudaAttention& a, const CudaOperands& o) {
-  return {o.in[0], o.in[1], o.in[2], static_cast<const int64_t*>(Optional(o, a.step_input)),
-          Optional(o, a.mask_input)};
+template <typename T>
+Operands<T> OperandsOf(const CudaAttention& a, const CudaOperands& o) {
+  return {static_cast<const T*>(o.in[0]), static_cast<const T*>(o.in[1]),
+          static_cast<const T*>(o.in[2]), AttentionOperandsOf(a, o)};
 }
 
 template <typename T>
 CudaError Forward(const CudaAttention* a, const CudaOperands* o, CudaStreamHandle stream) {
   const int64_t items = a->batch * a->heads * Tiles(a->queries) * Tiles(a->value_width);
   return LaunchBlocks(&ForwardKernel<T>, Blocks(items), kTileThreads, stream, *a,
-                      OperandsOf(*a, *o), static_cast<T*>(o->out[0]),
+                      OperandsOf<T>(*a, *o), static_cast<T*>(o->out[0]),
                       static_cast<float*>(o->out[1]));
 }
 
@@ -371,12 +319,13 @@ template <typename T>
 CudaError Backward(const CudaAttention* a, const CudaOperands* o, CudaStreamHandle stream) {
   const T* dout = static_cast<const T*>(o->in[5]);
   float* dot = static_cast<float*>(o->workspace);
-  CudaError error = Launch(&DotKernel<T>, BlocksFor(a->batch * a->heads * a->queries), kThreads,
-                           stream, *a, static_cast<const T*>(o->in[3]), dout,
-                           static_cast<const float*>(Optional(*o, a->dlse_input)), dot);
+  CudaError error =
+      Launch(&DotKernel<T>, BlocksFor(a->batch * a->heads * a->queries), kThreads, stream, *a,
+             static_cast<const T*>(o->in[3]), dout,
+             static_cast<const float*>(a->dlse_input < 0 ? nullptr : o->in[a->dlse_input]), dot);
   if (error != 0) return error;
   const Slopes slopes = {dout, static_cast<const float*>(o->in[4]), dot};
-  const Operands in = OperandsOf(*a, *o);
+  const Operands<T> in = OperandsOf<T>(*a, *o);
   error = LaunchBlocks(&QueryGradKernel<T>,
                        Blocks(a->batch * a->heads * Tiles(a->queries) * Tiles(a->width)),
                        kTileThreads, stream, *a, in, slopes, static_cast<T*>(o->out[0]));
@@ -393,7 +342,7 @@ CudaRun<CudaAttention> FindAttention(const char* op, int number) {
   if (dtype == DType::kF32) return forward ? &Forward<float> : &Backward<float>;
   if (dtype == DType::kBF16) return forward ? &Forward<BF16> : &Backward<BF16>;
   if (dtype == DType::kF16) return forward ? &Forward<F16> : &Backward<F16>;
-  return nullptr;
+  return dtype == DType::kF64 ? FindDoubleAttention(forward) : nullptr;
 }
 
 }  // namespace

@@ -174,7 +174,7 @@ struct CudaAttention {
   uint64_t philox_key;
   uint32_t threshold;
   float keep;  // the factor of what is kept
-  float scale;
+  double scale;
   int32_t step_input, mask_input, dlse_input, mask_dtype;
   bool causal, drops;
 };

@@ -23,6 +23,8 @@ void AddLines(CudaApi* api);
 void AddConvolution(CudaApi* api);
 void AddPool(CudaApi* api);
 void AddAttention(CudaApi* api);
+// The part of f64 of find_attention.
+CudaRun<CudaAttention> FindDoubleAttention(bool forward);
 
 // All of them.
 inline void AddKernels(CudaApi* api) {

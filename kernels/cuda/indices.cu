@@ -193,7 +193,6 @@ CudaError ScatterAdd(const CudaScatter* p, const CudaOperands* a, CudaStreamHand
 }
 CudaRun<CudaScatter> FindScatterAdd(int number) {
   const DType dtype = static_cast<DType>(number);
-  if (dtype == DType::kF64) return &ScatterAdd<double>;
   return FindElement<Elements::kNumbers, CudaRun<CudaScatter>>(
       dtype, []<typename T>() -> CudaRun<CudaScatter> { return &ScatterAdd<T>; });
 }

@@ -78,7 +78,6 @@ CudaError Cumsum(const CudaCumsum* p, const CudaOperands* a, CudaStreamHandle st
 }
 CudaRun<CudaCumsum> FindCumsum(int number) {
   const DType dtype = static_cast<DType>(number);
-  if (dtype == DType::kF64) return &Cumsum<double>;
   return FindElement<Elements::kNumbers, CudaRun<CudaCumsum>>(
       dtype, []<typename T>() -> CudaRun<CudaCumsum> { return &Cumsum<T>; });
 }
@@ -163,7 +162,6 @@ CudaError Sort(const CudaSort* p, const CudaOperands* a, CudaStreamHandle stream
 }
 CudaRun<CudaSort> FindSort(int number) {
   const DType dtype = static_cast<DType>(number);
-  if (dtype == DType::kF64) return &Sort<double>;
   if (dtype == DType::kBool) return &Sort<Bool>;
   return FindElement<Elements::kNumbers, CudaRun<CudaSort>>(
       dtype, []<typename T>() -> CudaRun<CudaSort> { return &Sort<T>; });

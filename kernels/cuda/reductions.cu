@@ -166,7 +166,6 @@ CudaReduce FindReduce(const char* op, int in_number, int out_number) {
   const DType out = static_cast<DType>(out_number);
   if (std::strcmp(op, "amax") == 0) {
     if (in != out) return nullptr;
-    if (in == DType::kF64) return &RunReduce<Max<double>>;
     return FindElement<Elements::kNumbers, CudaReduce>(
         in, []<typename T>() -> CudaReduce { return &RunReduce<Max<T>>; });
   }
