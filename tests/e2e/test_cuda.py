@@ -181,16 +181,17 @@ def test_wrong_data_changes_nothing(cuda: None) -> None:
             optimizer=flow.optim.AdamW(model.parameters(), lr=0.01),
             mesh=flow.mesh("cuda", dp=2),
         )
-        words, labels = np.arange(8), np.arange(8) % 3
+        # Enough rows that the rest of a step is enqueued before the kernel that looks at them is over.
+        words, labels = np.arange(512) % 9, np.arange(512) % 3
         for _ in range(STEPS):
             step(words, labels)
             if not wrong:
                 continue
             with pytest.raises(flow.DataError, match="index 9 is out of range of 9") as caught:
-                float(step(np.where(words == 6, 9, words), labels)["loss"])
+                float(step(np.where(np.arange(512) == 6, 9, words), labels)["loss"])
             assert "test_cuda.py" in str(caught.value)
             with pytest.raises(flow.DataError, match="index 3 is out of range of 3"):
-                float(step(words, np.where(words == 1, 3, labels))["loss"])
+                float(step(words, np.where(np.arange(512) == 1, 3, labels))["loss"])
         return {k: v.numpy().copy() for k, v in model.state_dict().items()}
 
     expected, actual = states(wrong=False), states(wrong=True)
