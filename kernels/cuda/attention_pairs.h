@@ -1,8 +1,9 @@
 // AttentionPairs: a head of q with its head of k, and what each pair of a query and a key has: places,
 // score, dropout.
 //
-// Device code, of all attention kernels. C: the type of scores. Invariant: a weight's factor of dropout
-// depends on its place in the logical tensor alone. Read next: kernels/cuda/attention.cu.
+// Device code, of all attention kernels; a value that each thread makes. C: the type of scores. Threads:
+// any of a grid. Invariant: a weight's factor of dropout depends on its place in the logical tensor
+// alone. Read next: kernels/cuda/attention.cu.
 #ifndef ONEFLOW_KERNELS_CUDA_ATTENTION_PAIRS_H_
 #define ONEFLOW_KERNELS_CUDA_ATTENTION_PAIRS_H_
 

@@ -1,4 +1,5 @@
-// Reductions: sum and amax over any dims, argmax over one. Every element is read once. Sums of
+// Reductions: sum and amax over any dims, argmax over one. Every element is read once: T bytes and an
+// operation for each, so they are bound by bytes; predicted 85 % of the copy rate, argmax 30 %. Sums of
 // floats are made in f64, so the error does not grow with the length. Two forms: a thread per result where
 // neighbouring results are neighbouring inputs (a bias gradient) or little is joined, a block per
 // result else; few results are shared out and their shares joined in order by a second kernel.

@@ -32,7 +32,7 @@ constexpr size_t kStackBytes = 64 << 10;
 
 struct Fiber {
   ucontext_t context;
-  std::vector<char> stack = std::vector<char>(kStackBytes);
+  std::unique_ptr<char[]> stack{new char[kStackBytes]};
   bool done = false;
 };
 
@@ -54,15 +54,15 @@ void EnterFiber() {
 __attribute__((noinline)) void Prepare(Block* block, Fiber* fiber) {
   fiber->done = false;
   getcontext(&fiber->context);
-  fiber->context.uc_stack.ss_sp = fiber->stack.data();
-  fiber->context.uc_stack.ss_size = fiber->stack.size();
+  fiber->context.uc_stack.ss_sp = fiber->stack.get();
+  fiber->context.uc_stack.ss_size = kStackBytes;
   fiber->context.uc_link = &block->scheduler;
   makecontext(&fiber->context, &EnterFiber, 0);
 }
 
 // Every thread of the block once per barrier, in an order that changes with `seed`.
 void RunBlock(Block* block, int threads, uint64_t seed) {
-  block->fibers.resize(static_cast<size_t>(threads));
+  block->fibers.resize(static_cast<size_t>(threads));  // as many for each block of a grid
   for (Fiber& fiber : block->fibers) Prepare(block, &fiber);
   const size_t n = block->fibers.size();
   for (size_t left = n; left > 0; ++seed) {
@@ -82,9 +82,9 @@ void RunGrid(int64_t blocks, int threads, bool barriers, const std::function<voi
              uint64_t seed) {
   blockDim.x = static_cast<unsigned>(threads);
   gridDim.x = static_cast<unsigned>(blocks);
-  std::unique_ptr<Block> block;
+  // Stacks are kept from launch to launch.
+  static thread_local std::unique_ptr<Block> block = std::make_unique<Block>();
   if (barriers) {
-    block = std::make_unique<Block>();
     block->body = &body;
     running_block = block.get();
   }

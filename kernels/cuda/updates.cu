@@ -1,6 +1,7 @@
 // dropout and the optimizers' updates: formulas as in kernels/cpu/random.cc and
 // kernels/cpu/optimizer.cc, one pass over memory each (dropout 8 bytes per element, SGD 12 or 20,
-// AdamW 28). What changes every step (lr, step) is read on the device, never passed by value.
+// AdamW 28), 10 to 40 operations an element: bound by bytes; predicted 85 % of the copy rate. What
+// changes every step (lr, step) is read on the device, never passed by value.
 #include <cmath>
 
 #include "base/dtype.h"
