@@ -48,7 +48,7 @@ print(found[0] if found else "")')
   cmake -S "$root" -B "$root/build/release" -G Ninja -DCMAKE_BUILD_TYPE=Release -DONEFLOW_INPLACE=ON -DONEFLOW_CUDA=ON \
     -DPython3_EXECUTABLE="$(command -v python3)" "${options[@]}" >"$out/configure.log" 2>&1 \
     || { tail -30 "$out/configure.log"; return 1; }
-  ninja -C "$root/build/release" _core oneflow_cuda oneflow_soft_cuda_plugin oneflow_cuda_benchmark oneflow_kernels_test \
+  ninja -C "$root/build/release" _core oneflow_cuda oneflow_soft_cuda_plugin oneflow_cuda_benchmark oneflow_cuda_layers_benchmark oneflow_kernels_test \
     >"$out/build.log" 2>&1 || { grep -E "error|FAILED" "$out/build.log" | head -30; tail -5 "$out/build.log"; return 1; }
 }
 
@@ -68,12 +68,13 @@ run() {
   say "conformance of every CUDA kernel with the CPU's"
   timeout 200 build/release/kernels/oneflow_kernels_test --gtest_filter='*Cuda*' 2>&1 | tee "$out/conformance.log" | tail -30 || failed=1
   say "training under all layouts, with the CPU's numbers"
-  timeout 200 python3 -m pytest -q -p no:cacheprovider tests/e2e/test_cuda.py 2>&1 | tee "$out/layouts.log" | tail -15 || failed=1
+  timeout 400 python3 -m pytest -q -p no:cacheprovider tests/e2e/test_cuda.py 2>&1 | tee "$out/layouts.log" | tail -15 || failed=1
   say "training"
   timeout 100 python3 benchmarks/cuda_training.py | tee "$out/training.jsonl" || failed=1
   if [ "$has_torch" = 1 ]; then timeout 100 python3 benchmarks/cuda_torch.py training | tee "$out/torch_training.jsonl" || failed=1; fi
   say "rates"
   timeout 120 build/release/kernels/oneflow_cuda_benchmark "$ONEFLOW_CUDA_LIBRARY" "$ONEFLOW_CUBLASLT" | tee "$out/kernels.jsonl" || failed=1
+  timeout 120 build/release/kernels/oneflow_cuda_layers_benchmark "$ONEFLOW_CUDA_LIBRARY" | tee "$out/layers.jsonl" || failed=1
   if [ "$has_torch" = 1 ]; then timeout 120 python3 benchmarks/cuda_torch.py kernels | tee "$out/torch_kernels.jsonl" || failed=1; fi
   # One file of records, and the logs in another.
   cat "$out"/*.jsonl >"$out/records" && rm "$out"/*.jsonl && mv "$out/records" "$out/gpu.jsonl"

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cpu/batch_groups.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/parallel.h"
@@ -27,52 +28,6 @@ namespace {
 constexpr int64_t kBlock = 128;
 constexpr int64_t kNarrow = 64;  // channels below which several rows are added as one long row ..
 constexpr int64_t kWide = 128;   // .. of about so many numbers
-
-// Rows of x (one per sample and place in the image) that belong to each local group.
-class Groups {
- public:
-  Groups(const Operand& x, const Operand& stats)
-      : local_(stats.shape.at(0)),
-        logical_(std::max<int64_t>(1, stats.logical_shape.at(0))),
-        first_group_(stats.begin.at(0)),
-        group_stride_(stats.micro_dim == 0 ? stats.micro_stride : 0),
-        samples_(x.shape.at(0)),
-        logical_samples_(x.logical_shape.at(0)),
-        first_sample_(x.begin.at(0)),
-        sample_stride_(x.micro_dim == 0 ? x.micro_stride : 0) {
-    for (size_t d = 1; d + 1 < x.shape.size(); ++d) rows_per_sample_ *= x.shape[d];
-  }
-
-  int64_t count() const { return local_; }
-  int64_t rows() const { return samples_ * rows_per_sample_; }
-  struct Rows {
-    int64_t begin = 0;
-    int64_t end = 0;
-  };
-  Rows RowsOf(int64_t group, uint32_t micro) const {
-    const int64_t logical = first_group_ + group_stride_ * micro + group;
-    const int64_t first = first_sample_ + sample_stride_ * micro;
-    const auto local = [&](int64_t sample) {
-      return std::clamp<int64_t>(sample - first, 0, samples_) * rows_per_sample_;
-    };
-    return {local(GroupBegin(logical)), local(GroupBegin(logical + 1))};
-  }
-
- private:
-  int64_t GroupBegin(int64_t group) const {
-    return logical_samples_ / logical_ * group + std::min(group, logical_samples_ % logical_);
-  }
-
-  int64_t local_;
-  int64_t logical_;
-  int64_t first_group_;
-  int64_t group_stride_;
-  int64_t samples_;
-  int64_t logical_samples_;
-  int64_t first_sample_;
-  int64_t sample_stride_;
-  int64_t rows_per_sample_ = 1;
-};
 
 // Which inputs a sum reads beside x (input 0); -1: none.
 struct SumInputs {
@@ -201,7 +156,7 @@ struct SumSpace {
     return reinterpret_cast<double*>(static_cast<char*>(args.workspace) + part * part_bytes);
   }
 
-  Groups groups;
+  BatchGroups groups;
   int64_t c;
   int64_t fold;
   int parts;
@@ -217,7 +172,7 @@ std::unique_ptr<Kernel> MakeSums(const KernelSpec& spec, SumInputs inputs) {
     const int64_t c = space.c;
     const int64_t width = c * space.fold;
     for (int64_t group = 0; group < space.groups.count(); ++group) {
-      const Groups::Rows rows = space.groups.RowsOf(group, args.micro);
+      const BatchGroups::Rows rows = space.groups.RowsOf(group, args.micro);
       ForEachPart(space.parts, rows.end - rows.begin, [&](int part, int64_t begin, int64_t end) {
         double* total = space.Total(args, part);
         C* block = reinterpret_cast<C*>(total + Loop::kSums * c);
@@ -306,9 +261,9 @@ struct GradInputLoop {
 
 // body(begin, end) for the rows of a group, by the team.
 template <typename Body>
-void ForRows(const Groups& groups, int64_t group, const KernelArgs& args, int threads, int64_t c,
-             const Body& body) {
-  const Groups::Rows rows = groups.RowsOf(group, args.micro);
+void ForRows(const BatchGroups& groups, int64_t group, const KernelArgs& args, int threads,
+             int64_t c, const Body& body) {
+  const BatchGroups::Rows rows = groups.RowsOf(group, args.micro);
   ParallelFor(threads, rows.end - rows.begin, kGrain / std::max<int64_t>(1, c) + 1,
               [&](int64_t begin, int64_t end) { body(rows.begin + begin, rows.begin + end); });
 }
@@ -323,7 +278,7 @@ absl::StatusOr<Needs> DescribeRows(const KernelSpec& spec, int factors, int oper
 template <typename T>
 KernelOr MakeApply(const KernelSpec& spec) {
   using C = Compute<T>;
-  const Groups groups(spec.inputs[0], spec.inputs.at(1));
+  const BatchGroups groups(spec.inputs[0], spec.inputs.at(1));
   const int64_t c = spec.inputs[0].shape.back();
   const auto loop = LoopFor<ApplyLoop<T>, C>();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
@@ -343,7 +298,7 @@ KernelOr MakeApply(const KernelSpec& spec) {
 template <typename T>
 KernelOr MakeGradInput(const KernelSpec& spec) {
   using C = Compute<T>;
-  const Groups groups(spec.inputs[0], spec.inputs.at(2));
+  const BatchGroups groups(spec.inputs[0], spec.inputs.at(2));
   const int64_t c = spec.inputs[0].shape.back();
   const double per_count = 1.0 / NumberAttr(spec.attrs, "count");
   const auto loop = LoopFor<GradInputLoop<T>, C>();

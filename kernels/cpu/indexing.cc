@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
+#include "kernels/cpu/index_operands.h"
 #include "kernels/cpu/lines.h"
 #include "kernels/cpu/loop_nest.h"
 #include "kernels/cpu/parallel.h"
@@ -22,14 +23,6 @@ int64_t IntOr(const Attrs& attrs, const std::string& name, int64_t otherwise) {
 }
 
 // ---- embedding ----
-
-// The rows of the table that are here: [begin, begin + count) of `all`.
-struct TableRows {
-  int64_t begin = 0, count = 0, all = 0, features = 0;
-};
-TableRows TableRowsOf(const Operand& table) {
-  return {table.begin.at(0), table.shape.at(0), table.logical_shape.at(0), table.shape.at(1)};
-}
 
 // A table [rows, features], and rows of it [index.., features].
 void CheckTable(SpecCheck* check, const Operand& table, const Operand& index, const Operand& rows) {
@@ -167,25 +160,6 @@ absl::Status CheckScatterAdd(const KernelSpec& spec) {
   CheckGathered(&check, check.in(0), check.in(1));
   check.HasShape(check.in(2), check.in(1).shape).Takes(check.in(2), {check.in(0).dtype});
   return check.Require(check.in(0).dtype != DType::kBool, "bools cannot be added").status();
-}
-
-// The lines of index along dim, and where each begins in x: operand 0 is index, operand 1 x.
-struct GatherLines {
-  LoopNest<2> nest;
-  int64_t length = 0, bound = 0;           // of a line of index, and of x
-  int64_t index_stride = 0, x_stride = 0;  // along dim
-};
-GatherLines GatherLinesOf(const KernelSpec& spec) {
-  const Shape& x = spec.inputs.at(0).shape;
-  const Shape& index = spec.inputs.at(1).shape;
-  const size_t dim = static_cast<size_t>(WrapDim(spec.attrs.Int("dim"), x.size()));
-  Shape x_strides = StridesOf(x);
-  Shape index_strides = StridesOf(index);
-  GatherLines lines{{}, index[dim], x[dim], index_strides[dim], x_strides[dim]};
-  Shape others = index;
-  others[dim] = 1;
-  lines.nest = LoopNest<2>(others, {index_strides, x_strides});
-  return lines;
 }
 
 // body(at_index, at_x, row): the element `row` along dim that index names, where it is legal; else

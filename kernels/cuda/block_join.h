@@ -26,6 +26,26 @@ __device__ __forceinline__ T OfOtherLane(T value, int mask) {
 }
 #endif
 
+struct Plus {
+  template <typename T>
+  __device__ __forceinline__ T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct Greater {
+  template <typename T>
+  __device__ __forceinline__ T operator()(T a, T b) const {
+    return b > a ? b : a;
+  }
+};
+
+// A power of two of threads for a row of `extent`, no more than it has elements, but a warp.
+inline int ThreadsForRow(int64_t extent) {
+  int threads = 32;
+  while (threads < kThreads && threads < extent) threads *= 2;
+  return threads;
+}
+
 // The join over the block, the same on every thread and in every run: a tree over the threads'
 // numbers. `space` is shared memory of kThreads elements, free again on return.
 // REQUIRES: blockDim.x is a power of two, from 32 on.

@@ -16,7 +16,9 @@
 
 namespace oneflow::kernels {
 
-inline constexpr int32_t kCudaApiVersion = 2;
+struct StepBlock;  // kernels/step_block.h: standard layout, no pointers
+
+inline constexpr int32_t kCudaApiVersion = 3;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -56,12 +58,18 @@ struct CudaRows {
   int64_t rows, extent, inner;
 };
 
+// Rows with a label each, i64 or i32.
+struct CudaLabelled {
+  CudaRows rows;
+  bool wide;
+};
+
 struct CudaDropout {
   CudaNest<2> nest;  // operand 0 the buffer, 1 the logical tensor
   int64_t base;      // logical index of element 0
   uint64_t key;
   uint32_t threshold;  // of the random word from which on an element is kept
-  float scale;
+  float scale;         // as the CPU's: rounded to f32 for all types
 };
 
 struct CudaSgd {
@@ -76,7 +84,8 @@ struct CudaAdamW {
 };
 
 // d[m,n] = a . b, row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
-enum class CudaMath : int32_t { kF32, kTF32, kBF16 };  // kBF16: operands and result are bf16
+// What operands and result are; kTF32: f32, multiplied as TF32. Sums are f32, of f64 f64.
+enum class CudaMath : int32_t { kF32, kTF32, kBF16, kF16, kF64 };
 struct CudaMatmul {
   int64_t m, n, k;
   bool transpose_a, transpose_b;
@@ -85,6 +94,101 @@ struct CudaMatmul {
   int64_t workspace_bytes;
   int32_t alignment;  // bytes on which a, b and d of every call lie, a power of two
 };
+
+// layer_norm and rms_norm: `n` elements a row; shares of a sum over rows.
+struct CudaNorm {
+  int64_t rows, n;
+  double eps;
+  bool has_weight, has_bias;
+  int32_t splits;
+};
+
+// One group's rows [begin, end) of x [rows, c]; statistics [groups, c].
+struct CudaBatchNorm {
+  int64_t begin, end, c, group;
+  double per_count;  // 1 / rows of the whole group
+  int32_t splits;
+};
+struct CudaRunningUpdate {
+  int64_t c, steps;
+  double momentum;
+};
+
+// Rows [begin, begin + count) of a table of `all`, and the indices that name them; shares of the
+// indices in the gradient.
+struct CudaEmbedding {
+  int64_t begin, count, all, features, row_bytes;
+  int64_t indices;
+  int64_t padding;  // an index that has no gradient
+  int32_t splits;
+  bool wide;  // i64, else i32
+};
+// Operand 0 of the nest is the index, 1 is x, which stands still along the gathered dim.
+struct CudaGather {
+  CudaNest<2> nest;
+  int64_t bound, x_stride;
+  bool wide;
+};
+// Lines along the dim; operands as of CudaGather. Parts of what a line writes to.
+struct CudaScatter {
+  CudaNest<2> lines;
+  int64_t length, bound;  // of a line of index, and of x
+  int64_t index_stride, x_stride, elements;
+  int32_t splits;
+  bool wide;
+};
+struct CudaCumsum {
+  CudaRows rows;
+  bool reverse;
+};
+// Workspace: an i64 for each element.
+struct CudaSort {
+  CudaRows rows;
+  bool descending;
+};
+
+// Images [n, h, w, c], results [n, p, q, k], weights [k, c / groups, r, s].
+struct CudaConvolution {
+  int64_t n, h, w, c;
+  int64_t k, p, q, r, s;
+  int64_t groups;
+  int64_t stride[2], padding[2], dilation[2];
+  int64_t group_rows, group_columns;  // of a group's product
+  int32_t splits;                     // shares of each sum, joined by a second kernel
+  bool tiled;                         // by tiles, else a thread per result
+};
+// Images [n, h, w, c], results [n, p, q, c].
+struct CudaPool {
+  int64_t n, h, w, c, p, q;
+  int64_t kernel[2], stride[2], padding[2];
+};
+
+// Operands [batch, tokens, heads, width]; inputs by number, -1 where there is none. A weight's index in
+// the logical tensor, which dropout draws by, is index + a stride for batch, head and query + key.
+struct CudaAttention {
+  int64_t batch, queries, keys, heads, key_heads;
+  int64_t width, value_width;
+  int64_t first_query;  // of this shard among all
+  int64_t mask_stride[4];
+  uint64_t index, index_stride[3];
+  uint64_t philox_key;
+  uint32_t threshold;
+  float keep;  // the factor of what is kept
+  double scale;
+  int32_t step_input, mask_input, dlse_input, mask_dtype;
+  bool causal, drops;
+};
+
+// What a kernel gets: as in KernelArgs, read before the launcher returns.
+struct CudaOperands {
+  const void* const* in;
+  void* const* out;
+  void* workspace;
+  StepBlock* block;  // pinned: kernels report to it
+  uint32_t task;
+};
+template <typename Problem>
+using CudaRun = CudaError (*)(const Problem*, const CudaOperands*, CudaStreamHandle);
 
 // Launchers: found once when a kernel is made, nullptr where there is none. `dtype` is a DType's
 // number.
@@ -98,9 +202,6 @@ using CudaCombine = CudaError (*)(const CudaNest<2>*, const void* source, void* 
 using CudaReduce = CudaError (*)(const CudaReduction*, const void* in, void* out, void* workspace,
                                  CudaStreamHandle);
 using CudaArgmax = CudaError (*)(const CudaRows*, const void* in, int64_t* out, CudaStreamHandle);
-// a, b: the inputs (b may be nullptr).
-using CudaRowMap = CudaError (*)(const CudaRows*, const float* a, const float* b, float* out,
-                                 CudaStreamHandle);
 
 struct CudaApi {
   int32_t version;
@@ -140,24 +241,32 @@ struct CudaApi {
   CudaCombine (*find_combine)(int mode, int dtype);  // mode: a CombineMode
   CudaReduce (*find_reduce)(const char* op, int in, int out);
   CudaArgmax (*find_argmax)(int dtype);
-  CudaRowMap (*find_row_map)(const char* op);
+  CudaRun<CudaRows> (*find_row_map)(const char* op, int dtype);
+  CudaRun<CudaLabelled> (*find_cross_entropy)(const char* op, int dtype);
+  CudaRun<CudaNorm> (*find_norm)(const char* op, int dtype);
+  CudaRun<CudaBatchNorm> (*find_batch_norm)(const char* op, int dtype);
+  CudaRun<CudaRunningUpdate> (*find_running_update)(int dtype);
+  CudaRun<CudaEmbedding> embedding;
+  CudaRun<CudaEmbedding> (*find_embedding_grad)(int dtype);
+  CudaRun<CudaGather> (*find_gather)(int element_bytes);
+  CudaRun<CudaScatter> (*find_scatter_add)(int dtype);
+  CudaRun<CudaCumsum> (*find_cumsum)(int dtype);
+  CudaRun<CudaSort> (*find_sort)(int dtype);
+  CudaRun<CudaConvolution> (*find_convolution)(const char* op, int dtype);
+  CudaRun<CudaPool> (*find_pool)(const char* op, int dtype);
+  CudaRun<CudaAttention> (*find_attention)(const char* op, int dtype);
   // out[i] = bits, of 1, 2, 4 or 8 bytes.
   CudaError (*fill)(void* out, uint64_t bits, int element_bytes, int64_t n, CudaStreamHandle);
   CudaError (*where)(const CudaNest<4>*, const void* condition, const void* a, const void* b,
                      void* out, int element_bytes, CudaStreamHandle);
-  CudaError (*cross_entropy)(const CudaRows*, const float* logits, const void* labels, bool wide,
-                             float* loss, float* log_probs, CudaStreamHandle);
-  CudaError (*cross_entropy_grad)(const CudaRows*, const float* log_probs, const void* labels,
-                                  bool wide, const float* dloss, float* dlogits, CudaStreamHandle);
-  CudaError (*dropout)(const CudaDropout*, const float* x, const int64_t* step, float* y,
-                       CudaStreamHandle);
+  CudaRun<CudaDropout> (*find_dropout)(int dtype);
   CudaError (*sgd)(const CudaSgd*, const float* p, const float* g, const float* lr,
                    const int64_t* step, const float* m, float* p_out, float* m_out,
                    CudaStreamHandle);
   CudaError (*adamw)(const CudaAdamW*, const float* p, const float* g, const float* m,
                      const float* v, const float* lr, const int64_t* step, float* p_out,
                      float* m_out, float* v_out, CudaStreamHandle);
-  // A product: cuBLASLt where that library is, else an own kernel (f32 only). `plan` is freed by
+  // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by
   // matmul_release.
   CudaError (*matmul_plan)(const CudaMatmul*, void** plan);
   CudaError (*matmul)(void* plan, const void* a, const void* b, void* d, void* workspace,

@@ -168,11 +168,14 @@ int Main(const char* path, const char* cublaslt) {
         Measure(api, 3, [&](CudaStreamHandle s) { return sum(&over_rows, x, z, shares, s); }),
         bytes, "TB/s");
   const CudaRows softmax_rows = {rows, 4096, 1};
-  const CudaRowMap softmax = api->find_row_map("softmax");
-  Print(
-      "softmax of 4096",
-      Measure(api, 3, [&](CudaStreamHandle s) { return softmax(&softmax_rows, x, nullptr, y, s); }),
-      2 * bytes, "TB/s");
+  const CudaRun<CudaRows> softmax = api->find_row_map("softmax", f32);
+  const void* const softmax_in[] = {x};
+  void* const softmax_out[] = {y};
+  const CudaOperands softmax_operands = {softmax_in, softmax_out, nullptr, nullptr, 0};
+  Print("softmax of 4096",
+        Measure(api, 3,
+                [&](CudaStreamHandle s) { return softmax(&softmax_rows, &softmax_operands, s); }),
+        2 * bytes, "TB/s");
   CudaNest<2> transpose = {2, n, {4096, rows}, {{1, 4096}, {rows, 1}}};
   const CudaCombine permute = api->find_combine(0, f32);
   Print("permute [65536,4096] to [4096,65536]",
@@ -187,8 +190,11 @@ int Main(const char* path, const char* cublaslt) {
   Check(api, api->copy_in(step, &later, 8, nullptr), "copy");
   Check(api, api->zero(lr, 4, nullptr), "zero");
   CudaDropout dropout = {{1, n, {n}, {{1}, {1}}}, 0, 42, 1u << 29, 1.25f};
+  const CudaRun<CudaDropout> drop = api->find_dropout(f32);
+  const void* const drop_in[] = {x, step};
+  const CudaOperands drop_operands = {drop_in, softmax_out, nullptr, nullptr, 0};
   Print("dropout",
-        Measure(api, 3, [&](CudaStreamHandle s) { return api->dropout(&dropout, x, step, y, s); }),
+        Measure(api, 3, [&](CudaStreamHandle s) { return drop(&dropout, &drop_operands, s); }),
         2 * bytes, "TB/s");
   CudaSgd sgd = {n, 0.9f, 0.01f, 1, false, true};
   Print("sgd with momentum",

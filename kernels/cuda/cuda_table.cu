@@ -136,13 +136,7 @@ CudaApi MakeTable() {
   api.copy = &Copy;
   api.copy_in = &CopyIn;
   api.zero = &Zero;
-  AddElementwise(&api);
-  AddBinary(&api);
-  AddMovement(&api);
-  AddReductions(&api);
-  AddRows(&api);
-  AddUpdates(&api);
-  AddMatmul(&api);
+  AddKernels(&api);
   return api;
 }
 

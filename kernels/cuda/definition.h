@@ -49,6 +49,20 @@ inline absl::Status NoCudaKernel(const KernelSpec& spec) {
   return MakeError(ErrorKind::kDType, message);
 }
 
+inline CudaOperands OperandsOf(const KernelArgs& args) {
+  return {args.inputs, args.outputs, args.workspace, args.block, args.task};
+}
+// A kernel of one problem; NoCudaKernel if nothing was found to run it.
+template <typename Problem>
+KernelOr CudaKernelOf(const CudaApi* api, const KernelSpec& spec, CudaRun<Problem> run,
+                      const Problem& problem) {
+  if (run == nullptr) return NoCudaKernel(spec);
+  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+    const CudaOperands operands = OperandsOf(args);
+    return run(&problem, &operands, stream);
+  });
+}
+
 // The first error of a sequence.
 inline CudaError FirstOf(CudaError first, CudaError second) { return first != 0 ? first : second; }
 
@@ -64,6 +78,17 @@ CudaNest<N> NestOf(const LoopNest<N>& nest) {
   return out;
 }
 
+// Rows along a dim; a scalar is one row of one element.
+inline CudaRows RowsAlong(const Shape& shape, int64_t attr_dim) {
+  if (shape.empty()) return {1, 1, 1};
+  const int64_t dim = WrapDim(attr_dim, shape.size());
+  CudaRows rows = {1, shape.at(dim), 1};
+  for (size_t d = dim + 1; d < shape.size(); ++d) rows.inner *= shape[d];
+  rows.rows = rows.inner;
+  for (int64_t d = 0; d < dim; ++d) rows.rows *= shape[d];
+  return rows;
+}
+
 using CudaMaker = KernelOr (*)(const CudaApi*, const KernelSpec&);
 using Describer = absl::StatusOr<Needs> (*)(const KernelSpec&);
 
@@ -77,6 +102,10 @@ struct CudaRow {
 std::vector<CudaRow> CudaElementwiseRows();
 std::vector<CudaRow> CudaMovementRows();
 std::vector<CudaRow> CudaMathRows();
+std::vector<CudaRow> CudaNormRows();
+std::vector<CudaRow> CudaIndexRows();
+std::vector<CudaRow> CudaImageRows();
+std::vector<CudaRow> CudaAttentionRows();
 
 }  // namespace oneflow::kernels
 

@@ -1,7 +1,6 @@
 // Unary elementwise ops from the scalar definitions that the CPU's loops are made of
 // (kernels/scalar/), conversions, where. Memory-bound: each element is read and written once; four
-// neighbours per thread at once where they lie together. Goal: 88 % of the copy rate. f64 has no
-// kernels here.
+// neighbours per thread at once where they lie together. Goal: 88 % of the copy rate.
 #include <cstring>
 
 #include "base/dtype.h"

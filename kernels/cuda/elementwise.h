@@ -15,14 +15,14 @@ inline bool IsAligned(const void* data, size_t bytes) {
   return reinterpret_cast<uintptr_t>(data) % bytes == 0;
 }
 
-// find.operator()<T>() for an element type that `kElements` has, else nullptr. f64 is left out: no
-// model trains in it, and it would double what nvcc has to compile. bool is worked on as u8.
+// find.operator()<T>() for an element type that `kElements` has, else nullptr. bool is worked on as u8.
 template <Elements kElements, typename Result, typename Find>
 Result FindElement(DType dtype, const Find& find) {
   if constexpr (kElements != Elements::kBits) {
     if (dtype == DType::kF32) return find.template operator()<float>();
     if (dtype == DType::kBF16) return find.template operator()<BF16>();
     if (dtype == DType::kF16) return find.template operator()<F16>();
+    if (dtype == DType::kF64) return find.template operator()<double>();
   }
   if constexpr (kElements != Elements::kFloats) {
     if (dtype == DType::kI64) return find.template operator()<int64_t>();
@@ -34,6 +34,16 @@ Result FindElement(DType dtype, const Find& find) {
   if constexpr (kElements == Elements::kBits || kElements == Elements::kAll) {
     if (dtype == DType::kBool) return find.template operator()<uint8_t>();
   }
+  return nullptr;
+}
+
+// find.operator()<T>() for a float type, f64 too, else nullptr.
+template <typename Result, typename Find>
+Result FindFloat(DType dtype, const Find& find) {
+  if (dtype == DType::kF32) return find.template operator()<float>();
+  if (dtype == DType::kBF16) return find.template operator()<BF16>();
+  if (dtype == DType::kF16) return find.template operator()<F16>();
+  if (dtype == DType::kF64) return find.template operator()<double>();
   return nullptr;
 }
 

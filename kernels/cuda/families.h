@@ -16,6 +16,33 @@ void AddReductions(CudaApi* api);
 void AddRows(CudaApi* api);
 void AddUpdates(CudaApi* api);
 void AddMatmul(CudaApi* api);
+void AddNorms(CudaApi* api);
+void AddBatchNorm(CudaApi* api);
+void AddIndices(CudaApi* api);
+void AddLines(CudaApi* api);
+void AddConvolution(CudaApi* api);
+void AddPool(CudaApi* api);
+void AddAttention(CudaApi* api);
+// The part of f64 of find_attention.
+CudaRun<CudaAttention> FindDoubleAttention(bool forward);
+
+// All of them.
+inline void AddKernels(CudaApi* api) {
+  AddElementwise(api);
+  AddBinary(api);
+  AddMovement(api);
+  AddReductions(api);
+  AddRows(api);
+  AddUpdates(api);
+  AddMatmul(api);
+  AddNorms(api);
+  AddBatchNorm(api);
+  AddIndices(api);
+  AddLines(api);
+  AddConvolution(api);
+  AddPool(api);
+  AddAttention(api);
+}
 
 }  // namespace oneflow::kernels
 

@@ -2,24 +2,20 @@
 // shares a reduction has and what workspace a product gets is decided here, from shapes alone: the
 // compiler plans memory on machines that have no GPU.
 #include <algorithm>
-#include <cmath>
 #include <memory>
+#include <optional>
 
 #include "base/dtype.h"
-#include "base/hash.h"
-#include "base/philox.h"
+#include "kernels/cpu/dropout_mask.h"
+#include "kernels/cpu/lines.h"
 #include "kernels/cuda/definition.h"
+#include "kernels/cuda/shares.h"
 
 namespace oneflow::kernels {
 namespace {
 
 // ---- Reductions ----
 
-// Threads and blocks that fill a large GPU, and what is worth a share of its own.
-constexpr int64_t kFillingThreads = 128 << 10;
-constexpr int64_t kFillingBlocks = 512;
-constexpr int64_t kShareByThread = 64;
-constexpr int64_t kShareByBlock = 4096;
 constexpr int64_t kShortRow = 32;
 
 CudaReduction ReductionOf(const KernelSpec& spec) {
@@ -40,9 +36,8 @@ CudaReduction ReductionOf(const KernelSpec& spec) {
   const bool neighbours = problem.kept.extent[problem.kept.rank - 1] > 1 &&
                           problem.kept.stride[0][problem.kept.rank - 1] == 1;
   problem.columns = neighbours || joined <= kShortRow;
-  const int64_t wanted = (problem.columns ? kFillingThreads : kFillingBlocks) / results;
-  const int64_t worth = joined / (problem.columns ? kShareByThread : kShareByBlock);
-  problem.splits = static_cast<int32_t>(std::max<int64_t>(1, std::min(wanted, worth)));
+  problem.splits =
+      problem.columns ? SharesByThread(results, joined) : SharesByBlock(results, joined);
   return problem;
 }
 
@@ -62,16 +57,6 @@ KernelOr MakeReduction(const CudaApi* api, const KernelSpec& spec) {
   });
 }
 
-CudaRows RowsAlong(const Shape& shape, int64_t attr_dim) {
-  if (shape.empty()) return {1, 1, 1};
-  const int64_t dim = WrapDim(attr_dim, shape.size());
-  CudaRows rows = {1, shape.at(dim), 1};
-  for (size_t d = dim + 1; d < shape.size(); ++d) rows.inner *= shape[d];
-  rows.rows = rows.inner;
-  for (int64_t d = 0; d < dim; ++d) rows.rows *= shape[d];
-  return rows;
-}
-
 KernelOr MakeArgmax(const CudaApi* api, const KernelSpec& spec) {
   const CudaArgmax run = api->find_argmax(static_cast<int>(spec.inputs.at(0).dtype));
   if (run == nullptr) return NoCudaKernel(spec);
@@ -84,56 +69,26 @@ KernelOr MakeArgmax(const CudaApi* api, const KernelSpec& spec) {
 // ---- Softmax and losses ----
 
 KernelOr MakeRowMap(const CudaApi* api, const KernelSpec& spec) {
-  const CudaRowMap run = api->find_row_map(spec.op.c_str());
-  if (run == nullptr || spec.inputs.at(0).dtype != DType::kF32) return NoCudaKernel(spec);
-  const CudaRows rows = RowsAlong(spec.inputs[0].shape, spec.attrs.Int("dim"));
-  const bool two = spec.inputs.size() > 1;
-  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
-    return run(&rows, In<float>(args, 0), two ? In<float>(args, 1) : nullptr, Out<float>(args, 0),
-               stream);
-  });
+  const auto run = api->find_row_map(spec.op.c_str(), static_cast<int>(spec.inputs.at(0).dtype));
+  return CudaKernelOf(api, spec, run, RowsAlong(spec.inputs[0].shape, spec.attrs.Int("dim")));
 }
 
-bool TakesLabels(const KernelSpec& spec) {
-  const DType labels = spec.inputs.at(1).dtype;
-  return spec.inputs[0].dtype == DType::kF32 && (labels == DType::kI64 || labels == DType::kI32);
-}
-
-KernelOr MakeCrossEntropy(const CudaApi* api, const KernelSpec& spec) {
-  if (!TakesLabels(spec)) return NoCudaKernel(spec);
-  const CudaRows rows = {spec.inputs[0].shape.at(0), spec.inputs[0].shape.at(1), 1};
-  const bool wide = spec.inputs[1].dtype == DType::kI64;
-  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
-    return api->cross_entropy(&rows, In<float>(args, 0), args.inputs[1], wide, Out<float>(args, 0),
-                              Out<float>(args, 1), stream);
-  });
-}
-
-KernelOr MakeCrossEntropyGrad(const CudaApi* api, const KernelSpec& spec) {
-  if (!TakesLabels(spec)) return NoCudaKernel(spec);
-  const CudaRows rows = {spec.inputs[0].shape.at(0), spec.inputs[0].shape.at(1), 1};
-  const bool wide = spec.inputs[1].dtype == DType::kI64;
-  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
-    return api->cross_entropy_grad(&rows, In<float>(args, 0), args.inputs[1], wide,
-                                   In<float>(args, 2), Out<float>(args, 0), stream);
-  });
+KernelOr MakeLabelled(const CudaApi* api, const KernelSpec& spec) {
+  const Shape& shape = spec.inputs.at(0).shape;
+  const CudaLabelled labelled = {{shape.at(0), shape.at(1), 1}, IsWide(spec.inputs.at(1))};
+  return CudaKernelOf(
+      api, spec, api->find_cross_entropy(spec.op.c_str(), static_cast<int>(spec.inputs[0].dtype)),
+      labelled);
 }
 
 // ---- Dropout ----
 
-uint64_t KeyAttr(const Attrs& attrs, const std::string& name) {
-  const auto it = attrs.values().find(name);
-  if (it != attrs.values().end() && std::holds_alternative<std::string>(it->second)) {
-    return HashBytes(std::get<std::string>(it->second));
-  }
-  return static_cast<uint64_t>(attrs.Int(name));
-}
-
 KernelOr MakeDropout(const CudaApi* api, const KernelSpec& spec) {
   const Operand& x = spec.inputs.at(0);
-  if (x.dtype != DType::kF32) return NoCudaKernel(spec);
-  const double p = NumberAttr(spec.attrs, "p");
-  if (p >= 1) {
+  const auto run = api->find_dropout(static_cast<int>(x.dtype));
+  if (run == nullptr) return NoCudaKernel(spec);
+  const DropoutMask mask = DropoutMask::Of(spec.attrs);
+  if (mask.drops_all()) {
     const int64_t bytes = NumElements(x.shape) * SizeOf(x.dtype);
     return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
       return bytes == 0 ? 0 : api->zero(args.outputs[0], bytes, stream);
@@ -143,16 +98,15 @@ KernelOr MakeDropout(const CudaApi* api, const KernelSpec& spec) {
   const Shape logical = StridesOf(x.logical_shape);
   problem.nest = NestOf(LoopNest<2>(x.shape, {StridesOf(x.shape), logical}));
   for (size_t d = 0; d < x.shape.size(); ++d) problem.base += x.begin[d] * logical[d];
-  const double threshold = std::nearbyint(std::clamp(p, 0.0, 1.0) * 4294967296.0);
-  problem.threshold = static_cast<uint32_t>(std::min(threshold, 4294967295.0));
-  problem.scale = static_cast<float>(1.0 / (1.0 - p));
-  problem.key = PhiloxKey(KeyAttr(spec.attrs, "seed"), KeyAttr(spec.attrs, "key"));
+  problem.threshold = mask.threshold;
+  problem.scale = mask.scale;
+  problem.key = mask.key;
   const int64_t micro_stride = x.shape.empty() ? 0 : x.micro_stride * logical.at(x.micro_dim);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     CudaDropout now = problem;
     now.base += micro_stride * args.micro;
-    return api->dropout(&now, In<float>(args, 0), In<int64_t>(args, 1), Out<float>(args, 0),
-                        stream);
+    const CudaOperands operands = OperandsOf(args);
+    return run(&now, &operands, stream);
   });
 }
 
@@ -222,10 +176,17 @@ struct Product {
   std::vector<std::pair<int64_t, int64_t>> offsets;  // of a and b, for each call
 };
 
+std::optional<CudaMath> MathOf(DType dtype) {
+  if (dtype == DType::kF32) return CudaMath::kF32;
+  if (dtype == DType::kBF16) return CudaMath::kBF16;
+  if (dtype == DType::kF16) return CudaMath::kF16;
+  if (dtype == DType::kF64) return CudaMath::kF64;
+  return std::nullopt;
+}
+
 absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
-  for (const Operand& in : spec.inputs) {
-    if (in.dtype != DType::kF32) return NoCudaKernel(spec);
-  }
+  const std::optional<CudaMath> math = MathOf(spec.inputs.at(0).dtype);
+  if (!math.has_value()) return NoCudaKernel(spec);
   Shape a = spec.inputs.at(0).shape;
   const Shape& b = spec.inputs.at(1).shape;
   Shape out = spec.outputs.at(0).shape;
@@ -248,7 +209,7 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   g.k = g.transpose_a ? a[a.size() - 2] : a.back();
   g.batches = 1;
   g.stride_d = g.m * g.n;
-  g.math = CudaMath::kF32;
+  g.math = *math;
   g.workspace_bytes = kMatmulWorkspace;
   const Shape batch(out.begin(), out.end() - 2);
   Shape a_strides = BroadcastStrides(Shape(a.begin(), a.end() - 2), batch);
@@ -267,7 +228,7 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
     product.offsets.emplace_back(nest.OffsetOf(i, 0), nest.OffsetOf(i, 1));
   }
   // Buffers of a plan lie on 64 bytes; what is strided over call by call on its elements.
-  g.alignment = calls > 1 ? static_cast<int32_t>(SizeOf(DType::kF32)) : 64;
+  g.alignment = calls > 1 ? static_cast<int32_t>(SizeOf(spec.inputs[0].dtype)) : 64;
   return product;
 }
 
@@ -282,7 +243,7 @@ absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
 KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
   if (IsEmpty(product.matmul) || product.offsets.empty()) {  // the sum over nothing
-    const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(DType::kF32);
+    const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(spec.outputs[0].dtype);
     return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
       return bytes == 0 ? 0 : api->zero(args.outputs[0], bytes, stream);
     });
@@ -291,14 +252,15 @@ KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
   OF_RETURN_IF_ERROR(
       CudaStatus(*api, api->matmul_plan(&product.matmul, &made), "planning a matmul"));
   const std::shared_ptr<void> plan(made, api->matmul_release);
+  const int64_t element = SizeOf(spec.inputs[0].dtype);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
-    float* d = Out<float>(args, 0);
+    char* d = Out<char>(args, 0);
     for (const auto& [at_a, at_b] : product.offsets) {
       const CudaError error =
-          api->matmul(plan.get(), In<float>(args, 0) + at_a, In<float>(args, 1) + at_b, d,
-                      Aligned(args.workspace), stream);
+          api->matmul(plan.get(), In<char>(args, 0) + at_a * element,
+                      In<char>(args, 1) + at_b * element, d, Aligned(args.workspace), stream);
       if (error != 0) return error;
-      d += product.matmul.stride_d;
+      d += product.matmul.stride_d * element;
     }
     return 0;
   });
@@ -315,8 +277,8 @@ std::vector<CudaRow> CudaMathRows() {
       {"log_softmax", NeedsNothing, MakeRowMap},
       {"softmax_grad", NeedsNothing, MakeRowMap},
       {"log_softmax_grad", NeedsNothing, MakeRowMap},
-      {"cross_entropy", NeedsNothing, MakeCrossEntropy},
-      {"cross_entropy_grad", NeedsNothing, MakeCrossEntropyGrad},
+      {"cross_entropy", NeedsNothing, MakeLabelled},
+      {"cross_entropy_grad", NeedsNothing, MakeLabelled},
       {"dropout", Elementwise, MakeDropout},
       {"dropout_grad", Elementwise, MakeDropout},
       {"sgd_update", DescribeSgd, MakeSgd},

@@ -1,5 +1,6 @@
 // Movement of bytes: strided copies and combinations of regions (permute, cat, slice, pack, assemble,
-// the ring, accumulate), and fill. Bounded by memory: a copy reads and writes each element once.
+// the ring, accumulate), and fill. Bytes per element of type T: a copy 2 T, a combination 3 T, fill T; no
+// operations: bound by memory. Predicted 85 % of the copy rate for dense regions, 70 % for transposes.
 #include "base/dtype.h"
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/families.h"

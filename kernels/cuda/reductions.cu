@@ -1,5 +1,6 @@
-// Reductions: sum and amax over any dims, argmax over one. Every element is read once. f32 sums are
-// made in f64, so the error does not grow with the length. Two forms: a thread per result where
+// Reductions: sum and amax over any dims, argmax over one. Every element is read once: T bytes and an
+// operation for each, so they are bound by bytes; predicted 85 % of the copy rate, argmax 30 %. Sums of
+// floats are made in f64, so the error does not grow with the length. Two forms: a thread per result where
 // neighbouring results are neighbouring inputs (a bias gradient) or little is joined, a block per
 // result else; few results are shared out and their shares joined in order by a second kernel.
 // A sum over nothing is 0, a maximum over nothing the least value.
@@ -8,18 +9,20 @@
 
 #include "base/dtype.h"
 #include "kernels/cuda/block_join.h"
+#include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
 #include "kernels/scalar/types.h"
 
 namespace oneflow::kernels {
 namespace {
 
-struct SumF32 {
-  using T = float;
-  using R = float;
+template <typename Element>
+struct SumFloat {
+  using T = Element;
+  using R = Element;
   using Wide = double;
   __device__ __forceinline__ static Wide Identity() { return 0; }
-  __device__ __forceinline__ static Wide Widen(T x) { return x; }
+  __device__ __forceinline__ static Wide Widen(T x) { return static_cast<Compute<T>>(x); }
   __device__ __forceinline__ static Wide Join(Wide a, Wide b) { return a + b; }
 };
 template <typename Element, typename Result>
@@ -37,10 +40,10 @@ template <typename Element>
 struct Max {
   using T = Element;
   using R = Element;
-  using Wide = Element;
+  using Wide = Compute<Element>;
   __device__ __forceinline__ static Wide Identity() {
-    if constexpr (std::numeric_limits<Element>::has_infinity) {
-      return -std::numeric_limits<Element>::infinity();
+    if constexpr (std::numeric_limits<Wide>::has_infinity) {
+      return -std::numeric_limits<Wide>::infinity();
     } else {
       return std::numeric_limits<Element>::lowest();
     }
@@ -92,7 +95,7 @@ __device__ __forceinline__ void Write(const CudaReduction& problem, int64_t item
                                       typename Op::Wide total, typename Op::R* out,
                                       typename Op::Wide* shares) {
   if (problem.splits == 1) {
-    out[item] = static_cast<typename Op::R>(total);
+    out[item] = Convert<typename Op::R>(total);
   } else {
     shares[item] = total;
   }
@@ -135,7 +138,7 @@ __global__ void JoinShares(int64_t results, int32_t splits, const typename Op::W
   for (int64_t i = FirstItem(); i < results; i += ItemStride()) {
     typename Op::Wide total = shares[i];
     for (int32_t s = 1; s < splits; ++s) total = Op::Join(total, shares[s * results + i]);
-    out[i] = static_cast<typename Op::R>(total);
+    out[i] = Convert<typename Op::R>(total);
   }
 }
 
@@ -162,31 +165,21 @@ CudaError RunReduce(const CudaReduction* problem, const void* in, void* out, voi
 CudaReduce FindReduce(const char* op, int in_number, int out_number) {
   const DType in = static_cast<DType>(in_number);
   const DType out = static_cast<DType>(out_number);
-  if (std::strcmp(op, "sum") == 0) {
-    if (in == DType::kF32 && out == in) return &RunReduce<SumF32>;
-    if (in == DType::kI64 && out == in) return &RunReduce<SumInt<int64_t, int64_t>>;
-    if (in == DType::kI32 && out == in) return &RunReduce<SumInt<int32_t, int32_t>>;
-    if (in == DType::kI8 && out == in) return &RunReduce<SumInt<int8_t, int8_t>>;
-    if (in == DType::kU8 && out == in) return &RunReduce<SumInt<uint8_t, uint8_t>>;
-    if (in == DType::kI32 && out == DType::kI64) return &RunReduce<SumInt<int32_t, int64_t>>;
-    if (in == DType::kBool && out == DType::kI64) return &RunReduce<SumInt<Bool, int64_t>>;
-    return nullptr;
+  if (std::strcmp(op, "amax") == 0) {
+    if (in != out) return nullptr;
+    return FindElement<Elements::kNumbers, CudaReduce>(
+        in, []<typename T>() -> CudaReduce { return &RunReduce<Max<T>>; });
   }
-  if (std::strcmp(op, "amax") != 0 || in != out) return nullptr;
-  switch (in) {
-    case DType::kF32:
-      return &RunReduce<Max<float>>;
-    case DType::kI64:
-      return &RunReduce<Max<int64_t>>;
-    case DType::kI32:
-      return &RunReduce<Max<int32_t>>;
-    case DType::kI8:
-      return &RunReduce<Max<int8_t>>;
-    case DType::kU8:
-      return &RunReduce<Max<uint8_t>>;
-    default:
-      return nullptr;
-  }
+  if (std::strcmp(op, "sum") != 0) return nullptr;
+  const CudaReduce of_floats =
+      FindFloat<CudaReduce>(in, []<typename T>() -> CudaReduce { return &RunReduce<SumFloat<T>>; });
+  if (of_floats != nullptr) return in == out ? of_floats : nullptr;
+  if (in == DType::kBool && out == DType::kI64) return &RunReduce<SumInt<Bool, int64_t>>;
+  if (in == DType::kBool || (in != out && out != DType::kI64)) return nullptr;
+  return FindElement<Elements::kBits, CudaReduce>(in, [&]<typename T>() -> CudaReduce {
+    if (in == out) return &RunReduce<SumInt<T, T>>;
+    return &RunReduce<SumInt<T, int64_t>>;
+  });
 }
 
 // The first greatest element of a row; NaN counts as greatest.

@@ -9,9 +9,11 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/device_code.h"
@@ -22,6 +24,7 @@ namespace {
 
 constexpr CudaError kInvalid = 1;      // cudaErrorInvalidValue
 constexpr CudaError kOutOfMemory = 2;  // cudaErrorMemoryAllocation
+constexpr CudaError kIllegalAddress = 700;
 
 // ---- Fibers: the threads of a block that meet at barriers ----
 
@@ -29,7 +32,7 @@ constexpr size_t kStackBytes = 64 << 10;
 
 struct Fiber {
   ucontext_t context;
-  std::vector<char> stack = std::vector<char>(kStackBytes);
+  std::unique_ptr<char[]> stack{new char[kStackBytes]};
   bool done = false;
 };
 
@@ -51,15 +54,15 @@ void EnterFiber() {
 __attribute__((noinline)) void Prepare(Block* block, Fiber* fiber) {
   fiber->done = false;
   getcontext(&fiber->context);
-  fiber->context.uc_stack.ss_sp = fiber->stack.data();
-  fiber->context.uc_stack.ss_size = fiber->stack.size();
+  fiber->context.uc_stack.ss_sp = fiber->stack.get();
+  fiber->context.uc_stack.ss_size = kStackBytes;
   fiber->context.uc_link = &block->scheduler;
   makecontext(&fiber->context, &EnterFiber, 0);
 }
 
 // Every thread of the block once per barrier, in an order that changes with `seed`.
 void RunBlock(Block* block, int threads, uint64_t seed) {
-  block->fibers.resize(static_cast<size_t>(threads));
+  block->fibers.resize(static_cast<size_t>(threads));  // as many for each block of a grid
   for (Fiber& fiber : block->fibers) Prepare(block, &fiber);
   const size_t n = block->fibers.size();
   for (size_t left = n; left > 0; ++seed) {
@@ -79,9 +82,9 @@ void RunGrid(int64_t blocks, int threads, bool barriers, const std::function<voi
              uint64_t seed) {
   blockDim.x = static_cast<unsigned>(threads);
   gridDim.x = static_cast<unsigned>(blocks);
-  std::unique_ptr<Block> block;
+  // Stacks are kept from launch to launch.
+  static thread_local std::unique_ptr<Block> block = std::make_unique<Block>();
   if (barriers) {
-    block = std::make_unique<Block>();
     block->body = &body;
     running_block = block.get();
   }
@@ -98,6 +101,91 @@ void RunGrid(int64_t blocks, int threads, bool barriers, const std::function<voi
   }
   running_block = nullptr;
 }
+
+// ---- Memory ----
+
+// Every block lies between guards, and one that was released is kept for a while: a write out of bounds
+// or too late is told, once, by a later call, as a GPU tells an illegal address.
+class SoftMemory {
+ public:
+  static SoftMemory& Of() {
+    static SoftMemory* memory = new SoftMemory;  // streams may outlive static objects
+    return *memory;
+  }
+
+  // As on a GPU: more than the device has is refused, and memory comes with anything in it.
+  CudaError Allocate(void** data, int64_t bytes) {
+    if (bytes > kDeviceBytes) return kOutOfMemory;
+    const size_t room = static_cast<size_t>((bytes + kGuard - 1) / kGuard * kGuard);
+    char* begin = static_cast<char*>(std::aligned_alloc(kGuard, room + 2 * kGuard));
+    if (begin == nullptr) return kOutOfMemory;
+    std::memset(begin, kGuardByte, room + 2 * kGuard);
+    std::memset(begin + kGuard, kFreshByte, static_cast<size_t>(bytes));
+    *data = begin + kGuard;
+    std::lock_guard<std::mutex> lock(mutex_);
+    live_[*data] = {begin, static_cast<size_t>(bytes), room + 2 * kGuard};
+    return Take();
+  }
+
+  CudaError Release(void* data) {
+    if (data == nullptr) return 0;
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto it = live_.find(data);
+    if (it == live_.end()) return kInvalid;
+    const Block block = it->second;
+    live_.erase(it);
+    const char* end = block.begin + kGuard + block.bytes;
+    const size_t behind = block.whole - kGuard - block.bytes;
+    if (!IsAll(block.begin, kGuardByte, kGuard) || !IsAll(end, kGuardByte, behind)) Note();
+    std::memset(block.begin, kReleasedByte, block.whole);
+    kept_.push_back(block);
+    kept_bytes_ += block.whole;
+    while (kept_bytes_ > kKeptBytes) Drop();
+    return Take();
+  }
+
+  // What was found so far; looks at all that is kept.
+  CudaError Check() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    while (!kept_.empty()) Drop();
+    return Take();
+  }
+  CudaError TellError() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return Take();
+  }
+
+ private:
+  struct Block {
+    char* begin;
+    size_t bytes, whole;  // asked for; with its guards
+  };
+  static constexpr int64_t kDeviceBytes = int64_t{4} << 30;
+  static constexpr size_t kGuard = 256;
+  static constexpr size_t kKeptBytes = 16 << 20;
+  static constexpr char kFreshByte = static_cast<char>(0xA5);
+  static constexpr char kGuardByte = 0x6B;
+  static constexpr char kReleasedByte = 0x5A;
+
+  static bool IsAll(const char* data, char byte, size_t n) {
+    return n == 0 || (data[0] == byte && std::memcmp(data, data + 1, n - 1) == 0);
+  }
+  void Drop() {
+    const Block block = kept_.front();
+    kept_.pop_front();
+    kept_bytes_ -= block.whole;
+    if (!IsAll(block.begin, kReleasedByte, block.whole)) Note();
+    std::free(block.begin);
+  }
+  void Note() { error_ = kIllegalAddress; }
+  CudaError Take() { return std::exchange(error_, 0); }
+
+  std::mutex mutex_;
+  std::map<void*, Block> live_;
+  std::deque<Block> kept_;  // released, the oldest first
+  size_t kept_bytes_ = 0;
+  CudaError error_ = 0;
+};
 
 // ---- Streams and events ----
 
@@ -181,6 +269,7 @@ const char* ErrorText(CudaError error) {
   if (error == 0) return "no error";
   if (error == kInvalid) return "invalid argument";
   if (error == kOutOfMemory) return "out of memory";
+  if (error == kIllegalAddress) return "memory was written out of bounds or after its release";
   return "software CUDA error";
 }
 CudaError DeviceCount(int* count) {
@@ -196,29 +285,19 @@ CudaError Properties(int device, CudaDeviceProperties* out) {
   return 0;
 }
 CudaError SetDevice(int device) { return device == 0 ? 0 : kInvalid; }
-CudaError Allocate(void** data, int64_t bytes) {
-  // As on a GPU: more than the device has is refused, and memory comes with anything in it.
-  if (bytes > int64_t{4} << 30) return kOutOfMemory;
-  *data = std::aligned_alloc(256, static_cast<size_t>((bytes + 255) / 256 * 256));
-  if (*data == nullptr) return kOutOfMemory;
-  std::memset(*data, 0xA5, static_cast<size_t>(bytes));
-  return 0;
-}
-CudaError Release(void* data) {
-  std::free(data);
-  return 0;
-}
+CudaError Allocate(void** data, int64_t bytes) { return SoftMemory::Of().Allocate(data, bytes); }
+CudaError Release(void* data) { return SoftMemory::Of().Release(data); }
 CudaError StreamCreate(CudaStreamHandle* stream) {
   *stream = new SoftStream;
   return 0;
 }
 CudaError StreamDestroy(CudaStreamHandle stream) {
   delete static_cast<SoftStream*>(stream);
-  return 0;
+  return SoftMemory::Of().Check();
 }
 CudaError StreamSynchronize(CudaStreamHandle stream) {
   if (stream != nullptr) static_cast<SoftStream*>(stream)->Synchronize();
-  return 0;
+  return SoftMemory::Of().TellError();
 }
 CudaError StreamWait(CudaStreamHandle stream, CudaEventHandle handle) {
   SoftEvent* event = static_cast<SoftEvent*>(handle);
@@ -306,13 +385,7 @@ CudaApi MakeTable() {
   api.copy = &Copy;
   api.copy_in = &CopyIn;
   api.zero = &Zero;
-  AddElementwise(&api);
-  AddBinary(&api);
-  AddMovement(&api);
-  AddReductions(&api);
-  AddRows(&api);
-  AddUpdates(&api);
-  AddMatmul(&api);
+  AddKernels(&api);
   return api;
 }
 

@@ -27,6 +27,21 @@ absl::Status CudaContext::Enter() const {
   return CudaStatus(*api_, api_->set_device(0), "set_device");
 }
 
+// A kernel that may find wrong data. Its firing counts as over when Run returns, and what it found must
+// have reached the step's block by then, so the host waits here.
+class WaitedForKernel final : public kernels::Kernel {
+ public:
+  explicit WaitedForKernel(std::unique_ptr<kernels::Kernel> kernel) : kernel_(std::move(kernel)) {}
+  absl::Status Run(const kernels::KernelArgs& args, kernels::Stream* stream) const override {
+    OF_RETURN_IF_ERROR(kernel_->Run(args, stream));
+    stream->Drain();
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::unique_ptr<kernels::Kernel> kernel_;
+};
+
 class CudaDevice final : public Device {
  public:
   explicit CudaDevice(std::shared_ptr<CudaContext> context) : context_(std::move(context)) {}
@@ -73,7 +88,11 @@ class CudaDevice final : public Device {
   absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeKernel(
       const plan::Task& task, int threads, int64_t workspace_bytes) const override {
     OF_RETURN_IF_ERROR(context_->Enter());
-    return MakeFittingKernel(context_->table(), task, threads, workspace_bytes, isa());
+    OF_ASSIGN_OR_RETURN(
+        std::unique_ptr<kernels::Kernel> kernel,
+        MakeFittingKernel(context_->table(), task, threads, workspace_bytes, isa()));
+    if (!task.may_fail()) return kernel;
+    return std::make_unique<WaitedForKernel>(std::move(kernel));
   }
 
   // What fails here fails again at the first call that this thread makes, with a cause.

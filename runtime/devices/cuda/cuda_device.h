@@ -5,7 +5,8 @@
 // stream may be used by several threads at a time (CUDA's streams may). Invariants: all CUDA devices
 // of a session are on GPU 0 and enqueue on the context's one stream, so work runs in the order in
 // which the actors enqueue it: no event and no host wait is needed between firings, and copies do
-// not overlap with kernels. Only FETCH and the reading of states wait for the GPU. An error of a
+// not overlap with kernels. FETCH, the reading of states and kernels that may find wrong data
+// (plan::Task::may_fail) wait for the GPU, nothing else does. An error of a
 // kernel that already runs shows at a later call (CUDA error 700 and the like): the session fails,
 // and the task that is named is the first that could not be enqueued. Read next:
 // kernels/cuda/cuda_kernels.h.

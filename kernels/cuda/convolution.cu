@@ -1,0 +1,255 @@
+// conv2d on NHWC images and its two gradients as implicit products: no image is unrolled. f32, bf16 and
+// f16 are read as they are and added in f32.
+//
+//   pass          rows           columns         depth
+//   forward       result pixels  filters         taps x channels
+//   grad_input    image pixels   channels        taps x filters
+//   grad_weight   filters        taps x channels result pixels, in shares that a second kernel joins
+//
+// Groups are products of their own. Two forms: tiles in shared memory (kernels/cuda/tile_product.h)
+// where a group has 8 rows and columns, a thread per result else (depthwise). Operations: 2 * rows *
+// columns * depth; a gradient of a strided image multiplies the zeros between its pixels too (4 times
+// the operations at stride 2). Bytes: operands once per tile of the other side. Predicted 25 % of a
+// GPU's f32 rate for tiles: what is here is a fallback, a library's kernels with tensor cores are
+// 20 times as fast.
+#include <cstring>
+
+#include "base/dtype.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/families.h"
+#include "kernels/cuda/tile_product.h"
+#include "kernels/scalar/types.h"
+
+namespace oneflow::kernels {
+namespace {
+
+struct Quotient {
+  int64_t whole, rest;
+};
+// 32-bit divisions where they are enough: they cost a quarter.
+__device__ __forceinline__ Quotient Divide(int64_t a, int64_t b) {
+  if (a <= INT32_MAX && b <= INT32_MAX) {
+    const uint32_t whole = static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
+    return {whole, static_cast<uint32_t>(a) - static_cast<int64_t>(whole) * b};
+  }
+  const int64_t whole = a / b;
+  return {whole, a - whole * b};
+}
+
+// Extents as in CudaConvolution, c and k of one group beside them.
+struct Place : CudaConvolution {
+  int64_t c_each, k_each;
+  __device__ __forceinline__ explicit Place(const CudaConvolution& p)
+      : CudaConvolution(p), c_each(p.c / p.groups), k_each(p.k / p.groups) {}
+
+  // What tap `tap` of result pixel `pixel` reads: the pixel of the image, -1 in the padding.
+  __device__ __forceinline__ int64_t Read(int64_t pixel, int64_t tap) const {
+    const Quotient line = Divide(pixel, q);
+    const Quotient image = Divide(line.whole, this->p);
+    const Quotient at = Divide(tap, s);
+    const int64_t y = image.rest * stride[0] - padding[0] + at.whole * dilation[0];
+    const int64_t x = line.rest * stride[1] - padding[1] + at.rest * dilation[1];
+    if (y < 0 || y >= h || x < 0 || x >= w) return -1;
+    return (image.whole * h + y) * w + x;
+  }
+  // The result pixel that reads image pixel `pixel` through `tap`, -1 if none does.
+  __device__ __forceinline__ int64_t ReadBy(int64_t pixel, int64_t tap) const {
+    const Quotient line = Divide(pixel, w);
+    const Quotient image = Divide(line.whole, h);
+    const Quotient at = Divide(tap, s);
+    const int64_t down = image.rest + padding[0] - at.whole * dilation[0];
+    const int64_t right = line.rest + padding[1] - at.rest * dilation[1];
+    if (down < 0 || right < 0) return -1;
+    const Quotient i = Divide(down, stride[0]);
+    const Quotient j = Divide(right, stride[1]);
+    if (i.rest != 0 || j.rest != 0 || i.whole >= this->p || j.whole >= q) return -1;
+    return (image.whole * this->p + i.whole) * q + j.whole;
+  }
+  __device__ __forceinline__ int64_t Weight(int64_t g, int64_t filter, int64_t channel,
+                                            int64_t tap) const {
+    return ((g * k_each + filter) * c_each + channel) * r * s + tap;
+  }
+};
+
+// A pass as a product of one group: A(g, row, k), B(g, k, column), and where a result stands.
+template <typename T>
+struct Forward : Place {
+  static constexpr bool kDeepA = true, kDeepB = true;
+  const T* x;
+  const T* weight;
+  __device__ __forceinline__ Forward(const CudaConvolution& p, const T* a, const T* b)
+      : Place(p), x(a), weight(b) {}
+  __device__ __forceinline__ int64_t rows() const { return n * p * q; }
+  __device__ __forceinline__ int64_t columns() const { return k_each; }
+  __device__ __forceinline__ int64_t depth() const { return r * s * c_each; }
+  __device__ __forceinline__ float A(int64_t g, int64_t row, int64_t k_at) const {
+    const Quotient at = Divide(k_at, c_each);
+    const int64_t pixel = Read(row, at.whole);
+    return pixel < 0 ? 0.0f : static_cast<float>(x[pixel * c + g * c_each + at.rest]);
+  }
+  __device__ __forceinline__ float B(int64_t g, int64_t k_at, int64_t column) const {
+    const Quotient at = Divide(k_at, c_each);
+    return static_cast<float>(weight[Weight(g, column, at.rest, at.whole)]);
+  }
+  __device__ __forceinline__ int64_t At(int64_t g, int64_t row, int64_t column) const {
+    return row * k + g * k_each + column;
+  }
+};
+
+template <typename T>
+struct GradInput : Place {
+  static constexpr bool kDeepA = true, kDeepB = false;
+  const T* dy;
+  const T* weight;
+  __device__ __forceinline__ GradInput(const CudaConvolution& p, const T* a, const T* b)
+      : Place(p), dy(a), weight(b) {}
+  __device__ __forceinline__ int64_t rows() const { return n * h * w; }
+  __device__ __forceinline__ int64_t columns() const { return c_each; }
+  __device__ __forceinline__ int64_t depth() const { return r * s * k_each; }
+  __device__ __forceinline__ float A(int64_t g, int64_t row, int64_t k_at) const {
+    const Quotient at = Divide(k_at, k_each);
+    const int64_t pixel = ReadBy(row, at.whole);
+    return pixel < 0 ? 0.0f : static_cast<float>(dy[pixel * k + g * k_each + at.rest]);
+  }
+  __device__ __forceinline__ float B(int64_t g, int64_t k_at, int64_t column) const {
+    const Quotient at = Divide(k_at, k_each);
+    return static_cast<float>(weight[Weight(g, at.rest, column, at.whole)]);
+  }
+  __device__ __forceinline__ int64_t At(int64_t g, int64_t row, int64_t column) const {
+    return row * c + g * c_each + column;
+  }
+};
+
+template <typename T>
+struct GradWeight : Place {
+  static constexpr bool kDeepA = false, kDeepB = false;
+  const T* x;
+  const T* dy;
+  __device__ __forceinline__ GradWeight(const CudaConvolution& p, const T* a, const T* b)
+      : Place(p), x(a), dy(b) {}
+  __device__ __forceinline__ int64_t rows() const { return k_each; }
+  __device__ __forceinline__ int64_t columns() const { return r * s * c_each; }
+  __device__ __forceinline__ int64_t depth() const { return n * p * q; }
+  __device__ __forceinline__ float A(int64_t g, int64_t row, int64_t k_at) const {
+    return static_cast<float>(dy[k_at * k + g * k_each + row]);
+  }
+  __device__ __forceinline__ float B(int64_t g, int64_t k_at, int64_t column) const {
+    const Quotient at = Divide(column, c_each);
+    const int64_t pixel = Read(k_at, at.whole);
+    return pixel < 0 ? 0.0f : static_cast<float>(x[pixel * c + g * c_each + at.rest]);
+  }
+  __device__ __forceinline__ int64_t At(int64_t g, int64_t row, int64_t column) const {
+    const Quotient at = Divide(column, c_each);
+    return Weight(g, row, at.rest, at.whole);
+  }
+};
+
+template <typename Pass, typename T>
+__global__ void TiledKernel(CudaConvolution p, const T* a, const T* b, T* out, float* shares) {
+  __shared__ TileSpace space;
+  const Pass pass(p, a, b);
+  const int64_t row_tiles = (pass.rows() + kTile - 1) / kTile;
+  const int64_t column_tiles = (pass.columns() + kTile - 1) / kTile;
+  const int64_t tiles = row_tiles * column_tiles * p.groups;
+  for (int64_t item = blockIdx.x; item < tiles * p.splits; item += gridDim.x) {
+    const int64_t column = item % column_tiles * kTile;
+    const int64_t row = item / column_tiles % row_tiles * kTile;
+    const int64_t g = item / (column_tiles * row_tiles) % p.groups;
+    const int64_t share = item / tiles;
+    TileSums sums;
+    AddProduct<Pass::kDeepA, Pass::kDeepB>(
+        &sums, &space, pass.depth() * share / p.splits, pass.depth() * (share + 1) / p.splits,
+        [&](int i, int64_t k) { return row + i < pass.rows() ? pass.A(g, row + i, k) : 0.0f; },
+        [&](int64_t k, int j) {
+          return column + j < pass.columns() ? pass.B(g, k, column + j) : 0.0f;
+        });
+    sums.ForEach([&](int i, int j, const float* sum) {
+      if (row + i >= pass.rows() || column + j >= pass.columns()) return;
+      if (p.splits == 1) {
+        out[pass.At(g, row + i, column + j)] = T(*sum);
+      } else {
+        shares[((share * p.groups + g) * pass.rows() + row + i) * pass.columns() + column + j] =
+            *sum;
+      }
+    });
+  }
+}
+
+// A thread per share of a result.
+template <typename Pass, typename T>
+__global__ void DirectKernel(CudaConvolution p, const T* a, const T* b, T* out, float* shares) {
+  const Pass pass(p, a, b);
+  const int64_t results = p.groups * pass.rows() * pass.columns();
+  for (int64_t item = FirstItem(); item < results * p.splits; item += ItemStride()) {
+    // Neighbours are channels, of one group after the other.
+    const int64_t share = item / results;
+    const int64_t column = item % pass.columns();
+    const int64_t g = item % results / pass.columns() % p.groups;
+    const int64_t row = item % results / pass.columns() / p.groups;
+    const int64_t end = pass.depth() * (share + 1) / p.splits;
+    float total = 0;
+    for (int64_t k = pass.depth() * share / p.splits; k < end; ++k) {
+      total = MultiplyAdd(pass.A(g, row, k), pass.B(g, k, column), total);
+    }
+    if (p.splits == 1) {
+      out[pass.At(g, row, column)] = T(total);
+    } else {
+      shares[((share * p.groups + g) * pass.rows() + row) * pass.columns() + column] = total;
+    }
+  }
+}
+
+template <typename Pass, typename T>
+__global__ void JoinKernel(CudaConvolution p, const float* shares, T* out) {
+  const Pass pass(p, nullptr, nullptr);
+  const int64_t results = p.groups * pass.rows() * pass.columns();
+  for (int64_t i = FirstItem(); i < results; i += ItemStride()) {
+    float total = shares[i];
+    for (int64_t share = 1; share < p.splits; ++share) total += shares[share * results + i];
+    const int64_t row = i / pass.columns() % pass.rows();
+    out[pass.At(i / pass.columns() / pass.rows(), row, i % pass.columns())] = T(total);
+  }
+}
+
+template <template <typename> typename Pass, typename T>
+CudaError Convolve(const CudaConvolution* p, const CudaOperands* o, CudaStreamHandle stream) {
+  const T* a = static_cast<const T*>(o->in[0]);
+  const T* b = static_cast<const T*>(o->in[1]);
+  T* out = static_cast<T*>(o->out[0]);
+  float* shares = static_cast<float*>(o->workspace);
+  const int64_t results = p->groups * p->group_rows * p->group_columns;
+  CudaError error = 0;
+  if (p->tiled) {
+    const int64_t tiles = p->groups * ((p->group_rows + kTile - 1) / kTile) *
+                          ((p->group_columns + kTile - 1) / kTile) * p->splits;
+    error = LaunchBlocks(&TiledKernel<Pass<T>, T>, std::min<int64_t>(tiles, 1 << 20), kTileThreads,
+                         stream, *p, a, b, out, shares);
+  } else {
+    error = Launch(&DirectKernel<Pass<T>, T>, BlocksFor(results * p->splits), kThreads, stream, *p,
+                   a, b, out, shares);
+  }
+  if (error != 0 || p->splits == 1) return error;
+  return Launch(&JoinKernel<Pass<T>, T>, BlocksFor(results), kThreads, stream, *p,
+                static_cast<const float*>(shares), out);
+}
+
+CudaRun<CudaConvolution> FindConvolution(const char* op, int number) {
+  using Found = CudaRun<CudaConvolution>;
+  const DType dtype = static_cast<DType>(number);
+  const auto find = [&]<typename T>() -> Found {
+    if (std::strcmp(op, "conv2d") == 0) return &Convolve<Forward, T>;
+    if (std::strcmp(op, "conv2d_grad_input") == 0) return &Convolve<GradInput, T>;
+    if (std::strcmp(op, "conv2d_grad_weight") == 0) return &Convolve<GradWeight, T>;
+    return nullptr;
+  };
+  if (dtype == DType::kF32) return find.template operator()<float>();
+  if (dtype == DType::kBF16) return find.template operator()<BF16>();
+  if (dtype == DType::kF16) return find.template operator()<F16>();
+  return nullptr;
+}
+
+}  // namespace
+
+void AddConvolution(CudaApi* api) { api->find_convolution = &FindConvolution; }
+
+}  // namespace oneflow::kernels

@@ -1,0 +1,256 @@
+// Rates of the CUDA kernels of the layers on one GPU, at the sizes of BERT-Large and ResNet-50: norms,
+// embedding, attention, convolution, pooling, sort. One JSON object per line; data is random.
+//
+//   oneflow_cuda_layers_benchmark liboneflow_cuda.so [small]
+//
+// `small` runs the same calls at sizes that software CUDA can do in seconds.
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/status.h"
+#include "kernels/cuda/cuda_kernels.h"
+#include "kernels/cuda/cuda_stream.h"
+
+namespace oneflow::kernels {
+namespace {
+
+constexpr int kWarmUps = 3;
+constexpr int kTimed = 11;
+
+void Stop(const char* what, const std::string& why) {
+  std::fprintf(stderr, "%s: %s\n", what, why.c_str());
+  std::exit(1);
+}
+void Check(const CudaApi* api, CudaError error, const char* what) {
+  if (error != 0) Stop(what, api->error_text(error));
+}
+
+// Memory of the device; indices are below `bound`, floats small.
+class DeviceTensor {
+ public:
+  DeviceTensor(const CudaApi* api, const Operand& type, int64_t bound) : api_(api) {
+    const int64_t bytes = NumElements(type.shape) * SizeOf(type.dtype);
+    std::vector<unsigned char> data(static_cast<size_t>(bytes));
+    std::mt19937 generator(7);
+    if (IsFloating(type.dtype)) {
+      // Sign and small exponents: numbers in (-2, 2) in every float type.
+      const size_t width = static_cast<size_t>(SizeOf(type.dtype));
+      for (size_t i = 0; i < data.size(); ++i) {
+        data[i] = static_cast<unsigned char>(generator());
+        if (i % width == width - 1) data[i] = generator() % 2 == 0 ? 0x3c : 0xbc;
+      }
+    } else {
+      int64_t* at = reinterpret_cast<int64_t*>(data.data());
+      for (int64_t i = 0; i < NumElements(type.shape); ++i) at[i] = generator() % bound;
+    }
+    Check(api, api->allocate(&data_, std::max<int64_t>(1, bytes)), "allocate");
+    Check(api, api->copy(data_, data.data(), bytes, nullptr), "copy");
+    Check(api, api->stream_synchronize(nullptr), "synchronize");
+  }
+  DeviceTensor(const DeviceTensor&) = delete;
+  ~DeviceTensor() { api_->release(data_); }
+  void* data() const { return data_; }
+
+ private:
+  const CudaApi* api_;
+  void* data_ = nullptr;
+};
+
+Operand Of(DType dtype, const Shape& shape) {
+  Operand operand;
+  operand.dtype = dtype;
+  operand.shape = operand.logical_shape = shape;
+  operand.begin = Shape(shape.size(), 0);
+  return operand;
+}
+
+class Layers {
+ public:
+  explicit Layers(const CudaApi* api) : api_(api), table_(CudaKernels(api)) {
+    void* block = nullptr;
+    Check(api, api->allocate_pinned(&block, sizeof(StepBlock)), "allocate");
+    block_ = static_cast<StepBlock*>(block);
+    block_->Begin(0);
+  }
+
+  // `amount`: bytes or operations of one call.
+  void Run(const std::string& name, const std::string& op, Attrs attrs, std::vector<Operand> inputs,
+           std::vector<Operand> outputs, double amount, const char* unit, int64_t bound = 1) const {
+    const KernelSpec spec = {op, std::move(attrs), std::move(inputs), std::move(outputs)};
+    const absl::StatusOr<Needs> needs = table_.Describe(spec);
+    if (!needs.ok()) Stop(name.c_str(), MessageOf(needs.status()));
+    const absl::StatusOr<std::unique_ptr<Kernel>> kernel = table_.Make(spec);
+    if (!kernel.ok()) Stop(name.c_str(), MessageOf(kernel.status()));
+    std::vector<std::unique_ptr<DeviceTensor>> tensors;
+    std::vector<const void*> in;
+    std::vector<void*> out;
+    for (const Operand& operand : spec.inputs) {
+      tensors.push_back(std::make_unique<DeviceTensor>(api_, operand, bound));
+      in.push_back(tensors.back()->data());
+    }
+    for (const Operand& operand : spec.outputs) {
+      tensors.push_back(std::make_unique<DeviceTensor>(api_, operand, bound));
+      out.push_back(tensors.back()->data());
+    }
+    void* space = nullptr;
+    Check(api_, api_->allocate(&space, std::max<int64_t>(1, needs->workspace_bytes)), "allocate");
+    const KernelArgs args = {in.data(), out.data(), space, block_};
+    std::vector<double> times = Measure(**kernel, args);
+    Check(api_, api_->release(space), "release");
+    std::sort(times.begin(), times.end());
+    const double median = times[times.size() / 2];
+    std::printf(
+        "{\"name\": \"%s\", \"median_ms\": %.5f, \"least_ms\": %.5f, \"most_ms\": %.5f, \"rate\": "
+        "%.3f, \"unit\": \"%s\"}\n",
+        name.c_str(), median, times.front(), times.back(), amount / median / 1e9, unit);
+    std::fflush(stdout);
+  }
+
+ private:
+  std::vector<double> Measure(const Kernel& kernel, const KernelArgs& args) const {
+    const absl::StatusOr<std::unique_ptr<CudaStream>> stream = CudaStream::Make(api_);
+    if (!stream.ok()) Stop("stream", MessageOf(stream.status()));
+    CudaEventHandle begin = nullptr, end = nullptr;
+    Check(api_, api_->event_create(&begin, true), "event");
+    Check(api_, api_->event_create(&end, true), "event");
+    std::vector<double> times;
+    for (int i = 0; i < kWarmUps + kTimed; ++i) {
+      Check(api_, api_->event_record(begin, (*stream)->handle()), "record");
+      const absl::Status status = kernel.Run(args, stream->get());
+      if (!status.ok()) Stop("kernel", MessageOf(status));
+      Check(api_, api_->event_record(end, (*stream)->handle()), "record");
+      Check(api_, api_->stream_synchronize((*stream)->handle()), "synchronize");
+      float milliseconds = 0;
+      Check(api_, api_->event_milliseconds(begin, end, &milliseconds), "time");
+      if (i >= kWarmUps) times.push_back(milliseconds);
+    }
+    api_->event_destroy(begin);
+    api_->event_destroy(end);
+    return times;
+  }
+
+  const CudaApi* const api_;
+  const KernelTable table_;
+  StepBlock* block_ = nullptr;
+};
+
+struct Sizes {
+  int64_t tokens = 32768, width = 1024, words = 30528;  // BERT-Large
+  int64_t images = 64, side = 28, channels = 128;       // ResNet-50's second stage
+  int64_t line = 4096;
+};
+
+void MeasureNorms(const Layers& layers, const Sizes& sizes, DType t) {
+  const int64_t tokens = sizes.tokens, width = sizes.width;
+  const DType f32 = DType::kF32;
+  const std::string size =
+      " " + std::string(NameOf(t)) + " " + std::to_string(tokens) + "x" + std::to_string(width);
+  const double bytes = static_cast<double>(tokens * width * SizeOf(t));
+  const Attrs dims = {{"dims", int64_t{1}}};
+  const Operand x = Of(t, {tokens, width}), row = Of(t, {width}), stats = Of(f32, {tokens});
+  layers.Run("layer_norm" + size, "layer_norm", dims, {x, row, row}, {x, stats, stats}, 2 * bytes,
+             "TB/s");
+  layers.Run("layer_norm_grad" + size, "layer_norm_grad", dims, {x, x, stats, stats, row}, {x},
+             3 * bytes, "TB/s");
+  layers.Run("layer_norm_weight_grad" + size, "layer_norm_weight_grad", dims, {x, x, stats, stats},
+             {row, row}, 2 * bytes, "TB/s");
+}
+
+void MeasureImages(const Layers& layers, const Sizes& sizes, DType t) {
+  const int64_t n = sizes.images, side = sizes.side, c = sizes.channels;
+  const std::string type = " " + std::string(NameOf(t)) + " " + std::to_string(n) + "x" +
+                           std::to_string(side) + "x" + std::to_string(side) + "x" +
+                           std::to_string(c);
+  const Operand x = Of(t, {n, side, side, c}), w = Of(t, {c, c, 3, 3});
+  const Operand stats = Of(DType::kF32, {1, c}), channels = Of(DType::kF32, {c});
+  const double pixels = static_cast<double>(n * side * side);
+  const double bytes = pixels * static_cast<double>(c * SizeOf(t));
+  const double flops = 2 * pixels * static_cast<double>(c * c * 9);
+  const Attrs window = {{"stride", int64_t{1}}, {"padding", int64_t{1}}, {"dilation", int64_t{1}}};
+  layers.Run("conv2d 3x3" + type, "conv2d", window, {x, w}, {x}, flops, "TFLOP/s");
+  layers.Run("conv2d_grad_input 3x3" + type, "conv2d_grad_input", window, {x, w}, {x}, flops,
+             "TFLOP/s");
+  layers.Run("conv2d_grad_weight 3x3" + type, "conv2d_grad_weight", window, {x, x}, {w}, flops,
+             "TFLOP/s");
+  layers.Run("bn_sum" + type, "bn_sum", {}, {x}, {stats}, bytes, "TB/s");
+  layers.Run("bn_apply" + type, "bn_apply", {}, {x, stats, stats, channels, channels}, {x},
+             2 * bytes, "TB/s");
+  layers.Run("bn_grad_input" + type, "bn_grad_input", {{"count", pixels}},
+             {x, x, stats, stats, channels, stats, stats}, {x}, 3 * bytes, "TB/s");
+  const Attrs pool = {{"kernel", int64_t{3}}, {"stride", int64_t{2}}, {"padding", int64_t{1}}};
+  const Operand half = Of(t, {n, side / 2, side / 2, c});
+  layers.Run("max_pool2d" + type, "max_pool2d", pool, {x}, {half}, 1.25 * bytes, "TB/s");
+  layers.Run("max_pool2d_grad" + type, "max_pool2d_grad", pool, {x, half, half}, {x}, 2.5 * bytes,
+             "TB/s");
+}
+
+void MeasureAttention(const Layers& layers, const Sizes& sizes, DType t, int64_t tokens) {
+  const int64_t batch = std::max<int64_t>(1, sizes.tokens / 2 / tokens), width = 64;
+  const int64_t heads = sizes.width / width;
+  const std::string name = " " + std::string(NameOf(t)) + " s" + std::to_string(tokens);
+  const Operand x = Of(t, {batch, tokens, heads, width});
+  const Operand rows = Of(DType::kF32, {batch, heads, tokens});
+  const double pairs = static_cast<double>(batch * heads * tokens * tokens);
+  const Attrs attrs = {{"scale", 0.125}};
+  layers.Run("attention" + name, "attention", attrs, {x, x, x}, {x, rows},
+             pairs * static_cast<double>(4 * width), "TFLOP/s");
+  layers.Run("attention_grad" + name, "attention_grad", attrs, {x, x, x, x, rows, x}, {x, x, x},
+             pairs * static_cast<double>(10 * width), "TFLOP/s");
+}
+
+int Main(const char* path, const Sizes& sizes) {
+  const absl::StatusOr<const CudaApi*> opened = OpenCuda(path, "");
+  if (!opened.ok()) {
+    std::fprintf(stderr, "%s\n", MessageOf(opened.status()).c_str());
+    return 1;
+  }
+  const CudaApi* api = *opened;
+  Check(api, api->set_device(0), "set_device");
+  const Layers layers(api);
+  for (const DType t : {DType::kF32, DType::kBF16}) {
+    MeasureNorms(layers, sizes, t);
+    MeasureImages(layers, sizes, t);
+    for (const int64_t s : {int64_t{128}, int64_t{512}}) {
+      if (s <= sizes.tokens) MeasureAttention(layers, sizes, t, s);
+    }
+    const double row_bytes = static_cast<double>(sizes.width * SizeOf(t));
+    const Operand table = Of(t, {sizes.words, sizes.width});
+    const Operand index = Of(DType::kI64, {sizes.tokens});
+    const Operand rows = Of(t, {sizes.tokens, sizes.width});
+    const std::string name = " " + std::string(NameOf(t)) + " " + std::to_string(sizes.tokens) +
+                             " of " + std::to_string(sizes.words) + "x" +
+                             std::to_string(sizes.width);
+    layers.Run("embedding" + name, "embedding", {}, {table, index}, {rows},
+               2 * row_bytes * static_cast<double>(sizes.tokens), "TB/s", sizes.words);
+    layers.Run("embedding_grad" + name, "embedding_grad", {{"rows", sizes.words}}, {rows, index},
+               {table}, row_bytes * static_cast<double>(sizes.tokens + sizes.words), "TB/s",
+               sizes.words);
+  }
+  const Shape square = {sizes.line, sizes.line};
+  const Operand lines = Of(DType::kF32, square);
+  const double bytes = 4.0 * static_cast<double>(sizes.line * sizes.line);
+  const std::string name = " f32 " + std::to_string(sizes.line) + "x" + std::to_string(sizes.line);
+  layers.Run("cumsum" + name, "cumsum", {{"dim", int64_t{1}}}, {lines}, {lines}, 2 * bytes, "TB/s");
+  layers.Run("sort" + name, "sort", {{"dim", int64_t{1}}}, {lines},
+             {lines, Of(DType::kI64, square)}, 4 * bytes, "TB/s");
+  return 0;
+}
+
+}  // namespace
+}  // namespace oneflow::kernels
+
+int main(int argc, char** argv) {
+  const bool small = argc == 3 && std::string(argv[2]) == "small";
+  if (argc != 2 && !small) {
+    std::fprintf(stderr, "usage: oneflow_cuda_layers_benchmark liboneflow_cuda.so [small]\n");
+    return 2;
+  }
+  const oneflow::kernels::Sizes few = {128, 64, 96, 1, 6, 16, 70};
+  return oneflow::kernels::Main(argv[1], small ? few : oneflow::kernels::Sizes());
+}

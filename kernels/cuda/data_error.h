@@ -1,0 +1,38 @@
+// ReportWrongIndex: how a kernel on a GPU says that an index in the data is out of range.
+//
+// Device code. The step's block lies in pinned memory of the host, which the GPU writes over the bus;
+// only the first report of a step touches it. Threads: any of a grid. Read next:
+// kernels/step_block.h, runtime/devices/cuda/cuda_device.h.
+#ifndef ONEFLOW_KERNELS_CUDA_DATA_ERROR_H_
+#define ONEFLOW_KERNELS_CUDA_DATA_ERROR_H_
+
+#include "kernels/cuda/device_code.h"
+#include "kernels/step_block.h"
+
+namespace oneflow::kernels {
+
+__device__ inline void ReportWrongIndex(StepBlock* block, uint32_t task, int64_t index,
+                                        int64_t bound) {
+#ifdef __CUDACC__
+  const uint32_t code = static_cast<uint32_t>(DataErrorCode::kIndexOutOfRange);
+  if (atomicCAS_system(&block->error_code, 0u, code) != 0) return;
+  block->error_task = task;
+  block->error_value = index;
+  block->error_bound = bound;
+#else
+  ReportDataError(block, task, DataErrorCode::kIndexOutOfRange, index, bound);
+#endif
+}
+
+// Integers of an index operand of either width.
+struct Indices {
+  const void* data;
+  bool wide;
+  __device__ __forceinline__ int64_t operator[](int64_t i) const {
+    return wide ? static_cast<const int64_t*>(data)[i] : static_cast<const int32_t*>(data)[i];
+  }
+};
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CUDA_DATA_ERROR_H_

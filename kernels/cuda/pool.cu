@@ -1,0 +1,174 @@
+// max_pool2d, avg_pool2d and their gradients over NHWC images: results as in kernels/cpu/pool.cc, and
+// with its bits, for windows are added in its order. A thread per element of the result; neighbours are
+// channels.
+//
+// Bytes: image and result once each, windows that overlap from the caches: predicted 60 % of the copy
+// rate. The gradient of a maximum looks at the windows of a place again: kernel^2 reads for each, from
+// the caches; predicted 30 %.
+#include <cstring>
+#include <limits>
+
+#include "base/dtype.h"
+#include "kernels/cuda/device_code.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/families.h"
+#include "kernels/scalar/types.h"
+
+namespace oneflow::kernels {
+namespace {
+
+struct Window {
+  int64_t h0, h1, w0, w1;
+};
+__device__ __forceinline__ Window WindowAt(const CudaPool& p, int64_t i, int64_t j) {
+  const int64_t top = i * p.stride[0] - p.padding[0];
+  const int64_t left = j * p.stride[1] - p.padding[1];
+  return {top > 0 ? top : 0, top + p.kernel[0] < p.h ? top + p.kernel[0] : p.h, left > 0 ? left : 0,
+          left + p.kernel[1] < p.w ? left + p.kernel[1] : p.w};
+}
+
+// Results along one dim whose windows hold place `at`.
+struct Range {
+  int64_t begin, end;
+};
+__device__ __forceinline__ Range WindowsOf(const CudaPool& p, int dim, int64_t at,
+                                           int64_t results) {
+  const int64_t last = (at + p.padding[dim]) / p.stride[dim];
+  const int64_t before =
+      at + p.padding[dim] - p.kernel[dim];  // the last place that no window shares
+  const int64_t begin = before < 0 ? 0 : before / p.stride[dim] + 1;
+  return {begin, last + 1 < results ? last + 1 : results};
+}
+
+// An element [n, i, j, channel] of an image of `lines` by `columns`.
+struct Element {
+  int64_t n, i, j, channel;
+};
+__device__ __forceinline__ Element ElementAt(int64_t index, int64_t lines, int64_t columns,
+                                             int64_t c) {
+  const int64_t pixel = index / c;
+  const int64_t line = pixel / columns;
+  return {line / lines, line % lines, pixel % columns, index % c};
+}
+
+template <typename T>
+__global__ void MaxPoolKernel(CudaPool p, const T* x, T* y) {
+  using C = Compute<T>;
+  for (int64_t at = FirstItem(); at < p.n * p.p * p.q * p.c; at += ItemStride()) {
+    const Element e = ElementAt(at, p.p, p.q, p.c);
+    const Window window = WindowAt(p, e.i, e.j);
+    C most = -std::numeric_limits<C>::infinity();
+    for (int64_t a = window.h0; a < window.h1; ++a) {
+      for (int64_t b = window.w0; b < window.w1; ++b) {
+        const C value = x[((e.n * p.h + a) * p.w + b) * p.c + e.channel];
+        most = value > most || value != value ? value : most;
+      }
+    }
+    y[at] = T(most);
+  }
+}
+
+template <typename T>
+__global__ void MaxPoolGradKernel(CudaPool p, const T* x, const T* y, const T* dy, T* dx) {
+  using C = Compute<T>;
+  for (int64_t at = FirstItem(); at < p.n * p.h * p.w * p.c; at += ItemStride()) {
+    const Element e = ElementAt(at, p.h, p.w, p.c);
+    const Range lines = WindowsOf(p, 0, e.i, p.p);
+    const Range columns = WindowsOf(p, 1, e.j, p.q);
+    C total = 0;
+    for (int64_t i = lines.begin; i < lines.end; ++i) {
+      for (int64_t j = columns.begin; j < columns.end; ++j) {
+        const int64_t out = ((e.n * p.p + i) * p.q + j) * p.c + e.channel;
+        const C most = y[out];
+        const auto wins = [&](int64_t a, int64_t b) {
+          const C value = x[((e.n * p.h + a) * p.w + b) * p.c + e.channel];
+          return value == most || (value != value && most != most);
+        };
+        if (!wins(e.i, e.j)) continue;
+        // The first of the window that equals the maximum has the gradient.
+        const Window window = WindowAt(p, i, j);
+        bool first = true;
+        for (int64_t a = window.h0; first && a <= e.i; ++a) {
+          const int64_t end = a == e.i ? e.j : window.w1;
+          for (int64_t b = window.w0; first && b < end; ++b) first = !wins(a, b);
+        }
+        if (first) total += static_cast<C>(dy[out]);
+      }
+    }
+    dx[at] = T(total);
+  }
+}
+
+template <typename T>
+__global__ void AvgPoolKernel(CudaPool p, const T* x, T* y) {
+  using C = Compute<T>;
+  const C factor = C{1} / static_cast<C>(p.kernel[0] * p.kernel[1]);
+  for (int64_t at = FirstItem(); at < p.n * p.p * p.q * p.c; at += ItemStride()) {
+    const Element e = ElementAt(at, p.p, p.q, p.c);
+    const Window window = WindowAt(p, e.i, e.j);
+    C total = 0;
+    for (int64_t a = window.h0; a < window.h1; ++a) {
+      for (int64_t b = window.w0; b < window.w1; ++b) {
+        total += static_cast<C>(x[((e.n * p.h + a) * p.w + b) * p.c + e.channel]) * factor;
+      }
+    }
+    y[at] = T(total);
+  }
+}
+
+template <typename T>
+__global__ void AvgPoolGradKernel(CudaPool p, const T* dy, T* dx) {
+  using C = Compute<T>;
+  const C factor = C{1} / static_cast<C>(p.kernel[0] * p.kernel[1]);
+  for (int64_t at = FirstItem(); at < p.n * p.h * p.w * p.c; at += ItemStride()) {
+    const Element e = ElementAt(at, p.h, p.w, p.c);
+    const Range lines = WindowsOf(p, 0, e.i, p.p);
+    const Range columns = WindowsOf(p, 1, e.j, p.q);
+    C total = 0;
+    for (int64_t i = lines.begin; i < lines.end; ++i) {
+      for (int64_t j = columns.begin; j < columns.end; ++j) {
+        total += static_cast<C>(dy[((e.n * p.p + i) * p.q + j) * p.c + e.channel]) * factor;
+      }
+    }
+    dx[at] = T(total);
+  }
+}
+
+template <typename T>
+struct Pool {
+  static const T* In(const CudaOperands& a, int i) { return static_cast<const T*>(a.in[i]); }
+  static T* Out(const CudaOperands& a) { return static_cast<T*>(a.out[0]); }
+  static int64_t Results(const CudaPool& p) { return BlocksFor(p.n * p.p * p.q * p.c); }
+  static int64_t Places(const CudaPool& p) { return BlocksFor(p.n * p.h * p.w * p.c); }
+
+  static CudaError Max(const CudaPool* p, const CudaOperands* a, CudaStreamHandle stream) {
+    return Launch(&MaxPoolKernel<T>, Results(*p), kThreads, stream, *p, In(*a, 0), Out(*a));
+  }
+  static CudaError MaxGrad(const CudaPool* p, const CudaOperands* a, CudaStreamHandle stream) {
+    return Launch(&MaxPoolGradKernel<T>, Places(*p), kThreads, stream, *p, In(*a, 0), In(*a, 1),
+                  In(*a, 2), Out(*a));
+  }
+  static CudaError Avg(const CudaPool* p, const CudaOperands* a, CudaStreamHandle stream) {
+    return Launch(&AvgPoolKernel<T>, Results(*p), kThreads, stream, *p, In(*a, 0), Out(*a));
+  }
+  static CudaError AvgGrad(const CudaPool* p, const CudaOperands* a, CudaStreamHandle stream) {
+    return Launch(&AvgPoolGradKernel<T>, Places(*p), kThreads, stream, *p, In(*a, 0), Out(*a));
+  }
+};
+
+CudaRun<CudaPool> FindPool(const char* op, int dtype) {
+  using Found = CudaRun<CudaPool>;
+  return FindFloat<Found>(static_cast<DType>(dtype), [&]<typename T>() -> Found {
+    if (std::strcmp(op, "max_pool2d") == 0) return &Pool<T>::Max;
+    if (std::strcmp(op, "max_pool2d_grad") == 0) return &Pool<T>::MaxGrad;
+    if (std::strcmp(op, "avg_pool2d") == 0) return &Pool<T>::Avg;
+    if (std::strcmp(op, "avg_pool2d_grad") == 0) return &Pool<T>::AvgGrad;
+    return nullptr;
+  });
+}
+
+}  // namespace
+
+void AddPool(CudaApi* api) { api->find_pool = &FindPool; }
+
+}  // namespace oneflow::kernels

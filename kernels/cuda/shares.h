@@ -1,0 +1,34 @@
+// Shares: into how many parts a sum is cut so that it fills a large GPU. Decided from shapes alone,
+// because the compiler plans workspaces on machines that have no GPU.
+//
+// Functions. Threads: any. Read next: kernels/cuda/column_sums.h, kernels/cuda/math_kernels.cc.
+#ifndef ONEFLOW_KERNELS_CUDA_SHARES_H_
+#define ONEFLOW_KERNELS_CUDA_SHARES_H_
+
+#include <algorithm>
+#include <cstdint>
+
+namespace oneflow::kernels {
+
+// Threads and blocks that fill a large GPU, and what is worth a share of its own.
+inline constexpr int64_t kFillingThreads = 128 << 10;
+inline constexpr int64_t kFillingBlocks = 512;
+inline constexpr int64_t kShareByThread = 64;
+inline constexpr int64_t kShareByBlock = 4096;
+
+inline int32_t SharesOf(int64_t filling, int64_t results, int64_t joined, int64_t worth) {
+  const int64_t wanted = filling / std::max<int64_t>(1, results);
+  return static_cast<int32_t>(std::max<int64_t>(1, std::min(wanted, joined / worth)));
+}
+// A thread for each share of each of `results` sums over `joined` elements.
+inline int32_t SharesByThread(int64_t results, int64_t joined) {
+  return SharesOf(kFillingThreads, results, joined, kShareByThread);
+}
+// A block for each.
+inline int32_t SharesByBlock(int64_t results, int64_t joined) {
+  return SharesOf(kFillingBlocks, results, joined, kShareByBlock);
+}
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CUDA_SHARES_H_
