@@ -66,7 +66,11 @@ def small_step(
     flow.manual_seed(0)
     mesh = flow.mesh("cpu", threads=1, **dict(layout.axes))
     if model == "bert":
-        size: dict[str, Any] = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
+        size: dict[str, Any] = {
+            "hidden_size": 256,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+        }
         bert = models.BertForPreTraining(
             models.BertConfig(
                 vocab_size=2000, intermediate_size=1024, hidden_dropout_prob=0.0, **size

@@ -6,17 +6,15 @@
 // drawn again in the backward pass instead of being kept. 8 bytes per element; sixteen blocks at a
 // time.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <memory>
-#include <type_traits>
 
 #include "kernels/cpu/dropout_mask.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/loop_nest.h"
 #include "kernels/cpu/simd.h"
-#include "kernels/scalar/math.h"
+#include "kernels/scalar/draws.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -97,16 +95,9 @@ KernelOr MakeDropout(const KernelSpec& spec) {
   return DispatchFloats(spec, [&]<typename T>() -> KernelOr { return MakeDropoutOf<T>(spec); });
 }
 
-// As many leading bits of a word as T has digits: a number below 1 is not rounded up to 1.
-template <typename T>
-constexpr int kBits = std::is_same_v<T, BF16>  ? 8
-                      : std::is_same_v<T, F16> ? 11
-                                               : 24;
-
 template <typename T>
 struct UniformLoop {
   OF_LOOP static void Run(T* y, int64_t n, uint64_t first, uint64_t step, uint64_t key) {
-    constexpr float kUnit = 1.0f / (1 << kBits<T>);
     uint32_t words[4 * kPhiloxBlocks];
     uint64_t block = first / 4;
     int64_t skip = static_cast<int64_t>(first % 4);
@@ -114,19 +105,16 @@ struct UniformLoop {
       DrawPhilox(key, step, block, words);
       const int64_t count = std::min(4 * kPhiloxBlocks - skip, n - done);
       for (int64_t i = 0; i < count; ++i) {
-        const float unit = static_cast<float>(words[skip + i] >> (32 - kBits<T>)) * kUnit;
-        Store<T>(static_cast<Compute<T>>(unit), y + done + i);
+        Store<T>(static_cast<Compute<T>>(UniformOf<T>(words[skip + i])), y + done + i);
       }
       done += count;
     }
   }
 };
 
-// As base/random.h: words 0 and 1 of a block give elements 0 and 1, words 2 and 3 the others.
 template <typename T>
 struct NormalLoop {
   OF_LOOP static void Run(T* y, int64_t n, uint64_t first, uint64_t step, uint64_t key) {
-    constexpr float kUnit = 1.0f / (1 << 24);
     uint32_t words[4 * kPhiloxBlocks];
     uint64_t block = first / 4;
     int64_t skip = static_cast<int64_t>(first % 4);
@@ -134,11 +122,8 @@ struct NormalLoop {
       DrawPhilox(key, step, block, words);
       const int64_t count = std::min(4 * kPhiloxBlocks - skip, n - done);
       for (int64_t i = skip; i < skip + count; ++i) {
-        const float u = static_cast<float>((words[i / 2 * 2] >> 8) + 1) * kUnit;  // in (0, 1]
-        const float turn = static_cast<float>(words[i / 2 * 2 + 1] >> 8) * kUnit;
-        const float angle = turn * 6.2831853071795865f;
-        const float radius = std::sqrt(-2.0f * LogOf(u));
-        const float value = radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle));
+        const uint32_t* pair = words + i / 2 * 2;
+        const float value = NormalOf(pair[0], pair[1], i % 2 == 0);
         Store<T>(static_cast<Compute<T>>(value), y + done + i - skip);
       }
       done += count;

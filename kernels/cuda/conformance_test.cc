@@ -255,6 +255,17 @@ void AddUpdates(std::vector<Case>* cases) {
       cases->push_back({op, attrs, {column, step}, {Of(DType::kF32, {5, 1})}});
     }
   }
+  // Sines and cosines are the library's: close, not the same bits.
+  for (const auto& [op, tolerance] : {std::pair("uniform", 0.0), std::pair("normal", 4e-6)}) {
+    const Attrs attrs = {{"seed", int64_t{5}}, {"key", std::string("noise.0")}};
+    cases->push_back(
+        {op, attrs, {RandomTensor({9, 7}, 1), step}, {Of(DType::kF32, {9, 7})}, tolerance});
+    TestTensor shard = RandomTensor({2, 6}, 2);  // of [8,13], in micro-batches of two rows
+    shard.type.logical_shape = {8, 13};
+    shard.type.begin = {4, 3};
+    shard.type.micro_stride = 2;
+    cases->push_back({op, attrs, {shard, step}, {Of(DType::kF32, {2, 6})}, tolerance, 2});
+  }
   const TestTensor lr = TestTensor::Of<float>({}, {0.05f});
   for (const int64_t now : {int64_t{0}, int64_t{7}}) {
     const TestTensor at = TestTensor::Of<int64_t>({}, {now});

@@ -64,10 +64,15 @@ struct CudaLabelled {
   bool wide;
 };
 
-struct CudaDropout {
+// Elements that draw by their logical indices.
+struct CudaDraw {
   CudaNest<2> nest;  // operand 0 the buffer, 1 the logical tensor
   int64_t base;      // logical index of element 0
   uint64_t key;
+};
+
+struct CudaDropout {
+  CudaDraw draw;
   uint32_t threshold;  // of the random word from which on an element is kept
   float scale;         // as the CPU's: rounded to f32 for all types
 };
@@ -260,6 +265,7 @@ struct CudaApi {
   CudaError (*where)(const CudaNest<4>*, const void* condition, const void* a, const void* b,
                      void* out, int element_bytes, CudaStreamHandle);
   CudaRun<CudaDropout> (*find_dropout)(int dtype);
+  CudaRun<CudaDraw> (*find_draw)(const char* op, int dtype);  // in[1] is the step
   CudaError (*sgd)(const CudaSgd*, const float* p, const float* g, const float* lr,
                    const int64_t* step, const float* m, float* p_out, float* m_out,
                    CudaStreamHandle);

@@ -189,7 +189,7 @@ int Main(const char* path, const char* cublaslt) {
   const int64_t later = 3;  // at step 0 the momentum is not read
   Check(api, api->copy_in(step, &later, 8, nullptr), "copy");
   Check(api, api->zero(lr, 4, nullptr), "zero");
-  CudaDropout dropout = {{1, n, {n}, {{1}, {1}}}, 0, 42, 1u << 29, 1.25f};
+  CudaDropout dropout = {{{1, n, {n}, {{1}, {1}}}, 0, 42}, 1u << 29, 1.25f};
   const CudaRun<CudaDropout> drop = api->find_dropout(f32);
   const void* const drop_in[] = {x, step};
   const CudaOperands drop_operands = {drop_in, softmax_out, nullptr, nullptr, 0};

@@ -1,6 +1,6 @@
-// Rows of the CUDA table: reductions, softmax and losses, dropout, optimizers, products. How many
-// shares a reduction has and what workspace a product gets is decided here, from shapes alone: the
-// compiler plans memory on machines that have no GPU.
+// Rows of the CUDA table: reductions, softmax and losses, dropout and draws, optimizers, products.
+// How many shares a reduction has and what workspace a product gets is decided here, from shapes
+// alone: the compiler plans memory on machines that have no GPU.
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -81,7 +81,36 @@ KernelOr MakeLabelled(const CudaApi* api, const KernelSpec& spec) {
       labelled);
 }
 
-// ---- Dropout ----
+// ---- Dropout and draws ----
+
+// Where the elements of input 0 stand in the logical tensor, in micro-batch 0.
+CudaDraw DrawOf(const KernelSpec& spec) {
+  const Operand& x = spec.inputs.at(0);
+  const Shape logical = StridesOf(x.logical_shape);
+  CudaDraw draw = {};
+  draw.nest = NestOf(LoopNest<2>(x.shape, {StridesOf(x.shape), logical}));
+  for (size_t d = 0; d < x.shape.size(); ++d) draw.base += x.begin[d] * logical[d];
+  draw.key = StreamKey(spec.attrs);
+  return draw;
+}
+// Logical indices from a micro-batch to the next.
+int64_t DrawMicroStride(const KernelSpec& spec) {
+  const Operand& x = spec.inputs.at(0);
+  return x.shape.empty() ? 0 : x.micro_stride * StridesOf(x.logical_shape).at(x.micro_dim);
+}
+
+KernelOr MakeDraw(const CudaApi* api, const KernelSpec& spec) {
+  const auto run = api->find_draw(spec.op.c_str(), static_cast<int>(spec.inputs.at(0).dtype));
+  if (run == nullptr) return NoCudaKernel(spec);
+  const CudaDraw draw = DrawOf(spec);
+  const int64_t micro_stride = DrawMicroStride(spec);
+  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+    CudaDraw now = draw;
+    now.base += micro_stride * args.micro;
+    const CudaOperands operands = OperandsOf(args);
+    return run(&now, &operands, stream);
+  });
+}
 
 KernelOr MakeDropout(const CudaApi* api, const KernelSpec& spec) {
   const Operand& x = spec.inputs.at(0);
@@ -94,17 +123,11 @@ KernelOr MakeDropout(const CudaApi* api, const KernelSpec& spec) {
       return bytes == 0 ? 0 : api->zero(args.outputs[0], bytes, stream);
     });
   }
-  CudaDropout problem = {};
-  const Shape logical = StridesOf(x.logical_shape);
-  problem.nest = NestOf(LoopNest<2>(x.shape, {StridesOf(x.shape), logical}));
-  for (size_t d = 0; d < x.shape.size(); ++d) problem.base += x.begin[d] * logical[d];
-  problem.threshold = mask.threshold;
-  problem.scale = mask.scale;
-  problem.key = mask.key;
-  const int64_t micro_stride = x.shape.empty() ? 0 : x.micro_stride * logical.at(x.micro_dim);
+  const CudaDropout problem = {DrawOf(spec), mask.threshold, mask.scale};
+  const int64_t micro_stride = DrawMicroStride(spec);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     CudaDropout now = problem;
-    now.base += micro_stride * args.micro;
+    now.draw.base += micro_stride * args.micro;
     const CudaOperands operands = OperandsOf(args);
     return run(&now, &operands, stream);
   });
@@ -281,6 +304,8 @@ std::vector<CudaRow> CudaMathRows() {
       {"cross_entropy_grad", NeedsNothing, MakeLabelled},
       {"dropout", Elementwise, MakeDropout},
       {"dropout_grad", Elementwise, MakeDropout},
+      {"uniform", Elementwise, MakeDraw},
+      {"normal", Elementwise, MakeDraw},
       {"sgd_update", DescribeSgd, MakeSgd},
       {"adamw_update", DescribeAdamW, MakeAdamW},
       {"matmul", DescribeMatmul, MakeMatmul},

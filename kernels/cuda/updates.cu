@@ -1,14 +1,17 @@
-// dropout and the optimizers' updates: formulas as in kernels/cpu/random.cc and
-// kernels/cpu/optimizer.cc, one pass over memory each (dropout 8 bytes per element, SGD 12 or 20,
-// AdamW 28), 10 to 40 operations an element: bound by bytes; predicted 85 % of the copy rate. What
-// changes every step (lr, step) is read on the device, never passed by value.
+// dropout, numbers drawn in a step, and the optimizers' updates: formulas as in kernels/cpu/random.cc,
+// kernels/scalar/draws.h and kernels/cpu/optimizer.cc, one pass over memory each (dropout 8 bytes per
+// element, draws 4, SGD 12 or 20, AdamW 28), 10 to 60 operations an element: bound by bytes; predicted
+// 85 % of the copy rate. What changes every step (lr, step) is read on the device, never passed by
+// value.
 #include <cmath>
+#include <cstring>
 
 #include "base/dtype.h"
 #include "base/philox.h"
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
+#include "kernels/scalar/draws.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -21,11 +24,11 @@ template <typename T>
 __global__ void DropoutKernel(CudaDropout problem, const T* x, const int64_t* step, T* y) {
   using C = Compute<T>;
   const uint64_t now = static_cast<uint64_t>(*step);
-  for (int64_t i = FirstItem(); i < problem.nest.elements; i += ItemStride()) {
+  for (int64_t i = FirstItem(); i < problem.draw.nest.elements; i += ItemStride()) {
     int64_t at[2];
-    OffsetsOf(problem.nest, i, at);
-    const uint64_t index = static_cast<uint64_t>(problem.base + at[1]);
-    const uint32_t word = PhiloxBlock(problem.key, now, index / 4)[index % 4];
+    OffsetsOf(problem.draw.nest, i, at);
+    const uint64_t index = static_cast<uint64_t>(problem.draw.base + at[1]);
+    const uint32_t word = PhiloxBlock(problem.draw.key, now, index / 4)[index % 4];
     y[at[0]] = T(word >= problem.threshold ? static_cast<C>(x[at[0]]) * problem.scale : C{0});
   }
 }
@@ -34,13 +37,13 @@ template <typename T>
 __global__ void DropoutBlocksKernel(CudaDropout problem, const T* x, const int64_t* step, T* y) {
   using C = Compute<T>;
   const uint64_t now = static_cast<uint64_t>(*step);
-  const int64_t n = problem.nest.elements;
+  const int64_t n = problem.draw.nest.elements;
   const auto drop = [&](uint32_t word, T value) {
     return T(word >= problem.threshold ? static_cast<C>(value) * problem.scale : C{0});
   };
   for (int64_t block = FirstItem(); 4 * block < n; block += ItemStride()) {
     const std::array<uint32_t, 4> words =
-        PhiloxBlock(problem.key, now, static_cast<uint64_t>(problem.base / 4 + block));
+        PhiloxBlock(problem.draw.key, now, static_cast<uint64_t>(problem.draw.base / 4 + block));
     if (4 * block + 4 <= n) {
       Four<T> value = reinterpret_cast<const Four<T>*>(x)[block];
       for (int k = 0; k < 4; ++k) value.item[k] = drop(words[k], value.item[k]);
@@ -53,12 +56,12 @@ __global__ void DropoutBlocksKernel(CudaDropout problem, const T* x, const int64
 
 template <typename T>
 CudaError Dropout(const CudaDropout* problem, const CudaOperands* a, CudaStreamHandle stream) {
-  const CudaNest<2>& nest = problem->nest;
+  const CudaNest<2>& nest = problem->draw.nest;
   const T* x = static_cast<const T*>(a->in[0]);
   const int64_t* step = static_cast<const int64_t*>(a->in[1]);
   T* y = static_cast<T*>(a->out[0]);
   if (nest.rank == 1 && nest.stride[0][0] == 1 && nest.stride[1][0] == 1 &&
-      problem->base % 4 == 0 && IsAligned(x, 4 * sizeof(T)) && IsAligned(y, 4 * sizeof(T))) {
+      problem->draw.base % 4 == 0 && IsAligned(x, 4 * sizeof(T)) && IsAligned(y, 4 * sizeof(T))) {
     return Launch(&DropoutBlocksKernel<T>, BlocksFor((nest.elements + 3) / 4), kThreads, stream,
                   *problem, x, step, y);
   }
@@ -68,6 +71,33 @@ CudaError Dropout(const CudaDropout* problem, const CudaOperands* a, CudaStreamH
 CudaRun<CudaDropout> FindDropout(int dtype) {
   return FindFloat<CudaRun<CudaDropout>>(
       static_cast<DType>(dtype), []<typename T>() -> CudaRun<CudaDropout> { return &Dropout<T>; });
+}
+
+template <typename T, bool kNormal>
+__global__ void DrawKernel(CudaDraw draw, const int64_t* step, T* y) {
+  const uint64_t now = static_cast<uint64_t>(*step);
+  for (int64_t i = FirstItem(); i < draw.nest.elements; i += ItemStride()) {
+    int64_t at[2];
+    OffsetsOf(draw.nest, i, at);
+    const uint64_t index = static_cast<uint64_t>(draw.base + at[1]);
+    const std::array<uint32_t, 4> words = PhiloxBlock(draw.key, now, index / 4);
+    const uint64_t pair = index % 4 / 2 * 2;
+    const float value = kNormal ? NormalOf(words[pair], words[pair + 1], index % 2 == 0)
+                                : UniformOf<T>(words[index % 4]);
+    y[at[0]] = T(static_cast<Compute<T>>(value));
+  }
+}
+template <typename T, bool kNormal>
+CudaError Draw(const CudaDraw* draw, const CudaOperands* a, CudaStreamHandle stream) {
+  return Launch(&DrawKernel<T, kNormal>, BlocksFor(draw->nest.elements), kThreads, stream, *draw,
+                static_cast<const int64_t*>(a->in[1]), static_cast<T*>(a->out[0]));
+}
+CudaRun<CudaDraw> FindDraw(const char* op, int dtype) {
+  const bool is_normal = std::strcmp(op, "normal") == 0;
+  return FindFloat<CudaRun<CudaDraw>>(static_cast<DType>(dtype),
+                                      [&]<typename T>() -> CudaRun<CudaDraw> {
+                                        return is_normal ? &Draw<T, true> : &Draw<T, false>;
+                                      });
 }
 
 __global__ void SgdKernel(CudaSgd c, const float* p, const float* g, const float* lr_at,
@@ -158,6 +188,7 @@ CudaError AdamW(const CudaAdamW* c, const float* p, const float* g, const float*
 
 void AddUpdates(CudaApi* api) {
   api->find_dropout = &FindDropout;
+  api->find_draw = &FindDraw;
   api->sgd = &Sgd;
   api->adamw = &AdamW;
 }

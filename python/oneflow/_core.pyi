@@ -70,6 +70,7 @@ class Plan:
     def summary(self) -> str: ...
     def text(self) -> str: ...
     def verify(self) -> None: ...
+    def work(self) -> list[Any]: ...
 
 class Session:
     """Owns everything alive (runtime/session.h)."""
@@ -157,7 +158,7 @@ def philox_uniform(seed: int, key: int, shape: Sequence[int], low: float, high: 
 def run_graph(graph: Graph, inputs: Mapping[str, np.ndarray], states: Mapping[str, np.ndarray], threads: int = 1) -> tuple[Any, ...]:
     """Runs a graph op by op; returns (outputs, states after it)."""
 
-def run_op(op: str, inputs: Sequence[np.ndarray], attrs: dict[str, Any], location: object, threads: int = 1) -> list[np.ndarray]:
+def run_op(op: str, inputs: list[Any], attrs: dict[str, Any], location: object, threads: int = 1) -> list[Any]:
     """Runs one op at once on one CPU device."""
 
 def verify_plans(plans: Sequence[Plan]) -> None:
