@@ -84,8 +84,8 @@ TEST(PlanSizeTest, ReceivesOfOnePeerShareAStream) {
   int receives = 0;
   for (const plan::Task& task : compiled.plan->tasks()) receives += task.kind() == plan::RECV;
   EXPECT_GT(receives, 2);
-  // compute, feed, comm, fetch; the neighbours on dp and on tp.
-  EXPECT_LE(compiled.plan->streams_size(), 6);
+  // compute, feed, comm, fetch; the three others on dp (small sums go straight) and the one on tp.
+  EXPECT_LE(compiled.plan->streams_size(), 8);
   EXPECT_EQ(VerifyPlan(*compiled.plan), absl::OkStatus());
 }
 
@@ -94,7 +94,7 @@ TEST(PlanSizeTest, ChannelsDoNotCountParameters) {
   const plan::Plan few = *CompileRank0(Mlp(10, 16), {{"dp", 4}}).plan;
   const plan::Plan many = *CompileRank0(Mlp(40, 16), {{"dp", 4}}).plan;
   // 80 parameters of 16 KiB and 256 B; a bucket holds 480 KB.
-  EXPECT_LE(many.channels_size(), 2 * (1 + 3));
+  EXPECT_LE(many.channels_size(), 2 * (3 + 3));  // the loss with three others; rings
   EXPECT_LE(few.channels_size(), many.channels_size());
   EXPECT_EQ(VerifyPlan(many), absl::OkStatus());
 }

@@ -223,7 +223,9 @@ class ReshardEmitter {
 
   // A device of the ring and its neighbours, as positions in the stage.
   struct Member {
-    int position, device, index, next, previous;
+    int position, device, index, next, previous, stride;
+    // The position of the member with another index.
+    int At(int other) const { return position + (other - index) * stride; }
   };
 
   std::vector<Member> LocalMembers(int axis) {
@@ -237,7 +239,7 @@ class ReshardEmitter {
       const int index = position / stride % n;
       const int base = position - index * stride;
       members.push_back({position, device, index, base + (index + 1) % n * stride,
-                         base + (index + n - 1) % n * stride});
+                         base + (index + n - 1) % n * stride, stride});
     });
     return members;
   }
@@ -284,45 +286,58 @@ class ReshardEmitter {
     return whole;
   }
 
-  // Two devices: each brings all it has to the other, and both add in the mesh's order.
+  // Each device brings all it has to every other, and all add in the mesh's order. Message `piece_` goes
+  // to the device so many places (and one) further on, so both ends count it alike.
   void EmitDirect(int axis) {
-    OF_CHECK(axes_[axis].size == 2) << change_;
+    const int n = static_cast<int>(axes_[axis].size);
     const std::vector<int> devices = draft_.StageDevices(to_.stage);
     const std::vector<Member> members = LocalMembers(axis);
-    std::map<int, Buffer> links;  // by position of the one that receives
+    std::map<std::pair<int, int>, Buffer> links;  // by positions of source and destination
     for (const Member& member : members) {
       const std::vector<Part> parts = PartsAt(member.position);
-      plan::Task* give = Move("assemble", to_.stage, member.device, Sub::kPack);
-      AssembleAttrs pieces;
-      for (size_t i = 0; i < parts.size(); ++i) {
-        draft_.AddInput(give, draft_.At(parts[i].value, member.device), parts[i].local);
-        pieces.Add(static_cast<int64_t>(i), {0}, {parts[i].begin}, parts[i].local.shape, "copy");
+      for (int away = 1; away < n; ++away, ++piece_) {
+        const int destination = member.At((member.index + away) % n);
+        plan::Task* give = Move("assemble", to_.stage, member.device, Sub::kPack);
+        AssembleAttrs pieces;
+        for (size_t i = 0; i < parts.size(); ++i) {
+          draft_.AddInput(give, draft_.At(parts[i].value, member.device), parts[i].local);
+          pieces.Add(static_cast<int64_t>(i), {0}, {parts[i].begin}, parts[i].local.shape, "copy");
+        }
+        SetAttrs(give, pieces.ToAttrs(1, false));
+        const auto link =
+            Ship(give, member.device, devices[destination], to_.stage, WholeOf(parts), "direct");
+        if (link.has_value()) links[{member.position, destination}] = *link;
       }
-      SetAttrs(give, pieces.ToAttrs(1, false));
-      const auto link =
-          Ship(give, member.device, devices[member.next], to_.stage, WholeOf(parts), "direct");
-      if (link.has_value()) links[member.next] = *link;
+      piece_ = 0;
     }
     const std::string mode = ModeOf(from_.sbps[axis].reduce);
     for (const Member& member : members) {
       const std::vector<Part> parts = PartsAt(member.position);
       const TensorType whole = WholeOf(parts);
-      if (!links.contains(member.position)) {
-        links[member.position] =
-            Receive(devices[member.previous], member.device, to_.stage, whole, "direct", 0);
+      for (int away = 1; away < n; ++away, ++piece_) {
+        const int source = member.At((member.index + n - away) % n);
+        if (links.contains({source, member.position})) continue;
+        links[{source, member.position}] =
+            Receive(devices[source], member.device, to_.stage, whole, "direct", 0);
       }
+      piece_ = 0;
       for (const Part& part : parts) {
         plan::Task* add = Move("assemble", to_.stage, member.device, Sub::kCombine);
-        draft_.AddInput(add, draft_.At(part.value, member.device), part.local);
-        draft_.AddInput(add, links[member.position], whole);
-        const bool first = member.index == 0;
         AssembleAttrs pieces;
-        pieces.Add(first ? 0 : 1, {first ? 0 : part.begin}, {0}, part.local.shape, "copy");
-        pieces.Add(first ? 1 : 0, {first ? part.begin : 0}, {0}, part.local.shape, mode);
+        for (int index = 0; index < n; ++index) {
+          const bool own = index == member.index;
+          if (own) {
+            draft_.AddInput(add, draft_.At(part.value, member.device), part.local);
+          } else {
+            draft_.AddInput(add, links.at({member.At(index), member.position}), whole);
+          }
+          pieces.Add(index, {own ? 0 : part.begin}, {0}, part.local.shape,
+                     index == 0 ? "copy" : mode);
+        }
         SetAttrs(add, pieces.ToAttrs(1, false));
         draft_.SetBuffer(part.result, member.device,
                          Output(add, part.local, member.device, level_));
-        SetCost(add, part.local.bytes());
+        SetCost(add, (n - 1) * part.local.bytes());
         ++piece_;
       }
       piece_ = 0;

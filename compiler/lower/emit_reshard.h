@@ -3,7 +3,7 @@
 // What they do on one mesh axis of n devices, T = bytes of the whole value on the other axes (per
 // device: bytes received, chunk firings):
 //   P->B    ring all-reduce       2T(n-1)/n   2(n-1)
-//           direct, n = 2         T           1 (compiler/passes/bucket_sums.h says when)
+//           direct                T(n-1)      1 (compiler/passes/bucket_sums.h says when)
 //   P->S    ring reduce-scatter    T(n-1)/n     n-1
 //   S->B    ring all-gather        T(n-1)/n     n-1
 //   S->S'   exchange               T(n-1)/n^2   n-1 peers
@@ -22,8 +22,8 @@
 // A bucket (several inputs, P -> B) has its members side by side in r1 and one pack per member
 // behind r2. A direct sum has its members side by side in the link, and adds each to the device's own:
 //
-//   %5 = reshard(%3) P->B on dp   ->   link = assemble(r0)         all of it, into the other device
-//                                      r2 = assemble(r0, link)     the first device's, then the second's
+//   %5 = reshard(%3) P->B on dp   ->   link = assemble(r0)         all of it, into each other device
+//                                      r2 = assemble(r0, link, ..) in the mesh's order
 //
 // Where the next device is on another rank the chunk goes through SEND and RECV; the order of the
 // additions is the mesh's, never the links', so one process and many give the same bits.

@@ -19,6 +19,9 @@ namespace oneflow {
 
 class CostModel {
  public:
+  // The most devices that sum directly: those of a host.
+  static constexpr int64_t kMostDirect = 8;
+
   CostModel(const plan::Target& target, const Mesh& mesh, int micro_batches);
 
   const std::vector<Axis>& axes() const { return axes_; }
@@ -39,12 +42,13 @@ class CostModel {
   // Bytes that the target's slowest link carries while a message starts, whatever rank holds which
   // device: what is chosen by it is the same in one process and in many.
   int64_t LatencyBytes() const;
-  // A sum of so many bytes over a mesh axis goes directly from device to device, not round a ring:
-  // there are two, and the start of a message costs more than its bytes. As placement-free as
-  // LatencyBytes; the bits are a ring's, since two numbers have one sum. The layout search counts a
-  // ring all the same: what shares a bucket is known behind it.
+  // A sum of so many bytes over a mesh axis goes directly from each device to all others, not round a
+  // ring: half the messages, which do not wait for each other, where their start costs more than their
+  // bytes. Few devices only, since each message is a channel. As placement-free as LatencyBytes. The
+  // layout search counts a ring all the same: what shares a bucket is known behind it.
   bool SumsDirectly(int axis, int64_t bytes) const {
-    return axes_[axis].size == 2 && bytes <= LatencyBytes();
+    const int64_t others = axes_[axis].size - 1;
+    return others < kMostDirect && others * bytes <= LatencyBytes();
   }
   // The outermost link between corresponding devices of two stages.
   const LinkRate& CrossStageLink(int from, int to) const;

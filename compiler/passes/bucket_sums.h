@@ -11,8 +11,9 @@
 // behind the next of them wait: gradients of parameters, a loss and its count of labels; one that
 // is read at once (batch norm's) does not.
 //
-// Then what goes round two devices in less than latency x rate is marked {direct=true}: each gives
-// the other its own, the same bytes and bits as a ring in one message instead of two.
+// Then sums of up to eight devices of which a device would bring the others less than latency x rate
+// are marked {direct=true}: each gives all others its own, half a ring's messages, and none waits for
+// another.
 //
 // After InsertReshard: only then is it known what moves. The sizes follow from the target alone, not
 // from which rank holds which device, so one process and many add in one order. Pure. Threads: any.
