@@ -13,6 +13,19 @@ namespace {
 
 constexpr int64_t kHugePage = int64_t{2} << 20;
 
+// Keeps `size` bytes from the first huge page of a mapping of size + kHugePage, gives the rest back.
+std::byte* Aligned(std::byte* mapped, size_t size) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto huge = static_cast<uintptr_t>(kHugePage);
+  const auto at = reinterpret_cast<uintptr_t>(mapped);
+  const uintptr_t begin = (at + huge - 1) / huge * huge;
+  const uintptr_t end = (begin + size + page - 1) / page * page;
+  if (begin > at) munmap(mapped, begin - at);
+  const uintptr_t mapped_end = (at + size + huge + page - 1) / page * page;
+  if (mapped_end > end) munmap(reinterpret_cast<void*>(end), mapped_end - end);
+  return reinterpret_cast<std::byte*>(begin);
+}
+
 class CpuDevice : public Device {
  public:
   explicit CpuDevice(const kernels::KernelTable* table) : table_(table) {}
@@ -23,13 +36,19 @@ class CpuDevice : public Device {
   absl::StatusOr<Block> Allocate(int64_t bytes) override {
     if (bytes == 0) return Block();
     const size_t size = static_cast<size_t>(bytes);
-    void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    // Room to begin at a huge page: what begins between two has small pages at both ends.
+    const size_t room = bytes >= kHugePage ? static_cast<size_t>(kHugePage) : 0;
+    void* data =
+        mmap(nullptr, size + room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) {
       return MakeError(ErrorKind::kOutOfMemory,
                        absl::StrCat("the host has no ", bytes, " bytes for a CPU device"));
     }
-    // Fewer page faults and TLB misses; refusal is harmless.
-    if (bytes >= 4 * kHugePage) madvise(data, size, MADV_HUGEPAGE);
+    if (room > 0) {
+      data = Aligned(static_cast<std::byte*>(data), size);
+      // Fewer page faults and TLB misses; refusal is harmless.
+      madvise(data, size, MADV_HUGEPAGE);
+    }
     return Block(static_cast<std::byte*>(data), size,
                  [](std::byte* block, size_t length) { munmap(block, length); });
   }
