@@ -24,7 +24,8 @@ def all_benchmarks() -> dict[str, ModuleType]:
     for module in pkgutil.iter_modules(benchmarks.__path__):
         if module.name not in ("run", "outcome"):
             loaded = importlib.import_module(f"benchmarks.{module.name}")
-            found[module.name.replace("_", "-")] = loaded
+            if hasattr(loaded, "main"):
+                found[module.name.replace("_", "-")] = loaded
     return found
 
 

@@ -109,19 +109,24 @@ class Store:
         micro_batches: int,
         dumps: bool = False,
         decisions: Sequence[Decisions] = (),
-        alone: bool = False,
+        seen_from: tuple[_core.Target, int, int] | None = None,
     ) -> _core.Compiled:
-        """This rank's plan of a graph; of `decisions` those that were made for it are followed. `alone`: as if this
-        rank had all devices, the same on every rank."""
+        """A rank's plan of a graph; of `decisions` those that were made for it are followed. `seen_from`: another
+        machine, the rank and the number of ranks there; by default this machine and rank."""
         mesh = self.mesh
+        target, rank, ranks = seen_from or (
+            self.target,
+            environment.rank(),
+            environment.world_size(),
+        )
         return _core.compile(
             graph,
-            mesh.target(1) if alone else self.target,
+            target,
             list(mesh.axes),
             list(range(mesh.num_devices)),
             micro_batches,
-            0 if alone else environment.rank(),
-            1 if alone else environment.world_size(),
+            rank,
+            ranks,
             keep_dumps=dumps,
             decisions=[one.text for one in decisions],
         )

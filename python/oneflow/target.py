@@ -23,7 +23,7 @@ from .mesh import Mesh
 
 # Plans are integers of nanoseconds and bytes; beyond these a description is a slip of units.
 MOST_DEVICES = 65_536
-MOST_RATE = 10_000_000.0  # GB/s, Gflop/s x 1000
+MOST_RATE = 10_000_000.0  # GB/s, and Tflop/s
 
 
 @dataclass(frozen=True)

@@ -141,33 +141,26 @@ class _ForwardConvolution(_Convolution):
         )
         self.to(dtype=dtype)
 
+    def forward(self, input: Tensor) -> Tensor:
+        x, padding = self._padded(input)
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[self.dims - 1]
+        return convolve(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
 
 class Conv1d(_ForwardConvolution):
     """Cross-correlation of [n, c, l]; weight is [out_channels, in_channels / groups, kernel]."""
 
     dims = 1
 
-    def forward(self, input: Tensor) -> Tensor:
-        x, padding = self._padded(input)
-        return F.conv1d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-
 
 class Conv2d(_ForwardConvolution):
     """Cross-correlation of [n, c, h, w]; weight is [out_channels, in_channels / groups, kernel, kernel]."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        x, padding = self._padded(input)
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class Conv3d(_ForwardConvolution):
     """Cross-correlation of [n, c, d, h, w]; weight is [out_channels, in_channels / groups, kernel, kernel, kernel]."""
 
     dims = 3
-
-    def forward(self, input: Tensor) -> Tensor:
-        x, padding = self._padded(input)
-        return F.conv3d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class _TransposedConvolution(_Convolution):
@@ -226,14 +219,9 @@ class _TransposedConvolution(_Convolution):
             more.append(target - least)
         return tuple(more)
 
-
-class ConvTranspose1d(_TransposedConvolution):
-    """The transpose of Conv1d, from [n, c, l]; weight is [in_channels, out_channels / groups, kernel]."""
-
-    dims = 1
-
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        return F.conv_transpose1d(
+        transpose = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self.dims - 1]
+        return transpose(
             input,
             self.weight,
             self.bias,
@@ -243,6 +231,12 @@ class ConvTranspose1d(_TransposedConvolution):
             self.groups,
             self.dilation,
         )
+
+
+class ConvTranspose1d(_TransposedConvolution):
+    """The transpose of Conv1d, from [n, c, l]; weight is [in_channels, out_channels / groups, kernel]."""
+
+    dims = 1
 
 
 class ConvTranspose2d(_TransposedConvolution):
@@ -251,33 +245,9 @@ class ConvTranspose2d(_TransposedConvolution):
     Height and width are as `F.conv_transpose2d` says; `output_size` chooses among those that a stride leaves open.
     """
 
-    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        return F.conv_transpose2d(
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self._more(input, output_size),
-            self.groups,
-            self.dilation,
-        )
-
 
 class ConvTranspose3d(_TransposedConvolution):
     """The transpose of Conv3d, from [n, c, d, h, w]; weight is [in_channels, out_channels / groups, kernel, kernel,
     kernel]."""
 
     dims = 3
-
-    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        return F.conv_transpose3d(
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self._more(input, output_size),
-            self.groups,
-            self.dilation,
-        )

@@ -115,7 +115,9 @@ class EvalStep(Step):
             for a, b in zip(short.output_shapes, long.output_shapes, strict=True)
         ):
             return False
-        compiled = self.store.compile(long.trace.graph, size, alone=True)
+        # As if one rank had all devices: every rank decides alike.
+        alone = (self.mesh.target(1), 0, 1)
+        compiled = self.store.compile(long.trace.graph, size, seen_from=alone)
         batches = {leaf.path for leaf in leaves_of(arguments) if leaf.shape}
         # Samples meet in a sum over micro-batches, or, where the batch alone decides it, before the first one.
         return not _SUM_OVER_MICRO_BATCHES.search(compiled.held_decisions) and all(

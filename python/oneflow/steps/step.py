@@ -341,15 +341,11 @@ class Step:
         core = target.core(self.mesh)
         bound = self._bind(args, kwargs)
         program = self._program(bound, leaves_of(bound.arguments), compiled=False)
-        compiled = _core.compile(
+        compiled = self.store.compile(
             program.trace.graph,
-            core,
-            list(self.mesh.axes),
-            list(range(self.mesh.num_devices)),
             self.accumulate,
-            target.rank,
-            target.num_ranks,
-            decisions=[one.text for one in decisions_of(self._parallel, self._location)],
+            decisions=decisions_of(self._parallel, self._location),
+            seen_from=(core, target.rank, target.num_ranks),
         )
         return _plan_of(program, compiled, core)
 
