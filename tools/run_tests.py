@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,13 +144,14 @@ def run_pytest(arguments: list[str], limit: float, none_is_failure: bool) -> Cou
     return counts
 
 
-def build(preset: str, folders: list[str]) -> Counts:
+def build(preset: str, folders: list[str], *, nice: bool = False) -> Counts:
     """Builds all of a preset, or the test binaries of `folders`; prints the log only on failure."""
     targets = [
         f"oneflow_{folder}_test" for folder in folders if any((ROOT / folder).rglob("*_test.cc"))
     ]
     start = time.monotonic()
-    code, output = run(f"build-{preset}", ["./dev", "build", preset, *targets], 2400)
+    command = ["./dev", "build", preset, *targets]
+    code, output = run(f"build-{preset}", ["nice", *command] if nice else command, 2400)
     if code == 0:
         print(f"ok     build {preset} ({time.monotonic() - start:.0f} s)", flush=True)
         return Counts()
@@ -158,6 +161,39 @@ def build(preset: str, folders: list[str]) -> Counts:
         flush=True,
     )
     return Counts(failed=1)
+
+
+def run_release(folders: list[str], chosen: str | None) -> Counts:
+    """The tests of the release build: all, or those of a folder, of a path of pytest, of a name."""
+    total = Counts()
+    if not chosen:
+        total.add(run_binaries("release", folders, None))
+        total.add(run_pytest([], 1500, none_is_failure=True))
+    elif chosen in folders:
+        total.add(run_binaries("release", [chosen], None))
+        total.add(run_pytest(["-k", chosen], 1500, none_is_failure=False))
+    elif (ROOT / chosen.split("::")[0]).exists():
+        total.add(run_pytest([chosen], 1500, none_is_failure=True))
+    else:
+        total.add(run_binaries("release", folders, chosen))
+        total.add(run_pytest(["-k", chosen], 1500, none_is_failure=False))
+    return total
+
+
+def with_sanitizers(meanwhile: Callable[[], Counts]) -> Counts:
+    """`meanwhile` beside the builds with sanitizers, then their tests.
+
+    The tests of the release build leave half of two cores idle, which the builds take at a lower priority.
+    """
+    total = Counts()
+    presets = ("asan", "tsan")
+    with ThreadPoolExecutor(1) as builder:  # one build at a time: each takes all cores
+        builds = [builder.submit(build, p, list(SANITIZED), nice=True) for p in presets]
+        total.add(meanwhile())
+        for preset, built in zip(presets, builds, strict=True):
+            counts = built.result()
+            total.add(counts if counts.failed else run_binaries(preset, list(SANITIZED), None))
+    return total
 
 
 def main() -> int:
@@ -173,21 +209,9 @@ def main() -> int:
     total = Counts()
     if options.all:
         total.add(build("release", []))
-    if not options.filter:
-        total.add(run_binaries("release", folders, None))
-        total.add(run_pytest([], 1500, none_is_failure=True))
-    elif options.filter in folders:
-        total.add(run_binaries("release", [options.filter], None))
-        total.add(run_pytest(["-k", options.filter], 1500, none_is_failure=False))
-    elif (ROOT / options.filter.split("::")[0]).exists():
-        total.add(run_pytest([options.filter], 1500, none_is_failure=True))
+        total.add(with_sanitizers(lambda: run_release(folders, options.filter)))
     else:
-        total.add(run_binaries("release", folders, options.filter))
-        total.add(run_pytest(["-k", options.filter], 1500, none_is_failure=False))
-    if options.all:
-        for preset in ("asan", "tsan"):
-            built = build(preset, list(SANITIZED))
-            total.add(built if built.failed else run_binaries(preset, list(SANITIZED), None))
+        total.add(run_release(folders, options.filter))
     print(total)
     return 1 if total.failed or not total.passed else 0
 

@@ -110,9 +110,9 @@ absl::StatusOr<std::vector<TensorType>> Graph::InferNode(Node* node) const {
     }
     types.push_back(values_[input].type);
   }
-  OF_RETURN_IF_ERROR(CheckAttrs(*def, &node->attrs));
+  OF_RETURN_IF_ERROR(CompleteAttrs(*def, &node->attrs));
   if (node->op != "state_read" && node->op != "state_write") {
-    return InferOutputs(*def, types, &node->attrs);
+    return InferOutputs(*def, types, std::as_const(node->attrs));
   }
   // The types of states are known to the graph alone.
   const std::string& name = node->attrs.String("name");

@@ -55,21 +55,23 @@ class MemoryPlanner {
   // Time is the place in the order of stamps, twice: a RECV begins between two places, where its
   // SEND stands in the order of all ranks.
   void MeasureTime() {
-    std::vector<std::pair<Stamp, FiringId>> order;
-    for (int t = 0; t < plan_.tasks_size(); ++t) {
-      for (int64_t i = 0; i < FiringsPerStep(plan_, t); ++i) {
-        const FiringId firing = FiringAt(plan_, t, i);
-        order.emplace_back(StampOf(plan_, firing), firing);
-      }
-    }
-    std::sort(order.begin(), order.end());
     time_.resize(plan_.tasks_size());
     begin_.resize(plan_.tasks_size());
+    first_.reserve(plan_.tasks_size());
     for (int t = 0; t < plan_.tasks_size(); ++t) {
       time_[t].resize(FiringsPerStep(plan_, t));
       first_.push_back(firings_);
       firings_ += time_[t].size();
     }
+    std::vector<std::pair<Stamp, FiringId>> order;
+    order.reserve(firings_);
+    for (int t = 0; t < plan_.tasks_size(); ++t) {
+      for (size_t i = 0; i < time_[t].size(); ++i) {
+        const FiringId firing = FiringAt(plan_, t, static_cast<int64_t>(i));
+        order.emplace_back(StampOf(plan_, firing), firing);
+      }
+    }
+    std::sort(order.begin(), order.end());
     for (size_t i = 0; i < order.size(); ++i) {
       const FiringId& firing = order[i].second;
       const int64_t ordinal = OrdinalOf(plan_, firing);

@@ -132,8 +132,8 @@ DType OutputType(const OpDef& def, const ArgDef& output, const std::vector<Tenso
 
 }  // namespace
 
-absl::Status CheckAttrs(const OpDef& def, Attrs* attrs) {
-  for (const auto& [name, value] : attrs->values()) {
+absl::Status CheckAttrs(const OpDef& def, const Attrs& attrs) {
+  for (const auto& [name, value] : attrs.values()) {
     const bool known = std::any_of(def.attrs.begin(), def.attrs.end(),
                                    [&](const AttrDef& attr) { return attr.name == name; });
     if (!known) {
@@ -148,31 +148,34 @@ absl::Status CheckAttrs(const OpDef& def, Attrs* attrs) {
     }
   }
   for (const AttrDef& attr : def.attrs) {
-    if (!attrs->Has(attr.name)) {
-      if (!attr.default_value.has_value()) {
-        return MakeError(ErrorKind::kError, absl::StrCat(def.name, ": attribute ", attr.name,
-                                                         " is missing: ", attr.doc));
-      }
-      attrs->Set(attr.name, *attr.default_value);
-      continue;
+    const auto found = attrs.values().find(attr.name);
+    if (found == attrs.values().end()) {
+      return MakeError(ErrorKind::kError, absl::StrCat(def.name, ": attribute ", attr.name,
+                                                       " is missing: ", attr.doc));
     }
-    const AttrValue& value = attrs->values().at(attr.name);
-    if (attr.kind == "float") {
-      if (const int64_t* integer = std::get_if<int64_t>(&value)) {
-        attrs->Set(attr.name, static_cast<double>(*integer));
-        continue;
-      }
-    }
-    if (!HasKind(value, attr.kind)) {
+    if (!HasKind(found->second, attr.kind)) {
       return MakeError(ErrorKind::kError,
                        absl::StrCat(def.name, ": attribute ", attr.name, " must be of kind ",
                                     attr.kind, ": ", attr.doc));
     }
     if (attr.kind == "enum") {
-      OF_RETURN_IF_ERROR(CheckWord(def, attr, std::get<std::string>(value)));
+      OF_RETURN_IF_ERROR(CheckWord(def, attr, std::get<std::string>(found->second)));
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CompleteAttrs(const OpDef& def, Attrs* attrs) {
+  for (const AttrDef& attr : def.attrs) {
+    const auto found = attrs->values().find(attr.name);
+    if (found == attrs->values().end()) {
+      if (attr.default_value.has_value()) attrs->Set(attr.name, *attr.default_value);
+    } else if (const int64_t* integer = std::get_if<int64_t>(&found->second);
+               integer != nullptr && attr.kind == "float") {
+      attrs->Set(attr.name, static_cast<double>(*integer));
+    }
+  }
+  return CheckAttrs(def, *attrs);
 }
 
 absl::Status CheckInputs(const OpDef& def, const std::vector<TensorType>& inputs) {
@@ -203,17 +206,25 @@ absl::Status CheckInputs(const OpDef& def, const std::vector<TensorType>& inputs
 absl::StatusOr<std::vector<TensorType>> InferOutputs(const OpDef& def,
                                                      const std::vector<TensorType>& inputs,
                                                      Attrs* attrs) {
+  OF_RETURN_IF_ERROR(CompleteAttrs(def, attrs));
+  return InferOutputs(def, inputs, std::as_const(*attrs));
+}
+
+absl::StatusOr<std::vector<TensorType>> InferOutputs(const OpDef& def,
+                                                     const std::vector<TensorType>& inputs,
+                                                     const Attrs& attrs) {
   OF_RETURN_IF_ERROR(CheckAttrs(def, attrs));
   OF_RETURN_IF_ERROR(CheckInputs(def, inputs));
-  const OpContext context{*attrs, inputs, {}};
+  const OpContext context{attrs, inputs, {}};
   OF_ASSIGN_OR_RETURN(Shapes shapes, def.shape(context));
   const bool variadic = !def.outputs.empty() && def.outputs.back().variadic;
   OF_CHECK(variadic || shapes.size() <= def.outputs.size())
       << def.name << " infers too many outputs";
   std::vector<TensorType> outputs;
+  outputs.reserve(shapes.size());
   for (Shape& shape : shapes) {
     const ArgDef& output = def.outputs[std::min(outputs.size(), def.outputs.size() - 1)];
-    outputs.push_back({OutputType(def, output, inputs, *attrs), std::move(shape)});
+    outputs.push_back({OutputType(def, output, inputs, attrs), std::move(shape)});
     const TensorType& type = outputs.back();
     // The most that NumPy and sharding rules know.
     constexpr size_t kMostDims = 64;

@@ -13,14 +13,20 @@
 
 namespace oneflow {
 
-// Every attribute is of the schema and has its type, an enum one of its words; fills in the defaults.
-// An int where the schema says float becomes that float.
-absl::Status CheckAttrs(const OpDef& def, Attrs* attrs);
+// Every attribute of the schema is there and no other; each has its type, an enum one of its words.
+absl::Status CheckAttrs(const OpDef& def, const Attrs& attrs);
+
+// Fills in the defaults, and makes an int a float where the schema says float; then checks.
+absl::Status CompleteAttrs(const OpDef& def, Attrs* attrs);
 
 // The number of inputs and their dtypes are as the schema says; those of one type variable agree.
 absl::Status CheckInputs(const OpDef& def, const std::vector<TensorType>& inputs);
 
 // Both checks, then the types of the outputs: shapes from the op's function, dtypes from its schema.
+absl::StatusOr<std::vector<TensorType>> InferOutputs(const OpDef& def,
+                                                     const std::vector<TensorType>& inputs,
+                                                     const Attrs& attrs);
+// Completes the attributes first.
 absl::StatusOr<std::vector<TensorType>> InferOutputs(const OpDef& def,
                                                      const std::vector<TensorType>& inputs,
                                                      Attrs* attrs);

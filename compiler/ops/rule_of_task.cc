@@ -56,7 +56,7 @@ absl::StatusOr<std::string> RuleOfTask(const plan::Task& task) {
   const std::vector<TensorType> outputs = LogicalTypes(task.outputs());
   if (op->localize) {
     // The task's attributes are those of its shard; a shard that is the whole has the logical ones.
-    OF_RETURN_IF_ERROR(CheckAttrs(*op, &attrs));
+    OF_RETURN_IF_ERROR(CompleteAttrs(*op, &attrs));
     OF_RETURN_IF_ERROR(CheckInputs(*op, inputs));
     if (outputs.size() != op->outputs.size() || !RanksFit(task.op(), attrs, inputs, outputs)) {
       return MakeError(ErrorKind::kPlan,

@@ -3,7 +3,9 @@
 // A loop is a struct with `OF_LOOP static R Run(args...)`, written as plain code that the compiler
 // vectorises; Vectorised<Loop>() is the pointer to its best copy for this machine. Templates with a
 // target attribute rather than target_clones: no ifunc (which crashes under TSan), and they work
-// for templates. Threads: any. Invariant: the choice is the same during the life of the process.
+// for templates. Under a sanitizer there is the portable copy alone: what it checks is in the source,
+// and the others cost half of the build. Threads: any. Invariant: the choice is the same during the
+// life of the process.
 // Read next: kernels/cpu/unary.cc.
 #ifndef ONEFLOW_KERNELS_CPU_SIMD_H_
 #define ONEFLOW_KERNELS_CPU_SIMD_H_
@@ -45,6 +47,7 @@ struct Variants<Loop, Result (*)(Args...)> {
 template <typename Loop>
 auto Vectorised() -> decltype(&Loop::Run) {
   using Copies = Variants<Loop, decltype(&Loop::Run)>;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   switch (HostIsa()) {
     case Isa::kAvx512:
       return &Copies::Avx512;
@@ -53,6 +56,7 @@ auto Vectorised() -> decltype(&Loop::Run) {
     case Isa::kPortable:
       break;
   }
+#endif
   return &Copies::Portable;
 }
 
