@@ -161,6 +161,9 @@ std::string DescribeRun(const RunSnapshot& run) {
 }
 
 Stall FindStall(const RunSnapshot& run) {
+  if (run.program->runs_whole_steps()) {
+    return {absl::StrCat("  step ", run.completed, " was given to its device as a whole and is not over\n")};
+  }
   int64_t culprit = -1;
   Stamp first{};
   for (uint32_t t = 0; t < run.actors.size(); ++t) {
