@@ -37,7 +37,7 @@ struct PlanRun {
   std::vector<int64_t> posted_ns;  // task: when what is in flight began (SEND, RECV), for the trace
   std::vector<comm::ChannelId> channels;  // by Plan.channels
   std::array<Invocation, Invocation::kWindow> ring;
-  std::unique_ptr<StepRunner> runner;  // where steps run as a whole; then no actor has a host
+  std::unique_ptr<StepRunner> runner;      // where steps run as a whole; then no actor has a host
   std::vector<kernels::StepBlock> blocks;  // what the runner reports, of the executor's finisher
   int64_t launched = 0;
   int64_t completed = 0;

@@ -1,15 +1,12 @@
 #include "runtime/step_schedule.h"
 
 #include <algorithm>
-#include <set>
 #include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/check.h"
 #include "base/status.h"
 #include "plan/firings.h"
-#include "plan/needs.h"
 
 namespace oneflow {
 namespace {
@@ -58,8 +55,7 @@ class Scheduler {
       if (program_.streams()[s].tasks.empty()) continue;
       const plan::Stream& stream = plan_.streams(static_cast<int>(s));
       lane_of_[s] = static_cast<uint32_t>(work_.lanes.size());
-      work_.lanes.push_back(
-          {plan_.devices(static_cast<int>(stream.device())).id(), stream.name()});
+      work_.lanes.push_back({plan_.devices(static_cast<int>(stream.device())).id(), stream.name()});
     }
   }
 
@@ -157,10 +153,10 @@ class Scheduler {
   }
 
   absl::Status NoOrder(uint32_t firing) const {
-    return MakeError(ErrorKind::kPlan,
-                     absl::StrCat("plan ", plan_.name(), ": ",
-                                  program_.NameOf(work_.firings[firing].task),
-                                  " waits for what stands behind it; compile the plan again"));
+    return MakeError(
+        ErrorKind::kPlan,
+        absl::StrCat("plan ", plan_.name(), ": ", program_.NameOf(work_.firings[firing].task),
+                     " waits for what stands behind it; compile the plan again"));
   }
 
   void Describe(uint32_t i) {

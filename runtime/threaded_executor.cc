@@ -204,6 +204,7 @@ void ThreadedExecutor::Launch(PlanRun* run) {
     for (ActorHost* host : run->hosts) host->Deliver({MessageKind::kLaunch, run->index, 0, 0});
     return;
   }
+  if (run->program->busy_streams() == 0) return;
   const int64_t step = run->launched - 1;  // only this thread launches
   const absl::Status launched =
       run->runner->Launch(step, run->InvocationOf(step).input_bytes.data());

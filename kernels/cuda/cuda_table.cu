@@ -78,9 +78,9 @@ CudaError StreamCallback(CudaStreamHandle stream, void (*done)(void*), void* con
   return Code(cudaLaunchHostFunc(Stream(stream), done, context));
 }
 CudaError EventCreate(CudaEventHandle* event, bool timed) {
-  return Code(cudaEventCreateWithFlags(reinterpret_cast<cudaEvent_t*>(event),
-                                       timed ? cudaEventDefault
-                                             : cudaEventDisableTiming | cudaEventBlockingSync));
+  return Code(cudaEventCreateWithFlags(
+      reinterpret_cast<cudaEvent_t*>(event),
+      timed ? cudaEventDefault : cudaEventDisableTiming | cudaEventBlockingSync));
 }
 CudaError EventDestroy(CudaEventHandle event) { return Code(cudaEventDestroy(Event(event))); }
 CudaError EventRecord(CudaEventHandle event, CudaStreamHandle stream) {
@@ -91,7 +91,9 @@ CudaError EventQuery(CudaEventHandle event, bool* finished) {
   *finished = error == cudaSuccess;
   return error == cudaErrorNotReady ? 0 : Code(error);
 }
-CudaError EventSynchronize(CudaEventHandle event) { return Code(cudaEventSynchronize(Event(event))); }
+CudaError EventSynchronize(CudaEventHandle event) {
+  return Code(cudaEventSynchronize(Event(event)));
+}
 CudaError EventMilliseconds(CudaEventHandle begin, CudaEventHandle end, float* milliseconds) {
   return Code(cudaEventElapsedTime(milliseconds, Event(begin), Event(end)));
 }

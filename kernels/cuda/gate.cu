@@ -1,10 +1,9 @@
 // copy_gated: bytes into a state, unless the data was wrong: the second half of a kernel that knows no
 // gate. Reads and writes each byte once; 16 at a time where both ends lie so. Bound by bytes; predicted
 // 85 % of the copy rate.
-#include "kernels/cuda/gate.h"
-
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/gate.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -26,8 +25,8 @@ CudaError CopyGated(const CudaGate* gate, void* to, const void* from, int64_t by
                     CudaStreamHandle stream) {
   const int64_t sixteens = IsAligned(to, 16) && IsAligned(from, 16) ? bytes / 16 : 0;
   const int64_t items = sixteens > 0 ? sixteens : bytes;
-  return Launch(&CopyGatedKernel, BlocksFor(items), kThreads, stream, *gate,
-                static_cast<char*>(to), static_cast<const char*>(from), bytes, sixteens);
+  return Launch(&CopyGatedKernel, BlocksFor(items), kThreads, stream, *gate, static_cast<char*>(to),
+                static_cast<const char*>(from), bytes, sixteens);
 }
 
 }  // namespace

@@ -161,12 +161,9 @@ KernelOr MakeSgd(const CudaApi* api, const KernelSpec& spec) {
 KernelOr MakeAdamW(const CudaApi* api, const KernelSpec& spec) {
   if (spec.inputs.at(0).dtype != DType::kF32) return NoCudaKernel(spec);
   const Attrs& attrs = spec.attrs;
-  const CudaAdamW c = {NumElements(spec.inputs[0].shape),
-                       NumberOr(attrs, "beta1", 0.9),
-                       NumberOr(attrs, "beta2", 0.999),
-                       NumberOr(attrs, "eps", 1e-8),
-                       NumberOr(attrs, "weight_decay", 0.01),
-                       {}};
+  const CudaAdamW c = {NumElements(spec.inputs[0].shape),     NumberOr(attrs, "beta1", 0.9),
+                       NumberOr(attrs, "beta2", 0.999),       NumberOr(attrs, "eps", 1e-8),
+                       NumberOr(attrs, "weight_decay", 0.01), {}};
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     CudaAdamW now = c;
     now.gate = GateOf(args);

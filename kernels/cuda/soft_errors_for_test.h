@@ -1,6 +1,6 @@
 // The errors that software CUDA gives, with CUDA's numbers.
 //
-// Test code only. Constants. Read next: kernels/cuda/soft_cuda_for_test.cc.
+// Test code only. Constants. Threads: any. Read next: kernels/cuda/soft_cuda_for_test.cc.
 #ifndef ONEFLOW_KERNELS_CUDA_SOFT_ERRORS_FOR_TEST_H_
 #define ONEFLOW_KERNELS_CUDA_SOFT_ERRORS_FOR_TEST_H_
 

@@ -63,7 +63,7 @@ void RunBlock(Block* block, int threads, uint64_t seed) {
 }  // namespace
 
 void RunSoftGrid(int64_t blocks, int threads, bool barriers, const std::function<void()>& body,
-             uint64_t seed) {
+                 uint64_t seed) {
   blockDim.x = static_cast<unsigned>(threads);
   gridDim.x = static_cast<unsigned>(blocks);
   // Stacks are kept from launch to launch.

@@ -25,8 +25,8 @@ class SoftTrace {
     if (!on_) return;
     const size_t thread =
         threads_.try_emplace(std::this_thread::get_id(), threads_.size()).first->second;
-    text_ += std::to_string(thread) + " " + call + " " + NumberOf(stream) + (captured ? "* " : " ") +
-             NumberOf(object) + "\n";
+    text_ += std::to_string(thread) + " " + call + " " + NumberOf(stream) +
+             (captured ? "* " : " ") + NumberOf(object) + "\n";
   }
   std::string text() {
     std::lock_guard<std::mutex> lock(mutex_);

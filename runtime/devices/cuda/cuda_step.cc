@@ -183,20 +183,20 @@ absl::Status CudaStep::EnqueueFiring(size_t at) {
   for (const uint32_t other : firing.waits) OF_RETURN_IF_ERROR(stream->Wait(*events_[other]));
   switch (firing.kind) {
     case StepWork::Kind::kFeed:
-      OF_RETURN_IF_ERROR(CudaStatus(
-          api,
-          regions_[at].Run(inputs_.data() + input_at_[firing.index] + firing.offset,
-                           firing.outputs[0], stream->handle()),
-          "a feed"));
+      OF_RETURN_IF_ERROR(
+          CudaStatus(api,
+                     regions_[at].Run(inputs_.data() + input_at_[firing.index] + firing.offset,
+                                      firing.outputs[0], stream->handle()),
+                     "a feed"));
       break;
     case StepWork::Kind::kFetch:
       if (skipped_[at]) break;
-      OF_RETURN_IF_ERROR(CudaStatus(
-          api,
-          regions_[at].Run(firing.inputs[0],
-                           results_.data() + output_at_[firing.index] + firing.offset,
-                           stream->handle()),
-          "a fetch"));
+      OF_RETURN_IF_ERROR(
+          CudaStatus(api,
+                     regions_[at].Run(firing.inputs[0],
+                                      results_.data() + output_at_[firing.index] + firing.offset,
+                                      stream->handle()),
+                     "a fetch"));
       break;
     case StepWork::Kind::kKernel:
       OF_RETURN_IF_ERROR(RunKernel(at, stream));
@@ -240,7 +240,8 @@ absl::Status CudaStep::RunKernel(size_t at, CudaStream* stream) {
   for (const auto& [output, bytes] : firing.states) {
     if (bytes == 0) continue;
     OF_RETURN_IF_ERROR(CudaStatus(
-        api, api.copy_gated(&shut, firing.outputs[output], outputs[output], bytes, stream->handle()),
+        api,
+        api.copy_gated(&shut, firing.outputs[output], outputs[output], bytes, stream->handle()),
         "a state"));
   }
   return absl::OkStatus();

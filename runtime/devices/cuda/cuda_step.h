@@ -4,7 +4,7 @@
 // A step is: the inputs from pinned memory into one block on the GPU; the firings, whose FEEDs read that
 // block and whose FETCHes write another, behind the reports of wrong data; that block into pinned memory;
 // an event. The graph holds the firings alone, so nothing that changes from step to step (inputs, among
-// them lr and the number of the step) is in it.
+// them lr and the number of the step) is in it; the StepBlocks of kernels have no number here.
 //
 // Owned by the executor. Threads: as StepRunner. Invariants: the context's stream carries the steps one
 // after the other, so what comes into it later (states read or written, memory given back) is behind them
@@ -69,12 +69,12 @@ class CudaStep final : public StepRunner {
   int64_t results_bytes_ = 0;
   std::vector<std::unique_ptr<kernels::CudaEvent>> over_;  // by step % window
 
-  std::vector<kernels::CudaStream*> streams_;                 // by lane
-  std::vector<std::unique_ptr<kernels::CudaEvent>> ends_;     // by lane
-  std::unique_ptr<kernels::CudaEvent> begin_;                 // of a step
-  std::vector<std::unique_ptr<kernels::CudaEvent>> events_;   // by firing; nullptr: nobody waits
-  std::vector<kernels::CudaRegion> regions_;                  // by firing, of feeds and fetches
-  std::vector<bool> skipped_;                                 // by firing: another writes the same
+  std::vector<kernels::CudaStream*> streams_;                // by lane
+  std::vector<std::unique_ptr<kernels::CudaEvent>> ends_;    // by lane
+  std::unique_ptr<kernels::CudaEvent> begin_;                // of a step
+  std::vector<std::unique_ptr<kernels::CudaEvent>> events_;  // by firing; nullptr: nobody waits
+  std::vector<kernels::CudaRegion> regions_;                 // by firing, of feeds and fetches
+  std::vector<bool> skipped_;                                // by firing: another writes the same
   std::vector<Block> detours_;  // by lane: what kernels without a gate write instead of states
 
   bool warm_ = false;
