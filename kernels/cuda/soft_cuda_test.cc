@@ -130,7 +130,9 @@ class CaptureTest : public testing::Test {
     Say(second_.get(), &b_);
     Say(first_.get(), &c_);
     ASSERT_TRUE(second_->Record(join_.get()).ok());
-    if (joins) ASSERT_TRUE(first_->Wait(*join_).ok());
+    if (joins) {
+      ASSERT_TRUE(first_->Wait(*join_).ok());
+    }
     Say(first_.get(), &d_);
   }
 
