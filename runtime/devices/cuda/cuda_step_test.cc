@@ -3,6 +3,7 @@
 #include "runtime/devices/cuda/cuda_step.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <thread>
@@ -133,14 +134,15 @@ TEST_F(CudaStepTest, NothingGoesBeforeItsGraphIsOver) {
   Launch(2);
   Launch(3);
   std::thread opener([this] {
-    std::this_thread::yield();
+    // Long enough for the memory to go first, if nobody waited.
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
     open_.store(true);
   });
   step_.reset();
   memory_ = Block();
   opener.join();
-  context_.reset();
-  // Streams tell of writes to memory that had gone, when they end.
+  context_->Drain();
+  // A stream that ends tells of writes to memory that had gone.
   kernels::CudaStreamHandle stream = nullptr;
   ASSERT_EQ(api_.stream_create(&stream), 0);
   EXPECT_EQ(api_.stream_destroy(stream), 0);
