@@ -72,6 +72,10 @@ struct KernelArgs {
   uint32_t task = 0;           // for error reports
   uint32_t micro = 0;
   uint32_t chunk = 0;
+  // For a device that enqueues writes of states before anybody has looked at the data: blocks of the
+  // step; a kernel that writes a state writes nothing if one of them has an error. None: it writes.
+  const StepBlock* gate = nullptr;
+  uint32_t gate_blocks = 0;
 };
 
 class Kernel {

@@ -3,6 +3,9 @@
 //
 // Standard layout, no pointers: it lies in memory that host and device both reach, and a recorded
 // stretch of kernels keeps its address. One per device and place in the window of steps in flight.
+// Where a device runs whole steps its kernels have one of their own for all steps, without a number, in
+// the device's memory, and what it says is copied here when a step is over
+// (runtime/devices/cuda/cuda_step.h).
 // Threads: the host begins it before the step's first kernel is enqueued and reads it after the last
 // is over; between, kernels of the step read `step`, and any of their threads may report. Invariant:
 // the first report wins, and its other fields are whole once the kernel that made it is over.

@@ -9,11 +9,13 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "comm/transport.h"
 #include "runtime/actor.h"
 #include "runtime/device_queue.h"
+#include "runtime/devices/step_work.h"
 #include "runtime/program.h"
 #include "runtime/stream_order.h"
 
@@ -35,6 +37,8 @@ struct PlanRun {
   std::vector<int64_t> posted_ns;  // task: when what is in flight began (SEND, RECV), for the trace
   std::vector<comm::ChannelId> channels;  // by Plan.channels
   std::array<Invocation, Invocation::kWindow> ring;
+  std::unique_ptr<StepRunner> runner;      // where steps run as a whole; then no actor has a host
+  std::vector<kernels::StepBlock> blocks;  // what the runner reports, of the executor's finisher
   int64_t launched = 0;
   int64_t completed = 0;
 

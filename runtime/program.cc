@@ -77,8 +77,13 @@ absl::Status Program::FindDevices(DeviceSet* devices) {
     if (device->holds_bytes() != devices_.front()->holds_bytes()) {
       return PlanError(plan_, "null devices and others do not mix");
     }
+    if (device->runs_whole_steps() != devices_.front()->runs_whole_steps()) {
+      return PlanError(plan_, absl::StrCat(device->kind(), " devices and ",
+                                           devices_.front()->kind(), " devices do not mix"));
+    }
   }
   holds_bytes_ = !devices_.empty() && devices_.front()->holds_bytes();
+  runs_whole_steps_ = !devices_.empty() && devices_.front()->runs_whole_steps();
   return absl::OkStatus();
 }
 
@@ -525,6 +530,18 @@ bool Program::FindDataError(uint32_t id, int64_t ordinal) {
   while (step < first && !failed_step_.compare_exchange_weak(first, step)) {
   }
   return step < first;
+}
+
+bool Program::NoteDataErrors(int64_t step, const std::vector<StepBlock>& blocks) {
+  bool found = false;
+  for (uint32_t d = 0; d < blocks.size(); ++d) {
+    found |= blocks[d].error() != kernels::DataErrorCode::kNone;
+  }
+  // Steps end in order, so the first to tell is the first that failed.
+  if (!found || step >= failed_step()) return false;
+  for (uint32_t d = 0; d < blocks.size(); ++d) *BlockOf(d, step) = blocks[d];
+  failed_step_.store(step, std::memory_order_release);
+  return true;
 }
 
 absl::Status Program::DataErrorOf(uint32_t id, int64_t step) const {

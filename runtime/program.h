@@ -128,6 +128,9 @@ class Program {
   // What was found in the failed step. REQUIRES: nothing runs, there is one, and no later step took
   // its place in the window.
   absl::Status DataErrorOfFailedStep() const;
+  // The same for devices that run whole steps: what each reported in this step or before it. True if
+  // the step is the first that failed.
+  bool NoteDataErrors(int64_t step, const std::vector<kernels::StepBlock>& blocks);
   // REQUIRES: nothing runs.
   void ForgetDataError() { failed_step_.store(kNoStep); }
 
@@ -156,6 +159,9 @@ class Program {
   const std::vector<StreamPlan>& streams() const { return streams_; }  // may be empty
   Lane LaneOfStream(uint32_t stream) const { return lanes_[stream]; }
   bool holds_bytes() const { return holds_bytes_; }
+  // True if its devices are given each step as a whole (runtime/step_schedule.h): nothing fires.
+  bool runs_whole_steps() const { return runs_whole_steps_; }
+  Device* device(uint32_t position) const { return devices_[position]; }
 
   // Per step.
   int32_t feeds_per_step() const { return feeds_per_step_; }
@@ -211,6 +217,7 @@ class Program {
   std::vector<bool> fed_;
   bool feeds_first_ = true;
   bool holds_bytes_ = true;
+  bool runs_whole_steps_ = false;
   int32_t feeds_per_step_ = 0;
   int32_t fetches_per_step_ = 0;
   int32_t busy_streams_ = 0;

@@ -14,6 +14,7 @@
 #include "plan/verify.h"
 #include "runtime/io/fetch_ring.h"
 #include "runtime/io/staging.h"
+#include "runtime/step_schedule.h"
 #include "runtime/threaded_executor.h"
 #include "runtime/trace.h"
 #include "runtime/watchdog.h"
@@ -50,7 +51,7 @@ class SessionImpl : public Session {
  public:
   explicit SessionImpl(const SessionOptions& options)
       : options_(options),
-        devices_(options.cpu_kernels, options.cuda, options.transport),
+        devices_(options.cpu_kernels, options.cuda, options.transport, options.cuda_graphs),
         states_(&devices_),
         executor_(&devices_, options.transport,
                   options.trace_path.empty() ? 0 : options.trace_slices,
@@ -110,13 +111,17 @@ class SessionImpl : public Session {
       for (auto& [other_id, other] : plans_) {
         other.program->Bind(devices_, states_);
         MoveRegions(other);
+        if (other.run->runner == nullptr) continue;
+        OF_ASSIGN_OR_RETURN(StepWork work, StepWorkOf(*other.program));
+        OF_RETURN_IF_ERROR(other.run->runner->Rebind(std::move(work)));
       }
     }
     loaded.program->Bind(devices_, states_);
     loaded.outputs =
         std::make_unique<FetchRing>(loaded.program->plan(), loaded.program->fetches_all());
     loaded.written = StatesWritten(plan);
-    loaded.run = executor_.AddProgram(loaded.program.get());
+    OF_ASSIGN_OR_RETURN(std::unique_ptr<StepRunner> runner, MakeStepRunner(*loaded.program));
+    loaded.run = executor_.AddProgram(loaded.program.get(), std::move(runner));
     // Before channels are opened: the threads hold the program from here on.
     const PlanId id = next_plan_++;
     LoadedPlan* kept = nullptr;
@@ -197,6 +202,7 @@ class SessionImpl : public Session {
     }
     for (const std::string& state : plan.written) states_.BumpVersion(state);
     executor_.Launch(run);
+    if (ThreadedExecutor::ReadsInputs(*run)) invocation.inputs.clear();
     if (invocation.caller_waits) {
       OF_RETURN_IF_ERROR(executor_.WaitUntil([&] { return invocation.feeds_left.load() == 0; }));
       invocation.inputs.clear();
@@ -249,12 +255,11 @@ class SessionImpl : public Session {
     }
     for (const std::unique_ptr<ActorHost>& host : executor_.hosts()) {
       for (const ActorHost::Counts& counts : host->counts()) {
-        DeviceCounters& counters = by_device.at(counts.device);
-        counters.flops += counts.flops;
-        counters.received_bytes += counts.received_bytes;
-        counters.firings += counts.firings;
-        counters.busy_ns += counts.busy_ns;
+        AddCounts(counts, &by_device.at(counts.device));
       }
+    }
+    for (const ActorHost::Counts& counts : executor_.step_counts()) {
+      AddCounts(counts, &by_device.at(counts.device));
     }
     std::vector<DeviceCounters> all;
     for (const auto& [id, counters] : by_device) all.push_back(counters);
@@ -296,6 +301,13 @@ class SessionImpl : public Session {
   }
 
  private:
+  static void AddCounts(const ActorHost::Counts& counts, DeviceCounters* counters) {
+    counters->flops += counts.flops;
+    counters->received_bytes += counts.received_bytes;
+    counters->firings += counts.firings;
+    counters->busy_ns += counts.busy_ns;
+  }
+
   // Waits until nothing runs. A DataError that nobody has seen yet comes to light here.
   absl::Status Settle() {
     OF_RETURN_IF_ERROR(executor_.WaitUntil([this] { return executor_.Quiet(); }));
@@ -311,6 +323,7 @@ class SessionImpl : public Session {
     const absl::Status error = running_->program->DataErrorOfFailedStep();
     undone_from_ = running_->InvocationOf(running_->program->failed_step()).id;
     running_->program->ForgetDataError();
+    if (running_->runner != nullptr) OF_RETURN_IF_ERROR(running_->runner->ForgetErrors());
     std::lock_guard<std::mutex> lock(outputs_mutex_);
     for (auto& [id, plan] : plans_) {
       if (plan.run == running_) plan.outputs->Fail(undone_from_, error);
@@ -330,6 +343,12 @@ class SessionImpl : public Session {
 
   // One copy of large inputs where that is possible: the feeds' own, from the caller's memory.
   void SetInputs(std::vector<HostTensor> inputs, PlanRun* run, Invocation* invocation) {
+    if (ThreadedExecutor::ReadsInputs(*run)) {
+      for (size_t i = 0; i < inputs.size(); ++i) invocation->input_bytes[i] = inputs[i].data.get();
+      invocation->inputs = std::move(inputs);
+      invocation->caller_waits = false;
+      return;
+    }
     const std::vector<bool>& fed = run->program->fed();
     int64_t bytes = 0;
     for (size_t i = 0; i < inputs.size(); ++i) bytes += fed[i] ? inputs[i].bytes() : 0;

@@ -35,6 +35,7 @@ namespace oneflow {
 struct SessionOptions {
   const kernels::KernelTable* cpu_kernels = nullptr;
   const kernels::CudaApi* cuda = nullptr;  // nullptr: no cuda devices
+  bool cuda_graphs = true;                 // false: a step's kernels are enqueued one by one
   comm::Transport* transport = nullptr;    // nullptr for one rank; outlives the session
   double watchdog_seconds = 30;            // speaks after max(this, 10 x median step)
   double peer_seconds = 120;      // a peer that owes a message for longer is given up: PeerError

@@ -173,6 +173,11 @@ Stall FindStall(const RunSnapshot& run) {
     }
   }
   Stall stall;
+  if (run.program->runs_whole_steps()) {
+    stall.text = absl::StrCat("  step ", run.completed,
+                              " was given to its device as a whole and is not over\n");
+    return stall;
+  }
   if (culprit < 0) {
     stall.text = "every firing of the launched steps is over";
     return stall;

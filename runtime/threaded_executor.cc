@@ -34,7 +34,8 @@ ThreadedExecutor::ThreadedExecutor(const DeviceSet* devices, comm::Transport* tr
               &cores_,
               waiting.cores > 0 ? waiting.patience_ns : 0,
               /*lend=*/waiting.cores <= 0 ||
-                  (waiting.cores == 1 && transport != nullptr && transport->looking_suffices())} {
+                  (waiting.cores == 1 && transport != nullptr && transport->looking_suffices())},
+      finisher_([this](PlanRun* run, int64_t step) { FinishStep(run, step); }) {
   step_ns_.reserve(kStepsRemembered);
   cores_.Hold(1);  // the caller's
 }
@@ -67,7 +68,7 @@ std::unique_ptr<ActorHost> ThreadedExecutor::MakeHost(const plan::DeviceProto& d
   return std::make_unique<Worker>(std::move(options), around_);
 }
 
-PlanRun* ThreadedExecutor::AddProgram(Program* program) {
+PlanRun* ThreadedExecutor::AddProgram(Program* program, std::unique_ptr<StepRunner> runner) {
   std::lock_guard<std::mutex> lists_lock(lists_mutex_);
   auto owned = std::make_unique<PlanRun>();
   PlanRun* run = owned.get();
@@ -80,6 +81,8 @@ PlanRun* ThreadedExecutor::AddProgram(Program* program) {
   run->index = free_.back();
   free_.pop_back();
   run->program = program;
+  run->runner = std::move(runner);
+  run->blocks.resize(static_cast<size_t>(program->plan().devices_size()));
   const std::vector<Program::Task>& tasks = program->tasks();
   run->actors.reserve(tasks.size());
   for (const Program::Task& task : tasks) run->actors.emplace_back(&task.actor);
@@ -91,7 +94,7 @@ PlanRun* ThreadedExecutor::AddProgram(Program* program) {
   for (uint32_t s = 0; s < program->streams().size(); ++s) {
     const StreamPlan& stream = program->streams()[s];
     run->streams.emplace_back(&stream);
-    if (stream.tasks.empty()) continue;
+    if (stream.tasks.empty() || run->runner != nullptr) continue;
     ActorHost* host = HostOf(*program, s);
     if (std::find(run->hosts.begin(), run->hosts.end(), host) == run->hosts.end()) {
       run->hosts.push_back(host);
@@ -110,6 +113,15 @@ PlanRun* ThreadedExecutor::AddProgram(Program* program) {
   for (Invocation& invocation : run->ring) {
     invocation.input_bytes.resize(static_cast<size_t>(program->plan().inputs_size()));
     invocation.output_bytes.resize(static_cast<size_t>(program->plan().outputs_size()));
+  }
+  if (run->runner != nullptr) {
+    std::lock_guard<std::mutex> lock(progress_mutex_);
+    for (const plan::DeviceProto& device : program->plan().devices()) {
+      const auto same = [&](const ActorHost::Counts& c) { return c.device == device.id(); };
+      if (std::none_of(step_counts_.begin(), step_counts_.end(), same)) {
+        step_counts_.push_back({device.id()});
+      }
+    }
   }
   for (ActorHost* host : run->hosts) host->AddRun(run);
   for (ActorHost* host : run->hosts) host->Start();
@@ -188,7 +200,76 @@ void ThreadedExecutor::Launch(PlanRun* run) {
       if (invocation.fetch != nullptr) invocation.fetch->done.store(true);
     }
   }
-  for (ActorHost* host : run->hosts) host->Deliver({MessageKind::kLaunch, run->index, 0, 0});
+  if (run->runner == nullptr) {
+    for (ActorHost* host : run->hosts) host->Deliver({MessageKind::kLaunch, run->index, 0, 0});
+    return;
+  }
+  if (run->program->busy_streams() == 0) return;
+  const int64_t step = run->launched - 1;  // only this thread launches
+  const absl::Status launched =
+      run->runner->Launch(step, run->InvocationOf(step).input_bytes.data());
+  if (!launched.ok()) return Failed(launched);
+  finisher_.Push(run, step);
+}
+
+void ThreadedExecutor::FinishStep(PlanRun* run, int64_t step) {
+  Invocation& invocation = run->InvocationOf(step);
+  const absl::Status finished =
+      run->runner->Finish(step, invocation.output_bytes.data(), &run->blocks);
+  if (!finished.ok()) {
+    return Failed(WithContext(
+        finished, absl::StrCat("step ", step, " of plan ", run->program->plan().name())));
+  }
+  run->program->NoteDataErrors(step, run->blocks);
+  if (step >= run->program->failed_step() && invocation.fetch != nullptr) {
+    invocation.fetch->skipped.store(true);
+  }
+  {
+    std::lock_guard<std::mutex> lock(progress_mutex_);
+    if (invocation.fetch != nullptr) invocation.fetch->done.store(true);
+    const int64_t now = NowNs();
+    CountStep(*run->program, now - std::max(invocation.launched_ns, last_finish_ns_));
+    last_finish_ns_ = now;
+    CountDuration(invocation.launched_ns);
+    ++run->completed;
+  }
+  progress_changed_.notify_all();
+}
+
+void ThreadedExecutor::CountStep(const Program& program, int64_t busy_ns) {
+  const auto counts_of = [this](uint32_t device) {
+    return &*std::find_if(step_counts_.begin(), step_counts_.end(),
+                          [&](const ActorHost::Counts& c) { return c.device == device; });
+  };
+  for (const Program::Task& task : program.tasks()) {
+    const uint64_t firings = static_cast<uint64_t>(task.firings_per_step());
+    const plan::DeviceProto& device =
+        program.plan().devices(static_cast<int>(task.proto->device()));
+    ActorHost::Counts* counts = counts_of(device.id());
+    counts->firings += firings;
+    counts->flops += firings * static_cast<uint64_t>(task.proto->flops());
+    if (task.received_bytes > 0) {
+      counts_of(task.receiver)->received_bytes += firings * task.received_bytes;
+    }
+  }
+  for (const plan::DeviceProto& device : program.plan().devices()) {
+    counts_of(device.id())->busy_ns += static_cast<uint64_t>(std::max<int64_t>(0, busy_ns));
+  }
+}
+
+std::vector<ActorHost::Counts> ThreadedExecutor::step_counts() const {
+  std::lock_guard<std::mutex> lock(progress_mutex_);
+  return step_counts_;
+}
+
+void ThreadedExecutor::CountDuration(int64_t launched_ns) {
+  const int64_t duration = NowNs() - launched_ns;
+  if (step_ns_.size() < kStepsRemembered) {
+    step_ns_.push_back(duration);
+  } else {
+    step_ns_[steps_ % kStepsRemembered] = duration;
+  }
+  ++steps_;
 }
 
 bool ThreadedExecutor::CanFeedAtOnce(PlanRun* run) {
@@ -244,6 +325,7 @@ absl::Status ThreadedExecutor::failure() const {
 
 void ThreadedExecutor::Stop() {
   for (const std::unique_ptr<ActorHost>& host : hosts_) host->Stop();
+  finisher_.Stop();
   // What devices were given runs to its end: it uses memory, and tells hosts, that go after this.
   for (const auto& [id, entry] : devices_->entries()) {
     for (const auto& [name, stream] : entry.streams) stream->Drain();
@@ -260,13 +342,7 @@ void ThreadedExecutor::StreamFinished(PlanRun* run, int64_t step) {
     if (invocation.fetch != nullptr && run->program->fetches_per_step() == 0) {
       invocation.fetch->done.store(true);
     }
-    const int64_t duration = NowNs() - invocation.launched_ns;
-    if (step_ns_.size() < kStepsRemembered) {
-      step_ns_.push_back(duration);
-    } else {
-      step_ns_[steps_ % kStepsRemembered] = duration;
-    }
-    ++steps_;
+    CountDuration(invocation.launched_ns);
   }
   progress_changed_.notify_all();
 }
@@ -302,6 +378,7 @@ ThreadedExecutor::Progress ThreadedExecutor::progress() const {
   std::lock_guard<std::mutex> lists_lock(lists_mutex_);
   for (const std::unique_ptr<ActorHost>& host : hosts_) progress.firings += host->firings();
   std::lock_guard<std::mutex> lock(progress_mutex_);
+  for (const ActorHost::Counts& counts : step_counts_) progress.firings += counts.firings;
   progress.in_flight = failure_.ok() && !Quiet();
   if (!step_ns_.empty()) {
     // On the stack: the watchdog asks while steps run, and a steady step allocates nothing.

@@ -22,6 +22,7 @@
 #include "runtime/devices/device_set.h"
 #include "runtime/plan_run.h"
 #include "runtime/stall.h"
+#include "runtime/step_finisher.h"
 #include "runtime/worker.h"
 
 namespace oneflow {
@@ -41,7 +42,8 @@ class ThreadedExecutor : public StepListener {
   // Actors, workers and mailboxes for a plan. REQUIRES: nothing runs, and fewer than 65,536 runs are
   // there. `program` outlives the run. Channels are bound later (BindChannels), before the first
   // Launch.
-  PlanRun* AddProgram(Program* program);
+  // `runner`: of a program that runs in whole steps, else nullptr.
+  PlanRun* AddProgram(Program* program, std::unique_ptr<StepRunner> runner = nullptr);
   // Ends a run; its number is free unless slices of a trace carry it. REQUIRES: nothing runs, its
   // channels are closed.
   void RemoveProgram(PlanRun* run);
@@ -56,6 +58,8 @@ class ThreadedExecutor : public StepListener {
   // Starts the next step. REQUIRES: the invocation entry of that step is filled, fewer than kWindow
   // steps are in flight, and no other run has one.
   void Launch(PlanRun* run);
+  // True if Launch itself reads the inputs.
+  static bool ReadsInputs(const PlanRun& run) { return run.runner != nullptr; }
   // True if the FEEDs of the next step would run at once. REQUIRES: as Launch.
   bool CanFeedAtOnce(PlanRun* run);
   // Waits until `reached`, called under the progress lock, is true. The first failure if there is
@@ -82,6 +86,8 @@ class ThreadedExecutor : public StepListener {
   // Copies of all actors that have a step in flight (or of all), taken worker by worker.
   std::vector<RunSnapshot> Snapshot(bool only_in_flight) const;
   const std::vector<std::unique_ptr<ActorHost>>& hosts() const { return hosts_; }
+  // Of steps that ran as a whole.
+  std::vector<ActorHost::Counts> step_counts() const;
   std::vector<TraceSlice> TraceSlices() const;
 
   void StreamFinished(PlanRun* run, int64_t step) override;
@@ -92,6 +98,11 @@ class ThreadedExecutor : public StepListener {
 
  private:
   ActorHost* HostOf(const Program& program, uint32_t stream);
+  void FinishStep(PlanRun* run, int64_t step);
+  // Of a step that ran as a whole. REQUIRES: progress_mutex_ is held.
+  void CountStep(const Program& program, int64_t busy_ns);
+  // Of a step that is over. REQUIRES: as CountStep.
+  void CountDuration(int64_t launched_ns);
   std::unique_ptr<ActorHost> MakeHost(const plan::DeviceProto& device, Program::Lane lane) const;
 
   // Where a channel's callbacks go, and those that came before that was known.
@@ -124,6 +135,9 @@ class ThreadedExecutor : public StepListener {
   absl::Status failure_;
   std::vector<int64_t> step_ns_;  // of the last steps, a ring
   uint64_t steps_ = 0;
+  std::vector<ActorHost::Counts> step_counts_;  // of steps that ran as a whole
+  int64_t last_finish_ns_ = 0;                  // of such a step
+  StepFinisher finisher_;                       // last: it calls this object
 };
 
 }  // namespace oneflow

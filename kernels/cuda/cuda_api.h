@@ -18,11 +18,13 @@ namespace oneflow::kernels {
 
 struct StepBlock;  // kernels/step_block.h: standard layout, no pointers
 
-inline constexpr int32_t kCudaApiVersion = 3;
+inline constexpr int32_t kCudaApiVersion = 4;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
 using CudaEventHandle = void*;
+using CudaGraphHandle = void*;      // what was captured
+using CudaGraphExecHandle = void*;  // the same, ready to be launched
 
 // 0 is success, then a cudaError_t; from kLibraryErrors on, a status of cuBLASLt.
 using CudaError = int;
@@ -77,15 +79,24 @@ struct CudaDropout {
   float scale;         // as the CPU's: rounded to f32 for all types
 };
 
+// Where the kernels of a step report wrong data: one that writes a state does nothing if one of the
+// blocks, in the GPU's memory, has an error. None: it always writes.
+struct CudaGate {
+  const StepBlock* blocks;
+  int32_t count;
+};
+
 struct CudaSgd {
   int64_t n;
   float momentum, weight_decay, keep;  // keep = 1 - dampening
   bool nesterov, has_momentum;
+  CudaGate gate;
 };
 
 struct CudaAdamW {
   int64_t n;
   double beta1, beta2, eps, weight_decay;
+  CudaGate gate;
 };
 
 // d[m,n] = a . b, row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
@@ -189,7 +200,7 @@ struct CudaOperands {
   const void* const* in;
   void* const* out;
   void* workspace;
-  StepBlock* block;  // pinned: kernels report to it
+  StepBlock* block;  // kernels report to it
   uint32_t task;
 };
 template <typename Problem>
@@ -232,7 +243,18 @@ struct CudaApi {
   CudaError (*event_destroy)(CudaEventHandle);
   CudaError (*event_record)(CudaEventHandle, CudaStreamHandle);
   CudaError (*event_query)(CudaEventHandle, bool* finished);
+  CudaError (*event_synchronize)(CudaEventHandle);  // the host waits; a timed event's host spins
   CudaError (*event_milliseconds)(CudaEventHandle begin, CudaEventHandle end, float*);
+  // What the calling thread enqueues on the stream from now on, and on streams that wait for an event
+  // of it, is not run but kept, until capture_end on the same stream; by then it has waited for all of
+  // them. No call waits for the GPU meanwhile.
+  CudaError (*capture_begin)(CudaStreamHandle);
+  CudaError (*capture_end)(CudaStreamHandle, CudaGraphHandle*);
+  CudaError (*graph_destroy)(CudaGraphHandle);
+  CudaError (*graph_instantiate)(CudaGraphExecHandle*, CudaGraphHandle);
+  // All of it, behind what is in the stream, with the pointers and values of the capture.
+  CudaError (*graph_launch)(CudaGraphExecHandle, CudaStreamHandle);
+  CudaError (*graph_exec_destroy)(CudaGraphExecHandle);
   // Between two places; memory of the host must stay until the stream has got there.
   CudaError (*copy)(void* to, const void* from, int64_t bytes, CudaStreamHandle);
   // From memory of the host, which has been read when this returns.
@@ -264,6 +286,9 @@ struct CudaApi {
   CudaError (*fill)(void* out, uint64_t bits, int element_bytes, int64_t n, CudaStreamHandle);
   CudaError (*where)(const CudaNest<4>*, const void* condition, const void* a, const void* b,
                      void* out, int element_bytes, CudaStreamHandle);
+  // Bytes into a state, unless the gate is shut.
+  CudaError (*copy_gated)(const CudaGate*, void* to, const void* from, int64_t bytes,
+                          CudaStreamHandle);
   CudaRun<CudaDropout> (*find_dropout)(int dtype);
   CudaRun<CudaDraw> (*find_draw)(const char* op, int dtype);  // in[1] is the step
   CudaError (*sgd)(const CudaSgd*, const float* p, const float* g, const float* lr,

@@ -24,6 +24,12 @@ bool CudaEvent::Done() const {
   return api_->event_query(handle_, &finished) != 0 || finished;
 }
 
+absl::Status CudaEvent::Synchronize() const {
+  return CudaStatus(*api_, api_->event_synchronize(handle_), "event_synchronize");
+}
+
+CudaGraph::~CudaGraph() { api_->graph_exec_destroy(handle_); }
+
 absl::StatusOr<std::unique_ptr<CudaStream>> CudaStream::Make(const CudaApi* api) {
   CudaStreamHandle handle = nullptr;
   OF_RETURN_IF_ERROR(CudaStatus(*api, api->stream_create(&handle), "stream_create"));
@@ -48,5 +54,23 @@ absl::Status CudaStream::OnComplete(void (*function)(void*), void* argument) {
 }
 
 void CudaStream::Drain() { api_->stream_synchronize(handle_); }
+
+absl::Status CudaStream::BeginCapture() {
+  return CudaStatus(*api_, api_->capture_begin(handle_), "capture_begin");
+}
+
+absl::StatusOr<std::unique_ptr<CudaGraph>> CudaStream::EndCapture() {
+  CudaGraphHandle graph = nullptr;
+  OF_RETURN_IF_ERROR(CudaStatus(*api_, api_->capture_end(handle_, &graph), "capture_end"));
+  CudaGraphExecHandle exec = nullptr;
+  const CudaError error = api_->graph_instantiate(&exec, graph);
+  api_->graph_destroy(graph);
+  OF_RETURN_IF_ERROR(CudaStatus(*api_, error, "graph_instantiate"));
+  return std::make_unique<CudaGraph>(api_, exec);
+}
+
+absl::Status CudaStream::Launch(const CudaGraph& graph) {
+  return CudaStatus(*api_, api_->graph_launch(graph.handle(), handle_), "graph_launch");
+}
 
 }  // namespace oneflow::kernels

@@ -78,8 +78,9 @@ CudaError StreamCallback(CudaStreamHandle stream, void (*done)(void*), void* con
   return Code(cudaLaunchHostFunc(Stream(stream), done, context));
 }
 CudaError EventCreate(CudaEventHandle* event, bool timed) {
-  return Code(cudaEventCreateWithFlags(reinterpret_cast<cudaEvent_t*>(event),
-                                       timed ? cudaEventDefault : cudaEventDisableTiming));
+  return Code(cudaEventCreateWithFlags(
+      reinterpret_cast<cudaEvent_t*>(event),
+      timed ? cudaEventDefault : cudaEventDisableTiming | cudaEventBlockingSync));
 }
 CudaError EventDestroy(CudaEventHandle event) { return Code(cudaEventDestroy(Event(event))); }
 CudaError EventRecord(CudaEventHandle event, CudaStreamHandle stream) {
@@ -90,8 +91,31 @@ CudaError EventQuery(CudaEventHandle event, bool* finished) {
   *finished = error == cudaSuccess;
   return error == cudaErrorNotReady ? 0 : Code(error);
 }
+CudaError EventSynchronize(CudaEventHandle event) {
+  return Code(cudaEventSynchronize(Event(event)));
+}
 CudaError EventMilliseconds(CudaEventHandle begin, CudaEventHandle end, float* milliseconds) {
   return Code(cudaEventElapsedTime(milliseconds, Event(begin), Event(end)));
+}
+// Of this thread's calls alone: others may allocate or wait meanwhile.
+CudaError CaptureBegin(CudaStreamHandle stream) {
+  return Code(cudaStreamBeginCapture(Stream(stream), cudaStreamCaptureModeThreadLocal));
+}
+CudaError CaptureEnd(CudaStreamHandle stream, CudaGraphHandle* graph) {
+  return Code(cudaStreamEndCapture(Stream(stream), reinterpret_cast<cudaGraph_t*>(graph)));
+}
+CudaError GraphDestroy(CudaGraphHandle graph) {
+  return Code(cudaGraphDestroy(static_cast<cudaGraph_t>(graph)));
+}
+CudaError GraphInstantiate(CudaGraphExecHandle* exec, CudaGraphHandle graph) {
+  return Code(cudaGraphInstantiate(reinterpret_cast<cudaGraphExec_t*>(exec),
+                                   static_cast<cudaGraph_t>(graph), 0));
+}
+CudaError GraphLaunch(CudaGraphExecHandle exec, CudaStreamHandle stream) {
+  return Code(cudaGraphLaunch(static_cast<cudaGraphExec_t>(exec), Stream(stream)));
+}
+CudaError GraphExecDestroy(CudaGraphExecHandle exec) {
+  return Code(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(exec)));
 }
 CudaError Copy(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
   return Code(
@@ -132,6 +156,13 @@ CudaApi MakeTable() {
   api.event_destroy = &EventDestroy;
   api.event_record = &EventRecord;
   api.event_query = &EventQuery;
+  api.event_synchronize = &EventSynchronize;
+  api.capture_begin = &CaptureBegin;
+  api.capture_end = &CaptureEnd;
+  api.graph_destroy = &GraphDestroy;
+  api.graph_instantiate = &GraphInstantiate;
+  api.graph_launch = &GraphLaunch;
+  api.graph_exec_destroy = &GraphExecDestroy;
   api.event_milliseconds = &EventMilliseconds;
   api.copy = &Copy;
   api.copy_in = &CopyIn;

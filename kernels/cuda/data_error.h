@@ -1,8 +1,8 @@
 // ReportWrongIndex: how a kernel on a GPU says that an index in the data is out of range.
 //
-// Device code. The step's block lies in pinned memory of the host, which the GPU writes over the bus;
-// only the first report of a step touches it. Threads: any of a grid. Read next:
-// kernels/step_block.h, runtime/devices/cuda/cuda_device.h.
+// Device code. The block lies in the GPU's memory; only the first report touches it, and it stays until the
+// host has seen it, for kernels that write states look there (gate.h). Threads: any of a grid. Read next:
+// kernels/step_block.h, runtime/devices/cuda/cuda_step.h.
 #ifndef ONEFLOW_KERNELS_CUDA_DATA_ERROR_H_
 #define ONEFLOW_KERNELS_CUDA_DATA_ERROR_H_
 

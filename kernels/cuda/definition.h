@@ -52,6 +52,10 @@ inline absl::Status NoCudaKernel(const KernelSpec& spec) {
 inline CudaOperands OperandsOf(const KernelArgs& args) {
   return {args.inputs, args.outputs, args.workspace, args.block, args.task};
 }
+// For those that write nothing while it is shut (KeepsGate).
+inline CudaGate GateOf(const KernelArgs& args) {
+  return {args.gate, static_cast<int32_t>(args.gate_blocks)};
+}
 // A kernel of one problem; NoCudaKernel if nothing was found to run it.
 template <typename Problem>
 KernelOr CudaKernelOf(const CudaApi* api, const KernelSpec& spec, CudaRun<Problem> run,

@@ -23,6 +23,7 @@ void AddLines(CudaApi* api);
 void AddConvolution(CudaApi* api);
 void AddPool(CudaApi* api);
 void AddAttention(CudaApi* api);
+void AddGate(CudaApi* api);
 // The part of f64 of find_attention.
 CudaRun<CudaAttention> FindDoubleAttention(bool forward);
 
@@ -42,6 +43,7 @@ inline void AddKernels(CudaApi* api) {
   AddConvolution(api);
   AddPool(api);
   AddAttention(api);
+  AddGate(api);
 }
 
 }  // namespace oneflow::kernels

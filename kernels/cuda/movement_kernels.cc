@@ -7,49 +7,11 @@
 #include "base/dtype.h"
 #include "kernels/cpu/regions.h"
 #include "kernels/cpu/scalar_types.h"
+#include "kernels/cuda/cuda_region.h"
 #include "kernels/cuda/definition.h"
 
 namespace oneflow::kernels {
 namespace {
-
-// A region with a mode, ready to be enqueued.
-class CudaRegion {
- public:
-  static absl::StatusOr<CudaRegion> Of(const CudaApi* api, const KernelSpec& spec, CombineMode mode,
-                                       const StridedCopy& copy) {
-    CudaRegion region;
-    region.api_ = api;
-    region.run_ = api->find_combine(static_cast<int>(mode), static_cast<int>(copy.dtype()));
-    if (region.run_ == nullptr) return NoCudaKernel(spec);
-    region.nest_ = NestOf(copy.nest());
-    region.element_bytes_ = SizeOf(copy.dtype());
-    region.source_ = copy.source_begin() * region.element_bytes_;
-    region.destination_ = copy.destination_begin() * region.element_bytes_;
-    const int last = region.nest_.rank - 1;
-    region.plain_ = mode == CombineMode::kCopy && last == 0 && region.nest_.stride[0][0] == 1 &&
-                    region.nest_.stride[1][0] == 1;
-    return region;
-  }
-
-  // `source_shift`, `destination_shift`: elements to add to where the region begins.
-  CudaError Run(const void* source, void* destination, CudaStreamHandle stream,
-                int64_t source_shift = 0, int64_t destination_shift = 0) const {
-    if (nest_.elements == 0) return 0;
-    const char* from = static_cast<const char*>(source) + source_ + source_shift * element_bytes_;
-    char* to = static_cast<char*>(destination) + destination_ + destination_shift * element_bytes_;
-    if (plain_) return api_->copy(to, from, nest_.elements * element_bytes_, stream);
-    return run_(&nest_, from, to, stream);
-  }
-
- private:
-  const CudaApi* api_ = nullptr;
-  CudaCombine run_ = nullptr;
-  CudaNest<2> nest_ = {};
-  int64_t element_bytes_ = 0;
-  int64_t source_ = 0;       // bytes
-  int64_t destination_ = 0;  // bytes
-  bool plain_ = false;       // one run of bytes
-};
 
 KernelOr CopyKernel(const CudaApi* api, const KernelSpec& spec, const StridedCopy& copy) {
   OF_ASSIGN_OR_RETURN(const CudaRegion region, CudaRegion::Of(api, spec, CombineMode::kCopy, copy));

@@ -1,12 +1,18 @@
 // What tests without a GPU stand on: software CUDA keeps the order of streams, and tells of writes that a
 // GPU would tell of or hide.
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <set>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
+#include "kernels/cuda/soft_trace_for_test.h"
+#include "kernels/step_block.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -93,6 +99,155 @@ TEST(SoftCuda, TellsOfAWriteOutOfBounds) {
   }
   int other = 0;
   EXPECT_EQ(api->release(&other), 1);  // none of its own
+}
+
+// Appends a letter to a text.
+struct Letter {
+  std::string* text;
+  char letter;
+  static void Run(void* argument) {
+    const Letter* letter = static_cast<Letter*>(argument);
+    letter->text->push_back(letter->letter);
+  }
+};
+
+// Two streams: a, then b and c beside each other, then d behind both, unless an edge is lost.
+class CaptureTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    first_ = *CudaStream::Make(api_);
+    second_ = *CudaStream::Make(api_);
+    fork_ = *CudaEvent::Make(api_);
+    join_ = *CudaEvent::Make(api_);
+  }
+  void Say(CudaStream* stream, Letter* letter) {
+    ASSERT_TRUE(stream->OnComplete(&Letter::Run, letter).ok());
+  }
+  void Enqueue(bool joins) {
+    Say(first_.get(), &a_);
+    ASSERT_TRUE(first_->Record(fork_.get()).ok());
+    ASSERT_TRUE(second_->Wait(*fork_).ok());
+    Say(second_.get(), &b_);
+    Say(first_.get(), &c_);
+    ASSERT_TRUE(second_->Record(join_.get()).ok());
+    if (joins) {
+      ASSERT_TRUE(first_->Wait(*join_).ok());
+    }
+    Say(first_.get(), &d_);
+  }
+
+  const CudaApi* const api_ = SoftCudaApi();
+  std::string text_;
+  Letter a_{&text_, 'a'}, b_{&text_, 'b'}, c_{&text_, 'c'}, d_{&text_, 'd'};
+  std::unique_ptr<CudaStream> first_, second_;
+  std::unique_ptr<CudaEvent> fork_, join_;
+};
+
+TEST_F(CaptureTest, RunsInEveryOrderThatEdgesAllowAndInNoOther) {
+  ASSERT_TRUE(first_->BeginCapture().ok());
+  Enqueue(/*joins=*/true);
+  auto graph = first_->EndCapture();
+  ASSERT_TRUE(graph.ok());
+  first_->Drain();
+  EXPECT_EQ(text_, "");  // kept, not run
+  std::set<std::string> seen;
+  for (int i = 0; i < 40; ++i) {
+    text_.clear();
+    ASSERT_TRUE(first_->Launch(**graph).ok());
+    first_->Drain();
+    seen.insert(text_);
+  }
+  EXPECT_EQ(seen, (std::set<std::string>{"abcd", "acbd"}));
+}
+
+TEST_F(CaptureTest, ALostEdgeIsTold) {
+  ASSERT_TRUE(first_->BeginCapture().ok());
+  Enqueue(/*joins=*/false);
+  EXPECT_NE(first_->EndCapture().status().message().find("CUDA error 904"), std::string::npos);
+  second_->Drain();  // nobody is captured any more
+  EXPECT_EQ(text_, "");
+  // Joined too late, d runs before b as well.
+  ASSERT_TRUE(first_->BeginCapture().ok());
+  Enqueue(/*joins=*/false);
+  ASSERT_TRUE(first_->Wait(*join_).ok());
+  auto graph = first_->EndCapture();
+  ASSERT_TRUE(graph.ok());
+  std::set<std::string> seen;
+  for (int i = 0; i < 60; ++i) {
+    text_.clear();
+    ASSERT_TRUE(first_->Launch(**graph).ok());
+    first_->Drain();
+    seen.insert(text_);
+  }
+  EXPECT_EQ(seen, (std::set<std::string>{"abcd", "acbd", "acdb"}));
+}
+
+TEST_F(CaptureTest, TheHostMayNotWaitInside) {
+  ASSERT_TRUE(first_->BeginCapture().ok());
+  Say(first_.get(), &a_);
+  EXPECT_EQ(api_->stream_synchronize(first_->handle()), 900);
+  EXPECT_NE(first_->EndCapture().status().message().find("CUDA error 901"), std::string::npos);
+  // Nor may what is captured wait for what is not.
+  ASSERT_TRUE(second_->Record(join_.get()).ok());
+  ASSERT_TRUE(first_->BeginCapture().ok());
+  EXPECT_NE(first_->Wait(*join_).message().find("CUDA error 905"), std::string::npos);
+  EXPECT_FALSE(first_->EndCapture().ok());
+  first_->Drain();
+  EXPECT_EQ(text_, "");
+}
+
+TEST_F(CaptureTest, EachCallIsWrittenDown) {
+  StartSoftTrace(true);
+  ASSERT_TRUE(first_->BeginCapture().ok());
+  ASSERT_TRUE(first_->Record(fork_.get()).ok());
+  ASSERT_TRUE(second_->Wait(*fork_).ok());
+  ASSERT_TRUE(second_->Record(join_.get()).ok());
+  ASSERT_TRUE(first_->Wait(*join_).ok());
+  auto graph = first_->EndCapture();
+  ASSERT_TRUE(graph.ok());
+  ASSERT_TRUE(first_->Launch(**graph).ok());
+  first_->Drain();
+  const std::string trace = SoftTraceText();
+  StartSoftTrace(false);
+  EXPECT_EQ(trace,
+            "0 capture_begin 0 -\n"
+            "0 event_record 0* 1\n"
+            "0 stream_wait 2 1\n"
+            "0 event_record 2* 3\n"
+            "0 stream_wait 0* 3\n"
+            "0 capture_end 0* -\n"
+            "0 graph_instantiate - -\n"
+            "0 graph_launch 0 4\n"
+            "0 stream_synchronize 0 -\n");
+  EXPECT_EQ(SoftTraceText(), "");
+}
+
+// Kernels that write states write nothing while one of the blocks has an error.
+TEST(CudaGateTest, NothingIsWrittenWhileItIsShut) {
+  const CudaApi* api = SoftCudaApi();
+  StepBlock blocks[3];
+  std::vector<char> from(100, 'x'), to;
+  for (const bool shut : {false, true, false}) {
+    blocks[2].error_code = shut ? 1 : 0;
+    const CudaGate gate = {blocks, 3};
+    for (const int64_t bytes : {1, 15, 16, 33, 90}) {
+      for (const int64_t shift : {0, 3}) {
+        to.assign(100, '-');
+        ASSERT_EQ(api->copy_gated(&gate, to.data() + shift, from.data(), bytes, nullptr), 0);
+        EXPECT_EQ(std::count(to.begin(), to.end(), 'x'), shut ? 0 : bytes);
+        EXPECT_EQ(to[static_cast<size_t>(shift + bytes)], '-');
+      }
+    }
+    float p = 1, g = 0.5f, lr = 0.1f, m = 2, v = 3;
+    int64_t step = 4;
+    CudaSgd sgd = {1, 0.9f, 0, 1, false, true, gate};
+    ASSERT_EQ(api->sgd(&sgd, &p, &g, &lr, &step, &m, &p, &m, nullptr), 0);
+    EXPECT_EQ(p == 1 && m == 2, shut);
+    p = 1, m = 2;
+    CudaAdamW adamw = {1, 0.9, 0.99, 1e-8, 0, gate};
+    ASSERT_EQ(api->adamw(&adamw, &p, &g, &m, &v, &lr, &step, &p, &m, &v, nullptr), 0);
+    EXPECT_EQ(p == 1 && m == 2 && v == 3, shut);
+  }
 }
 
 }  // namespace

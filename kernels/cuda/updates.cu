@@ -11,6 +11,7 @@
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/gate.h"
 #include "kernels/scalar/draws.h"
 
 namespace oneflow::kernels {
@@ -102,6 +103,7 @@ CudaRun<CudaDraw> FindDraw(const char* op, int dtype) {
 
 __global__ void SgdKernel(CudaSgd c, const float* p, const float* g, const float* lr_at,
                           const int64_t* step, const float* m, float* p_out, float* m_out) {
+  if (IsShut(c.gate)) return;
   const float lr = *lr_at;
   const bool first = *step == 0;
   const float old_share = first ? 0.0f : c.momentum;
@@ -131,6 +133,7 @@ struct AdamWFactors {
 __global__ void AdamWKernel(CudaAdamW c, const float* p, const float* g, const float* m,
                             const float* v, const float* lr_at, const int64_t* step, float* p_out,
                             float* m_out, float* v_out, int64_t fours) {
+  if (IsShut(c.gate)) return;
   __shared__ AdamWFactors shared;
   if (threadIdx.x == 0) {
     const double lr = *lr_at;

@@ -21,13 +21,14 @@ class PySession {
  public:
   PySession(std::shared_ptr<TransportHandle> transport, double watchdog_seconds,
             double peer_seconds, const std::string& trace_path, const std::string& cuda_library,
-            const std::string& cublaslt)
+            const std::string& cublaslt, bool cuda_graphs)
       : transport_(std::move(transport)) {
     SessionOptions options;
     options.cpu_kernels = &kernels::CpuKernels();
     if (!cuda_library.empty()) {
       options.cuda = ValueOrThrow(kernels::OpenCuda(cuda_library, cublaslt));
     }
+    options.cuda_graphs = cuda_graphs;
     options.transport = transport_ ? transport_->transport.get() : nullptr;
     options.watchdog_seconds = watchdog_seconds;
     options.peer_seconds = peer_seconds;
@@ -214,9 +215,10 @@ class PyVirtualRuntime {
 void BindSession(py::module_& module) {
   py::class_<PySession>(module, "Session", "Owns everything alive (runtime/session.h).")
       .def(py::init<std::shared_ptr<TransportHandle>, double, double, std::string, std::string,
-                    std::string>(),
+                    std::string, bool>(),
            py::arg("transport"), py::arg("watchdog_seconds"), py::arg("peer_seconds"),
-           py::arg("trace_path"), py::arg("cuda_library") = "", py::arg("cublaslt") = "")
+           py::arg("trace_path"), py::arg("cuda_library") = "", py::arg("cublaslt") = "",
+           py::arg("cuda_graphs") = true)
       .def("close", &PySession::Close)
       .def("load", &Load, py::arg("plan"))
       .def("unload", &Unload, py::arg("plan"))

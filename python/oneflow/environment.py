@@ -202,6 +202,16 @@ def cuda_library() -> str:
     return os.environ.get("ONEFLOW_CUDA_LIBRARY", "") or default
 
 
+def cuda_graphs() -> bool:
+    """ONEFLOW_CUDA_GRAPHS: off enqueues the kernels of a step on a GPU one by one, not as a graph."""
+    choice = os.environ.get("ONEFLOW_CUDA_GRAPHS", "") or "on"
+    if choice not in ("on", "off"):
+        raise Error(
+            f"the environment variable ONEFLOW_CUDA_GRAPHS is {choice!r}; it may be on or off"
+        )
+    return choice == "on"
+
+
 def cublaslt() -> str:
     """ONEFLOW_CUBLASLT: the file of cuBLASLt; by default that of the package nvidia-cublas, else the loader's."""
     named = os.environ.get("ONEFLOW_CUBLASLT", "")

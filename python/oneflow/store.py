@@ -88,6 +88,7 @@ class Store:
                 trace_path=environment.trace_path(),
                 cuda_library=environment.cuda_library() if self.mesh.kind == "cuda" else "",
                 cublaslt=environment.cublaslt() if self.mesh.kind == "cuda" else "",
+                cuda_graphs=environment.cuda_graphs(),
             )
         return self._session
 

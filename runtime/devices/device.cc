@@ -5,6 +5,10 @@
 
 namespace oneflow {
 
+absl::StatusOr<std::unique_ptr<StepRunner>> Device::MakeStepRunner(StepWork) {
+  return MakeError(ErrorKind::kError, absl::StrCat(kind(), " devices run no whole steps"));
+}
+
 absl::StatusOr<std::unique_ptr<kernels::Kernel>> MakeFittingKernel(
     const kernels::KernelTable& table, const plan::Task& task, int threads, int64_t workspace_bytes,
     const std::string& isa) {

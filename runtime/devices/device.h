@@ -3,7 +3,8 @@
 // Owned by a session (or a virtual runtime), longer than what it allocated. Threads: Allocate and
 // MakeKernel from the session's caller; EnterThread on the thread that will run kernels. A device
 // schedules nothing: the executor does. Where it answers later, its streams run what they were given
-// in order, and the host's work (FEED, FETCH, SEND, RECV) waits until that is finished. Read next:
+// in order, and the host's work (FEED, FETCH, SEND, RECV) waits until that is finished. Where it runs
+// whole steps, it schedules what the plan leaves open (runtime/devices/step_work.h). Read next:
 // runtime/devices/cpu.h, runtime/devices/async.h, runtime/devices/null.h.
 #ifndef ONEFLOW_RUNTIME_DEVICES_DEVICE_H_
 #define ONEFLOW_RUNTIME_DEVICES_DEVICE_H_
@@ -21,6 +22,7 @@
 #include "kernels/kernel.h"
 #include "kernels/stream.h"
 #include "plan/plan.pb.h"
+#include "runtime/devices/step_work.h"
 #include "runtime/io/region.h"
 
 namespace oneflow {
@@ -80,10 +82,15 @@ class Device {
   virtual absl::StatusOr<std::unique_ptr<kernels::Event>> MakeEvent() {
     return std::unique_ptr<kernels::Event>(std::make_unique<kernels::InlineEvent>());
   }
+  // True: no actor fires its tasks; a step is given to it as a whole, with all others of its kind. Then
+  // all devices of a plan are of that kind.
+  virtual bool runs_whole_steps() const { return false; }
+  // REQUIRES: runs_whole_steps(). `work`: of all devices of the plan.
+  virtual absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(StepWork work);
   // Called once on a thread before it runs kernels for a team of `threads`.
   virtual void EnterThread(int threads) const = 0;
-  // What kernels are enqueued on. Work of all devices of a kind in this process is in the order in
-  // which it was enqueued, so a firing counts as over, to others on such devices, once it is enqueued.
+  // What kernels of devices that answer at once are given, and what steps begin and end on where they
+  // run as a whole.
   virtual kernels::Stream* stream() { return &inline_stream_; }
   // False: what Allocate gives is out of the host's reach, but for the functions below.
   virtual bool host_memory() const { return true; }

@@ -57,7 +57,7 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
   if (kind == "null") made = MakeNullDevice();
   if (kind == "cuda" && cuda_ != nullptr) {
     if (cuda_context_ == nullptr) {
-      OF_ASSIGN_OR_RETURN(cuda_context_, CudaContext::Make(cuda_));
+      OF_ASSIGN_OR_RETURN(cuda_context_, CudaContext::Make(cuda_, cuda_graphs_));
     }
     made = MakeCudaDevice(cuda_context_);
   }

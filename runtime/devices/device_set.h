@@ -35,9 +35,11 @@ class DeviceSet {
   // `cpu_kernels` may be nullptr: then devices of kind "cpu" are null devices, for size and order
   // alone. Without `cuda` there are no devices of that kind. With `transport`, which outlives the set,
   // arenas in the host's memory are such that ranks of this host write their messages into them.
+  // `cuda_graphs`: cuda devices capture their steps.
   explicit DeviceSet(const kernels::KernelTable* cpu_kernels,
-                     const kernels::CudaApi* cuda = nullptr, comm::Transport* transport = nullptr)
-      : cpu_kernels_(cpu_kernels), cuda_(cuda), transport_(transport) {}
+                     const kernels::CudaApi* cuda = nullptr, comm::Transport* transport = nullptr,
+                     bool cuda_graphs = true)
+      : cpu_kernels_(cpu_kernels), cuda_(cuda), transport_(transport), cuda_graphs_(cuda_graphs) {}
 
   // Finds or makes the device. PlanError for an unknown kind or a kind that differs from before, and
   // for a plan that asks for another instruction set, team or more memory than the machine has.
@@ -60,6 +62,7 @@ class DeviceSet {
   const kernels::KernelTable* cpu_kernels_;
   const kernels::CudaApi* cuda_;
   comm::Transport* transport_;
+  bool cuda_graphs_;
   std::shared_ptr<CudaContext> cuda_context_;  // made by the first cuda device
   std::map<uint32_t, Entry> entries_;          // by global id
 };

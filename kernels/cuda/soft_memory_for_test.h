@@ -1,0 +1,105 @@
+// SoftMemory: a GPU's memory without one. Every block lies between guards, and one that was released is
+// kept for a while: a write out of bounds or too late is told, once, by a later call, as a GPU tells an
+// illegal address.
+//
+// Test code only. Threads: any. Read next: kernels/cuda/soft_cuda_for_test.cc.
+#ifndef ONEFLOW_KERNELS_CUDA_SOFT_MEMORY_FOR_TEST_H_
+#define ONEFLOW_KERNELS_CUDA_SOFT_MEMORY_FOR_TEST_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "kernels/cuda/soft_errors_for_test.h"
+
+namespace oneflow::kernels {
+
+class SoftMemory {
+ public:
+  static SoftMemory& Of() {
+    static SoftMemory* memory = new SoftMemory;  // streams may outlive static objects
+    return *memory;
+  }
+
+  // As on a GPU: more than the device has is refused, and memory comes with anything in it.
+  CudaError Allocate(void** data, int64_t bytes) {
+    if (bytes > kDeviceBytes) return kSoftOutOfMemory;
+    const size_t room = static_cast<size_t>((bytes + kGuard - 1) / kGuard * kGuard);
+    char* begin = static_cast<char*>(std::aligned_alloc(kGuard, room + 2 * kGuard));
+    if (begin == nullptr) return kSoftOutOfMemory;
+    std::memset(begin, kGuardByte, room + 2 * kGuard);
+    std::memset(begin + kGuard, kFreshByte, static_cast<size_t>(bytes));
+    *data = begin + kGuard;
+    std::lock_guard<std::mutex> lock(mutex_);
+    live_[*data] = {begin, static_cast<size_t>(bytes), room + 2 * kGuard};
+    return Take();
+  }
+
+  CudaError Release(void* data) {
+    if (data == nullptr) return 0;
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto it = live_.find(data);
+    if (it == live_.end()) return kSoftInvalid;
+    const Block block = it->second;
+    live_.erase(it);
+    const char* end = block.begin + kGuard + block.bytes;
+    const size_t behind = block.whole - kGuard - block.bytes;
+    if (!IsAll(block.begin, kGuardByte, kGuard) || !IsAll(end, kGuardByte, behind)) Note();
+    std::memset(block.begin, kReleasedByte, block.whole);
+    kept_.push_back(block);
+    kept_bytes_ += block.whole;
+    while (kept_bytes_ > kKeptBytes) Drop();
+    return Take();
+  }
+
+  // What was found so far; looks at all that is kept.
+  CudaError Check() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    while (!kept_.empty()) Drop();
+    return Take();
+  }
+  CudaError TellError() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return Take();
+  }
+
+ private:
+  struct Block {
+    char* begin;
+    size_t bytes, whole;  // asked for; with its guards
+  };
+  static constexpr int64_t kDeviceBytes = int64_t{4} << 30;
+  static constexpr size_t kGuard = 256;
+  static constexpr size_t kKeptBytes = 16 << 20;
+  static constexpr char kFreshByte = static_cast<char>(0xA5);
+  static constexpr char kGuardByte = 0x6B;
+  static constexpr char kReleasedByte = 0x5A;
+
+  static bool IsAll(const char* data, char byte, size_t n) {
+    return n == 0 || (data[0] == byte && std::memcmp(data, data + 1, n - 1) == 0);
+  }
+  void Drop() {
+    const Block block = kept_.front();
+    kept_.pop_front();
+    kept_bytes_ -= block.whole;
+    if (!IsAll(block.begin, kReleasedByte, block.whole)) Note();
+    std::free(block.begin);
+  }
+  void Note() { error_ = kSoftIllegalAddress; }
+  CudaError Take() { return std::exchange(error_, 0); }
+
+  std::mutex mutex_;
+  std::map<void*, Block> live_;
+  std::deque<Block> kept_;  // released, the oldest first
+  size_t kept_bytes_ = 0;
+  CudaError error_ = 0;
+};
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CUDA_SOFT_MEMORY_FOR_TEST_H_

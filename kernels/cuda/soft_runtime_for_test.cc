@@ -1,0 +1,156 @@
+#include <cstring>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/device_code.h"
+#include "kernels/cuda/soft_cuda_for_test.h"
+#include "kernels/cuda/soft_errors_for_test.h"
+#include "kernels/cuda/soft_grid_for_test.h"
+#include "kernels/cuda/soft_memory_for_test.h"
+#include "kernels/cuda/soft_streams_for_test.h"
+#include "kernels/cuda/soft_trace_for_test.h"
+
+namespace oneflow::kernels {
+namespace {
+
+void Trace(const char* call, CudaStreamHandle stream = nullptr, const void* object = nullptr) {
+  TraceSoftCall(call, stream, IsCaptured(stream), object);
+}
+
+// ---- Devices and memory ----
+
+CudaError DeviceCount(int* count) {
+  *count = 1;
+  return 0;
+}
+CudaError Properties(int device, CudaDeviceProperties* out) {
+  if (device != 0) return kSoftInvalid;
+  std::memset(out, 0, sizeof(*out));
+  std::strcpy(out->name, "software CUDA");
+  out->memory_bytes = int64_t{4} << 30;
+  out->multiprocessors = 1;
+  return 0;
+}
+CudaError SetDevice(int device) {
+  Trace("set_device");
+  return device == 0 ? 0 : kSoftInvalid;
+}
+CudaError Allocate(void** data, int64_t bytes) {
+  Trace("allocate");
+  return SoftMemory::Of().Allocate(data, bytes);
+}
+CudaError Release(void* data) {
+  Trace("release");
+  return SoftMemory::Of().Release(data);
+}
+
+// ---- Streams, events, graphs: as in soft_streams_for_test.h, with a line in the trace ----
+
+CudaError StreamSynchronize(CudaStreamHandle stream) {
+  Trace("stream_synchronize", stream);
+  return SoftStreamSynchronize(stream);
+}
+CudaError StreamWait(CudaStreamHandle stream, CudaEventHandle event) {
+  Trace("stream_wait", stream, event);
+  return SoftStreamWait(stream, event);
+}
+CudaError StreamCallback(CudaStreamHandle stream, void (*done)(void*), void* context) {
+  Trace("stream_callback", stream);
+  return EnqueueSoft(stream, [done, context] { done(context); });
+}
+CudaError EventRecord(CudaEventHandle event, CudaStreamHandle stream) {
+  Trace("event_record", stream, event);
+  return SoftEventRecord(event, stream);
+}
+CudaError EventQuery(CudaEventHandle event, bool* finished) {
+  Trace("event_query", nullptr, event);
+  return SoftEventQuery(event, finished);
+}
+CudaError EventSynchronize(CudaEventHandle event) {
+  Trace("event_synchronize", nullptr, event);
+  return SoftEventSynchronize(event);
+}
+CudaError CaptureBegin(CudaStreamHandle stream) {
+  Trace("capture_begin", stream);
+  return SoftCaptureBegin(stream);
+}
+CudaError CaptureEnd(CudaStreamHandle stream, CudaGraphHandle* graph) {
+  Trace("capture_end", stream);
+  return SoftCaptureEnd(stream, graph);
+}
+CudaError GraphInstantiate(CudaGraphExecHandle* exec, CudaGraphHandle graph) {
+  Trace("graph_instantiate");
+  return SoftGraphInstantiate(exec, graph);
+}
+CudaError GraphLaunch(CudaGraphExecHandle exec, CudaStreamHandle stream) {
+  Trace("graph_launch", stream, exec);
+  return SoftGraphLaunch(exec, stream);
+}
+CudaError GraphExecDestroy(CudaGraphExecHandle exec) {
+  Trace("graph_exec_destroy", nullptr, exec);
+  return SoftGraphExecDestroy(exec);
+}
+
+// ---- Copies ----
+
+CudaError Copy(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
+  Trace("copy", stream);
+  return EnqueueSoft(stream, [=] { std::memmove(to, from, static_cast<size_t>(bytes)); });
+}
+CudaError CopyIn(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
+  Trace("copy_in", stream);
+  const char* first = static_cast<const char*>(from);
+  return EnqueueSoft(stream, [to, read = std::vector<char>(first, first + bytes)] {
+    if (!read.empty()) std::memcpy(to, read.data(), read.size());
+  });
+}
+CudaError Zero(void* data, int64_t bytes, CudaStreamHandle stream) {
+  Trace("zero", stream);
+  return EnqueueSoft(stream, [=] { std::memset(data, 0, static_cast<size_t>(bytes)); });
+}
+
+}  // namespace
+
+CudaApi SoftCudaRuntime() {
+  CudaApi api = {};
+  api.version = kCudaApiVersion;
+  api.error_text = &SoftErrorText;
+  api.device_count = &DeviceCount;
+  api.device_properties = &Properties;
+  api.set_device = &SetDevice;
+  api.allocate = &Allocate;
+  api.release = &Release;
+  api.allocate_pinned = &Allocate;
+  api.release_pinned = &Release;
+  api.stream_create = &SoftStreamCreate;
+  api.stream_destroy = &SoftStreamDestroy;
+  api.stream_synchronize = &StreamSynchronize;
+  api.stream_wait = &StreamWait;
+  api.stream_callback = &StreamCallback;
+  api.event_create = &SoftEventCreate;
+  api.event_destroy = &SoftEventDestroy;
+  api.event_record = &EventRecord;
+  api.event_query = &EventQuery;
+  api.event_synchronize = &EventSynchronize;
+  api.event_milliseconds = &SoftEventMilliseconds;
+  api.capture_begin = &CaptureBegin;
+  api.capture_end = &CaptureEnd;
+  api.graph_destroy = &SoftGraphDestroy;
+  api.graph_instantiate = &GraphInstantiate;
+  api.graph_launch = &GraphLaunch;
+  api.graph_exec_destroy = &GraphExecDestroy;
+  api.copy = &Copy;
+  api.copy_in = &CopyIn;
+  api.zero = &Zero;
+  return api;
+}
+
+CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool barriers,
+                     std::function<void()> body) {
+  Trace("launch", stream);
+  const uint64_t seed = NextSoftSeed();
+  return EnqueueSoft(stream, [=] { RunSoftGrid(blocks, threads, barriers, body, seed); });
+}
+
+}  // namespace oneflow::kernels

@@ -1,0 +1,313 @@
+#include "kernels/cuda/soft_streams_for_test.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/soft_errors_for_test.h"
+#include "kernels/cuda/soft_memory_for_test.h"
+
+namespace oneflow::kernels {
+namespace {
+
+struct SoftNode {
+  std::function<void()> work;
+  std::vector<size_t> before;  // nodes that are over first
+};
+struct SoftGraph {
+  std::vector<SoftNode> nodes;
+
+  // `seed` draws which of the nodes that may run is next.
+  void Run(uint64_t seed) const {
+    std::vector<size_t> missing(nodes.size());
+    std::vector<std::vector<size_t>> behind(nodes.size());
+    std::vector<size_t> ready;
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      missing[i] = nodes[i].before.size();
+      for (size_t other : nodes[i].before) behind[other].push_back(i);
+      if (missing[i] == 0) ready.push_back(i);
+    }
+    while (!ready.empty()) {
+      seed = seed * 6364136223846793005u + 1442695040888963407u;
+      std::swap(ready[(seed >> 33) % ready.size()], ready.back());
+      const size_t next = ready.back();
+      ready.pop_back();
+      nodes[next].work();
+      for (size_t other : behind[next]) {
+        if (--missing[other] == 0) ready.push_back(other);
+      }
+    }
+  }
+};
+
+class SoftStream;
+struct Capture {
+  SoftGraph graph;
+  std::vector<SoftStream*> streams;  // the first began it
+  CudaError broken = 0;
+  bool over = false;
+};
+
+class SoftStream {
+ public:
+  SoftStream() : thread_([this] { Loop(); }) {}
+  ~SoftStream() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  void Push(std::function<void()> work) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      queue_.push_back(std::move(work));
+      ++pushed_;
+    }
+    changed_.notify_all();
+  }
+  void Synchronize() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const uint64_t until = pushed_;
+    changed_.wait(lock, [&] { return finished_ >= until; });
+  }
+
+  // Of the capture that it takes part in; nullptr: its work runs.
+  std::shared_ptr<Capture> capture;
+  std::vector<size_t> tail;  // the nodes that its next one stands behind
+
+ private:
+  void Loop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      std::function<void()> work = std::move(queue_.front());
+      queue_.pop_front();
+      lock.unlock();
+      work();
+      work = nullptr;
+      lock.lock();
+      ++finished_;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> queue_;
+  uint64_t pushed_ = 0;
+  uint64_t finished_ = 0;
+  bool stopping_ = false;
+  std::thread thread_;  // last: it uses the others
+};
+
+// Records are numbered; a wait waits for the number that stood when it was enqueued.
+struct SoftEvent {
+  std::mutex mutex;
+  std::condition_variable changed;
+  uint64_t recorded = 0;
+  uint64_t reached = 0;
+  std::chrono::steady_clock::time_point when;
+  // Where it stands in a capture, if it was recorded last in one.
+  std::shared_ptr<Capture> capture;
+  std::vector<size_t> tail;
+};
+
+SoftStream* Stream(CudaStreamHandle stream) { return static_cast<SoftStream*>(stream); }
+SoftEvent* Event(CudaEventHandle event) { return static_cast<SoftEvent*>(event); }
+
+// The host may not wait for what only stands in a graph.
+CudaError Refuse(Capture* capture) {
+  if (!capture->over) capture->broken = kSoftCaptureInvalidated;
+  return kSoftCaptureUnsupported;
+}
+
+void Merge(const std::vector<size_t>& more, std::vector<size_t>* nodes) {
+  for (size_t node : more) {
+    if (std::find(nodes->begin(), nodes->end(), node) == nodes->end()) nodes->push_back(node);
+  }
+}
+
+}  // namespace
+
+CudaError EnqueueSoft(CudaStreamHandle handle, std::function<void()> work) {
+  if (handle == nullptr) {
+    work();
+    return 0;
+  }
+  SoftStream* stream = Stream(handle);
+  if (stream->capture == nullptr) {
+    stream->Push(std::move(work));
+    return 0;
+  }
+  std::vector<SoftNode>& nodes = stream->capture->graph.nodes;
+  nodes.push_back({std::move(work), std::move(stream->tail)});
+  stream->tail = {nodes.size() - 1};
+  return 0;
+}
+
+bool IsCaptured(CudaStreamHandle stream) {
+  return stream != nullptr && Stream(stream)->capture != nullptr;
+}
+
+uint64_t NextSoftSeed() {
+  static std::atomic<uint64_t> number{0};
+  return number.fetch_add(1);
+}
+
+CudaError SoftStreamCreate(CudaStreamHandle* stream) {
+  *stream = new SoftStream;
+  return 0;
+}
+CudaError SoftStreamDestroy(CudaStreamHandle stream) {
+  delete Stream(stream);
+  return SoftMemory::Of().Check();
+}
+CudaError SoftStreamSynchronize(CudaStreamHandle stream) {
+  if (stream != nullptr) {
+    if (Stream(stream)->capture != nullptr) return Refuse(Stream(stream)->capture.get());
+    Stream(stream)->Synchronize();
+  }
+  return SoftMemory::Of().TellError();
+}
+
+CudaError SoftStreamWait(CudaStreamHandle handle, CudaEventHandle event_handle) {
+  SoftStream* stream = Stream(handle);
+  SoftEvent* event = Event(event_handle);
+  if (event->capture != nullptr) {
+    if (event->capture->over) return kSoftInvalid;
+    if (stream->capture == nullptr) {
+      stream->capture = event->capture;
+      stream->tail.clear();
+      event->capture->streams.push_back(stream);
+    }
+    if (stream->capture != event->capture) return kSoftInvalid;
+    Merge(event->tail, &stream->tail);
+    return 0;
+  }
+  if (stream->capture != nullptr) {
+    stream->capture->broken = kSoftCaptureInvalidated;
+    return kSoftCaptureIsolation;
+  }
+  uint64_t until = 0;
+  {
+    std::lock_guard<std::mutex> lock(event->mutex);
+    until = event->recorded;
+  }
+  return EnqueueSoft(handle, [event, until] {
+    std::unique_lock<std::mutex> lock(event->mutex);
+    event->changed.wait(lock, [&] { return event->reached >= until; });
+  });
+}
+
+CudaError SoftEventCreate(CudaEventHandle* event, bool) {
+  *event = new SoftEvent;
+  return 0;
+}
+CudaError SoftEventDestroy(CudaEventHandle event) {
+  delete Event(event);
+  return 0;
+}
+CudaError SoftEventRecord(CudaEventHandle handle, CudaStreamHandle stream) {
+  SoftEvent* event = Event(handle);
+  event->capture = stream == nullptr ? nullptr : Stream(stream)->capture;
+  if (event->capture != nullptr) {
+    event->tail = Stream(stream)->tail;
+    return 0;
+  }
+  uint64_t number = 0;
+  {
+    std::lock_guard<std::mutex> lock(event->mutex);
+    number = ++event->recorded;
+  }
+  return EnqueueSoft(stream, [event, number] {
+    std::lock_guard<std::mutex> lock(event->mutex);
+    event->reached = number;
+    event->when = std::chrono::steady_clock::now();
+    event->changed.notify_all();
+  });
+}
+CudaError SoftEventQuery(CudaEventHandle handle, bool* finished) {
+  SoftEvent* event = Event(handle);
+  if (event->capture != nullptr) return Refuse(event->capture.get());
+  std::lock_guard<std::mutex> lock(event->mutex);
+  *finished = event->reached == event->recorded;
+  return 0;
+}
+CudaError SoftEventSynchronize(CudaEventHandle handle) {
+  SoftEvent* event = Event(handle);
+  if (event->capture != nullptr) return Refuse(event->capture.get());
+  {
+    std::unique_lock<std::mutex> lock(event->mutex);
+    const uint64_t until = event->recorded;
+    event->changed.wait(lock, [&] { return event->reached >= until; });
+  }
+  return SoftMemory::Of().TellError();
+}
+CudaError SoftEventMilliseconds(CudaEventHandle begin, CudaEventHandle end, float* milliseconds) {
+  *milliseconds =
+      std::chrono::duration<float, std::milli>(Event(end)->when - Event(begin)->when).count();
+  return 0;
+}
+
+CudaError SoftCaptureBegin(CudaStreamHandle handle) {
+  if (handle == nullptr || Stream(handle)->capture != nullptr) return kSoftInvalid;
+  SoftStream* stream = Stream(handle);
+  stream->capture = std::make_shared<Capture>();
+  stream->capture->streams.push_back(stream);
+  stream->tail.clear();
+  return 0;
+}
+
+CudaError SoftCaptureEnd(CudaStreamHandle handle, CudaGraphHandle* graph) {
+  SoftStream* stream = Stream(handle);
+  const std::shared_ptr<Capture> capture = stream->capture;
+  if (capture == nullptr || capture->streams.front() != stream) return kSoftInvalid;
+  capture->over = true;
+  // Every node stands before the end of the stream that began.
+  std::set<size_t> joined(stream->tail.begin(), stream->tail.end());
+  const std::vector<SoftNode>& nodes = capture->graph.nodes;
+  for (size_t i = nodes.size(); i-- > 0;) {
+    if (joined.contains(i)) joined.insert(nodes[i].before.begin(), nodes[i].before.end());
+  }
+  for (SoftStream* member : capture->streams) {
+    member->capture = nullptr;
+    member->tail.clear();
+  }
+  *graph = nullptr;
+  if (capture->broken != 0) return capture->broken;
+  if (joined.size() != nodes.size()) return kSoftCaptureUnjoined;
+  *graph = new std::shared_ptr<SoftGraph>(new SoftGraph(std::move(capture->graph)));
+  return 0;
+}
+
+CudaError SoftGraphDestroy(CudaGraphHandle graph) {
+  delete static_cast<std::shared_ptr<SoftGraph>*>(graph);
+  return 0;
+}
+CudaError SoftGraphInstantiate(CudaGraphExecHandle* exec, CudaGraphHandle graph) {
+  *exec = new std::shared_ptr<SoftGraph>(*static_cast<std::shared_ptr<SoftGraph>*>(graph));
+  return 0;
+}
+CudaError SoftGraphLaunch(CudaGraphExecHandle exec, CudaStreamHandle stream) {
+  if (IsCaptured(stream)) return kSoftCaptureUnsupported;
+  // One that is destroyed while it runs goes on to its end.
+  return EnqueueSoft(stream, [graph = *static_cast<std::shared_ptr<SoftGraph>*>(exec),
+                              seed = NextSoftSeed()] { graph->Run(seed); });
+}
+CudaError SoftGraphExecDestroy(CudaGraphExecHandle exec) {
+  delete static_cast<std::shared_ptr<SoftGraph>*>(exec);
+  return 0;
+}
+
+}  // namespace oneflow::kernels

@@ -1,0 +1,247 @@
+"""A step on a GPU as a whole: streams by role, no wait of the host inside, one launch once it is captured, with the
+bits of a step that is not; wrong data found without a wait. On software CUDA, whose calls are written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import oneflow as flow
+import oneflow.nn.functional as F
+import pytest
+from oneflow.models import tensor_parallel
+
+from tests.api.test_wrong_data import Trainer, batch
+from tests.e2e.layouts import LAYOUTS, Layout, Run, make_batch
+from tests.e2e.soft_trace import PLUGIN, WAITS, steps_of, traced
+from tests.e2e.test_cuda import bert, gpt2, resnet
+
+MODELS = {"bert": bert, "gpt2": gpt2, "resnet": resnet}
+MESHES = {
+    "dp2": ({"dp": 2}, 1),
+    "tp2": ({"tp": 2}, 1),
+    "pp2": ({"pp": 2}, 2),
+    "dp2_pp2": ({"dp": 2, "pp": 2}, 1),
+}
+# Of a step that is launched again: its inputs, its graph, its results, the event behind them.
+REPLAYED = ["copy", "graph_launch", "copy", "event_record"]
+
+
+@pytest.fixture(autouse=True)
+def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert PLUGIN.exists(), "./dev build makes it"
+    monkeypatch.setenv("ONEFLOW_CUDA_LIBRARY", str(PLUGIN))
+
+
+class Training:
+    """A small model of the real architecture, with dropout where it has some and a learning rate that changes."""
+
+    def __init__(self, name: str, mesh: str) -> None:
+        flow.manual_seed(5)
+        axes, accumulate = MESHES[mesh]
+        model, loss, self.batch = MODELS[name](np.random.default_rng(3))
+        self.model = model
+        optimizer = flow.optim.AdamW(model.parameters(), lr=1e-2)
+        self.schedule = flow.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+        rules = {"*conv*.weight": {"tp": "S(0)"}} if name == "resnet" else tensor_parallel(model)
+        self.step = flow.train_step(
+            loss,
+            model=model,
+            optimizer=optimizer,
+            mesh=flow.mesh("cuda", threads=1, **axes),
+            accumulate=accumulate,
+            parallel=rules if "tp" in axes else "auto",
+        )
+
+    def run(self) -> Any:
+        loss = self.step(*self.batch)["loss"]
+        self.schedule.step()
+        return loss
+
+    def states(self) -> dict[str, np.ndarray]:
+        states = flow.gather(self.model.state_dict())
+        return {key: value.numpy().copy() for key, value in states.items()}
+
+
+@pytest.mark.parametrize("mesh", ["dp2", "tp2", "pp2"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_captured_step_is_five_calls_and_no_wait(name: str, mesh: str) -> None:
+    training = Training(name, mesh)
+    float(training.run())
+    with traced() as calls:
+        losses = [training.run() for _ in range(4)]
+        assert np.isfinite([float(loss) for loss in losses]).all()
+    steps = steps_of(calls)
+    # The first of them captures, and waits for nothing either.
+    capture = [call.name for call in steps.launches[0]]
+    assert not WAITS.intersection(capture)
+    assert [n for n in capture if n.startswith(("capture", "graph"))] == [
+        "capture_begin",
+        "capture_end",
+        "graph_instantiate",
+        "graph_launch",
+    ]
+    assert capture.count("launch") > 20
+    for step in steps.launches[1:]:
+        assert [call.name for call in step] == REPLAYED
+    assert len(steps.launches) == 4
+    # Another thread waits for the ends of steps, and for nothing else: with it a step has five calls.
+    assert {call.name for call in steps.waits} == {"event_synchronize"}
+    assert [call.thing for call in steps.waits] == steps.ends
+    assert len(set(steps.ends)) == 4
+
+
+@pytest.mark.parametrize("mesh", ["dp2", "tp2", "pp2"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_that_is_not_captured_waits_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, name: str, mesh: str
+) -> None:
+    monkeypatch.setenv("ONEFLOW_CUDA_GRAPHS", "off")
+    training = Training(name, mesh)
+    float(training.run())
+    with traced() as calls:
+        float(training.run())
+    steps = steps_of(calls)
+    assert len(steps.launches) == 1
+    step = steps.launches[0]
+    assert not WAITS.intersection(call.name for call in step)
+    assert not any("graph" in call.name or call.captured for call in step)
+    # Each device has its streams, and only edges between streams have events.
+    streams = {call.stream for call in step if call.name in ("launch", "copy")}
+    assert len(streams) >= 4
+    kernels = sum(call.name in ("launch", "copy") for call in step)
+    waited = [call for call in step if call.name == "stream_wait"]
+    recorded = {call.thing for call in step if call.name == "event_record"}
+    assert {call.thing for call in waited} <= recorded
+    assert 0 < len(waited) < kernels
+    assert [call.thing for call in steps.waits] == steps.ends
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_captured_step_has_the_bits_of_one_that_is_not(
+    monkeypatch: pytest.MonkeyPatch, name: str, mesh: str
+) -> None:
+    """Learning rate, step number and dropout masks change from step to step, in a graph too."""
+
+    def trained(graphs: str) -> tuple[list[float], dict[str, np.ndarray]]:
+        monkeypatch.setenv("ONEFLOW_CUDA_GRAPHS", graphs)
+        training = Training(name, mesh)
+        return [float(training.run()) for _ in range(4)], training.states()
+
+    (losses, states), (expected, others) = trained("on"), trained("off")
+    assert losses == expected
+    assert len(set(losses)) == 4
+    for key, value in states.items():
+        assert np.array_equal(value, others[key]), key
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("graphs", ["on", "off"])
+def test_layouts_train_as_the_cpu_does(
+    monkeypatch: pytest.MonkeyPatch, layout: Layout, graphs: str
+) -> None:
+    monkeypatch.setenv("ONEFLOW_CUDA_GRAPHS", graphs)
+    batches = [make_batch("mlp", layout.batch, i) for i in range(4)]
+    cpu = Run("mlp", layout, dropout=0.3)
+    gpu = Run("mlp", replace(layout, kind="cuda"), dropout=0.3)
+    expected, actual = cpu.train(batches), gpu.train(batches)
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[name], value, rtol=1e-4, atol=2e-6, err_msg=name)
+
+
+def test_steps_are_captured_again_when_memory_has_moved() -> None:
+    mesh = flow.mesh("cuda", dp=2)
+
+    def trained(disturbed: bool) -> dict[str, np.ndarray]:
+        flow.manual_seed(0)
+        model = flow.nn.Sequential(flow.nn.Linear(8, 8), flow.nn.Tanh(), flow.nn.Linear(8, 3))
+        step = flow.train_step(
+            lambda x, y: F.cross_entropy(model(x), y),
+            model=model,
+            optimizer=flow.optim.AdamW(model.parameters(), lr=0.01),
+            mesh=mesh,
+        )
+        # A plan that needs far more memory: the arena moves, and what was captured has the old addresses.
+        larger = flow.eval_step(lambda x: model(x).square().sum(), model=model, mesh=mesh)
+        random = np.random.default_rng(0)
+        for i in range(6):
+            x, y = random.standard_normal((8, 8)).astype(np.float32), random.integers(0, 3, 8)
+            step(x, y)
+            if disturbed and i == 3:
+                assert float(larger(np.ones((40_000, 8), np.float32))) > 0
+        return {key: value.numpy().copy() for key, value in model.state_dict().items()}
+
+    expected, actual = trained(disturbed=False), trained(disturbed=True)
+    for name, value in expected.items():
+        assert np.array_equal(actual[name], value), name
+
+
+@pytest.mark.parametrize("graphs", ["on", "off"])
+@pytest.mark.parametrize("axes, accumulate", [({"dp": 1}, 1), ({"dp": 2}, 2), ({"pp": 2}, 4)])
+def test_training_goes_on_as_if_a_wrong_batch_had_never_come(
+    monkeypatch: pytest.MonkeyPatch, axes: dict[str, int], accumulate: int, graphs: str
+) -> None:
+    monkeypatch.setenv("ONEFLOW_CUDA_GRAPHS", graphs)
+    good, bad = Trainer(axes, accumulate, "cuda"), Trainer(axes, accumulate, "cuda")
+    expected = [float(good.step(*batch(i))["loss"]) for i in range(5)]
+    losses = []
+    for i in range(5):
+        if i in (0, 3):
+            metrics = bad.step(*batch(100 + i, label=3 if i else -1))
+            with pytest.raises(flow.DataError, match=rf"step {i} of loss.*out of range of 3") as e:
+                float(metrics["loss"])
+            assert e.value.location is not None
+            assert e.value.location.file.endswith("test_wrong_data.py")
+        losses.append(float(bad.step(*batch(i))["loss"]))
+    assert losses == expected
+    assert bad.state() == good.state()
+
+
+@pytest.mark.parametrize("graphs", ["on", "off"])
+def test_steps_in_flight_behind_wrong_data_are_undone_too(
+    monkeypatch: pytest.MonkeyPatch, graphs: str
+) -> None:
+    """They are enqueued before the host knows, and the GPU itself writes no state for them."""
+    monkeypatch.setenv("ONEFLOW_CUDA_GRAPHS", graphs)
+    good, bad = Trainer({"dp": 2}, kind="cuda"), Trainer({"dp": 2}, kind="cuda")
+    for i in range(3):
+        good.step(*batch(i))
+        bad.step(*batch(i))
+    first = bad.step(*batch(7, label=99))
+    behind = []
+    with pytest.raises(flow.DataError, match="step 3 of loss"):
+        for i in range(20):
+            behind.append(bad.step(*batch(i)))
+    assert len(behind) <= 3
+    for metrics in [first, *behind]:
+        with pytest.raises(flow.DataError):
+            float(metrics["loss"])
+    assert bad.optimizer.steps == 3
+    assert bad.state() == good.state()
+    assert float(bad.step(*batch(2))["loss"]) == float(good.step(*batch(2))["loss"])
+    assert bad.state() == good.state()
+
+
+def test_wrong_data_costs_no_wait() -> None:
+    """A step with an embedding and labels that may be wrong is launched like any other."""
+    trainer = Trainer({"dp": 2}, kind="cuda")
+    for i in range(2):
+        float(trainer.step(*batch(i))["loss"])
+    with traced() as calls:
+        metrics = trainer.step(*batch(3, label=3))
+        with pytest.raises(flow.DataError, match="index 3 is out of range of 3"):
+            float(metrics["loss"])
+    steps = steps_of(calls)
+    assert [[call.name for call in step] for step in steps.launches] == [REPLAYED]
+    assert [call.name for call in steps.rest] == ["zero"]  # seen, and forgotten
+
+
+@pytest.mark.parametrize("value", ["yes", "0"])
+def test_an_unknown_choice_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ONEFLOW_CUDA_GRAPHS", value)
+    model = flow.nn.Linear(2, 2)
+    step = flow.eval_step(lambda x: model(x), model=model, mesh=flow.mesh("cuda", dp=1))
+    with pytest.raises(flow.Error, match="ONEFLOW_CUDA_GRAPHS is .* it may be on or off"):
+        step(np.ones((1, 2), np.float32))
