@@ -25,7 +25,8 @@ AT_ONCE = 20.0
 AFTER_SILENCE = 40.0
 HOST_LOST, CANNOT_START = 69, 127
 DISK_BYTES = 2 << 20  # room for checkpoints where the disk will be full
-CONNECTED = STAGES[3:]  # the ranks have met
+# Who comes later than the end finds nobody, and waits as for a rank that is late.
+LISTENING, CONNECTED = STAGES[:-1], STAGES[3:-1]
 NFT = (
     "nft -f - <<'END'\nadd table inet fault\nadd chain inet fault in "
     "{{ type filter hook input priority 0; }}\nadd rule inet fault in meta l4proto tcp counter\n"
@@ -188,14 +189,14 @@ def rank_twice(trial: Trial, bits: str) -> None:
     _intruder(trial, bits, f"another one is rank {trial.victim} of this job already")
 
 
-@fault(victims=(1, 2))
+@fault(stages=LISTENING, victims=(1, 2))
 def rank_of_an_old_epoch(trial: Trial, bits: str) -> None:
     trial.options |= {"epoch": 1, "crash": trial.random.randrange(RANKS)}
     trial.flags = ["--max-restarts", "1"]
     _intruder(trial, bits, "epoch", ONEFLOW_EPOCH="0")
 
 
-@fault(victims=(1, 2))
+@fault(stages=LISTENING, victims=(1, 2))
 def wrong_secret(trial: Trial, bits: str) -> None:
     trial.start()
     pid = struck_process(trial)
@@ -232,7 +233,7 @@ def port_taken(trial: Trial, bits: str) -> None:
     trial.flags = ["--join-timeout", "1"]
     trial.struck = time.monotonic()
     trial.start()
-    assert trial.launchers[0].wait(timeout=AT_ONCE) == CANNOT_START, trial.text()
+    assert trial.launchers[0].wait(timeout=AFTER_SILENCE) == CANNOT_START, trial.text()
     said = trial.lines(1)[-1]
     assert "root cause: cannot listen on 10.50.0.1:29500" in said and "in use" in said, trial.text()
     assert f"by process {other.pid} (python3)" in said, trial.text()

@@ -26,7 +26,7 @@ WORKERS = 4  # most of a trial is waiting
 def drawn() -> list[tuple[str, int]]:
     """Two trials of each fault, spread over the stages."""
     return [
-        (name, index + turn * max(1, len(FAULTS[name].stages) // 2))
+        (name, index + 5 + turn * max(1, len(FAULTS[name].stages) // 2))
         for index, name in enumerate(FAULTS)
         for turn in (0, 1)
     ]

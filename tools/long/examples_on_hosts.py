@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         if not options.names or any(name in str(case) for name in options.names)
     ]
     failed: list[str] = []
-    with Cluster() as cluster:
+    with Cluster(seconds=3 * 3600) as cluster:
         bench = Bench(folder / "runs", cluster)
         for case in chosen:
             if str(case) in held:

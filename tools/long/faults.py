@@ -45,7 +45,7 @@ class Run:
 
     def _cluster(self) -> Cluster:
         if not hasattr(self._own, "cluster"):
-            self._own.cluster = Cluster(hosts=3)
+            self._own.cluster = Cluster(hosts=3, seconds=6 * 3600)
             with self._lock:
                 self._clusters.append(self._own.cluster)
         cluster: Cluster = self._own.cluster
