@@ -50,6 +50,7 @@ class Trial:
     others: list[subprocess.Popen[str]] = field(default_factory=list)  # started by the fault
     launchers: list[subprocess.Popen[str]] = field(default_factory=list)
     struck: float = 0.0
+    figures: dict[str, int] = field(default_factory=dict)  # what the fault has counted
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"{self.stage} {self.seed}")
@@ -86,6 +87,7 @@ class Trial:
                     [*LAUNCH, *flags, str(PROGRAM), str(self.folder), json.dumps(plan)],
                     ONEFLOW_SECRET=SECRET,
                     TMPDIR=str(self.folder / "tmp"),
+                    ONEFLOW_TRANSPORT="tcp",  # namespaces of one machine could share memory
                 )
             )
 

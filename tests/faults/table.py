@@ -7,6 +7,7 @@ end of every launcher, the last lines, and that nothing is left. What does not e
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -32,6 +33,14 @@ NFT = (
     "{{ type filter hook input priority 0; }}\nadd rule inet fault in meta l4proto tcp counter\n"
     "add rule inet fault in meta l4proto tcp numgen random mod 1000 < {0} counter drop\nEND"
 )
+# Segmentation by the device (1 or 0, as ethtool -K eth0 tso, gso, gro): with it 64 KiB travel as one packet.
+OFFLOADS = """python3 - <<'END'
+import array, fcntl, socket, struct
+probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for command in (0x1f, 0x24, 0x2c):  # ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO
+    value = array.array("I", [command, {0}])
+    fcntl.ioctl(probe, 0x8946, struct.pack("16sP16x", b"eth0", value.buffer_info()[0]))
+END"""
 GREETING = """
 from oneflow import environment
 environment.transport().all_gather(b"hello")
@@ -142,12 +151,21 @@ def host_cut_off(trial: Trial, bits: str) -> None:
 
 
 def _lossy(trial: Trial, bits: str, per_mille: int) -> None:
+    """Packets to the victim's host are dropped at random, as long ones as go over a wire."""
+    for host in range(1, RANKS + 1):
+        trial.heal.append((host, OFFLOADS.format(1)))
+        trial.cluster.check(host, OFFLOADS.format(0))
     trial.start()
     struck_process(trial)
     trial.heal.append((trial.host, "nft delete table inet fault"))
     trial.cluster.check(trial.host, NFT.format(per_mille))
     trial.release("event")
     assert_same_bits(trial, bits)
+    rules = trial.cluster.check(trial.host, "nft list table inet fault")
+    came, dropped = map(int, re.findall(r"packets (\d+)", rules))
+    trial.figures = {"packets": came, "dropped": dropped}
+    if trial.stage in STAGES[:4]:  # most of the job was still to come
+        assert came > 1000 and 300 * dropped > came * per_mille / 10, trial.figures
 
 
 @fault()

@@ -130,7 +130,10 @@ class Bench:
         launch = [*LAUNCH, "--nnodes", str(hosts), "--master-addr", "h1", "--nproc-per-node", "1"]
         jobs = [
             self.cluster.start(
-                rank + 1, [*launch, "--node-rank", str(rank), *command], ONEFLOW_SECRET=SECRET
+                rank + 1,
+                [*launch, "--node-rank", str(rank), *command],
+                ONEFLOW_SECRET=SECRET,
+                ONEFLOW_TRANSPORT="tcp",  # namespaces of one machine could share memory
             )
             for rank in range(hosts)
         ]

@@ -18,6 +18,7 @@ import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tests.faults.job import STAGES, Trial, undisturbed
 from tests.faults.table import FAULTS, Fault
@@ -73,6 +74,7 @@ class Run:
             "victim": trial.victim,
             "event": trial.count,
             "seconds": round(end - (trial.struck or begin), 2),
+            **trial.figures,
         }
         with self._lock:
             if wrong:
@@ -128,7 +130,7 @@ def main(arguments: list[str]) -> int:
 
 def _report(run: Run, chosen: list[Fault]) -> int:
     """Prints where each fault struck and how long it took to the end, and keeps it."""
-    figures: dict[str, object] = {}
+    figures: dict[str, Any] = {}
     print(f"{'trials that held':24} {' '.join(f'{stage:>11}' for stage in STAGES)}  median    most")
     for fault in chosen:
         held = [record for record in run.held if record["fault"] == fault.name]
@@ -143,6 +145,9 @@ def _report(run: Run, chosen: list[Fault]) -> int:
             "median_s": middle,
             "most_s": most,
         }
+        for name in ("packets", "dropped"):
+            if counted := sum(record.get(name, 0) for record in held):
+                figures[fault.name] |= {name: counted}
     code = 1 if run.failed or not chosen else 0
     trials = sum(record["fault"] in {fault.name for fault in chosen} for record in run.held)
     results.append(
