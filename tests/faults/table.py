@@ -202,19 +202,19 @@ def _intruder(trial: Trial, bits: str, words: str, **environment: str) -> None:
     assert_same_bits(trial, bits)
 
 
-@fault(stages=CONNECTED, victims=(1, 2))
+@fault(stages=CONNECTED, victims=(1, 2), first_checkpoints=3)
 def rank_twice(trial: Trial, bits: str) -> None:
     _intruder(trial, bits, f"another one is rank {trial.victim} of this job already")
 
 
-@fault(stages=LISTENING, victims=(1, 2))
+@fault(stages=LISTENING, victims=(1, 2), first_checkpoints=3)
 def rank_of_an_old_epoch(trial: Trial, bits: str) -> None:
     trial.options |= {"epoch": 1, "crash": trial.random.randrange(RANKS)}
     trial.flags = ["--max-restarts", "1"]
     _intruder(trial, bits, "epoch", ONEFLOW_EPOCH="0")
 
 
-@fault(stages=LISTENING, victims=(1, 2))
+@fault(stages=LISTENING, victims=(1, 2), first_checkpoints=3)
 def wrong_secret(trial: Trial, bits: str) -> None:
     trial.start()
     pid = struck_process(trial)
