@@ -38,7 +38,8 @@ absl::StatusOr<std::vector<Announcement>> Agreement(const std::vector<std::strin
     all.push_back(*std::move(announcement));
   }
   if (const std::string difference = Compare(all); !difference.empty()) {
-    return MakeError(ErrorKind::kPeer, difference);
+    const std::optional<int> odd = OddRank(all);
+    return odd ? PeerFailure(*odd, difference) : MakeError(ErrorKind::kPeer, difference);
   }
   return all;
 }

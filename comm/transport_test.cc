@@ -356,6 +356,24 @@ TEST_P(TransportTest, DifferentProgramsFailOnAllRanksAndNameTheFirstRow) {
   }
 }
 
+TEST(WireTest, TheRankThatRunsAnotherProgramIsTheOneThatStandsAlone) {
+  const Announcement usual{"f", {"a mlp.py:3", "b mlp.py:8"}, {}, 0};
+  const Announcement odd{"g", {"a mlp.py:3", "c mlp.py:9"}, {}, 0};
+  EXPECT_EQ(OddRank({usual, usual, usual}), std::nullopt);
+  EXPECT_EQ(OddRank({usual, odd}), std::nullopt);  // nobody can tell
+  for (int r = 0; r < 3; ++r) {
+    std::vector<Announcement> all(3, usual);
+    all[static_cast<size_t>(r)] = odd;
+    EXPECT_EQ(OddRank(all), r);
+    const std::string said = Compare(all);
+    EXPECT_NE(said.find("`b mlp.py:8` on rank " + std::to_string(r == 0 ? 1 : 0)),
+              std::string::npos)
+        << said;
+    EXPECT_NE(said.find("`c mlp.py:9` on rank " + std::to_string(r)), std::string::npos) << said;
+    EXPECT_NE(said.find("2 of 3 ranks"), std::string::npos) << said;
+  }
+}
+
 TEST(WireTest, EndsOfAChannelThatDifferAreRefused) {
   Announcement a{"f", {}, {{"c", 1, true, 64, 2, "stamp"}}, 0};
   Announcement b{"f", {}, {{"c", 0, false, 64, 2, "stamp"}}, 0};

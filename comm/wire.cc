@@ -1,12 +1,56 @@
 #include "comm/wire.h"
 
+#include <algorithm>
 #include <map>
+#include <optional>
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "comm/bytes.h"
 
 namespace oneflow::comm {
+namespace {
+
+// Ranks with the fingerprint of rank `r`.
+size_t Followers(const std::vector<Announcement>& by_rank, size_t r) {
+  size_t count = 0;
+  for (const Announcement& one : by_rank) count += one.fingerprint == by_rank[r].fingerprint;
+  return count;
+}
+
+// The lowest rank whose fingerprint no other has more followers than.
+size_t RankOfMost(const std::vector<Announcement>& by_rank) {
+  size_t most = 0;
+  for (size_t r = 1; r < by_rank.size(); ++r) {
+    if (Followers(by_rank, r) > Followers(by_rank, most)) most = r;
+  }
+  return most;
+}
+
+// Ranks `a` and `b`, whose fingerprints differ, in one sentence; `a` is one of the most.
+std::string ComparePrograms(const std::vector<Announcement>& by_rank, size_t a, size_t b) {
+  const std::string both = absl::StrCat("ranks ", std::min(a, b), " and ", std::max(a, b));
+  const size_t count = Followers(by_rank, a);
+  const std::string others =
+      count > 1 ? absl::StrCat(" (", count, " of ", by_rank.size(), " ranks do as rank ", a, ")")
+                : "";
+  const std::vector<std::string>& mine = by_rank[a].rows;
+  const std::vector<std::string>& yours = by_rank[b].rows;
+  for (size_t i = 0; i < std::max(mine.size(), yours.size()); ++i) {
+    const std::string x = i < mine.size() ? mine[i] : "nothing";
+    const std::string y = i < yours.size() ? yours[i] : "nothing";
+    if (x == y) continue;
+    return absl::StrCat(both, " run different programs", others, ": the first op that differs is `",
+                        x, "` on rank ", a, " and `", y, "` on rank ", b,
+                        "; every rank must run the same script with the same arguments");
+  }
+  return absl::StrCat(both, " compiled different plans of the same ops", others, " (fingerprints ",
+                      by_rank[a].fingerprint, " and ", by_rank[b].fingerprint,
+                      "); every rank must use the same build and options");
+}
+
+}  // namespace
+
 std::string Encode(const Announcement& announcement) {
   ByteWriter writer;
   writer.Text(announcement.fingerprint);
@@ -71,24 +115,20 @@ absl::StatusOr<Announcement> Decode(const std::string& bytes) {
   return announcement;
 }
 
+std::optional<int> OddRank(const std::vector<Announcement>& by_rank) {
+  const size_t most = RankOfMost(by_rank);
+  if (2 * Followers(by_rank, most) <= by_rank.size()) return std::nullopt;
+  for (size_t r = 0; r < by_rank.size(); ++r) {
+    if (by_rank[r].fingerprint != by_rank[most].fingerprint) return static_cast<int>(r);
+  }
+  return std::nullopt;
+}
+
 std::string Compare(const std::vector<Announcement>& by_rank) {
-  const Announcement& first = by_rank[0];
-  for (size_t r = 1; r < by_rank.size(); ++r) {
-    const Announcement& other = by_rank[r];
-    if (other.fingerprint == first.fingerprint) continue;
-    for (size_t i = 0; i < std::max(first.rows.size(), other.rows.size()); ++i) {
-      const std::string a = i < first.rows.size() ? first.rows[i] : "nothing";
-      const std::string b = i < other.rows.size() ? other.rows[i] : "nothing";
-      if (a == b) continue;
-      return absl::StrCat("ranks 0 and ", r,
-                          " run different programs: the first op that differs is `", a,
-                          "` on rank 0 and `", b, "` on rank ", r,
-                          "; every rank must run the same script with the same arguments");
-    }
-    return absl::StrCat("ranks 0 and ", r,
-                        " compiled different plans of the same ops (fingerprints ",
-                        first.fingerprint, " and ", other.fingerprint,
-                        "); every rank must use the same build and options");
+  const size_t most = RankOfMost(by_rank);
+  for (size_t r = 0; r < by_rank.size(); ++r) {
+    if (by_rank[r].fingerprint == by_rank[most].fingerprint) continue;
+    return ComparePrograms(by_rank, most, r);
   }
   // Channels: (name, source, destination) -> the two ends.
   std::map<std::tuple<std::string, int, int>, std::pair<const ChannelSpec*, const ChannelSpec*>>

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,10 @@ absl::StatusOr<Announcement> Decode(const std::string& bytes);
 // Empty if all announcements fit together, else one sentence for all ranks: the fingerprint's first
 // differing row, or the channel whose ends differ. Pure, so every rank comes to the same words.
 std::string Compare(const std::vector<Announcement>& by_rank);
+
+// The first rank that runs something else than more than half of all ranks; none if all agree, or if
+// no program has a majority.
+std::optional<int> OddRank(const std::vector<Announcement>& by_rank);
 
 }  // namespace oneflow::comm
 

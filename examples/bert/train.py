@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,14 +21,12 @@ import numpy as np
 import oneflow as flow
 from oneflow.models import BertConfig, BertForPreTraining, pretraining_loss
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import flags  # noqa: E402
+
 PAD, UNKNOWN, START, END, MASK = range(5)
 SPECIAL = 5  # that many tokens are no words
 Batch = dict[str, np.ndarray]
-
-
-def parse_mesh(text: str) -> dict[str, int]:
-    """ "dp=2,tp=2" -> {"dp": 2, "tp": 2}."""
-    return {name: int(size) for name, size in (item.split("=") for item in text.split(","))}
 
 
 class Text:
@@ -85,10 +84,7 @@ def config_of(options: argparse.Namespace, words: int) -> BertConfig:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mesh", type=parse_mesh, default={"dp": 1}, help="dp=2,tp=2 for instance")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--accumulate", type=int, default=1)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    flags.add_to(parser)
     parser.add_argument("--size", default="small", choices=["small", "base", "large"])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=32)
@@ -118,6 +114,7 @@ def main() -> None:
         accumulate=options.accumulate,
         precision=options.precision,
         clip_norm=1.0,
+        parallel=flags.parallel(options),
     )
     def step(batch: Batch) -> dict[str, flow.Tensor]:
         scores, relationship = model(batch["tokens"], token_type_ids=batch["types"])
@@ -128,12 +125,17 @@ def main() -> None:
 
     begin = time.monotonic()
     batches = text.batches(options.batch, options.context, options.steps, options.seed)
-    for metrics in step.run(batches, steps=options.steps):
-        count = metrics["step"] + 1
-        if flow.rank() == 0 and (count % 25 == 0 or count == 1):
-            loss, told = float(metrics["loss"]), float(metrics["told apart"])
-            seconds = time.monotonic() - begin
-            print(f"step {count:5}  loss {loss:.3f}  told apart {told:.2f}  {seconds:6.1f} s")
+    with flags.Log(options.log) as log:
+        for metrics in step.run(batches, steps=options.steps):
+            count = metrics["step"] + 1
+            log.add(count, metrics)
+            if flow.rank() == 0 and (count % 25 == 0 or count == 1):
+                loss, told = float(metrics["loss"]), float(metrics["told apart"])
+                seconds = time.monotonic() - begin
+                print(f"step {count:5}  loss {loss:.3f}  told apart {told:.2f}  {seconds:6.1f} s")
+    if options.save_decisions and flow.rank() == 0:
+        batch = next(text.batches(options.batch, options.context, 1, options.seed))
+        step.compile(batch).save_decisions(options.save_decisions)
     if options.save:
         flow.save_pretrained(model, options.save)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,8 @@ import oneflow as flow
 import oneflow.nn.functional as F
 from oneflow.models import GPT2, CausalLanguageModel, GPT2Config, Llama, LlamaConfig
 
-
-def parse_mesh(text: str) -> dict[str, int]:
-    """ "dp=2,tp=2" -> {"dp": 2, "tp": 2}."""
-    return {name: int(size) for name, size in (item.split("=") for item in text.split(","))}
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import flags  # noqa: E402
 
 
 class Text:
@@ -89,10 +88,7 @@ def write(model: CausalLanguageModel, text: Text, count: int, context: int, **ho
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mesh", type=parse_mesh, default={"dp": 1}, help="dp=2,tp=2 for instance")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--accumulate", type=int, default=1)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    flags.add_to(parser)
     parser.add_argument("--model", default="gpt2", choices=["gpt2", "llama"])
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=16)
@@ -122,21 +118,24 @@ def main() -> None:
         accumulate=options.accumulate,
         precision=options.precision,
         clip_norm=1.0,
+        parallel=flags.parallel(options),
     )
     def step(tokens: flow.Tensor) -> flow.Tensor:
         scores = model(tokens[:, :-1])
         return F.cross_entropy(scores.flatten(0, 1), tokens[:, 1:].flatten())
 
     begin = time.monotonic()
-    loss = float("nan")
-    for i, tokens in enumerate(
-        text.batches(options.batch, options.context, options.steps, options.seed)
-    ):
-        metrics = step(tokens)
-        if (i + 1) % 25 == 0 or i == 0:
-            loss = float(metrics["loss"])
-            if flow.rank() == 0:
-                print(f"step {i + 1:4}  loss {loss:.3f}  {time.monotonic() - begin:5.1f} s")
+    batches = text.batches(options.batch, options.context, options.steps, options.seed)
+    with flags.Log(options.log) as log:
+        for i, tokens in enumerate(batches, 1):
+            metrics = step(tokens)
+            log.add(i, metrics)
+            if i % 25 == 0 or i == 1:
+                loss = float(metrics["loss"])
+                if flow.rank() == 0:
+                    print(f"step {i:4}  loss {loss:.3f}  {time.monotonic() - begin:5.1f} s")
+    if options.save_decisions and flow.rank() == 0:
+        step.compile(tokens).save_decisions(options.save_decisions)
     if options.save:
         flow.save_pretrained(model, options.save)
     if options.write:

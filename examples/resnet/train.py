@@ -23,15 +23,11 @@ import oneflow.nn.functional as F
 from oneflow import models, nn
 from sklearn.datasets import load_digits
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+import flags  # noqa: E402
 from model import ResNet  # noqa: E402
 
 Images = tuple[np.ndarray, np.ndarray]
-
-
-def parse_mesh(text: str) -> dict[str, int]:
-    """ "dp=2,tp=2" -> {"dp": 2, "tp": 2}."""
-    return {name: int(size) for name, size in (item.split("=") for item in text.split(","))}
 
 
 def load_data(seed: int, path: str = "") -> tuple[Images, Images]:
@@ -81,13 +77,11 @@ class Batches:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mesh", default="dp=1", help="axes and sizes: dp=2,tp=2 or dp=2,pp=2")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--accumulate", type=int, default=1, help="micro-batches per step")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    flags.add_to(parser)
     parser.add_argument("--arch", default="small", help="small, resnet18, resnet34 or resnet50")
     parser.add_argument("--data", default="", help="an .npz file with images and labels")
     parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=None, help="instead of --epochs")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
@@ -97,9 +91,9 @@ def main() -> None:
     flow.manual_seed(args.seed)
     train, test = load_data(args.seed, args.data)
     batches = Batches(train, args.batch_size, args.seed)
-    steps = args.epochs * len(batches)
+    steps = args.steps or args.epochs * len(batches)
 
-    mesh = flow.mesh(args.device, **parse_mesh(args.mesh))
+    mesh = flow.mesh(args.device, **args.mesh)
     model = make_model(args.arch, train[0], int(train[1].max()) + 1)
     schedule = flow.optim.lr.warmup(20, flow.optim.lr.cosine(args.lr, steps))
     optimizer = flow.optim.SGD(
@@ -108,31 +102,37 @@ def main() -> None:
     # Tensor parallelism cuts the output channels of every convolution; the rest follows.
     parallel = {"*conv*.weight": {"tp": "S(0)"}} if "tp" in mesh.shape else "auto"
 
-    options = {"mesh": mesh, "parallel": parallel, "precision": args.precision}
+    held = flags.parallel(args, otherwise=parallel)
+    options = {"mesh": mesh, "precision": args.precision}
 
-    @flow.train_step(model=model, optimizer=optimizer, accumulate=args.accumulate, **options)
+    @flow.train_step(
+        model=model, optimizer=optimizer, accumulate=args.accumulate, parallel=held, **options
+    )
     def step(batch):
         logits = model(batch["images"])
         correct = (logits.argmax(1) == batch["labels"]).float()
         return {"loss": F.cross_entropy(logits, batch["labels"]), "accuracy": correct.mean()}
 
-    @flow.eval_step(model=model, **options)
+    @flow.eval_step(model=model, parallel=parallel, **options)
     def predict(images):
         return model(images).argmax(1)
 
     chief = flow.rank() == 0
     if chief:
-        size = args.batch_size
-        images = flow.spec((size, *train[0].shape[1:]))
-        labels = flow.spec((size,), flow.int64)
-        print(step.compile({"images": images, "labels": labels}).summary())
+        plan = step.compile(next(iter(Batches(train, args.batch_size, args.seed))))
+        print(plan.summary())
+        if args.save_decisions:
+            plan.save_decisions(args.save_decisions)
 
     start = time.perf_counter()
-    for metrics in step.run(batches, steps=steps):
-        if chief and (metrics["step"] + 1) % len(batches) == 0:
-            epoch = (metrics["step"] + 1) // len(batches)
-            loss, accuracy = float(metrics["loss"]), float(metrics["accuracy"])
-            print(f"epoch {epoch:2d}  loss {loss:.4f}  accuracy {accuracy:.3f}", flush=True)
+    with flags.Log(args.log) as log:
+        for metrics in step.run(batches, steps=steps):
+            count = metrics["step"] + 1
+            log.add(count, metrics)
+            if chief and count % len(batches) == 0:
+                loss, accuracy = float(metrics["loss"]), float(metrics["accuracy"])
+                epoch = count // len(batches)
+                print(f"epoch {epoch:2d}  loss {loss:.4f}  accuracy {accuracy:.3f}", flush=True)
     seconds = time.perf_counter() - start
 
     correct = np.mean(predict(test[0]).numpy() == test[1])

@@ -10,6 +10,7 @@ Nothing in it depends on the mesh or the number of ranks: any layout reads what 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -109,17 +110,23 @@ def _replacing(target: Path) -> Iterator[Path]:
     """A folder to write into, which takes the place of `target` once all is written."""
     partial, old = (target.with_name(target.name + end) for end in (".partial", ".old"))
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk, room for the next attempt
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -153,7 +160,26 @@ def write(
                 file.flush()
                 os.fsync(file.fileno())
     except OSError as error:
-        raise CheckpointError(f"{directory} cannot be written: {error}", location) from error
+        why = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            needed = sum(
+                t.numel() * t.dtype.itemsize for t in (*model.values(), *optimizer.values())
+            )
+            why += f": it needs {_mib(needed)}, and {_mib(_free_bytes(Path(directory)))} are free there"
+        raise CheckpointError(f"{directory} cannot be written: {why}", location) from error
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
+
+
+def _free_bytes(path: Path) -> int:
+    """Of the file system that a path is to lie on; 0 if it cannot be told."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(path).free
+    return 0
 
 
 @dataclass(frozen=True)

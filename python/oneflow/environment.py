@@ -302,7 +302,8 @@ def report_failures() -> None:
             "type": kind.__name__,
             "message": text,
             "location": where,
-            "peer": isinstance(error, PeerError),
+            # Whom all others blame is no echo of theirs.
+            "peer": isinstance(error, PeerError) and error.rank != here.rank,
             "blames": error.rank if isinstance(error, PeerError) else None,
             "time": when,
         }

@@ -49,8 +49,10 @@ needs_sshd = pytest.mark.skipif(
 
 
 class Cluster:
-    def __init__(self, hosts: int = 4) -> None:
+    def __init__(self, hosts: int = 4, seconds: int = 1000) -> None:
+        """It goes after so many seconds, should nobody be left to end it."""
         self.count = hosts
+        self._seconds = seconds
         self._folder = tempfile.TemporaryDirectory(prefix="oneflow-cluster-")
         self.folder = Path(self._folder.name)
         self._holders: list[subprocess.Popen[bytes]] = []
@@ -84,7 +86,8 @@ class Cluster:
         """A process that keeps namespaces alive, once it has them."""
         ready = self.folder / f"ready{len(self._holders)}"
         holder = subprocess.Popen(
-            [*command, "sh", "-c", f"touch {ready}; exec sleep 1000"], stdin=subprocess.DEVNULL
+            [*command, "sh", "-c", f"touch {ready}; exec sleep {self._seconds}"],
+            stdin=subprocess.DEVNULL,
         )
         self._holders.append(holder)
         deadline = time.monotonic() + LIMIT

@@ -52,11 +52,12 @@ def test_every_rank_gets_its_environment_and_its_lines_a_prefix(tmp_path):
         "print('mode', oct(os.stat(secret).st_mode & 0o777), len(open(secret, 'rb').read()))\n"
         "print(os.environ['WORLD_SIZE'], os.environ['LOCAL_RANK'], sys.argv[1:], file=sys.stderr)\n",
     )
-    result = launch("--nproc-per-node", "3", program, "--lr", "0.1")
+    # `--log` begins like two flags of the launcher; behind the program it is the program's own.
+    result = launch("--nproc-per-node", "3", program, "--lr", "0.1", "--log", "x")
     assert result.returncode == 0, result.stderr
     for rank in range(3):
         assert f"[rank{rank}]: mode 0o600 32\n" in result.stdout
-        assert f"[rank{rank}]: 3 {rank} ['--lr', '0.1']\n" in result.stderr
+        assert f"[rank{rank}]: 3 {rank} ['--lr', '0.1', '--log', 'x']\n" in result.stderr
 
 
 def test_one_failure_ends_all_and_the_root_cause_is_last_and_once(tmp_path):

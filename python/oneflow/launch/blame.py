@@ -13,7 +13,7 @@ class Ending:
 
     rank: int
     exit_code: int | None  # None: it still runs
-    stopped: bool = False  # it exists but does not run (SIGSTOP)
+    stopped: bool = False  # it exists but does not run (SIGSTOP), or did until it was given up
     time: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
     host: str = ""  # in a job of one host: empty
@@ -39,12 +39,12 @@ class Ending:
         if self.report:
             where = f" at {self.report['location']}" if self.report.get("location") else ""
             return f"{self.report['type']}{where}: {self.report['message']}"
+        if self.stopped:
+            return (
+                "stopped (SIGSTOP, a debugger, or a frozen container): it existed, but sent no heartbeat; "
+                "see who stopped it, and start the job again"
+            )
         if self.exit_code is None:
-            if self.stopped:
-                return (
-                    "stopped (SIGSTOP, a debugger, or a frozen container): it exists, but sent no heartbeat; "
-                    "let it go on (kill -CONT), and start the job again"
-                )
             return (
                 "does not answer the other ranks, though it runs; see with py-spy or gdb where it stands, or "
                 "raise ONEFLOW_PEER_SECONDS if it works alone for long"

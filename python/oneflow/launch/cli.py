@@ -41,13 +41,14 @@ def _dry_run(commands: list[list[str]]) -> int:
     return 0
 
 
-def _run_here(chosen: argparse.Namespace, where: options.Where, fail: Any) -> int:
+def _run_here(chosen: argparse.Namespace, where: options.Where) -> int:
     """All ranks on this host."""
     program, count = options.program(chosen), counting.processes(chosen.nproc_per_node)
     try:
         listener = addresses.listen(addresses.own_address(where.address), where.port)
     except addresses.AddressError as error:
-        fail(str(error))
+        say(f"root cause: {error}")
+        return CANNOT_START
     folder = Path(tempfile.mkdtemp(prefix="oneflow-job-"))  # mode 0700
     launcher = os.getpid()
 
@@ -152,7 +153,8 @@ def _run_first(chosen: argparse.Namespace, where: options.Where, fail: Any) -> i
         own = addresses.own_address(where.address)
         listener = addresses.listen(own, where.port)
     except addresses.AddressError as error:
-        fail(str(error))
+        say(f"root cause: {error}")
+        return CANNOT_START
     folder = Path(tempfile.mkdtemp(prefix="oneflow-job-"))
     launcher = os.getpid()
 
@@ -249,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (options.Unclear, ssh.HostFileError, argparse.ArgumentTypeError) as error:
         parser.error(str(error))
     if where.hosts == 1:
-        return _run_here(chosen, where, parser.error)
+        return _run_here(chosen, where)
     if where.number == 0:
         return _run_first(chosen, where, parser.error)
     return _run_member(chosen, where, parser.error)

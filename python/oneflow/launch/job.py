@@ -21,6 +21,10 @@ from .program import Program, Share
 
 GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 ORPHAN_GRACE_SECONDS = 2.0  # the same when the launcher itself was killed
+# A rank that was stopped for so long has failed. Ranks that need it lose it earlier, by its heartbeat; this is for
+# when none is connected to it yet, or needs it any more.
+STOPPED_SECONDS = 10.0
+_LOOK_SECONDS = 0.5  # between two looks at whether ranks run
 
 
 @dataclass
@@ -32,10 +36,14 @@ class Rank:
     readers: list[threading.Thread] = field(default_factory=list)
     exit_code: int | None = None
     ended: float = 0.0  # when that was seen
+    stopped_since: float | None = None  # as far as `Job.poll` has looked
+    given_up: bool = False  # killed because it was stopped for too long
 
     @property
     def stopped(self) -> bool:
-        return self.exit_code is None and guardian.state_of(self.process.pid)[0] in "Tt"
+        if self.exit_code is not None:
+            return self.given_up
+        return guardian.state_of(self.process.pid)[0] in "Tt"
 
 
 class Job:
@@ -58,6 +66,7 @@ class Job:
         self.emit = emit
         self.ranks: list[Rank] = []
         self._cores = pinning.shares(share.count)
+        self._next_look = 0.0
 
     def environment(self, local_rank: int) -> dict[str, str]:
         share = self.share
@@ -141,6 +150,20 @@ class Job:
             if (code := rank.process.poll()) is not None:
                 rank.exit_code = code
                 rank.ended = time.time()
+        now = time.monotonic()
+        if self.share.world > 1 and now >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            self._give_up_stopped(now)
+
+    def _give_up_stopped(self, now: float) -> None:
+        for rank in self.running():
+            if not rank.stopped:
+                rank.stopped_since = None
+            elif rank.stopped_since is None:
+                rank.stopped_since = now
+            elif now - rank.stopped_since > STOPPED_SECONDS:
+                rank.given_up = True
+                self._signal(rank, signal.SIGKILL)
 
     def endings(self) -> list[Ending]:
         return [self.ending(rank) for rank in self.ranks]

@@ -62,6 +62,7 @@ def _port(text: str) -> int:
 def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="oneflow-launch",
+        allow_abbrev=False,  # else a flag of the program that begins like two of ours is ambiguous
         description="Starts the ranks of a oneflow job, on this host or on several, and ends them together.",
         epilog="`oneflow-launch doctor` looks at a host, or with --hosts at a cluster, before a job does. docs/launch.md "
         "has a section for each way to launch.",

@@ -279,6 +279,7 @@ class TrainStep(Step):
         self, loader: Iterable[Any], steps: int | None, kept: Checkpoint | None
     ) -> Iterator[Metrics]:
         saved = self.optimizer.steps
+        unsaved: CheckpointError | None = None  # why the last checkpoint is none
         was_empty = False
         with (
             Progress(self._name, steps) as progress,
@@ -298,7 +299,9 @@ class TrainStep(Step):
                     if kept is not None and (
                         ending.asked or (kept.every and self.optimizer.steps % kept.every == 0)
                     ):
-                        saved = self._keep(kept, loader, metrics)
+                        saved, unsaved = self.optimizer.steps, self._keep(kept, loader, metrics)
+                        if unsaved is not None and ending.asked:
+                            raise unsaved
                         ending.end_if_asked()
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
@@ -314,17 +317,32 @@ class TrainStep(Step):
                     )
                 was_empty = is_empty
             if kept is not None and self.optimizer.steps > saved:
-                self._keep(kept, loader, None)
+                unsaved = self._keep(kept, loader, None)
+            if unsaved is not None:
+                raise unsaved
 
     # Checkpoints.
 
-    def _keep(self, kept: Checkpoint, loader: Iterable[Any], metrics: Metrics | None) -> int:
-        """Saves now and drops what is too old. A state that is not finite is not saved: its error comes here."""
+    def _keep(
+        self, kept: Checkpoint, loader: Iterable[Any], metrics: Metrics | None
+    ) -> CheckpointError | None:
+        """Saves now and drops what is too old. A state that is not finite is not saved: its error comes here. A file
+        system that takes no more is told, and returned: the next attempt may work, and older checkpoints stay."""
         if metrics is not None:
             metrics.wait()
-        self._save(kept.path(self.optimizer.steps), _position(loader), None)
+        try:
+            self._save(kept.path(self.optimizer.steps), _position(loader), None)
+        except CheckpointError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            print(
+                f"oneflow: {self._name}: no checkpoint at step {self.optimizer.steps}: {error.message}; older "
+                "ones stay",
+                file=sys.stderr,
+            )
+            return error
         kept.drop_old()
-        return self.optimizer.steps
+        return None
 
     def save(self, directory: str | os.PathLike[str], extra: Any = None) -> None:
         """Writes parameters, buffers, the optimizer's states and count, and `extra` (JSON) into a folder, whole or

@@ -1,0 +1,146 @@
+// Any stream of frames to FrameReader, in pieces of any size: what its sink gets is what was sent and
+// whole; a header or payload that was touched, and a frame lost or repeated, break the connection.
+//
+// Input: records. A byte of what is done to the frame (0 to 191: nothing), a byte of type, one of the
+// channel, one of its length, then the payload; the frame gets the checksums and the number that it
+// should have. The last byte of all cuts the stream into pieces.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "base/check.h"
+#include "comm/frame_reader.h"
+#include "tests/fuzz/comm_fuzz.h"
+
+namespace oneflow::comm {
+namespace {
+
+constexpr uint32_t kChannels = 4;       // channel c takes c times as many bytes
+constexpr uint64_t kPerChannel = 9000;  // channel 2 and 3: read without the buffer
+
+struct Sent {
+  FrameHeader header;
+  std::string payload;
+};
+
+// Takes what the transport would, and compares it with what was sent.
+class Sink : public FrameSink {
+ public:
+  explicit Sink(const std::vector<Sent>* sent) : sent_(sent) {}
+
+  std::string BeginFrame(const FrameHeader& header, char** target) override {
+    OF_CHECK(begun_ < sent_->size());
+    OF_CHECK(std::memcmp(&header, &(*sent_)[begun_].header, sizeof(header)) == 0);
+    ++begun_;
+    switch (header.frame_type()) {
+      case FrameType::kData:
+        if (header.channel >= kChannels || header.bytes != header.channel * kPerChannel) {
+          return "another length";
+        }
+        slot_ = std::make_unique<char[]>(header.bytes);  // of exactly its size, so that ASan sees
+        *target = header.channel % 2 == 1 ? slot_.get() : nullptr;
+        return "";
+      case FrameType::kControl:
+        return header.bytes > kLongestControl ? "too long" : "";
+      case FrameType::kAbort:
+        return header.bytes > kLongestAbort ? "too long" : "";
+      case FrameType::kCredit:
+      case FrameType::kBye:
+      case FrameType::kWritten:
+        return header.bytes != 0 ? "a payload" : "";
+    }
+    return "an unknown type";
+  }
+
+  std::string EndFrame(const FrameHeader& header, std::string text) override {
+    OF_CHECK(ended_ < begun_);
+    const std::string& payload = (*sent_)[ended_].payload;
+    if (header.frame_type() == FrameType::kData) {
+      OF_CHECK(text.empty());
+      if (header.channel % 2 == 1) {
+        OF_CHECK(std::memcmp(slot_.get(), payload.data(), payload.size()) == 0);
+      }
+    } else {
+      OF_CHECK(text == payload);
+    }
+    ++ended_;
+    return "";
+  }
+
+  size_t ended() const { return ended_; }
+
+ private:
+  const std::vector<Sent>* sent_;
+  std::unique_ptr<char[]> slot_;
+  size_t begun_ = 0;
+  size_t ended_ = 0;
+};
+
+}  // namespace
+
+void FuzzFrames(const uint8_t* data, size_t size) {
+  const size_t piece = size == 0 ? 1 : 1 + data[size - 1] * size_t{97};
+  FuzzInput input{data, size};
+  std::vector<Sent> sent;
+  std::string stream;
+  size_t good = SIZE_MAX;  // frames before the first one that was touched
+  for (uint32_t sequence = 0; input.size > 0 && sent.size() < 64; ++sequence) {
+    const uint8_t how = input.Next<uint8_t>();
+    Sent one;
+    one.header.type = input.Next<uint8_t>() % 8;
+    one.header.channel = input.Next<uint8_t>() % (kChannels + 1);
+    const uint8_t length = input.Next<uint8_t>();
+    one.payload = input.Text(length);
+    if (one.header.frame_type() == FrameType::kData && length < 200) {  // mostly what fits
+      one.payload.resize(std::min(one.header.channel, kChannels) * kPerChannel, 'x');
+    }
+    one.header.bytes = one.payload.size();
+    one.header.sequence = sequence;
+    if (how == 192) ++one.header.sequence;  // a hole
+    if (how == 193 && sequence > 0) --one.header.sequence;
+    if (how == 194) one.header.bytes += 1 + input.Next<uint64_t>() % (uint64_t{1} << 40);  // a lie
+    one.header.crc = one.header.ExpectedCrc();
+    FrameHeader header = one.header;
+    std::string payload = one.payload;
+    const uint32_t bit = input.size > 0 ? 1u << (how % 32) : 1;
+    if (how >= 195 && how < 200) header.crc ^= bit;
+    if (how >= 200 && how < 205) header.channel ^= bit;
+    if (how >= 205 && how < 210) header.bytes ^= bit;
+    uint32_t crc = Crc32c(payload.data(), payload.size());
+    if (how >= 210 && how < 220) crc ^= bit;
+    if (how >= 220 && !payload.empty()) payload[how % payload.size()] ^= 1;
+    stream.append(reinterpret_cast<const char*>(&header), sizeof(header));
+    if (!payload.empty()) {
+      stream += payload;
+      stream.append(reinterpret_cast<const char*>(&crc), sizeof(crc));
+    }
+    const bool is_touched =
+        how >= 192 && !(how == 193 && sequence == 0) && !(how >= 210 && payload.empty());
+    if (is_touched && good == SIZE_MAX) good = sent.size();
+    sent.push_back(std::move(one));
+  }
+  int ends[2];
+  OF_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  FrameReader reader;
+  Sink sink(&sent);
+  std::string wrong;
+  bool broken = false;
+  for (size_t at = 0; at < stream.size() && !broken; at += piece) {
+    const size_t count = std::min(piece, stream.size() - at);
+    OF_CHECK(write(ends[0], stream.data() + at, count) == static_cast<ssize_t>(count));
+    FrameReader::End end = FrameReader::End::kMore;
+    while (end == FrameReader::End::kMore) end = reader.Read(ends[1], &sink, &wrong);
+    broken = end == FrameReader::End::kBroken;
+    OF_CHECK(broken || end == FrameReader::End::kDrained);
+    OF_CHECK(broken == !wrong.empty());
+  }
+  OF_CHECK(sink.ended() <= good) << "a frame that was touched was taken";
+  OF_CHECK(broken || good != SIZE_MAX || sink.ended() == sent.size()) << "a frame was lost";
+  close(ends[0]);
+  close(ends[1]);
+}
+
+}  // namespace oneflow::comm
