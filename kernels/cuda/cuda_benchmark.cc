@@ -234,8 +234,8 @@ int main(int argc, char** argv) {
   const bool small = argc > 2 && std::string(argv[argc - 1]) == "small";
   if (small) --argc;
   if (argc != 2 && argc != 3) {
-    std::fprintf(
-        stderr, "usage: oneflow_cuda_benchmark liboneflow_cuda.so [libcublasLt.so.13] [small]\n");
+    std::fprintf(stderr,
+                 "usage: oneflow_cuda_benchmark liboneflow_cuda.so [libcublasLt.so.13] [small]\n");
     return 2;
   }
   return oneflow::kernels::Main(argv[1], argc == 3 ? argv[2] : "", small);

@@ -74,8 +74,7 @@ Operand Of(DType dtype, const Shape& shape) {
 
 class Layers {
  public:
-  Layers(const CudaApi* api, const Runs& runs)
-      : api_(api), runs_(runs), table_(CudaKernels(api)) {
+  Layers(const CudaApi* api, const Runs& runs) : api_(api), runs_(runs), table_(CudaKernels(api)) {
     void* block = nullptr;
     Check(api, api->allocate_pinned(&block, sizeof(StepBlock)), "allocate");
     block_ = static_cast<StepBlock*>(block);
