@@ -1,7 +1,7 @@
 """What nvcc makes of kernels/cuda/*.cu for an architecture: registers, shared memory, stack and spills of each kernel.
 
 No GPU is needed: the figures are the assembler's (`ptxas -v`). A file that was compiled is not compiled again while
-neither it, the headers nor the options change; objects lie in build/cuda-resources/sm_NN.
+nothing that it read and no option changes; objects lie in build/cuda-resources/sm_NN.
 """
 
 from __future__ import annotations
@@ -95,13 +95,19 @@ def flags(architecture: str) -> list[str]:
     ]
 
 
-def fingerprint(file: str, options: Sequence[str]) -> str:
-    """Of everything that the object depends on, all headers of the kernels among it."""
+def depended_on(rule: Path) -> list[str]:
+    """The files of this tree in a rule as compilers write them for make, by their paths from its root."""
+    names = rule.read_text().replace("\\\n", " ").split(":", 1)[1].split()
+    inside = {Path(name).resolve() for name in names}
+    return sorted(str(path.relative_to(ROOT)) for path in inside if path.is_relative_to(ROOT))
+
+
+def fingerprint(options: Sequence[str], depends: Sequence[str]) -> str:
+    """Of what an object is made from: options without their paths, and the files that were read."""
     digest = hashlib.sha256("\0".join(option for option in options if "/" not in option).encode())
-    headers = [*SOURCES.glob("*.h"), *(ROOT / "kernels").glob("*.h")]
-    headers += [*(ROOT / "kernels" / "scalar").glob("*.h"), *(ROOT / "base").glob("*.h")]
-    for path in [SOURCES / f"{file}.cu", *sorted(headers)]:
-        digest.update(path.name.encode() + path.read_bytes())
+    for name in depends:
+        path = ROOT / name
+        digest.update(name.encode() + (path.read_bytes() if path.exists() else b""))
     return digest.hexdigest()
 
 
@@ -143,13 +149,14 @@ def compile_file(file: str, architecture: str) -> list[Resources]:
     folder = OBJECTS / f"sm_{architecture}"
     folder.mkdir(parents=True, exist_ok=True)
     options = flags(architecture)
-    key = fingerprint(file, options)
-    known = folder / f"{file}.json"
-    if known.exists():
+    known, built = folder / f"{file}.json", folder / f"{file}.o"
+    if known.exists() and built.exists():
         kept = json.loads(known.read_text())
-        if kept["key"] == key and (folder / f"{file}.o").exists():
+        if kept["key"] == fingerprint(options, kept["depends"]):
             return [Resources(**one) for one in kept["kernels"]]
-    command = [find_nvcc(), *options, "-c", str(SOURCES / f"{file}.cu"), "-o", f"{folder}/{file}.o"]
+    rule = folder / f"{file}.d"
+    command = [find_nvcc(), *options, "-MD", "-MF", str(rule)]
+    command += ["-c", str(SOURCES / f"{file}.cu"), "-o", str(built)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     if done.returncode:
         raise RuntimeError(f"nvcc {file}.cu for sm_{architecture}:\n{done.stderr[-2000:]}")
@@ -160,7 +167,9 @@ def compile_file(file: str, architecture: str) -> list[Resources]:
             Resources(**{**asdict(one), "kernel": name})
             for one, name in zip(found, names, strict=True)
         ]
-    known.write_text(json.dumps({"key": key, "kernels": [asdict(one) for one in found]}))
+    depends = depended_on(rule)
+    kept = {"key": fingerprint(options, depends), "depends": depends}
+    known.write_text(json.dumps({**kept, "kernels": [asdict(one) for one in found]}))
     return found
 
 

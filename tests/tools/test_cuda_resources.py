@@ -34,6 +34,23 @@ def test_names_are_short() -> None:
     assert cuda_resources.readable(names) == ["NormKernel<double, false>"]
 
 
+def test_an_object_is_known_by_what_it_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_resources, "ROOT", tmp_path)
+    (tmp_path / "a.cu").write_text("one")
+    (tmp_path / "a.h").write_text("two")
+    rule = tmp_path / "a.d"
+    rule.write_text(f"a.o : {tmp_path}/a.cu \\\n    {tmp_path}/a.h \\\n    /usr/include/stdio.h\n")
+    depends = cuda_resources.depended_on(rule)
+    assert depends == ["a.cu", "a.h"]
+    known = cuda_resources.fingerprint(["-O3", "-I/somewhere"], depends)
+    assert cuda_resources.fingerprint(["-O3", "-I/elsewhere"], depends) == known
+    assert cuda_resources.fingerprint(["-O2"], depends) != known
+    (tmp_path / "a.h").write_text("three")
+    assert cuda_resources.fingerprint(["-O3"], depends) != known
+
+
 @pytest.mark.skipif(bool(cuda_resources.missing()), reason="no nvcc or no cublasLt.h")
 def test_one_file_compiles_and_spills_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
