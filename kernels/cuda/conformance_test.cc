@@ -72,6 +72,18 @@ void AddUnary(std::vector<Case>* cases) {
   }
 }
 
+// Where functions have no value, or one beyond all numbers.
+void AddEdges(std::vector<Case>* cases) {
+  const std::vector<float> edges = {0,      -0.0f,    1,         -1,  -2.5f, 3e38f,
+                                    -3e38f, INFINITY, -INFINITY, NAN, 90,    -110};
+  const Shape shape = {static_cast<int64_t>(edges.size())};
+  for (const char* op : {"exp", "tanh", "sigmoid", "erf", "gelu", "gelu_tanh", "silu", "log",
+                         "sqrt", "rsqrt", "softplus", "relu", "sign"}) {
+    cases->push_back(
+        {op, {}, {TestTensor::Of<float>(shape, edges)}, {Of(DType::kF32, shape)}, 4e-6});
+  }
+}
+
 void AddBinary(std::vector<Case>* cases) {
   struct Shapes {
     Shape a, b, out;
@@ -422,6 +434,7 @@ void AddMovement(std::vector<Case>* cases) {
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
   AddUnary(&cases);
+  AddEdges(&cases);
   AddBinary(&cases);
   AddGradients(&cases);
   AddCasts(&cases);
