@@ -1,6 +1,10 @@
 """PyTorch's figures on a GPU, in the form of ours: one JSON object per line (tools/gpu_check.sh).
 
-python3 benchmarks/cuda_torch.py kernels | training
+    python3 benchmarks/cuda_torch.py kernels|layers|training [small]
+
+Names are those of kernels/cuda/*_benchmark.cc and cuda_training.py, so that tools/gpu_report.py can put both side by
+side; a kernel for which PyTorch has no single call is not among them. `small`: on the CPU at the sizes of their
+`small`, so that a machine without a GPU runs this file too; those times say nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +14,38 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 
-WARM_UPS, TIMED = 5, 21
+SMALL = sys.argv[2:] == ["small"]
+DEVICE = "cpu" if SMALL else "cuda"
+WARM_UPS, TIMED = (1, 1) if SMALL else (5, 21)
+INNER = 1 if SMALL else 10  # steps of training between two looks at the clock
+ATEN = torch.ops.aten
+
+
+class Clock:
+    """Milliseconds on the device, or on the CPU's clock where that is the device."""
+
+    def __init__(self) -> None:
+        self._events: list[Any] = []
+        self._began = 0.0
+        if not SMALL:
+            self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+
+    def start(self) -> None:
+        if self._events:
+            self._events[0].record()
+        self._began = time.perf_counter()
+
+    def stop(self) -> float:
+        if not self._events:
+            return (time.perf_counter() - self._began) * 1e3
+        self._events[1].record()
+        self._events[1].synchronize()
+        return float(self._events[0].elapsed_time(self._events[1]))
 
 
 def measure(name: str, inner: int, amount: float, unit: str, work: Callable[[], object]) -> None:
@@ -22,54 +54,72 @@ def measure(name: str, inner: int, amount: float, unit: str, work: Callable[[], 
         work()
     times = []
     for _ in range(TIMED):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
+        clock = Clock()
+        clock.start()
         for _ in range(inner):
             work()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end) / inner)
+        times.append(clock.stop() / inner)
     median = statistics.median(times)
     row = {"name": name, "median_ms": round(median, 5), "least_ms": round(min(times), 5)}
     row |= {"most_ms": round(max(times), 5), "rate": round(amount / median / 1e9, 2), "unit": unit}
     print(json.dumps(row), flush=True)
 
 
+def uniform(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return (torch.rand(*shape, device=DEVICE) * 2 - 1).to(dtype)
+
+
 def kernels() -> None:
-    n = 1 << 28
+    n = 1 << (14 if SMALL else 28)
     size = 4.0 * n
-    x, y = (torch.rand(n, device="cuda") * 2 - 1 for _ in range(2))
-    z = torch.empty_like(x)
-    measure("copy", 3, 2 * size, "TB/s", lambda: z.copy_(x))
-    measure("relu", 3, 2 * size, "TB/s", lambda: torch.clamp_min(x, 0, out=z))
-    measure("exp", 3, 2 * size, "TB/s", lambda: torch.exp(x, out=z))
-    measure("tanh", 3, 2 * size, "TB/s", lambda: torch.tanh(x, out=z))
-    measure("add", 3, 3 * size, "TB/s", lambda: torch.add(x, y, out=z))
+    x, y = (uniform(n) for _ in range(2))
+    z, w = torch.empty_like(x), torch.rand_like(x)
     rows = x.view(-1, 4096)
-    bias = torch.rand(4096, device="cuda")
+    count = rows.shape[0]
+    bias = torch.rand(4096, device=DEVICE)
     out = z.view(-1, 4096)
-    measure("add a bias of 4096", 3, 2 * size, "TB/s", lambda: torch.add(rows, bias, out=out))
-    measure("sum over rows of 4096", 3, size, "TB/s", lambda: rows.sum(1))
-    measure("sum over columns (bias gradient, 65536 x 4096)", 3, size, "TB/s", lambda: rows.sum(0))
-    measure("softmax of 4096", 3, 2 * size, "TB/s", lambda: torch.softmax(rows, 1))
     transposed = z.view(4096, -1)
-    measure(
-        "permute [65536,4096] to [4096,65536]",
-        3,
-        2 * size,
-        "TB/s",
-        lambda: transposed.copy_(rows.t()),
-    )
-    measure("dropout", 3, 2 * size, "TB/s", lambda: torch.nn.functional.dropout(x, 0.125, True))
-    for side in (1024, 4096, 8192):
+    step = torch.tensor(3.0, device=DEVICE)
+    works: list[tuple[str, float, Callable[[], object]]] = [
+        ("copy", 2, lambda: z.copy_(x)),
+        ("relu", 2, lambda: torch.clamp_min(x, 0, out=z)),
+        ("exp", 2, lambda: torch.exp(x, out=z)),
+        ("tanh", 2, lambda: torch.tanh(x, out=z)),
+        ("add", 3, lambda: torch.add(x, y, out=z)),
+        ("relu_grad", 3, lambda: ATEN.threshold_backward(y, x, 0)),
+        ("add a bias of 4096", 2, lambda: torch.add(rows, bias, out=out)),
+        ("sum over rows of 4096", 1, lambda: rows.sum(1)),
+        (f"sum over columns (bias gradient, {count} x 4096)", 1, lambda: rows.sum(0)),
+        ("softmax of 4096", 2, lambda: torch.softmax(rows, 1)),
+        (f"permute [{count},4096] to [4096,{count}]", 2, lambda: transposed.copy_(rows.t())),
+        ("dropout", 2, lambda: F.dropout(x, 0.125, True)),
+        ("sgd with momentum", 5, lambda: fused_sgd(x, y, z)),
+        ("adamw", 7, lambda: fused_adamw(x, y, z, w, step)),
+    ]
+    for name, arrays, work in works:
+        measure(name, 3, arrays * size, "TB/s", work)
+    for side in (32,) if SMALL else (1024, 4096, 8192):
         product("f32", side, torch.float32, False)
         product("tf32", side, torch.float32, True)
         product("bf16", side, torch.bfloat16, False)
 
 
+def fused_sgd(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor) -> None:
+    kind = {"weight_decay": 0.01, "momentum": 0.9, "lr": 0.0, "dampening": 0.0}
+    flags = {"nesterov": False, "maximize": False, "is_first_step": False}
+    torch._fused_sgd_([p], [g], [m], **kind, **flags)
+
+
+def fused_adamw(
+    p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, step: torch.Tensor
+) -> None:
+    kind = {"lr": 0.0, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01, "eps": 1e-8}
+    torch._fused_adamw_([p], [g], [m], [v], [], [step], amsgrad=False, maximize=False, **kind)
+
+
 def product(name: str, side: int, dtype: torch.dtype, tf32: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = tf32
-    a, b = ((torch.rand(side, side, device="cuda") * 2 - 1).to(dtype) for _ in range(2))
+    a, b = (uniform(side, side, dtype=dtype) for _ in range(2))
     d = torch.empty_like(a)
     measure(
         f"matmul {name} {side}x{side}x{side}",
@@ -80,22 +130,139 @@ def product(name: str, side: int, dtype: torch.dtype, tf32: bool) -> None:
     )
 
 
+def layers() -> None:
+    """The calls of kernels/cuda/cuda_layers_benchmark.cc, at its sizes."""
+    for dtype, name in ((torch.float32, "f32"), (torch.bfloat16, "bf16")):
+        norms(dtype, name)
+        images(dtype, name)
+        for tokens in (128,) if SMALL else (128, 512):
+            attention(dtype, name, tokens)
+        embedding(dtype, name)
+    side = 70 if SMALL else 4096
+    lines = uniform(side, side)
+    size = 4.0 * side * side
+    measure(f"cumsum f32 {side}x{side}", 1, 2 * size, "TB/s", lambda: lines.cumsum(1))
+    measure(f"sort f32 {side}x{side}", 1, 4 * size, "TB/s", lambda: lines.sort(1))
+
+
+def norms(dtype: torch.dtype, name: str) -> None:
+    rows, width = (128, 64) if SMALL else (32768, 1024)
+    x, dy = (uniform(rows, width, dtype=dtype) for _ in range(2))
+    weight, bias = (uniform(width, dtype=dtype) for _ in range(2))
+    _, mean, rstd = torch.native_layer_norm(x, [width], weight, bias, 1e-5)
+    size = float(x.numel() * x.element_size())
+    for part, arrays, mask in (
+        ("", 2, None),
+        ("_grad", 3, [True, False, False]),
+        ("_weight_grad", 2, [False, True, True]),
+    ):
+
+        def work(mask: list[bool] | None = mask) -> object:
+            if mask is None:
+                return torch.native_layer_norm(x, [width], weight, bias, 1e-5)
+            return ATEN.native_layer_norm_backward(dy, x, [width], mean, rstd, weight, bias, mask)
+
+        measure(f"layer_norm{part} {name} {rows}x{width}", 1, arrays * size, "TB/s", work)
+
+
+def images(dtype: torch.dtype, name: str) -> None:
+    n, side, c = (1, 6, 16) if SMALL else (64, 28, 128)
+    size = f"{name} {n}x{side}x{side}x{c}"
+    last = torch.channels_last
+    x, dy = (uniform(n, c, side, side, dtype=dtype).to(memory_format=last) for _ in range(2))
+    w = uniform(c, c, 3, 3, dtype=dtype).to(memory_format=last)
+    flops = 2.0 * n * side * side * c * c * 9
+    stored = float(x.numel() * x.element_size())
+
+    def backward(mask: list[bool]) -> object:
+        ones = [1, 1]
+        return ATEN.convolution_backward(
+            dy, x, w, None, ones, ones, ones, False, [0, 0], 1, [*mask, False]
+        )
+
+    measure(f"conv2d 3x3 {size}", 1, flops, "TFLOP/s", lambda: F.conv2d(x, w, padding=1))
+    for part, mask in (("input", [True, False]), ("weight", [False, True])):
+        measure(f"conv2d_grad_{part} 3x3 {size}", 1, flops, "TFLOP/s", lambda m=mask: backward(m))
+    mean, weight, bias = (uniform(c) for _ in range(3))
+    variance = torch.rand(c, device=DEVICE) + 0.5
+    measure(f"bn_sum {size}", 1, stored, "TB/s", lambda: x.sum((0, 2, 3), dtype=torch.float32))
+    measure(
+        f"bn_apply {size}",
+        1,
+        2 * stored,
+        "TB/s",
+        lambda: F.batch_norm(x, mean, variance, weight, bias),
+    )
+    pooled, places = F.max_pool2d(x, 3, 2, 1, return_indices=True)
+    measure(f"max_pool2d {size}", 1, 1.25 * stored, "TB/s", lambda: F.max_pool2d(x, 3, 2, 1))
+    measure(
+        f"max_pool2d_grad {size}",
+        1,
+        2.5 * stored,
+        "TB/s",
+        lambda: ATEN.max_pool2d_with_indices_backward(
+            pooled, x, [3, 3], [2, 2], [1, 1], [1, 1], False, places
+        ),
+    )
+
+
+def attention(dtype: torch.dtype, name: str, tokens: int) -> None:
+    every, width, head = (128, 64, 64) if SMALL else (32768, 1024, 64)
+    batch, heads = max(1, every // 2 // tokens), width // head
+    q, k, v = (uniform(batch, heads, tokens, head, dtype=dtype).requires_grad_() for _ in range(3))
+    out = F.scaled_dot_product_attention(q, k, v)
+    slope = torch.randn_like(out)
+    pairs = float(batch * heads * tokens * tokens)
+    with torch.no_grad():
+        measure(
+            f"attention {name} s{tokens}",
+            1,
+            pairs * 4 * head,
+            "TFLOP/s",
+            lambda: F.scaled_dot_product_attention(q, k, v),
+        )
+    measure(
+        f"attention_grad {name} s{tokens}",
+        1,
+        pairs * 10 * head,
+        "TFLOP/s",
+        lambda: torch.autograd.grad(out, (q, k, v), slope, retain_graph=True),
+    )
+
+
+def embedding(dtype: torch.dtype, name: str) -> None:
+    tokens, words, width = (128, 96, 64) if SMALL else (32768, 30528, 1024)
+    table = uniform(words, width, dtype=dtype)
+    index = torch.randint(0, words, (tokens,), device=DEVICE)
+    rows = uniform(tokens, width, dtype=dtype)
+    row = float(width * table.element_size())
+    size = f"{name} {tokens} of {words}x{width}"
+    measure(f"embedding {size}", 1, 2 * row * tokens, "TB/s", lambda: F.embedding(index, table))
+    measure(
+        f"embedding_grad {size}",
+        1,
+        row * (tokens + words),
+        "TB/s",
+        lambda: ATEN.embedding_dense_backward(rows, index, words, -1, False),
+    )
+
+
 def make_step(sizes: tuple[int, ...], batch: int) -> Callable[[], torch.Tensor]:
     layers: list[torch.nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
         layers.append(torch.nn.Linear(fan_in, fan_out))
         if i + 2 < len(sizes):
             layers.append(torch.nn.ReLU())
-    net = torch.nn.Sequential(*layers).cuda()
+    net = torch.nn.Sequential(*layers).to(DEVICE)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     x = torch.rand(batch, sizes[0])
     labels = torch.randint(0, sizes[-1], (batch,))
 
     def step() -> torch.Tensor:
         # From host memory every step, as ours is fed.
-        inputs, targets = x.cuda(), labels.cuda()
+        inputs, targets = x.to(DEVICE), labels.to(DEVICE)
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(net(inputs), targets)
+        loss = F.cross_entropy(net(inputs), targets)
         loss.backward()
         optimizer.step()
         return loss
@@ -106,25 +273,25 @@ def make_step(sizes: tuple[int, ...], batch: int) -> Callable[[], torch.Tensor]:
 def training() -> None:
     """The steps of benchmarks/cuda_training.py, eager."""
     torch.backends.cuda.matmul.allow_tf32 = False
-    for batch, sizes in (
-        (256, (784, 1024, 1024, 10)),
-        (8192, (1024, 4096, 4096, 1024)),
-    ):
+    sizes_of = ((256, (784, 1024, 1024, 10)), (8192, (1024, 4096, 4096, 1024)))
+    for batch, sizes in ((16, (20, 24, 10)),) if SMALL else sizes_of:
         step = make_step(sizes, batch)
         times = []
         for i in range(WARM_UPS + TIMED):
             begin = time.perf_counter()
-            for _ in range(10):
+            for _ in range(INNER):
                 loss = step()
             loss.item()
             if i >= WARM_UPS:
-                times.append((time.perf_counter() - begin) / 10 * 1e3)
-        row = {"name": f"PyTorch eager, MLP {list(sizes)}, batch {batch}"}
+                times.append((time.perf_counter() - begin) / INNER * 1e3)
+        row: dict[str, Any] = {"name": f"training, MLP {list(sizes)}, batch {batch}"}
         row |= {"median_ms": round(statistics.median(times), 4)}
         row |= {"least_ms": round(min(times), 4), "most_ms": round(max(times), 4)}
         print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
-    print(json.dumps({"torch": torch.__version__, "device": torch.cuda.get_device_name()}))
-    {"kernels": kernels, "training": training}[sys.argv[1]]()
+    on = "the CPU" if SMALL else torch.cuda.get_device_name()
+    print(json.dumps({"torch": torch.__version__, "device": on}))
+    torch.manual_seed(7)
+    {"kernels": kernels, "layers": layers, "training": training}[sys.argv[1]]()

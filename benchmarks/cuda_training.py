@@ -1,6 +1,9 @@
 """Training on a GPU through the whole framework: the CPU's losses, layouts on logical devices, time of a step.
 
+    python3 benchmarks/cuda_training.py [small]
+
 One JSON object per line (tools/gpu_check.sh; benchmarks/cuda_torch.py has PyTorch's times of the same steps).
+`small`: models and counts that software CUDA can do in seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +19,15 @@ import oneflow as flow
 import oneflow.nn.functional as F
 from oneflow import nn
 
-WARM_UPS, TIMED, STEPS = 5, 21, 10
+SMALL = sys.argv[1:] == ["small"]
+WARM_UPS, TIMED, STEPS = (1, 1, 3) if SMALL else (5, 21, 10)
+INNER = 1 if SMALL else 10  # steps between two looks at the clock
+LEARNS = (20, 24, 24, 10) if SMALL else (784, 512, 512, 10)
+TIMES = (
+    ((16, (20, 24, 10)),)
+    if SMALL
+    else ((256, (784, 1024, 1024, 10)), (8192, (1024, 4096, 4096, 1024)))
+)
 
 
 def mlp(sizes: tuple[int, ...]) -> nn.Module:
@@ -56,7 +67,7 @@ def report(row: dict[str, Any]) -> None:
 
 
 def compare() -> bool:
-    sizes, batch, good = (784, 512, 512, 10), 64, True
+    sizes, batch, good = LEARNS, 64, True
     expected = losses(sizes, batch, "cpu", dp=1)
     for options in (
         {"dp": 1},
@@ -82,22 +93,19 @@ def compare() -> bool:
 
 
 def timing() -> None:
-    for batch, sizes in (
-        (256, (784, 1024, 1024, 10)),
-        (8192, (1024, 4096, 4096, 1024)),
-    ):
+    for batch, sizes in TIMES:
         step, data = make_step(sizes, "cuda", dp=1), batch_of(sizes, batch)
         times = []
         for i in range(WARM_UPS + TIMED):
             begin = time.perf_counter()
-            for _ in range(10):
+            for _ in range(INNER):
                 metrics = step(*data)
             float(metrics["loss"])
             if i >= WARM_UPS:
-                times.append((time.perf_counter() - begin) / 10 * 1e3)
+                times.append((time.perf_counter() - begin) / INNER * 1e3)
         report(
             {
-                "name": f"ours, MLP {list(sizes)}, batch {batch}",
+                "name": f"training, MLP {list(sizes)}, batch {batch}",
                 "median_ms": round(statistics.median(times), 4),
                 "least_ms": round(min(times), 4),
                 "most_ms": round(max(times), 4),

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one command; what needs none is in ./run_tests.
+# Everything that needs a GPU, in one command, and the same on software CUDA; the rest is in ./run_tests.
 #
 #   tools/gpu_check.sh run [DIR [OUT]]  on a machine with a GPU: builds with CUDA; conformance of every kernel;
 #                                       training under all layouts with the CPU's numbers; rates and times, with
-#                                       PyTorch's beside them if python3 has it. JSON lines go to OUT
-#                                       (default build/gpu-check)
+#                                       PyTorch's beside them if python3 has it. OUT (default build/gpu-check)
+#                                       has lines of JSON and logs; the record goes to benchmarks/results/
+#   tools/gpu_check.sh soft [OUT]       the same without a GPU, on liboneflow_soft_cuda.so, at sizes that it can do:
+#                                       that everything runs and agrees. No time of it is shown or kept
+#   tools/gpu_check.sh soft-part OUT    a small part of that, of what ./dev build has built; no record
 #   tools/gpu_check.sh pack DIR         for a machine that can fetch nothing: what the build needs beside a
 #                                       compiler, nvcc, CMake and Python, and this commit's sources, into DIR.
 #                                       There: unpack DIR/sources.tar.gz and let its tools/gpu_check.sh run DIR
@@ -52,41 +55,90 @@ print(found[0] if found else "")')
     >"$out/build.log" 2>&1 || { grep -E "error|FAILED" "$out/build.log" | head -30; tail -5 "$out/build.log"; return 1; }
 }
 
+# step WHAT LIMIT LOG SHOWN COMMAND...: runs one command under a limit, and notes whether it passed. What it prints
+# goes to LOG in OUT; the last SHOWN lines are shown.
+checks=() failed=0
+step() {
+  local what=$1 limit=$2 log=$3 shown=$4; shift 4
+  say "$what"
+  if timeout "$limit" "$@" >"$out/$log" 2>"$out/$log.err"; then
+    checks+=(--check "$what=passed")
+  else
+    checks+=(--check "$what=failed") failed=1
+    tail -n 20 "$out/$log" "$out/$log".err
+  fi
+  [ -s "$out/$log.err" ] || rm "$out/$log.err"
+  tail -n "$shown" "$out/$log"
+}
+
+# all PYTHON ON SIZE [PART]: every check and benchmark, with the library that ONEFLOW_CUDA_LIBRARY names.
+all() {
+  local python=$1 size=$2 part=${3:-} rates=build/release/kernels
+  local filter='*Cuda*' chosen=() sized=() which
+  [ -z "$size" ] || { sized=("$size"); chosen=(-k "not software"); }
+  [ -z "$part" ] || { filter='SoftCuda.*:CudaKernels.*'; chosen=(-k "not software and trains_as and resnet and dp2"); }
+  rm -f "$out"/*.jsonl "$out"/*.log "$out"/*.err
+  step "conformance of every CUDA kernel with the CPU's" 300 conformance.log 3 \
+    "$rates/oneflow_kernels_test" --gtest_color=no --gtest_filter="$filter"
+  step "training under all layouts, with the CPU's numbers" 400 layouts.log 3 \
+    "$python" -m pytest -p no:cacheprovider tests/e2e/test_cuda.py "${chosen[@]}"
+  step "training" 100 training.jsonl 0 "$python" benchmarks/cuda_training.py "${sized[@]}"
+  step "rates of kernels" 120 kernels.jsonl 0 \
+    "$rates/oneflow_cuda_benchmark" "$ONEFLOW_CUDA_LIBRARY" "$ONEFLOW_CUBLASLT" "${sized[@]}"
+  step "rates of layers" 120 layers.jsonl 0 \
+    "$rates/oneflow_cuda_layers_benchmark" "$ONEFLOW_CUDA_LIBRARY" "${sized[@]}"
+  if [ "$has_torch" = 1 ]; then
+    for which in training kernels layers; do
+      step "PyTorch: $which" 120 "torch_$which.jsonl" 0 "$python" benchmarks/cuda_torch.py "$which" "${sized[@]}"
+    done
+  fi
+}
+
+finish() {
+  "$1" -m tools.gpu_report "$out" "${@:2}" "${checks[@]}" || failed=1
+  if [ "$failed" = 0 ]; then say "all passed"; else say "something failed: see above"; return 1; fi
+}
+
 run() {
-  local failed=0
   local from=$1; [ -z "$from" ] || from=$(cd "$from" && pwd -P)
   mkdir -p "$2"; out=$(cd "$2" && pwd -P)
   cd "$root" && mkdir -p build
   nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.draw,temperature.gpu --format=csv,noheader \
-    || { echo "no GPU here: nothing was checked"; return 1; }
+    || { echo "no GPU here: nothing was checked (tools/gpu_check.sh soft needs none)"; return 1; }
   say "building"
   build_all "$from" || return 1
   export PYTHONPATH=$root/python OMP_WAIT_POLICY=PASSIVE
   export ONEFLOW_CUDA_LIBRARY=$root/python/oneflow/liboneflow_cuda.so
   ONEFLOW_CUBLASLT=$(python3 -c 'from oneflow import environment; print(environment.cublaslt())')
   export ONEFLOW_CUBLASLT
-  say "conformance of every CUDA kernel with the CPU's"
-  timeout 200 build/release/kernels/oneflow_kernels_test --gtest_filter='*Cuda*' 2>&1 | tee "$out/conformance.log" | tail -30 || failed=1
-  say "training under all layouts, with the CPU's numbers"
-  timeout 400 python3 -m pytest -q -p no:cacheprovider tests/e2e/test_cuda.py 2>&1 | tee "$out/layouts.log" | tail -15 || failed=1
-  say "training"
-  timeout 100 python3 benchmarks/cuda_training.py | tee "$out/training.jsonl" || failed=1
-  if [ "$has_torch" = 1 ]; then timeout 100 python3 benchmarks/cuda_torch.py training | tee "$out/torch_training.jsonl" || failed=1; fi
-  say "rates"
-  timeout 120 build/release/kernels/oneflow_cuda_benchmark "$ONEFLOW_CUDA_LIBRARY" "$ONEFLOW_CUBLASLT" | tee "$out/kernels.jsonl" || failed=1
-  timeout 120 build/release/kernels/oneflow_cuda_layers_benchmark "$ONEFLOW_CUDA_LIBRARY" | tee "$out/layers.jsonl" || failed=1
-  if [ "$has_torch" = 1 ]; then timeout 120 python3 benchmarks/cuda_torch.py kernels | tee "$out/torch_kernels.jsonl" || failed=1; fi
-  # One file of records, and the logs in another.
-  cat "$out"/*.jsonl >"$out/records" && rm "$out"/*.jsonl && mv "$out/records" "$out/gpu.jsonl"
-  tail -n +1 "$out"/*.log >"$out/logs.txt" && rm -f "$out"/{configure,build,conformance,layouts}.log
-  if [ "$failed" = 0 ]; then say "all passed"; else say "something failed: see above"; return 1; fi
+  all python3 ""
+  finish python3 --on gpu --record gpu-check
 }
 
+soft() {
+  local part=$2
+  mkdir -p "$1"; out=$(cd "$1" && pwd -P)
+  cd "$root"
+  local targets=(_core oneflow_soft_cuda_plugin oneflow_cuda_benchmark oneflow_cuda_layers_benchmark oneflow_kernels_test)
+  if [ -z "$part" ]; then
+    say "building"
+    ./dev build release "${targets[@]}" >"$out/build.txt" 2>&1 || { tail -20 "$out/build.txt"; return 1; }
+  fi
+  export PYTHONPATH=$root/python OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 ONEFLOW_CUBLASLT=""
+  export ONEFLOW_CUDA_LIBRARY=$root/build/release/kernels/cuda/liboneflow_soft_cuda.so
+  all "$python" small "$part"
+  if [ -z "$part" ]; then finish "$python" --on software --record gpu-check-soft; else finish "$python" --on software; fi
+}
+
+has_torch=0
 case ${1:-} in
   pack) pack "$2" ;;
   run)
-    has_torch=0
     ! python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || has_torch=1
     run "${2:-}" "${3:-$root/build/gpu-check}" ;;
-  *) sed -n '2,13p' "$0"; exit 2 ;;
+  soft | soft-part)
+    python=$root/.venv/bin/python
+    ! "$python" -c 'import torch' 2>/dev/null || has_torch=1
+    soft "${2:-$root/build/gpu-check}" "$([ "$1" = soft ] || echo part)" ;;
+  *) sed -n '2,17p' "$0"; exit 2 ;;
 esac

@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ def commit() -> tuple[str, bool]:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]
+        if (
+            shutil.which("git") is None
+        ):  # unpacked sources on a machine that has a GPU and little else
+            return ""
         return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
     changed = [

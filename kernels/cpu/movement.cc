@@ -134,14 +134,6 @@ absl::Status CheckMicroConcat(const KernelSpec& spec) {
   return check.status();
 }
 
-// The spec does not say how many micro-batches the plan has.
-absl::Status CheckMicro(const char* op, const MicroParts& parts, const KernelArgs& args) {
-  if (args.micro < parts.parts) return absl::OkStatus();
-  return MakeError(ErrorKind::kPlan, std::string(op) + ": micro-batch " +
-                                         std::to_string(args.micro) + " of " +
-                                         std::to_string(parts.parts) + " parts");
-}
-
 // out (dense) <- the region of in at `begin`.
 KernelOr MakePack(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const StridedCopy copy, PackedRegion(spec));
@@ -202,7 +194,7 @@ KernelOr MakeAccumulate(const KernelSpec& spec) {
 KernelOr MakeMicroSlice(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const MicroParts parts, MicroSliceOf(spec));
   return KernelOf([parts, threads = spec.threads](const KernelArgs& args) {
-    OF_RETURN_IF_ERROR(CheckMicro("micro_slice", parts, args));
+    OF_RETURN_IF_ERROR(parts.Check("micro_slice", args.micro));
     parts.copy.Shifted(parts.stride * args.micro, 0).Run(args.inputs[0], args.outputs[0], threads);
     return absl::OkStatus();
   });
@@ -211,7 +203,7 @@ KernelOr MakeMicroSlice(const KernelSpec& spec) {
 KernelOr MakeMicroConcat(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const MicroParts parts, MicroConcatOf(spec));
   return KernelOf([parts, threads = spec.threads](const KernelArgs& args) {
-    OF_RETURN_IF_ERROR(CheckMicro("micro_concat", parts, args));
+    OF_RETURN_IF_ERROR(parts.Check("micro_concat", args.micro));
     parts.copy.Shifted(0, parts.stride * args.micro).Run(args.inputs[0], args.outputs[0], threads);
     return absl::OkStatus();
   });

@@ -212,6 +212,12 @@ StridedCopy Whole(const Operand& operand) {
                              zero);
 }
 
+absl::Status MicroParts::Check(const std::string& op, uint32_t micro) const {
+  if (micro < parts) return absl::OkStatus();
+  return MakeError(ErrorKind::kPlan, op + ": micro-batch " + std::to_string(micro) + " of " +
+                                         std::to_string(parts) + " parts");
+}
+
 absl::StatusOr<MicroParts> MicroSliceOf(const KernelSpec& spec) {
   const Shape& whole = spec.inputs.at(0).shape;
   const Operand& part = spec.outputs.at(0);

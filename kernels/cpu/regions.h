@@ -83,6 +83,9 @@ struct MicroParts {
   StridedCopy copy;
   int64_t parts = 1;
   int64_t stride = 0;
+
+  // That there is such a part: the spec does not say how many micro-batches the plan has.
+  absl::Status Check(const std::string& op, uint32_t micro) const;
 };
 // `micro_slice` (out of the whole) and `micro_concat` (into it).
 absl::StatusOr<MicroParts> MicroSliceOf(const KernelSpec& spec);

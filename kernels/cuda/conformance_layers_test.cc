@@ -119,6 +119,15 @@ void AddIndexCases(std::vector<Case>* cases) {
                     {Of(f32, {3, 5})},
                     2e-6});
 
+  // More rows than blocks: a block has several, whose names come in turns.
+  std::vector<int64_t> turns(90);
+  for (size_t i = 0; i < turns.size(); ++i) turns[i] = static_cast<int64_t>(i / 2 * 7 % 40);
+  cases->push_back({"embedding_grad",
+                    {{"rows", int64_t{40}}},
+                    {RandomTensor({90, 5}, 3), TestTensor::Of<int64_t>({90}, turns)},
+                    {Of(f32, {40, 5})},
+                    2e-6});
+
   const auto index = [](const Shape& shape, int64_t bound, bool wrong) {
     std::vector<int64_t> values(static_cast<size_t>(NumElements(shape)));
     for (size_t i = 0; i < values.size(); ++i)

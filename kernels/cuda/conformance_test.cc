@@ -11,6 +11,7 @@
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/definition.h"
+#include "kernels/cuda/device_bytes_for_test.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
 
 namespace oneflow::kernels {
@@ -68,6 +69,18 @@ void AddUnary(std::vector<Case>* cases) {
                         {Of(DType::kF32, shape)},
                         1e-6});
     }
+  }
+}
+
+// Where functions have no value, or one beyond all numbers.
+void AddEdges(std::vector<Case>* cases) {
+  const std::vector<float> edges = {0,      -0.0f,    1,         -1,  -2.5f, 3e38f,
+                                    -3e38f, INFINITY, -INFINITY, NAN, 90,    -110};
+  const Shape shape = {static_cast<int64_t>(edges.size())};
+  for (const char* op : {"exp", "tanh", "sigmoid", "erf", "gelu", "gelu_tanh", "silu", "log",
+                         "sqrt", "rsqrt", "softplus", "relu", "sign"}) {
+    cases->push_back(
+        {op, {}, {TestTensor::Of<float>(shape, edges)}, {Of(DType::kF32, shape)}, 4e-6});
   }
 }
 
@@ -187,6 +200,10 @@ void AddReductions(std::vector<Case>* cases) {
   add({3, 0}, {0});
   add({700, 3}, {0});   // shares of columns
   add({2, 9001}, {1});  // shares of rows
+  cases->push_back({"amax",
+                    {{"dims", Longs{1}}, {"keepdim", false}},
+                    {TestTensor::Of<float>({3, 3}, {1, NAN, 2, NAN, 0, 1, 3, 1, NAN})},
+                    {Of(DType::kF32, {3})}});
   for (const DType in : {DType::kI32, DType::kBool}) {
     cases->push_back({"sum",
                       {{"dims", Longs{0}}, {"keepdim", false}},
@@ -269,7 +286,8 @@ void AddUpdates(std::vector<Case>* cases) {
   const TestTensor lr = TestTensor::Of<float>({}, {0.05f});
   for (const int64_t now : {int64_t{0}, int64_t{7}}) {
     const TestTensor at = TestTensor::Of<int64_t>({}, {now});
-    for (const Shape& shape : {Shape{5, 9}, Shape{0}}) {
+    // The longest: several blocks, of which every thread has work.
+    for (const Shape& shape : {Shape{5, 9}, Shape{0}, Shape{301}}) {
       const TestTensor p = RandomTensor(shape, 1), g = RandomTensor(shape, 2);
       cases->push_back(
           {"sgd_update", {{"weight_decay", 0.1}}, {p, g, lr, at}, {Of(DType::kF32, shape)}});
@@ -416,6 +434,7 @@ void AddMovement(std::vector<Case>* cases) {
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
   AddUnary(&cases);
+  AddEdges(&cases);
   AddBinary(&cases);
   AddGradients(&cases);
   AddCasts(&cases);
@@ -428,47 +447,6 @@ std::vector<Case> AllCases() {
   AddLayerCases(&cases);
   return cases;
 }
-
-// Memory of the device with guard bytes behind it, aligned as a plan aligns it: to 64 bytes, no more.
-class DeviceBytes {
- public:
-  DeviceBytes(const CudaApi* api, int64_t bytes) : api_(api), bytes_(bytes) {
-    EXPECT_EQ(api->allocate(&block_, kAlignment + bytes + kGuard), 0);
-    data_ = static_cast<char*>(block_) + kAlignment;
-    const std::vector<unsigned char> guard(kGuard, 0xCD);
-    EXPECT_EQ(api->copy(At(bytes), guard.data(), kGuard, nullptr), 0);
-    EXPECT_EQ(api->stream_synchronize(nullptr), 0);
-  }
-  DeviceBytes(const DeviceBytes&) = delete;
-  ~DeviceBytes() { api_->release(block_); }
-
-  void* data() const { return data_; }
-  void Write(const void* from) {
-    if (bytes_ > 0) {
-      EXPECT_EQ(api_->copy(data_, from, bytes_, nullptr), 0);
-    }
-    EXPECT_EQ(api_->stream_synchronize(nullptr), 0);
-  }
-  std::vector<unsigned char> Read() const {
-    std::vector<unsigned char> bytes(static_cast<size_t>(bytes_ + kGuard));
-    EXPECT_EQ(api_->copy(bytes.data(), data_, bytes_ + kGuard, nullptr), 0);
-    EXPECT_EQ(api_->stream_synchronize(nullptr), 0);
-    for (int64_t i = 0; i < kGuard; ++i) {
-      EXPECT_EQ(bytes[static_cast<size_t>(bytes_ + i)], 0xCD) << "written behind a buffer";
-    }
-    bytes.resize(static_cast<size_t>(bytes_));
-    return bytes;
-  }
-
- private:
-  static constexpr int64_t kGuard = 128;
-  static constexpr int64_t kAlignment = 64;
-  void* At(int64_t at) const { return static_cast<char*>(data_) + at; }
-  const CudaApi* api_;
-  int64_t bytes_;
-  void* block_ = nullptr;
-  void* data_ = nullptr;
-};
 
 int64_t BytesOf(const TestTensor& tensor) {
   return NumElements(tensor.type.shape) * SizeOf(tensor.type.dtype);

@@ -1,7 +1,9 @@
 // Rates of the CUDA kernels on one GPU: copy, elementwise, rows, updates in bytes per second, products
 // in flops. One JSON object per line. Data is random: on zeros products run up to 13 % faster.
 //
-//   oneflow_cuda_benchmark liboneflow_cuda.so [libcublasLt.so.13]
+//   oneflow_cuda_benchmark liboneflow_cuda.so [libcublasLt.so.13] [small]
+//
+// `small` runs the same calls at sizes that software CUDA can do in seconds.
 #include <algorithm>
 #include <cstdio>
 #include <functional>
@@ -112,7 +114,7 @@ void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t
   api->matmul_release(plan);
 }
 
-int Main(const char* path, const char* cublaslt) {
+int Main(const char* path, const char* cublaslt, bool small) {
   const absl::StatusOr<const CudaApi*> opened = OpenCuda(path, cublaslt);
   if (!opened.ok()) {
     std::fprintf(stderr, "%s\n", MessageOf(opened.status()).c_str());
@@ -130,7 +132,7 @@ int Main(const char* path, const char* cublaslt) {
       api->matmul_library(cublaslt));
 
   // Buffers far larger than the cache.
-  const int64_t n = int64_t{1} << 28;
+  const int64_t n = int64_t{1} << (small ? 14 : 28);
   const double bytes = 4.0 * static_cast<double>(n);
   float* x = static_cast<float*>(RandomBytes(api, n, false));
   float* y = static_cast<float*>(RandomBytes(api, n, false));
@@ -164,7 +166,7 @@ int Main(const char* path, const char* cublaslt) {
         Measure(api, 3, [&](CudaStreamHandle s) { return sum(&over_columns, x, z, shares, s); }),
         bytes, "TB/s");
   CudaReduction over_rows = {{1, 4096, {4096}, {{1}}}, {1, rows, {rows}, {{4096}}}, 32, true};
-  Print("sum over columns (bias gradient, 65536 x 4096)",
+  Print("sum over columns (bias gradient, " + std::to_string(rows) + " x 4096)",
         Measure(api, 3, [&](CudaStreamHandle s) { return sum(&over_rows, x, z, shares, s); }),
         bytes, "TB/s");
   const CudaRows softmax_rows = {rows, 4096, 1};
@@ -178,7 +180,8 @@ int Main(const char* path, const char* cublaslt) {
         2 * bytes, "TB/s");
   CudaNest<2> transpose = {2, n, {4096, rows}, {{1, 4096}, {rows, 1}}};
   const CudaCombine permute = api->find_combine(0, f32);
-  Print("permute [65536,4096] to [4096,65536]",
+  const std::string lines = std::to_string(rows);
+  Print("permute [" + lines + ",4096] to [4096," + lines + "]",
         Measure(api, 3, [&](CudaStreamHandle s) { return permute(&transpose, x, y, s); }),
         2 * bytes, "TB/s");
 
@@ -214,7 +217,9 @@ int Main(const char* path, const char* cublaslt) {
     api->release(data);
   }
 
-  for (const int64_t size : {int64_t{1024}, int64_t{4096}, int64_t{8192}}) {
+  const std::vector<int64_t> sides =
+      small ? std::vector<int64_t>{32} : std::vector<int64_t>{1024, 4096, 8192};
+  for (const int64_t size : sides) {
     Product(api, "matmul f32", size, size, size, CudaMath::kF32);
     Product(api, "matmul tf32", size, size, size, CudaMath::kTF32);
     Product(api, "matmul bf16", size, size, size, CudaMath::kBF16);
@@ -226,9 +231,12 @@ int Main(const char* path, const char* cublaslt) {
 }  // namespace oneflow::kernels
 
 int main(int argc, char** argv) {
+  const bool small = argc > 2 && std::string(argv[argc - 1]) == "small";
+  if (small) --argc;
   if (argc != 2 && argc != 3) {
-    std::fprintf(stderr, "usage: oneflow_cuda_benchmark liboneflow_cuda.so [libcublasLt.so.13]\n");
+    std::fprintf(stderr,
+                 "usage: oneflow_cuda_benchmark liboneflow_cuda.so [libcublasLt.so.13] [small]\n");
     return 2;
   }
-  return oneflow::kernels::Main(argv[1], argc == 3 ? argv[2] : "");
+  return oneflow::kernels::Main(argv[1], argc == 3 ? argv[2] : "", small);
 }

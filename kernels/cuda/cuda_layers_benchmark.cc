@@ -20,8 +20,10 @@
 namespace oneflow::kernels {
 namespace {
 
-constexpr int kWarmUps = 3;
-constexpr int kTimed = 11;
+// Runs of each call.
+struct Runs {
+  int warm_ups, timed;
+};
 
 void Stop(const char* what, const std::string& why) {
   std::fprintf(stderr, "%s: %s\n", what, why.c_str());
@@ -72,7 +74,7 @@ Operand Of(DType dtype, const Shape& shape) {
 
 class Layers {
  public:
-  explicit Layers(const CudaApi* api) : api_(api), table_(CudaKernels(api)) {
+  Layers(const CudaApi* api, const Runs& runs) : api_(api), runs_(runs), table_(CudaKernels(api)) {
     void* block = nullptr;
     Check(api, api->allocate_pinned(&block, sizeof(StepBlock)), "allocate");
     block_ = static_cast<StepBlock*>(block);
@@ -120,7 +122,7 @@ class Layers {
     Check(api_, api_->event_create(&begin, true), "event");
     Check(api_, api_->event_create(&end, true), "event");
     std::vector<double> times;
-    for (int i = 0; i < kWarmUps + kTimed; ++i) {
+    for (int i = 0; i < runs_.warm_ups + runs_.timed; ++i) {
       Check(api_, api_->event_record(begin, (*stream)->handle()), "record");
       const absl::Status status = kernel.Run(args, stream->get());
       if (!status.ok()) Stop("kernel", MessageOf(status));
@@ -128,7 +130,7 @@ class Layers {
       Check(api_, api_->stream_synchronize((*stream)->handle()), "synchronize");
       float milliseconds = 0;
       Check(api_, api_->event_milliseconds(begin, end, &milliseconds), "time");
-      if (i >= kWarmUps) times.push_back(milliseconds);
+      if (i >= runs_.warm_ups) times.push_back(milliseconds);
     }
     api_->event_destroy(begin);
     api_->event_destroy(end);
@@ -136,6 +138,7 @@ class Layers {
   }
 
   const CudaApi* const api_;
+  const Runs runs_;
   const KernelTable table_;
   StepBlock* block_ = nullptr;
 };
@@ -204,7 +207,7 @@ void MeasureAttention(const Layers& layers, const Sizes& sizes, DType t, int64_t
              pairs * static_cast<double>(10 * width), "TFLOP/s");
 }
 
-int Main(const char* path, const Sizes& sizes) {
+int Main(const char* path, const Sizes& sizes, const Runs& runs) {
   const absl::StatusOr<const CudaApi*> opened = OpenCuda(path, "");
   if (!opened.ok()) {
     std::fprintf(stderr, "%s\n", MessageOf(opened.status()).c_str());
@@ -212,7 +215,7 @@ int Main(const char* path, const Sizes& sizes) {
   }
   const CudaApi* api = *opened;
   Check(api, api->set_device(0), "set_device");
-  const Layers layers(api);
+  const Layers layers(api, runs);
   for (const DType t : {DType::kF32, DType::kBF16}) {
     MeasureNorms(layers, sizes, t);
     MeasureImages(layers, sizes, t);
@@ -251,6 +254,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: oneflow_cuda_layers_benchmark liboneflow_cuda.so [small]\n");
     return 2;
   }
-  const oneflow::kernels::Sizes few = {128, 64, 96, 1, 6, 16, 70};
-  return oneflow::kernels::Main(argv[1], small ? few : oneflow::kernels::Sizes());
+  using oneflow::kernels::Runs;
+  using oneflow::kernels::Sizes;
+  const Sizes few = {128, 64, 96, 1, 6, 16, 70};
+  return oneflow::kernels::Main(argv[1], small ? few : Sizes(), small ? Runs{0, 1} : Runs{3, 11});
 }

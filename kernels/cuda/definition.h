@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -19,15 +20,20 @@
 
 namespace oneflow::kernels {
 
-// A kernel that calls `function(args, stream handle)`, which enqueues and returns a CudaError.
+// A kernel that calls `function(args, stream handle)`, which enqueues and returns a CudaError, or a status
+// where it may also find that the plan asks for what is not there.
 template <typename Function>
 class CudaFunctionKernel final : public Kernel {
  public:
   CudaFunctionKernel(const CudaApi* api, std::string op, Function function)
       : api_(api), op_(std::move(op)), function_(std::move(function)) {}
   absl::Status Run(const KernelArgs& args, Stream* stream) const override {
-    const CudaError error = function_(args, static_cast<CudaStream*>(stream)->handle());
-    return error == 0 ? absl::OkStatus() : CudaStatus(*api_, error, op_.c_str());
+    const auto result = function_(args, static_cast<CudaStream*>(stream)->handle());
+    if constexpr (std::is_same_v<decltype(result), const absl::Status>) {
+      return result;
+    } else {
+      return CudaStatus(*api_, result, op_.c_str());
+    }
   }
 
  private:

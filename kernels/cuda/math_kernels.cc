@@ -197,10 +197,12 @@ bool BoolAttr(const Attrs& attrs, const std::string& name) {
   return attrs.Has(name) && attrs.Bool(name);
 }
 
-// The product, and the batches that one call cannot stride over.
+// The product, and the batches that one call cannot stride over. These are counted and not listed: a plan
+// may name any number of them, above all where a product is of nothing.
 struct Product {
   CudaMatmul matmul = {};
-  std::vector<std::pair<int64_t, int64_t>> offsets;  // of a and b, for each call
+  LoopNest<2> batches;  // of a and b
+  int64_t calls = 0;
 };
 
 std::optional<CudaMath> MathOf(DType dtype) {
@@ -244,18 +246,16 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   for (int64_t& stride : a_strides) stride *= g.m * g.k;
   for (int64_t& stride : b_strides) stride *= g.k * g.n;
   const LoopNest<2> nest(batch, {a_strides, b_strides});
-  int64_t calls = nest.elements();
+  product.calls = nest.elements();
   if (nest.rank() == 1) {
     g.batches = std::max<int64_t>(1, nest.extent(0));
     g.stride_a = nest.stride(0, 0);
     g.stride_b = nest.stride(1, 0);
-    calls = nest.extent(0) == 0 ? 0 : 1;
+    product.calls = nest.extent(0) == 0 ? 0 : 1;
   }
-  for (int64_t i = 0; i < calls; ++i) {
-    product.offsets.emplace_back(nest.OffsetOf(i, 0), nest.OffsetOf(i, 1));
-  }
+  product.batches = nest;
   // Buffers of a plan lie on 64 bytes; what is strided over call by call on its elements.
-  g.alignment = calls > 1 ? static_cast<int32_t>(SizeOf(spec.inputs[0].dtype)) : 64;
+  g.alignment = product.calls > 1 ? static_cast<int32_t>(SizeOf(spec.inputs[0].dtype)) : 64;
   return product;
 }
 
@@ -269,7 +269,7 @@ absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
 
 KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
-  if (IsEmpty(product.matmul) || product.offsets.empty()) {  // the sum over nothing
+  if (IsEmpty(product.matmul) || product.calls == 0) {  // the sum over nothing
     const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(spec.outputs[0].dtype);
     return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
       return bytes == 0 ? 0 : api->zero(args.outputs[0], bytes, stream);
@@ -282,10 +282,11 @@ KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
   const int64_t element = SizeOf(spec.inputs[0].dtype);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     char* d = Out<char>(args, 0);
-    for (const auto& [at_a, at_b] : product.offsets) {
+    for (int64_t i = 0; i < product.calls; ++i) {
       const CudaError error =
-          api->matmul(plan.get(), In<char>(args, 0) + at_a * element,
-                      In<char>(args, 1) + at_b * element, d, Aligned(args.workspace), stream);
+          api->matmul(plan.get(), In<char>(args, 0) + product.batches.OffsetOf(i, 0) * element,
+                      In<char>(args, 1) + product.batches.OffsetOf(i, 1) * element, d,
+                      Aligned(args.workspace), stream);
       if (error != 0) return error;
       d += product.matmul.stride_d * element;
     }

@@ -161,8 +161,11 @@ KernelOr MakeMicroSlice(const CudaApi* api, const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const CudaRegion region,
                       CudaRegion::Of(api, spec, CombineMode::kCopy, parts.copy));
   return CudaKernelOf(
-      api, spec, [=, stride = parts.stride](const KernelArgs& args, CudaStreamHandle stream) {
-        return region.Run(args.inputs[0], args.outputs[0], stream, stride * args.micro, 0);
+      api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) -> absl::Status {
+        OF_RETURN_IF_ERROR(parts.Check("micro_slice", args.micro));
+        return CudaStatus(
+            *api, region.Run(args.inputs[0], args.outputs[0], stream, parts.stride * args.micro, 0),
+            "micro_slice");
       });
 }
 
@@ -171,8 +174,11 @@ KernelOr MakeMicroConcat(const CudaApi* api, const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const CudaRegion region,
                       CudaRegion::Of(api, spec, CombineMode::kCopy, parts.copy));
   return CudaKernelOf(
-      api, spec, [=, stride = parts.stride](const KernelArgs& args, CudaStreamHandle stream) {
-        return region.Run(args.inputs[0], args.outputs[0], stream, 0, stride * args.micro);
+      api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) -> absl::Status {
+        OF_RETURN_IF_ERROR(parts.Check("micro_concat", args.micro));
+        return CudaStatus(
+            *api, region.Run(args.inputs[0], args.outputs[0], stream, 0, parts.stride * args.micro),
+            "micro_concat");
       });
 }
 

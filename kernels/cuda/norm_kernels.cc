@@ -47,7 +47,7 @@ struct GroupedProblem {
   GroupedProblem(const KernelSpec& spec, const Operand& stats) : groups(spec.inputs[0], stats) {
     problem.c = spec.inputs[0].shape.back();
     problem.splits = SharesByThread(problem.c, groups.rows());
-    if (spec.attrs.Has("count")) {
+    if (spec.op == "bn_grad_input") {  // the one that has the attribute
       const double count = NumberAttr(spec.attrs, "count");
       problem.per_count = count > 0 ? 1.0 / count : 0;
     }

@@ -57,11 +57,11 @@ OF_SCALAR float TanhF(float x) {
 // ln(x) within 2 ulp: x = 2^e * m with m in [sqrt(1/2), sqrt(2)), a polynomial of m - 1.
 OF_SCALAR float LogF(float x) {
   const bool tiny = x < 1.17549435e-38f;
-  const float lifted = tiny ? x * 8388608.0f : x;  // denormals: by 2^23
-  const int32_t bits = std::bit_cast<int32_t>(lifted);
-  const int32_t shifted = bits - 0x3f3504f3;  // of sqrt(1/2)
-  const float e = static_cast<float>((shifted >> 23) - (tiny ? 23 : 0));
-  const float r = std::bit_cast<float>(bits - (shifted & static_cast<int32_t>(0xff800000))) - 1.0f;
+  const float lifted = tiny ? x * 8388608.0f : x;         // denormals: by 2^23
+  const uint32_t bits = std::bit_cast<uint32_t>(lifted);  // unsigned: those of x < 0 wrap
+  const uint32_t shifted = bits - 0x3f3504f3u;            // of sqrt(1/2)
+  const float e = static_cast<float>((static_cast<int32_t>(shifted) >> 23) - (tiny ? 23 : 0));
+  const float r = std::bit_cast<float>(bits - (shifted & 0xff800000u)) - 1.0f;
   const float z = r * r;
   float p = 7.0376836292e-2f;
   p = p * r - 1.1514610310e-1f;

@@ -64,6 +64,38 @@ py::list Work(const plan::Plan& plan) {
   return devices;
 }
 
+py::list TypesOf(const google::protobuf::RepeatedPtrField<plan::Port>& ports) {
+  py::list types;
+  for (const plan::Port& port : ports) {
+    const Shape shape(port.type().shape().begin(), port.type().shape().end());
+    types.append(py::make_tuple(std::string(NameOf(static_cast<DType>(port.type().dtype()))),
+                                py::tuple(py::cast(shape))));
+  }
+  return types;
+}
+
+// Every task that runs a kernel, in the order of the plan.
+py::list KernelsOf(const plan::Plan& plan) {
+  py::list kernels;
+  for (int t = 0; t < plan.tasks_size(); ++t) {
+    const plan::Task& task = plan.tasks(t);
+    if (task.kind() != plan::COMPUTE && task.kind() != plan::MOVE) continue;
+    py::dict kernel;
+    kernel["name"] = task.name();
+    kernel["op"] = task.op();
+    kernel["moves"] = task.kind() == plan::MOVE;
+    kernel["device"] = plan.devices(static_cast<int>(task.device())).id();
+    kernel["inputs"] = TypesOf(task.inputs());
+    kernel["outputs"] = TypesOf(task.outputs());
+    kernel["firings"] = FiringsPerStep(plan, static_cast<uint32_t>(t));
+    kernel["flops"] = task.flops();
+    kernel["bytes"] = task.bytes();
+    kernel["predicted_ns"] = task.duration_ns();
+    kernels.append(kernel);
+  }
+  return kernels;
+}
+
 // How large the plan is; costs no analysis.
 py::dict Counts(const plan::Plan& plan) {
   int64_t firings = 0;
@@ -130,6 +162,7 @@ void BindPlan(py::module_& module) {
       .def("memory", &Memory)
       .def("figures", &Figures)
       .def("work", &Work)
+      .def("kernels", &KernelsOf)
       .def("counts", &Counts,
            "Tasks, firings per step, registers, channels, streams and after edges.")
       .def("fed_rows", &FedRows)

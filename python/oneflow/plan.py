@@ -57,6 +57,12 @@ class Plan:
         device's is movement that nothing hides."""
         return self.core.work()
 
+    def kernels(self) -> list[dict[str, Any]]:
+        """Every kernel that a step runs, in the plan's order: name, op, moves (bytes only, without arithmetic),
+        device, (dtype, shape) of its inputs and outputs, firings in a step, and flops, bytes and predicted_ns of a
+        firing."""
+        return self.core.kernels()
+
     def explain(self, pattern: str = "") -> str:
         """The decisions about the nodes whose line of text contains `pattern`, with the alternatives' costs."""
         return "\n".join(line for line in self._explanations.splitlines() if pattern in line)

@@ -1,0 +1,104 @@
+// Sessions on the CUDA device over software CUDA: what its threads share, for ThreadSanitizer above all.
+// Numbers of kernels: kernels/cuda/conformance_test.cc; of models: tests/e2e/test_cuda.py.
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cuda/soft_cuda_for_test.h"
+#include "runtime/plans_for_test.h"
+#include "runtime/session.h"
+
+namespace oneflow {
+namespace {
+
+// The plan with kernels of the CUDA table on a device of that kind: every `add` changes the sign.
+plan::Plan OnCuda(plan::Plan plan) {
+  for (plan::Task& task : *plan.mutable_tasks()) {
+    if (task.op() == "add") task.set_op("neg");
+    if (task.op() == "update") task.set_op("add");
+  }
+  for (plan::DeviceProto& device : *plan.mutable_devices()) device.set_kind("cuda");
+  MarkNeeds(&plan);
+  return plan;
+}
+
+SessionOptions Options() {
+  SessionOptions options;
+  options.cpu_kernels = &kernels::CpuKernels();
+  options.cuda = kernels::SoftCudaApi();
+  options.verify = false;  // the ops' rules are not these plans'
+  return options;
+}
+
+// What a step gives for x, after a number of changes of its sign that is odd or not.
+std::vector<float> Expected(float x, bool odd) {
+  std::vector<float> values = ValuesOf(Filled({4, 4}, x));
+  for (float& value : values) value = odd ? -value : value;
+  return values;
+}
+
+// x is s + 1 at step s; steps overlap as far as the window allows.
+void RunSteps(Session* session, PlanId id, int steps, bool odd) {
+  std::vector<InvocationId> launched;
+  for (int step = 0; step < steps; ++step) {
+    const float x = static_cast<float>(step + 1);
+    const absl::StatusOr<InvocationId> invocation = session->Launch(id, {Filled({4, 4}, x)});
+    ASSERT_TRUE(invocation.ok()) << MessageOf(invocation.status());
+    launched.push_back(*invocation);
+  }
+  for (int step = 0; step < steps; ++step) {
+    const absl::StatusOr<std::vector<HostTensor>> outputs = session->Fetch(launched[step]);
+    ASSERT_TRUE(outputs.ok()) << MessageOf(outputs.status());
+    EXPECT_EQ(ValuesOf(outputs->at(0)), Expected(static_cast<float>(step + 1), odd)) << step;
+  }
+}
+
+TEST(CudaSession, StepsThatOverlapKeepTheirOrder) {
+  std::unique_ptr<Session> session = *Session::Create(Options());
+  const absl::StatusOr<PlanId> id = session->Load(OnCuda(ChainPlan(31, "add", 2)));
+  ASSERT_TRUE(id.ok()) << MessageOf(id.status());
+  RunSteps(session.get(), *id, 40, /*odd=*/true);
+  std::vector<float> sum(kElements);  // the state has had each step once
+  for (int step = 0; step < 40; ++step) {
+    const std::vector<float> values = Expected(static_cast<float>(step + 1), true);
+    for (size_t e = 0; e < sum.size(); ++e) sum[e] += values[e];
+  }
+  EXPECT_EQ(ValuesOf(*session->ReadState("w")), sum);
+}
+
+TEST(CudaSession, StreamsOfAPlanFollowEachOther) {
+  std::unique_ptr<Session> session = *Session::Create(Options());
+  const absl::StatusOr<PlanId> id = session->Load(OnCuda(PingPongPlan(20)));
+  ASSERT_TRUE(id.ok()) << MessageOf(id.status());
+  RunSteps(session.get(), *id, 40, /*odd=*/false);
+}
+
+TEST(CudaSession, SessionsOfTwoThreadsShareTheDevice) {
+  const auto run = [] {
+    for (int round = 0; round < 3; ++round) {
+      std::unique_ptr<Session> session = *Session::Create(Options());
+      const absl::StatusOr<PlanId> id = session->Load(OnCuda(ChainPlan(5)));
+      ASSERT_TRUE(id.ok()) << MessageOf(id.status());
+      RunSteps(session.get(), *id, 10, /*odd=*/true);
+    }
+  };
+  std::thread other(run);
+  run();
+  other.join();
+}
+
+TEST(CudaSession, OneThatIsDestroyedInMidStepEndsWhatItsDeviceHas) {
+  for (int round = 0; round < 10; ++round) {
+    std::unique_ptr<Session> session = *Session::Create(Options());
+    const PlanId id = *session->Load(OnCuda(ChainPlan(30)));
+    for (int step = 0; step < 4; ++step) {
+      ASSERT_TRUE(session->Launch(id, {Filled({4, 4}, 1)}).ok());
+    }
+    session.reset();
+  }
+}
+
+}  // namespace
+}  // namespace oneflow
