@@ -200,7 +200,9 @@ def with_sanitizers(meanwhile: Callable[[], Counts]) -> Counts:
         total.add(meanwhile())
         for preset, built in builds.items():
             counts = built.result()
-            total.add(counts if counts.failed else run_binaries(preset, list(SANITIZED[preset]), None))
+            total.add(
+                counts if counts.failed else run_binaries(preset, list(SANITIZED[preset]), None)
+            )
     return total
 
 
