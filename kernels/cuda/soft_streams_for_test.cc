@@ -124,7 +124,10 @@ struct SoftEvent {
 };
 
 SoftStream* Stream(CudaStreamHandle stream) { return static_cast<SoftStream*>(stream); }
-SoftEvent* Event(CudaEventHandle event) { return static_cast<SoftEvent*>(event); }
+// Work that is enqueued keeps its event: one may be destroyed before it is reached.
+std::shared_ptr<SoftEvent> Event(CudaEventHandle event) {
+  return *static_cast<std::shared_ptr<SoftEvent>*>(event);
+}
 
 // The host may not wait for what only stands in a graph.
 CudaError Refuse(Capture* capture) {
@@ -183,7 +186,7 @@ CudaError SoftStreamSynchronize(CudaStreamHandle stream) {
 
 CudaError SoftStreamWait(CudaStreamHandle handle, CudaEventHandle event_handle) {
   SoftStream* stream = Stream(handle);
-  SoftEvent* event = Event(event_handle);
+  const std::shared_ptr<SoftEvent> event = Event(event_handle);
   if (event->capture != nullptr) {
     if (event->capture->over) return kSoftInvalid;
     if (stream->capture == nullptr) {
@@ -211,15 +214,15 @@ CudaError SoftStreamWait(CudaStreamHandle handle, CudaEventHandle event_handle) 
 }
 
 CudaError SoftEventCreate(CudaEventHandle* event, bool) {
-  *event = new SoftEvent;
+  *event = new std::shared_ptr<SoftEvent>(new SoftEvent);
   return 0;
 }
 CudaError SoftEventDestroy(CudaEventHandle event) {
-  delete Event(event);
+  delete static_cast<std::shared_ptr<SoftEvent>*>(event);
   return 0;
 }
 CudaError SoftEventRecord(CudaEventHandle handle, CudaStreamHandle stream) {
-  SoftEvent* event = Event(handle);
+  const std::shared_ptr<SoftEvent> event = Event(handle);
   event->capture = stream == nullptr ? nullptr : Stream(stream)->capture;
   if (event->capture != nullptr) {
     event->tail = Stream(stream)->tail;
@@ -238,14 +241,14 @@ CudaError SoftEventRecord(CudaEventHandle handle, CudaStreamHandle stream) {
   });
 }
 CudaError SoftEventQuery(CudaEventHandle handle, bool* finished) {
-  SoftEvent* event = Event(handle);
+  const std::shared_ptr<SoftEvent> event = Event(handle);
   if (event->capture != nullptr) return Refuse(event->capture.get());
   std::lock_guard<std::mutex> lock(event->mutex);
   *finished = event->reached == event->recorded;
   return 0;
 }
 CudaError SoftEventSynchronize(CudaEventHandle handle) {
-  SoftEvent* event = Event(handle);
+  const std::shared_ptr<SoftEvent> event = Event(handle);
   if (event->capture != nullptr) return Refuse(event->capture.get());
   {
     std::unique_lock<std::mutex> lock(event->mutex);
