@@ -229,5 +229,8 @@ class Coordinator:
         return all(host.is_clean() for host in self.hosts)
 
     def _dismiss(self, outcome: Outcome) -> None:
+        why = f"{outcome.who} failed" if outcome.who else ""
+        if not why and self.interrupted is not None:
+            why = "the launcher that leads the job was interrupted"
         for host in self.hosts:
-            host.dismiss(outcome.code, outcome.who)
+            host.dismiss(outcome.code, why)

@@ -79,14 +79,9 @@ class Member:
             self._end()
             self.link.close()
 
-    def _quit(self, code: int, who: str) -> int:
-        if code and who:
-            say(f"all ranks of this host were ended because {who} failed; the first host says why")
-        elif code:
-            say(
-                "all ranks of this host were ended because the launcher that leads the job was, with exit code "
-                f"{code}; the first host says why"
-            )
+    def _quit(self, code: int, why: str) -> int:
+        if code and why:
+            say(f"all ranks of this host were ended because {why}; the first host says more")
         return code
 
     def _obey(self, message: Message, prepare: Callable[[Message], dict[str, Any]]) -> None:
