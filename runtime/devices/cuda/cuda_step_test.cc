@@ -31,14 +31,15 @@ struct Late final : public kernels::Kernel {
             kernels::ReportDataError(late->block, 5, kernels::DataErrorCode::kIndexOutOfRange, 9,
                                      7);
           }
-          *late->out += 1;
+          *late->out.load() += 1;
         },
         const_cast<Late*>(this));
   }
   std::atomic<bool>* open = nullptr;
   std::atomic<bool>* wrong = nullptr;
-  mutable float* out = nullptr;
-  mutable StepBlock* block = nullptr;
+  // The same in every step, but written again while the one before may still run.
+  mutable std::atomic<float*> out = nullptr;
+  mutable std::atomic<StepBlock*> block = nullptr;
 };
 
 class CudaStepTest : public testing::Test {
