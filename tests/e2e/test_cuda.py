@@ -24,9 +24,9 @@ from oneflow.models import (
 )
 
 from tests.e2e.layouts import LAYOUTS, Layout, Run, make_batch
+from tests.e2e.soft_trace import PLUGIN
 from tests.reference.models import build, input_shape
 
-PLUGIN = Path(__file__).parents[2] / "build/release/kernels/cuda/liboneflow_soft_cuda.so"
 STEPS = 3
 
 

@@ -178,52 +178,6 @@ def test_steps_are_captured_again_when_memory_has_moved() -> None:
         assert np.array_equal(actual[name], value), name
 
 
-@pytest.mark.parametrize("graphs", ["on", "off"])
-@pytest.mark.parametrize("axes, accumulate", [({"dp": 1}, 1), ({"dp": 2}, 2), ({"pp": 2}, 4)])
-def test_training_goes_on_as_if_a_wrong_batch_had_never_come(
-    monkeypatch: pytest.MonkeyPatch, axes: dict[str, int], accumulate: int, graphs: str
-) -> None:
-    monkeypatch.setenv("ONEFLOW_CUDA_GRAPHS", graphs)
-    good, bad = Trainer(axes, accumulate, "cuda"), Trainer(axes, accumulate, "cuda")
-    expected = [float(good.step(*batch(i))["loss"]) for i in range(5)]
-    losses = []
-    for i in range(5):
-        if i in (0, 3):
-            metrics = bad.step(*batch(100 + i, label=3 if i else -1))
-            with pytest.raises(flow.DataError, match=rf"step {i} of loss.*out of range of 3") as e:
-                float(metrics["loss"])
-            assert e.value.location is not None
-            assert e.value.location.file.endswith("test_wrong_data.py")
-        losses.append(float(bad.step(*batch(i))["loss"]))
-    assert losses == expected
-    assert bad.state() == good.state()
-
-
-@pytest.mark.parametrize("graphs", ["on", "off"])
-def test_steps_in_flight_behind_wrong_data_are_undone_too(
-    monkeypatch: pytest.MonkeyPatch, graphs: str
-) -> None:
-    """They are enqueued before the host knows, and the GPU itself writes no state for them."""
-    monkeypatch.setenv("ONEFLOW_CUDA_GRAPHS", graphs)
-    good, bad = Trainer({"dp": 2}, kind="cuda"), Trainer({"dp": 2}, kind="cuda")
-    for i in range(3):
-        good.step(*batch(i))
-        bad.step(*batch(i))
-    first = bad.step(*batch(7, label=99))
-    behind = []
-    with pytest.raises(flow.DataError, match="step 3 of loss"):
-        for i in range(20):
-            behind.append(bad.step(*batch(i)))
-    assert len(behind) <= 3
-    for metrics in [first, *behind]:
-        with pytest.raises(flow.DataError):
-            float(metrics["loss"])
-    assert bad.optimizer.steps == 3
-    assert bad.state() == good.state()
-    assert float(bad.step(*batch(2))["loss"]) == float(good.step(*batch(2))["loss"])
-    assert bad.state() == good.state()
-
-
 def test_wrong_data_costs_no_wait() -> None:
     """A step with an embedding and labels that may be wrong is launched like any other."""
     trainer = Trainer({"dp": 2}, kind="cuda")

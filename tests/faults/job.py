@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,15 @@ class Trial:
             assert time.monotonic() < deadline, f"`{name}` never came\n{self.text()}"
             time.sleep(0.003)
         return int(path.read_text())
+
+    @contextlib.contextmanager
+    def at_event(self) -> Iterator[int]:
+        """Starts the job; inside, the victim (whose process it gives) stands at its event, and the fault strikes."""
+        self.start()
+        pid = self.wait_for("event")
+        assert pid is not None, f"it ended first\n{self.text()}"
+        yield pid
+        self.release("event")
 
     def release(self, name: str) -> None:
         """The fault has struck: the rank goes on, if it still can."""

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,26 +102,18 @@ def assert_same_bits(trial: Trial, bits: str) -> None:
         assert digest(trial.folder, rank) == bits, f"other bits\n{trial.text()}"
 
 
-def struck_process(trial: Trial) -> int:
-    pid = trial.wait_for("event")
-    assert pid is not None, f"it ended first\n{trial.text()}"
-    return pid
-
-
 @fault()
 def rank_killed(trial: Trial, bits: str) -> None:
-    trial.start()
-    os.kill(struck_process(trial), signal.SIGKILL)
-    trial.release("event")
+    with trial.at_event() as pid:
+        os.kill(pid, signal.SIGKILL)
     cause = f"rank {trial.victim} on host h{trial.host}: killed by signal 9"
     assert_failed(trial, 128 + signal.SIGKILL, cause, AT_ONCE)
 
 
 @fault()
 def rank_stopped(trial: Trial, bits: str) -> None:
-    trial.start()
-    os.kill(struck_process(trial), signal.SIGSTOP)
-    trial.release("event")
+    with trial.at_event() as pid:
+        os.kill(pid, signal.SIGSTOP)
     cause = f"rank {trial.victim} on host h{trial.host}: stopped (SIGSTOP"
     codes = trial.end()
     assert codes[0] in (1, 128 + signal.SIGKILL), (codes, trial.text())
@@ -130,10 +123,8 @@ def rank_stopped(trial: Trial, bits: str) -> None:
 @fault()
 def host_cut_off(trial: Trial, bits: str) -> None:
     trial.heal.append((0, "up"))
-    trial.start()
-    struck_process(trial)
-    trial.cluster.plug(trial.host, "down")
-    trial.release("event")
+    with trial.at_event():
+        trial.cluster.plug(trial.host, "down")
     if trial.host > 1:
         cause = f"host h{trial.host}: no sign of life"
         assert_failed(trial, HOST_LOST, cause, AFTER_SILENCE)
@@ -155,11 +146,9 @@ def _lossy(trial: Trial, bits: str, per_mille: int) -> None:
     for host in range(1, RANKS + 1):
         trial.heal.append((host, OFFLOADS.format(1)))
         trial.cluster.check(host, OFFLOADS.format(0))
-    trial.start()
-    struck_process(trial)
-    trial.heal.append((trial.host, "nft delete table inet fault"))
-    trial.cluster.check(trial.host, NFT.format(per_mille))
-    trial.release("event")
+    with trial.at_event():
+        trial.heal.append((trial.host, "nft delete table inet fault"))
+        trial.cluster.check(trial.host, NFT.format(per_mille))
     assert_same_bits(trial, bits)
     rules = trial.cluster.check(trial.host, "nft list table inet fault")
     came, dropped = map(int, re.findall(r"packets (\d+)", rules))
@@ -180,25 +169,22 @@ def packets_lost_5_percent(trial: Trial, bits: str) -> None:
 
 @fault()
 def link_slow(trial: Trial, bits: str) -> None:
-    trial.start()
-    struck_process(trial)
-    trial.heal.append((trial.host, "tc qdisc del dev eth0 root"))
-    slow = "tc qdisc add dev eth0 root tbf rate 10mbit burst 32kb latency 400ms"
-    trial.cluster.check(trial.host, slow)
-    trial.release("event")
+    with trial.at_event():
+        trial.heal.append((trial.host, "tc qdisc del dev eth0 root"))
+        slow = "tc qdisc add dev eth0 root tbf rate 10mbit burst 32kb latency 400ms"
+        trial.cluster.check(trial.host, slow)
     assert_same_bits(trial, bits)
 
 
 def _intruder(trial: Trial, bits: str, words: str, **environment: str) -> None:
     """Another process comes as the victim, is turned away with these words, and harms nobody."""
-    trial.start()
-    other = trial.run_as(struck_process(trial), GREETING, **environment)
-    try:
-        code = other.wait(timeout=60)
-    except Exception:
-        raise AssertionError(f"the intruder waits\n{trial.text()}") from None
-    assert code not in (0, None) and words in output_of(other), trial.text()
-    trial.release("event")
+    with trial.at_event() as pid:
+        other = trial.run_as(pid, GREETING, **environment)
+        try:
+            code = other.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the intruder waits\n{trial.text()}") from None
+        assert code != 0 and words in output_of(other), trial.text()
     assert_same_bits(trial, bits)
 
 
@@ -216,16 +202,14 @@ def rank_of_an_old_epoch(trial: Trial, bits: str) -> None:
 
 @fault(stages=LISTENING, victims=(1, 2), first_checkpoints=3)
 def wrong_secret(trial: Trial, bits: str) -> None:
-    trial.start()
-    pid = struck_process(trial)
-    job = Path(trial.environment_of(pid)["ONEFLOW_JOB_DIR"])
-    copy = trial.folder / "strange" / job.name
-    copy.mkdir(parents=True)
-    (copy / "secret").write_bytes(trial.random.randbytes(32))
-    other = trial.run_as(pid, GREETING, ONEFLOW_JOB_DIR=str(copy))
-    assert other.wait(timeout=60) != 0, trial.text()
-    assert "secret" in output_of(other), trial.text()
-    trial.release("event")
+    with trial.at_event() as pid:
+        job = Path(trial.environment_of(pid)["ONEFLOW_JOB_DIR"])
+        copy = trial.folder / "strange" / job.name
+        copy.mkdir(parents=True)
+        (copy / "secret").write_bytes(trial.random.randbytes(32))
+        other = trial.run_as(pid, GREETING, ONEFLOW_JOB_DIR=str(copy))
+        assert other.wait(timeout=60) != 0, trial.text()
+        assert "secret" in output_of(other), trial.text()
     assert_same_bits(trial, bits)
 
 
@@ -310,10 +294,8 @@ def _on_small_disk(trial: Trial) -> None:
         1, f"mount -t tmpfs -o size={DISK_BYTES} none {trial.folder / 'checkpoints'}"
     )
     trial.heal.append((1, f"umount {trial.folder / 'checkpoints'} 2>/dev/null || true"))
-    trial.start()
-    struck_process(trial)
-    _fill_disk(trial)
-    trial.release("event")
+    with trial.at_event():
+        _fill_disk(trial)
 
 
 @fault(stages=("checkpoint",), victims=(0,), first_checkpoints=2)
@@ -357,16 +339,14 @@ def disk_full(trial: Trial, bits: str) -> None:
 
 @fault()
 def launcher_killed(trial: Trial, bits: str) -> None:
-    trial.start()
-    struck_process(trial)
-    first = trial.launchers[trial.victim].pid  # nsenter has become the launcher
-    work = [
-        pid
-        for pid, line in trial.cluster.processes(trial.host).items()
-        if "oneflow.launch" in line and guardian.state_of(pid)[1] == first
-    ]
-    os.kill(trial.random.choice([first, *work]), signal.SIGKILL)
-    trial.release("event")
+    with trial.at_event():
+        first = trial.launchers[trial.victim].pid  # nsenter has become the launcher
+        work = [
+            pid
+            for pid, line in trial.cluster.processes(trial.host).items()
+            if "oneflow.launch" in line and guardian.state_of(pid)[1] == first
+        ]
+        os.kill(trial.random.choice([first, *work]), signal.SIGKILL)
     codes = trial.end()
     seconds = time.monotonic() - trial.struck
     assert 0 not in codes, (codes, trial.text())

@@ -7,21 +7,19 @@ that held. Arguments: `--anew`, and parts of the names of cases ("gpt tp4").
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 from tests.launch.cluster import Cluster, why_not
 from tests.launch.examples_on_hosts import Bench, cases
 from tools import results
+from tools.long import resumable
 
 COST = (
     "102 jobs of 3-8 s and 36 runs to compare them with: about 15 minutes; goes on where it stopped"
 )
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: list[str]) -> int:
@@ -32,12 +30,9 @@ def main(arguments: list[str]) -> int:
     if why_not():
         print(f"hosts are network namespaces: {why_not()}", file=sys.stderr)
         return 2
-    folder = ROOT / "build" / "examples-on-hosts"
-    if options.anew:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    done = folder / "done.jsonl"
-    held = [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
+    folder = resumable.folder("examples-on-hosts", options.anew)
+    done = resumable.Done(folder)
+    held = {piece["case"] for piece in done.pieces}
     chosen = [
         case
         for case in cases()
@@ -58,9 +53,8 @@ def main(arguments: list[str]) -> int:
                 failed.append(str(case))
                 print(wrong, flush=True)
                 continue
-            held.append(str(case))
-            with open(done, "a") as file:
-                file.write(json.dumps(str(case)) + "\n")
+            held.add(str(case))
+            done.add(case=str(case))
             print(f"{case}: the bits of one process, {time.monotonic() - begin:.1f} s", flush=True)
     shutil.rmtree(folder / "runs", ignore_errors=True)
     same = [case for case in chosen if str(case) in held]
@@ -72,6 +66,7 @@ def main(arguments: list[str]) -> int:
             "by example": dict(sorted(Counter(case.example for case in same).items())),
             "on hosts": sum(case.hosts for case in same),
             "failed": failed,
+            "commits": done.commits(),
         },
         exit_code=code,
     )

@@ -8,7 +8,6 @@ a time), `--anew`, and parts of the names of faults.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -24,9 +23,9 @@ from tests.faults.job import STAGES, Trial, undisturbed
 from tests.faults.table import FAULTS, Fault
 from tests.launch.cluster import Cluster, why_not
 from tools import results
+from tools.long import resumable
 
 COST = "20 trials of each of 15 faults, 3-20 s each: about 50 minutes; goes on where it stopped"
-ROOT = Path(__file__).resolve().parents[2]
 MOST_FAILURES = 20
 
 
@@ -35,9 +34,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.done = folder / "done.jsonl"
-        lines = self.done.read_text().splitlines() if self.done.exists() else []
-        self.held = [json.loads(line) for line in lines]
+        self.done = resumable.Done(folder)
         self.failed: list[str] = []
         self.bits = undisturbed(folder / "quiet")
         self._lock = threading.Lock()
@@ -81,9 +78,7 @@ class Run:
                 self.failed.append(f"{fault.name} {number} ({stage})")
                 print(f"{record}: {wrong}", flush=True)
                 return
-            self.held.append(record)
-            with open(self.done, "a") as file:
-                file.write(json.dumps(record) + "\n")
+            self.done.add(**record)
             print(f"{fault.name:24} {number:3} {stage:11} {record['seconds']:6.1f} s", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,17 +97,14 @@ def main(arguments: list[str]) -> int:
     if why_not() or os.geteuid() != 0:
         print(f"needs root and network namespaces: {why_not()}", file=sys.stderr)
         return 2
-    folder = ROOT / "build" / "faults"
-    if options.anew:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = resumable.folder("faults", options.anew)
     chosen = [
         fault
         for fault in FAULTS.values()
         if not options.names or any(name in fault.name for name in options.names)
     ]
     run = Run(folder)
-    known = {(record["fault"], record["trial"]) for record in run.held}
+    known = {(record["fault"], record["trial"]) for record in run.done.pieces}
     try:
         with ThreadPoolExecutor(options.workers) as pool:
             waiting = [
@@ -133,7 +125,7 @@ def _report(run: Run, chosen: list[Fault]) -> int:
     figures: dict[str, Any] = {}
     print(f"{'trials that held':24} {' '.join(f'{stage:>11}' for stage in STAGES)}  median    most")
     for fault in chosen:
-        held = [record for record in run.held if record["fault"] == fault.name]
+        held = [record for record in run.done.pieces if record["fault"] == fault.name]
         where = Counter(record["stage"] for record in held)
         seconds = sorted(record["seconds"] for record in held) or [0.0]
         middle, most = seconds[len(seconds) // 2], seconds[-1]
@@ -149,11 +141,11 @@ def _report(run: Run, chosen: list[Fault]) -> int:
             if counted := sum(record.get(name, 0) for record in held):
                 figures[fault.name] |= {name: counted}
     code = 1 if run.failed or not chosen else 0
-    trials = sum(record["fault"] in {fault.name for fault in chosen} for record in run.held)
+    trials = sum(record["fault"] in {fault.name for fault in chosen} for record in run.done.pieces)
     results.append(
         "faults",
         counts={"faults": len(chosen), "held": trials, "failed": len(run.failed)},
-        figures={**figures, "failed": run.failed},
+        figures={**figures, "failed": run.failed, "commits": run.done.commits()},
         exit_code=code,
     )
     print(f"{trials} trials held, {len(run.failed)} did not: {run.failed}")

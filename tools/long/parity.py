@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import shutil
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import results, transformers_package
-from tools.results import ROOT
+from tools.long import resumable
 
 COST = "2 models x 2 precisions x 3 seeds x 300 steps on both sides: 40 minutes beside other work; goes on where it stopped"
 SEEDS = (0, 1, 2)
@@ -135,10 +134,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--anew", action="store_true", help="forget what was done before")
     parser.add_argument("--only", choices=cases, help="one model in one precision")
     options = parser.parse_args(arguments)
-    folder = ROOT / "build" / "parity"
-    if options.anew:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = resumable.folder("parity", options.anew)
     sys.path.append(str(transformers_package.folder()))
     figures: dict[str, Any] = {"package": transformers_package.PACKAGE}
     wrong: list[str] = []

@@ -6,15 +6,13 @@ Arguments: `--kills N` (1,000). Goes on where it stopped: build/restarts/done.js
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-from pathlib import Path
 
 from tests.launch import restarts
 from tools import results
+from tools.long import resumable
 
 COST = "1,000 kills in jobs of 20, each 1-2 s: about 30 minutes; goes on where it stopped"
-ROOT = Path(__file__).resolve().parents[2]
 PER_JOB = 20
 STEPS = 90
 
@@ -24,17 +22,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--anew", action="store_true", help="forget what was done before")
     options = parser.parse_args(arguments)
-    folder = ROOT / "build" / "restarts"
-    if options.anew:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    done = folder / "done.jsonl"
-    lines = done.read_text().splitlines() if done.exists() else []
-    restarted = sum(json.loads(line)["restarts"] for line in lines)
+    folder = resumable.folder("restarts", options.anew)
+    done = resumable.Done(folder)
+    restarted = sum(piece["restarts"] for piece in done.pieces)
     shutil.rmtree(folder / "quiet", ignore_errors=True)
     undisturbed = restarts.run(folder / "quiet", STEPS, [])
     failed: list[int] = []
-    seed = len(lines)
+    seed = len(done.pieces)
     while restarted < options.kills and len(failed) < 5:
         seed += 1
         job = folder / f"seed{seed}"
@@ -47,8 +41,7 @@ def main(arguments: list[str]) -> int:
             failed.append(seed)
             continue
         restarted += disturbed.restarts
-        with open(done, "a") as file:
-            file.write(json.dumps({"seed": seed, "restarts": disturbed.restarts}) + "\n")
+        done.add(seed=seed, restarts=disturbed.restarts)
         shutil.rmtree(job)
         print(
             f"seed {seed}: {disturbed.restarts} restarts, the same bits; {restarted} so far",
@@ -58,7 +51,7 @@ def main(arguments: list[str]) -> int:
     results.append(
         "restarts",
         counts={"kills": restarted, "jobs": seed, "failed": len(failed)},
-        figures={"failed_seeds": failed},
+        figures={"failed_seeds": failed, "commits": done.commits()},
         exit_code=code,
     )
     print(f"{restarted} kills, {len(failed)} jobs that differ or hang")

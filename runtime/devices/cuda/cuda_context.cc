@@ -8,6 +8,7 @@
 
 namespace oneflow {
 
+using kernels::CudaError;
 using kernels::CudaStatus;
 using kernels::CudaStream;
 
@@ -47,11 +48,7 @@ absl::StatusOr<Block> CudaContext::Allocate(int64_t bytes) {
     return MakeError(ErrorKind::kOutOfMemory,
                      absl::StrCat("the GPU has no ", bytes, " bytes for a cuda device"));
   }
-  Block block(static_cast<std::byte*>(data), static_cast<size_t>(bytes),
-              [context = shared_from_this()](std::byte* memory, size_t) {
-                context->Drain();  // what is enqueued may use it
-                context->api().release(memory);
-              });
+  Block block = Owned(data, bytes, api_->release);
   OF_RETURN_IF_ERROR(Zero(data, bytes));
   return block;
 }
@@ -65,10 +62,14 @@ absl::StatusOr<Block> CudaContext::AllocatePinned(int64_t bytes) {
                      absl::StrCat("the host has no ", bytes, " bytes that it can pin"));
   }
   std::memset(data, 0, static_cast<size_t>(bytes));
+  return Owned(data, bytes, api_->release_pinned);
+}
+
+Block CudaContext::Owned(void* data, int64_t bytes, CudaError (*release)(void*)) {
   return Block(static_cast<std::byte*>(data), static_cast<size_t>(bytes),
-               [context = shared_from_this()](std::byte* memory, size_t) {
-                 context->Drain();
-                 context->api().release_pinned(memory);
+               [context = shared_from_this(), release](std::byte* memory, size_t) {
+                 context->Drain();  // what is enqueued may use it
+                 release(memory);
                });
 }
 

@@ -46,6 +46,8 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
 
  private:
   CudaContext(const kernels::CudaApi* api, bool captures);
+  // Gives the memory back when no stream can use it any more.
+  Block Owned(void* data, int64_t bytes, kernels::CudaError (*release)(void*));
 
   const kernels::CudaApi* const api_;
   const kernels::KernelTable table_;
