@@ -90,7 +90,7 @@ Attrs Attrs::FromProto(const google::protobuf::RepeatedPtrField<plan::AttrProto>
 
 void Attrs::ToProto(google::protobuf::RepeatedPtrField<plan::AttrProto>* attrs) const {
   attrs->Clear();
-  for (const auto& [name, value] : values_) {
+  for (const auto& [name, value] : values()) {
     plan::AttrProto* attr = attrs->Add();
     attr->set_name(name);
     if (const auto* i = std::get_if<int64_t>(&value)) attr->set_i(*i);
@@ -112,31 +112,45 @@ void Attrs::ToProto(google::protobuf::RepeatedPtrField<plan::AttrProto>* attrs) 
   }
 }
 
-int64_t Attrs::Int(const std::string& name) const { return Get<int64_t>(values_, name, "int"); }
-
-double Attrs::Float(const std::string& name) const { return Get<double>(values_, name, "float"); }
-
-const std::string& Attrs::String(const std::string& name) const {
-  return Get<std::string>(values_, name, "string");
+const Attrs::Values& Attrs::values() const {
+  static const Values* none = new Values;
+  return values_ == nullptr ? *none : *values_;
 }
 
-bool Attrs::Bool(const std::string& name) const { return Get<bool>(values_, name, "bool"); }
+Attrs::Values& Attrs::Own() {
+  if (values_ == nullptr) {
+    values_ = std::make_shared<Values>();
+  } else if (values_.use_count() > 1) {
+    values_ = std::make_shared<Values>(*values_);
+  }
+  return *values_;
+}
+
+int64_t Attrs::Int(const std::string& name) const { return Get<int64_t>(values(), name, "int"); }
+
+double Attrs::Float(const std::string& name) const { return Get<double>(values(), name, "float"); }
+
+const std::string& Attrs::String(const std::string& name) const {
+  return Get<std::string>(values(), name, "string");
+}
+
+bool Attrs::Bool(const std::string& name) const { return Get<bool>(values(), name, "bool"); }
 
 const std::vector<int64_t>& Attrs::Ints(const std::string& name) const {
-  return Get<std::vector<int64_t>>(values_, name, "ints");
+  return Get<std::vector<int64_t>>(values(), name, "ints");
 }
 
 const std::vector<double>& Attrs::Floats(const std::string& name) const {
-  return Get<std::vector<double>>(values_, name, "floats");
+  return Get<std::vector<double>>(values(), name, "floats");
 }
 
 const std::vector<std::string>& Attrs::Strings(const std::string& name) const {
-  return Get<std::vector<std::string>>(values_, name, "strings");
+  return Get<std::vector<std::string>>(values(), name, "strings");
 }
 
 std::string Attrs::ToString() const {
   std::string text = "{";
-  for (const auto& [name, value] : values_) {
+  for (const auto& [name, value] : values()) {
     if (text.size() > 1) text += ", ";
     text += name + "=" + oneflow::ToString(value);
   }

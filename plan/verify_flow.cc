@@ -190,7 +190,21 @@ class Flow {
     return absl::StrCat("state ", plans_[p]->states(static_cast<int>(port.state())).name());
   }
 
-  // What port `i` of a task sees in a micro-batch, in the port's frame.
+  // What port `i` of a task sees in a micro-batch, in the port's frame: what its register holds if
+  // that has this frame, as most have, else `*made`, which is made here.
+  ContentOr Seen(size_t p, uint32_t t, int i, int64_t micro, Content* made) {
+    const plan::Port& port = TaskAt(p, t).inputs(i);
+    if (!port.has_state()) {
+      OF_ASSIGN_OR_RETURN(const Content* held, Held(p, port, micro));
+      const auto& frame = port.type().shape();
+      if (std::equal(held->frame.begin(), held->frame.end(), frame.begin(), frame.end()))
+        return held;
+    }
+    OF_ASSIGN_OR_RETURN(*made, Input(p, t, i, micro));
+    return made;
+  }
+
+  // The same as a content of its own.
   absl::StatusOr<Content> Input(size_t p, uint32_t t, int i, int64_t micro) {
     const plan::Port& port = TaskAt(p, t).inputs(i);
     Content content;
@@ -204,8 +218,7 @@ class Flow {
               Canonical(Sharding::FromProto(state.sharding(), shape.size()), axes_, shape)));
       OF_ASSIGN_OR_RETURN(content, Made(p, t, value, FrameOf(port), 0));
     } else {
-      const int64_t at = Reg(p, port.register_()).level() == plan::STEP ? 0 : micro;
-      OF_ASSIGN_OR_RETURN(const Content* held, Held(p, port.register_(), at));
+      OF_ASSIGN_OR_RETURN(const Content* held, Held(p, port, micro));
       content = *held;
     }
     const Shape frame = FrameOf(port);
@@ -220,8 +233,10 @@ class Flow {
     return Wrong(p, t, absl::StrCat("cannot see ", SourceText(p, port), " as ", ToString(frame)));
   }
 
-  // What a register holds after its producer has filled it in a micro-batch.
-  ContentOr Held(size_t p, uint32_t r, int64_t micro) {
+  // What the register of a port holds after its producer has filled it in a micro-batch.
+  ContentOr Held(size_t p, const plan::Port& port, int64_t micro) {
+    const uint32_t r = port.register_();
+    if (Reg(p, r).level() == plan::STEP) micro = 0;
     std::unordered_map<int64_t, Content>& held = held_[p];  // only looked up
     const int64_t key = int64_t{r} * plans_[0]->micro_batches() + micro;
     if (const auto it = held.find(key); it != held.end()) return &it->second;
@@ -313,10 +328,11 @@ class Flow {
   absl::StatusOr<Content> Packed(size_t p, uint32_t t, const Attrs& attrs, int64_t micro) {
     const auto* begin = Find<std::vector<int64_t>>(attrs, "begin");
     const auto* extent = Find<std::vector<int64_t>>(attrs, "extent");
-    OF_ASSIGN_OR_RETURN(const Content in, Input(p, t, 0, micro));
-    if (begin == nullptr || extent == nullptr || !Inside(*begin, *extent, in.frame))
+    Content made;
+    OF_ASSIGN_OR_RETURN(const Content* in, Seen(p, t, 0, micro, &made));
+    if (begin == nullptr || extent == nullptr || !Inside(*begin, *extent, in->frame))
       return Wrong(p, t, "packs no region of its input");
-    std::optional<Content> region = Extract(in, {*begin, *extent});
+    std::optional<Content> region = Extract(*in, {*begin, *extent});
     if (region.has_value()) region = Reframed(*std::move(region), FrameOf(TaskAt(p, t).outputs(0)));
     if (!region.has_value()) return Wrong(p, t, "packs another region than its output holds");
     return *std::move(region);
@@ -349,10 +365,12 @@ class Flow {
       const std::optional<Combine> mode = ParseCombine((*modes)[i]);
       if ((*inputs)[i] < 0 || (*inputs)[i] >= task.inputs_size() || !mode.has_value())
         return Wrong(p, t, absl::StrCat("piece ", i, " has no such input or mode"));
-      OF_ASSIGN_OR_RETURN(const Content in, Input(p, t, static_cast<int>((*inputs)[i]), micro));
-      if (!Inside(row(*from), row(*extents), in.frame) || !Inside(row(*to), row(*extents), frame))
+      Content made;
+      OF_ASSIGN_OR_RETURN(const Content* in,
+                          Seen(p, t, static_cast<int>((*inputs)[i]), micro, &made));
+      if (!Inside(row(*from), row(*extents), in->frame) || !Inside(row(*to), row(*extents), frame))
         return Wrong(p, t, absl::StrCat("piece ", i, " lies outside its buffers"));
-      const std::optional<Content> piece = Extract(in, {row(*from), row(*extents)});
+      const std::optional<Content> piece = Extract(*in, {row(*from), row(*extents)});
       const std::string wrong = piece.has_value() ? WriteTo(*piece, row(*to), *mode, &content)
                                                   : "is no box of what lies there";
       if (!wrong.empty()) return Wrong(p, t, absl::StrCat("piece ", i, " ", wrong));
@@ -396,12 +414,13 @@ class Flow {
 
   absl::StatusOr<Content> MicroSliced(size_t p, uint32_t t, size_t dim, int64_t micro) {
     const Shape out = FrameOf(TaskAt(p, t).outputs(0));
-    OF_ASSIGN_OR_RETURN(const Content in, Input(p, t, 0, 0));
+    Content made;
+    OF_ASSIGN_OR_RETURN(const Content* in, Seen(p, t, 0, 0, &made));
     Slice region{Shape(out.size(), 0), out};
     region.begin[dim] = micro * out[dim];
-    if (!Inside(region.begin, region.extent, in.frame))
+    if (!Inside(region.begin, region.extent, in->frame))
       return Wrong(p, t, "slices beyond its input");
-    std::optional<Content> part = Extract(in, region);
+    std::optional<Content> part = Extract(*in, region);
     if (!part.has_value()) return Wrong(p, t, "slices no box of what lies there");
     return *std::move(part);
   }
@@ -509,9 +528,10 @@ class Flow {
       if (member.sends.boxes != member.receives.boxes)
         return Wrong(p, send->second, "deals out other shares than its ring_reduce");
     }
-    OF_ASSIGN_OR_RETURN(const Content buffer, Input(p, t, 0, micro));
+    Content made;
+    OF_ASSIGN_OR_RETURN(const Content* buffer, Seen(p, t, 0, micro, &made));
     for (const Slice& box : member.receives.boxes) {
-      std::optional<Content> share = Extract(buffer, box);
+      std::optional<Content> share = Extract(*buffer, box);
       if (!share.has_value()) return Wrong(p, t, "a share is no box of what lies there");
       member.shares.push_back(*std::move(share));
     }
@@ -587,9 +607,10 @@ class Flow {
     const plan::Port& port = TaskAt(p, t).inputs(i);
     if (port.sharding().sbps().empty()) return absl::OkStatus();
     const Shape shape = ShapeOf(port.logical_shape());
-    OF_ASSIGN_OR_RETURN(const Content content, Input(p, t, i, micro));
+    Content made;
+    OF_ASSIGN_OR_RETURN(const Content* content, Seen(p, t, i, micro, &made));
     const auto what = [&] { return absl::StrCat("reads ", SourceText(p, port)); };
-    return Expect(p, t, what, content, shape, Sharding::FromProto(port.sharding(), shape.size()),
+    return Expect(p, t, what, *content, shape, Sharding::FromProto(port.sharding(), shape.size()),
                   micro);
   }
 
@@ -615,9 +636,7 @@ class Flow {
     if (NumElements(slice.extent) == 0) return absl::OkStatus();
     const auto as = [&] { return absl::StrCat(what(), " as ", sharding.ToString()); };
     if (!content.Covered()) return Wrong(p, t, absl::StrCat(as(), ", of which a part is not made"));
-    Cell whole;
-    whole.nest = NestOf(slice, shape);
-    const Content expected = Content::Whole(content.frame, std::move(whole));
+    const Nest expected = NestOf(slice, shape);
     std::optional<int> seen;
     for (const Cell& cell : content.cells) {
       if (cell.value == Cell::kForeign) continue;
@@ -635,16 +654,24 @@ class Flow {
         return Wrong(p, t, absl::StrCat(source(), "beside ", other));
       }
       seen = cell.value;
-      Cell here = expected.cells[0];
-      here.value = cell.value;
-      const std::optional<Cell> part = content_internal::CutCell(here, cell.box);
-      if (NumElements(value.shape) != NumElements(shape) || !part.has_value() ||
-          !part->SameElements(cell)) {
+      if (NumElements(value.shape) != NumElements(shape) ||
+          !HoldsItsPiece(cell, content.frame, expected)) {
         return Wrong(p, t, absl::StrCat(source(), "at another place"));
       }
       OF_RETURN_IF_ERROR(Combined(p, t, source, value, cell.parts, sharding, *at));
     }
     return absl::OkStatus();
+  }
+
+  // True if a cell of a frame has those elements of the frame's nest that belong to its place.
+  static bool HoldsItsPiece(const Cell& cell, const Shape& frame, const Nest& nest) {
+    if (cell.box.extent == frame) return cell.offset == 0 && cell.nest == nest;
+    Cell whole;
+    whole.box = {Shape(frame.size(), 0), frame};
+    whole.value = cell.value;
+    whole.nest = nest;
+    const std::optional<Cell> piece = content_internal::CutCell(whole, cell.box);
+    return piece.has_value() && piece->SameElements(cell);
   }
 
   // True if a Partial reader sees zeros here: the value stands at coordinate 0 of the axes on which
