@@ -10,6 +10,9 @@ std::string DescribeDataError(const StepBlock& block) {
       return "";
     case DataErrorCode::kIndexOutOfRange:
       return absl::StrCat("index ", block.error_value, " is out of range of ", block.error_bound);
+    case DataErrorCode::kLengthOutOfRange:
+      return absl::StrCat("length ", block.error_value, " does not lie in 0 .. ",
+                          block.error_bound);
   }
   return absl::StrCat("data error ", block.error_code, " (", block.error_value, ", ",
                       block.error_bound, ")");

@@ -23,7 +23,8 @@ namespace oneflow::kernels {
 // What was wrong in the data of a step. Numbers are part of the contract with device code.
 enum class DataErrorCode : uint32_t {
   kNone = 0,
-  kIndexOutOfRange = 1,  // value: the index; bound: legal are 0 <= index < bound
+  kIndexOutOfRange = 1,   // value: the index; bound: legal are 0 <= index < bound
+  kLengthOutOfRange = 2,  // value: the length; bound: legal are 0 <= length <= bound
 };
 
 // In a cache line of its own.
@@ -56,7 +57,7 @@ inline void ReportDataError(StepBlock* block, uint32_t task, DataErrorCode code,
   block->error_bound = bound;
 }
 
-// "index 37 is out of range of 10"; empty if there is no error.
+// "index 37 is out of range of 10", "length 12 does not lie in 0 .. 10"; empty if there is no error.
 std::string DescribeDataError(const StepBlock& block);
 
 }  // namespace oneflow::kernels

@@ -21,6 +21,7 @@ std::vector<OpDef> ConvolutionOps();
 std::vector<OpDef> PoolingOps();
 std::vector<OpDef> BatchNormOps();
 std::vector<OpDef> SoftmaxOps();
+std::vector<OpDef> CtcOps();
 std::vector<OpDef> AttentionOps();
 std::vector<OpDef> LayerNormOps();
 std::vector<OpDef> IndexingOps();

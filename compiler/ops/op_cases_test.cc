@@ -446,6 +446,17 @@ void AddRest(std::vector<OpCase>* cases) {
                     {},
                     {"S(0),S(0),S(0)->S(0)", "B,B,P->P"},
                     {"S(1),B,B->S(1)"}});
+  const TensorType frames = F32({6, 4, 7}), labels = I64({4, 5}), each = I64({4});
+  cases->push_back({"ctc_loss",
+                    {frames, labels, each, each},
+                    {{"blank", int64_t{0}}},
+                    {"S(1),S(0),S(0),S(0)->S(0),S(0)"},
+                    {"S(0),B,B,B->B,S(1)", "S(2),B,B,B->P,P", "P,B,B,B->P,P"}});
+  cases->push_back({"ctc_loss_grad",
+                    {frames, labels, each, each, F32({4, 6, 11}), F32({4}), F32({4})},
+                    {{"blank", int64_t{6}}},
+                    {"S(1),S(0),S(0),S(0),S(0),S(0),S(0)->S(1)"},
+                    {"S(2),B,B,B,B,B,B->S(2)", "B,B,B,B,B,B,P->P"}});
   const Attrs random{{"p", 0.25}, {"seed", int64_t{1}}, {"key", int64_t{2}}};
   for (const char* op : {"dropout", "dropout_grad"}) {
     cases->push_back(

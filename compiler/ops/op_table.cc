@@ -51,7 +51,7 @@ std::vector<OpDef> MakeTable() {
   std::vector<OpDef> table;
   for (const auto family :
        {StructuralOps, UnaryOps, ActivationOps, BinaryOps, ReductionOps, ShapeOps, MatmulOps,
-        ConvolutionOps, PoolingOps, BatchNormOps, SoftmaxOps, AttentionOps, LayerNormOps,
+        ConvolutionOps, PoolingOps, BatchNormOps, SoftmaxOps, CtcOps, AttentionOps, LayerNormOps,
         IndexingOps, RandomOps, OptimizerOps}) {
     std::vector<OpDef> ops = family();
     std::move(ops.begin(), ops.end(), std::back_inserter(table));

@@ -14,10 +14,11 @@ namespace {
 std::vector<KernelDef> AllKernels() {
   std::vector<KernelDef> all;
   for (std::vector<KernelDef> family :
-       {UnaryKernels(), BinaryKernels(), GradientKernels(), ComparisonKernels(), CastKernels(),
-        ReductionKernels(), ShapeKernels(), MatmulKernels(), MovementKernels(), Conv2dKernels(),
-        PoolKernels(), BatchNormKernels(), SoftmaxKernels(), AttentionKernels(), LayerNormKernels(),
-        IndexingKernels(), SortKernels(), RandomKernels(), OptimizerKernels()}) {
+       {UnaryKernels(),    BinaryKernels(),    GradientKernels(),  ComparisonKernels(),
+        CastKernels(),     ReductionKernels(), ShapeKernels(),     MatmulKernels(),
+        MovementKernels(), Conv2dKernels(),    PoolKernels(),      BatchNormKernels(),
+        SoftmaxKernels(),  CtcKernels(),       AttentionKernels(), LayerNormKernels(),
+        IndexingKernels(), SortKernels(),      RandomKernels(),    OptimizerKernels()}) {
     std::move(family.begin(), family.end(), std::back_inserter(all));
   }
   return all;

@@ -23,6 +23,7 @@ std::vector<KernelDef> Conv2dKernels();
 std::vector<KernelDef> PoolKernels();
 std::vector<KernelDef> BatchNormKernels();
 std::vector<KernelDef> SoftmaxKernels();
+std::vector<KernelDef> CtcKernels();
 std::vector<KernelDef> AttentionKernels();
 std::vector<KernelDef> LayerNormKernels();
 std::vector<KernelDef> IndexingKernels();

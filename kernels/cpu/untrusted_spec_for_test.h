@@ -60,6 +60,8 @@ inline std::vector<Row> Rows() {
                       {"reduce_chunks", int64_t{1}}, {"mode", std::string("sum")}};
   const Attrs slice = {
       {"dim", int64_t{1}}, {"start", int64_t{1}}, {"end", int64_t{6}}, {"step", int64_t{2}}};
+  const Attrs blank = {{"blank", int64_t{1}}};
+  const Operand frames = F({4, 2, 5});
   std::vector<Row> rows = {
       {"where", {}, {B({6}), a, F({})}, {a}},
       {"cast", {}, {a}, {I({4, 6})}},
@@ -100,6 +102,11 @@ inline std::vector<Row> Rows() {
       {"log_softmax_grad", {{"dim", int64_t{0}}}, {a, a}, {a}},
       {"cross_entropy", {}, {a, I({4})}, {F({4}), a}},
       {"cross_entropy_grad", {}, {a, I({4}), F({4})}, {a}},
+      {"ctc_loss", blank, {frames, I({2, 3}), I({2}), I({2})}, {F({2}), F({2, 4, 7})}},
+      {"ctc_loss_grad",
+       blank,
+       {frames, I({2, 3}), I({2}), I({2}), F({2, 4, 7}), F({2}), F({2})},
+       {frames}},
       {"attention", {{"scale", 0.5}}, {q, k, v}, {out, lse}},
       {"attention", attention, {q, k, v, step, B({1, 4, 1, 6})}, {out, lse}},
       {"attention_grad", {{"causal", true}}, {q, k, v, out, lse, out}, {q, k, v}},

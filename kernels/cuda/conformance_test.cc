@@ -255,6 +255,47 @@ void AddRows(std::vector<Case>* cases) {
   }
 }
 
+// Samples with repeats, without labels, without a way (4 frames for 3 equal labels), short ones, and
+// more states than a block of software CUDA has threads.
+void AddCtc(std::vector<Case>* cases) {
+  const auto longs = [](const Shape& shape, const std::vector<int64_t>& values) {
+    return TestTensor::Of<int64_t>(shape, values);
+  };
+  for (const int64_t blank : {0, 4}) {
+    const Attrs attrs = {{"blank", blank}};
+    const std::vector<TestTensor> small = {RandomTensor({6, 4, 5}, 1, -3, 0),
+                                           longs({4, 3}, {1, 2, 2, 3, 1, 3, 2, 2, 2, 1, 9, 9}),
+                                           longs({4}, {6, 5, 4, 0}), longs({4}, {3, 2, 3, 0})};
+    cases->push_back(
+        {"ctc_loss", attrs, small, {Of(DType::kF32, {4}), Of(DType::kF32, {4, 6, 7})}, 2e-6});
+    std::vector<int64_t> labels;
+    for (int64_t i = 0; i < 2 * 25; ++i) labels.push_back(1 + i * i % 3);
+    const std::vector<TestTensor> large = {RandomTensor({60, 2, 5}, 2, -3, 0),
+                                           longs({2, 25}, labels), longs({2}, {60, 51}),
+                                           longs({2}, {25, 20})};
+    cases->push_back(
+        {"ctc_loss", attrs, large, {Of(DType::kF32, {2}), Of(DType::kF32, {2, 60, 51})}, 2e-6});
+    std::vector<TestTensor> gradient = small;
+    for (const TestTensor& more :
+         {RandomTensor({4, 6, 7}, 3, -4, 0), RandomTensor({4}, 4, 1, 3), RandomTensor({4}, 5)}) {
+      gradient.push_back(more);
+    }
+    cases->push_back({"ctc_loss_grad", attrs, gradient, {Of(DType::kF32, {6, 4, 5})}, 1e-5});
+    gradient = large;
+    for (const TestTensor& more : {RandomTensor({2, 60, 51}, 6, -90, -60),
+                                   RandomTensor({2}, 7, 60, 90), RandomTensor({2}, 8)}) {
+      gradient.push_back(more);
+    }
+    cases->push_back({"ctc_loss_grad", attrs, gradient, {Of(DType::kF32, {60, 2, 5})}, 1e-5});
+  }
+  cases->push_back({"ctc_loss",
+                    {{"blank", int64_t{0}}},
+                    {RandomTensor({3, 2, 4}, 9, -3, 0), longs({2, 2}, {1, 2, 3, 7}),
+                     longs({2}, {3, 3}), longs({2}, {2, 2})},  // label 7 of 4 classes
+                    {Of(DType::kF32, {2}), Of(DType::kF32, {2, 3, 5})},
+                    2e-6});
+}
+
 void AddUpdates(std::vector<Case>* cases) {
   const TestTensor step = TestTensor::Of<int64_t>({}, {3});
   for (const char* op : {"dropout", "dropout_grad"}) {
@@ -440,6 +481,7 @@ std::vector<Case> AllCases() {
   AddCasts(&cases);
   AddReductions(&cases);
   AddRows(&cases);
+  AddCtc(&cases);
   AddUpdates(&cases);
   AddMatmuls(&cases);
   AddShapeOps(&cases);
@@ -615,6 +657,7 @@ TEST(CudaConformance, EveryFloatType) {
   AddLayerCases(&cases);
   AddReductions(&cases);
   AddRows(&cases);
+  AddCtc(&cases);
   AddUpdates(&cases);
   AddMatmuls(&cases);
   AddUnary(&elementwise);

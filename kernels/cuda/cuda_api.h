@@ -16,9 +16,10 @@
 
 namespace oneflow::kernels {
 
-struct StepBlock;  // kernels/step_block.h: standard layout, no pointers
+struct StepBlock;   // kernels/step_block.h: standard layout, no pointers
+struct CtcProblem;  // kernels/scalar/ctc.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 4;
+inline constexpr int32_t kCudaApiVersion = 5;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -270,6 +271,7 @@ struct CudaApi {
   CudaArgmax (*find_argmax)(int dtype);
   CudaRun<CudaRows> (*find_row_map)(const char* op, int dtype);
   CudaRun<CudaLabelled> (*find_cross_entropy)(const char* op, int dtype);
+  CudaRun<CtcProblem> (*find_ctc)(const char* op, int dtype);
   CudaRun<CudaNorm> (*find_norm)(const char* op, int dtype);
   CudaRun<CudaBatchNorm> (*find_batch_norm)(const char* op, int dtype);
   CudaRun<CudaRunningUpdate> (*find_running_update)(int dtype);

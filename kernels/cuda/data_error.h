@@ -1,4 +1,4 @@
-// ReportWrongIndex: how a kernel on a GPU says that an index in the data is out of range.
+// ReportWrongData: how a kernel on a GPU says that an index or a length in the data is out of range.
 //
 // Device code. The block lies in the GPU's memory; only the first report touches it, and it stays until the
 // host has seen it, for kernels that write states look there (gate.h). Threads: any of a grid. Read next:
@@ -11,17 +11,20 @@
 
 namespace oneflow::kernels {
 
-__device__ inline void ReportWrongIndex(StepBlock* block, uint32_t task, int64_t index,
-                                        int64_t bound) {
+__device__ inline void ReportWrongData(StepBlock* block, uint32_t task, DataErrorCode code,
+                                       int64_t value, int64_t bound) {
 #ifdef __CUDACC__
-  const uint32_t code = static_cast<uint32_t>(DataErrorCode::kIndexOutOfRange);
-  if (atomicCAS_system(&block->error_code, 0u, code) != 0) return;
+  if (atomicCAS_system(&block->error_code, 0u, static_cast<uint32_t>(code)) != 0) return;
   block->error_task = task;
-  block->error_value = index;
+  block->error_value = value;
   block->error_bound = bound;
 #else
-  ReportDataError(block, task, DataErrorCode::kIndexOutOfRange, index, bound);
+  ReportDataError(block, task, code, value, bound);
 #endif
+}
+__device__ inline void ReportWrongIndex(StepBlock* block, uint32_t task, int64_t index,
+                                        int64_t bound) {
+  ReportWrongData(block, task, DataErrorCode::kIndexOutOfRange, index, bound);
 }
 
 // Integers of an index operand of either width.

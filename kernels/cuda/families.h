@@ -14,6 +14,7 @@ void AddBinary(CudaApi* api);
 void AddMovement(CudaApi* api);
 void AddReductions(CudaApi* api);
 void AddRows(CudaApi* api);
+void AddCtc(CudaApi* api);
 void AddUpdates(CudaApi* api);
 void AddMatmul(CudaApi* api);
 void AddNorms(CudaApi* api);
@@ -34,6 +35,7 @@ inline void AddKernels(CudaApi* api) {
   AddMovement(api);
   AddReductions(api);
   AddRows(api);
+  AddCtc(api);
   AddUpdates(api);
   AddMatmul(api);
   AddNorms(api);

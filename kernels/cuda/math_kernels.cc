@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/dtype.h"
+#include "kernels/cpu/ctc.h"
 #include "kernels/cpu/dropout_mask.h"
 #include "kernels/cpu/lines.h"
 #include "kernels/cuda/definition.h"
@@ -79,6 +80,16 @@ KernelOr MakeLabelled(const CudaApi* api, const KernelSpec& spec) {
   return CudaKernelOf(
       api, spec, api->find_cross_entropy(spec.op.c_str(), static_cast<int>(spec.inputs[0].dtype)),
       labelled);
+}
+
+KernelOr MakeCtc(const CudaApi* api, const KernelSpec& spec) {
+  return CudaKernelOf(api, spec,
+                      api->find_ctc(spec.op.c_str(), static_cast<int>(spec.inputs.at(0).dtype)),
+                      CtcProblemOf(spec));
+}
+absl::StatusOr<Needs> DescribeCtcGrad(const KernelSpec& spec) {
+  const CtcProblem problem = CtcProblemOf(spec);
+  return Needs{3 * problem.samples * problem.states() * SizeOf(spec.inputs.at(0).dtype), {}};
 }
 
 // ---- Dropout and draws ----
@@ -307,6 +318,8 @@ std::vector<CudaRow> CudaMathRows() {
       {"log_softmax_grad", NeedsNothing, MakeRowMap},
       {"cross_entropy", NeedsNothing, MakeLabelled},
       {"cross_entropy_grad", NeedsNothing, MakeLabelled},
+      {"ctc_loss", NeedsNothing, MakeCtc},
+      {"ctc_loss_grad", DescribeCtcGrad, MakeCtc},
       {"dropout", Elementwise, MakeDropout},
       {"dropout_grad", Elementwise, MakeDropout},
       {"uniform", Elementwise, MakeDraw},

@@ -1017,6 +1017,67 @@ def cross_entropy_grad(
         T: f32|f64
     """
 
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    *,
+    blank: int = ...,
+) -> tuple[Tensor, Tensor]:
+    """
+    loss[i] = -log of the probability of sample i's labels: the sum over all ways to write them over its frames, each label for one frame or more, blanks anywhere between, and always between two equal labels (Graves et al. 2006). inf where there is no way. A label or a length out of range is a DataError.
+
+    Inputs:
+        log_probs: T. [frames, n, classes], log_softmax over the classes
+        targets: i64. [n, labels], class indices; what is behind a length is not read
+        input_lengths: i64. [n], frames of each sample
+        target_lengths: i64. [n], labels of each sample
+
+    Attributes:
+        blank: int (default 0). the class that stands for no label
+
+    Outputs:
+        loss: T. [n]
+        alphas: T. [n, frames, 2 labels + 1], log probability of all ways to a state at a frame: kept for the gradient
+
+    Types:
+        T: f32|f64
+    """
+
+def ctc_loss_grad(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    alphas: Tensor,
+    loss: Tensor,
+    dloss: Tensor,
+    *,
+    blank: int = ...,
+) -> Tensor:
+    """
+    Gradient of ctc_loss by what log_softmax takes: dlog_probs = dloss * (exp(log_probs) - the share of all ways that are at this class in this frame). Its sum over the classes is 0, as in PyTorch. 0 behind a sample's frames; nan where the loss is inf, unless dloss is 0.
+
+    Inputs:
+        log_probs: T. [frames, n, classes], log_softmax over the classes
+        targets: i64. [n, labels], class indices; what is behind a length is not read
+        input_lengths: i64. [n], frames of each sample
+        target_lengths: i64. [n], labels of each sample
+        alphas: T. second result of ctc_loss
+        loss: T. [n], first result of ctc_loss
+        dloss: T. [n], gradient of the loss of each sample
+
+    Attributes:
+        blank: int (default 0). the class that stands for no label
+
+    Outputs:
+        dlog_probs: T. as log_probs
+
+    Types:
+        T: f32|f64
+    """
+
 def cumsum(
     x: Tensor,
     *,

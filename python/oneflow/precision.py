@@ -23,7 +23,16 @@ NARROWED = frozenset({"matmul", "conv2d", "attention"})
 # Sums, norms, losses, exponentials and powers.
 FULL = frozenset(
     {
-        *("cross_entropy", "log_softmax", "softmax", "layer_norm", "rms_norm", "sum", "cumsum"),
+        *(
+            "cross_entropy",
+            "ctc_loss",
+            "log_softmax",
+            "softmax",
+            "layer_norm",
+            "rms_norm",
+            "sum",
+            "cumsum",
+        ),
         *("exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "pow", "pow_scalar"),
         *("rsqrt", "reciprocal", "softplus", "logsigmoid", "erf", "scatter_add"),
         *("erfc", "erfinv", "lgamma", "digamma"),

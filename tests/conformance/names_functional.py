@@ -222,6 +222,21 @@ NAMES += [
         call(LOGITS, target=T("n 4", "share")),
     ),
     entry(
+        "F.ctc_loss",
+        *(
+            call(
+                log_probs=T("l n c"),
+                targets=T("n s", "index", "int64", "c"),
+                input_lengths=T("n", "index", "int64", "l"),
+                target_lengths=T("n", "index", "int64", "s"),
+                blank=blank,
+                reduction=reduction,
+                zero_infinity=True,
+            )
+            for blank, reduction in ((0, "mean"), (1, "none"))
+        ),
+    ),
+    entry(
         "F.nll_loss",
         call(LOGITS, target=CLASSES),
         call(LOGITS, target=CLASSES, weight=T("4", "positive"), reduction="sum"),

@@ -147,6 +147,16 @@ NAMES: list[Entry] = [
         module(X, T("n", "index", "int64", 4)),
         module(X, T("n", "index", "int64", 4), label_smoothing=0.1),
     ),
+    entry(
+        "nn.CTCLoss",
+        module(
+            T("l n c"),
+            T("n s", "index", "int64", "c"),
+            T("n", "index", "int64", "l"),
+            T("n", "index", "int64", "s"),
+            zero_infinity=True,
+        ),
+    ),
     entry("nn.NLLLoss", module(X, T("n", "index", "int64", 4))),
     entry("nn.GaussianNLLLoss", module(X, X, T("n 4", "positive"))),
     entry("nn.MarginRankingLoss", module(T("n"), T("n"), T("n", "sign", constant=True))),

@@ -50,7 +50,38 @@ def both(
     )
 
 
+# Samples of 9 frames, 5 classes, up to 4 labels; the second has equal labels, the third none, the last too few
+# frames for its labels.
+SPOKEN = (9, 4, 5)
+SAID = np.array([[1, 2, 3, 1], [2, 2, 4, 4], [3, 3, 3, 3], [1, 1, 1, 2]])
+FRAMES, LETTERS = np.array([9, 8, 5, 4]), np.array([4, 4, 0, 4])
+IN_A_ROW = np.concatenate([SAID[i, :n] for i, n in enumerate(LETTERS)])
+
+
+def ctc(name: str, targets: Any, frames: Any, letters: Any, shape: Any, **options: Any) -> Case:
+    """ctc_loss behind log_softmax: as in PyTorch its gradient is meant for the input of that."""
+
+    def over(lib: Any, loss: Any) -> Any:
+        def convert(value: Any) -> Any:
+            return lib.tensor(value) if isinstance(value, np.ndarray) else value
+
+        return lambda x: loss(
+            x.log_softmax(-1), convert(targets), convert(frames), convert(letters), **options
+        )
+
+    return Case(f"ctc_loss_{name}", over(flow, F.ctc_loss), over(torch, TF.ctc_loss), (shape,))
+
+
 CASES = [
+    *(
+        ctc(reduction, SAID, FRAMES, LETTERS, SPOKEN, reduction=reduction, zero_infinity=True)
+        for reduction in ("mean", "sum", "none")
+    ),
+    ctc("blank", SAID - 1, FRAMES, LETTERS, SPOKEN, blank=4, zero_infinity=True),
+    ctc("in_a_row", IN_A_ROW, tuple(FRAMES), tuple(LETTERS), SPOKEN, zero_infinity=True),
+    ctc("in_a_row_by_tensors", IN_A_ROW, FRAMES, LETTERS, SPOKEN, zero_infinity=True),
+    ctc("one", SAID[0], np.array(9), np.array(4), (9, 5)),
+    ctc("one_none", SAID[0], (9,), (4,), (9, 5), reduction="none"),
     *(
         both(
             f"cross_entropy_{reduction}",
@@ -217,6 +248,80 @@ def test_vectors_of_zeros_have_no_gradient() -> None:
     ):
         step = flow.value_and_grad(lambda _, fn=fn: fn(model.x).sum(), model=model)
         assert np.isfinite(step.interpret(np.zeros(1, np.float32))[1]["x"].numpy()).all()
+
+
+def test_ctc_loss_without_a_way_is_inf() -> None:
+    loss = [
+        of(x.log_softmax(-1), tensor(SAID), tensor(FRAMES), tensor(LETTERS), reduction="none")
+        for of, tensor, x in (
+            (F.ctc_loss, flow.tensor, flow.zeros(SPOKEN)),
+            (TF.ctc_loss, torch.tensor, torch.zeros(SPOKEN)),
+        )
+    ]
+    np.testing.assert_allclose(loss[0].numpy(), loss[1].numpy(), rtol=1e-5)
+    assert np.isinf(loss[0].numpy()).tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize(("axes", "accumulate"), [({"dp": 2}, 1), ({"dp": 3}, 2)], ids=str)
+def test_ctc_loss_of_a_cut_batch(axes: dict[str, int], accumulate: int) -> None:
+    random = np.random.default_rng(6)
+    x = random.standard_normal((6, 9, 4)).astype(np.float32)  # samples first
+    said = np.concatenate([SAID, SAID[:2]])
+    frames, letters = np.concatenate([FRAMES, [9, 9]]), np.concatenate([LETTERS, [1, 2]])
+    model = nn.Linear(4, 5)
+
+    def loss(x: Any, said: Any, frames: Any, letters: Any) -> Any:
+        heard = model(x).permute(1, 0, 2).log_softmax(-1)
+        return F.ctc_loss(heard, said, frames, letters, zero_infinity=True)
+
+    whole = flow.value_and_grad(loss, model=model).interpret(x, said, frames, letters)
+    step = flow.value_and_grad(
+        loss, model=model, mesh=flow.mesh("cpu", **axes), accumulate=accumulate
+    )
+    value, grads = step(x, said, frames, letters)
+    close(value.numpy(), whole[0].numpy())
+    for name, grad in grads.items():
+        close(grad.numpy(), whole[1][name].numpy())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"targets": np.array([[1, 2, 9, 1]])}, "index 9 is out of range of 5"),
+        ({"input_lengths": np.array([10])}, "length 10 does not lie in 0 .. 9"),
+        ({"target_lengths": np.array([-1])}, "length -1 does not lie in 0 .. 4"),
+    ],
+    ids=str,
+)
+def test_ctc_loss_of_wrong_data_names_it(wrong: dict[str, Any], text: str) -> None:
+    given = {
+        "targets": SAID[:1],
+        "input_lengths": np.array([9]),
+        "target_lengths": np.array([4]),
+        **wrong,
+    }
+    model = nn.Linear(5, 5)
+    step = flow.eval_step(
+        lambda x, given: F.ctc_loss(model(x).log_softmax(-1), **given), model=model
+    )
+    with pytest.raises(flow.DataError, match=text):
+        step(np.zeros((9, 1, 5), np.float32), given)["output"].numpy()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "text"),
+    [
+        (((9, 2, 5, 1), (2, 4), (2,), (2,)), "log_probs"),
+        (((9, 2, 5), (3, 4), (2,), (2,)), "2 samples"),
+        (((9, 2, 5), (2, 4), (3,), (2,)), "input_lengths has 3"),
+        (((9, 2, 5), (2, 4), (2,), (1,)), "target_lengths has 1"),
+    ],
+    ids=str,
+)
+def test_ctc_loss_of_shapes_that_do_not_fit(shapes: Any, text: str) -> None:
+    x, *others = shapes
+    with pytest.raises(flow.ShapeError, match=text):
+        F.ctc_loss(flow.zeros(x), *(flow.zeros(*shape, dtype=flow.int64) for shape in others))
 
 
 MEANS: dict[str, Any] = {

@@ -124,6 +124,7 @@ from .resizing import (
     upsample_nearest,
 )
 from .sampling import affine_grid, grid_sample
+from .sequences import ctc_loss
 from .volumes import (
     adaptive_avg_pool3d,
     adaptive_max_pool3d,
@@ -162,6 +163,7 @@ __all__ = [
     "cosine_similarity",
     "count_batches",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
