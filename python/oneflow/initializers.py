@@ -147,7 +147,8 @@ class Dirac:
         center = tuple(extent // 2 for extent in shape[2:])
         for group in range(self.groups):
             for d in range(min(per_group, shape[1])):
-                array[(group * per_group + d, d, *center)] = 1
+                place = (group * per_group + d, d, *center)
+                array[place] = 1
         return array
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .notes import note
 from .sample import enter_sample
 
 
@@ -59,7 +60,7 @@ class Reader:
         try:
             return self._collate(samples)
         except Exception as error:
-            error.add_note(f"while {what} were collated{self._place}")
+            note(error, f"while {what} were collated{self._place}")
             raise
 
     def _samples(self, epoch: int, indices: Sequence[Any]) -> list[Any]:
@@ -68,7 +69,7 @@ class Reader:
             try:
                 return list(self._dataset.__getitems__(list(indices)))
             except Exception as error:
-                error.add_note(f"while samples {list(indices)} were read{self._place}")
+                note(error, f"while samples {list(indices)} were read{self._place}")
                 raise
         samples = []
         for index in indices:
@@ -76,7 +77,7 @@ class Reader:
             try:
                 samples.append(self._dataset[index])
             except Exception as error:
-                error.add_note(f"while sample {index!r} was read{self._place}")
+                note(error, f"while sample {index!r} was read{self._place}")
                 raise
         return samples
 

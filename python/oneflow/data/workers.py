@@ -23,6 +23,7 @@ from typing import Any
 
 from ..errors import DataError, Error
 from ..location import user_location
+from .notes import note, notes_of
 from .reading import Reader, seed_globals
 from .sample import WorkerInfo, set_worker_info
 
@@ -77,11 +78,11 @@ def _answer(kind: str, value: Any) -> bytes:
 def _error(error: Exception) -> bytes:
     text = "".join(traceback.format_exception(error))
     try:
-        answer = _answer("error", (error, list(getattr(error, "__notes__", [])), text))
+        answer = _answer("error", (error, notes_of(error), text))
         pickle.loads(answer)  # some errors cannot be made again from their arguments
     except Exception:
         last = traceback.format_exception_only(error)[0].strip()
-        notes = list(getattr(error, "__notes__", []))
+        notes = notes_of(error)
         answer = _answer("error", (DataError(f"a worker failed: {last}"), notes, text))
     return answer
 
@@ -203,9 +204,9 @@ class Pool:
         self._asked[worker].popleft()
         if kind == "error":
             error, notes, text = value
-            for note in notes:
-                if note not in getattr(error, "__notes__", []):
-                    error.add_note(note)
+            for text_of_note in notes:
+                if text_of_note not in notes_of(error):
+                    note(error, text_of_note)
             raise error from WorkerTraceback(f"\n'''\n{text}'''")
         return kind, value
 
