@@ -46,9 +46,10 @@ def build(version: str, python: Path) -> Path:
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     tag = tag_of(version)
-    # A build folder of its own: the next build of this Python goes on in it.
+    # A build folder of its own: the next build of this Python goes on in it. As deep as the others are: to the
+    # compiler cache the same relative paths are the same commands.
     command = [str(python), "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps"]
-    command += [f"--config-settings=build-dir={ROOT / 'build' / 'wheel' / tag}"]
+    command += [f"--config-settings=build-dir={ROOT / 'build' / f'wheel-{tag}'}"]
     command += ["-w", str(made), str(ROOT)]
     log = LOGS / f"wheel-{version}.log"
     if process.run(command, BUILD_S, cwd=ROOT, log=log):
