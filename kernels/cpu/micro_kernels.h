@@ -65,8 +65,8 @@ struct PanelCall {
   int64_t columns = 0;
   bool accumulate = false;
   // Lines of memory that are needed soon: as many of them are fetched as the sum leaves time for.
-  const float* const* fetch = nullptr;
-  const float* const* fetch_end = nullptr;
+  const void* const* fetch = nullptr;
+  const void* const* fetch_end = nullptr;
 };
 using PanelKernel = void (*)(const PanelCall& call);
 

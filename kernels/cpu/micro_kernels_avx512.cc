@@ -132,7 +132,7 @@ OF_AVX512 void Panel(const PanelCall& given) {
   // of the first cache, and a, which comes from the second, would wait for the third. Then the rest.
   const float* next_c = call.c;
   int rows_to_fetch = kRows;
-  const float* const* fetch = call.fetch;
+  const void* const* fetch = call.fetch;
   int64_t p = 0;
   for (; p + kTermsTogether <= call.k; p += kTermsTogether) {
     if (rows_to_fetch > 0) {

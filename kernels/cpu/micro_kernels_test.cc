@@ -2,8 +2,6 @@
 // host's best are run nowhere else.
 #include "kernels/cpu/micro_kernels.h"
 
-#include <utility>
-
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernel_case.h"
@@ -81,18 +79,6 @@ TEST(MicroKernels, PanelsHaveTheBitsOfTiles) {
       }
     }
   }
-}
-
-TEST(PanelGemm, ATeamCutsWhereItPacksLeast) {
-  const auto grid = [](int64_t m, int64_t n, int parts) {
-    const TeamGrid found = GridOf(m, n, 16, parts);
-    return std::pair(found.rows, found.columns);
-  };
-  EXPECT_EQ(grid(1024, 768, 1), std::pair(1, 1));
-  EXPECT_EQ(grid(1024, 768, 2), std::pair(2, 1));
-  EXPECT_EQ(grid(1024, 30522, 2), std::pair(1, 2));
-  EXPECT_EQ(grid(30522, 768, 8), std::pair(8, 1));
-  EXPECT_EQ(grid(4096, 8192, 16), std::pair(4, 4));
 }
 
 TEST(MicroKernels, WeightGradientsOfEveryTileSize) {

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
+#include "kernels/cpu/lines_ahead.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/team_grid.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -17,77 +18,24 @@ constexpr int64_t kLeastColumns = 128;
 constexpr int64_t kLeastRows = 96;
 constexpr int64_t kLeastDepth = 32;
 constexpr int64_t kRowsUncut = 4;  // by the team
+// In 32nds of a cycle of a Xeon: a product of 14 x 32 takes 14; to pack an element of a takes one, of b,
+// which is fetched ahead, half of one.
+constexpr ProductCosts kCosts = {1, 32, 16, kChunkRows};
 // Panels that are packed together where rows of a lie side by side: a term's lines are read once.
 constexpr int64_t kPanelsTogether = 8;
 // Of the next chunk of a that are fetched while this one is multiplied: half a MiB, for the second
 // cache holds this chunk as well.
 constexpr int64_t kLinesAhead = 8192;
 constexpr int64_t kMaxFetch = 48;  // lines while a panel is multiplied
-constexpr int64_t kLine = 16;      // floats
 // Strips by which a chunk of a is multiplied before the next terms are added: what they write is still
 // in the third cache then.
 constexpr int64_t kStripsTogether = 64;
 
+constexpr int64_t kAligned = 16;  // floats of a line
+
 int64_t Up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// Lines of a block of an operand in the order in which it is packed, to be fetched ahead.
-class Lines {
- public:
-  Lines() = default;
-  // `runs` runs of `floats` floats, `stride` apart.
-  Lines(const float* block, int64_t runs, int64_t stride, int64_t floats)
-      : run_(block), stride_(stride), floats_(floats), left_(runs * PerRun()) {}
-
-  int64_t left() const { return left_; }
-  const float* Take() {
-    const float* const line = run_ + std::min(at_, floats_ - 1);
-    --left_;
-    at_ += kLine;
-    if (at_ >= floats_ + kLine) {
-      at_ = 0;
-      run_ += stride_;
-    }
-    return line;
-  }
-
- private:
-  // One more where a run does not begin with a line.
-  int64_t PerRun() const { return (floats_ + kLine - 1) / kLine + 1; }
-
-  const float* run_ = nullptr;
-  int64_t stride_ = 0;
-  int64_t floats_ = 0;
-  int64_t at_ = 0;
-  int64_t left_ = 0;
-};
-
-// Element (i, j) of the block is block[i * row + j * column].
-Lines LinesOf(const float* block, int64_t rows, int64_t columns, int64_t row, int64_t column) {
-  if (column == 1) return Lines(block, rows, row, columns);
-  if (row == 1) return Lines(block, columns, column, rows);
-  return Lines();
-}
-
 }  // namespace
-
-TeamGrid GridOf(int64_t m, int64_t n, int width, int parts) {
-  TeamGrid best;
-  int64_t least = std::numeric_limits<int64_t>::max();
-  for (int rows = 1; rows <= parts; ++rows) {
-    if (parts % rows != 0) continue;
-    const int columns = parts / rows;
-    const int64_t height = Up((m + rows - 1) / rows, kRowsUncut);
-    const int64_t breadth = Up((n + columns - 1) / columns, width);
-    // Cycles for each term of the sums on a Xeon: a product of 14 x 32 takes 14, to pack an element of
-    // a takes one, of b, which is fetched ahead, half of one.
-    const int64_t cost = height * breadth / 32 + height + breadth / 2;
-    if (cost < least) {
-      least = cost;
-      best = {rows, columns};
-    }
-  }
-  return best;
-}
 
 bool PanelGemm::Suits(const GemmProblem& problem, const MicroKernels& kernels) {
   return kernels.panel_rows > 0 && problem.m >= kLeastRows && problem.k >= kLeastDepth &&
@@ -98,25 +46,16 @@ PanelGemm::PanelGemm(const GemmProblem& problem, const MicroKernels& kernels, in
     : problem_(problem), kernels_(kernels), parts_(parts) {
   const GemmProblem& g = problem_;
   const int64_t width = kernels_.width;
-  const TeamGrid grid = GridOf(g.m, g.n, kernels_.width, parts_);
-  const int64_t groups = (g.m + kRowsUncut - 1) / kRowsUncut;
-  const int64_t vectors = (g.n + width - 1) / width;
-  const auto row_at = [&](int i) {
-    return std::min(g.m, PartBegin(groups, grid.rows, i) * kRowsUncut);
-  };
-  const auto column_at = [&](int j) {
-    return std::min(g.n, PartBegin(vectors, grid.columns, j) * width);
-  };
+  const TeamGrid grid = GridOf(parts_, g.m, g.n, kRowsUncut, width, kCosts);
   int64_t most_rows = 0;
   for (int part = 0; part < parts_; ++part) {
-    const int i = part / grid.columns;
-    const int j = part % grid.columns;
+    const TeamRectangle cut = grid.Rectangle(part, g.m, g.n, kRowsUncut, width);
     Rectangle& rectangle = rectangles_.emplace_back();
-    rectangle.row = row_at(i);
-    rectangle.rows = row_at(i + 1) - rectangle.row;
-    most_rows = std::max(most_rows, rectangle.rows);
-    const int64_t end = column_at(j + 1);
-    for (int64_t at = column_at(j); at < end;) {
+    rectangle.row = cut.row;
+    rectangle.rows = cut.rows;
+    most_rows = std::max(most_rows, cut.rows);
+    const int64_t end = cut.column + cut.columns;
+    for (int64_t at = cut.column; at < end;) {
       const int64_t columns = std::min(end - at, kMaxPanelVectors * width);
       rectangle.strips.push_back({at, columns, static_cast<int>((columns + width - 1) / width)});
       at += columns;
@@ -125,8 +64,8 @@ PanelGemm::PanelGemm(const GemmProblem& problem, const MicroKernels& kernels, in
   const int64_t chunks = (most_rows + kChunkRows - 1) / kChunkRows;
   chunk_rows_ = Up((most_rows + chunks - 1) / chunks, kernels_.panel_rows);
   const int64_t depth = std::min(kGemmDepth, g.k);
-  packed_a_floats_ = Up(chunk_rows_ * depth, kLine);
-  part_floats_ = packed_a_floats_ + Up(depth * kMaxPanelVectors * width, kLine);
+  packed_a_floats_ = Up(chunk_rows_ * depth, kAligned);
+  part_floats_ = packed_a_floats_ + Up(depth * kMaxPanelVectors * width, kAligned);
 }
 
 void PanelGemm::Run(const float* a, const float* b, float* c, float* workspace) const {
@@ -238,8 +177,8 @@ void PanelGemm::Multiply(const float* a, const float* packed_a, const float* b, 
   const GemmProblem& g = problem_;
   const int64_t height = kernels_.panel_rows;
   const int64_t panels = (chunk.rows + height - 1) / height;
-  Lines of_a = LinesOf(a + next.row * g.a_row + next.p * g.a_column, next.rows, next.depth, g.a_row,
-                       g.a_column);
+  LinesAhead of_a = LinesAhead::Of(a + next.row * g.a_row + next.p * g.a_column, next.rows,
+                                   next.depth, g.a_row, g.a_column);
   const int64_t tiles = panels * (chunk.last_strip - chunk.first_strip);
   const int64_t a_at_once = (std::min(of_a.left(), kLinesAhead) + tiles - 1) / tiles;
   PanelCall call;
@@ -250,27 +189,27 @@ void PanelGemm::Multiply(const float* a, const float* packed_a, const float* b, 
   for (int64_t s = chunk.first_strip; s < chunk.last_strip; ++s) {
     const ColumnStrip& strip = strips[s];
     PackStrip(b, strip, chunk.p, chunk.depth, packed_b);
-    Lines of_b;
+    const ColumnStrip* then = nullptr;
+    int64_t then_p = chunk.p, then_depth = chunk.depth;
     if (s + 1 < chunk.last_strip) {
-      of_b = LinesOf(b + chunk.p * g.b_row + strips[s + 1].begin * g.b_column, chunk.depth,
-                     strips[s + 1].columns, g.b_row, g.b_column);
+      then = &strips[s + 1];
     } else if (next.rows > 0) {
-      const ColumnStrip& first = strips[next.first_strip];
-      of_b = LinesOf(b + next.p * g.b_row + first.begin * g.b_column, next.depth, first.columns,
-                     g.b_row, g.b_column);
+      then = &strips[next.first_strip];
+      then_p = next.p;
+      then_depth = next.depth;
+    }
+    LinesAhead of_b;
+    if (then != nullptr) {
+      of_b = LinesAhead::Of(b + then_p * g.b_row + then->begin * g.b_column, then_depth,
+                            then->columns, g.b_row, g.b_column);
     }
     const int64_t b_at_once = (of_b.left() + panels - 1) / panels;
     call.columns = strip.columns;
     for (int64_t row = 0; row < chunk.rows; row += height) {
       const int64_t rows = std::min(height, chunk.rows - row);
-      const float* fetch[kMaxFetch];
-      int64_t count = 0;
-      for (int64_t i = std::min({b_at_once, of_b.left(), kMaxFetch}); i > 0; --i) {
-        fetch[count++] = of_b.Take();
-      }
-      for (int64_t i = std::min({a_at_once, of_a.left(), kMaxFetch - count}); i > 0; --i) {
-        fetch[count++] = of_a.Take();
-      }
+      const void* fetch[kMaxFetch];
+      int64_t count = of_b.Take(std::min(b_at_once, kMaxFetch), fetch);
+      count += of_a.Take(std::min(a_at_once, kMaxFetch - count), fetch + count);
       call.fetch = fetch;
       call.fetch_end = fetch + count;
       call.a = packed_a + row * chunk.depth;

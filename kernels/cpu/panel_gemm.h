@@ -5,7 +5,7 @@
 // Part of a Gemm, which is asked first whether a problem suits. Threads: as Gemm. Invariants: Run
 // allocates nothing; a sum has Gemm's order, so its bits are those of a Gemm without panels; the
 // workspace is bounded (1.1 MiB for each thread), whatever the problem.
-// Read next: kernels/cpu/micro_kernels.h.
+// Read next: kernels/cpu/team_grid.h, kernels/cpu/micro_kernels.h.
 #ifndef ONEFLOW_KERNELS_CPU_PANEL_GEMM_H_
 #define ONEFLOW_KERNELS_CPU_PANEL_GEMM_H_
 
@@ -16,14 +16,6 @@
 #include "kernels/cpu/micro_kernels.h"
 
 namespace oneflow::kernels {
-
-// Parts of the rows by parts of the columns.
-struct TeamGrid {
-  int rows = 1;
-  int columns = 1;
-};
-// The grid of `parts` rectangles whose largest costs least to multiply and to pack for.
-TeamGrid GridOf(int64_t m, int64_t n, int width, int parts);
 
 class PanelGemm {
  public:
