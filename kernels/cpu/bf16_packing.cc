@@ -56,6 +56,11 @@ OF_AVX512 void Bf16Packing::PackRows(Bf16Matrix a, int64_t rows, int64_t terms,
       alignas(64) uint16_t pairs[kBf16Depth * kBf16Rows];
       for (int64_t q = 0; q < depth; q += 2) {
         const uint16_t* first = in + (p + q) * a.column;
+        // The terms of the next block: they are too far apart for the processor to foresee.
+        if (p + q + kBf16Depth + 1 < terms) {
+          __builtin_prefetch(first + kBf16Depth * a.column);
+          __builtin_prefetch(first + (kBf16Depth + 1) * a.column);
+        }
         Interleave(first, q + 1 < depth ? first + a.column : kZeros, rows, pairs + q * kBf16Rows);
       }
       transpose_(reinterpret_cast<const float*>(pairs), kBf16Rows, rows, (depth + 1) / 2,
