@@ -20,7 +20,8 @@ constexpr int64_t kMostSpan = 3072;
 // Of the sums of neighbouring strips, which share what they read of a: they leave room for as many terms of a
 // in the second cache.
 constexpr int64_t kSumsTogether = 512 << 10;
-constexpr int64_t kMaxFetch = 64;  // lines while a pair is multiplied
+constexpr int64_t kStays = 24 << 10;  // bytes of a that stay in the first cache as well
+constexpr int64_t kMaxFetch = 64;     // lines while a pair is multiplied
 // To multiply an element of a and one of b takes 2 / 1900 ns for each term, to pack one about 1 / 10.
 constexpr ProductCosts kCosts = {1, 96, 96, kMostRows};
 
@@ -170,7 +171,7 @@ void Bf16Gemm::MultiplyStrip(const uint16_t* a, uint16_t* c, const Piece& piece,
   const bool done = piece.p + std::min(p + terms_, piece.depth) == g.k;
   call.round = done;
   call.sums_by_tiles = true;
-  call.a_passes_by = piece.rows > kPair;
+  call.a_passes_by = piece.rows * call.blocks * kBf16Depth * 2 > kStays;
   LinesAhead ahead = LinesAhead::Of(next.data, next_rows, next_columns, next.row, next.column);
   const int64_t at_once = std::min(kMaxFetch, Blocks(ahead.left(), Blocks(piece.rows, kPair)));
   for (int64_t row = 0; row < piece.rows; row += kPair) {
