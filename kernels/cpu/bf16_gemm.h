@@ -1,11 +1,14 @@
 // Bf16Gemm: c = a . b in bf16 with sums in f32, for one problem of fixed sizes and strides, cut for a
-// team. b is copied into the order in which the instructions take it, and so is a unless it lies so.
+// team: one rectangle of the result for each thread, which packs what it needs by itself.
 //
+// A rectangle goes by in blocks of rows, panels of columns and spans of terms. Of a span, a is packed
+// for the block of rows (unless it lies as the instructions take it), b strip by strip where it is
+// used, some hundreds of terms at a time, which stay in the first cache while the rows pass by; so sums wait in the
+// workspace until their next terms come.
 // Owned by the kernel that made it. Threads: one call at a time per workspace; the team is the
-// caller's. Invariants: Run allocates nothing; its bits depend on neither the team nor the cut. Bytes
-// moved beside the operands: each is written once and read once per block of the other
-// (kernels/cpu/bf16_gemm.cc). Measured: kernels/cpu/products_benchmark.cc. Read next:
-// kernels/cpu/bf16_tiles.h.
+// caller's. Invariants: Run allocates nothing; its bits depend on neither the team nor the cut; the
+// workspace is bounded for each thread, whatever the problem. Measured:
+// kernels/cpu/products_benchmark.cc. Read next: kernels/cpu/bf16_tiles.h.
 #ifndef ONEFLOW_KERNELS_CPU_BF16_GEMM_H_
 #define ONEFLOW_KERNELS_CPU_BF16_GEMM_H_
 
@@ -15,6 +18,7 @@
 #include "kernels/cpu/bf16_tiles.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/micro_kernels.h"
+#include "kernels/cpu/team_grid.h"
 #include "kernels/scalar/types.h"
 
 namespace oneflow::kernels {
@@ -25,32 +29,45 @@ class Bf16Gemm {
   Bf16Gemm(const GemmProblem& problem, const Bf16Tiles& tiles, const MicroKernels& vectors,
            int threads);
 
-  int64_t workspace_bytes() const { return workspace_bytes_; }
+  int64_t workspace_bytes() const { return parts_ * part_bytes_; }
   // `workspace` is 64-byte aligned.
   void Run(const BF16* a, const BF16* b, BF16* c, void* workspace) const;
 
  private:
-  // Rows and columns of the product whose operands are packed; a is, if pack_a_.
-  struct Piece {
-    const uint16_t* a;
-    const uint16_t* b;
-    uint16_t* c;
-    int64_t rows, columns;
+  // Of one thread.
+  struct Workspace {
+    uint16_t* packed_a;
+    uint16_t* packed_b;
+    float* sums;
   };
-  // Row tiles [begin, end) of the piece by its strips [first, last).
-  void Multiply(const Piece& piece, int64_t begin, int64_t end, int64_t first, int64_t last) const;
+  // Rows and columns of the result, and the span of terms that is added to it.
+  struct Piece {
+    int64_t row, rows, column, columns, p, depth;
+  };
+  void RunRectangle(const TeamRectangle& rectangle, const uint16_t* a, const uint16_t* b,
+                    uint16_t* c, const Workspace& space) const;
+  void PackA(const uint16_t* a, const Piece& piece, uint16_t* packed) const;
+  void Multiply(const uint16_t* a, const uint16_t* b, uint16_t* c, const Piece& piece,
+                const Workspace& space) const;
+  // One strip by up to terms_ of the span, from its term p on; `fetch` are lines of b that are needed next.
+  void MultiplyStrip(const uint16_t* a, uint16_t* c, const Piece& piece, int64_t column, int64_t p,
+                     const Workspace& space, float* sums, const Bf16Matrix& next, int64_t next_rows,
+                     int64_t next_columns) const;
 
   GemmProblem problem_;
   Bf16Tiles tiles_;
   Bf16Packing packing_;
   int parts_ = 1;
+  TeamGrid grid_;
   bool pack_a_ = true;
-  int64_t row_tiles_ = 0;
-  int64_t strips_ = 0;
-  int64_t tiles_together_ = 0;   // packed at a time; all of them, or
-  int64_t strips_together_ = 0;  // all of these
-  int64_t blocks_ = 0;           // of k
-  int64_t workspace_bytes_ = 0;
+  int64_t row_block_ = 0;     // a multiple of a pair of tiles
+  int64_t column_panel_ = 0;  // a multiple of a strip
+  int64_t span_ = 0;          // of terms; a multiple of
+  int64_t terms_ = 0;         // those of a packed strip of b
+  int64_t strips_together_ = 0;
+  int64_t packed_a_bytes_ = 0;
+  int64_t sums_bytes_ = 0;
+  int64_t part_bytes_ = 0;
 };
 
 }  // namespace oneflow::kernels

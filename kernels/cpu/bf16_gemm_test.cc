@@ -80,6 +80,9 @@ TEST(Bf16Gemm, EqualsSumsInDouble) {
     // Large enough for a team, wide and tall, and for more than one block of rows.
     CheckProduct(tiles, 200, 700, 310, {false, true}, 2);
     CheckProduct(tiles, 900, 70, 700, {true, false}, 2);
+    // More than one panel of columns, of strips together and of spans of terms; a where it lies, too.
+    CheckProduct(tiles, 33, 1060, 3100, {false, false}, 1);
+    CheckProduct(tiles, 544, 40, 3200, {false, true}, 3);
   }
 }
 
@@ -147,7 +150,7 @@ TEST(Bf16Tiles, SumsGoOnFromWhatIsThere) {
 
 TEST(Bf16Gemm, TheTeamChangesNoBit) {
   for (const Bf16Tiles& tiles : AllOfThisMachine()) {
-    const int64_t m = 130, n = 600, k = 300;
+    const int64_t m = 130, n = 600, k = 3300;  // two spans of terms
     const std::vector<BF16> a = Rounded(RandomFloats(m * k, 1));
     const std::vector<BF16> b = Rounded(RandomFloats(k * n, 2));
     std::vector<std::vector<BF16>> results;
@@ -161,7 +164,7 @@ TEST(Bf16Gemm, TheTeamChangesNoBit) {
   }
 }
 
-// An operand beyond 16 MB is packed in pieces, its halves are not.
+// The rows of a team of two are cut elsewhere when there are half as many, and its terms go in spans.
 TEST(Bf16Gemm, PiecesChangeNoBit) {
   constexpr int64_t kLong = 2100, kHalf = 1088, kShort = 70, k = 4100;
   const std::vector<BF16> many = Rounded(RandomFloats(kLong * k, 1));

@@ -1,6 +1,6 @@
 // Bf16Packing: copies operands of products in bf16 into the order in which the instructions take them.
 //
-// A value, const. Threads: any. Invariants: allocates nothing; what a tile holds behind the last row,
+// A value, const. Machines that multiply bf16 have AVX-512, which it uses. Threads: any. Invariants: allocates nothing; what a tile holds behind the last row,
 // column or term is 0. Read next: kernels/cpu/bf16_tiles.h, kernels/cpu/bf16_gemm.h.
 #ifndef ONEFLOW_KERNELS_CPU_BF16_PACKING_H_
 #define ONEFLOW_KERNELS_CPU_BF16_PACKING_H_
@@ -30,7 +30,6 @@ class Bf16Packing {
 
  private:
   TransposeKernel transpose_;
-  void (*interleave_)(const uint16_t* first, const uint16_t* second, uint32_t* pairs, int64_t n);
 };
 
 }  // namespace oneflow::kernels

@@ -22,8 +22,9 @@ inline constexpr int64_t kBf16Strip = kBf16Depth * kBf16Wide;  // elements of on
 // terms. Of a whole tiles of 16 rows are read, of b whole vectors of 16 columns:
 //     term p of row i of a: a[i / 16 * a_next + i % 16 * a_row + p / 32 * a_block + p % 32]
 //     b: [block][16 pairs of terms][32 columns][2]
-// With `sums` nothing is rounded: the sums in f32 are left there, rows of `sums_row` floats, of which
-// whole tiles of 16 x 16 are written; with `accumulate` they go on from what is there.
+// With `sums` nothing is rounded: the sums in f32 are left there, of which whole tiles of 16 x 16 are
+// written; with `accumulate` they go on from what is there, and with `round` as well they are rounded
+// into c then and not written back.
 struct Bf16TileCall {
   const uint16_t* a = nullptr;
   int64_t a_next = 0;
@@ -37,11 +38,32 @@ struct Bf16TileCall {
   int64_t columns = 0;
   float* sums = nullptr;  // 64-byte aligned
   int64_t sums_row = kBf16Wide;
+  bool sums_by_tiles = false;  // [tile of rows][tile of columns][16][16], and no sums_row
   bool accumulate = false;
+  bool round = false;
+  bool a_passes_by =
+      false;  // a is read once while b stays: it need not push b out of the first cache
+  // Lines of memory that are needed soon: as many of them are fetched as the sum leaves time for.
+  const void* const* fetch = nullptr;
+  const void* const* fetch_end = nullptr;
 
   int row_tiles() const { return rows > kBf16Rows ? 2 : 1; }
   int vectors() const { return columns > 16 ? 2 : 1; }
 };
+
+// Where the sums of a call lie: element (i, j) at i / 16 * lower + i % 16 * row + j / 16 * right + j %
+// 16.
+struct Bf16SumsLayout {
+  int64_t row = 16;
+  int64_t right = 256;
+  int64_t lower = 512;
+};
+inline constexpr Bf16SumsLayout kBf16SumsByTiles;
+inline constexpr int64_t kBf16Sums = 2 * kBf16Rows * kBf16Wide;  // of a call
+inline Bf16SumsLayout LayoutOfSums(const Bf16TileCall& call) {
+  if (call.sums_by_tiles) return kBf16SumsByTiles;
+  return {call.sums_row, 16, kBf16Rows * call.sums_row};
+}
 
 struct Bf16Tiles {
   std::string_view name;
@@ -51,7 +73,7 @@ struct Bf16Tiles {
   void (*multiply)(const Bf16TileCall& call) = nullptr;
 };
 
-// Rounds the sums of a call, rows of 32 floats, into its c. REQUIRES: AVX-512 BF16.
+// Rounds the sums of a call, by tiles, into its c. REQUIRES: AVX-512 BF16.
 void StoreRounded(const Bf16TileCall& call, const float* sums);
 
 // REQUIRES: a machine with AVX-512 BF16, or AMX BF16 that the kernel of the system lets this process use.

@@ -37,7 +37,7 @@ Gemm::Gemm(const GemmProblem& problem, const MicroKernels& kernels, int threads)
   const double flops =
       2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
   parts_ = flops >= 2.0 * kFlopsPerPart ? threads : 1;
-  if (PanelGemm::Suits(g, kernels_, parts_)) {
+  if (PanelGemm::Suits(g, kernels_)) {
     panels_.emplace(g, kernels_, parts_);
     workspace_floats_ = panels_->workspace_floats();
     return;

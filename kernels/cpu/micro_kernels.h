@@ -15,7 +15,7 @@ namespace oneflow::kernels {
 
 inline constexpr int kMaxTileRows = 8;
 inline constexpr int kMaxTileVectors = 3;
-inline constexpr int kMaxPanelRows = 12;
+inline constexpr int kMaxPanelRows = 14;
 inline constexpr int kMaxPanelVectors = 2;
 
 // c[i][j] (+)= sum over taps t < taps and p < k of
@@ -64,6 +64,9 @@ struct PanelCall {
   int64_t c_row = 0;
   int64_t columns = 0;
   bool accumulate = false;
+  // Lines of memory that are needed soon: as many of them are fetched as the sum leaves time for.
+  const void* const* fetch = nullptr;
+  const void* const* fetch_end = nullptr;
 };
 using PanelKernel = void (*)(const PanelCall& call);
 
