@@ -32,7 +32,7 @@ SECRET = "5a" * 32
 LIMIT = 100.0  # seconds until a job that was struck counts as hanging
 # How many events of a stage a rank has, to draw from.
 EVENTS = {"mid step": STEPS - 1, "checkpoint": 4}
-EVENTS_OF_WRITER = {"mid step": STEPS - 1, "checkpoint": 32}
+EVENTS_OF_WRITER = {"mid step": STEPS - 1, "checkpoint": 44}
 
 
 @dataclass

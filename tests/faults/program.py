@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import oneflow as flow
 import oneflow.nn.functional as F
-from oneflow import _core, checkpoint, nn
+from oneflow import _core, nn, publication
 from oneflow.steps import train
 
 RANKS, STEPS, EVERY, KEEP = 3, 24, 6, 2
@@ -61,10 +61,10 @@ def connect(**options: Any) -> Any:
     return connected
 
 
-def write(*arguments: Any) -> None:
+def publish(*arguments: Any) -> None:
     event("checkpoint")
     try:
-        real_write(*arguments)
+        real_publish(*arguments)
     except Exception:
         strike("failed")
         raise
@@ -79,10 +79,10 @@ def counted(call: Any) -> Any:
 
 
 real_connect, _core.connect = _core.connect, connect
-real_write, train.write = train.write, write
+train.snapshot = counted(train.snapshot)
+real_publish, train.publish = train.publish, publish
 os.fsync, os.rename = counted(os.fsync), counted(os.rename)
-Path.rename = counted(Path.rename)  # type: ignore[method-assign]
-checkpoint.save = counted(checkpoint.save)
+publication._write = counted(publication._write)
 
 random = np.random.default_rng(0)
 x = random.standard_normal((60, 128)).astype(np.float32)

@@ -75,7 +75,7 @@ for metrics in step.run(loader, steps=steps, checkpoint=checkpoint):
         file.write(json.dumps(record) + "\\n")
     event()
 """
-FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
+FILES = ("model.safetensors", "optimizer.safetensors", "manifest.json")
 MOST_EVENTS = 60  # of a rank in its first 14 steps; later draws kill nobody, and the job ends
 
 
