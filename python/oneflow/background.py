@@ -37,6 +37,11 @@ class Background:
         self._thread = threading.Thread(target=run, name="oneflow-checkpoint")
         self._thread.start()
 
+    def failed(self, error: CheckpointError) -> None:
+        """A job that could not begin."""
+        assert self._thread is None, "another is under way"
+        self._result = error
+
     def wait(self) -> CheckpointError | None:
         """Returns when nothing is under way: the reason why the last job failed, None if it did not. What only a bug
         raises is raised here."""

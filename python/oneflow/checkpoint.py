@@ -4,14 +4,14 @@
     optimizer.safetensors   "<parameter>.<slot>"
     manifest.json           checksums of both, steps made, the loader's position, seeds, the user's `extra`
 
-Nothing in it depends on the mesh or the number of ranks: any layout reads what any other has written. What is damaged
-is refused, and the one before it is taken; all ranks of a job take the same one. publication.py writes.
+Of two ranks each writes a part, `model-00001-of-00002.safetensors`. Every tensor is whole in one file, so that any
+layout reads what any other has written. What is damaged is refused, and the one before it is taken; all ranks of a job
+take the same one. Read next: snapshot.py (what is written), publication.py (how), manifest.py (how it is checked).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -24,14 +24,15 @@ import numpy as np
 
 from . import environment, manifest
 from .errors import CheckpointError, Error
-from .gather import gather
 from .location import user_location
 from .manifest import check_file, read_manifest
-from .publication import Snapshot
-from .serialization import load, pack, read_json
+from .serialization import load, read_json
+from .snapshot import of_all_ranks
 from .tensor import Tensor
 
-_EARLIER = "progress.json"  # what the earlier form of a checkpoint, format 1, has in place of a manifest
+_EARLIER = (
+    "progress.json"  # what the earlier form of a checkpoint, format 1, has in place of a manifest
+)
 _NAME = re.compile(r"(step-(\d{8,}))(\.old)?")
 
 
@@ -83,30 +84,6 @@ class Stored:
     extra: Any
 
 
-def snapshot(
-    model: Mapping[str, Tensor],
-    optimizer: Mapping[str, Tensor],
-    steps: int,
-    loader: Any,
-    seeds: Any,
-    extra: Any,
-) -> Snapshot | None:
-    """The state of now, copied to the memory of the rank that writes; None on the others. All ranks call it alike."""
-    location = user_location()
-    try:
-        read_json(json.dumps([loader, extra]).encode(), any_float=True)
-    except (RecursionError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"extra and the loader's state must be JSON ({error}): numbers, strings, lists and dicts",
-            location,
-        ) from None
-    gather({**{f"model.{k}": v for k, v in model.items()}, **optimizer})  # leaves values here
-    if environment.rank() != 0:
-        return None
-    files = {"model.safetensors": pack(model), "optimizer.safetensors": pack(optimizer)}
-    return Snapshot(files, steps, loader, seeds, extra)
-
-
 def find(directory: str | os.PathLike[str], above: int = -1) -> Stored | None:
     """The checkpoint at `directory`, or the newest one in it, of more than `above` steps; None if there is none.
 
@@ -123,8 +100,7 @@ def find(directory: str | os.PathLike[str], above: int = -1) -> Stored | None:
         except CheckpointError as error:
             why = error.message
         own = [why, -1 if stored is None else stored.steps]
-        told = [json.loads(text) for text in _of_all_ranks(json.dumps(own))]
-        if why := _refusal(told):
+        if why := _refusal(of_all_ranks(own)):
             refused.append(why)
             if environment.rank() == 0:
                 print(f"oneflow: {path} is refused: {refused[-1]}", file=sys.stderr)
@@ -147,31 +123,29 @@ def _refusal(told: list[tuple[str, int]]) -> str:
         if why:
             return why + (f" (seen by rank {rank})" if rank else "")
     if len({steps for _, steps in told}) > 1:
-        return "the ranks see different checkpoints under its name: all hosts must see the same folder"
+        return (
+            "the ranks see different checkpoints under its name: all hosts must see the same folder"
+        )
     return ""
 
 
 def _candidates(directory: Path) -> list[Path]:
     """Newest first, as rank 0 sees them."""
-    for path in (directory, directory.with_name(directory.name + ".old")):  # put aside, or about to be
+    for path in (
+        directory,
+        directory.with_name(directory.name + ".old"),
+    ):  # put aside, or about to be
         if any((path / name).exists() for name in (manifest.NAME, _EARLIER)):
             found = [path]
             break
     else:
         found = [path for _, path in reversed(_numbered(directory))]
-    names = json.loads(_of_all_ranks(json.dumps([path.name for path in found]))[0])
+    names = of_all_ranks([path.name for path in found])[0]
     here = directory.name
     return [
         directory.with_name(name) if name in (here, here + ".old") else directory / name
         for name in names
     ]
-
-
-def _of_all_ranks(text: str) -> list[str]:
-    """What each rank says, by rank."""
-    if environment.world_size() == 1:
-        return [text]
-    return [told.decode() for told in environment.transport().all_gather(text.encode())]
 
 
 def _read(path: Path, above: int, location: Any) -> Stored | None:

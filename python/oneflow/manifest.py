@@ -27,7 +27,7 @@ FORMAT = 2
 PIECE = 1 << 20  # bytes under one checksum
 KINDS = ("model", "optimizer")
 
-_FILE = re.compile(r"(model|optimizer)(-\d{5}-of-\d{5})?\.safetensors")
+_FILE = re.compile(r"(model|optimizer)(?:-(\d{5})-of-(\d{5}))?\.safetensors")
 _DIGITS = re.compile(r"[0-9a-f]*")
 _MOST_BYTES = 100_000_000
 _FIRST_LINE = len('{"crc32c":"00000000",\n')
@@ -67,49 +67,100 @@ class Manifest:
 
     def text(self) -> bytes:
         """ValueError or TypeError where the loader's position or `extra` is no JSON."""
-        body = {
-            "format": FORMAT,
-            "steps": self.steps,
-            "loader": self.loader,
-            "seeds": self.seeds,
-            "extra": self.extra,
-            "files": {
-                name: {
-                    "bytes": file.num_bytes,
-                    "head": f"{file.head:08x}",
-                    "tensors": {
-                        tensor: "".join(f"{crc:08x}" for crc in pieces)
-                        for tensor, pieces in sorted(file.tensors.items())
-                    },
-                }
-                for name, file in sorted(self.files.items())
-            },
-        }
-        rest = json.dumps(body, indent=1).encode()[1:].lstrip()
-        return first_line(rest) + rest
+        return sealed(
+            {
+                "format": FORMAT,
+                "steps": self.steps,
+                "loader": self.loader,
+                "seeds": self.seeds,
+                "extra": self.extra,
+                "files": entries_of(self.files),
+            }
+        )
 
     def names(self, kind: str) -> list[str]:
         """Files of one of KINDS."""
         return [name for name in sorted(self.files) if name.startswith(kind)]
 
 
+def file_name(kind: str, rank: int, ranks: int) -> str:
+    """Of what one of so many ranks writes."""
+    part = "" if ranks == 1 else f"-{rank + 1:05d}-of-{ranks:05d}"
+    return f"{kind}{part}.safetensors"
+
+
+def sealed(body: Mapping[str, Any]) -> bytes:
+    """An object as text, under a checksum in its first line."""
+    rest = json.dumps(body, indent=1).encode()[1:].lstrip()
+    return first_line(rest) + rest
+
+
 def first_line(rest: bytes) -> bytes:
-    """Of a manifest with these bytes behind it."""
+    """Of a sealed text with these bytes behind it."""
     return b'{"crc32c":"%08x",\n' % _core.crc32c(rest)
+
+
+def unsealed(text: bytes, keys: set[str]) -> dict[str, Any]:
+    """The object, which must have these entries; ValueError, which says why, if the text is not what was written."""
+    rest = text[_FIRST_LINE:]
+    if text[:_FIRST_LINE] != first_line(rest):
+        raise ValueError(
+            f"its checksum does not fit its {len(text)} bytes: it is damaged or was not written to its end"
+        )
+    body = read_json(text, any_float=True)
+    if isinstance(body, dict) and body.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"it has format {body['format']}, and this version reads {FORMAT}")
+    _expect(body, keys | {"crc32c"}, "it")
+    return dict(body)
+
+
+def entries_of(files: Mapping[str, StoredFile]) -> dict[str, Any]:
+    """Files as JSON."""
+    return {
+        name: {
+            "bytes": file.num_bytes,
+            "head": f"{file.head:08x}",
+            "tensors": {
+                tensor: "".join(f"{crc:08x}" for crc in pieces)
+                for tensor, pieces in sorted(file.tensors.items())
+            },
+        }
+        for name, file in sorted(files.items())
+    }
+
+
+def files_of(entries: Any) -> dict[str, StoredFile]:
+    """The files of a JSON value that may be anything."""
+    if not isinstance(entries, dict):
+        raise ValueError("its files are no object")
+    files = {}
+    for name, entry in entries.items():
+        if not _FILE.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a tensor file")
+        _expect(entry, {"bytes", "head", "tensors"}, name)
+        if not isinstance(entry["tensors"], dict):
+            raise ValueError(f"the tensors of {name} are no object")
+        head = _checksums(entry["head"], name)
+        if len(head) != 1:
+            raise ValueError(f"the head of {name} has {len(head)} checksums")
+        tensors = {key: _checksums(value, key) for key, value in entry["tensors"].items()}
+        files[name] = StoredFile(_count(entry["bytes"], name), head[0], tensors)
+    return files
 
 
 def read_manifest(folder: Path, location: Any) -> Manifest:
     """The manifest of the checkpoint in a folder."""
     path = folder / NAME
     try:
-        return parse(_bounded(path))
+        return parse(bounded(path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}", location) from error
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path}: {error}", location) from error
 
 
-def _bounded(path: Path) -> bytes:
+def bounded(path: Path) -> bytes:
+    """The bytes of a file that is no longer than a manifest may be."""
     descriptor = _open(path)
     try:
         with open(descriptor, "rb", closefd=False) as file:
@@ -131,42 +182,28 @@ def _open(path: Path) -> int:
 
 
 def parse(text: bytes) -> Manifest:
-    """ValueError or TypeError, which says why, unless the text is that of a manifest."""
-    rest = text[_FIRST_LINE:]
-    if text[:_FIRST_LINE] != first_line(rest):
-        raise ValueError(
-            f"its checksum does not fit its {len(text)} bytes: it is damaged or was not written to its end"
-        )
-    body = read_json(text, any_float=True)
-    _expect(body, {"crc32c", "format", "steps", "loader", "seeds", "extra", "files"}, "it")
-    if body["format"] != FORMAT:
-        raise ValueError(f"it has format {body['format']}, and this version reads {FORMAT}")
-    files: dict[str, StoredFile] = {}
-    if not isinstance(body["files"], dict):
-        raise ValueError("its files are no object")
-    for name, entry in body["files"].items():
-        if not _FILE.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a tensor file")
-        _expect(entry, {"bytes", "head", "tensors"}, name)
-        if not isinstance(entry["tensors"], dict):
-            raise ValueError(f"the tensors of {name} are no object")
-        head = _checksums(entry["head"], name)
-        if len(head) != 1:
-            raise ValueError(f"the head of {name} has {len(head)} checksums")
-        tensors = {key: _checksums(value, key) for key, value in entry["tensors"].items()}
-        files[name] = StoredFile(_count(entry["bytes"], name), head[0], tensors)
+    """ValueError, which says why, unless the text is that of a manifest."""
+    body = unsealed(text, {"format", "steps", "loader", "seeds", "extra", "files"})
+    files = files_of(body["files"])
     manifest = Manifest(
         _count(body["steps"], "steps"), body["loader"], body["seeds"], body["extra"], files
     )
     for kind in KINDS:
+        _check_parts(kind, manifest.names(kind))
         seen: set[str] = set()
         for name in manifest.names(kind):
             if twice := seen & set(files[name].tensors):
                 raise ValueError(f"{min(twice)!r} is in two files")
             seen |= set(files[name].tensors)
-        if not manifest.names(kind):
-            raise ValueError(f"it names no file of the {kind}")
     return manifest
+
+
+def _check_parts(kind: str, names: list[str]) -> None:
+    """One file, or a part of each rank."""
+    parts = [match.groups()[1:] for name in names if (match := _FILE.fullmatch(name))]
+    count = int(parts[-1][1] or 1) if parts else 1
+    if names != [file_name(kind, rank, count) for rank in range(count)]:
+        raise ValueError(f"the files of the {kind} are {names}, not all of one")
 
 
 def _expect(value: Any, keys: set[str], what: str) -> None:

@@ -2,7 +2,7 @@
 
 The order is what survives a power cut: each file is written into `NAME.partial` and forced onto the disk, then that
 folder; the manifest, and the folder again; what has the name already is put aside as `NAME.old`; the folder takes the
-name, and its parent is forced onto the disk. Only then does `publish` return, and only then is anything older removed.
+name, and its parent is forced onto the disk. Only then does `commit` return, and only then is anything older removed.
 A crash leaves `NAME.partial`, which nobody reads, or `NAME.old` alone, which readers take for NAME.
 
 A file whose fsync failed is lost: it is never tried again, the next attempt writes a new one. One writer at a time:
@@ -17,60 +17,75 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from . import manifest
-from .errors import CheckpointError
-from .manifest import Manifest, StoredFile
+from .manifest import StoredFile
 from .serialization import Packed
 
 _AT_ONCE = 64 << 20  # bytes of one call: the system takes no more than 2 GiB
 _LEFT_BEHIND = re.compile(r"(step-\d{8,})\.(partial|old)")
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """What one checkpoint is to hold; the arrays must not change until it is published."""
+class Claim:
+    """A new folder beside its place, to be written into by one job alone. Owner: the rank that commits. Threads: one
+    at a time. It ends by `commit` or `abandon`."""
 
-    files: Mapping[str, Packed]
-    steps: int
-    loader: Any
-    seeds: Any
-    extra: Any
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.partial = partial_of(target)
+        old = _aside(target)
+        _make_folders(target.parent)
+        if old.exists():
+            if target.exists():
+                _remove(old)
+            else:  # a crash between two renames: it is the one that counts
+                os.rename(old, target)
+        _refuse_if_locked(self.partial)
+        _remove(self.partial)
+        os.mkdir(self.partial)
+        self._lock = os.open(self.partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _lock(self._lock, self.partial)
+        except BaseException:
+            os.close(self._lock)
+            raise
 
-    @property
-    def num_bytes(self) -> int:
-        return sum(packed.num_bytes for packed in self.files.values())
+    def commit(self, text: bytes) -> None:
+        """All files are there: adds the manifest and gives the folder its name. When this returns it is on the disk."""
+        _write(self.partial / manifest.NAME, [text])
+        _sync(self.partial)
+        if self.target.exists():
+            os.rename(self.target, _aside(self.target))
+        os.rename(self.partial, self.target)
+        _sync(self.target.parent)
+        os.close(self._lock)
+        _remove(_aside(self.target))
 
-    def manifest(self) -> Manifest:
-        """Reads every byte once, for the checksums."""
-        stored = {name: StoredFile.of(packed) for name, packed in self.files.items()}
-        return Manifest(self.steps, self.loader, self.seeds, self.extra, stored)
+    def abandon(self) -> None:
+        """Removes what was written: on a full disk that is room for the next attempt."""
+        with contextlib.suppress(OSError):
+            if _aside(self.target).exists() and not self.target.exists():
+                os.rename(_aside(self.target), self.target)
+            _remove(self.partial)
+        os.close(self._lock)
 
 
-def publish(target: Path, snapshot: Snapshot, location: Any) -> None:
-    """Writes a checkpoint. When this returns it is on the disk; CheckpointError, and nothing has changed, else."""
-    try:
-        text = snapshot.manifest().text()
-        with _claimed(target) as partial:
-            for name, packed in snapshot.files.items():
-                _write(partial / name, [packed.head, *packed.tensors.values()])
-            _sync(partial)
-            _write(partial / manifest.NAME, [text])
-            _sync(partial)
-            _take_place(partial, target)
-        _remove(_aside(target))
-    except OSError as error:
-        why = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = _free_bytes(target)
-            why += f": it needs {_mib(snapshot.num_bytes)}, and {_mib(free)} are free there"
-        raise CheckpointError(f"{target} cannot be written: {why}", location) from error
+def partial_of(target: Path) -> Path:
+    """Where the files of a checkpoint are written."""
+    return target.with_name(target.name + ".partial")
+
+
+def write_files(partial: Path, files: Mapping[str, Packed]) -> dict[str, StoredFile]:
+    """New files in a claimed folder, on the disk when this returns. Their checksums are those of the memory."""
+    stored = {name: StoredFile.of(packed) for name, packed in files.items()}
+    for name, packed in files.items():
+        _write(partial / name, [packed.head, *packed.tensors.values()])
+    _sync(partial)
+    return stored
 
 
 def drop_old(newest: Path, older: Iterable[Path]) -> None:
@@ -89,33 +104,6 @@ def drop_old(newest: Path, older: Iterable[Path]) -> None:
 
 def _aside(target: Path) -> Path:
     return target.with_name(target.name + ".old")
-
-
-@contextlib.contextmanager
-def _claimed(target: Path) -> Iterator[Path]:
-    """An empty folder to write into, which is this writer's alone; removed if it does not take its place."""
-    partial, old = target.with_name(target.name + ".partial"), _aside(target)
-    _make_folders(target.parent)
-    if old.exists():
-        if target.exists():
-            _remove(old)
-        else:  # a crash between two renames: it is the one that counts
-            os.rename(old, target)
-    _refuse_if_locked(partial)
-    _remove(partial)
-    os.mkdir(partial)
-    lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _lock(lock, partial)
-        yield partial
-    except BaseException:
-        with contextlib.suppress(OSError):
-            if old.exists() and not target.exists():
-                os.rename(old, target)
-            _remove(partial)  # on a full disk, room for the next attempt
-        raise
-    finally:
-        os.close(lock)
 
 
 def _refuse_if_locked(partial: Path) -> None:
@@ -137,13 +125,6 @@ def _lock(descriptor: int, partial: Path) -> None:
         ) from None
     except OSError:  # a file system without locks of folders, NFS for one
         pass
-
-
-def _take_place(partial: Path, target: Path) -> None:
-    if target.exists():
-        os.rename(target, _aside(target))
-    os.rename(partial, target)
-    _sync(target.parent)
 
 
 def _write(path: Path, pieces: Iterable[bytes | np.ndarray]) -> None:
@@ -183,6 +164,14 @@ def _make_folders(path: Path) -> None:
 def _remove(path: Path) -> None:
     if path.exists():
         shutil.rmtree(path)
+
+
+def why_not(error: OSError, path: Path, needed: int) -> str:
+    """What the system said, and on a full disk what is needed and there."""
+    why = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        why += f": it needs {_mib(needed)}, and {_mib(_free_bytes(path))} are free there"
+    return why
 
 
 def _mib(count: int) -> str:

@@ -160,9 +160,7 @@ def read_layout(name: str, location: Any) -> Layout:
             f"{name} is no safetensors file: its metadata are no texts by name", location
         )
     base = 8 + length
-    entries = {
-        key: _entry(name, key, entry, base, size, location) for key, entry in header.items()
-    }
+    entries = {key: _entry(name, key, entry, base, size, location) for key, entry in header.items()}
     reached = base
     for begin, end in sorted((entry.begin, entry.end) for entry in entries.values()):
         if begin != reached:
@@ -191,7 +189,9 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     name = os.fspath(path)
     layout = read_layout(name, location)
     data = np.memmap(name, dtype=np.uint8, mode="r", offset=0)
-    result = {key: _tensor(name, key, entry, data, location) for key, entry in layout.entries.items()}
+    result = {
+        key: _tensor(name, key, entry, data, location) for key, entry in layout.entries.items()
+    }
     result.update((alias, result[target]) for alias, target in layout.aliases.items())
     return result
 

@@ -189,7 +189,10 @@ def test_the_earlier_form_is_read_and_said_to_be_so(
     assert other.step.restore(tmp_path / "c") == {"loss": float("inf")}
     assert other.state() == run.state() and other.optimizer.steps == 3
     assert "of the earlier form, without checksums" in capsys.readouterr().err
-    for text, why in [("{}", "entries are missing"), (json.dumps({**progress, "format": 2}), "format 2")]:
+    for text, why in [
+        ("{}", "entries are missing"),
+        (json.dumps({**progress, "format": 2}), "format 2"),
+    ]:
         (tmp_path / "c" / "progress.json").write_text(text)
         with pytest.raises(flow.CheckpointError, match=why):
             other.step.restore(tmp_path / "c")

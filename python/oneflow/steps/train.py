@@ -15,16 +15,17 @@ import numpy as np
 
 from .. import environment, tree
 from ..background import Background
-from ..checkpoint import Checkpoint, Stored, array_of, check_fits, find, snapshot
+from ..checkpoint import Checkpoint, Stored, array_of, check_fits, find
 from ..dtypes import float32
 from ..errors import CheckpointError, DataError, Error
 from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
-from ..publication import Snapshot, drop_old, publish
+from ..publication import drop_old
 from ..random import default_generator
 from ..sharding import Parallel
+from ..snapshot import Contents, Snapshot, of_all_ranks, take
 from ..tensor import Tensor
 from ..tracing import Trace
 from .clipping import clip_by_norm
@@ -91,7 +92,9 @@ class TrainStep(Step):
         self._check = check
         self._clip_norm = clip_norm
         self._writing = Background()
-        self._was_late = False  # a checkpoint was due before the last one was written, and that was told
+        self._was_late = (
+            False  # a checkpoint was due before the last one was written, and that was told
+        )
         super().__init__(fn, **options)
         settings = loss_scale_of(loss_scale, self.precision)
         self._scaling = None if settings is None else Scaling(settings)
@@ -347,10 +350,15 @@ class TrainStep(Step):
                 file=sys.stderr,
             )
         self._writing.wait()
-        taken = self._snapshot(_position(loader), None)
-        if taken is not None:
-            job = functools.partial(_write, self._name, kept, taken, user_location())
-            self._writing.start(job)
+        try:
+            taken = self._snapshot(kept.path(number), _position(loader), None)
+        except CheckpointError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            if environment.rank() == 0:
+                self._writing.failed(_told(self._name, number, error))
+            return
+        self._writing.start(functools.partial(_write, self._name, kept, taken))
 
     @contextlib.contextmanager
     def _written(self) -> Iterator[None]:
@@ -370,9 +378,17 @@ class TrainStep(Step):
         not at all; it is on the disk when this returns. All ranks call it. Hyperparameters and schedules come from
         the code."""
         self._writing.wait()
-        taken = self._snapshot(None, extra)
-        if taken is not None:
-            publish(Path(directory), taken, user_location())
+        location = user_location()
+        taken = self._snapshot(Path(directory), None, extra)
+        why = ""
+        try:
+            taken.write()
+        except CheckpointError as error:
+            why = error.message
+            if environment.world_size() == 1:
+                raise
+        if why := of_all_ranks(why)[0]:
+            raise CheckpointError(why, location)
 
     def restore(self, directory: str | os.PathLike[str]) -> Any:
         """Reads what `save` or a run has written, under any layout, and returns its `extra`. It may be called before
@@ -402,10 +418,11 @@ class TrainStep(Step):
             slots |= {n: Tensor._of_cell(cell) for n, cell in self._scaling.cells().items()}
         return model, slots
 
-    def _snapshot(self, loader: Any, extra: Any) -> Snapshot | None:
+    def _snapshot(self, target: Path, loader: Any, extra: Any) -> Snapshot:
         model, slots = self._stored_states()
         seeds = {"step": self._seed, "tensors": [default_generator.seed, default_generator.made]}
-        return snapshot(model, slots, self.optimizer.steps, loader, seeds, extra)
+        contents = Contents(model, slots, self.optimizer.steps, loader, seeds, extra)
+        return take(target, contents, user_location())
 
     def _install(self, stored: Stored, loader: Any) -> None:
         """Makes a checkpoint the state of now; changes nothing if it does not fit."""
@@ -448,28 +465,30 @@ class TrainStep(Step):
             )
 
 
-def _write(
-    name: str, kept: Checkpoint, taken: Snapshot, location: Any
-) -> CheckpointError | None:
-    """Publishes a checkpoint of a run and drops what is too old; what the file system refuses is told, and returned:
-    the next attempt may work. On the thread that writes."""
-    path = kept.path(taken.steps)
+def _write(name: str, kept: Checkpoint, taken: Snapshot) -> CheckpointError | None:
+    """Writes a checkpoint of a run and drops what is too old; what the file system refuses is told, and returned: the
+    next attempt may work. On the thread that writes."""
     try:
-        publish(path, taken, location)
+        taken.write()
     except CheckpointError as error:
-        print(
-            f"oneflow: {name}: no checkpoint at step {taken.steps}: {error.message}; older ones stay",
-            file=sys.stderr,
-        )
-        return error
+        return _told(name, taken.steps, error)
     try:
-        drop_old(path, kept.too_old(taken.steps))
+        if taken.rank == 0:
+            drop_old(taken.target, kept.too_old(taken.steps))
     except OSError as error:
         print(
-            f"oneflow: {name}: an older checkpoint than {path} cannot be removed: {error}",
+            f"oneflow: {name}: an older checkpoint than {taken.target} cannot be removed: {error}",
             file=sys.stderr,
         )
     return None
+
+
+def _told(name: str, steps: int, error: CheckpointError) -> CheckpointError:
+    print(
+        f"oneflow: {name}: no checkpoint at step {steps}: {error.message}; older ones stay",
+        file=sys.stderr,
+    )
+    return error
 
 
 def _position(loader: Any) -> Any:
