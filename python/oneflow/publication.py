@@ -62,16 +62,24 @@ class Claim:
             os.rename(self.target, _aside(self.target))
         os.rename(self.partial, self.target)
         _sync(self.target.parent)
-        os.close(self._lock)
-        _remove(_aside(self.target))
+        self._unlock()
+        with contextlib.suppress(OSError):  # the next claim of this place tries again
+            _remove(_aside(self.target))
 
     def abandon(self) -> None:
         """Removes what was written: on a full disk that is room for the next attempt."""
-        with contextlib.suppress(OSError):
-            if _aside(self.target).exists() and not self.target.exists():
-                os.rename(_aside(self.target), self.target)
-            _remove(self.partial)
-        os.close(self._lock)
+        try:
+            with contextlib.suppress(OSError):
+                if _aside(self.target).exists() and not self.target.exists():
+                    os.rename(_aside(self.target), self.target)
+                _remove(self.partial)
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        descriptor, self._lock = self._lock, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def partial_of(target: Path) -> Path:
@@ -99,7 +107,9 @@ def drop_old(newest: Path, older: Iterable[Path]) -> None:
     for path in newest.parent.iterdir():
         match = _LEFT_BEHIND.fullmatch(path.name)
         if match and (match[2] == "partial" or path.with_name(match[1]).exists()):
-            _remove(path)
+            with contextlib.suppress(BlockingIOError):  # another program's, which has not crashed
+                _refuse_if_locked(path)
+                _remove(path)
 
 
 def _aside(target: Path) -> Path:

@@ -205,7 +205,7 @@ def digest(folder: Path, rank: int = 0) -> str:
     said = hashlib.sha256(json.dumps(sorted(ledger.items())).encode())
     for kind in ("model", "optimizer"):  # of one rank a file each, of several a part of each
         parts = [flow.load(path) for path in sorted(last.glob(f"{kind}*.safetensors"))]
-        for name, tensor in sorted((item for part in parts for item in part.items())):
+        for name, tensor in sorted(item for part in parts for item in part.items()):
             said.update(f"{name}{tensor.shape}{tensor.dtype}".encode() + tensor.numpy().tobytes())
     return said.hexdigest()
 
