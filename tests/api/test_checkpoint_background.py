@@ -137,7 +137,7 @@ def test_a_file_that_was_not_forced_onto_the_disk_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored.write(tmp_path / "step-00000002", 2)
-    fsync, count = os.fsync, 0
+    fsync, count, number = os.fsync, 0, 0
 
     def refuse(descriptor: int) -> None:
         nonlocal count
