@@ -107,9 +107,12 @@ def unsealed(text: bytes, keys: set[str]) -> dict[str, Any]:
         raise ValueError(
             f"its checksum does not fit its {len(text)} bytes: it is damaged or was not written to its end"
         )
-    body = read_json(text, any_float=True)
+    try:
+        body = read_json(text, any_float=True)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON ({error})") from None
     if isinstance(body, dict) and body.get("format", FORMAT) != FORMAT:
-        raise ValueError(f"it has format {body['format']}, and this version reads {FORMAT}")
+        raise ValueError(f"it has format {body['format']!r:.60}, and this version reads {FORMAT}")
     _expect(body, keys | {"crc32c"}, "it")
     return dict(body)
 
@@ -136,7 +139,7 @@ def files_of(entries: Any) -> dict[str, StoredFile]:
     files = {}
     for name, entry in entries.items():
         if not _FILE.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a tensor file")
+            raise ValueError(f"{name!r:.200} is no name of a tensor file")
         _expect(entry, {"bytes", "head", "tensors"}, name)
         if not isinstance(entry["tensors"], dict):
             raise ValueError(f"the tensors of {name} are no object")
@@ -193,7 +196,7 @@ def parse(text: bytes) -> Manifest:
         seen: set[str] = set()
         for name in manifest.names(kind):
             if twice := seen & set(files[name].tensors):
-                raise ValueError(f"{min(twice)!r} is in two files")
+                raise ValueError(f"{min(twice)!r:.200} is in two files")
             seen |= set(files[name].tensors)
     return manifest
 
@@ -203,7 +206,7 @@ def _check_parts(kind: str, names: list[str]) -> None:
     parts = [match.groups()[1:] for name in names if (match := _FILE.fullmatch(name))]
     count = int(parts[-1][1] or 1) if parts else 1
     if names != [file_name(kind, rank, count) for rank in range(count)]:
-        raise ValueError(f"the files of the {kind} are {names}, not all of one")
+        raise ValueError(f"the files of the {kind} are {names!s:.200}, not all of one")
 
 
 def _expect(value: Any, keys: set[str], what: str) -> None:
@@ -213,13 +216,13 @@ def _expect(value: Any, keys: set[str], what: str) -> None:
 
 def _count(value: Any, what: str) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
-        raise ValueError(f"{what}: {value!r} is no count")
+        raise ValueError(f"{what:.200}: {value!r:.60} is no count")
     return value
 
 
 def _checksums(text: Any, what: str) -> tuple[int, ...]:
     if not isinstance(text, str) or len(text) % 8 or not _DIGITS.fullmatch(text):
-        raise ValueError(f"the checksums of {what} are no hexadecimal numbers of 8 digits")
+        raise ValueError(f"the checksums of {what:.200} are no hexadecimal numbers of 8 digits")
     return tuple(int(text[i : i + 8], 16) for i in range(0, len(text), 8))
 
 

@@ -137,18 +137,17 @@ def test_a_file_that_was_not_forced_onto_the_disk_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored.write(tmp_path / "step-00000002", 2)
-    fsync, count, number = os.fsync, 0, 0
+    fsync, left = os.fsync, [0]
 
     def refuse(descriptor: int) -> None:
-        nonlocal count
-        count += 1
-        if count == number:
+        left[0] -= 1
+        if left[0] == 0:
             raise OSError(errno.EIO, "Input/output error")
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", refuse)
     for number in range(1, 6):
-        count = 0
+        left[0] = number
         with pytest.raises(flow.CheckpointError, match="Input/output error"):
             stored.write(tmp_path / "step-00000004", 4)
         assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]

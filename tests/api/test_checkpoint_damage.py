@@ -199,7 +199,7 @@ TEXTS = [
     (b"", "checksum does not fit its 0 bytes"),
     (b"[]", "checksum"),
     (b'"format": 2}', "must have the entries"),
-    (b"", "not JSON|Expecting"),
+    (b"", "it is not JSON"),
     (b'"steps": 1, "steps": 1}', "stands twice"),
     (b'"steps":' + b"[" * 100_000, "nested too deep"),
     (b'"steps": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
