@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from . import environment, manifest
 from .errors import CheckpointError, Error
 from .location import user_location
 from .manifest import check_file, read_manifest
-from .serialization import load, read_json
+from .serialization import load as load_file
+from .serialization import read_json
 from .snapshot import of_all_ranks
 from .tensor import Tensor
 
@@ -90,17 +91,33 @@ def find(directory: str | os.PathLike[str], above: int = -1) -> Stored | None:
     All of its bytes have been compared with their checksums. One that is damaged is refused, which a line on stderr
     says, and the one before it is taken; CheckpointError if there are only such. All ranks call it, and get the same.
     """
+    return _find(Path(directory), above, of_all_ranks)
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Tensors by name, of a file backed by it: bytes are read when they are used. Of a checkpoint's folder, or that of
+    a run, the model of the newest checkpoint that is intact, compared with its checksums; of this rank alone."""
+    if not os.path.isdir(path):
+        return load_file(path)
+    found = _find(Path(path), -1, lambda value: [value])
+    if found is None:
+        raise CheckpointError(f"there is no checkpoint in {os.fspath(path)}", user_location())
+    return dict(found.model)
+
+
+def _find(directory: Path, above: int, told: Callable[[Any], list[Any]]) -> Stored | None:
+    """As `find`; `told` says what each rank says of something."""
     location = user_location()
     refused = []
     passed_over = False
-    for path in _candidates(Path(directory)):
+    for path in _candidates(directory, told):
         stored, why = None, ""
         try:
             stored = _read(path, above, location)
         except CheckpointError as error:
             why = error.message
         own = [why, -1 if stored is None else stored.steps]
-        if why := _refusal(of_all_ranks(own)):
+        if why := _refusal(told(own)):
             refused.append(why)
             if environment.rank() == 0:
                 print(f"oneflow: {path} is refused: {refused[-1]}", file=sys.stderr)
@@ -110,26 +127,26 @@ def find(directory: str | os.PathLike[str], above: int = -1) -> Stored | None:
             passed_over = True
     if refused and not passed_over:
         raise CheckpointError(
-            f"no checkpoint in {os.fspath(directory)} is intact: {'; '.join(refused)}. Take a copy of one, or move "
+            f"no checkpoint in {directory} is intact: {'; '.join(refused)}. Take a copy of one, or move "
             "them away (resume='never' starts anew)",
             location,
         )
     return None
 
 
-def _refusal(told: list[tuple[str, int]]) -> str:
+def _refusal(findings: list[tuple[str, int]]) -> str:
     """Why a checkpoint is none, from what each rank found: a reason, and the steps."""
-    for rank, (why, _) in enumerate(told):
+    for rank, (why, _) in enumerate(findings):
         if why:
             return why + (f" (seen by rank {rank})" if rank else "")
-    if len({steps for _, steps in told}) > 1:
+    if len({steps for _, steps in findings}) > 1:
         return (
             "the ranks see different checkpoints under its name: all hosts must see the same folder"
         )
     return ""
 
 
-def _candidates(directory: Path) -> list[Path]:
+def _candidates(directory: Path, told: Callable[[Any], list[Any]]) -> list[Path]:
     """Newest first, as rank 0 sees them."""
     for path in (
         directory,
@@ -140,7 +157,7 @@ def _candidates(directory: Path) -> list[Path]:
             break
     else:
         found = [path for _, path in reversed(_numbered(directory))]
-    names = of_all_ranks([path.name for path in found])[0]
+    names = told([path.name for path in found])[0]
     here = directory.name
     return [
         directory.with_name(name) if name in (here, here + ".old") else directory / name
@@ -158,7 +175,7 @@ def _read(path: Path, above: int, location: Any) -> Stored | None:
     for name, file in stored.files.items():
         check_file(path / name, file, location)
     tensors = {
-        kind: {k: v for name in stored.names(kind) for k, v in load(path / name).items()}
+        kind: {k: v for name in stored.names(kind) for k, v in load_file(path / name).items()}
         for kind in manifest.KINDS
     }
     return Stored(
@@ -193,8 +210,8 @@ def _read_earlier(path: Path, above: int, location: Any) -> Stored | None:
         print(f"oneflow: {path} is of the earlier form, without checksums", file=sys.stderr)
     return Stored(
         path,
-        load(path / "model.safetensors"),
-        load(path / "optimizer.safetensors"),
+        load_file(path / "model.safetensors"),
+        load_file(path / "optimizer.safetensors"),
         progress["steps"],
         progress["loader"],
         None,

@@ -289,3 +289,22 @@ def test_two_processes_write_what_one_reads(tmp_path: Path) -> None:
     again = Run()
     assert again.train(9, checkpoint=directory) == expected[7:]
     assert again.state() == whole.state()
+
+
+def test_a_folder_is_loaded_as_its_model(tmp_path: Path) -> None:
+    run = Run()
+    run.train(4, checkpoint=flow.Checkpoint(tmp_path, every=2))
+    expected = {name: tensor.numpy().tobytes() for name, tensor in run.net.state_dict().items()}
+    for path in (tmp_path, tmp_path / "step-00000004"):
+        loaded = flow.load(path)
+        assert {name: tensor.numpy().tobytes() for name, tensor in loaded.items()} == expected
+    other = Run()
+    other.net.load_state_dict(flow.load(tmp_path))
+    assert other.net.state_dict()["out.bias"].numpy().tobytes() == expected["out.bias"]
+    damaged = tmp_path / "step-00000004" / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    with pytest.raises(flow.CheckpointError, match="is intact.*tensor "):
+        flow.load(tmp_path / "step-00000004")
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(flow.CheckpointError, match="there is no checkpoint in"):
+        flow.load(empty)
