@@ -27,7 +27,7 @@ from .manifest import StoredFile
 from .serialization import Packed
 
 _AT_ONCE = 64 << 20  # bytes of one call: the system takes no more than 2 GiB
-_LEFT_BEHIND = re.compile(r"(step-\d{8,})\.(partial|old)")
+_NUMBERED = re.compile(r"(step-\d{8,})(\.partial|\.old|)")
 
 
 class Claim:
@@ -46,6 +46,8 @@ class Claim:
                 os.rename(old, target)
         _refuse_if_locked(self.partial)
         _remove(self.partial)
+        if _NUMBERED.fullmatch(target.name):
+            remove_leftovers(target.parent)  # a disk that was full needs the room now
         os.mkdir(self.partial)
         self._lock = os.open(self.partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -96,17 +98,23 @@ def write_files(partial: Path, files: Mapping[str, Packed]) -> dict[str, StoredF
     return stored
 
 
-def drop_old(newest: Path, older: Iterable[Path]) -> None:
-    """Removes older checkpoints of a run, and what crashes have left of them. `newest` is published."""
+def drop_old(older: Iterable[Path]) -> None:
+    """Removes checkpoints of a run. A newer one is on the disk."""
     for path in older:
         # By another name first: half a folder under this one would be a damaged checkpoint.
         dropped = path.with_name(path.name + ".partial")
         _remove(dropped)
         os.rename(path, dropped)
         _remove(dropped)
-    for path in newest.parent.iterdir():
-        match = _LEFT_BEHIND.fullmatch(path.name)
-        if match and (match[2] == "partial" or path.with_name(match[1]).exists()):
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what crashes have left of the checkpoints of a run."""
+    for path in sorted(directory.iterdir()):
+        match = _NUMBERED.fullmatch(path.name)
+        if match and (
+            match[2] == ".partial" or (match[2] == ".old" and path.with_name(match[1]).exists())
+        ):
             with contextlib.suppress(BlockingIOError):  # another program's, which has not crashed
                 _refuse_if_locked(path)
                 _remove(path)
@@ -142,7 +150,7 @@ def _write(path: Path, pieces: Iterable[bytes | np.ndarray]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         for piece in pieces:
-            left = memoryview(piece)
+            left = memoryview(piece)  # type: ignore[arg-type]
             while left:
                 left = left[os.write(descriptor, left[:_AT_ONCE]) :]
         os.fsync(descriptor)

@@ -108,7 +108,7 @@ def save(
     with open(temporary, "wb") as file:
         file.write(packed.head)
         for array in packed.tensors.values():
-            file.write(array)
+            file.write(memoryview(array))  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -121,6 +121,7 @@ def take(target: Path, contents: Contents, location: Any) -> Snapshot:
     num_bytes = sum(map(_bytes_of, states))
     claim: Claim | None = None
     refused: OSError | None = None
+    of_all_ranks(None)  # no rank writes any more into what rank 0 clears away now
     if rank == 0:
         try:
             claim = Claim(target)

@@ -64,7 +64,7 @@ CASES: dict[str, tuple[Callable[[Path], None], Callable[[Path], None]]] = {
 def drop(root: Path) -> None:
     kept = flow.Checkpoint(root / "run", keep=2)
     if (root / "run" / "step-00000006").exists():
-        drop_old(kept.path(6), kept.too_old(6))
+        drop_old(kept.too_old(6))
 
 
 @contextlib.contextmanager

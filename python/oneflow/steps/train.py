@@ -474,7 +474,7 @@ def _write(name: str, kept: Checkpoint, taken: Snapshot) -> CheckpointError | No
         return _told(name, taken.steps, error)
     try:
         if taken.rank == 0:
-            drop_old(taken.target, kept.too_old(taken.steps))
+            drop_old(kept.too_old(taken.steps))
     except OSError as error:
         print(
             f"oneflow: {name}: an older checkpoint than {taken.target} cannot be removed: {error}",
