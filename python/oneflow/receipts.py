@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from . import environment
 from .manifest import StoredFile, bounded, entries_of, files_of, sealed, unsealed
 
 _PAUSE = 0.01  # seconds between two looks
@@ -21,7 +22,8 @@ _AFTER_THE_END = 2.0  # seconds for the others, when the program of this rank is
 
 
 def _path(partial: Path, rank: int) -> Path:
-    return partial / f"rank-{rank:05d}.json"
+    """Of this start of the job: what a rank of an earlier one leaves late is no receipt, and takes none."""
+    return partial / f"rank-{rank:05d}.epoch-{environment.launch().epoch}.json"
 
 
 def leave(partial: Path, rank: int, files: Mapping[str, StoredFile], why: str = "") -> None:

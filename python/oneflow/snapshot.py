@@ -208,11 +208,13 @@ def _groups(cells: Sequence[StateCell]) -> Iterator[list[StateCell]]:
     """In order, none of much more bytes than the others."""
     most = max(_GROUP_BYTES, sum(map(_bytes_of, cells)) // _GROUPS)
     group: list[StateCell] = []
+    size = 0
     for cell in cells:
-        if group and sum(map(_bytes_of, group)) + _bytes_of(cell) > most:
+        if group and size + _bytes_of(cell) > most:
             yield group
-            group = []
+            group, size = [], 0
         group.append(cell)
+        size += _bytes_of(cell)
     if group:
         yield group
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import oneflow as flow
 import pytest
-from oneflow import checkpoint, snapshot
+from oneflow import checkpoint, environment, receipts, snapshot
 from oneflow.publication import Claim, partial_of
 
 from tests.api import stored
@@ -219,3 +220,26 @@ def test_values_that_change_on_the_host_do_not_reach_a_snapshot(
     found = checkpoint.find(tmp_path / "step-00000002")
     assert found is not None
     assert (found.model["out.weight"].numpy() == expected).all() and expected.any()
+
+
+def test_receipts_of_another_start_of_the_job_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(epoch: int) -> None:
+        launch = dataclasses.replace(environment.launch(), epoch=epoch)
+        monkeypatch.setattr(environment, "launch", lambda: launch)
+
+    started(1)
+    receipts.leave(tmp_path, 1, {})
+    receipts.leave(tmp_path, 2, {}, "No space left on device")
+    started(2)
+    with pytest.raises(OSError, match="rank 1 has not written its part within 0 s"):
+        receipts.collect(tmp_path, 3, 0.0)
+    started(1)
+    with pytest.raises(OSError, match="rank 2: No space left on device"):
+        receipts.collect(tmp_path, 3, 0.0)
+    (left,) = tmp_path.iterdir()  # what was taken is gone
+    left.write_bytes(left.read_bytes()[:-2])
+    receipts.leave(tmp_path, 1, {})
+    with pytest.raises(OSError, match="what rank 2 has written: its checksum does not fit"):
+        receipts.collect(tmp_path, 3, 0.0)
