@@ -48,8 +48,8 @@ def collect(partial: Path, ranks: int, seconds: float) -> dict[str, StoredFile]:
             if time.monotonic() > deadline:
                 raise OSError(
                     errno.ETIMEDOUT,
-                    f"rank {rank} has not written its part within {seconds:g} s (ONEFLOW_PEER_SECONDS); all hosts "
-                    f"must see the same folder {partial.parent}",
+                    f"rank {rank} has not written its part within {seconds:g} s (half of ONEFLOW_PEER_SECONDS); all "
+                    f"hosts must see the same folder {partial.parent}",
                 )
             time.sleep(_PAUSE)
         try:
