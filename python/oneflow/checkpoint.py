@@ -148,10 +148,10 @@ def _refusal(findings: list[tuple[str, int]]) -> str:
 
 def _candidates(directory: Path, told: Callable[[Any], list[Any]]) -> list[Path]:
     """Newest first, as rank 0 sees them."""
-    for path in (
-        directory,
-        directory.with_name(directory.name + ".old"),
-    ):  # put aside, or about to be
+    places = [directory]
+    if directory.name:  # "." and "/" are never put aside
+        places.append(directory.with_name(directory.name + ".old"))
+    for path in places:
         if any((path / name).exists() for name in (manifest.NAME, _EARLIER)):
             found = [path]
             break

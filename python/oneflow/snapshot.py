@@ -116,6 +116,9 @@ def take(target: Path, contents: Contents, location: Any) -> Snapshot:
             f"extra and the loader's state must be JSON ({error}): numbers, strings, lists and dicts",
             location,
         ) from None
+    if not target.name:
+        why = "it is written beside its place and takes its name then: give a folder that has one"
+        raise _unwritten(target, why, location)
     rank, ranks = environment.rank(), environment.world_size()
     states = {_cell_of(t) for t in (*contents.model.values(), *contents.optimizer.values())}
     num_bytes = sum(map(_bytes_of, states))

@@ -308,3 +308,16 @@ def test_a_folder_is_loaded_as_its_model(tmp_path: Path) -> None:
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(flow.CheckpointError, match="there is no checkpoint in"):
         flow.load(empty)
+
+
+def test_a_run_keeps_its_checkpoints_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run()
+    run.train(2, checkpoint=".")
+    assert Run().train(3, checkpoint=".")[0] == run.train(3)[0]
+    with pytest.raises(
+        flow.CheckpointError, match=r"\. cannot be written: .*a folder that has one"
+    ):
+        run.step.save(".")
