@@ -34,7 +34,7 @@ from .tensor import Tensor
 _EARLIER = (
     "progress.json"  # what the earlier form of a checkpoint, format 1, has in place of a manifest
 )
-_NAME = re.compile(r"(step-(\d{8,}))(\.old)?")
+_NAME = re.compile(r"(step-(\d{8,}))(\.replaced)?")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _numbered(directory: str | os.PathLike[str]) -> list[tuple[int, Path]]:
     """The checkpoints of a run by their steps, oldest first. One that a crash has left aside stands for its place."""
     found: dict[int, Path] = {}
     with contextlib.suppress(OSError):
-        for path in sorted(Path(directory).iterdir()):  # step-N comes before step-N.old
+        for path in sorted(Path(directory).iterdir()):  # step-N comes before step-N.replaced
             if (match := _NAME.fullmatch(path.name)) and path.is_dir():
                 found.setdefault(int(match[2]), path)
     return sorted(found.items())
@@ -150,7 +150,7 @@ def _candidates(directory: Path, told: Callable[[Any], list[Any]]) -> list[Path]
     """Newest first, as rank 0 sees them."""
     places = [directory]
     if directory.name:  # "." and "/" are never put aside
-        places.append(directory.with_name(directory.name + ".old"))
+        places.append(directory.with_name(directory.name + ".replaced"))
     for path in places:
         if any((path / name).exists() for name in (manifest.NAME, _EARLIER)):
             found = [path]
@@ -160,7 +160,7 @@ def _candidates(directory: Path, told: Callable[[Any], list[Any]]) -> list[Path]
     names = told([path.name for path in found])[0]
     here = directory.name
     return [
-        directory.with_name(name) if name in (here, here + ".old") else directory / name
+        directory.with_name(name) if name in (here, here + ".replaced") else directory / name
         for name in names
     ]
 

@@ -1,9 +1,9 @@
 """How a checkpoint gets onto the disk: a folder that appears under its name when every byte of it is there.
 
 The order is what survives a power cut: each file is written into `NAME.partial` and forced onto the disk, then that
-folder; the manifest, and the folder again; what has the name already is put aside as `NAME.old`; the folder takes the
+folder; the manifest, and the folder again; what has the name already is put aside as `NAME.replaced`; the folder takes the
 name, and its parent is forced onto the disk. Only then does `commit` return, and only then is anything older removed.
-A crash leaves `NAME.partial`, which nobody reads, or `NAME.old` alone, which readers take for NAME.
+A crash leaves `NAME.partial`, which nobody reads, or `NAME.replaced` alone, which readers take for NAME.
 
 A file whose fsync failed is lost: it is never tried again, the next attempt writes a new one. One writer at a time:
 the folder that is written is locked, and the lock goes with the process.
@@ -27,7 +27,10 @@ from .manifest import StoredFile
 from .serialization import Packed
 
 _AT_ONCE = 64 << 20  # bytes of one call: the system takes no more than 2 GiB
-_NUMBERED = re.compile(r"(step-\d{8,})(\.partial|\.old|)")
+_NUMBERED = re.compile(r"(step-\d{8,})(\.partial|\.replaced|)")
+_OURS = re.compile(
+    r"(model|optimizer)(-\d{5}-of-\d{5})?\.safetensors|manifest\.json|progress\.json"
+)
 
 
 class Claim:
@@ -39,6 +42,8 @@ class Claim:
         self.partial = partial_of(target)
         old = _aside(target)
         _make_folders(target.parent)
+        for folder in (target, old):
+            _refuse_to_replace(folder)
         if old.exists():
             if target.exists():
                 _remove(old)
@@ -99,8 +104,10 @@ def write_files(partial: Path, files: Mapping[str, Packed]) -> dict[str, StoredF
 
 
 def drop_old(older: Iterable[Path]) -> None:
-    """Removes checkpoints of a run. A newer one is on the disk."""
+    """Removes checkpoints of a run, but none that holds something else. A newer one is on the disk."""
     for path in older:
+        if _foreign(path):
+            continue
         # By another name first: half a folder under this one would be a damaged checkpoint.
         dropped = path.with_name(path.name + ".partial")
         _remove(dropped)
@@ -113,7 +120,8 @@ def remove_leftovers(directory: Path) -> None:
     for path in sorted(directory.iterdir()):
         match = _NUMBERED.fullmatch(path.name)
         if match and (
-            match[2] == ".partial" or (match[2] == ".old" and path.with_name(match[1]).exists())
+            match[2] == ".partial"
+            or (match[2] == ".replaced" and path.with_name(match[1]).exists())
         ):
             with contextlib.suppress(BlockingIOError):  # another program's, which has not crashed
                 _refuse_if_locked(path)
@@ -121,7 +129,24 @@ def remove_leftovers(directory: Path) -> None:
 
 
 def _aside(target: Path) -> Path:
-    return target.with_name(target.name + ".old")
+    return target.with_name(target.name + ".replaced")
+
+
+def _foreign(folder: Path) -> str:
+    """The name of something in a folder that is no part of a checkpoint; "" if all is."""
+    return min((name for name in os.listdir(folder) if not _OURS.fullmatch(name)), default="")
+
+
+def _refuse_to_replace(folder: Path) -> None:
+    """What is no checkpoint is never removed."""
+    if os.path.lexists(folder):
+        if not folder.is_dir():
+            raise FileExistsError(errno.EEXIST, f"{folder} is no folder; choose another name")
+        if name := _foreign(folder):
+            raise FileExistsError(
+                errno.EEXIST,
+                f"{folder} holds {name}, which is no part of a checkpoint; choose another name, or move that away",
+            )
 
 
 def _refuse_if_locked(partial: Path) -> None:

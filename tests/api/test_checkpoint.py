@@ -321,3 +321,43 @@ def test_a_run_keeps_its_checkpoints_where_it_is(
         flow.CheckpointError, match=r"\. cannot be written: .*a folder that has one"
     ):
         run.step.save(".")
+
+
+def test_what_is_no_checkpoint_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
+    run = Run()
+    run.train(2)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "table.csv").write_text("mine")
+    with pytest.raises(flow.CheckpointError, match="results holds table.csv, which is no part"):
+        run.step.save(tmp_path / "results")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(flow.CheckpointError, match="file is no folder"):
+        run.step.save(tmp_path / "file")
+    run.step.save(tmp_path / "best")
+    (tmp_path / "best").rename(tmp_path / "best.old")  # the user's own copy
+    run.step.save(tmp_path / "best")
+    run.step.save(tmp_path / "best")
+    (tmp_path / "best" / "notes.txt").write_text("mine")
+    with pytest.raises(flow.CheckpointError, match="best holds notes.txt"):
+        run.step.save(tmp_path / "best")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best",
+        "best.old",
+        "file",
+        "results",
+    ]
+    assert run.step.restore(tmp_path / "best.old") is None
+    (tmp_path / "empty").mkdir()
+    run.step.save(tmp_path / "empty")
+
+    def notes(path: Path) -> None:
+        (path / "notes.txt").write_text("mine")
+
+    kept = flow.Checkpoint(tmp_path / "run", every=1, keep=1)
+    again = Run()
+    for metrics in again.step.run(again.loader, 4, checkpoint=kept):
+        if int(metrics["step"]) == 2:
+            again.step.save(tmp_path / "other")  # waits for what is being written
+            notes(kept.path(3))
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["step-00000003", "step-00000004"]

@@ -41,7 +41,7 @@ def replaced(root: Path) -> None:
 def put_aside(root: Path) -> None:
     """As a crash between two renames leaves it."""
     stored.write(root / "run", 4)
-    os.rename(root / "run", root / "run.old")
+    os.rename(root / "run", root / "run.replaced")
 
 
 def replace(root: Path) -> None:
