@@ -243,3 +243,32 @@ def test_receipts_of_another_start_of_the_job_are_none(
     receipts.leave(tmp_path, 1, {})
     with pytest.raises(OSError, match="what rank 2 has written: its checksum does not fit"):
         receipts.collect(tmp_path, 3, 0.0)
+
+
+@pytest.mark.parametrize("kind", [flow.PeerError, flow.DataError])
+def test_the_error_of_a_lost_rank_does_not_wait_for_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[flow.Error]
+) -> None:
+    gate = threading.Event()
+    finished = []
+    before_writing(
+        monkeypatch, lambda _: finished.append(gate.wait(0.2 if kind is flow.DataError else LIMIT))
+    )
+    run = Run()
+    batches = list(run.loader)[:3]
+
+    def loader() -> Any:
+        yield from batches
+        raise kind("planted")
+
+    class Loader:
+        def __iter__(self) -> Any:
+            return loader()
+
+    with pytest.raises(kind, match="planted"):
+        for _ in run.step.run(Loader(), 9, checkpoint=flow.Checkpoint(tmp_path, every=3)):
+            pass
+    assert bool(finished) == (kind is flow.DataError)
+    gate.set()
+    assert run.step._writing.wait() is None
+    assert checkpoint.find(tmp_path) is not None

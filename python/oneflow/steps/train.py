@@ -17,7 +17,7 @@ from .. import environment, tree
 from ..background import Background
 from ..checkpoint import Checkpoint, Stored, array_of, check_fits, find
 from ..dtypes import float32
-from ..errors import CheckpointError, DataError, Error
+from ..errors import CheckpointError, DataError, Error, PeerError
 from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
@@ -362,11 +362,17 @@ class TrainStep(Step):
 
     @contextlib.contextmanager
     def _written(self) -> Iterator[None]:
-        """However a run ends, what it has begun to write is on the disk then."""
+        """However a run ends, what it has begun to write is on the disk then. Unless another rank is lost: then its
+        part may never come, and the error is to be heard now."""
+        is_lost = False
         try:
             yield
+        except PeerError:
+            is_lost = True
+            raise
         finally:
-            self._writing.wait()
+            if not is_lost:
+                self._writing.wait()
 
     def _raise_if_unsaved(self) -> None:
         """The CheckpointError of the last checkpoint, if it is none."""
