@@ -43,12 +43,12 @@ class Background:
         self._result = error
 
     def wait(self) -> CheckpointError | None:
-        """Returns when nothing is under way: the reason why the last job failed, None if it did not. What only a bug
-        raises is raised here."""
+        """Returns when nothing is under way: the reason why the last job failed, once, None if it did not. What only a
+        bug raises is raised here."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._result is None or isinstance(self._result, CheckpointError):
-            return self._result
-        error, self._result = self._result, None
-        raise error
+        result, self._result = self._result, None
+        if result is None or isinstance(result, CheckpointError):
+            return result
+        raise result

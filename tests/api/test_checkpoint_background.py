@@ -124,6 +124,7 @@ def test_the_last_one_of_a_run_that_fails_is_its_error(
             for m in run.step.run(run.loader, 4, checkpoint=flow.Checkpoint(tmp_path, every=2))
         ]
     assert e.value.location is not None and "test_checkpoint_background" in e.value.location.file
+    assert run.train(4, checkpoint=tmp_path) == []  # told once
     assert checkpoint.find(tmp_path) is not None
 
 
