@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "comm/crc32c.h"
+#include "base/crc32c.h"
 
 namespace oneflow::comm {
 

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/crc32c.h"
 #include "base/status.h"
 #include "comm/blame.h"
-#include "comm/crc32c.h"
 #include "comm/tcp_transport.h"
 
 namespace oneflow::comm {

@@ -69,6 +69,7 @@ def ops_stub() -> str:
 
 # What pybind11 prints -> what a reader of Python writes.
 _REWRITES = [
+    (r"(typing_extensions|collections\.abc)\.Buffer", "bytes | memoryview | np.ndarray"),
     (r"oneflow\._core\.", ""),
     (r"oneflow::(\w+)", r"\1"),
     (r"typing\.Supports(Int|Float) \| typing\.SupportsIndex", r"\1"),

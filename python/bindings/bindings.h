@@ -16,6 +16,7 @@ void BindCompile(pybind11::module_& module);
 void BindTransport(pybind11::module_& module);
 void BindSession(pybind11::module_& module);
 void BindRandom(pybind11::module_& module);
+void BindChecksums(pybind11::module_& module);
 
 }  // namespace oneflow::python
 

@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, module) {
   oneflow::python::BindTransport(module);
   oneflow::python::BindSession(module);
   oneflow::python::BindRandom(module);
+  oneflow::python::BindChecksums(module);
 }

@@ -13,7 +13,7 @@ _environment.set_thread_defaults()
 _environment.report_failures()
 
 from . import autograd, data, debug, errors, functions, linalg, nn, ops, optim, random, special
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, load
 from .debug import tap
 from .decisions import Decisions
 from .dtypes import DType as dtype
@@ -106,7 +106,7 @@ from .random import (
     randn_like,
     randperm,
 )
-from .serialization import load, save
+from .serialization import save
 from .sharding import B, P, S, shard, stage
 from .steps import LossScale, eval_step, spec, static, train_step, value_and_grad
 from .target import Target

@@ -145,6 +145,12 @@ def compile(graph: Graph, target: Target, axes: Sequence[tuple[str, int]], devic
 def connect(rank: int, world_size: int, address: str, secret: bytes, job: str, epoch: int, listener: int, timeout_seconds: float, collective_seconds: float, path: str) -> Transport:
     """Finds the other ranks of the job; blocks until all are there."""
 
+def crc32c(bytes: bytes | memoryview | np.ndarray, crc: int = 0) -> int:
+    """The CRC32C of what `crc` covers followed by these bytes."""
+
+def crc32c_pieces(bytes: bytes | memoryview | np.ndarray, piece: int) -> list[int]:
+    """The CRC32C of each piece of so many bytes; the last one may be shorter."""
+
 def describe_op(name: str) -> dict[str, Any]:
     """Schema, doc and defaults of one op of the table."""
 

@@ -2,35 +2,39 @@
 
     model.safetensors       parameters and buffers, under their names in the step's model
     optimizer.safetensors   "<parameter>.<slot>"
-    progress.json           steps made, the loader's position, what the user gave as `extra`
+    manifest.json           checksums of both, steps made, the loader's position, seeds, the user's `extra`
 
-Nothing in it depends on the mesh or the number of ranks: any layout reads what any other has written.
+Of two ranks each writes a part, `model-00001-of-00002.safetensors`. Every tensor is whole in one file, so that any
+layout reads what any other has written. What is damaged is refused, and the one before it is taken; all ranks of a job
+take the same one. Read next: snapshot.py (what is written), publication.py (how), manifest.py (how it is checked).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
 import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import environment
+from . import environment, manifest
 from .errors import CheckpointError, Error
-from .gather import gather
 from .location import user_location
-from .serialization import load, save
+from .manifest import check_file, read_manifest
+from .serialization import load as load_file
+from .serialization import read_json
+from .snapshot import of_all_ranks
 from .tensor import Tensor
 
-_FORMAT = 1
-_NAME = re.compile(r"step-(\d{8,})")
+_EARLIER = (
+    "progress.json"  # what the earlier form of a checkpoint, format 1, has in place of a manifest
+)
+_NAME = re.compile(r"(step-(\d{8,}))(\.replaced)?")
 
 
 @dataclass(frozen=True)
@@ -52,134 +56,20 @@ class Checkpoint:
         """The folder of the checkpoint after so many steps."""
         return Path(self.directory) / f"step-{steps:08d}"
 
-    def drop_old(self) -> None:
-        """Removes all but the newest; rank 0 alone."""
-        if environment.rank() == 0:
-            for path in _numbered(self.directory)[: -self.keep]:
-                shutil.rmtree(path)
+    def too_old(self, steps: int) -> list[Path]:
+        """Those beyond the newest `keep` that were made up to this number of steps."""
+        made = [path for number, path in _numbered(self.directory) if number <= steps]
+        return made[: -self.keep]
 
 
-def _numbered(directory: str | os.PathLike[str]) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
+def _numbered(directory: str | os.PathLike[str]) -> list[tuple[int, Path]]:
+    """The checkpoints of a run by their steps, oldest first. One that a crash has left aside stands for its place."""
+    found: dict[int, Path] = {}
     with contextlib.suppress(OSError):
-        found = {
-            int(match[1]): path
-            for path in Path(directory).iterdir()
-            if (match := _NAME.fullmatch(path.name)) and (path / "progress.json").exists()
-        }
-        return [found[number] for number in sorted(found)]
-    return []
-
-
-def newest(directory: str | os.PathLike[str]) -> Path | None:
-    """The checkpoint at `directory`, or the newest one in it; None if there is none."""
-    path = Path(directory)
-    for candidate in (path, path.with_name(path.name + ".old")):  # replaced, or about to be
-        if (candidate / "progress.json").exists():
-            return candidate
-    inside = _numbered(path)
-    return inside[-1] if inside else None
-
-
-def steps_of(path: Path) -> int:
-    """How many steps had been made."""
-    return int(_progress(path)["steps"])
-
-
-def _progress(path: Path) -> dict[str, Any]:
-    try:
-        progress = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-        if not isinstance(progress, dict) or not {"format", "steps", "loader", "extra"} <= set(
-            progress
-        ):
-            raise ValueError("entries are missing")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint of a step: progress.json: {error}", user_location()
-        ) from error
-    if progress["format"] != _FORMAT:
-        raise CheckpointError(
-            f"{path} has format {progress['format']}, and this version reads {_FORMAT}",
-            user_location(),
-        )
-    return progress
-
-
-@contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `target` once all is written."""
-    partial, old = (target.with_name(target.name + end) for end in (".partial", ".old"))
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        shutil.rmtree(partial, ignore_errors=True)  # on a full disk, room for the next attempt
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def write(
-    directory: str | os.PathLike[str],
-    model: Mapping[str, Tensor],
-    optimizer: Mapping[str, Tensor],
-    steps: int,
-    loader: Any,
-    extra: Any,
-) -> None:
-    """Writes a checkpoint. All ranks call it alike; rank 0 writes."""
-    location = user_location()
-    progress = {"format": _FORMAT, "steps": steps, "loader": loader, "extra": extra}
-    try:
-        text = json.dumps(progress, indent=1)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"extra and the loader's state must be JSON ({error}): numbers, strings, lists and dicts",
-            location,
-        ) from None
-    gather({**{f"model.{k}": v for k, v in model.items()}, **optimizer})  # leaves values here
-    if environment.rank() != 0:
-        return
-    try:
-        with _replacing(Path(directory)) as folder:
-            save(model, folder / "model.safetensors")
-            save(optimizer, folder / "optimizer.safetensors")
-            with open(folder / "progress.json", "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-    except OSError as error:
-        why = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            needed = sum(
-                t.numel() * t.dtype.itemsize for t in (*model.values(), *optimizer.values())
-            )
-            why += f": it needs {_mib(needed)}, and {_mib(_free_bytes(Path(directory)))} are free there"
-        raise CheckpointError(f"{directory} cannot be written: {why}", location) from error
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB"
-
-
-def _free_bytes(path: Path) -> int:
-    """Of the file system that a path is to lie on; 0 if it cannot be told."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    with contextlib.suppress(OSError):
-        return shutil.disk_usage(path).free
-    return 0
+        for path in sorted(Path(directory).iterdir()):  # step-N comes before step-N.replaced
+            if (match := _NAME.fullmatch(path.name)) and path.is_dir():
+                found.setdefault(int(match[2]), path)
+    return sorted(found.items())
 
 
 @dataclass(frozen=True)
@@ -191,21 +81,140 @@ class Stored:
     optimizer: Mapping[str, Tensor]
     steps: int
     loader: Any
+    seeds: Any
     extra: Any
 
 
-def read(directory: str | os.PathLike[str]) -> Stored:
-    """The checkpoint at `directory` or the newest one in it."""
-    path = newest(directory)
-    if path is None:
-        raise CheckpointError(f"there is no checkpoint in {os.fspath(directory)}", user_location())
-    progress = _progress(path)
+def find(directory: str | os.PathLike[str], above: int = -1) -> Stored | None:
+    """The checkpoint at `directory`, or the newest one in it, of more than `above` steps; None if there is none.
+
+    All of its bytes have been compared with their checksums. One that is damaged is refused, which a line on stderr
+    says, and the one before it is taken; CheckpointError if there are only such. All ranks call it, and get the same.
+    """
+    return _find(Path(directory), above, of_all_ranks)
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Tensors by name, of a file backed by it: bytes are read when they are used. Of a checkpoint's folder, or that of
+    a run, the model of the newest checkpoint that is intact, compared with its checksums; of this rank alone."""
+    if not os.path.isdir(path):
+        return load_file(path)
+    found = _find(Path(path), -1, lambda value: [value])
+    if found is None:
+        raise CheckpointError(f"there is no checkpoint in {os.fspath(path)}", user_location())
+    return dict(found.model)
+
+
+def _find(directory: Path, above: int, told: Callable[[Any], list[Any]]) -> Stored | None:
+    """As `find`; `told` says what each rank says of something."""
+    location = user_location()
+    refused = []
+    passed_over = False
+    for path in _candidates(directory, told):
+        stored, why = None, ""
+        try:
+            stored = _read(path, above, location)
+        except CheckpointError as error:
+            why = error.message
+        own = [why, -1 if stored is None else stored.steps]
+        if why := _refusal(told(own)):
+            refused.append(why)
+            if environment.rank() == 0:
+                print(f"oneflow: {path} is refused: {refused[-1]}", file=sys.stderr)
+        elif stored is not None:
+            return stored
+        else:
+            passed_over = True
+    if refused and not passed_over:
+        raise CheckpointError(
+            f"no checkpoint in {directory} is intact: {'; '.join(refused)}. Take a copy of one, or move "
+            "them away (resume='never' starts anew)",
+            location,
+        )
+    return None
+
+
+def _refusal(findings: list[tuple[str, int]]) -> str:
+    """Why a checkpoint is none, from what each rank found: a reason, and the steps."""
+    for rank, (why, _) in enumerate(findings):
+        if why:
+            return why + (f" (seen by rank {rank})" if rank else "")
+    if len({steps for _, steps in findings}) > 1:
+        return (
+            "the ranks see different checkpoints under its name: all hosts must see the same folder"
+        )
+    return ""
+
+
+def _candidates(directory: Path, told: Callable[[Any], list[Any]]) -> list[Path]:
+    """Newest first, as rank 0 sees them."""
+    places = [directory]
+    if directory.name:  # "." and "/" are never put aside
+        places.append(directory.with_name(directory.name + ".replaced"))
+    for path in places:
+        if any((path / name).exists() for name in (manifest.NAME, _EARLIER)):
+            found = [path]
+            break
+    else:
+        found = [path for _, path in reversed(_numbered(directory))]
+    names = told([path.name for path in found])[0]
+    here = directory.name
+    return [
+        directory.with_name(name) if name in (here, here + ".replaced") else directory / name
+        for name in names
+    ]
+
+
+def _read(path: Path, above: int, location: Any) -> Stored | None:
+    """A checkpoint, compared with its checksums; None if it has made no more than `above` steps."""
+    if not (path / manifest.NAME).exists() and (path / _EARLIER).exists():
+        return _read_earlier(path, above, location)
+    stored = read_manifest(path, location)
+    if stored.steps <= above:
+        return None
+    for name, file in stored.files.items():
+        check_file(path / name, file, location)
+    tensors = {
+        kind: {k: v for name in stored.names(kind) for k, v in load_file(path / name).items()}
+        for kind in manifest.KINDS
+    }
     return Stored(
         path,
-        load(path / "model.safetensors"),
-        load(path / "optimizer.safetensors"),
-        int(progress["steps"]),
+        tensors["model"],
+        tensors["optimizer"],
+        stored.steps,
+        stored.loader,
+        stored.seeds,
+        stored.extra,
+    )
+
+
+def _read_earlier(path: Path, above: int, location: Any) -> Stored | None:
+    """A checkpoint of format 1: nothing says whether its bytes are those that were written."""
+    try:
+        with open(path / _EARLIER, "rb") as file:
+            progress = read_json(file.read(), any_float=True)
+        if not isinstance(progress, dict) or not {"format", "steps", "loader", "extra"} <= set(
+            progress
+        ):
+            raise ValueError("entries are missing")
+        if progress["format"] != 1 or type(progress["steps"]) is not int:
+            raise ValueError(f"it has format {progress['format']}, and 1 is what bears this name")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint of a step: {_EARLIER}: {error}", location
+        ) from error
+    if progress["steps"] <= above:
+        return None
+    if environment.rank() == 0:
+        print(f"oneflow: {path} is of the earlier form, without checksums", file=sys.stderr)
+    return Stored(
+        path,
+        load_file(path / "model.safetensors"),
+        load_file(path / "optimizer.safetensors"),
+        progress["steps"],
         progress["loader"],
+        None,
         progress["extra"],
     )
 

@@ -62,7 +62,7 @@ class DataError(Error):
 
 
 class CheckpointError(Error):
-    """A file or state dict that does not fit the model."""
+    """A file or state dict that does not fit the model, is damaged or cannot be written."""
 
 
 class PeerError(Error):

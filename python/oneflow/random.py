@@ -38,6 +38,11 @@ class Generator:
         """How many random tensors were made from it."""
         return self._made
 
+    def go_on(self, seed: int, made: int) -> None:
+        """The next tensor is the one that comes behind so many of this seed."""
+        self.manual_seed(seed)
+        self._made = made
+
     def next_key(self) -> int:
         """A key that no earlier tensor of this generator has."""
         self._made += 1

@@ -10,6 +10,7 @@ import json
 import os
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import ml_dtypes
@@ -47,12 +48,21 @@ _NUMPY = {
 _MAX_HEADER = 100_000_000
 
 
-def save(
-    state_dict: Mapping[str, Any],
-    path: str | os.PathLike[str],
-    metadata: Mapping[str, str] | None = None,
-) -> None:
-    """Writes tensors or arrays by name, whole or not at all. One state under two names is written once."""
+@dataclass(frozen=True)
+class Packed:
+    """A file that is to be written: its head, then the bytes of its tensors in this order. The arrays are those of
+    the tensors, not copies."""
+
+    head: bytes
+    tensors: Mapping[str, np.ndarray]
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.head) + sum(array.nbytes for array in self.tensors.values())
+
+
+def pack(state_dict: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> Packed:
+    """The file of tensors or arrays by name. One state under two names is in it once."""
     arrays: dict[str, tuple[str, np.ndarray]] = {}
     first_name: dict[int, str] = {}
     notes = dict(metadata or {})
@@ -81,21 +91,51 @@ def save(
         offset += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % 64)
+    return Packed(
+        struct.pack("<Q", len(text)) + text,
+        {name: arrays[name][1].reshape(-1).view(np.uint8) for name in order},
+    )
+
+
+def save(
+    state_dict: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes tensors or arrays by name, whole or not at all. One state under two names is written once."""
+    packed = pack(state_dict, metadata)
     temporary = f"{os.fspath(path)}.partial"
     with open(temporary, "wb") as file:
-        file.write(struct.pack("<Q", len(text)))
-        file.write(text)
-        for name in order:
-            file.write(arrays[name][1].tobytes())
+        file.write(packed.head)
+        for array in packed.tensors.values():
+            file.write(memoryview(array))  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Tensors by name, backed by the file: bytes are read when they are used."""
-    location = user_location()
-    name = os.fspath(path)
+@dataclass(frozen=True)
+class Entry:
+    """A tensor of a file: its elements as the format and as NumPy call them, where its bytes begin and end."""
+
+    kind: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the head of a file says, checked: its tensors cover all bytes behind the head."""
+
+    head_bytes: int
+    entries: Mapping[str, Entry]
+    aliases: Mapping[str, str]  # further names of tensors
+
+
+def read_layout(name: str, location: Any) -> Layout:
+    """The head of a file, which may say anything."""
     try:
         size = os.path.getsize(name)
         with open(name, "rb") as file:
@@ -119,33 +159,46 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{name} is no safetensors file: its metadata are no texts by name", location
         )
-    data = np.memmap(name, dtype=np.uint8, mode="r", offset=0)
-    result, ranges = {}, []
-    for key, entry in header.items():
-        result[key], begin, end = _entry(name, key, entry, data, 8 + length, location)
-        ranges.append((begin, end))
-    reached = 0
-    for begin, end in sorted(ranges):
+    base = 8 + length
+    entries = {key: _entry(name, key, entry, base, size, location) for key, entry in header.items()}
+    reached = base
+    for begin, end in sorted((entry.begin, entry.end) for entry in entries.values()):
         if begin != reached:
             raise CheckpointError(
-                f"{name} is no safetensors file: its tensors do not cover the data, byte {reached} for one",
+                f"{name} is no safetensors file: its tensors do not cover the data, byte {reached - base} for one",
                 location,
             )
         reached = end
-    if reached != data.size - 8 - length:
+    if reached != size:
         raise CheckpointError(
-            f"{name} has {data.size - 8 - length} bytes of data, and its tensors {reached}: it is damaged",
+            f"{name} has {size - base} bytes of data, and its tensors {reached - base}: it is damaged",
             location,
         )
-    for key, target in notes.items():
-        if key.startswith("alias:") and target in result:
-            result[key[len("alias:") :]] = result[target]
+    mark = "alias:"
+    aliases = {
+        key[len(mark) :]: target
+        for key, target in notes.items()
+        if key.startswith(mark) and target in entries
+    }
+    return Layout(base, entries, aliases)
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Tensors by name, backed by the file: bytes are read when they are used."""
+    location = user_location()
+    name = os.fspath(path)
+    layout = read_layout(name, location)
+    data = np.memmap(name, dtype=np.uint8, mode="r", offset=0)
+    result = {
+        key: _tensor(name, key, entry, data, location) for key, entry in layout.entries.items()
+    }
+    result.update((alias, result[target]) for alias, target in layout.aliases.items())
     return result
 
 
-def read_json(text: bytes) -> Any:
+def read_json(text: bytes, any_float: bool = False) -> Any:
     """The value of a JSON text that may say anything; ValueError where it is none, names something twice, holds
-    a number that is none, or is nested without end."""
+    a number that is none (unless `any_float`: NaN, Infinity), or is nested without end."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -157,7 +210,9 @@ def read_json(text: bytes) -> Any:
         raise ValueError(f"{word} is no number")
 
     try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=no_number)
+        return json.loads(
+            text, object_pairs_hook=once, parse_constant=None if any_float else no_number
+        )
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 
@@ -168,10 +223,8 @@ def _integers(values: Any) -> list[int]:
     return values
 
 
-def _entry(
-    path: str, name: str, entry: Any, data: np.ndarray, base: int, location: Any
-) -> tuple[Tensor, int, int]:
-    """One tensor of the file and where its bytes begin and end."""
+def _entry(path: str, name: str, entry: Any, base: int, size: int, location: Any) -> Entry:
+    """One tensor of a file of `size` bytes whose data begin at `base`."""
     try:
         kind, shape = entry["dtype"], _integers(entry["shape"])
         begin, end = _integers(entry["data_offsets"])
@@ -187,15 +240,19 @@ def _entry(
         count *= extent
     if (
         any(extent < 0 for extent in shape)
-        or not 0 <= begin <= end <= data.size - base
+        or not 0 <= begin <= end <= size - base
         or (end - begin != count * dtype.itemsize)
     ):
         raise CheckpointError(f"{path}: the bytes of {name} do not fit its shape {shape}", location)
+    return Entry(kind, dtype, tuple(shape), base + begin, base + end)
+
+
+def _tensor(path: str, name: str, entry: Entry, data: np.ndarray, location: Any) -> Tensor:
     try:
-        raw = data[base + begin : base + end].view(np.ndarray)
-        array = (raw != 0 if kind == "BOOL" else raw.view(dtype)).reshape(shape)
+        raw = data[entry.begin : entry.end].view(np.ndarray)
+        array = (raw != 0 if entry.kind == "BOOL" else raw.view(entry.dtype)).reshape(entry.shape)
     except ValueError as error:  # more dims than an array may have, or an extent beyond its range
         raise CheckpointError(
             f"{path}: the entry of {name} is malformed ({error})", location
         ) from error
-    return Tensor(array if array.flags.aligned else array.copy()), begin, end
+    return Tensor(array if array.flags.aligned else array.copy())

@@ -98,6 +98,11 @@ class StateCell:
         self._array = array
         self._array_version = self.version
 
+    def forget(self) -> None:
+        """Drops the copy here of a value that lives in a store."""
+        if self.home is not None:
+            self._array = None
+
     def write(self, array: np.ndarray) -> None:
         """A new value from the host; takes effect at the next step."""
         if tuple(array.shape) != self.shape:

@@ -74,6 +74,7 @@ class Store:
         self._names: weakref.WeakKeyDictionary[StateCell, str] = weakref.WeakKeyDictionary()
         self._wishes: dict[str, int] = {}  # how many cells were given a name from this wish
         self._synced: dict[str, int] = {}
+        self._whole: dict[str, bool] = {}  # states by whether this rank holds all of them
         self._retired: list[int] = []  # numbers of plans that nobody holds
         self._gathers: OrderedDict[tuple[str, ...], Gather] = OrderedDict()
         self._launched: deque[Launched] = deque(maxlen=self.MAX_LAUNCHED)
@@ -147,6 +148,7 @@ class Store:
         for name in [name for name in self.shardings if name not in alive]:
             del self.shardings[name]
             self._synced.pop(name, None)
+            self._whole.pop(name, None)
             if self.session.has_state(name):
                 self.session.drop_state(name)
 
@@ -220,6 +222,20 @@ class Store:
             )
         with self._undoing():
             return self.session.read_state(name)
+
+    def holds(self, cell: StateCell) -> bool:
+        """Whether `read` needs no other rank. The first time it is tried: where states lie never changes."""
+        name = self._names[cell]
+        if name not in self._whole:
+            self._whole[name] = environment.world_size() == 1
+            if not self._whole[name] and self.session.has_state(name):
+                try:
+                    self.read(cell)
+                    self._whole[name] = True
+                except Error as error:
+                    if type(error) is not Error:  # a lost rank, wrong data: no answer
+                        raise
+        return self._whole[name]
 
     def counters(self) -> list[dict[str, Any]]:
         """What each device did and holds after all steps so far, counted where it happens."""

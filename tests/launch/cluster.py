@@ -47,6 +47,8 @@ needs_sshd = pytest.mark.skipif(
     bool(why_not() or why_no_sshd()), reason=why_not() or why_no_sshd() or "-"
 )
 
+DISK_BYTES = 2 << 20
+
 
 class Cluster:
     def __init__(self, hosts: int = 4, seconds: int = 1000) -> None:
@@ -58,8 +60,11 @@ class Cluster:
         self._holders: list[subprocess.Popen[bytes]] = []
         self._started: list[subprocess.Popen[str]] = []
         self._base = self._hold(["unshare", *([] if _AS_ROOT else ["-U", "-r"]), "-nm"])
+        self.disk = self.folder / "disk"  # a small one, which all hosts see and nobody else
+        self.disk.mkdir()
         script = [
             "mount --make-rprivate /",
+            f"mount -t tmpfs -o size={DISK_BYTES} none {self.disk}",
             "ip link set lo up",
             "ip link add br0 type bridge",
             "ip link set br0 up",

@@ -75,7 +75,6 @@ for metrics in step.run(loader, steps=steps, checkpoint=checkpoint):
         file.write(json.dumps(record) + "\\n")
     event()
 """
-FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
 MOST_EVENTS = 60  # of a rank in its first 14 steps; later draws kill nobody, and the job ends
 
 
@@ -117,11 +116,19 @@ def run(folder: Path, steps: int, kills: list[tuple[int, int]]) -> Result:
             assert ledger.setdefault(step, rest) == rest, f"step {step} differs"
     last = sorted((folder / "checkpoints").glob("step-*"))[-1]
     assert last.name == f"step-{steps:08d}"
-    files = {name: (last / name).read_bytes() for name in FILES}
+    files = {path.name: path.read_bytes() for path in last.iterdir()}
+    assert sorted(files) == [
+        "manifest.json",
+        *(
+            f"{kind}-0000{n}-of-00002.safetensors"
+            for kind in ("model", "optimizer")
+            for n in (1, 2)
+        ),
+    ]
     return Result(ledger, files, ran.stderr.count("oneflow-launch: restart "))
 
 
 def assert_same(disturbed: Result, undisturbed: Result) -> None:
     assert disturbed.ledger == undisturbed.ledger
-    for name in FILES:
+    for name in undisturbed.files:
         assert disturbed.files[name] == undisturbed.files[name], f"{name} differs"

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import environment, tree
-from ..checkpoint import Checkpoint, array_of, check_fits, newest, read, steps_of, write
+from ..background import Background
+from ..checkpoint import Checkpoint, Stored, array_of, check_fits, find
 from ..dtypes import float32
-from ..errors import CheckpointError, DataError, Error
+from ..errors import CheckpointError, DataError, Error, PeerError
 from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
+from ..publication import drop_old
+from ..random import default_generator
 from ..sharding import Parallel
+from ..snapshot import Contents, Snapshot, of_all_ranks, take
 from ..tensor import Tensor
 from ..tracing import Trace
 from .clipping import clip_by_norm
@@ -85,6 +91,10 @@ class TrainStep(Step):
         self.optimizer = optimizer
         self._check = check
         self._clip_norm = clip_norm
+        self._writing = Background()
+        self._was_late = (
+            False  # a checkpoint was due before the last one was written, and that was told
+        )
         super().__init__(fn, **options)
         settings = loss_scale_of(loss_scale, self.precision)
         self._scaling = None if settings is None else Scaling(settings)
@@ -258,8 +268,9 @@ class TrainStep(Step):
         return self._run(loader, steps, kept)
 
     def _resume(self, kept: Checkpoint, loader: Iterable[Any], resume: str) -> None:
-        path = None if resume == "never" else newest(kept.directory)
-        if path is None and resume == "must":
+        self._writing.wait()
+        stored = None if resume == "never" else find(kept.directory, above=self.optimizer.steps)
+        if stored is None and resume == "must" and find(kept.directory) is None:
             raise CheckpointError(
                 f"resume='must', and there is no checkpoint in {os.fspath(kept.directory)}",
                 user_location(),
@@ -269,9 +280,10 @@ class TrainStep(Step):
             if self.optimizer.steps == 0
             else f"goes on at step {self.optimizer.steps}"
         )
-        if path is not None and steps_of(path) > self.optimizer.steps:
-            self._restore(path, loader)
-            says = f"resumes at step {self.optimizer.steps} from {path}"
+        if stored is not None:
+            self._install(stored, loader)
+            self._reseed(stored.seeds)
+            says = f"resumes at step {self.optimizer.steps} from {stored.path}"
         if environment.rank() == 0:
             print(f"oneflow: {self._name} {says}", file=sys.stderr)
 
@@ -279,11 +291,11 @@ class TrainStep(Step):
         self, loader: Iterable[Any], steps: int | None, kept: Checkpoint | None
     ) -> Iterator[Metrics]:
         saved = self.optimizer.steps
-        unsaved: CheckpointError | None = None  # why the last checkpoint is none
         was_empty = False
         with (
             Progress(self._name, steps) as progress,
             Termination(kept is not None) as ending,
+            self._written(),
         ):
             while steps is None or self.optimizer.steps < steps:
                 start = self.optimizer.steps
@@ -299,10 +311,11 @@ class TrainStep(Step):
                     if kept is not None and (
                         ending.asked or (kept.every and self.optimizer.steps % kept.every == 0)
                     ):
-                        saved, unsaved = self.optimizer.steps, self._keep(kept, loader, metrics)
-                        if unsaved is not None and ending.asked:
-                            raise unsaved
-                        ending.end_if_asked()
+                        saved = self.optimizer.steps
+                        self._keep(kept, loader, metrics)
+                        if ending.asked:
+                            self._raise_if_unsaved()
+                            ending.end_if_asked()
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
                 if steps is None:
@@ -316,43 +329,85 @@ class TrainStep(Step):
                         user_location(),
                     )
                 was_empty = is_empty
-            if kept is not None and self.optimizer.steps > saved:
-                unsaved = self._keep(kept, loader, None)
-            if unsaved is not None:
-                raise unsaved
+            if kept is not None:
+                if self.optimizer.steps > saved:
+                    self._keep(kept, loader, None)
+                self._raise_if_unsaved()
 
     # Checkpoints.
 
-    def _keep(
-        self, kept: Checkpoint, loader: Iterable[Any], metrics: Metrics | None
-    ) -> CheckpointError | None:
-        """Saves now and drops what is too old. A state that is not finite is not saved: its error comes here. A file
-        system that takes no more is told, and returned: the next attempt may work, and older checkpoints stay."""
+    def _keep(self, kept: Checkpoint, loader: Iterable[Any], metrics: Metrics | None) -> None:
+        """Takes a copy of the state of now, which a thread writes while training goes on. A state that is not finite
+        is not saved: its error comes here. A file system that takes no more is told, and older checkpoints stay."""
         if metrics is not None:
             metrics.wait()
+        number = self.optimizer.steps
+        if self._writing.is_busy and not self._was_late:
+            self._was_late = True
+            print(
+                f"oneflow: {self._name}: step {number} waits for the checkpoint before it to be written; "
+                f"every={kept.every} is less than that takes",
+                file=sys.stderr,
+            )
+        self._writing.wait()
         try:
-            self._save(kept.path(self.optimizer.steps), _position(loader), None)
+            taken = self._snapshot(kept.path(number), _position(loader), None)
         except CheckpointError as error:
             if not isinstance(error.__cause__, OSError):
                 raise
-            print(
-                f"oneflow: {self._name}: no checkpoint at step {self.optimizer.steps}: {error.message}; older "
-                "ones stay",
-                file=sys.stderr,
-            )
-            return error
-        kept.drop_old()
-        return None
+            if environment.rank() == 0:
+                self._writing.failed(_told(self._name, number, error))
+            return
+        self._writing.start(functools.partial(_write, self._name, kept, taken))
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """However a run ends, what it has begun to write is on the disk then. Unless another rank is lost: then its
+        part may never come, and the error is to be heard now."""
+        is_lost = False
+        try:
+            yield
+        except PeerError:
+            is_lost = True
+            raise
+        finally:
+            if not is_lost:
+                self._writing.wait()
+
+    def _raise_if_unsaved(self) -> None:
+        """The CheckpointError of the last checkpoint, if it is none."""
+        if (unsaved := self._writing.wait()) is not None:
+            raise unsaved
 
     def save(self, directory: str | os.PathLike[str], extra: Any = None) -> None:
         """Writes parameters, buffers, the optimizer's states and count, and `extra` (JSON) into a folder, whole or
-        not at all. All ranks call it. Hyperparameters and schedules come from the code."""
-        self._save(directory, None, extra)
+        not at all; it is on the disk when this returns. All ranks call it. Hyperparameters and schedules come from
+        the code."""
+        self._writing.wait()
+        location = user_location()
+        taken = self._snapshot(Path(directory), None, extra)
+        why = ""
+        try:
+            taken.write()
+        except CheckpointError as error:
+            why = error.message
+            if environment.world_size() == 1:
+                raise
+        if why := of_all_ranks(why)[0]:
+            raise CheckpointError(why, location)
 
     def restore(self, directory: str | os.PathLike[str]) -> Any:
         """Reads what `save` or a run has written, under any layout, and returns its `extra`. It may be called before
-        the first step. CheckpointError, and nothing is changed, if it does not fit."""
-        return self._restore(directory, None)
+        the first step. All ranks call it. CheckpointError, and nothing is changed, if it is damaged or does not
+        fit."""
+        self._writing.wait()
+        stored = find(directory)
+        if stored is None:
+            raise CheckpointError(
+                f"there is no checkpoint in {os.fspath(directory)}", user_location()
+            )
+        self._install(stored, None)
+        return stored.extra
 
     def _stored_states(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Handles on the states of the model and of the optimizer, by their names in a checkpoint."""
@@ -369,12 +424,14 @@ class TrainStep(Step):
             slots |= {n: Tensor._of_cell(cell) for n, cell in self._scaling.cells().items()}
         return model, slots
 
-    def _save(self, directory: str | os.PathLike[str], loader: Any, extra: Any) -> None:
+    def _snapshot(self, target: Path, loader: Any, extra: Any) -> Snapshot:
         model, slots = self._stored_states()
-        write(directory, model, slots, self.optimizer.steps, loader, extra)
+        seeds = {"step": self._seed, "tensors": [default_generator.seed, default_generator.made]}
+        contents = Contents(model, slots, self.optimizer.steps, loader, seeds, extra)
+        return take(target, contents, user_location())
 
-    def _restore(self, directory: str | os.PathLike[str], loader: Any) -> Any:
-        stored = read(directory)
+    def _install(self, stored: Stored, loader: Any) -> None:
+        """Makes a checkpoint the state of now; changes nothing if it does not fit."""
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 self.optimizer.state_cells(parameter, group)
@@ -398,7 +455,46 @@ class TrainStep(Step):
         self.optimizer.steps = stored.steps
         if stored.loader is not None and hasattr(loader, "load_state_dict"):
             loader.load_state_dict(stored.loader)
-        return stored.extra
+
+    def _reseed(self, seeds: Any) -> None:
+        """Random tensors are made on from where the run was; another seed of the step is told."""
+        if not isinstance(seeds, dict):
+            return
+        tensors = seeds.get("tensors")
+        if isinstance(tensors, list) and [type(number) for number in tensors] == [int, int]:
+            default_generator.go_on(*tensors)
+        if seeds.get("step") != self._seed and environment.rank() == 0:
+            print(
+                f"oneflow: {self._name} has seed={self._seed}, and the checkpoint is of a run with "
+                f"seed={seeds.get('step')}: its masks go on as others",
+                file=sys.stderr,
+            )
+
+
+def _write(name: str, kept: Checkpoint, taken: Snapshot) -> CheckpointError | None:
+    """Writes a checkpoint of a run and drops what is too old; what the file system refuses is told, and returned: the
+    next attempt may work. On the thread that writes."""
+    try:
+        taken.write()
+    except CheckpointError as error:
+        return _told(name, taken.steps, error)
+    try:
+        if taken.rank == 0:
+            drop_old(kept.too_old(taken.steps))
+    except OSError as error:
+        print(
+            f"oneflow: {name}: an older checkpoint than {taken.target} cannot be removed: {error}",
+            file=sys.stderr,
+        )
+    return None
+
+
+def _told(name: str, steps: int, error: CheckpointError) -> CheckpointError:
+    print(
+        f"oneflow: {name}: no checkpoint at step {steps}: {error.message}; older ones stay",
+        file=sys.stderr,
+    )
+    return error
 
 
 def _position(loader: Any) -> Any:

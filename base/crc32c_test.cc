@@ -1,11 +1,11 @@
-#include "comm/crc32c.h"
+#include "base/crc32c.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 #include <string>
 
-namespace oneflow::comm {
+namespace oneflow {
 namespace {
 
 TEST(Crc32cTest, KnownAnswers) {
@@ -27,4 +27,4 @@ TEST(Crc32cTest, TheInstructionAndTheTableAgreeOnAnyCut) {
 }
 
 }  // namespace
-}  // namespace oneflow::comm
+}  // namespace oneflow

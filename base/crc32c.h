@@ -1,14 +1,14 @@
-// CRC32C (Castagnoli), the checksum of every frame between ranks.
+// CRC32C (Castagnoli), the checksum of every frame between ranks and of every stored checkpoint.
 //
 // Pure. Threads: any. Uses the CPU's instruction where there is one (SSE 4.2), a table elsewhere;
 // both give the same numbers (crc32c_test). Read next: comm/frame.h.
-#ifndef ONEFLOW_COMM_CRC32C_H_
-#define ONEFLOW_COMM_CRC32C_H_
+#ifndef ONEFLOW_BASE_CRC32C_H_
+#define ONEFLOW_BASE_CRC32C_H_
 
 #include <cstddef>
 #include <cstdint>
 
-namespace oneflow::comm {
+namespace oneflow {
 
 // The checksum of what `crc` covers (0: nothing) followed by these bytes.
 uint32_t ExtendCrc32c(uint32_t crc, const void* data, size_t bytes);
@@ -18,6 +18,6 @@ inline uint32_t Crc32c(const void* data, size_t bytes) { return ExtendCrc32c(0, 
 // The table's way, for CPUs without the instruction and for the test that compares the two.
 uint32_t ExtendCrc32cByTable(uint32_t crc, const void* data, size_t bytes);
 
-}  // namespace oneflow::comm
+}  // namespace oneflow
 
-#endif  // ONEFLOW_COMM_CRC32C_H_
+#endif  // ONEFLOW_BASE_CRC32C_H_

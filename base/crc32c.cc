@@ -1,11 +1,11 @@
-#include "comm/crc32c.h"
+#include "base/crc32c.h"
 
 #include <nmmintrin.h>
 
 #include <array>
 #include <cstring>
 
-namespace oneflow::comm {
+namespace oneflow {
 namespace {
 
 constexpr uint32_t kPolynomial = 0x82f63b78;  // reflected
@@ -51,4 +51,4 @@ uint32_t ExtendCrc32c(uint32_t crc, const void* data, size_t bytes) {
                          : ExtendCrc32cByTable(crc, data, bytes);
 }
 
-}  // namespace oneflow::comm
+}  // namespace oneflow

@@ -1,0 +1,230 @@
+"""How a checkpoint gets onto the disk: a folder that appears under its name when every byte of it is there.
+
+The order is what survives a power cut: each file is written into `NAME.partial` and forced onto the disk, then that
+folder; the manifest, and the folder again; what has the name already is put aside as `NAME.replaced`; the folder takes the
+name, and its parent is forced onto the disk. Only then does `commit` return, and only then is anything older removed.
+A crash leaves `NAME.partial`, which nobody reads, or `NAME.replaced` alone, which readers take for NAME.
+
+A file whose fsync failed is lost: it is never tried again, the next attempt writes a new one. One writer at a time:
+the folder that is written is locked, and the lock goes with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from . import manifest
+from .manifest import StoredFile
+from .serialization import Packed
+
+_AT_ONCE = 64 << 20  # bytes of one call: the system takes no more than 2 GiB
+_NUMBERED = re.compile(r"(step-\d{8,})(\.partial|\.replaced|)")
+_OURS = re.compile(
+    r"(model|optimizer)(-\d{5}-of-\d{5})?\.safetensors|manifest\.json|progress\.json"
+)
+
+
+class Claim:
+    """A new folder beside its place, to be written into by one job alone. Owner: the rank that commits. Threads: one
+    at a time. It ends by `commit` or `abandon`."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.partial = partial_of(target)
+        old = _aside(target)
+        _make_folders(target.parent)
+        for folder in (target, old):
+            _refuse_to_replace(folder)
+        if old.exists():
+            if target.exists():
+                _remove(old)
+            else:  # a crash between two renames: it is the one that counts
+                os.rename(old, target)
+        _refuse_if_locked(self.partial)
+        _remove(self.partial)
+        if _NUMBERED.fullmatch(target.name):
+            remove_leftovers(target.parent)  # a disk that was full needs the room now
+        os.mkdir(self.partial)
+        self._lock = os.open(self.partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _lock(self._lock, self.partial)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def commit(self, text: bytes) -> None:
+        """All files are there: adds the manifest and gives the folder its name. When this returns it is on the disk."""
+        _write(self.partial / manifest.NAME, [text])
+        _sync(self.partial)
+        if self.target.exists():
+            os.rename(self.target, _aside(self.target))
+        os.rename(self.partial, self.target)
+        _sync(self.target.parent)
+        self._unlock()
+        with contextlib.suppress(OSError):  # the next claim of this place tries again
+            _remove(_aside(self.target))
+
+    def abandon(self) -> None:
+        """Removes what was written: on a full disk that is room for the next attempt."""
+        try:
+            with contextlib.suppress(OSError):
+                if _aside(self.target).exists() and not self.target.exists():
+                    os.rename(_aside(self.target), self.target)
+                _remove(self.partial)
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        descriptor, self._lock = self._lock, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def partial_of(target: Path) -> Path:
+    """Where the files of a checkpoint are written."""
+    return target.with_name(target.name + ".partial")
+
+
+def write_files(partial: Path, files: Mapping[str, Packed]) -> dict[str, StoredFile]:
+    """New files in a claimed folder, on the disk when this returns. Their checksums are those of the memory."""
+    stored = {name: StoredFile.of(packed) for name, packed in files.items()}
+    for name, packed in files.items():
+        _write(partial / name, [packed.head, *packed.tensors.values()])
+    _sync(partial)
+    return stored
+
+
+def drop_old(older: Iterable[Path]) -> None:
+    """Removes checkpoints of a run, but none that holds something else. A newer one is on the disk."""
+    for path in older:
+        if _foreign(path):
+            continue
+        # By another name first: half a folder under this one would be a damaged checkpoint.
+        dropped = path.with_name(path.name + ".partial")
+        _remove(dropped)
+        os.rename(path, dropped)
+        _remove(dropped)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what crashes have left of the checkpoints of a run."""
+    for path in sorted(directory.iterdir()):
+        match = _NUMBERED.fullmatch(path.name)
+        if match and (
+            match[2] == ".partial"
+            or (match[2] == ".replaced" and path.with_name(match[1]).exists())
+        ):
+            with contextlib.suppress(BlockingIOError):  # another program's, which has not crashed
+                _refuse_if_locked(path)
+                _remove(path)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(target.name + ".replaced")
+
+
+def _foreign(folder: Path) -> str:
+    """The name of something in a folder that is no part of a checkpoint; "" if all is."""
+    return min((name for name in os.listdir(folder) if not _OURS.fullmatch(name)), default="")
+
+
+def _refuse_to_replace(folder: Path) -> None:
+    """What is no checkpoint is never removed."""
+    if os.path.lexists(folder):
+        if not folder.is_dir():
+            raise FileExistsError(errno.EEXIST, f"{folder} is no folder; choose another name")
+        if name := _foreign(folder):
+            raise FileExistsError(
+                errno.EEXIST,
+                f"{folder} holds {name}, which is no part of a checkpoint; choose another name, or move that away",
+            )
+
+
+def _refuse_if_locked(partial: Path) -> None:
+    if partial.exists():
+        descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _lock(descriptor, partial)
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, partial: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(
+            errno.EWOULDBLOCK,
+            f"another program is writing {partial}; give each run a folder of its own",
+        ) from None
+    except OSError:  # a file system without locks of folders, NFS for one
+        pass
+
+
+def _write(path: Path, pieces: Iterable[bytes | np.ndarray]) -> None:
+    """A new file, on the disk when this returns (its name is when its folder is)."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        for piece in pieces:
+            left = memoryview(piece)  # type: ignore[arg-type]
+            while left:
+                left = left[os.write(descriptor, left[:_AT_ONCE]) :]
+        os.fsync(descriptor)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        raise
+    os.close(descriptor)  # where some file systems tell first that they have lost it
+
+
+def _sync(folder: Path) -> None:
+    """The names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folders(path: Path) -> None:
+    """The folder and those above it, their names on the disk."""
+    if not path.is_dir():
+        _make_folders(path.parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        _sync(path.parent)
+
+
+def _remove(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def why_not(error: OSError, path: Path, needed: int) -> str:
+    """What the system said, and on a full disk what is needed and there."""
+    why = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        why += f": it needs {_mib(needed)}, and {_mib(_free_bytes(path))} are free there"
+    return why
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
+
+
+def _free_bytes(path: Path) -> int:
+    """Of the file system that a path is to lie on; 0 if it cannot be told."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(path).free
+    return 0
