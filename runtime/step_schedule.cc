@@ -26,7 +26,7 @@ class Scheduler {
     OrderFirings();
     OF_RETURN_IF_ERROR(AddWaits());
     for (uint32_t i = 0; i < work_.firings.size(); ++i) Describe(i);
-    work_.devices = static_cast<uint32_t>(plan_.devices_size());
+    for (const plan::DeviceProto& device : plan_.devices()) work_.devices.push_back(device.id());
     work_.window = Invocation::kWindow;
     work_.input_bytes.resize(static_cast<size_t>(plan_.inputs_size()));
     work_.output_bytes.resize(static_cast<size_t>(plan_.outputs_size()));
@@ -189,6 +189,22 @@ class Scheduler {
       firing.states.push_back({static_cast<uint32_t>(o), Program::BytesOf(proto.outputs(o))});
     }
     firing.updates = task.firings_per_step() > 1;
+    firing.may_fail = proto.may_fail();
+    for (int i = 0; i < proto.inputs_size(); ++i) {
+      AddRemote(proto, proto.inputs(i), i, true, &firing.remote_inputs);
+    }
+    for (int o = 0; o < proto.outputs_size(); ++o) {
+      const bool whole = task.outputs[static_cast<size_t>(o)].inner == 1;
+      AddRemote(proto, proto.outputs(o), o, whole, &firing.remote_outputs);
+    }
+  }
+
+  void AddRemote(const plan::Task& task, const plan::Port& port, int number, bool whole,
+                 std::vector<StepWork::Firing::Remote>* remotes) const {
+    if (port.source_case() != plan::Port::kRegister) return;
+    const uint32_t device = plan_.registers(static_cast<int>(port.register_())).device();
+    if (device == task.device()) return;
+    remotes->push_back({static_cast<uint32_t>(number), device, Program::BytesOf(port), whole});
   }
 
   const Program& program_;

@@ -18,7 +18,7 @@ namespace oneflow::kernels {
 
 struct StepBlock;  // kernels/step_block.h: standard layout, no pointers
 
-inline constexpr int32_t kCudaApiVersion = 4;
+inline constexpr int32_t kCudaApiVersion = 5;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -226,8 +226,13 @@ struct CudaApi {
   const char* (*error_text)(CudaError);
   CudaError (*device_count)(int* count);
   CudaError (*device_properties)(int device, CudaDeviceProperties*);
-  // For the calling thread; every other function acts on that device.
+  // For the calling thread: where it allocates and makes streams and events from now on, and launches
+  // kernels, for which the stream must be one of that device. Copies, waits and records may go to
+  // streams of any; an event is recorded on streams of its own device.
   CudaError (*set_device)(int device);
+  // Lets copies of `device` reach the memory of `peer` directly where the machine can; `direct`: it can.
+  // The calling thread is with `device` afterwards.
+  CudaError (*enable_peer)(int device, int peer, bool* direct);
   CudaError (*allocate)(void** data, int64_t bytes);
   CudaError (*release)(void* data);
   CudaError (*allocate_pinned)(void** data, int64_t bytes);  // host memory that copies overlap from
@@ -255,8 +260,11 @@ struct CudaApi {
   // All of it, behind what is in the stream, with the pointers and values of the capture.
   CudaError (*graph_launch)(CudaGraphExecHandle, CudaStreamHandle);
   CudaError (*graph_exec_destroy)(CudaGraphExecHandle);
-  // Between two places; memory of the host must stay until the stream has got there.
+  // Between two places of the host and the stream's device; memory of the host must stay until the stream has got there.
   CudaError (*copy)(void* to, const void* from, int64_t bytes, CudaStreamHandle);
+  // Between two devices, on a stream of either.
+  CudaError (*copy_peer)(void* to, int to_device, const void* from, int from_device, int64_t bytes,
+                         CudaStreamHandle);
   // From memory of the host, which has been read when this returns.
   CudaError (*copy_in)(void* to, const void* from, int64_t bytes, CudaStreamHandle);
   CudaError (*zero)(void* data, int64_t bytes, CudaStreamHandle);

@@ -10,6 +10,7 @@
 #define ONEFLOW_KERNELS_CUDA_DEVICE_CODE_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cuda/cuda_api.h"
@@ -63,6 +64,9 @@ inline void __syncthreads() { SoftBarrier(); }
 #define __forceinline__ __attribute__((always_inline)) inline
 #define __shared__ static thread_local
 
+// What a kernel is given: every word of it that is a place in memory must be of memory that the stream's GPU
+// reaches.
+void SoftTouch(CudaStreamHandle stream, const void* argument, size_t bytes);
 // Enqueues the grid on a stream; `body` is one thread.
 CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool barriers,
                      std::function<void()> body);
@@ -70,11 +74,13 @@ CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool 
 template <typename... Parameters, typename... Args>
 CudaError Launch(void (*kernel)(Parameters...), int64_t blocks, int threads,
                  CudaStreamHandle stream, Args... args) {
+  (SoftTouch(stream, &args, sizeof(args)), ...);
   return SoftLaunch(blocks, threads, stream, false, [=] { kernel(args...); });
 }
 template <typename... Parameters, typename... Args>
 CudaError LaunchBlocks(void (*kernel)(Parameters...), int64_t blocks, int threads,
                        CudaStreamHandle stream, Args... args) {
+  (SoftTouch(stream, &args, sizeof(args)), ...);
   return SoftLaunch(blocks, threads, stream, true, [=] { kernel(args...); });
 }
 

@@ -207,15 +207,15 @@ TEST_F(CaptureTest, EachCallIsWrittenDown) {
   const std::string trace = SoftTraceText();
   StartSoftTrace(false);
   EXPECT_EQ(trace,
-            "0 capture_begin 0 -\n"
-            "0 event_record 0* 1\n"
-            "0 stream_wait 2 1\n"
-            "0 event_record 2* 3\n"
-            "0 stream_wait 0* 3\n"
-            "0 capture_end 0* -\n"
-            "0 graph_instantiate - -\n"
-            "0 graph_launch 0 4\n"
-            "0 stream_synchronize 0 -\n");
+            "0 capture_begin 0 - 0\n"
+            "0 event_record 0* 1 0\n"
+            "0 stream_wait 2 1 0\n"
+            "0 event_record 2* 3 0\n"
+            "0 stream_wait 0* 3 0\n"
+            "0 capture_end 0* - 0\n"
+            "0 graph_instantiate - - 0\n"
+            "0 graph_launch 0 4 0\n"
+            "0 stream_synchronize 0 - 0\n");
   EXPECT_EQ(SoftTraceText(), "");
 }
 

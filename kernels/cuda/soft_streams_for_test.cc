@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/cuda/soft_errors_for_test.h"
+#include "kernels/cuda/soft_gpus_for_test.h"
 #include "kernels/cuda/soft_memory_for_test.h"
 
 namespace oneflow::kernels {
@@ -81,6 +82,7 @@ class SoftStream {
     changed_.wait(lock, [&] { return finished_ >= until; });
   }
 
+  const int gpu = SoftGpus::Current();
   // Of the capture that it takes part in; nullptr: its work runs.
   std::shared_ptr<Capture> capture;
   std::vector<size_t> tail;  // the nodes that its next one stands behind
@@ -113,6 +115,7 @@ class SoftStream {
 
 // Records are numbered; a wait waits for the number that stood when it was enqueued.
 struct SoftEvent {
+  const int gpu = SoftGpus::Current();
   std::mutex mutex;
   std::condition_variable changed;
   uint64_t recorded = 0;
@@ -161,6 +164,10 @@ CudaError EnqueueSoft(CudaStreamHandle handle, std::function<void()> work) {
 
 bool IsCaptured(CudaStreamHandle stream) {
   return stream != nullptr && Stream(stream)->capture != nullptr;
+}
+
+int SoftGpuOf(CudaStreamHandle stream) {
+  return stream == nullptr ? SoftGpus::Current() : Stream(stream)->gpu;
 }
 
 uint64_t NextSoftSeed() {
@@ -223,6 +230,7 @@ CudaError SoftEventDestroy(CudaEventHandle event) {
 }
 CudaError SoftEventRecord(CudaEventHandle handle, CudaStreamHandle stream) {
   const std::shared_ptr<SoftEvent> event = Event(handle);
+  if (event->gpu != SoftGpuOf(stream)) return kSoftInvalidHandle;
   event->capture = stream == nullptr ? nullptr : Stream(stream)->capture;
   if (event->capture != nullptr) {
     event->tail = Stream(stream)->tail;

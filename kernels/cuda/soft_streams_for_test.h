@@ -19,6 +19,8 @@ namespace oneflow::kernels {
 // In the order of the stream, or at once on the null stream; a node where the stream is captured.
 CudaError EnqueueSoft(CudaStreamHandle stream, std::function<void()> work);
 bool IsCaptured(CudaStreamHandle stream);
+// The GPU that it belongs to; the calling thread's for the null stream.
+int SoftGpuOf(CudaStreamHandle stream);
 // Drawn for each launch: the order of fibers, and of a graph's nodes.
 uint64_t NextSoftSeed();
 

@@ -66,6 +66,8 @@ class Device {
   virtual absl::StatusOr<Block> AllocateShared(int64_t bytes) { return Allocate(bytes); }
   // The most bytes that it can ever give; an arena beyond that is refused when a plan is loaded.
   virtual int64_t capacity_bytes() const { return std::numeric_limits<int64_t>::max(); }
+  // The GPU that it lies on, by the driver's number; -1: none.
+  virtual int gpu() const { return -1; }
   // What its kernels are compiled for; a plan made for another one is refused. Empty = any.
   virtual std::string isa() const { return ""; }
   // The kernel of a COMPUTE or MOVE task for a team of `threads`; nullptr where firings do nothing.

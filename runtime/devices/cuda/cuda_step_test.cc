@@ -46,7 +46,8 @@ class CudaStepTest : public testing::Test {
  protected:
   void SetUp() override {
     context_ = *CudaContext::Make(&api_, /*captures=*/true);
-    memory_ = *context_->Allocate(64);
+    ASSERT_TRUE(context_->Open(0).ok());
+    memory_ = *context_->Allocate(0, 64);
     late_.open = &open_;
     late_.wrong = &wrong_;
     step_ = *CudaStep::Make(context_, Work(memory_.data()), /*captures=*/true);
@@ -54,7 +55,7 @@ class CudaStepTest : public testing::Test {
   StepWork Work(std::byte* out) const {
     StepWork work;
     work.lanes = {{0, "compute"}, {1, "compute"}};
-    work.devices = 2;
+    work.devices = {0, 1};
     work.window = 4;
     work.may_fail = true;
     work.names = {"late"};
@@ -100,7 +101,7 @@ TEST_F(CudaStepTest, GoesToOtherMemoryWhenItIsBoundAgain) {
     Launch(step);
     Finish(step);
   }
-  Block other = *context_->Allocate(64);
+  Block other = *context_->Allocate(0, 64);
   ASSERT_TRUE(step_->Rebind(Work(other.data())).ok());
   memory_ = std::move(other);  // the old block goes with `other`
   Launch(3);
