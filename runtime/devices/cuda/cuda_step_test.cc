@@ -6,12 +6,15 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
+#include "kernels/cuda/soft_gpus_for_test.h"
+#include "kernels/cuda/soft_memory_for_test.h"
 
 namespace oneflow {
 namespace {
@@ -148,6 +151,79 @@ TEST_F(CudaStepTest, NothingGoesBeforeItsGraphIsOver) {
   kernels::CudaStreamHandle stream = nullptr;
   ASSERT_EQ(api_.stream_create(&stream), 0);
   EXPECT_EQ(api_.stream_destroy(stream), 0);
+}
+
+// Adds its input to its output, if the GPU that it runs on has them.
+struct AddsOnItsGpu final : public kernels::Kernel {
+  absl::Status Run(const kernels::KernelArgs& args, kernels::Stream* stream) const override {
+    in = static_cast<const float*>(args.inputs[0]);
+    out = static_cast<float*>(args.outputs[0]);
+    for (const void* place : {args.inputs[0], static_cast<const void*>(args.outputs[0])}) {
+      int owner = -1;
+      EXPECT_TRUE(kernels::SoftMemory::Of().OwnerOf(place, &owner));
+      EXPECT_EQ(owner, kernels::SoftGpus::Current());
+    }
+    return stream->OnComplete(
+        [](void* argument) {
+          const AddsOnItsGpu* adds = static_cast<AddsOnItsGpu*>(argument);
+          *adds->out += *adds->in;
+        },
+        const_cast<AddsOnItsGpu*>(this));
+  }
+  mutable const float* in = nullptr;
+  mutable float* out = nullptr;
+};
+
+// Registers of another GPU as inputs, as outputs that a firing changes, and as both at once.
+TEST(CudaStepOnTwoGpusTest, OperandsOfTheOtherGpuAreBroughtAndSent) {
+  const kernels::CudaApi api = kernels::SoftCudaRuntime();
+  kernels::SoftGpus::Of().Set(2, /*reach=*/false);
+  {
+    const auto context = *CudaContext::Make(&api, /*captures=*/true);
+    for (const int gpu : {0, 1}) ASSERT_TRUE(context->Open(gpu).ok());
+    const AddsOnItsGpu adds[3];
+    const std::string op = "add";
+    const Block here = *context->Allocate(0, 64), there = *context->Allocate(1, 64);
+    float* near = reinterpret_cast<float*>(here.data());
+    float* far = reinterpret_cast<float*>(there.data());
+    context->Drain();  // the zeros
+    near[0] = 1;
+    far[0] = 10;
+    far[1] = 100;
+    StepWork work;
+    work.lanes = {{0, "comm"}};
+    work.devices = {0, 1};
+    work.window = 4;
+    work.names = {"adds"};
+    StepWork::Firing firing;
+    firing.op = &op;
+    firing.kernel = &adds[0];  // far[1] += near[0]
+    firing.inputs = {near};
+    firing.outputs = {far + 1};
+    firing.remote_outputs = {{0, 1, 4, /*whole=*/false}};
+    work.firings.push_back(firing);
+    firing.kernel = &adds[1];  // near[1] += far[1]
+    firing.inputs = {far + 1};
+    firing.outputs = {near + 1};
+    firing.remote_inputs = {{0, 1, 4}};
+    firing.remote_outputs = {};
+    work.firings.push_back(firing);
+    firing.kernel = &adds[2];  // far[0] += far[0], one place
+    firing.inputs = {far};
+    firing.outputs = {far};
+    firing.remote_outputs = {{0, 1, 4}};
+    work.firings.push_back(firing);
+    const auto step = *CudaStep::Make(context, work, /*captures=*/true);
+    for (int64_t i = 0; i < 3; ++i) {
+      ASSERT_TRUE(step->Launch(i, nullptr).ok());
+      std::vector<StepBlock> blocks(2);
+      ASSERT_TRUE(step->Finish(i, nullptr, &blocks).ok());
+    }
+    EXPECT_EQ(far[1], 103);
+    EXPECT_EQ(near[1], 101 + 102 + 103);
+    EXPECT_EQ(far[0], 80);
+  }
+  kernels::SoftGpus::Of().Set(1, false);
 }
 
 }  // namespace
