@@ -10,7 +10,7 @@ namespace oneflow::kernels {
 
 inline constexpr CudaError kSoftInvalid = 1;      // cudaErrorInvalidValue
 inline constexpr CudaError kSoftOutOfMemory = 2;  // cudaErrorMemoryAllocation
-inline constexpr CudaError kSoftNoDevice = 101;       // cudaErrorInvalidDevice
+inline constexpr CudaError kSoftNoDevice = 101;   // cudaErrorInvalidDevice
 // A stream or an event of another device than it takes.
 inline constexpr CudaError kSoftInvalidHandle = 400;
 inline constexpr CudaError kSoftIllegalAddress = 700;

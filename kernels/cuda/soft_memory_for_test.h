@@ -82,7 +82,8 @@ class SoftMemory {
   void Touch(int gpu, const void* data, const char* what) {
     int owner = kHost;
     if (!OwnerOf(data, &owner) || owner == kHost || SoftGpus::Of().Reaches(gpu, owner)) return;
-    std::fprintf(stderr, "software CUDA: %s on GPU %d touches memory of GPU %d\n", what, gpu, owner);
+    std::fprintf(stderr, "software CUDA: %s on GPU %d touches memory of GPU %d\n", what, gpu,
+                 owner);
     std::lock_guard<std::mutex> lock(mutex_);
     Note();
   }
@@ -139,7 +140,7 @@ class SoftMemory {
   std::mutex mutex_;
   std::map<void*, Block> live_;
   std::map<int, Use> used_;  // by GPU
-  std::deque<Block> kept_;  // released, the oldest first
+  std::deque<Block> kept_;   // released, the oldest first
   size_t kept_bytes_ = 0;
   CudaError error_ = 0;
 };

@@ -212,19 +212,6 @@ def cuda_graphs() -> bool:
     return choice == "on"
 
 
-def cuda_devices() -> list[int]:
-    """ONEFLOW_CUDA_DEVICES: "0,0,1,1": the GPUs on which devices 0, 1, ... of a mesh lie, then again from the first;
-    by default all that are visible, one after the other."""
-    names = os.environ.get("ONEFLOW_CUDA_DEVICES", "")
-    if not names:
-        return []
-    if not all(name.strip().isdigit() for name in names.split(",")):
-        raise Error(
-            f"the environment variable ONEFLOW_CUDA_DEVICES is {names!r}; it lists GPUs by number, as in 0,0,1,1"
-        )
-    return [int(name) for name in names.split(",")]
-
-
 def cublaslt() -> str:
     """ONEFLOW_CUBLASLT: the file of cuBLASLt; by default that of the package nvidia-cublas, else the loader's."""
     named = os.environ.get("ONEFLOW_CUBLASLT", "")

@@ -89,7 +89,7 @@ class Store:
                 cuda_library=environment.cuda_library() if self.mesh.kind == "cuda" else "",
                 cublaslt=environment.cublaslt() if self.mesh.kind == "cuda" else "",
                 cuda_graphs=environment.cuda_graphs(),
-                cuda_placement=environment.cuda_devices() if self.mesh.kind == "cuda" else [],
+                cuda_placement=list(self.mesh.gpus),
             )
         return self._session
 

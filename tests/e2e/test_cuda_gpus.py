@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -28,8 +29,11 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEFLOW_CUDA_LIBRARY", str(PLUGIN))
 
 
-def trained(model: str, layout: str) -> tuple[list[float], States, list[Any]]:
+def trained(
+    model: str, layout: str, gpus: Sequence[int] = ()
+) -> tuple[list[float], States, list[Any]]:
     run = Run(model, replace(BY_NAME[layout], kind="cuda"), dropout=0.4 if model == "mlp" else 0)
+    run.options["mesh"] = flow.mesh("cuda", threads=1, gpus=gpus, **run.layout.axes)
     states = run.train([make_batch(model, run.layout.batch, i) for i in range(3)])
     return run.losses.tolist(), states, [c["gpu"] for c in run.counters]
 
@@ -87,16 +91,13 @@ def test_models_have_the_bits_of_one_gpu(name: str, layout: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("listed", "expected"), [("1,0", [1, 0, 1, 0]), ("2,2,0", [2, 2, 0, 2]), ("3", [3] * 4)]
+    ("listed", "expected"), [([1, 0], [1, 0, 1, 0]), ([2, 2, 0], [2, 2, 0, 2]), ([3], [3] * 4)]
 )
-def test_the_user_says_where_devices_lie(
-    monkeypatch: pytest.MonkeyPatch, listed: str, expected: list[int]
-) -> None:
+def test_the_user_says_where_devices_lie(listed: list[int], expected: list[int]) -> None:
     losses, states = on_one_gpu("mlp", "dp2_tp2")
-    monkeypatch.setenv("ONEFLOW_CUDA_DEVICES", listed)
     with soft_gpus(4) as peak_of:
         before = [peak_of(gpu) for gpu in range(4)]
-        actual, same, placed = trained("mlp", "dp2_tp2")
+        actual, same, placed = trained("mlp", "dp2_tp2", listed)
         used = {gpu for gpu in range(4) if peak_of(gpu) > before[gpu]}
     assert placed == expected
     assert used == set(expected)  # nothing is allocated elsewhere
@@ -104,21 +105,27 @@ def test_the_user_says_where_devices_lie(
     assert_same(same, states)
 
 
-@pytest.mark.parametrize(
-    ("listed", "error"),
-    [
-        ("0,2", "names GPU 2, but 2 are visible .0 to 1.; see nvidia-smi and CUDA_VISIBLE_DEVICES"),
-        ("0,one", "ONEFLOW_CUDA_DEVICES is '0,one'; it lists GPUs by number, as in 0,0,1,1"),
-    ],
-)
-def test_a_gpu_that_is_not_there_is_refused(
-    monkeypatch: pytest.MonkeyPatch, listed: str, error: str
-) -> None:
-    monkeypatch.setenv("ONEFLOW_CUDA_DEVICES", listed)
+def test_a_gpu_that_is_not_there_is_refused() -> None:
     model = flow.nn.Linear(2, 2)
-    step = flow.eval_step(lambda x: model(x), model=model, mesh=flow.mesh("cuda", dp=2))
+    mesh = flow.mesh("cuda", gpus=[0, 2], dp=2)
+    step = flow.eval_step(lambda x: model(x), model=model, mesh=mesh)
+    error = "names GPU 2, but 2 are visible .0 to 1.; see nvidia-smi and CUDA_VISIBLE_DEVICES"
     with soft_gpus(2), pytest.raises(flow.Error, match=error):
         step(np.ones((2, 2), np.float32))
+    assert "on GPUs 0,2,0" in flow.mesh("cuda", gpus=[0, 2], dp=3).summary()
+    assert "device i on GPU i mod the visible ones" in flow.mesh("cuda", dp=3).summary()
+
+
+@pytest.mark.parametrize(
+    ("kind", "listed", "error"),
+    [
+        ("cuda", [0, -1], r"gpus is \[0, -1\]; it lists GPUs by number, as in"),
+        ("cpu", [0], "a cpu mesh has no GPUs; leave out gpus"),
+    ],
+)
+def test_what_is_no_list_of_gpus_is_refused(kind: str, listed: list[int], error: str) -> None:
+    with pytest.raises(flow.ShardingError, match=error):
+        flow.mesh(kind, gpus=listed, dp=2)
 
 
 @pytest.mark.parametrize("layout", ["dp2_tp2", "dp2_pp2_acc4"])

@@ -28,10 +28,10 @@ absl::StatusOr<std::shared_ptr<CudaContext>> CudaContext::Make(const kernels::Cu
   if (visible < 1) return MakeError(ErrorKind::kError, "no GPU is visible; see nvidia-smi");
   for (const int gpu : placement) {
     if (gpu >= 0 && gpu < visible) continue;
-    return MakeError(ErrorKind::kError,
-                     absl::StrCat("ONEFLOW_CUDA_DEVICES names GPU ", gpu, ", but ", visible,
-                                  visible == 1 ? " is" : " are", " visible (0 to ", visible - 1,
-                                  "); see nvidia-smi and CUDA_VISIBLE_DEVICES"));
+    return MakeError(
+        ErrorKind::kError,
+        absl::StrCat("the mesh names GPU ", gpu, ", but ", visible, visible == 1 ? " is" : " are",
+                     " visible (0 to ", visible - 1, "); see nvidia-smi and CUDA_VISIBLE_DEVICES"));
   }
   if (placement.empty()) {
     placement.resize(static_cast<size_t>(visible));
@@ -121,8 +121,7 @@ absl::Status CudaContext::Zero(int gpu, void* data, int64_t bytes) {
   });
 }
 
-absl::Status CudaContext::Aside(int gpu,
-                                const std::function<absl::Status(CudaStream*)>& enqueue) {
+absl::Status CudaContext::Aside(int gpu, const std::function<absl::Status(CudaStream*)>& enqueue) {
   OF_RETURN_IF_ERROR(Enter(gpu));
   if (gpu == lead_) return enqueue(stream());
   const Gpu& here = gpus_.at(gpu);

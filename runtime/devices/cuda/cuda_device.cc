@@ -26,9 +26,7 @@ class CudaDevice final : public Device {
   bool host_memory() const override { return false; }
   bool runs_whole_steps() const override { return true; }
 
-  absl::StatusOr<Block> Allocate(int64_t bytes) override {
-    return context_->Allocate(gpu_, bytes);
-  }
+  absl::StatusOr<Block> Allocate(int64_t bytes) override { return context_->Allocate(gpu_, bytes); }
   absl::StatusOr<Block> AllocateShared(int64_t bytes) override {
     return context_->AllocatePinned(bytes);
   }

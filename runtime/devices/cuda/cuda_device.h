@@ -13,7 +13,6 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-
 #include "runtime/devices/cuda/cuda_context.h"
 #include "runtime/devices/device.h"
 

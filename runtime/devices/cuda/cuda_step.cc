@@ -120,9 +120,9 @@ void CudaStep::PlaceInputs() {
       first += firing.begin[d] * strides[d];
       last += (firing.begin[d] + firing.extent[d] - 1) * strides[d];
     }
-    read[GpuOfFiring(i)].push_back({i,
-                                    {firing.index, firing.offset + first * element,
-                                     firing.offset + (last + 1) * element, 0}});
+    read[GpuOfFiring(i)].push_back(
+        {i,
+         {firing.index, firing.offset + first * element, firing.offset + (last + 1) * element, 0}});
   }
   for (size_t g = 0; g < gpus_.size(); ++g) {
     const auto in_order = [](const auto& a, const auto& b) {
@@ -236,9 +236,9 @@ absl::Status CudaStep::BringInputs(int64_t place, const std::byte* const* inputs
     // FEEDs read the same block, and before this one.
     CudaStream* stream = context_->StreamOfGpu(gpu.number);
     if (g > 0) OF_RETURN_IF_ERROR(stream->Wait(before));
-    OF_RETURN_IF_ERROR(CudaStatus(
-        api, api.copy(gpu.inputs.data(), staged, gpu.inputs_bytes, stream->handle()),
-        "a step's inputs"));
+    OF_RETURN_IF_ERROR(
+        CudaStatus(api, api.copy(gpu.inputs.data(), staged, gpu.inputs_bytes, stream->handle()),
+                   "a step's inputs"));
     if (g == 0) continue;
     OF_RETURN_IF_ERROR(stream->Record(gpu.brought.get()));
     OF_RETURN_IF_ERROR(lead->Wait(*gpu.brought));
@@ -287,12 +287,12 @@ absl::Status CudaStep::Enqueue() {
   for (size_t i = 0; i < work_.firings.size(); ++i) {
     const StepWork::Firing& firing = work_.firings[i];
     if (firing.kind != StepWork::Kind::kFetch || skipped_[i] || GpuOfFiring(i) == 0) continue;
-    OF_RETURN_IF_ERROR(CudaStatus(
-        context_->api(),
-        regions_[i].Run(fetched_.data() + shifts_[i],
-                        results_.data() + output_at_[firing.index] + firing.offset,
-                        stream->handle()),
-        "a fetch"));
+    OF_RETURN_IF_ERROR(
+        CudaStatus(context_->api(),
+                   regions_[i].Run(fetched_.data() + shifts_[i],
+                                   results_.data() + output_at_[firing.index] + firing.offset,
+                                   stream->handle()),
+                   "a fetch"));
   }
   return absl::OkStatus();
 }
@@ -332,11 +332,11 @@ absl::Status CudaStep::Fetch(size_t at, CudaStream* stream) {
                                     firing.inputs[0], gpus_[gpu].number, bytes, stream->handle()),
                       "a fetch");
   }
-  return CudaStatus(api,
-                    regions_[at].Run(firing.inputs[0],
-                                     results_.data() + output_at_[firing.index] + firing.offset,
-                                     stream->handle()),
-                    "a fetch");
+  return CudaStatus(
+      api,
+      regions_[at].Run(firing.inputs[0], results_.data() + output_at_[firing.index] + firing.offset,
+                       stream->handle()),
+      "a fetch");
 }
 
 absl::Status CudaStep::RunKernel(size_t at, CudaStream* stream) {
@@ -398,11 +398,11 @@ absl::Status CudaStep::BringRemote(size_t at, std::vector<const void*>* inputs,
   std::byte* place = crossings_[firing.lane].data();
   const auto bring = [&](const StepWork::Firing::Remote& remote, const void* from) {
     if (remote.bytes == 0) return absl::OkStatus();
-    return CudaStatus(api,
-                      api.copy_peer(place, gpus_[here].number, from,
-                                    gpus_[GpuOfDevice(remote.device)].number, remote.bytes,
-                                    stream->handle()),
-                      "a message");
+    return CudaStatus(
+        api,
+        api.copy_peer(place, gpus_[here].number, from, gpus_[GpuOfDevice(remote.device)].number,
+                      remote.bytes, stream->handle()),
+        "a message");
   };
   for (const StepWork::Firing::Remote& remote : firing.remote_inputs) {
     if (GpuOfDevice(remote.device) == here) continue;
@@ -450,12 +450,11 @@ absl::Status CudaStep::SendReport(size_t at, CudaStream* stream) {
   const size_t here = GpuOfFiring(at);
   for (size_t g = 0; g < gpus_.size(); ++g) {
     if (g == here) continue;
-    OF_RETURN_IF_ERROR(
-        CudaStatus(api,
-                   api.copy_peer(ReportsOn(g) + firing.device, gpus_[g].number,
-                                 ReportsOn(here) + firing.device, gpus_[here].number,
-                                 int64_t{sizeof(StepBlock)}, stream->handle()),
-                   "a report"));
+    OF_RETURN_IF_ERROR(CudaStatus(api,
+                                  api.copy_peer(ReportsOn(g) + firing.device, gpus_[g].number,
+                                                ReportsOn(here) + firing.device, gpus_[here].number,
+                                                int64_t{sizeof(StepBlock)}, stream->handle()),
+                                  "a report"));
   }
   return absl::OkStatus();
 }
@@ -484,8 +483,9 @@ absl::Status CudaStep::Finish(int64_t step, std::byte* const* outputs,
 
 absl::Status CudaStep::ForgetErrors() {
   for (size_t g = 0; g < gpus_.size(); ++g) {
-    OF_RETURN_IF_ERROR(context_->Zero(gpus_[g].number, ReportsOn(g),
-                                      static_cast<int64_t>(work_.devices.size() * sizeof(StepBlock))));
+    OF_RETURN_IF_ERROR(
+        context_->Zero(gpus_[g].number, ReportsOn(g),
+                       static_cast<int64_t>(work_.devices.size() * sizeof(StepBlock))));
   }
   return absl::OkStatus();
 }

@@ -53,11 +53,11 @@ class CudaStep final : public StepRunner {
 
   // What a step has on one GPU.
   struct Gpu {
-    int number = 0;              // the driver's
-    Block inputs;                // stretches of the logical inputs
-    int64_t inputs_bytes = 0;    // of one step
-    int64_t inputs_at = 0;       // in the step's pinned inputs
-    Block reports;               // a StepBlock for each device; of the GPU that leads in its results
+    int number = 0;            // the driver's
+    Block inputs;              // stretches of the logical inputs
+    int64_t inputs_bytes = 0;  // of one step
+    int64_t inputs_at = 0;     // in the step's pinned inputs
+    Block reports;             // a StepBlock for each device; of the GPU that leads in its results
     std::unique_ptr<kernels::CudaEvent> brought;  // the inputs; nullptr for the GPU that leads
   };
   // A stretch of a logical input that some FEED of a GPU reads, and where it lies in the GPU's inputs.
@@ -82,8 +82,8 @@ class CudaStep final : public StepRunner {
                         std::vector<void*> outputs, kernels::CudaStream* stream);
   // Registers on other GPUs: operands become places in the lane's block, and what the kernel reads is
   // brought there; what it wrote is sent.
-  absl::Status BringRemote(size_t at, std::vector<const void*>* inputs,
-                           std::vector<void*>* outputs, kernels::CudaStream* stream);
+  absl::Status BringRemote(size_t at, std::vector<const void*>* inputs, std::vector<void*>* outputs,
+                           kernels::CudaStream* stream);
   absl::Status SendRemote(size_t at, const std::vector<void*>& outputs,
                           kernels::CudaStream* stream);
   absl::Status SendReport(size_t at, kernels::CudaStream* stream);
@@ -97,10 +97,10 @@ class CudaStep final : public StepRunner {
   bool captures_;
   StepWork work_;
 
-  std::vector<Gpu> gpus_;              // the one that leads first
-  std::vector<size_t> gpu_of_device_;  // by position in the plan
+  std::vector<Gpu> gpus_;                        // the one that leads first
+  std::vector<size_t> gpu_of_device_;            // by position in the plan
   std::vector<std::vector<Stretch>> stretches_;  // by GPU, by input and begin
-  std::vector<int64_t> output_at_;     // by output, its place in the results
+  std::vector<int64_t> output_at_;               // by output, its place in the results
   Block results_;  // on the GPU that leads: a StepBlock per device, then logical outputs
   Block fetched_;  // there too: what FETCHes of other GPUs bring
   Block pinned_inputs_;
@@ -115,8 +115,9 @@ class CudaStep final : public StepRunner {
   std::vector<std::unique_ptr<kernels::CudaEvent>> events_;  // by firing; nullptr: nobody waits
   std::vector<kernels::CudaRegion> regions_;                 // by firing, of feeds and fetches
   std::vector<bool> skipped_;                                // by firing: another writes the same
-  std::vector<int64_t> shifts_;      // by firing: elements between an input's begin and its place in the
-                                     // GPU's inputs; of FETCHes elsewhere: the place in fetched_
+  std::vector<int64_t>
+      shifts_;                  // by firing: elements between an input's begin and its place in the
+                                // GPU's inputs; of FETCHes elsewhere: the place in fetched_
   std::vector<Block> detours_;  // by lane: what kernels without a gate write instead of states
   std::vector<Block> crossings_;  // by lane: operands whose registers lie on other GPUs
 

@@ -174,56 +174,161 @@ struct AddsOnItsGpu final : public kernels::Kernel {
   mutable float* out = nullptr;
 };
 
-// Registers of another GPU as inputs, as outputs that a firing changes, and as both at once.
-TEST(CudaStepOnTwoGpusTest, OperandsOfTheOtherGpuAreBroughtAndSent) {
-  const kernels::CudaApi api = kernels::SoftCudaRuntime();
-  kernels::SoftGpus::Of().Set(2, /*reach=*/false);
-  {
-    const auto context = *CudaContext::Make(&api, /*captures=*/true);
-    for (const int gpu : {0, 1}) ASSERT_TRUE(context->Open(gpu).ok());
-    const AddsOnItsGpu adds[3];
-    const std::string op = "add";
-    const Block here = *context->Allocate(0, 64), there = *context->Allocate(1, 64);
-    float* near = reinterpret_cast<float*>(here.data());
-    float* far = reinterpret_cast<float*>(there.data());
-    context->Drain();  // the zeros
-    near[0] = 1;
-    far[0] = 10;
-    far[1] = 100;
-    StepWork work;
-    work.lanes = {{0, "comm"}};
-    work.devices = {0, 1};
-    work.window = 4;
-    work.names = {"adds"};
-    StepWork::Firing firing;
-    firing.op = &op;
-    firing.kernel = &adds[0];  // far[1] += near[0]
-    firing.inputs = {near};
-    firing.outputs = {far + 1};
-    firing.remote_outputs = {{0, 1, 4, /*whole=*/false}};
-    work.firings.push_back(firing);
-    firing.kernel = &adds[1];  // near[1] += far[1]
-    firing.inputs = {far + 1};
-    firing.outputs = {near + 1};
-    firing.remote_inputs = {{0, 1, 4}};
-    firing.remote_outputs = {};
-    work.firings.push_back(firing);
-    firing.kernel = &adds[2];  // far[0] += far[0], one place
-    firing.inputs = {far};
-    firing.outputs = {far};
-    firing.remote_outputs = {{0, 1, 4}};
-    work.firings.push_back(firing);
-    const auto step = *CudaStep::Make(context, work, /*captures=*/true);
-    for (int64_t i = 0; i < 3; ++i) {
-      ASSERT_TRUE(step->Launch(i, nullptr).ok());
-      std::vector<StepBlock> blocks(2);
-      ASSERT_TRUE(step->Finish(i, nullptr, &blocks).ok());
-    }
-    EXPECT_EQ(far[1], 103);
-    EXPECT_EQ(near[1], 101 + 102 + 103);
-    EXPECT_EQ(far[0], 80);
+// What comes behind it in its stream waits until the test lets it.
+struct Holds final : public kernels::Kernel {
+  absl::Status Run(const kernels::KernelArgs&, kernels::Stream* stream) const override {
+    return stream->OnComplete(
+        [](void* argument) {
+          const auto* open = static_cast<const std::atomic<bool>*>(argument);
+          while (!open->load()) std::this_thread::yield();
+        },
+        open);
   }
-  kernels::SoftGpus::Of().Set(1, false);
+  std::atomic<bool>* open = nullptr;
+};
+
+class CudaStepOnTwoGpusTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    kernels::SoftGpus::Of().Set(2, /*reach=*/false);
+    context_ = *CudaContext::Make(api_, /*captures=*/true);
+    for (const int gpu : {0, 1}) ASSERT_TRUE(context_->Open(gpu).ok());
+    here_ = *context_->Allocate(0, 64);
+    there_ = *context_->Allocate(1, 64);
+    near_ = reinterpret_cast<float*>(here_.data());
+    far_ = reinterpret_cast<float*>(there_.data());
+    context_->Drain();  // the zeros
+    holds_.open = &open_;
+    work_.lanes = {{0, "compute"}, {1, "compute"}};
+    work_.devices = {0, 1};
+    work_.window = 4;
+    work_.names = {"task"};
+  }
+  void TearDown() override {
+    step_.reset();
+    here_ = Block();
+    there_ = Block();
+    context_.reset();
+    kernels::SoftGpus::Of().Set(1, false);
+  }
+  StepWork::Firing On(uint32_t device, const kernels::Kernel* kernel) {
+    StepWork::Firing firing;
+    firing.op = &op_;
+    firing.kernel = kernel;
+    firing.lane = firing.device = device;
+    return firing;
+  }
+  // far[0] <- the only input, then far[1] += far[0], both behind what the test holds.
+  void MakeFeedingStep() {
+    work_.input_bytes = {4};
+    StepWork::Firing feed = On(1, nullptr);
+    feed.kind = StepWork::Kind::kFeed;
+    feed.dtype = DType::kF32;
+    feed.logical = feed.begin = feed.extent = {1};
+    feed.begin = {0};
+    feed.outputs = {far_};
+    StepWork::Firing add = On(1, &adds_[0]);
+    add.inputs = {far_};
+    add.outputs = {far_ + 1};
+    work_.firings = {On(1, &holds_), feed, add};
+    step_ = *CudaStep::Make(context_, work_, /*captures=*/false);
+  }
+  void Launch(int64_t step, float input) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(&input);
+    ASSERT_TRUE(step_->Launch(step, &bytes).ok());
+  }
+  void Finish(int64_t step) {
+    std::vector<StepBlock> blocks(2);
+    ASSERT_TRUE(step_->Finish(step, nullptr, &blocks).ok());
+  }
+  // Time for what does not wait to come too early.
+  static void Pause() { std::this_thread::sleep_for(std::chrono::milliseconds(30)); }
+
+  const kernels::CudaApi* const api_ = kernels::SoftCudaApi();
+  const std::string op_ = "op";
+  std::atomic<bool> open_{false};
+  Holds holds_;
+  AddsOnItsGpu adds_[3];
+  std::shared_ptr<CudaContext> context_;
+  Block here_, there_;
+  float* near_ = nullptr;
+  float* far_ = nullptr;
+  StepWork work_;
+  std::unique_ptr<CudaStep> step_;
+};
+
+// Registers of another GPU as inputs, as outputs that a firing changes, and as both at once.
+TEST_F(CudaStepOnTwoGpusTest, OperandsOfTheOtherGpuAreBroughtAndSent) {
+  near_[0] = 1;
+  far_[0] = 10;
+  far_[1] = 100;
+  StepWork::Firing firing = On(0, &adds_[0]);  // far[1] += near[0]
+  firing.inputs = {near_};
+  firing.outputs = {far_ + 1};
+  firing.remote_outputs = {{0, 1, 4, /*whole=*/false}};
+  work_.firings.push_back(firing);
+  firing = On(0, &adds_[1]);  // near[1] += far[1]
+  firing.inputs = {far_ + 1};
+  firing.outputs = {near_ + 1};
+  firing.remote_inputs = {{0, 1, 4}};
+  work_.firings.push_back(firing);
+  firing = On(0, &adds_[2]);  // far[0] += far[0], one place
+  firing.inputs = {far_};
+  firing.outputs = {far_};
+  firing.remote_inputs = firing.remote_outputs = {{0, 1, 4}};
+  work_.firings.push_back(firing);
+  step_ = *CudaStep::Make(context_, work_, /*captures=*/true);
+  for (int64_t i = 0; i < 3; ++i) {
+    ASSERT_TRUE(step_->Launch(i, nullptr).ok());
+    Finish(i);
+  }
+  EXPECT_EQ(far_[1], 103);
+  EXPECT_EQ(near_[1], 101 + 102 + 103);
+  EXPECT_EQ(far_[0], 80);
+}
+
+TEST_F(CudaStepOnTwoGpusTest, InputsWaitForTheStepBefore) {
+  MakeFeedingStep();
+  Launch(0, 5);
+  Launch(1, 7);
+  Pause();
+  open_.store(true);
+  Finish(0);
+  Finish(1);
+  EXPECT_EQ(far_[1], 12);
+}
+
+TEST_F(CudaStepOnTwoGpusTest, AStepWaitsForItsInputs) {
+  MakeFeedingStep();
+  open_.store(true);
+  std::atomic<bool> arrives{false};
+  const auto wait = [](void* argument) {
+    while (!static_cast<std::atomic<bool>*>(argument)->load()) std::this_thread::yield();
+  };
+  ASSERT_TRUE(context_->StreamOfGpu(1)->OnComplete(wait, &arrives).ok());
+  Launch(0, 5);
+  Pause();
+  arrives.store(true);
+  Finish(0);
+  EXPECT_EQ(far_[1], 5);
+}
+
+TEST_F(CudaStepOnTwoGpusTest, WhatIsDoneAsideWaitsForTheSteps) {
+  MakeFeedingStep();
+  Launch(0, 5);
+  float read = 0;
+  ASSERT_TRUE(context_
+                  ->Aside(1,
+                          [&](kernels::CudaStream* stream) {
+                            return kernels::CudaStatus(
+                                *api_, api_->copy(&read, far_ + 1, 4, stream->handle()), "a read");
+                          })
+                  .ok());
+  Pause();
+  open_.store(true);
+  context_->StreamOfGpu(1)->Drain();
+  EXPECT_EQ(read, 5);
+  Finish(0);
 }
 
 }  // namespace
