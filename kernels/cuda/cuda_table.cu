@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/nccl.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -17,6 +18,7 @@ cudaStream_t Stream(CudaStreamHandle stream) { return static_cast<cudaStream_t>(
 cudaEvent_t Event(CudaEventHandle event) { return static_cast<cudaEvent_t>(event); }
 
 const char* ErrorText(CudaError error) {
+  if (error >= kNcclErrors) return NcclErrorText(error - kNcclErrors);
   switch (error - kLibraryErrors) {  // a cublasStatus_t
     case 1:
       return "cuBLASLt is not initialised";
@@ -188,6 +190,7 @@ CudaApi MakeTable() {
   api.copy_in = &CopyIn;
   api.zero = &Zero;
   AddKernels(&api);
+  AddNccl(&api);
   return api;
 }
 

@@ -14,6 +14,8 @@ inline constexpr CudaError kSoftNoDevice = 101;   // cudaErrorInvalidDevice
 // A stream or an event of another device than it takes.
 inline constexpr CudaError kSoftInvalidHandle = 400;
 inline constexpr CudaError kSoftIllegalAddress = 700;
+// Of NCCL: what was called cannot meet; software NCCL has written how.
+inline constexpr CudaError kSoftCollective = kNcclErrors + 5;  // ncclInvalidUsage
 // The host waits for a stream or an event that is being captured.
 inline constexpr CudaError kSoftCaptureUnsupported = 900;
 inline constexpr CudaError kSoftCaptureInvalidated = 901;  // by an error before
@@ -32,6 +34,8 @@ inline const char* SoftErrorText(CudaError error) {
       return "out of memory";
     case kSoftIllegalAddress:
       return "memory was written out of bounds or after its release, or is another GPU's";
+    case kSoftCollective:
+      return "collectives that cannot meet, or are called outside of a group";
     case kSoftNoDevice:
       return "no such GPU";
     case kSoftInvalidHandle:

@@ -103,6 +103,11 @@ class SoftMemory {
     while (!kept_.empty()) Drop();
     return Take();
   }
+  // A later call tells that error.
+  void Tell(CudaError error) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    error_ = error;
+  }
   CudaError TellError() {
     std::lock_guard<std::mutex> lock(mutex_);
     return Take();

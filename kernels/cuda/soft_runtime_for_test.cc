@@ -8,6 +8,7 @@
 #include "kernels/cuda/soft_errors_for_test.h"
 #include "kernels/cuda/soft_grid_for_test.h"
 #include "kernels/cuda/soft_memory_for_test.h"
+#include "kernels/cuda/soft_nccl_for_test.h"
 #include "kernels/cuda/soft_streams_for_test.h"
 #include "kernels/cuda/soft_trace_for_test.h"
 
@@ -167,6 +168,7 @@ CudaApi SoftCudaRuntime() {
   api.copy_peer = &CopyPeer;
   api.copy_in = &CopyIn;
   api.zero = &Zero;
+  AddSoftNccl(&api);
   return api;
 }
 

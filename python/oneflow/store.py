@@ -90,6 +90,7 @@ class Store:
                 cublaslt=environment.cublaslt() if self.mesh.kind == "cuda" else "",
                 cuda_graphs=environment.cuda_graphs(),
                 cuda_placement=list(self.mesh.gpus),
+                nccl=environment.nccl() if self.mesh.kind == "cuda" else "",
             )
         return self._session
 

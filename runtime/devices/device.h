@@ -17,11 +17,13 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/kernel.h"
 #include "kernels/stream.h"
 #include "plan/plan.pb.h"
+#include "plan/rings.h"
 #include "runtime/devices/step_work.h"
 #include "runtime/io/region.h"
 
@@ -89,6 +91,8 @@ class Device {
   virtual bool runs_whole_steps() const { return false; }
   // REQUIRES: runs_whole_steps(). `work`: of all devices of the plan.
   virtual absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(StepWork work);
+  // True if a ring between these devices (global ids, by member) is one call there, in place of its tasks.
+  virtual bool RunsWholeRing(const Ring&, const std::vector<uint32_t>&) const { return false; }
   // Called once on a thread before it runs kernels for a team of `threads`.
   virtual void EnterThread(int threads) const = 0;
   // What kernels of devices that answer at once are given, and what steps begin and end on where they

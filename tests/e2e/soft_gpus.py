@@ -10,12 +10,15 @@ from tests.e2e.soft_trace import PLUGIN
 
 
 @contextmanager
-def soft_gpus(count: int, reach: bool = False) -> Iterator[Callable[[int], int]]:
-    """`reach`: copies between them need not go through the host. Yields the most bytes that a GPU held at once."""
+def soft_gpus(
+    count: int, reach: bool = False, nccl: bool = False
+) -> Iterator[Callable[[int], int]]:
+    """`reach`: copies between them need not go through the host; `nccl`: NCCL is there. Yields the most bytes that a
+    GPU held at once."""
     library = ctypes.CDLL(str(PLUGIN))
     library.oneflow_soft_cuda_peak.restype = ctypes.c_int64
-    library.oneflow_soft_cuda_set_gpus(count, int(reach))
+    library.oneflow_soft_cuda_set_gpus(count, int(reach), int(nccl))
     try:
         yield library.oneflow_soft_cuda_peak
     finally:
-        library.oneflow_soft_cuda_set_gpus(1, 0)
+        library.oneflow_soft_cuda_set_gpus(1, 0, 0)

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <numeric>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -130,6 +131,26 @@ absl::Status CudaContext::Aside(int gpu, const std::function<absl::Status(CudaSt
   OF_RETURN_IF_ERROR(enqueue(here.stream.get()));
   OF_RETURN_IF_ERROR(here.stream->Record(here.done.get()));
   return stream()->Wait(*here.done);
+}
+
+bool CudaContext::Communicates(const std::vector<uint32_t>& devices) const {
+  std::set<int> gpus;
+  for (const uint32_t device : devices) gpus.insert(GpuOf(device));
+  bool found = false;
+  if (gpus.size() != devices.size()) return false;
+  api_->nccl_library("", &found);
+  return found;
+}
+
+absl::StatusOr<CudaComms*> CudaContext::CommsOf(const std::vector<uint32_t>& devices) {
+  std::unique_ptr<CudaComms>& comms = comms_[devices];
+  if (comms == nullptr) {
+    std::vector<int> gpus;
+    for (const uint32_t device : devices) gpus.push_back(GpuOf(device));
+    OF_RETURN_IF_ERROR(Enter(lead_));
+    OF_ASSIGN_OR_RETURN(comms, CudaComms::Make(api_, gpus));
+  }
+  return comms.get();
 }
 
 void CudaContext::Drain() const {

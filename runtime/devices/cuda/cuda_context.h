@@ -25,6 +25,7 @@
 #include "kernels/cuda/cuda_api.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/kernel.h"
+#include "runtime/devices/cuda/cuda_comms.h"
 #include "runtime/devices/device.h"
 
 namespace oneflow {
@@ -59,6 +60,10 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   // What `enqueue` puts into the GPU's own stream comes behind all that stream() was given, and before all
   // that it will be.
   absl::Status Aside(int gpu, const std::function<absl::Status(kernels::CudaStream*)>& enqueue);
+  // True if NCCL is there, and the devices lie on GPUs that are all different.
+  bool Communicates(const std::vector<uint32_t>& devices) const;
+  // Their communicator, by rank; made when it is first asked for. REQUIRES: they communicate.
+  absl::StatusOr<CudaComms*> CommsOf(const std::vector<uint32_t>& devices);
   // Waits until nothing is enqueued.
   void Drain() const;
 
@@ -79,6 +84,7 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   int lead_ = 0;
   std::map<int, Gpu> gpus_;  // those that are open, by the driver's numbers
   std::map<std::pair<uint32_t, std::string>, std::unique_ptr<kernels::CudaStream>> streams_;
+  std::map<std::vector<uint32_t>, std::unique_ptr<CudaComms>> comms_;  // by devices
 };
 
 }  // namespace oneflow

@@ -37,6 +37,10 @@ class CudaDevice final : public Device {
     return MakeFittingKernel(context_->table(), task, threads, workspace_bytes, isa());
   }
 
+  bool RunsWholeRing(const Ring& ring, const std::vector<uint32_t>& devices) const override {
+    return CudaComms::Does(ring) && context_->Communicates(devices);
+  }
+
   absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(StepWork work) override {
     OF_ASSIGN_OR_RETURN(std::unique_ptr<CudaStep> step,
                         CudaStep::Make(context_, std::move(work), context_->captures()));

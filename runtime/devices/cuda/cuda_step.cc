@@ -22,6 +22,7 @@ using kernels::StepBlock;
 
 namespace {
 
+constexpr size_t kNone = ~size_t{0};
 constexpr int64_t kAlignment = 256;
 int64_t Aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -87,6 +88,11 @@ absl::Status CudaStep::Prepare() {
     OF_RETURN_IF_ERROR(context_->Enter(context_->GpuOf(lane.device)));
     OF_ASSIGN_OR_RETURN(streams_.emplace_back(), context_->StreamOf(lane.device, lane.name));
     OF_ASSIGN_OR_RETURN(ends_.emplace_back(), CudaEvent::Make(&context_->api()));
+  }
+  for (const Ring& ring : work_.rings) {
+    std::vector<uint32_t> devices;
+    for (const Ring::Member& member : ring.members) devices.push_back(work_.devices[member.device]);
+    OF_ASSIGN_OR_RETURN(comms_.emplace_back(), context_->CommsOf(devices));
   }
   return PrepareFirings();
 }
@@ -164,11 +170,11 @@ absl::Status CudaStep::PrepareFirings() {
   std::set<std::tuple<uint32_t, int64_t, Shape, Shape>> fetched;
   for (size_t i = 0; i < firings; ++i) {
     const StepWork::Firing& firing = work_.firings[i];
-    if (firing.awaited) {
+    if (firing.awaited || firing.kind == StepWork::Kind::kCollective) {
       OF_RETURN_IF_ERROR(context_->Enter(gpus_[GpuOfFiring(i)].number));
       OF_ASSIGN_OR_RETURN(events_[i], CudaEvent::Make(&context_->api()));
     }
-    if (firing.kind != StepWork::Kind::kKernel) {
+    if (firing.kind == StepWork::Kind::kFeed || firing.kind == StepWork::Kind::kFetch) {
       OF_ASSIGN_OR_RETURN(regions_[i], RegionOf(context_->api(), firing));
     }
     if (firing.kind == StepWork::Kind::kFetch) {  // replicas are equal: the first is enough
@@ -271,6 +277,7 @@ absl::Status CudaStep::LaunchFirings() {
 
 absl::Status CudaStep::Enqueue() {
   CudaStream* stream = context_->stream();
+  collected_.assign(gpus_.size(), kNone);
   OF_RETURN_IF_ERROR(stream->Record(begin_.get()));
   for (CudaStream* lane : streams_) OF_RETURN_IF_ERROR(lane->Wait(*begin_));
   for (size_t i = 0; i < work_.firings.size(); ++i) {
@@ -316,6 +323,8 @@ absl::Status CudaStep::EnqueueFiring(size_t at) {
     case StepWork::Kind::kKernel:
       OF_RETURN_IF_ERROR(RunKernel(at, stream));
       break;
+    case StepWork::Kind::kCollective:
+      return Collect(at, stream);
   }
   return firing.awaited ? stream->Record(events_[at].get()) : absl::OkStatus();
 }
@@ -337,6 +346,28 @@ absl::Status CudaStep::Fetch(size_t at, CudaStream* stream) {
       regions_[at].Run(firing.inputs[0], results_.data() + output_at_[firing.index] + firing.offset,
                        stream->handle()),
       "a fetch");
+}
+
+absl::Status CudaStep::Collect(size_t at, CudaStream* stream) {
+  const StepWork::Firing& firing = work_.firings[at];
+  const Ring& ring = work_.rings[firing.ring];
+  if (const size_t before = collected_[GpuOfFiring(at)]; before != kNone) {
+    OF_RETURN_IF_ERROR(stream->Wait(*events_[before]));
+  }
+  collected_[GpuOfFiring(at)] = at;
+  if (firing.member + 1 < ring.members.size()) return absl::OkStatus();
+  const size_t first = at - firing.member;
+  std::vector<void*> buffers;
+  std::vector<CudaStream*> streams;
+  for (size_t i = first; i <= at; ++i) {
+    buffers.push_back(work_.firings[i].outputs[0]);
+    streams.push_back(streams_[work_.firings[i].lane]);
+  }
+  OF_RETURN_IF_ERROR(comms_[firing.ring]->Run(ring, buffers, streams));
+  for (size_t i = first; i <= at; ++i) {
+    OF_RETURN_IF_ERROR(streams[i - first]->Record(events_[i].get()));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CudaStep::RunKernel(size_t at, CudaStream* stream) {
