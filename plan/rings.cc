@@ -42,8 +42,8 @@ class Finder {
     }
   }
 
-  std::vector<Ring> Run() {
-    std::vector<Ring> rings;
+  std::vector<WholeRing> Run() {
+    std::vector<WholeRing> rings;
     std::set<uint32_t> seen;
     for (const uint32_t first : reduces_) {
       if (seen.contains(first)) continue;
@@ -58,7 +58,7 @@ class Finder {
       // Back where it began: all members are here.
       if (ReduceBefore(reduces.back()) != std::optional<uint32_t>(first)) continue;
       std::reverse(reduces.begin(), reduces.end());
-      if (std::optional<Ring> ring = RingOf(reduces); ring.has_value()) {
+      if (std::optional<WholeRing> ring = RingOf(reduces); ring.has_value()) {
         rings.push_back(*std::move(ring));
       }
     }
@@ -124,12 +124,12 @@ class Finder {
            buffer.device() == reducer.device() && result.device() == reducer.device();
   }
 
-  std::optional<Ring> RingOf(const std::vector<uint32_t>& reduces) const {
+  std::optional<WholeRing> RingOf(const std::vector<uint32_t>& reduces) const {
     const auto n = static_cast<int64_t>(reduces.size());
     const plan::Task& model = Task(reduces.front());
     const std::optional<Terms> terms = TermsOf(model, true);
     if (!terms.has_value() || n < 2 || terms->parts != n) return std::nullopt;
-    Ring ring;
+    WholeRing ring;
     ring.mode = terms->mode;
     const int64_t chunks = model.chunks();
     if (chunks == 2 * (n - 1) && terms->reduce_chunks == n - 1) {
@@ -142,8 +142,7 @@ class Finder {
       return std::nullopt;
     }
     ring.dtype = static_cast<DType>(model.inputs(0).type().dtype());
-    const Shape shape(model.inputs(0).type().shape().begin(),
-                      model.inputs(0).type().shape().end());
+    const Shape shape(model.inputs(0).type().shape().begin(), model.inputs(0).type().shape().end());
     ring.elements = NumElements(shape);
     ring.members.resize(reduces.size());
     std::set<int64_t> owners;
@@ -162,7 +161,8 @@ class Finder {
       const Shape here(Task(reduce).inputs(0).type().shape().begin(),
                        Task(reduce).inputs(0).type().shape().end());
       if (mine->reduce_chunks != terms->reduce_chunks || mine->mode != terms->mode ||
-          here != shape || Task(reduce).inputs(0).type().dtype() != model.inputs(0).type().dtype() ||
+          here != shape ||
+          Task(reduce).inputs(0).type().dtype() != model.inputs(0).type().dtype() ||
           Task(reduce).chunks() != model.chunks() || Task(send).chunks() != model.chunks() ||
           Task(reduce).level() != plan::CHUNK || Task(send).level() != plan::CHUNK ||
           Task(send).device() != Task(reduce).device() ||
@@ -201,6 +201,6 @@ class Finder {
 
 }  // namespace
 
-std::vector<Ring> RingsOf(const plan::Plan& plan) { return Finder(plan).Run(); }
+std::vector<WholeRing> RingsOf(const plan::Plan& plan) { return Finder(plan).Run(); }
 
 }  // namespace oneflow

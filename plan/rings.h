@@ -23,23 +23,23 @@ enum class RingKind : uint8_t {
   kAllGather,      // each has the shares of all
 };
 
-struct Ring {
+struct WholeRing {
   struct Member {
     uint32_t device = 0;  // position in the plan
     uint32_t send = 0;    // tasks
     uint32_t reduce = 0;
   };
   RingKind kind = RingKind::kAllReduce;
-  std::string mode;              // "sum", "max", "min"
+  std::string mode;  // "sum", "max", "min"
   DType dtype = DType::kInvalid;
-  int64_t elements = 0;          // of a buffer
+  int64_t elements = 0;  // of a buffer
   // True if share i of n is the i-th of n equal stretches of the buffer.
   bool even = false;
-  std::vector<Member> members;   // by the share that each owns, which is the mesh's order
+  std::vector<Member> members;  // by the share that each owns, which is the mesh's order
 };
 
 // In order of their first tasks.
-std::vector<Ring> RingsOf(const plan::Plan& plan);
+std::vector<WholeRing> RingsOf(const plan::Plan& plan);
 
 }  // namespace oneflow
 

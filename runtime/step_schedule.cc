@@ -20,7 +20,7 @@ constexpr uint32_t kNobody = ~0u;
 class Scheduler {
  public:
   // `rings`: those that are one call.
-  Scheduler(const Program& program, std::vector<Ring> rings)
+  Scheduler(const Program& program, std::vector<WholeRing> rings)
       : program_(program), plan_(program.plan()), member_of_(program.tasks().size()) {
     work_.rings = std::move(rings);
     for (uint32_t r = 0; r < work_.rings.size(); ++r) {
@@ -119,7 +119,7 @@ class Scheduler {
         firing.kind = StepWork::Kind::kCollective;
         firing.ring = place.of.ring - 1;
         firing.member = place.of.member;
-        const Ring::Member& member = work_.rings[firing.ring].members[firing.member];
+        const WholeRing::Member& member = work_.rings[firing.ring].members[firing.member];
         const size_t chunks = program_.tasks()[member.send].chunks;
         for (const uint32_t task : {member.send, member.reduce}) {
           firing_of_[task].insert(firing_of_[task].end(), chunks, number);
@@ -163,9 +163,8 @@ class Scheduler {
   bool InOneCall(uint32_t a, uint32_t b) const {
     const StepWork::Firing& one = work_.firings[a];
     const StepWork::Firing& other = work_.firings[b];
-    return one.kind == StepWork::Kind::kCollective &&
-           other.kind == StepWork::Kind::kCollective && one.ring == other.ring &&
-           ordinals_[a] == ordinals_[b];
+    return one.kind == StepWork::Kind::kCollective && other.kind == StepWork::Kind::kCollective &&
+           one.ring == other.ring && ordinals_[a] == ordinals_[b];
   }
 
   // Iteration q of the firing's level waits until `task` has finished iteration q - lag.
@@ -180,7 +179,7 @@ class Scheduler {
     before_.clear();
     const StepWork::Firing& firing = work_.firings[i];
     if (firing.kind != StepWork::Kind::kCollective) return FindEdges(firing.task, ordinals_[i]);
-    const Ring::Member& member = work_.rings[firing.ring].members[firing.member];
+    const WholeRing::Member& member = work_.rings[firing.ring].members[firing.member];
     const int64_t chunks = program_.tasks()[member.send].chunks;
     for (const uint32_t task : {member.send, member.reduce}) {
       const int64_t first = ordinals_[i];
@@ -310,13 +309,14 @@ class Scheduler {
 };
 
 // Those of which the devices say that they are one call.
-std::vector<Ring> WholeRings(const Program& program, const std::function<bool(const Ring&)>& whole) {
+std::vector<WholeRing> WholeRings(const Program& program,
+                                  const std::function<bool(const WholeRing&)>& whole) {
   const plan::Plan& plan = program.plan();
-  std::vector<Ring> rings = RingsOf(plan);
-  std::erase_if(rings, [&](const Ring& ring) {
+  std::vector<WholeRing> rings = RingsOf(plan);
+  std::erase_if(rings, [&](const WholeRing& ring) {
     if (whole != nullptr) return !whole(ring);
     std::vector<uint32_t> devices;
-    for (const Ring::Member& member : ring.members) {
+    for (const WholeRing::Member& member : ring.members) {
       devices.push_back(plan.devices(static_cast<int>(member.device)).id());
     }
     return !program.device(0)->RunsWholeRing(ring, devices);
@@ -327,8 +327,8 @@ std::vector<Ring> WholeRings(const Program& program, const std::function<bool(co
 }  // namespace
 
 absl::StatusOr<StepWork> StepWorkOf(const Program& program,
-                                    std::function<bool(const Ring&)> whole) {
-  std::vector<Ring> rings = WholeRings(program, whole);
+                                    std::function<bool(const WholeRing&)> whole) {
+  std::vector<WholeRing> rings = WholeRings(program, whole);
   if (!rings.empty()) {
     absl::StatusOr<StepWork> work = Scheduler(program, std::move(rings)).Run();
     if (work.ok()) return work;

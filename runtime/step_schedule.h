@@ -23,7 +23,7 @@ namespace oneflow {
 // REQUIRES: the program runs in whole steps and is bound. PlanError if its order is none. `whole`: which
 // rings are one call; by default those of which the devices say so.
 absl::StatusOr<StepWork> StepWorkOf(const Program& program,
-                                    std::function<bool(const Ring&)> whole = nullptr);
+                                    std::function<bool(const WholeRing&)> whole = nullptr);
 
 // The runner of a program that runs in whole steps; nullptr for others.
 absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(const Program& program);

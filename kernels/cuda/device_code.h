@@ -19,6 +19,7 @@
 #include <cuda_runtime.h>
 #else
 #include <functional>
+#include <type_traits>
 #endif
 
 namespace oneflow::kernels {
@@ -67,6 +68,16 @@ inline void __syncthreads() { SoftBarrier(); }
 // What a kernel is given: every word of it that is a place in memory must be of memory that the stream's GPU
 // reaches.
 void SoftTouch(CudaStreamHandle stream, const void* argument, size_t bytes);
+template <typename T>
+void TouchArgument(CudaStreamHandle stream, T* argument) {
+  // What lies between the members of a struct is left over from others, half a pointer at times.
+#if __has_builtin(__builtin_clear_padding)
+  __builtin_clear_padding(argument);
+#else
+  if (!std::is_pointer_v<T>) return;
+#endif
+  SoftTouch(stream, argument, sizeof(T));
+}
 // Enqueues the grid on a stream; `body` is one thread.
 CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool barriers,
                      std::function<void()> body);
@@ -74,13 +85,13 @@ CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool 
 template <typename... Parameters, typename... Args>
 CudaError Launch(void (*kernel)(Parameters...), int64_t blocks, int threads,
                  CudaStreamHandle stream, Args... args) {
-  (SoftTouch(stream, &args, sizeof(args)), ...);
+  (TouchArgument(stream, &args), ...);
   return SoftLaunch(blocks, threads, stream, false, [=] { kernel(args...); });
 }
 template <typename... Parameters, typename... Args>
 CudaError LaunchBlocks(void (*kernel)(Parameters...), int64_t blocks, int threads,
                        CudaStreamHandle stream, Args... args) {
-  (SoftTouch(stream, &args, sizeof(args)), ...);
+  (TouchArgument(stream, &args), ...);
   return SoftLaunch(blocks, threads, stream, true, [=] { kernel(args...); });
 }
 

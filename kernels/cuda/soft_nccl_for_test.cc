@@ -153,15 +153,13 @@ std::string SoftCall::Text() const {
   for (size_t rank = 0; rank < clique->gpus.size(); ++rank) {
     text += (rank == 0 ? "" : ",") + std::to_string(clique->gpus[rank]);
   }
-  return text + " on GPU " + std::to_string(gpu()) + ": " +
-         kKinds[static_cast<int>(problem.kind)] + " of " + std::to_string(problem.elements) + " " +
-         TypeName(problem.dtype);
+  return text + " on GPU " + std::to_string(gpu()) + ": " + kKinds[static_cast<int>(problem.kind)] +
+         " of " + std::to_string(problem.elements) + " " + TypeName(problem.dtype);
 }
 
 void RunSoftCalls(std::vector<const SoftCall*> calls) {
-  std::sort(calls.begin(), calls.end(), [](const SoftCall* a, const SoftCall* b) {
-    return a->problem.rank < b->problem.rank;
-  });
+  std::sort(calls.begin(), calls.end(),
+            [](const SoftCall* a, const SoftCall* b) { return a->problem.rank < b->problem.rank; });
   const CudaCollective& first = calls.front()->problem;
   std::vector<void*> buffers;
   for (const SoftCall* call : calls) {

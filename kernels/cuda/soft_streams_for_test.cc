@@ -23,7 +23,7 @@ namespace {
 
 struct SoftNode {
   std::function<void()> work;
-  std::vector<size_t> before;  // nodes that are over first
+  std::vector<size_t> before;            // nodes that are over first
   std::shared_ptr<const SoftCall> call;  // in place of work
 };
 struct SoftGraph {

@@ -92,7 +92,7 @@ class Device {
   // REQUIRES: runs_whole_steps(). `work`: of all devices of the plan.
   virtual absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(StepWork work);
   // True if a ring between these devices (global ids, by member) is one call there, in place of its tasks.
-  virtual bool RunsWholeRing(const Ring&, const std::vector<uint32_t>&) const { return false; }
+  virtual bool RunsWholeRing(const WholeRing&, const std::vector<uint32_t>&) const { return false; }
   // Called once on a thread before it runs kernels for a team of `threads`.
   virtual void EnterThread(int threads) const = 0;
   // What kernels of devices that answer at once are given, and what steps begin and end on where they

@@ -79,7 +79,7 @@ struct StepWork {
 
   std::vector<Lane> lanes;
   std::vector<Firing> firings;
-  std::vector<Ring> rings;            // those that are one call
+  std::vector<WholeRing> rings;       // those that are one call
   std::vector<int64_t> input_bytes;   // by Plan.inputs; 0: nothing here reads it
   std::vector<int64_t> output_bytes;  // by Plan.outputs; 0: nothing here writes it
   std::vector<uint32_t> devices;      // global ids, by position in the plan

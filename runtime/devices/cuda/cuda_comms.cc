@@ -45,7 +45,7 @@ CudaComms::~CudaComms() {
   }
 }
 
-bool CudaComms::Does(const Ring& ring) {
+bool CudaComms::Does(const WholeRing& ring) {
   switch (ring.dtype) {
     case DType::kF32:
     case DType::kBF16:
@@ -63,7 +63,7 @@ bool CudaComms::Does(const Ring& ring) {
   return ring.kind == RingKind::kAllReduce || ring.even;
 }
 
-absl::Status CudaComms::Run(const Ring& ring, const std::vector<void*>& buffers,
+absl::Status CudaComms::Run(const WholeRing& ring, const std::vector<void*>& buffers,
                             const std::vector<kernels::CudaStream*>& streams) {
   CudaError error = api_->group_begin();
   for (size_t rank = 0; rank < handles_.size() && error == 0; ++rank) {

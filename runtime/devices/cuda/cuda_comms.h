@@ -28,9 +28,9 @@ class CudaComms {
   CudaComms& operator=(const CudaComms&) = delete;
 
   // True if NCCL has the sums of the ring: their shares are even and their type is one of its own.
-  static bool Does(const Ring& ring);
+  static bool Does(const WholeRing& ring);
   // Enqueues all ranks' parts: buffers and streams by rank.
-  absl::Status Run(const Ring& ring, const std::vector<void*>& buffers,
+  absl::Status Run(const WholeRing& ring, const std::vector<void*>& buffers,
                    const std::vector<kernels::CudaStream*>& streams);
 
  private:

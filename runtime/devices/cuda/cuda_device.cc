@@ -37,7 +37,7 @@ class CudaDevice final : public Device {
     return MakeFittingKernel(context_->table(), task, threads, workspace_bytes, isa());
   }
 
-  bool RunsWholeRing(const Ring& ring, const std::vector<uint32_t>& devices) const override {
+  bool RunsWholeRing(const WholeRing& ring, const std::vector<uint32_t>& devices) const override {
     return CudaComms::Does(ring) && context_->Communicates(devices);
   }
 

@@ -89,9 +89,10 @@ absl::Status CudaStep::Prepare() {
     OF_ASSIGN_OR_RETURN(streams_.emplace_back(), context_->StreamOf(lane.device, lane.name));
     OF_ASSIGN_OR_RETURN(ends_.emplace_back(), CudaEvent::Make(&context_->api()));
   }
-  for (const Ring& ring : work_.rings) {
+  for (const WholeRing& ring : work_.rings) {
     std::vector<uint32_t> devices;
-    for (const Ring::Member& member : ring.members) devices.push_back(work_.devices[member.device]);
+    for (const WholeRing::Member& member : ring.members)
+      devices.push_back(work_.devices[member.device]);
     OF_ASSIGN_OR_RETURN(comms_.emplace_back(), context_->CommsOf(devices));
   }
   return PrepareFirings();
@@ -350,7 +351,7 @@ absl::Status CudaStep::Fetch(size_t at, CudaStream* stream) {
 
 absl::Status CudaStep::Collect(size_t at, CudaStream* stream) {
   const StepWork::Firing& firing = work_.firings[at];
-  const Ring& ring = work_.rings[firing.ring];
+  const WholeRing& ring = work_.rings[firing.ring];
   if (const size_t before = collected_[GpuOfFiring(at)]; before != kNone) {
     OF_RETURN_IF_ERROR(stream->Wait(*events_[before]));
   }

@@ -15,6 +15,7 @@
 #include "kernels/cuda/soft_cuda_for_test.h"
 #include "kernels/cuda/soft_gpus_for_test.h"
 #include "kernels/cuda/soft_memory_for_test.h"
+#include "kernels/cuda/soft_nccl_for_test.h"
 
 namespace oneflow {
 namespace {
@@ -238,7 +239,7 @@ class CudaStepOnTwoGpusTest : public testing::Test {
     ASSERT_TRUE(step_->Launch(step, &bytes).ok());
   }
   void Finish(int64_t step) {
-    std::vector<StepBlock> blocks(2);
+    std::vector<StepBlock> blocks(work_.devices.size());
     ASSERT_TRUE(step_->Finish(step, nullptr, &blocks).ok());
   }
   // Time for what does not wait to come too early.
@@ -329,6 +330,100 @@ TEST_F(CudaStepOnTwoGpusTest, WhatIsDoneAsideWaitsForTheSteps) {
   context_->StreamOfGpu(1)->Drain();
   EXPECT_EQ(read, 5);
   Finish(0);
+}
+
+// A ring that is one call, then a task of each member that reads the result; another ring of the same GPUs
+// on other streams.
+class CudaStepRingsTest : public CudaStepOnTwoGpusTest {
+ protected:
+  void SetUp() override {
+    kernels::SetSoftNccl(true);
+    CudaStepOnTwoGpusTest::SetUp();
+    // Devices 0 and 2 lie on GPU 0, 1 and 3 on GPU 1.
+    work_.devices = {0, 1, 2, 3};
+    work_.lanes = {{0, "comm"}, {1, "comm"}, {2, "comm"}, {3, "comm"}};
+  }
+  void TearDown() override {
+    CudaStepOnTwoGpusTest::TearDown();
+    kernels::SetSoftNccl(false);
+  }
+  void AddRing(RingKind kind, uint32_t first_device, float* first, float* second) {
+    WholeRing ring;
+    ring.kind = kind;
+    ring.mode = "sum";
+    ring.dtype = DType::kF32;
+    ring.elements = 4;
+    ring.even = true;
+    for (uint32_t m = 0; m < 2; ++m) {
+      ring.members.push_back({first_device + m, 0, 0});
+      StepWork::Firing firing = On(first_device + m, nullptr);
+      firing.kind = StepWork::Kind::kCollective;
+      firing.ring = static_cast<uint32_t>(work_.rings.size());
+      firing.member = m;
+      firing.outputs = {m == 0 ? first : second};
+      work_.firings.push_back(firing);
+    }
+    work_.rings.push_back(ring);
+  }
+};
+
+TEST_F(CudaStepRingsTest, EachKindIsOneCall) {
+  for (const RingKind kind :
+       {RingKind::kAllReduce, RingKind::kReduceScatter, RingKind::kAllGather}) {
+    for (int i = 0; i < 4; ++i) {
+      near_[i] = static_cast<float>(i);
+      far_[i] = static_cast<float>(10 * i);
+    }
+    work_.firings.clear();
+    work_.rings.clear();
+    AddRing(kind, 0, near_, far_);
+    step_ = *CudaStep::Make(context_, work_, /*captures=*/true);
+    ASSERT_TRUE(step_->Launch(0, nullptr).ok());
+    Finish(0);
+    const bool sums = kind != RingKind::kAllGather;
+    EXPECT_EQ(near_[1], sums ? 11 : 1);
+    EXPECT_EQ(far_[3], sums ? 33 : 30);
+    EXPECT_EQ(far_[1], kind == RingKind::kAllReduce ? 11 : sums ? -77 : 1);
+    EXPECT_EQ(near_[3], kind == RingKind::kAllReduce ? 33 : sums ? -77 : 30);
+  }
+}
+
+TEST_F(CudaStepRingsTest, CallsOfAGpuFollowEachOtherOnAllStreams) {
+  // Two communicators: captured, their calls would come in a drawn order, and stand in each other's way.
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 8; ++i) near_[i] = far_[i] = 1;
+  for (int i = 0; i < 3; ++i) {
+    AddRing(RingKind::kAllReduce, 0, near_, far_);
+    AddRing(RingKind::kAllReduce, 2, near_ + 4, far_ + 4);
+  }
+  step_ = *CudaStep::Make(context_, work_, /*captures=*/true);
+  for (int64_t i = 0; i < 12; ++i) {
+    for (int e = 0; e < 8; ++e) near_[e] = far_[e] = 1;
+    ASSERT_TRUE(step_->Launch(i, nullptr).ok());
+    Finish(i);
+    EXPECT_EQ(near_[0], 8);
+    EXPECT_EQ(far_[7], 8);
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST_F(CudaStepRingsTest, WhoReadsTheSumWaitsForTheCall) {
+  near_[0] = 1;
+  far_[0] = 2;
+  work_.firings.push_back(On(0, &holds_));
+  AddRing(RingKind::kAllReduce, 0, near_, far_);
+  StepWork::Firing reads = On(3, &adds_[0]);  // far[8] += far[0], on another stream of GPU 1
+  reads.inputs = {far_};
+  reads.outputs = {far_ + 8};
+  reads.waits = {2};
+  work_.firings[2].awaited = true;
+  work_.firings.push_back(reads);
+  step_ = *CudaStep::Make(context_, work_, /*captures=*/false);
+  ASSERT_TRUE(step_->Launch(0, nullptr).ok());
+  Pause();
+  open_.store(true);
+  Finish(0);
+  EXPECT_EQ(far_[8], 3);
 }
 
 }  // namespace
