@@ -34,6 +34,8 @@ StepWork WorkOf(const plan::Plan& plan, std::function<bool(const WholeRing&)> wh
   return *std::move(work);
 }
 
+constexpr uint32_t kNoTask = ~0u;
+
 // By firing: those over before it begins, by lanes and waits but for wait `without`.
 struct Wait {
   size_t firing, place;
@@ -193,6 +195,44 @@ TEST(StepScheduleRingsTest, OneCallStandsForAllChunks) {
   }
   EXPECT_GT(to_calls, 0u);
   EXPECT_GT(from_calls, 0u);
+}
+
+// An edge to a later chunk alone, from what nothing else orders before the ring.
+TEST(StepScheduleRingsTest, ACallWaitsForWhatAnyOfItsChunksWaitsFor) {
+  plan::Plan plan = Golden("network_tp2.plan");
+  const StepWork apart = WorkOf(plan, [](const WholeRing&) { return false; });
+  const HappensBefore order(plan);
+  const std::vector<WholeRing> rings = RingsOf(plan);
+  ASSERT_FALSE(rings.empty());
+  const uint32_t reduce = rings.back().members[1].reduce;
+  const FiringId first = {reduce, 0, 0, 0};
+  uint32_t earlier = kNoTask;
+  for (const StepWork::Firing& firing : apart.firings) {
+    const FiringId id = {firing.task, 0, firing.micro, firing.chunk};
+    const plan::Task& task = plan.tasks(static_cast<int>(firing.task));
+    if (task.level() == plan::STEP &&
+        task.stamp().position() < plan.tasks(static_cast<int>(reduce)).stamp().position() &&
+        StampOf(plan, id) < StampOf(plan, first) && !order.Before(id, first)) {
+      earlier = firing.task;
+    }
+  }
+  ASSERT_NE(earlier, kNoTask);
+  plan::AfterEdge* edge = plan.mutable_tasks(static_cast<int>(reduce))->add_after();
+  edge->set_task(earlier);
+  edge->set_level(plan::STEP);
+  const StepWork work = WorkOf(plan, [](const WholeRing&) { return true; });
+  ASSERT_EQ(work.rings.size(), rings.size());
+  const std::vector<std::set<size_t>> before = Before(work);
+  size_t at = 0, call = 0;
+  for (size_t i = 0; i < work.firings.size(); ++i) {
+    const StepWork::Firing& firing = work.firings[i];
+    if (firing.task == earlier) at = i;
+    if (firing.kind == StepWork::Kind::kCollective && firing.ring + 1 == rings.size() &&
+        firing.member == 1) {
+      call = i;
+    }
+  }
+  EXPECT_TRUE(before[call].contains(at)) << work.names[earlier];
 }
 
 // What stands between two chunks cannot stand before or behind all of them.

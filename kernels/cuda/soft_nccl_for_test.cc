@@ -21,7 +21,7 @@ namespace oneflow::kernels {
 namespace {
 
 std::atomic<bool> there{false};
-std::atomic<double> patience{20};
+std::atomic<double> patience{60};
 // Of the calling thread: how deep it stands in groups.
 thread_local int group_depth = 0;
 

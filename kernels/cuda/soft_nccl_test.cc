@@ -43,7 +43,7 @@ class SoftNcclTest : public testing::Test {
       for (int i = 0; i < 2; ++i) EXPECT_EQ(api_.stream_destroy(streams_[i][gpu]), 0);
       EXPECT_EQ(api_.release(buffers_[static_cast<size_t>(gpu)]), 0);
     }
-    SetSoftPatience(20);
+    SetSoftPatience(60);
     SetSoftNccl(false);
     SoftGpus::Of().Set(1, false);
     EXPECT_EQ(api_.set_device(0), 0);
