@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
+#include "kernels/cuda/soft_gpus_for_test.h"
 #include "runtime/plans_for_test.h"
 #include "runtime/session.h"
 
@@ -18,6 +19,11 @@ plan::Plan OnCuda(plan::Plan plan) {
   for (plan::Task& task : *plan.mutable_tasks()) {
     if (task.op() == "add") task.set_op("neg");
     if (task.op() == "update") task.set_op("add");
+    if (task.op() == "accumulate") {
+      plan::AttrProto* mode = task.add_attrs();
+      mode->set_name("mode");
+      mode->set_s("sum");
+    }
   }
   for (plan::DeviceProto& device : *plan.mutable_devices()) device.set_kind("cuda");
   MarkNeeds(&plan);
@@ -87,6 +93,35 @@ TEST(CudaSession, SessionsOfTwoThreadsShareTheDevice) {
   std::thread other(run);
   run();
   other.join();
+}
+
+TEST(CudaSession, DevicesOnTwoGpusSendEachOtherMessages) {
+  kernels::SoftGpus::Of().Set(2, /*reach=*/false);
+  for (const std::vector<int>& placement : {std::vector<int>{}, {1, 0}, {1, 1}}) {
+    SessionOptions options = Options();
+    options.cuda_placement = placement;
+    std::unique_ptr<Session> session = *Session::Create(options);
+    const absl::StatusOr<PlanId> id = session->Load(OnCuda(PipelinePlan(4, 2)));
+    EXPECT_TRUE(id.ok()) << MessageOf(id.status());
+    std::vector<InvocationId> launched;
+    for (int step = 0; step < 20; ++step) {
+      const float x = static_cast<float>(step);
+      launched.push_back(*session->Launch(*id, {Filled({16, 4}, x)}));
+    }
+    for (int step = 0; step < 20; ++step) {
+      const absl::StatusOr<std::vector<HostTensor>> outputs = session->Fetch(launched[step]);
+      ASSERT_TRUE(outputs.ok()) << MessageOf(outputs.status());
+      // Two changes of the sign, and a sum over the micro-batches.
+      const std::vector<float> x = ValuesOf(Filled({16, 4}, static_cast<float>(step)));
+      EXPECT_EQ(ValuesOf(outputs->at(0)), x);
+      std::vector<float> sum(16, 0.0f);
+      for (size_t e = 0; e < x.size(); ++e) sum[e % 16] += x[e];
+      EXPECT_EQ(ValuesOf(outputs->at(1)), sum);
+    }
+    const bool lies_there = placement.size() == 2 && placement[0] == 1;
+    EXPECT_EQ(session->Counters()[0].gpu, lies_there ? 1 : 0);
+  }
+  kernels::SoftGpus::Of().Set(1, false);
 }
 
 TEST(CudaSession, OneThatIsDestroyedInMidStepEndsWhatItsDeviceHas) {

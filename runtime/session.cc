@@ -51,7 +51,8 @@ class SessionImpl : public Session {
  public:
   explicit SessionImpl(const SessionOptions& options)
       : options_(options),
-        devices_(options.cpu_kernels, options.cuda, options.transport, options.cuda_graphs),
+        devices_(options.cpu_kernels, options.cuda, options.transport, options.cuda_graphs,
+                 options.cuda_placement),
         states_(&devices_),
         executor_(&devices_, options.transport,
                   options.trace_path.empty() ? 0 : options.trace_slices,
@@ -250,6 +251,7 @@ class SessionImpl : public Session {
     for (const auto& [id, entry] : devices_.entries()) {
       DeviceCounters& counters = by_device[id];
       counters.device = id;
+      counters.gpu = entry.device->gpu();
       counters.arena_bytes = entry.arena.bytes();
       counters.state_bytes = states_.BytesOn(id);
     }

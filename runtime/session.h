@@ -36,6 +36,7 @@ struct SessionOptions {
   const kernels::KernelTable* cpu_kernels = nullptr;
   const kernels::CudaApi* cuda = nullptr;  // nullptr: no cuda devices
   bool cuda_graphs = true;                 // false: a step's kernels are enqueued one by one
+  std::vector<int> cuda_placement;         // device i on the GPU at i mod size; empty: all GPUs
   comm::Transport* transport = nullptr;    // nullptr for one rank; outlives the session
   double watchdog_seconds = 30;            // speaks after max(this, 10 x median step)
   double peer_seconds = 120;      // a peer that owes a message for longer is given up: PeerError
@@ -56,6 +57,7 @@ using InvocationId = int64_t;
 // Counted where it happens, outside the compiler: tests compare them with formulas.
 struct DeviceCounters {
   uint32_t device = 0;  // global id
+  int gpu = -1;         // that it lies on, by the driver's number; -1: none
   uint64_t flops = 0;   // of kernels that ran
   uint64_t received_bytes =
       0;                     // bytes that a movement kernel or channel brought from another device

@@ -19,14 +19,24 @@ constexpr uint32_t kNobody = ~0u;
 
 class Scheduler {
  public:
-  explicit Scheduler(const Program& program) : program_(program), plan_(program.plan()) {}
+  // `rings`: those that are one call.
+  Scheduler(const Program& program, std::vector<WholeRing> rings)
+      : program_(program), plan_(program.plan()), member_of_(program.tasks().size()) {
+    work_.rings = std::move(rings);
+    for (uint32_t r = 0; r < work_.rings.size(); ++r) {
+      for (uint32_t m = 0; m < work_.rings[r].members.size(); ++m) {
+        member_of_[work_.rings[r].members[m].send] = {r + 1, m};
+        member_of_[work_.rings[r].members[m].reduce] = {r + 1, m};
+      }
+    }
+  }
 
   absl::StatusOr<StepWork> Run() {
     AddLanes();
-    OrderFirings();
+    OF_RETURN_IF_ERROR(OrderFirings());
     OF_RETURN_IF_ERROR(AddWaits());
     for (uint32_t i = 0; i < work_.firings.size(); ++i) Describe(i);
-    work_.devices = static_cast<uint32_t>(plan_.devices_size());
+    for (const plan::DeviceProto& device : plan_.devices()) work_.devices.push_back(device.id());
     work_.window = Invocation::kWindow;
     work_.input_bytes.resize(static_cast<size_t>(plan_.inputs_size()));
     work_.output_bytes.resize(static_cast<size_t>(plan_.outputs_size()));
@@ -59,14 +69,22 @@ class Scheduler {
     }
   }
 
-  void OrderFirings() {
+  // Which ring of work_.rings a task is of, from 1 on, and of which member; 0: of none that is one call.
+  struct RingPlace {
+    uint32_t ring = 0;
+    uint32_t member = 0;
+  };
+
+  absl::Status OrderFirings() {
     struct Place {
       Stamp stamp;
+      RingPlace of;
       uint32_t lane;
       size_t at;
       uint32_t task;
       bool operator<(const Place& other) const {
-        return std::tie(stamp, lane, at) < std::tie(other.stamp, other.lane, other.at);
+        return std::tie(stamp, of.ring, of.member, lane, at) <
+               std::tie(other.stamp, other.of.ring, other.of.member, other.lane, other.at);
       }
     };
     std::vector<Place> places;
@@ -75,20 +93,78 @@ class Scheduler {
       const std::vector<uint32_t>& tasks = program_.streams()[s].tasks;
       for (size_t at = 0; at < tasks.size(); ++at) {
         const FiringId firing = program_.FiringAt(tasks[at], next[tasks[at]]++);
-        places.push_back({StampOf(plan_, firing), lane_of_[s], at, tasks[at]});
+        const RingPlace of = member_of_[tasks[at]];
+        // A member's part stands where its first chunk is sent.
+        if (of.ring != 0 &&
+            (firing.chunk != 0 || work_.rings[of.ring - 1].members[of.member].send != tasks[at])) {
+          continue;
+        }
+        places.push_back({StampOf(plan_, firing), of, lane_of_[s], at, tasks[at]});
       }
     }
     std::sort(places.begin(), places.end());
     firing_of_.resize(program_.tasks().size());
-    for (const Place& place : places) {
+    std::vector<int64_t> last(work_.lanes.size(), -1);
+    std::vector<size_t> count(work_.lanes.size(), 0);
+    for (size_t i = 0; i < places.size(); ++i) {
+      const Place& place = places[i];
       StepWork::Firing firing;
       firing.task = place.task;
       firing.lane = place.lane;
-      firing_of_[place.task].push_back(static_cast<uint32_t>(work_.firings.size()));
-      ordinals_.push_back(static_cast<int64_t>(firing_of_[place.task].size()) - 1);
-      in_lane_.push_back(place.at);
+      const auto number = static_cast<uint32_t>(work_.firings.size());
+      ordinals_.push_back(static_cast<int64_t>(firing_of_[place.task].size()));
+      if (place.of.ring == 0) {
+        firing_of_[place.task].push_back(number);
+      } else {
+        firing.kind = StepWork::Kind::kCollective;
+        firing.ring = place.of.ring - 1;
+        firing.member = place.of.member;
+        const WholeRing::Member& member = work_.rings[firing.ring].members[firing.member];
+        const size_t chunks = program_.tasks()[member.send].chunks;
+        for (const uint32_t task : {member.send, member.reduce}) {
+          firing_of_[task].insert(firing_of_[task].end(), chunks, number);
+        }
+      }
+      in_lane_.push_back(count[place.lane]++);
       work_.firings.push_back(std::move(firing));
+      if (static_cast<int64_t>(place.at) <= last[place.lane]) return NoOrder(number);
+      last[place.lane] = static_cast<int64_t>(place.at);
+      const bool last_of_all = i + 1 == places.size();
+      if (!BesideItsRing(number) || (last_of_all && !EndsItsRing(number))) return NoOrder(number);
     }
+    return absl::OkStatus();
+  }
+
+  // True if the members of a call follow each other.
+  bool BesideItsRing(uint32_t i) const {
+    const auto position = [&](uint32_t at) {
+      const StepWork::Firing& firing = work_.firings[at];
+      return firing.kind == StepWork::Kind::kCollective ? std::pair(firing.ring, firing.member)
+                                                        : std::pair(~0u, 0u);
+    };
+    const auto [ring, member] = position(i);
+    if (i > 0) {
+      const auto [before, its_member] = position(i - 1);
+      // A call that began goes on.
+      if (before != ~0u && its_member + 1 < work_.rings[before].members.size()) {
+        return ring == before && member == its_member + 1;
+      }
+    }
+    return ring == ~0u || member == 0;
+  }
+
+  bool EndsItsRing(uint32_t i) const {
+    const StepWork::Firing& firing = work_.firings[i];
+    return firing.kind != StepWork::Kind::kCollective ||
+           firing.member + 1 == work_.rings[firing.ring].members.size();
+  }
+
+  // True if both are parts of one call.
+  bool InOneCall(uint32_t a, uint32_t b) const {
+    const StepWork::Firing& one = work_.firings[a];
+    const StepWork::Firing& other = work_.firings[b];
+    return one.kind == StepWork::Kind::kCollective && other.kind == StepWork::Kind::kCollective &&
+           one.ring == other.ring && ordinals_[a] == ordinals_[b];
   }
 
   // Iteration q of the firing's level waits until `task` has finished iteration q - lag.
@@ -101,8 +177,18 @@ class Scheduler {
 
   void FindEdges(uint32_t i) {
     before_.clear();
-    const uint32_t t = work_.firings[i].task;
-    const int64_t ordinal = ordinals_[i];
+    const StepWork::Firing& firing = work_.firings[i];
+    if (firing.kind != StepWork::Kind::kCollective) return FindEdges(firing.task, ordinals_[i]);
+    const WholeRing::Member& member = work_.rings[firing.ring].members[firing.member];
+    const int64_t chunks = program_.tasks()[member.send].chunks;
+    for (const uint32_t task : {member.send, member.reduce}) {
+      const int64_t first = ordinals_[i];
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) FindEdges(task, first + chunk);
+    }
+    std::erase_if(before_, [&](uint32_t other) { return InOneCall(i, other); });
+  }
+
+  void FindEdges(uint32_t t, int64_t ordinal) {
     const ActorSpec& actor = program_.tasks()[t].actor;
     for (const ActorSpec::Input& input : actor.inputs) {
       for (const ActorSpec::Output& output : program_.tasks()[input.producer.task].actor.outputs) {
@@ -173,6 +259,10 @@ class Scheduler {
     if (task.workspace.base != nullptr) firing.workspace = task.workspace.At(ordinal);
     firing.op = &proto.op();
     firing.kernel = task.kernel.get();
+    if (firing.kind == StepWork::Kind::kCollective) {
+      firing.outputs = {task.inputs[0].At(ordinal)};
+      return;
+    }
     if (proto.kind() == plan::FEED || proto.kind() == plan::FETCH) {
       firing.kind = proto.kind() == plan::FEED ? StepWork::Kind::kFeed : StepWork::Kind::kFetch;
       const plan::Port& port = proto.kind() == plan::FEED ? proto.outputs(0) : proto.inputs(0);
@@ -189,6 +279,22 @@ class Scheduler {
       firing.states.push_back({static_cast<uint32_t>(o), Program::BytesOf(proto.outputs(o))});
     }
     firing.updates = task.firings_per_step() > 1;
+    firing.may_fail = proto.may_fail();
+    for (int i = 0; i < proto.inputs_size(); ++i) {
+      AddRemote(proto, proto.inputs(i), i, true, &firing.remote_inputs);
+    }
+    for (int o = 0; o < proto.outputs_size(); ++o) {
+      const bool whole = task.outputs[static_cast<size_t>(o)].inner == 1;
+      AddRemote(proto, proto.outputs(o), o, whole, &firing.remote_outputs);
+    }
+  }
+
+  void AddRemote(const plan::Task& task, const plan::Port& port, int number, bool whole,
+                 std::vector<StepWork::Firing::Remote>* remotes) const {
+    if (port.source_case() != plan::Port::kRegister) return;
+    const uint32_t device = plan_.registers(static_cast<int>(port.register_())).device();
+    if (device == task.device()) return;
+    remotes->push_back({static_cast<uint32_t>(number), device, Program::BytesOf(port), whole});
   }
 
   const Program& program_;
@@ -199,11 +305,36 @@ class Scheduler {
   std::vector<int64_t> ordinals_;                 // by firing
   std::vector<size_t> in_lane_;                   // by firing: its place there
   std::vector<uint32_t> before_;                  // of the firing at hand
+  std::vector<RingPlace> member_of_;              // by task
 };
+
+// Those of which the devices say that they are one call.
+std::vector<WholeRing> WholeRings(const Program& program,
+                                  const std::function<bool(const WholeRing&)>& whole) {
+  const plan::Plan& plan = program.plan();
+  std::vector<WholeRing> rings = RingsOf(plan);
+  std::erase_if(rings, [&](const WholeRing& ring) {
+    if (whole != nullptr) return !whole(ring);
+    std::vector<uint32_t> devices;
+    for (const WholeRing::Member& member : ring.members) {
+      devices.push_back(plan.devices(static_cast<int>(member.device)).id());
+    }
+    return !program.device(0)->RunsWholeRing(ring, devices);
+  });
+  return rings;
+}
 
 }  // namespace
 
-absl::StatusOr<StepWork> StepWorkOf(const Program& program) { return Scheduler(program).Run(); }
+absl::StatusOr<StepWork> StepWorkOf(const Program& program,
+                                    std::function<bool(const WholeRing&)> whole) {
+  std::vector<WholeRing> rings = WholeRings(program, whole);
+  if (!rings.empty()) {
+    absl::StatusOr<StepWork> work = Scheduler(program, std::move(rings)).Run();
+    if (work.ok()) return work;
+  }
+  return Scheduler(program, {}).Run();
+}
 
 absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(const Program& program) {
   if (!program.runs_whole_steps()) return std::unique_ptr<StepRunner>();

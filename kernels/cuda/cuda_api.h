@@ -19,17 +19,20 @@ namespace oneflow::kernels {
 struct StepBlock;   // kernels/step_block.h: standard layout, no pointers
 struct CtcProblem;  // kernels/scalar/ctc.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 5;
+inline constexpr int32_t kCudaApiVersion = 6;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
 using CudaEventHandle = void*;
 using CudaGraphHandle = void*;      // what was captured
 using CudaGraphExecHandle = void*;  // the same, ready to be launched
+using CudaCommHandle = void*;       // one device's part of a communicator
 
-// 0 is success, then a cudaError_t; from kLibraryErrors on, a status of cuBLASLt.
+// 0 is success, then a cudaError_t; from kLibraryErrors on, a status of cuBLASLt, from kNcclErrors on one of
+// NCCL.
 using CudaError = int;
 inline constexpr CudaError kLibraryErrors = 100'000;
+inline constexpr CudaError kNcclErrors = 200'000;
 
 struct CudaDeviceProperties {
   char name[256];
@@ -196,6 +199,20 @@ struct CudaAttention {
   bool causal, drops;
 };
 
+// What all devices of a communicator do together, each in place of its buffer of so many elements of a DType.
+// A share: rank r of n has the r-th of n equal stretches.
+enum class CudaCollectiveKind : int32_t {
+  kAllReduce,      // the sum of all buffers
+  kReduceScatter,  // the own share of it; the other shares are undefined
+  kAllGather,      // the shares of all
+};
+struct CudaCollective {
+  CudaCollectiveKind kind;
+  int32_t dtype;
+  int64_t elements;
+  int32_t ranks, rank;
+};
+
 // What a kernel gets: as in KernelArgs, read before the launcher returns.
 struct CudaOperands {
   const void* const* in;
@@ -227,8 +244,13 @@ struct CudaApi {
   const char* (*error_text)(CudaError);
   CudaError (*device_count)(int* count);
   CudaError (*device_properties)(int device, CudaDeviceProperties*);
-  // For the calling thread; every other function acts on that device.
+  // For the calling thread: where it allocates and makes streams and events from now on, and launches
+  // kernels, for which the stream must be one of that device. Copies, waits and records may go to
+  // streams of any; an event is recorded on streams of its own device.
   CudaError (*set_device)(int device);
+  // Lets copies of `device` reach the memory of `peer` directly where the machine can; `direct`: it can.
+  // The calling thread is with `device` afterwards.
+  CudaError (*enable_peer)(int device, int peer, bool* direct);
   CudaError (*allocate)(void** data, int64_t bytes);
   CudaError (*release)(void* data);
   CudaError (*allocate_pinned)(void** data, int64_t bytes);  // host memory that copies overlap from
@@ -256,8 +278,11 @@ struct CudaApi {
   // All of it, behind what is in the stream, with the pointers and values of the capture.
   CudaError (*graph_launch)(CudaGraphExecHandle, CudaStreamHandle);
   CudaError (*graph_exec_destroy)(CudaGraphExecHandle);
-  // Between two places; memory of the host must stay until the stream has got there.
+  // Between two places of the host and the stream's device; memory of the host must stay until the stream has got there.
   CudaError (*copy)(void* to, const void* from, int64_t bytes, CudaStreamHandle);
+  // Between two devices, on a stream of either.
+  CudaError (*copy_peer)(void* to, int to_device, const void* from, int from_device, int64_t bytes,
+                         CudaStreamHandle);
   // From memory of the host, which has been read when this returns.
   CudaError (*copy_in)(void* to, const void* from, int64_t bytes, CudaStreamHandle);
   CudaError (*zero)(void* data, int64_t bytes, CudaStreamHandle);
@@ -308,6 +333,20 @@ struct CudaApi {
   // Opens cuBLASLt at `path`, or where the loader finds it if that is empty; before the first plan,
   // else the loader's is taken. "cuBLASLt 13.0.2", or why it is not there.
   const char* (*matmul_library)(const char* path);
+
+  // ---- Collectives: NCCL, where that library is ----
+  // Opens it at `path`, or where the loader finds it if that is empty; once per process. "NCCL 2.28.9", or
+  // why it is not there.
+  const char* (*nccl_library)(const char* path, bool* found);
+  // A communicator of these devices of this process: by rank, one handle each. Waits for all of them.
+  CudaError (*comms_create)(int ranks, const int* devices, CudaCommHandle* comms);
+  CudaError (*comm_destroy)(CudaCommHandle);
+  CudaError (*comm_abort)(CudaCommHandle);  // the same, but what still runs ends at once
+  // One rank's part, on a stream of its device. Those of one thread stand between group_begin and
+  // group_end, which enqueues them; all ranks make the same calls in the same order.
+  CudaError (*group_begin)();
+  CudaError (*collective)(const CudaCollective*, void* buffer, CudaCommHandle, CudaStreamHandle);
+  CudaError (*group_end)();
 };
 
 }  // namespace oneflow::kernels

@@ -40,7 +40,8 @@ const KernelTable& CudaDescriptions() {
 
 bool KeepsGate(const std::string& op) { return op == "sgd_update" || op == "adamw_update"; }
 
-absl::StatusOr<const CudaApi*> OpenCuda(const std::string& path, const std::string& cublaslt) {
+absl::StatusOr<const CudaApi*> OpenCuda(const std::string& path, const std::string& cublaslt,
+                                        const std::string& nccl) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     return MakeError(ErrorKind::kError,
@@ -71,6 +72,8 @@ absl::StatusOr<const CudaApi*> OpenCuda(const std::string& path, const std::stri
                      error == 0 ? "it counts none" : api->error_text(error), "); see nvidia-smi"));
   }
   api->matmul_library(cublaslt.c_str());
+  bool found = false;
+  api->nccl_library(nccl.c_str(), &found);
   return api;
 }
 

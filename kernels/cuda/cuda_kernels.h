@@ -25,7 +25,8 @@ bool KeepsGate(const std::string& op);
 // Opens liboneflow_cuda.so at `path` and looks for a device; cuBLASLt is opened at `cublaslt`, or
 // where the loader finds it if that is empty. The error names what is missing (the library, a
 // driver, a GPU) and what to do.
-absl::StatusOr<const CudaApi*> OpenCuda(const std::string& path, const std::string& cublaslt);
+absl::StatusOr<const CudaApi*> OpenCuda(const std::string& path, const std::string& cublaslt,
+                                        const std::string& nccl = "");
 
 }  // namespace oneflow::kernels
 

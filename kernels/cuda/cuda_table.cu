@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/nccl.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -17,6 +18,7 @@ cudaStream_t Stream(CudaStreamHandle stream) { return static_cast<cudaStream_t>(
 cudaEvent_t Event(CudaEventHandle event) { return static_cast<cudaEvent_t>(event); }
 
 const char* ErrorText(CudaError error) {
+  if (error >= kNcclErrors) return NcclErrorText(error - kNcclErrors);
   switch (error - kLibraryErrors) {  // a cublasStatus_t
     case 1:
       return "cuBLASLt is not initialised";
@@ -55,6 +57,19 @@ CudaError Properties(int device, CudaDeviceProperties* out) {
   return 0;
 }
 CudaError SetDevice(int device) { return Code(cudaSetDevice(device)); }
+CudaError EnablePeer(int device, int peer, bool* direct) {
+  *direct = false;
+  int can = 0;
+  if (const CudaError error = SetDevice(device); error != 0) return error;
+  if (const cudaError_t error = cudaDeviceCanAccessPeer(&can, device, peer); error != cudaSuccess) {
+    return Code(error);
+  }
+  if (can == 0) return 0;
+  const cudaError_t error = cudaDeviceEnablePeerAccess(peer, 0);
+  *direct = error == cudaSuccess || error == cudaErrorPeerAccessAlreadyEnabled;
+  const CudaError code = Code(error);
+  return *direct ? 0 : code;
+}
 CudaError Allocate(void** data, int64_t bytes) {
   return Code(cudaMalloc(data, static_cast<size_t>(bytes)));
 }
@@ -121,6 +136,11 @@ CudaError Copy(void* to, const void* from, int64_t bytes, CudaStreamHandle strea
   return Code(
       cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, Stream(stream)));
 }
+CudaError CopyPeer(void* to, int to_device, const void* from, int from_device, int64_t bytes,
+                   CudaStreamHandle stream) {
+  return Code(cudaMemcpyPeerAsync(to, to_device, from, from_device, static_cast<size_t>(bytes),
+                                  Stream(stream)));
+}
 CudaError CopyIn(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
   const CudaError error = Copy(to, from, bytes, stream);
   if (error != 0) return error;
@@ -143,6 +163,7 @@ CudaApi MakeTable() {
   api.device_count = &DeviceCount;
   api.device_properties = &Properties;
   api.set_device = &SetDevice;
+  api.enable_peer = &EnablePeer;
   api.allocate = &Allocate;
   api.release = &Release;
   api.allocate_pinned = &AllocatePinned;
@@ -165,9 +186,11 @@ CudaApi MakeTable() {
   api.graph_exec_destroy = &GraphExecDestroy;
   api.event_milliseconds = &EventMilliseconds;
   api.copy = &Copy;
+  api.copy_peer = &CopyPeer;
   api.copy_in = &CopyIn;
   api.zero = &Zero;
   AddKernels(&api);
+  AddNccl(&api);
   return api;
 }
 

@@ -10,6 +10,7 @@
 #define ONEFLOW_KERNELS_CUDA_DEVICE_CODE_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cuda/cuda_api.h"
@@ -18,6 +19,7 @@
 #include <cuda_runtime.h>
 #else
 #include <functional>
+#include <type_traits>
 #endif
 
 namespace oneflow::kernels {
@@ -63,6 +65,19 @@ inline void __syncthreads() { SoftBarrier(); }
 #define __forceinline__ __attribute__((always_inline)) inline
 #define __shared__ static thread_local
 
+// What a kernel is given: every word of it that is a place in memory must be of memory that the stream's GPU
+// reaches.
+void SoftTouch(CudaStreamHandle stream, const void* argument, size_t bytes);
+template <typename T>
+void TouchArgument(CudaStreamHandle stream, T* argument) {
+  // What lies between the members of a struct is left over from others, half a pointer at times.
+#if __has_builtin(__builtin_clear_padding)
+  __builtin_clear_padding(argument);
+#else
+  if (!std::is_pointer_v<T>) return;
+#endif
+  SoftTouch(stream, argument, sizeof(T));
+}
 // Enqueues the grid on a stream; `body` is one thread.
 CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool barriers,
                      std::function<void()> body);
@@ -70,11 +85,13 @@ CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool 
 template <typename... Parameters, typename... Args>
 CudaError Launch(void (*kernel)(Parameters...), int64_t blocks, int threads,
                  CudaStreamHandle stream, Args... args) {
+  (TouchArgument(stream, &args), ...);
   return SoftLaunch(blocks, threads, stream, false, [=] { kernel(args...); });
 }
 template <typename... Parameters, typename... Args>
 CudaError LaunchBlocks(void (*kernel)(Parameters...), int64_t blocks, int threads,
                        CudaStreamHandle stream, Args... args) {
+  (TouchArgument(stream, &args), ...);
   return SoftLaunch(blocks, threads, stream, true, [=] { kernel(args...); });
 }
 

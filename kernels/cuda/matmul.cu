@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 
 #include <cstdio>
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -54,6 +55,7 @@ CudaError RunProduct(const CudaMatmul& g, const void* a, const void* b, void* d,
 // The functions that we call, and why there are none.
 struct Library {
   decltype(&cublasLtCreate) create = nullptr;
+  decltype(&cublasLtDestroy) destroy = nullptr;
   decltype(&cublasLtGetVersion) version = nullptr;
   decltype(&cublasLtMatmul) matmul = nullptr;
   decltype(&cublasLtMatmulDescCreate) desc_create = nullptr;
@@ -66,7 +68,7 @@ struct Library {
   decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy = nullptr;
   decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set = nullptr;
   decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic = nullptr;
-  cublasLtHandle_t handle = nullptr;
+  bool opened = false;
   char text[512] = "";
 };
 
@@ -88,6 +90,7 @@ void Open(const char* path, Library* library) {
   }
   const bool all =
       Resolve(opened, "cublasLtCreate", &library->create) &&
+      Resolve(opened, "cublasLtDestroy", &library->destroy) &&
       Resolve(opened, "cublasLtGetVersion", &library->version) &&
       Resolve(opened, "cublasLtMatmul", &library->matmul) &&
       Resolve(opened, "cublasLtMatmulDescCreate", &library->desc_create) &&
@@ -100,18 +103,20 @@ void Open(const char* path, Library* library) {
       Resolve(opened, "cublasLtMatmulPreferenceDestroy", &library->preference_destroy) &&
       Resolve(opened, "cublasLtMatmulPreferenceSetAttribute", &library->preference_set) &&
       Resolve(opened, "cublasLtMatmulAlgoGetHeuristic", &library->heuristic);
-  if (!all || library->create(&library->handle) != CUBLAS_STATUS_SUCCESS) {
+  cublasLtHandle_t first = nullptr;
+  if (!all || library->create(&first) != CUBLAS_STATUS_SUCCESS) {
     std::snprintf(library->text, sizeof(library->text),
                   "cuBLASLt does not start. Products run on the own kernel, which is slow");
-    library->handle = nullptr;
     return;
   }
+  library->destroy(first);
+  library->opened = true;
   const size_t version = library->version();
   std::snprintf(library->text, sizeof(library->text), "cuBLASLt %zu.%zu.%zu", version / 10000,
                 version / 100 % 100, version % 100);
 }
 
-// Opened once per process: a handle of cuBLASLt is for all streams and devices.
+// Opened once per process.
 const Library& OpenedLibrary(const char* path = "") {
   static Library library;
   static std::once_flag once;
@@ -119,11 +124,26 @@ const Library& OpenedLibrary(const char* path = "") {
   return library;
 }
 
+// Of the calling thread's device, for all streams there: cuBLASLt ties a handle to a device. nullptr: no
+// library.
+cublasLtHandle_t HandleOfDevice() {
+  static std::mutex mutex;
+  static std::map<int, cublasLtHandle_t>* handles = new std::map<int, cublasLtHandle_t>;
+  const Library& library = OpenedLibrary();
+  int device = 0;
+  if (!library.opened || cudaGetDevice(&device) != cudaSuccess) return nullptr;
+  std::lock_guard<std::mutex> lock(mutex);
+  cublasLtHandle_t& handle = (*handles)[device];
+  if (handle == nullptr && library.create(&handle) != CUBLAS_STATUS_SUCCESS) handle = nullptr;
+  return handle;
+}
+
 #endif  // ONEFLOW_CUBLASLT
 
 struct Plan {
   CudaMatmul problem;
 #ifdef ONEFLOW_CUBLASLT
+  cublasLtHandle_t handle = nullptr;  // of the device that it was made for
   cublasLtMatmulDesc_t desc = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;
   cublasLtMatmulAlgo_t algo;
@@ -175,7 +195,8 @@ int BytesOf(CudaMath math) {
 // True if cuBLASLt has an algorithm for the plan's problem.
 bool Choose(Plan* plan) {
   const Library& lt = OpenedLibrary();
-  if (lt.handle == nullptr) return false;
+  plan->handle = HandleOfDevice();
+  if (plan->handle == nullptr) return false;
   const CudaMatmul& g = plan->problem;
   const cudaDataType_t type = TypeOf(g.math);
   const bool wide = g.math == CudaMath::kF64;
@@ -217,7 +238,7 @@ bool Choose(Plan* plan) {
   lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align_d, 4);
   cublasLtMatmulHeuristicResult_t found = {};
   int count = 0;
-  const cublasStatus_t status = lt.heuristic(lt.handle, plan->desc, plan->b, plan->a, plan->d,
+  const cublasStatus_t status = lt.heuristic(plan->handle, plan->desc, plan->b, plan->a, plan->d,
                                              plan->d, preference, 1, &found, &count);
   lt.preference_destroy(preference);
   plan->algo = found.algo;
@@ -248,7 +269,7 @@ CudaError Matmul(void* made, const void* a, const void* b, void* d, void* worksp
     const void* alpha = wide ? static_cast<const void*>(&wide_one) : &one;
     const void* beta = wide ? static_cast<const void*>(&wide_zero) : &zero;
     const cublasStatus_t status = lt.matmul(
-        lt.handle, plan.desc, alpha, b, plan.b, a, plan.a, beta, d, plan.d, d, plan.d, &plan.algo,
+        plan.handle, plan.desc, alpha, b, plan.b, a, plan.a, beta, d, plan.d, d, plan.d, &plan.algo,
         workspace, static_cast<size_t>(g.workspace_bytes), static_cast<cudaStream_t>(stream));
     return status == CUBLAS_STATUS_SUCCESS ? 0 : kLibraryErrors + static_cast<CudaError>(status);
   }

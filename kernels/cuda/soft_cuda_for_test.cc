@@ -3,6 +3,9 @@
 #include <string>
 
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/soft_gpus_for_test.h"
+#include "kernels/cuda/soft_memory_for_test.h"
+#include "kernels/cuda/soft_nccl_for_test.h"
 #include "kernels/cuda/soft_trace_for_test.h"
 
 namespace oneflow::kernels {
@@ -23,6 +26,19 @@ extern "C" __attribute__((visibility("default"))) const CudaApi* oneflow_cuda_ap
 // The trace (soft_trace_for_test.h), for those tests.
 extern "C" __attribute__((visibility("default"))) void oneflow_soft_cuda_start_trace(int on) {
   StartSoftTrace(on != 0);
+}
+// Sessions that are made from now on see so many GPUs; `reach`: each reaches the others' memory; `nccl`: NCCL
+// is there.
+extern "C" __attribute__((visibility("default"))) void oneflow_soft_cuda_set_gpus(int count,
+                                                                                  int reach,
+                                                                                  int nccl) {
+  SoftGpus::Of().Set(count, reach != 0);
+  SetSoftNccl(nccl != 0);
+  SoftMemory::Of().ForgetPeaks();
+}
+// The most bytes that a GPU held at once since then.
+extern "C" __attribute__((visibility("default"))) int64_t oneflow_soft_cuda_peak(int gpu) {
+  return SoftMemory::Of().PeakOf(gpu);
 }
 // Valid until the next call.
 extern "C" __attribute__((visibility("default"))) const char* oneflow_soft_cuda_trace() {

@@ -15,7 +15,7 @@ namespace oneflow::kernels {
 // The table without kernels: what a run time does.
 CudaApi SoftCudaRuntime();
 
-// One device, "software CUDA". The null stream runs at once.
+// As many devices as SoftGpus says, "software CUDA"; one by default. The null stream runs at once.
 const CudaApi* SoftCudaApi();
 
 }  // namespace oneflow::kernels

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
+#include "kernels/cuda/soft_gpus_for_test.h"
 #include "kernels/cuda/soft_trace_for_test.h"
 #include "kernels/step_block.h"
 
@@ -100,6 +101,86 @@ TEST(SoftCuda, TellsOfAWriteOutOfBounds) {
   int other = 0;
   EXPECT_EQ(api->release(&other), 1);  // none of its own
 }
+
+// Two GPUs; the thread is with the first.
+class SoftGpusTest : public testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    SoftGpus::Of().Set(2, /*reach=*/GetParam());
+    for (int gpu = 1; gpu >= 0; --gpu) {
+      ASSERT_EQ(api_->set_device(gpu), 0);
+      ASSERT_EQ(api_->allocate(&data_[gpu], 64), 0);
+      ASSERT_EQ(api_->stream_create(&stream_[gpu]), 0);
+      ASSERT_EQ(api_->event_create(&event_[gpu], false), 0);
+    }
+  }
+  void TearDown() override {
+    for (int gpu = 0; gpu < 2; ++gpu) {
+      EXPECT_EQ(api_->event_destroy(event_[gpu]), 0);
+      EXPECT_EQ(api_->stream_destroy(stream_[gpu]), 0);
+      EXPECT_EQ(api_->release(data_[gpu]), 0);
+    }
+    SoftGpus::Of().Set(1, false);
+  }
+  // What the first GPU's stream tells, once.
+  CudaError Told() { return api_->stream_synchronize(stream_[0]); }
+
+  const CudaApi* const api_ = SoftCudaApi();
+  void* data_[2] = {};
+  CudaStreamHandle stream_[2] = {};
+  CudaEventHandle event_[2] = {};
+};
+
+TEST_P(SoftGpusTest, OnlyAPeerCopyTouchesTheOthersMemory) {
+  const float host[4] = {1, 2, 3, 4};
+  EXPECT_EQ(api_->copy_in(data_[0], host, sizeof(host), stream_[0]), 0);
+  EXPECT_EQ(api_->copy_peer(data_[1], 1, data_[0], 0, sizeof(host), stream_[0]), 0);
+  EXPECT_EQ(Told(), 0);
+  EXPECT_EQ(static_cast<float*>(data_[1])[3], 4);
+  // Of another GPU than it says.
+  EXPECT_EQ(api_->copy_peer(data_[1], 0, data_[0], 0, sizeof(host), stream_[0]), 1);
+  // All that reaches across is told, unless peers were let in.
+  for (const bool lets : {false, true}) {
+    bool direct = false;
+    if (lets) {
+      EXPECT_EQ(api_->enable_peer(0, 1, &direct), 0);
+    }
+    EXPECT_EQ(direct, lets && GetParam());
+    const CudaError expected = direct ? 0 : 700;
+    EXPECT_EQ(api_->copy(data_[0], data_[1], 16, stream_[0]), 0);
+    EXPECT_EQ(Told(), expected);
+    EXPECT_EQ(api_->copy(data_[1], data_[0], 16, stream_[0]), 0);
+    EXPECT_EQ(Told(), expected);
+    EXPECT_EQ(api_->zero(data_[1], 16, stream_[0]), 0);
+    EXPECT_EQ(Told(), expected);
+    const CudaUnary negate = api_->find_unary("neg", 1);
+    EXPECT_EQ(negate(data_[0], data_[0], 0, 4, stream_[0]), 0);
+    EXPECT_EQ(Told(), 0);
+    EXPECT_EQ(negate(data_[1], data_[0], 0, 4, stream_[0]), 0);
+    EXPECT_EQ(Told(), expected);
+    EXPECT_EQ(negate(data_[0], static_cast<float*>(data_[1]) + 2, 0, 2, stream_[0]), 0);
+    EXPECT_EQ(Told(), expected);
+    // Inside what a kernel is given, too.
+    const CudaGate gate = {static_cast<const StepBlock*>(data_[1]), 1};
+    EXPECT_EQ(api_->copy_gated(&gate, data_[0], data_[0], 16, stream_[0]), 0);
+    EXPECT_EQ(Told(), expected);
+  }
+}
+
+TEST_P(SoftGpusTest, StreamsAndEventsBelongToAGpu) {
+  const CudaUnary negate = api_->find_unary("neg", 1);
+  EXPECT_EQ(negate(data_[1], data_[1], 0, 4, stream_[1]), 400);  // the thread is with the other
+  EXPECT_EQ(api_->event_record(event_[0], stream_[1]), 400);
+  EXPECT_EQ(api_->event_record(event_[1], stream_[1]), 0);
+  EXPECT_EQ(api_->stream_wait(stream_[0], event_[1]), 0);  // waits may cross
+  EXPECT_EQ(api_->set_device(2), 101);
+  EXPECT_EQ(api_->set_device(1), 0);
+  EXPECT_EQ(negate(data_[1], data_[1], 0, 4, stream_[1]), 0);
+  EXPECT_EQ(api_->stream_synchronize(stream_[1]), 0);
+  EXPECT_EQ(api_->set_device(0), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Reach, SoftGpusTest, testing::Bool());
 
 // Appends a letter to a text.
 struct Letter {
@@ -207,15 +288,15 @@ TEST_F(CaptureTest, EachCallIsWrittenDown) {
   const std::string trace = SoftTraceText();
   StartSoftTrace(false);
   EXPECT_EQ(trace,
-            "0 capture_begin 0 -\n"
-            "0 event_record 0* 1\n"
-            "0 stream_wait 2 1\n"
-            "0 event_record 2* 3\n"
-            "0 stream_wait 0* 3\n"
-            "0 capture_end 0* -\n"
-            "0 graph_instantiate - -\n"
-            "0 graph_launch 0 4\n"
-            "0 stream_synchronize 0 -\n");
+            "0 capture_begin 0 - 0\n"
+            "0 event_record 0* 1 0\n"
+            "0 stream_wait 2 1 0\n"
+            "0 event_record 2* 3 0\n"
+            "0 stream_wait 0* 3 0\n"
+            "0 capture_end 0* - 0\n"
+            "0 graph_instantiate - - 0\n"
+            "0 graph_launch 0 4 0\n"
+            "0 stream_synchronize 0 - 0\n");
   EXPECT_EQ(SoftTraceText(), "");
 }
 

@@ -10,7 +10,12 @@ namespace oneflow::kernels {
 
 inline constexpr CudaError kSoftInvalid = 1;      // cudaErrorInvalidValue
 inline constexpr CudaError kSoftOutOfMemory = 2;  // cudaErrorMemoryAllocation
+inline constexpr CudaError kSoftNoDevice = 101;   // cudaErrorInvalidDevice
+// A stream or an event of another device than it takes.
+inline constexpr CudaError kSoftInvalidHandle = 400;
 inline constexpr CudaError kSoftIllegalAddress = 700;
+// Of NCCL: what was called cannot meet; software NCCL has written how.
+inline constexpr CudaError kSoftCollective = kNcclErrors + 5;  // ncclInvalidUsage
 // The host waits for a stream or an event that is being captured.
 inline constexpr CudaError kSoftCaptureUnsupported = 900;
 inline constexpr CudaError kSoftCaptureInvalidated = 901;  // by an error before
@@ -28,7 +33,13 @@ inline const char* SoftErrorText(CudaError error) {
     case kSoftOutOfMemory:
       return "out of memory";
     case kSoftIllegalAddress:
-      return "memory was written out of bounds or after its release";
+      return "memory was written out of bounds or after its release, or is another GPU's";
+    case kSoftCollective:
+      return "collectives that cannot meet, or are called outside of a group";
+    case kSoftNoDevice:
+      return "no such GPU";
+    case kSoftInvalidHandle:
+      return "a stream or an event of another GPU";
     case kSoftCaptureUnsupported:
       return "operation not permitted when stream is capturing";
     case kSoftCaptureInvalidated:

@@ -1,13 +1,16 @@
-// SoftMemory: a GPU's memory without one. Every block lies between guards, and one that was released is
+// SoftMemory: the memory of GPUs without one. Every block lies between guards, and one that was released is
 // kept for a while: a write out of bounds or too late is told, once, by a later call, as a GPU tells an
-// illegal address.
+// illegal address. A block belongs to a GPU, or to the host (pinned): work of another GPU that is given a
+// place in it is told likewise.
 //
 // Test code only. Threads: any. Read next: kernels/cuda/soft_cuda_for_test.cc.
 #ifndef ONEFLOW_KERNELS_CUDA_SOFT_MEMORY_FOR_TEST_H_
 #define ONEFLOW_KERNELS_CUDA_SOFT_MEMORY_FOR_TEST_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -16,6 +19,7 @@
 #include <utility>
 
 #include "kernels/cuda/soft_errors_for_test.h"
+#include "kernels/cuda/soft_gpus_for_test.h"
 
 namespace oneflow::kernels {
 
@@ -26,8 +30,10 @@ class SoftMemory {
     return *memory;
   }
 
+  static constexpr int kHost = -1;  // in the place of a GPU: pinned memory
+
   // As on a GPU: more than the device has is refused, and memory comes with anything in it.
-  CudaError Allocate(void** data, int64_t bytes) {
+  CudaError Allocate(void** data, int64_t bytes, int gpu) {
     if (bytes > kDeviceBytes) return kSoftOutOfMemory;
     const size_t room = static_cast<size_t>((bytes + kGuard - 1) / kGuard * kGuard);
     char* begin = static_cast<char*>(std::aligned_alloc(kGuard, room + 2 * kGuard));
@@ -36,7 +42,10 @@ class SoftMemory {
     std::memset(begin + kGuard, kFreshByte, static_cast<size_t>(bytes));
     *data = begin + kGuard;
     std::lock_guard<std::mutex> lock(mutex_);
-    live_[*data] = {begin, static_cast<size_t>(bytes), room + 2 * kGuard};
+    live_[*data] = {begin, static_cast<size_t>(bytes), room + 2 * kGuard, gpu};
+    Use& use = used_[gpu];
+    use.now += bytes;
+    use.peak = std::max(use.peak, use.now);
     return Take();
   }
 
@@ -47,6 +56,7 @@ class SoftMemory {
     if (it == live_.end()) return kSoftInvalid;
     const Block block = it->second;
     live_.erase(it);
+    used_[block.gpu].now -= static_cast<int64_t>(block.bytes);
     const char* end = block.begin + kGuard + block.bytes;
     const size_t behind = block.whole - kGuard - block.bytes;
     if (!IsAll(block.begin, kGuardByte, kGuard) || !IsAll(end, kGuardByte, behind)) Note();
@@ -57,11 +67,46 @@ class SoftMemory {
     return Take();
   }
 
+  // Whose memory that is; false: no block of ours.
+  bool OwnerOf(const void* data, int* gpu) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto it = live_.upper_bound(const_cast<void*>(data));
+    if (it == live_.begin()) return false;
+    --it;
+    const char* begin = static_cast<const char*>(it->first);
+    if (static_cast<const char*>(data) >= begin + it->second.bytes) return false;
+    *gpu = it->second.gpu;
+    return true;
+  }
+  // `what` on `gpu` will touch `data`: an illegal address if that is memory which it does not reach.
+  void Touch(int gpu, const void* data, const char* what) {
+    int owner = kHost;
+    if (!OwnerOf(data, &owner) || owner == kHost || SoftGpus::Of().Reaches(gpu, owner)) return;
+    std::fprintf(stderr, "software CUDA: %s on GPU %d touches memory of GPU %d\n", what, gpu,
+                 owner);
+    std::lock_guard<std::mutex> lock(mutex_);
+    Note();
+  }
+  // The most bytes that a GPU held at once since the last ForgetPeaks.
+  int64_t PeakOf(int gpu) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return used_[gpu].peak;
+  }
+  void ForgetPeaks() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& [gpu, use] : used_) use.peak = use.now;
+  }
+
   // What was found so far; looks at all that is kept.
   CudaError Check() {
     std::lock_guard<std::mutex> lock(mutex_);
     while (!kept_.empty()) Drop();
     return Take();
+  }
+  // A later call tells that error.
+  void Tell(CudaError error) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    error_ = error;
   }
   CudaError TellError() {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -72,6 +117,10 @@ class SoftMemory {
   struct Block {
     char* begin;
     size_t bytes, whole;  // asked for; with its guards
+    int gpu;
+  };
+  struct Use {
+    int64_t now = 0, peak = 0;
   };
   static constexpr int64_t kDeviceBytes = int64_t{4} << 30;
   static constexpr size_t kGuard = 256;
@@ -95,7 +144,8 @@ class SoftMemory {
 
   std::mutex mutex_;
   std::map<void*, Block> live_;
-  std::deque<Block> kept_;  // released, the oldest first
+  std::map<int, Use> used_;  // by GPU
+  std::deque<Block> kept_;   // released, the oldest first
   size_t kept_bytes_ = 0;
   CudaError error_ = 0;
 };

@@ -8,6 +8,7 @@
 #include "kernels/cuda/soft_errors_for_test.h"
 #include "kernels/cuda/soft_grid_for_test.h"
 #include "kernels/cuda/soft_memory_for_test.h"
+#include "kernels/cuda/soft_nccl_for_test.h"
 #include "kernels/cuda/soft_streams_for_test.h"
 #include "kernels/cuda/soft_trace_for_test.h"
 
@@ -15,17 +16,17 @@ namespace oneflow::kernels {
 namespace {
 
 void Trace(const char* call, CudaStreamHandle stream = nullptr, const void* object = nullptr) {
-  TraceSoftCall(call, stream, IsCaptured(stream), object);
+  TraceSoftCall(call, stream, IsCaptured(stream), object, SoftGpuOf(stream));
 }
 
 // ---- Devices and memory ----
 
 CudaError DeviceCount(int* count) {
-  *count = 1;
+  *count = SoftGpus::Of().count();
   return 0;
 }
 CudaError Properties(int device, CudaDeviceProperties* out) {
-  if (device != 0) return kSoftInvalid;
+  if (device < 0 || device >= SoftGpus::Of().count()) return kSoftNoDevice;
   std::memset(out, 0, sizeof(*out));
   std::strcpy(out->name, "software CUDA");
   out->memory_bytes = int64_t{4} << 30;
@@ -34,11 +35,19 @@ CudaError Properties(int device, CudaDeviceProperties* out) {
 }
 CudaError SetDevice(int device) {
   Trace("set_device");
-  return device == 0 ? 0 : kSoftInvalid;
+  return SoftGpus::Of().SetCurrent(device);
+}
+CudaError EnablePeer(int device, int peer, bool* direct) {
+  Trace("enable_peer");
+  return SoftGpus::Of().EnablePeer(device, peer, direct);
 }
 CudaError Allocate(void** data, int64_t bytes) {
   Trace("allocate");
-  return SoftMemory::Of().Allocate(data, bytes);
+  return SoftMemory::Of().Allocate(data, bytes, SoftGpus::Current());
+}
+CudaError AllocatePinned(void** data, int64_t bytes) {
+  Trace("allocate");
+  return SoftMemory::Of().Allocate(data, bytes, SoftMemory::kHost);
 }
 CudaError Release(void* data) {
   Trace("release");
@@ -96,10 +105,23 @@ CudaError GraphExecDestroy(CudaGraphExecHandle exec) {
 
 CudaError Copy(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
   Trace("copy", stream);
+  SoftMemory::Of().Touch(SoftGpuOf(stream), to, "a copy");
+  SoftMemory::Of().Touch(SoftGpuOf(stream), from, "a copy");
+  return EnqueueSoft(stream, [=] { std::memmove(to, from, static_cast<size_t>(bytes)); });
+}
+CudaError CopyPeer(void* to, int to_gpu, const void* from, int from_gpu, int64_t bytes,
+                   CudaStreamHandle stream) {
+  Trace("copy_peer", stream);
+  int to_owner = SoftMemory::kHost, from_owner = SoftMemory::kHost;
+  if (!SoftMemory::Of().OwnerOf(to, &to_owner) || to_owner != to_gpu ||
+      !SoftMemory::Of().OwnerOf(from, &from_owner) || from_owner != from_gpu) {
+    return kSoftInvalid;
+  }
   return EnqueueSoft(stream, [=] { std::memmove(to, from, static_cast<size_t>(bytes)); });
 }
 CudaError CopyIn(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
   Trace("copy_in", stream);
+  SoftMemory::Of().Touch(SoftGpuOf(stream), to, "a copy");
   const char* first = static_cast<const char*>(from);
   return EnqueueSoft(stream, [to, read = std::vector<char>(first, first + bytes)] {
     if (!read.empty()) std::memcpy(to, read.data(), read.size());
@@ -107,6 +129,7 @@ CudaError CopyIn(void* to, const void* from, int64_t bytes, CudaStreamHandle str
 }
 CudaError Zero(void* data, int64_t bytes, CudaStreamHandle stream) {
   Trace("zero", stream);
+  SoftMemory::Of().Touch(SoftGpuOf(stream), data, "a fill with zeros");
   return EnqueueSoft(stream, [=] { std::memset(data, 0, static_cast<size_t>(bytes)); });
 }
 
@@ -119,9 +142,10 @@ CudaApi SoftCudaRuntime() {
   api.device_count = &DeviceCount;
   api.device_properties = &Properties;
   api.set_device = &SetDevice;
+  api.enable_peer = &EnablePeer;
   api.allocate = &Allocate;
   api.release = &Release;
-  api.allocate_pinned = &Allocate;
+  api.allocate_pinned = &AllocatePinned;
   api.release_pinned = &Release;
   api.stream_create = &SoftStreamCreate;
   api.stream_destroy = &SoftStreamDestroy;
@@ -141,14 +165,27 @@ CudaApi SoftCudaRuntime() {
   api.graph_launch = &GraphLaunch;
   api.graph_exec_destroy = &GraphExecDestroy;
   api.copy = &Copy;
+  api.copy_peer = &CopyPeer;
   api.copy_in = &CopyIn;
   api.zero = &Zero;
+  AddSoftNccl(&api);
   return api;
+}
+
+void SoftTouch(CudaStreamHandle stream, const void* argument, size_t bytes) {
+  if (SoftGpus::Of().count() == 1) return;
+  const int gpu = SoftGpuOf(stream);
+  for (size_t at = 0; at + sizeof(void*) <= bytes; at += sizeof(void*)) {
+    const void* data = nullptr;
+    std::memcpy(&data, static_cast<const char*>(argument) + at, sizeof(data));
+    SoftMemory::Of().Touch(gpu, data, "a kernel");
+  }
 }
 
 CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool barriers,
                      std::function<void()> body) {
   Trace("launch", stream);
+  if (SoftGpuOf(stream) != SoftGpus::Current()) return kSoftInvalidHandle;
   const uint64_t seed = NextSoftSeed();
   return EnqueueSoft(stream, [=] { RunSoftGrid(blocks, threads, barriers, body, seed); });
 }

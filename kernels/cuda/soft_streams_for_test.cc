@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -13,14 +14,17 @@
 #include <vector>
 
 #include "kernels/cuda/soft_errors_for_test.h"
+#include "kernels/cuda/soft_gpus_for_test.h"
 #include "kernels/cuda/soft_memory_for_test.h"
+#include "kernels/cuda/soft_nccl_for_test.h"
 
 namespace oneflow::kernels {
 namespace {
 
 struct SoftNode {
   std::function<void()> work;
-  std::vector<size_t> before;  // nodes that are over first
+  std::vector<size_t> before;            // nodes that are over first
+  std::shared_ptr<const SoftCall> call;  // in place of work
 };
 struct SoftGraph {
   std::vector<SoftNode> nodes;
@@ -35,16 +39,52 @@ struct SoftGraph {
       for (size_t other : nodes[i].before) behind[other].push_back(i);
       if (missing[i] == 0) ready.push_back(i);
     }
-    while (!ready.empty()) {
-      seed = seed * 6364136223846793005u + 1442695040888963407u;
-      std::swap(ready[(seed >> 33) % ready.size()], ready.back());
-      const size_t next = ready.back();
-      ready.pop_back();
-      nodes[next].work();
-      for (size_t other : behind[next]) {
+    std::map<SoftCall::Key, std::vector<size_t>> met;  // calls that wait for other ranks
+    std::map<int, size_t> busy;                        // by GPU, the call that it is in
+    const auto finish = [&](size_t node) {
+      for (size_t other : behind[node]) {
         if (--missing[other] == 0) ready.push_back(other);
       }
+    };
+    while (!ready.empty()) {
+      // A GPU in a call does not begin another.
+      std::vector<size_t> able;
+      for (size_t place = 0; place < ready.size(); ++place) {
+        const SoftCall* call = nodes[ready[place]].call.get();
+        if (call == nullptr || !busy.contains(call->gpu())) able.push_back(place);
+      }
+      if (able.empty()) break;
+      seed = seed * 6364136223846793005u + 1442695040888963407u;
+      std::swap(ready[able[(seed >> 33) % able.size()]], ready.back());
+      const size_t next = ready.back();
+      ready.pop_back();
+      if (nodes[next].call == nullptr) {
+        nodes[next].work();
+        finish(next);
+        continue;
+      }
+      const SoftCall& call = *nodes[next].call;
+      busy[call.gpu()] = next;
+      std::vector<size_t>& members = met[call.key()];
+      members.push_back(next);
+      if (members.size() < call.ranks()) continue;
+      RunSoftCalls(CallsOf(members));
+      for (size_t member : members) {
+        busy.erase(nodes[member].call->gpu());
+        finish(member);
+      }
+      met.erase(call.key());
     }
+    if (busy.empty()) return;
+    std::vector<size_t> waiting;
+    for (const auto& [gpu, node] : busy) waiting.push_back(node);
+    TellSoftDeadlock(CallsOf(waiting));
+  }
+
+  std::vector<const SoftCall*> CallsOf(const std::vector<size_t>& those) const {
+    std::vector<const SoftCall*> calls;
+    for (size_t node : those) calls.push_back(nodes[node].call.get());
+    return calls;
   }
 };
 
@@ -81,6 +121,7 @@ class SoftStream {
     changed_.wait(lock, [&] { return finished_ >= until; });
   }
 
+  const int gpu = SoftGpus::Current();
   // Of the capture that it takes part in; nullptr: its work runs.
   std::shared_ptr<Capture> capture;
   std::vector<size_t> tail;  // the nodes that its next one stands behind
@@ -113,6 +154,7 @@ class SoftStream {
 
 // Records are numbered; a wait waits for the number that stood when it was enqueued.
 struct SoftEvent {
+  const int gpu = SoftGpus::Current();
   std::mutex mutex;
   std::condition_variable changed;
   uint64_t recorded = 0;
@@ -154,13 +196,24 @@ CudaError EnqueueSoft(CudaStreamHandle handle, std::function<void()> work) {
     return 0;
   }
   std::vector<SoftNode>& nodes = stream->capture->graph.nodes;
-  nodes.push_back({std::move(work), std::move(stream->tail)});
+  nodes.push_back({std::move(work), std::move(stream->tail), nullptr});
   stream->tail = {nodes.size() - 1};
   return 0;
 }
 
+CudaError EnqueueSoftCall(CudaStreamHandle handle, std::shared_ptr<const SoftCall> call) {
+  if (!IsCaptured(handle)) return EnqueueSoft(handle, [call] { MeetSoftCall(*call); });
+  const CudaError error = EnqueueSoft(handle, nullptr);
+  Stream(handle)->capture->graph.nodes.back().call = std::move(call);
+  return error;
+}
+
 bool IsCaptured(CudaStreamHandle stream) {
   return stream != nullptr && Stream(stream)->capture != nullptr;
+}
+
+int SoftGpuOf(CudaStreamHandle stream) {
+  return stream == nullptr ? SoftGpus::Current() : Stream(stream)->gpu;
 }
 
 uint64_t NextSoftSeed() {
@@ -223,6 +276,7 @@ CudaError SoftEventDestroy(CudaEventHandle event) {
 }
 CudaError SoftEventRecord(CudaEventHandle handle, CudaStreamHandle stream) {
   const std::shared_ptr<SoftEvent> event = Event(handle);
+  if (event->gpu != SoftGpuOf(stream)) return kSoftInvalidHandle;
   event->capture = stream == nullptr ? nullptr : Stream(stream)->capture;
   if (event->capture != nullptr) {
     event->tail = Stream(stream)->tail;

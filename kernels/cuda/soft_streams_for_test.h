@@ -11,14 +11,22 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "kernels/cuda/cuda_api.h"
 
 namespace oneflow::kernels {
 
+struct SoftCall;
+
 // In the order of the stream, or at once on the null stream; a node where the stream is captured.
 CudaError EnqueueSoft(CudaStreamHandle stream, std::function<void()> work);
+// The same for one rank's part of a collective (soft_nccl_for_test.h): a node meets those of the other ranks
+// in its graph.
+CudaError EnqueueSoftCall(CudaStreamHandle stream, std::shared_ptr<const SoftCall> call);
 bool IsCaptured(CudaStreamHandle stream);
+// The GPU that it belongs to; the calling thread's for the null stream.
+int SoftGpuOf(CudaStreamHandle stream);
 // Drawn for each launch: the order of fibers, and of a graph's nodes.
 uint64_t NextSoftSeed();
 

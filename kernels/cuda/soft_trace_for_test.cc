@@ -20,13 +20,13 @@ class SoftTrace {
     threads_.clear();
     numbers_.clear();
   }
-  void Add(const char* call, const void* stream, bool captured, const void* object) {
+  void Add(const char* call, const void* stream, bool captured, const void* object, int gpu) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!on_) return;
     const size_t thread =
         threads_.try_emplace(std::this_thread::get_id(), threads_.size()).first->second;
     text_ += std::to_string(thread) + " " + call + " " + NumberOf(stream) +
-             (captured ? "* " : " ") + NumberOf(object) + "\n";
+             (captured ? "* " : " ") + NumberOf(object) + " " + std::to_string(gpu) + "\n";
   }
   std::string text() {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -48,8 +48,9 @@ class SoftTrace {
 
 }  // namespace
 
-void TraceSoftCall(const char* call, const void* stream, bool captured, const void* object) {
-  SoftTrace::Of().Add(call, stream, captured, object);
+void TraceSoftCall(const char* call, const void* stream, bool captured, const void* object,
+                   int gpu) {
+  SoftTrace::Of().Add(call, stream, captured, object, gpu);
 }
 void StartSoftTrace(bool on) { SoftTrace::Of().Start(on); }
 std::string SoftTraceText() { return SoftTrace::Of().text(); }

@@ -21,14 +21,16 @@ class PySession {
  public:
   PySession(std::shared_ptr<TransportHandle> transport, double watchdog_seconds,
             double peer_seconds, const std::string& trace_path, const std::string& cuda_library,
-            const std::string& cublaslt, bool cuda_graphs)
+            const std::string& cublaslt, bool cuda_graphs, std::vector<int> cuda_placement,
+            const std::string& nccl)
       : transport_(std::move(transport)) {
     SessionOptions options;
     options.cpu_kernels = &kernels::CpuKernels();
     if (!cuda_library.empty()) {
-      options.cuda = ValueOrThrow(kernels::OpenCuda(cuda_library, cublaslt));
+      options.cuda = ValueOrThrow(kernels::OpenCuda(cuda_library, cublaslt, nccl));
     }
     options.cuda_graphs = cuda_graphs;
+    options.cuda_placement = std::move(cuda_placement);
     options.transport = transport_ ? transport_->transport.get() : nullptr;
     options.watchdog_seconds = watchdog_seconds;
     options.peer_seconds = peer_seconds;
@@ -130,6 +132,7 @@ py::list Counters(PySession& self) {
   for (const DeviceCounters& counters : self.get().Counters()) {
     py::dict item;
     item["device"] = counters.device;
+    if (counters.gpu >= 0) item["gpu"] = counters.gpu;
     item["flops"] = counters.flops;
     item["received_bytes"] = counters.received_bytes;
     item["state_bytes"] = counters.state_bytes;
@@ -215,10 +218,11 @@ class PyVirtualRuntime {
 void BindSession(py::module_& module) {
   py::class_<PySession>(module, "Session", "Owns everything alive (runtime/session.h).")
       .def(py::init<std::shared_ptr<TransportHandle>, double, double, std::string, std::string,
-                    std::string, bool>(),
+                    std::string, bool, std::vector<int>, std::string>(),
            py::arg("transport"), py::arg("watchdog_seconds"), py::arg("peer_seconds"),
            py::arg("trace_path"), py::arg("cuda_library") = "", py::arg("cublaslt") = "",
-           py::arg("cuda_graphs") = true)
+           py::arg("cuda_graphs") = true, py::arg("cuda_placement") = std::vector<int>(),
+           py::arg("nccl") = "")
       .def("close", &PySession::Close)
       .def("load", &Load, py::arg("plan"))
       .def("unload", &Unload, py::arg("plan"))

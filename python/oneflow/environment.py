@@ -224,6 +224,15 @@ def cublaslt() -> str:
     return ""
 
 
+def nccl() -> str:
+    """The file of NCCL in the package nvidia-nccl-cu13; empty: the loader's, if it has one."""
+    for folder in sys.path:
+        path = os.path.join(folder, "nvidia", "nccl", "lib", "libnccl.so.2")
+        if os.path.exists(path):
+            return path
+    return ""
+
+
 def dump_directory() -> str:
     """ONEFLOW_DUMP: directory for the graph after each pass and the plan."""
     return os.environ.get("ONEFLOW_DUMP", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import _core, environment
@@ -20,6 +20,9 @@ class Mesh:
     kind: str
     axes: tuple[tuple[str, int], ...]
     threads: int
+    gpus: tuple[
+        int, ...
+    ] = ()  # device i of a cuda mesh lies on gpus[i % len(gpus)]; (): on all GPUs
 
     @property
     def num_devices(self) -> int:
@@ -71,20 +74,31 @@ class Mesh:
         )
         return (
             f"mesh {self}  kind {self.kind}  devices {self.num_devices}  ranks {world_size}  "
-            f"threads of a device {self.threads}\n\n"
+            f"threads of a device {self.threads}{self._placement()}\n\n"
             f"{self.target(world_size).links_text()}{paths}"
         )
+
+    def _placement(self) -> str:
+        if self.kind != "cuda":
+            return ""
+        if not self.gpus:
+            return "  device i on GPU i mod the visible ones"
+        dealt = (self.gpus[device % len(self.gpus)] for device in range(self.num_devices))
+        return f"  on GPUs {','.join(map(str, dealt))}"
 
     def __str__(self) -> str:
         return " ".join(f"{name}:{size}" for name, size in self.axes)
 
 
-def mesh(kind: str = "cpu", *, threads: int | None = None, **axes: int) -> Mesh:
+def mesh(
+    kind: str = "cpu", *, threads: int | None = None, gpus: Sequence[int] = (), **axes: int
+) -> Mesh:
     """A mesh of devices: `flow.mesh("cpu", dp=2, tp=2)`; without axes, one device per rank on `dp`.
 
     `threads` is the team of each CPU device; by default the cores of the host are shared out evenly.
-    The devices of a "cuda" mesh are logical ones on one GPU of this process. "async" is for tests:
-    CPU kernels on streams that answer late, as accelerators do.
+    The devices of a "cuda" mesh are logical ones: device i lies on GPU i mod the visible GPUs of this
+    process, or on the i-th of `gpus`, which begins again behind its last. "async" is for tests: CPU kernels on streams that
+    answer late, as accelerators do.
     """
     location = user_location()
     if kind not in ("cpu", "cuda", "async", "null"):
@@ -96,6 +110,12 @@ def mesh(kind: str = "cpu", *, threads: int | None = None, **axes: int) -> Mesh:
         raise ShardingError(
             "a cuda mesh lies in one process and this job has several; use flow.mesh('cpu', ...)",
             location,
+        )
+    if gpus and kind != "cuda":
+        raise ShardingError(f"a {kind} mesh has no GPUs; leave out gpus", location)
+    if not all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus):
+        raise ShardingError(
+            f"gpus is {list(gpus)!r}; it lists GPUs by number, as in [0, 0, 1, 1]", location
         )
     if not axes:
         axes = {"dp": world_size}
@@ -117,4 +137,4 @@ def mesh(kind: str = "cpu", *, threads: int | None = None, **axes: int) -> Mesh:
         )
     if threads is None:
         threads = max(1, environment.core_count() // count)
-    return Mesh(kind, tuple(axes.items()), threads)
+    return Mesh(kind, tuple(axes.items()), threads, tuple(gpus))

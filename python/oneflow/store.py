@@ -90,6 +90,8 @@ class Store:
                 cuda_library=environment.cuda_library() if self.mesh.kind == "cuda" else "",
                 cublaslt=environment.cublaslt() if self.mesh.kind == "cuda" else "",
                 cuda_graphs=environment.cuda_graphs(),
+                cuda_placement=list(self.mesh.gpus),
+                nccl=environment.nccl() if self.mesh.kind == "cuda" else "",
             )
         return self._session
 

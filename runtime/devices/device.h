@@ -17,11 +17,13 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/kernel.h"
 #include "kernels/stream.h"
 #include "plan/plan.pb.h"
+#include "plan/rings.h"
 #include "runtime/devices/step_work.h"
 #include "runtime/io/region.h"
 
@@ -66,6 +68,8 @@ class Device {
   virtual absl::StatusOr<Block> AllocateShared(int64_t bytes) { return Allocate(bytes); }
   // The most bytes that it can ever give; an arena beyond that is refused when a plan is loaded.
   virtual int64_t capacity_bytes() const { return std::numeric_limits<int64_t>::max(); }
+  // The GPU that it lies on, by the driver's number; -1: none.
+  virtual int gpu() const { return -1; }
   // What its kernels are compiled for; a plan made for another one is refused. Empty = any.
   virtual std::string isa() const { return ""; }
   // The kernel of a COMPUTE or MOVE task for a team of `threads`; nullptr where firings do nothing.
@@ -87,6 +91,8 @@ class Device {
   virtual bool runs_whole_steps() const { return false; }
   // REQUIRES: runs_whole_steps(). `work`: of all devices of the plan.
   virtual absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(StepWork work);
+  // True if a ring between these devices (global ids, by member) is one call there, in place of its tasks.
+  virtual bool RunsWholeRing(const WholeRing&, const std::vector<uint32_t>&) const { return false; }
   // Called once on a thread before it runs kernels for a team of `threads`.
   virtual void EnterThread(int threads) const = 0;
   // What kernels of devices that answer at once are given, and what steps begin and end on where they

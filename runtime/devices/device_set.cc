@@ -57,9 +57,9 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
   if (kind == "null") made = MakeNullDevice();
   if (kind == "cuda" && cuda_ != nullptr) {
     if (cuda_context_ == nullptr) {
-      OF_ASSIGN_OR_RETURN(cuda_context_, CudaContext::Make(cuda_, cuda_graphs_));
+      OF_ASSIGN_OR_RETURN(cuda_context_, CudaContext::Make(cuda_, cuda_graphs_, cuda_placement_));
     }
-    made = MakeCudaDevice(cuda_context_);
+    OF_ASSIGN_OR_RETURN(made, MakeCudaDevice(cuda_context_, device.id()));
   }
   if (made == nullptr) {
     return MakeError(ErrorKind::kPlan,

@@ -10,6 +10,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "comm/transport.h"
@@ -35,11 +37,16 @@ class DeviceSet {
   // `cpu_kernels` may be nullptr: then devices of kind "cpu" are null devices, for size and order
   // alone. Without `cuda` there are no devices of that kind. With `transport`, which outlives the set,
   // arenas in the host's memory are such that ranks of this host write their messages into them.
-  // `cuda_graphs`: cuda devices capture their steps.
+  // `cuda_graphs`: cuda devices capture their steps; `cuda_placement`: which GPUs they lie on
+  // (runtime/devices/cuda/cuda_context.h).
   explicit DeviceSet(const kernels::KernelTable* cpu_kernels,
                      const kernels::CudaApi* cuda = nullptr, comm::Transport* transport = nullptr,
-                     bool cuda_graphs = true)
-      : cpu_kernels_(cpu_kernels), cuda_(cuda), transport_(transport), cuda_graphs_(cuda_graphs) {}
+                     bool cuda_graphs = true, std::vector<int> cuda_placement = {})
+      : cpu_kernels_(cpu_kernels),
+        cuda_(cuda),
+        transport_(transport),
+        cuda_graphs_(cuda_graphs),
+        cuda_placement_(std::move(cuda_placement)) {}
 
   // Finds or makes the device. PlanError for an unknown kind or a kind that differs from before, and
   // for a plan that asks for another instruction set, team or more memory than the machine has.
@@ -63,6 +70,7 @@ class DeviceSet {
   const kernels::CudaApi* cuda_;
   comm::Transport* transport_;
   bool cuda_graphs_;
+  std::vector<int> cuda_placement_;
   std::shared_ptr<CudaContext> cuda_context_;  // made by the first cuda device
   std::map<uint32_t, Entry> entries_;          // by global id
 };

@@ -25,11 +25,13 @@
 #include "base/dtype.h"
 #include "base/shape.h"
 #include "kernels/kernel.h"
+#include "plan/rings.h"
 
 namespace oneflow {
 
 struct StepWork {
-  enum class Kind : uint8_t { kKernel, kFeed, kFetch };
+  // kCollective: one member's part of a ring, all its chunks, that the devices do by one call.
+  enum class Kind : uint8_t { kKernel, kFeed, kFetch, kCollective };
 
   struct Firing {
     Kind kind = Kind::kKernel;
@@ -48,6 +50,20 @@ struct StepWork {
     // Outputs that are states, and their bytes. `updates`: it may leave bytes of them as they are.
     std::vector<std::pair<uint32_t, int64_t>> states;
     bool updates = false;
+    bool may_fail = false;  // its kernel may report wrong data
+    // Ports whose buffer lies on another device, by its position in the plan. `whole`: an output that a
+    // firing writes all of.
+    struct Remote {
+      uint32_t port = 0;
+      uint32_t device = 0;
+      int64_t bytes = 0;
+      bool whole = true;
+    };
+    std::vector<Remote> remote_inputs, remote_outputs;
+    // kCollective: which of `rings`, whose member; outputs[0] is its buffer. The members' firings stand
+    // side by side, in their order.
+    uint32_t ring = 0;
+    uint32_t member = 0;
     // kFeed, kFetch: the region of input or output `index` that it is, `offset` bytes further.
     uint32_t index = 0;
     int64_t offset = 0;
@@ -63,9 +79,10 @@ struct StepWork {
 
   std::vector<Lane> lanes;
   std::vector<Firing> firings;
+  std::vector<WholeRing> rings;       // those that are one call
   std::vector<int64_t> input_bytes;   // by Plan.inputs; 0: nothing here reads it
   std::vector<int64_t> output_bytes;  // by Plan.outputs; 0: nothing here writes it
-  uint32_t devices = 0;               // of the plan
+  std::vector<uint32_t> devices;      // global ids, by position in the plan
   bool may_fail = false;              // some kernel may find wrong data
   int64_t window = 1;                 // steps that may be in flight
   std::vector<std::string> names;     // by task, for errors

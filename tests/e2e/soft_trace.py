@@ -23,6 +23,7 @@ class Call:
     stream: str
     captured: bool
     thing: str
+    gpu: int = 0
 
 
 @contextmanager
@@ -35,8 +36,9 @@ def traced() -> Iterator[list[Call]]:
     try:
         yield calls
         for line in library.oneflow_soft_cuda_trace().decode().splitlines():
-            thread, name, stream, thing = line.split(" ")
-            calls.append(Call(thread, name, stream.rstrip("*"), stream.endswith("*"), thing))
+            thread, name, stream, thing, gpu = line.split(" ")
+            captured = stream.endswith("*")
+            calls.append(Call(thread, name, stream.rstrip("*"), captured, thing, int(gpu)))
     finally:
         library.oneflow_soft_cuda_start_trace(0)
 

@@ -1,6 +1,8 @@
 #include "runtime/devices/cuda/cuda_context.h"
 
 #include <cstring>
+#include <numeric>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -9,53 +11,94 @@
 namespace oneflow {
 
 using kernels::CudaError;
+using kernels::CudaEvent;
 using kernels::CudaStatus;
 using kernels::CudaStream;
 
-CudaContext::CudaContext(const kernels::CudaApi* api, bool captures)
-    : api_(api), table_(kernels::CudaKernels(api)), captures_(captures) {}
+CudaContext::CudaContext(const kernels::CudaApi* api, bool captures, std::vector<int> placement)
+    : api_(api),
+      table_(kernels::CudaKernels(api)),
+      captures_(captures),
+      placement_(std::move(placement)) {}
 
 absl::StatusOr<std::shared_ptr<CudaContext>> CudaContext::Make(const kernels::CudaApi* api,
-                                                               bool captures) {
-  std::shared_ptr<CudaContext> context(new CudaContext(api, captures));
-  OF_RETURN_IF_ERROR(context->Enter());
-  OF_ASSIGN_OR_RETURN(context->stream_, CudaStream::Make(api));
-  return context;
+                                                               bool captures,
+                                                               std::vector<int> placement) {
+  int visible = 0;
+  OF_RETURN_IF_ERROR(CudaStatus(*api, api->device_count(&visible), "device_count"));
+  if (visible < 1) return MakeError(ErrorKind::kError, "no GPU is visible; see nvidia-smi");
+  for (const int gpu : placement) {
+    if (gpu >= 0 && gpu < visible) continue;
+    return MakeError(
+        ErrorKind::kError,
+        absl::StrCat("the mesh names GPU ", gpu, ", but ", visible, visible == 1 ? " is" : " are",
+                     " visible (0 to ", visible - 1, "); see nvidia-smi and CUDA_VISIBLE_DEVICES"));
+  }
+  if (placement.empty()) {
+    placement.resize(static_cast<size_t>(visible));
+    std::iota(placement.begin(), placement.end(), 0);
+  }
+  return std::shared_ptr<CudaContext>(new CudaContext(api, captures, std::move(placement)));
 }
 
-absl::Status CudaContext::Enter() const {
-  // A thread enters once: there is one GPU, and a step should cost no call more than it needs.
-  static thread_local const kernels::CudaApi* entered = nullptr;
-  if (entered == api_) return absl::OkStatus();
-  OF_RETURN_IF_ERROR(CudaStatus(*api_, api_->set_device(0), "set_device"));
-  entered = api_;
+absl::Status CudaContext::Open(int gpu) {
+  if (gpus_.contains(gpu)) return absl::OkStatus();
+  OF_RETURN_IF_ERROR(Enter(gpu));
+  Gpu opened;
+  OF_ASSIGN_OR_RETURN(opened.stream, CudaStream::Make(api_));
+  OF_ASSIGN_OR_RETURN(opened.done, CudaEvent::Make(api_));
+  for (const auto& [other, ready] : gpus_) {
+    for (const auto& [from, to] : {std::pair(gpu, other), std::pair(other, gpu)}) {
+      bool direct = false;  // where it is not, copies go through the host's memory
+      OF_RETURN_IF_ERROR(Enter(from));
+      OF_RETURN_IF_ERROR(CudaStatus(*api_, api_->enable_peer(from, to, &direct), "enable_peer"));
+    }
+  }
+  if (gpus_.empty()) lead_ = gpu;
+  gpus_[gpu] = std::move(opened);
+  return absl::OkStatus();
+}
+
+absl::Status CudaContext::Enter(int gpu) const {
+  // A thread says it once: a step should cost no call more than it needs.
+  struct Place {
+    const kernels::CudaApi* api;
+    int gpu;
+    bool operator==(const Place&) const = default;
+  };
+  static thread_local Place entered = {nullptr, 0};
+  const Place wanted = {api_, gpu};
+  if (entered == wanted) return absl::OkStatus();
+  OF_RETURN_IF_ERROR(CudaStatus(*api_, api_->set_device(gpu), "set_device"));
+  entered = wanted;
   return absl::OkStatus();
 }
 
 absl::StatusOr<CudaStream*> CudaContext::StreamOf(uint32_t device, const std::string& name) {
   std::unique_ptr<CudaStream>& stream = streams_[{device, name}];
   if (stream == nullptr) {
+    OF_RETURN_IF_ERROR(Enter(GpuOf(device)));
     OF_ASSIGN_OR_RETURN(stream, CudaStream::Make(api_));
   }
   return stream.get();
 }
 
-absl::StatusOr<Block> CudaContext::Allocate(int64_t bytes) {
+absl::StatusOr<Block> CudaContext::Allocate(int gpu, int64_t bytes) {
   if (bytes == 0) return Block();
-  OF_RETURN_IF_ERROR(Enter());
+  OF_RETURN_IF_ERROR(Enter(gpu));
   void* data = nullptr;
   if (api_->allocate(&data, bytes) != 0) {
     return MakeError(ErrorKind::kOutOfMemory,
-                     absl::StrCat("the GPU has no ", bytes, " bytes for a cuda device"));
+                     absl::StrCat("GPU ", gpu, " has no ", bytes, " bytes for a cuda device"));
   }
   Block block = Owned(data, bytes, api_->release);
-  OF_RETURN_IF_ERROR(Zero(data, bytes));
+  OF_RETURN_IF_ERROR(Zero(gpu, data, bytes));
   return block;
 }
 
 absl::StatusOr<Block> CudaContext::AllocatePinned(int64_t bytes) {
   if (bytes == 0) return Block();
-  OF_RETURN_IF_ERROR(Enter());
+  OF_RETURN_IF_ERROR(Enter(lead_));
   void* data = nullptr;
   if (api_->allocate_pinned(&data, bytes) != 0) {
     return MakeError(ErrorKind::kOutOfMemory,
@@ -73,15 +116,47 @@ Block CudaContext::Owned(void* data, int64_t bytes, CudaError (*release)(void*))
                });
 }
 
-absl::Status CudaContext::Zero(void* data, int64_t bytes) {
-  OF_RETURN_IF_ERROR(Enter());
-  return CudaStatus(*api_, api_->zero(data, bytes, stream_->handle()), "zeros");
+absl::Status CudaContext::Zero(int gpu, void* data, int64_t bytes) {
+  return Aside(gpu, [&](CudaStream* stream) {
+    return CudaStatus(*api_, api_->zero(data, bytes, stream->handle()), "zeros");
+  });
+}
+
+absl::Status CudaContext::Aside(int gpu, const std::function<absl::Status(CudaStream*)>& enqueue) {
+  OF_RETURN_IF_ERROR(Enter(gpu));
+  if (gpu == lead_) return enqueue(stream());
+  const Gpu& here = gpus_.at(gpu);
+  OF_RETURN_IF_ERROR(stream()->Record(gpus_.at(lead_).done.get()));
+  OF_RETURN_IF_ERROR(here.stream->Wait(*gpus_.at(lead_).done));
+  OF_RETURN_IF_ERROR(enqueue(here.stream.get()));
+  OF_RETURN_IF_ERROR(here.stream->Record(here.done.get()));
+  return stream()->Wait(*here.done);
+}
+
+bool CudaContext::Communicates(const std::vector<uint32_t>& devices) const {
+  std::set<int> gpus;
+  for (const uint32_t device : devices) gpus.insert(GpuOf(device));
+  bool found = false;
+  if (gpus.size() != devices.size()) return false;
+  api_->nccl_library("", &found);
+  return found;
+}
+
+absl::StatusOr<CudaComms*> CudaContext::CommsOf(const std::vector<uint32_t>& devices) {
+  std::unique_ptr<CudaComms>& comms = comms_[devices];
+  if (comms == nullptr) {
+    std::vector<int> gpus;
+    for (const uint32_t device : devices) gpus.push_back(GpuOf(device));
+    OF_RETURN_IF_ERROR(Enter(lead_));
+    OF_ASSIGN_OR_RETURN(comms, CudaComms::Make(api_, gpus));
+  }
+  return comms.get();
 }
 
 void CudaContext::Drain() const {
-  if (!Enter().ok()) return;  // the GPU is lost
+  if (gpus_.empty() || !Enter(lead_).ok()) return;  // the GPU is lost
   for (const auto& [role, stream] : streams_) stream->Drain();
-  stream_->Drain();
+  for (const auto& [gpu, opened] : gpus_) opened.stream->Drain();
 }
 
 }  // namespace oneflow

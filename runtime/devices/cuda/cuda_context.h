@@ -1,59 +1,90 @@
-// CudaContext: what the CUDA devices of one session share: GPU 0, its kernels, its streams.
+// CudaContext: what the CUDA devices of one session share: the GPUs that they lie on, kernels, streams.
 //
-// Shared by its devices, by what they allocated and by the steps that run there. Threads: Allocate,
-// StreamOf, Drain from the session's caller; Enter from any. Invariants: every step begins and ends on
-// stream(), so what is enqueued there (states read and written) is ordered with all steps; memory is given
-// back when all streams are drained. Read next: runtime/devices/cuda/cuda_device.h,
+// Device i (its global id) lies on GPU i mod the number of visible GPUs, or where the user says
+// (`placement`). A GPU is opened when the first device on it is made; the first one opened leads: the steps of
+// all begin and end on its stream().
+//
+// Shared by its devices, by what they allocated and by the steps that run there. Threads: Open, Allocate,
+// StreamOf, Aside, Drain from the session's caller; Enter from any. Invariants: what is enqueued on stream(),
+// and by Aside on any GPU (states read and written), is ordered with all steps; memory is given back when all
+// streams of all GPUs are drained, for others copy into it. Read next: runtime/devices/cuda/cuda_device.h,
 // runtime/devices/cuda/cuda_step.h.
 #ifndef ONEFLOW_RUNTIME_DEVICES_CUDA_CUDA_CONTEXT_H_
 #define ONEFLOW_RUNTIME_DEVICES_CUDA_CUDA_CONTEXT_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/cuda/cuda_api.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/kernel.h"
+#include "runtime/devices/cuda/cuda_comms.h"
 #include "runtime/devices/device.h"
 
 namespace oneflow {
 
 class CudaContext : public std::enable_shared_from_this<CudaContext> {
  public:
-  // `api` outlives it. `captures`: steps become graphs.
+  // `api` outlives it. `captures`: steps become graphs. `placement`: GPUs by the driver's numbers, device i
+  // lies on the one at i mod their number; empty: all that are visible.
   static absl::StatusOr<std::shared_ptr<CudaContext>> Make(const kernels::CudaApi* api,
-                                                           bool captures);
+                                                           bool captures,
+                                                           std::vector<int> placement = {});
 
   const kernels::CudaApi& api() const { return *api_; }
   const kernels::KernelTable& table() const { return table_; }
   bool captures() const { return captures_; }
-  kernels::CudaStream* stream() const { return stream_.get(); }
-  // The stream for that role of a logical device; made when it is first asked for.
+  int GpuOf(uint32_t device) const { return placement_[device % placement_.size()]; }
+  // Makes the GPU ready; again does nothing.
+  absl::Status Open(int gpu);
+  // The GPU that leads, and its stream. REQUIRES: one is open.
+  int lead() const { return lead_; }
+  kernels::CudaStream* stream() const { return StreamOfGpu(lead_); }
+  // A GPU's own stream, for Aside and for the inputs of steps.
+  kernels::CudaStream* StreamOfGpu(int gpu) const { return gpus_.at(gpu).stream.get(); }
+  // The stream for that role of a logical device, on its GPU; made when it is first asked for.
   absl::StatusOr<kernels::CudaStream*> StreamOf(uint32_t device, const std::string& name);
   // The calling thread works with this GPU from now on.
-  absl::Status Enter() const;
-  // Zeros on the GPU, and in pinned memory of the host. They outlive no stream's work.
-  absl::StatusOr<Block> Allocate(int64_t bytes);
+  absl::Status Enter(int gpu) const;
+  // Zeros on a GPU, and in pinned memory of the host. They outlive no stream's work.
+  absl::StatusOr<Block> Allocate(int gpu, int64_t bytes);
   absl::StatusOr<Block> AllocatePinned(int64_t bytes);
-  absl::Status Zero(void* data, int64_t bytes);
+  absl::Status Zero(int gpu, void* data, int64_t bytes);
+  // What `enqueue` puts into the GPU's own stream comes behind all that stream() was given, and before all
+  // that it will be.
+  absl::Status Aside(int gpu, const std::function<absl::Status(kernels::CudaStream*)>& enqueue);
+  // True if NCCL is there, and the devices lie on GPUs that are all different.
+  bool Communicates(const std::vector<uint32_t>& devices) const;
+  // Their communicator, by rank; made when it is first asked for. REQUIRES: they communicate.
+  absl::StatusOr<CudaComms*> CommsOf(const std::vector<uint32_t>& devices);
   // Waits until nothing is enqueued.
   void Drain() const;
 
  private:
-  CudaContext(const kernels::CudaApi* api, bool captures);
+  struct Gpu {
+    std::unique_ptr<kernels::CudaStream> stream;
+    std::unique_ptr<kernels::CudaEvent> done;  // what was done aside
+  };
+
+  CudaContext(const kernels::CudaApi* api, bool captures, std::vector<int> placement);
   // Gives the memory back when no stream can use it any more.
   Block Owned(void* data, int64_t bytes, kernels::CudaError (*release)(void*));
 
   const kernels::CudaApi* const api_;
   const kernels::KernelTable table_;
   const bool captures_;
-  std::unique_ptr<kernels::CudaStream> stream_;
+  const std::vector<int> placement_;
+  int lead_ = 0;
+  std::map<int, Gpu> gpus_;  // those that are open, by the driver's numbers
   std::map<std::pair<uint32_t, std::string>, std::unique_ptr<kernels::CudaStream>> streams_;
+  std::map<std::vector<uint32_t>, std::unique_ptr<CudaComms>> comms_;  // by devices
 };
 
 }  // namespace oneflow

@@ -22,6 +22,7 @@ using kernels::StepBlock;
 
 namespace {
 
+constexpr size_t kNone = ~size_t{0};
 constexpr int64_t kAlignment = 256;
 int64_t Aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -41,6 +42,15 @@ absl::StatusOr<CudaRegion> RegionOf(const kernels::CudaApi& api, const StepWork:
   return CudaRegion::Of(&api, spec, kernels::CombineMode::kCopy, copy);
 }
 
+int64_t ReportsBytes(const StepWork& work) {
+  return Aligned(static_cast<int64_t>(work.devices.size() * sizeof(StepBlock)));
+}
+
+// Of the dense shard that a FETCH reads.
+int64_t FetchedBytes(const StepWork::Firing& firing) {
+  return NumElements(firing.extent) * SizeOf(firing.dtype);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CudaStep>> CudaStep::Make(std::shared_ptr<CudaContext> context,
@@ -54,29 +64,100 @@ absl::StatusOr<std::unique_ptr<CudaStep>> CudaStep::Make(std::shared_ptr<CudaCon
 CudaStep::~CudaStep() { context_->Drain(); }
 
 absl::Status CudaStep::Prepare() {
-  OF_RETURN_IF_ERROR(context_->Enter());
-  for (const int64_t bytes : work_.input_bytes) {
-    input_at_.push_back(inputs_bytes_);
-    inputs_bytes_ += Aligned(bytes);
-  }
-  results_bytes_ = Aligned(work_.devices * int64_t{sizeof(StepBlock)});
+  OF_RETURN_IF_ERROR(PrepareGpus());
+  PlaceInputs();
+  results_bytes_ = ReportsBytes(work_);
   for (const int64_t bytes : work_.output_bytes) {
     output_at_.push_back(results_bytes_);
     results_bytes_ += Aligned(bytes);
   }
-  OF_ASSIGN_OR_RETURN(inputs_, context_->Allocate(inputs_bytes_));
-  OF_ASSIGN_OR_RETURN(results_, context_->Allocate(results_bytes_));
+  for (Gpu& gpu : gpus_) {
+    OF_ASSIGN_OR_RETURN(gpu.inputs, context_->Allocate(gpu.number, gpu.inputs_bytes));
+    if (&gpu == &gpus_.front()) continue;
+    OF_ASSIGN_OR_RETURN(gpu.reports, context_->Allocate(gpu.number, ReportsBytes(work_)));
+  }
+  OF_ASSIGN_OR_RETURN(results_, context_->Allocate(context_->lead(), results_bytes_));
   OF_ASSIGN_OR_RETURN(pinned_inputs_, context_->AllocatePinned(inputs_bytes_ * work_.window));
   OF_ASSIGN_OR_RETURN(pinned_results_, context_->AllocatePinned(results_bytes_ * work_.window));
+  OF_RETURN_IF_ERROR(context_->Enter(context_->lead()));
   for (int64_t i = 0; i < work_.window; ++i) {
     OF_ASSIGN_OR_RETURN(over_.emplace_back(), CudaEvent::Make(&context_->api()));
   }
   OF_ASSIGN_OR_RETURN(begin_, CudaEvent::Make(&context_->api()));
   for (const StepWork::Lane& lane : work_.lanes) {
+    OF_RETURN_IF_ERROR(context_->Enter(context_->GpuOf(lane.device)));
     OF_ASSIGN_OR_RETURN(streams_.emplace_back(), context_->StreamOf(lane.device, lane.name));
     OF_ASSIGN_OR_RETURN(ends_.emplace_back(), CudaEvent::Make(&context_->api()));
   }
+  for (const WholeRing& ring : work_.rings) {
+    std::vector<uint32_t> devices;
+    for (const WholeRing::Member& member : ring.members)
+      devices.push_back(work_.devices[member.device]);
+    OF_ASSIGN_OR_RETURN(comms_.emplace_back(), context_->CommsOf(devices));
+  }
   return PrepareFirings();
+}
+
+absl::Status CudaStep::PrepareGpus() {
+  gpus_.emplace_back().number = context_->lead();
+  for (const uint32_t device : work_.devices) {
+    const int number = context_->GpuOf(device);
+    size_t gpu = 0;
+    while (gpu < gpus_.size() && gpus_[gpu].number != number) ++gpu;
+    gpu_of_device_.push_back(gpu);
+    if (gpu < gpus_.size()) continue;
+    OF_RETURN_IF_ERROR(context_->Enter(number));
+    gpus_.emplace_back().number = number;
+    OF_ASSIGN_OR_RETURN(gpus_.back().brought, CudaEvent::Make(&context_->api()));
+  }
+  return absl::OkStatus();
+}
+
+void CudaStep::PlaceInputs() {
+  shifts_.assign(work_.firings.size(), 0);
+  stretches_.resize(gpus_.size());
+  std::vector<std::vector<std::pair<size_t, Stretch>>> read(gpus_.size());  // with the firing
+  for (size_t i = 0; i < work_.firings.size(); ++i) {
+    const StepWork::Firing& firing = work_.firings[i];
+    if (firing.kind != StepWork::Kind::kFeed || NumElements(firing.extent) == 0) continue;
+    const int64_t element = SizeOf(firing.dtype);
+    const Shape strides = StridesOf(firing.logical);
+    int64_t first = 0, last = 0;
+    for (size_t d = 0; d < strides.size(); ++d) {
+      first += firing.begin[d] * strides[d];
+      last += (firing.begin[d] + firing.extent[d] - 1) * strides[d];
+    }
+    read[GpuOfFiring(i)].push_back(
+        {i,
+         {firing.index, firing.offset + first * element, firing.offset + (last + 1) * element, 0}});
+  }
+  for (size_t g = 0; g < gpus_.size(); ++g) {
+    const auto in_order = [](const auto& a, const auto& b) {
+      return std::tie(a.second.input, a.second.begin) < std::tie(b.second.input, b.second.begin);
+    };
+    std::sort(read[g].begin(), read[g].end(), in_order);
+    std::vector<size_t> stretch_of;
+    for (const auto& [firing, stretch] : read[g]) {
+      if (stretches_[g].empty() || stretches_[g].back().input != stretch.input ||
+          stretches_[g].back().end < stretch.begin) {
+        stretches_[g].push_back(stretch);
+      }
+      stretches_[g].back().end = std::max(stretches_[g].back().end, stretch.end);
+      stretch_of.push_back(stretches_[g].size() - 1);
+    }
+    for (Stretch& stretch : stretches_[g]) {  // aligned as in the logical input
+      stretch.at = gpus_[g].inputs_bytes + stretch.begin % kAlignment;
+      gpus_[g].inputs_bytes = Aligned(stretch.at + stretch.end - stretch.begin);
+    }
+    for (size_t r = 0; r < read[g].size(); ++r) {
+      const size_t firing = read[g][r].first;
+      const Stretch& stretch = stretches_[g][stretch_of[r]];
+      shifts_[firing] = (stretch.at - stretch.begin + work_.firings[firing].offset) /
+                        SizeOf(work_.firings[firing].dtype);
+    }
+    gpus_[g].inputs_at = inputs_bytes_;
+    inputs_bytes_ += gpus_[g].inputs_bytes;
+  }
 }
 
 absl::Status CudaStep::PrepareFirings() {
@@ -85,26 +166,43 @@ absl::Status CudaStep::PrepareFirings() {
   regions_.resize(firings);
   skipped_.resize(firings);
   std::vector<int64_t> detour_bytes(work_.lanes.size(), 0);
+  std::vector<int64_t> crossing_bytes(work_.lanes.size(), 0);
+  int64_t fetched_bytes = 0;
   std::set<std::tuple<uint32_t, int64_t, Shape, Shape>> fetched;
   for (size_t i = 0; i < firings; ++i) {
     const StepWork::Firing& firing = work_.firings[i];
-    if (firing.awaited) {
+    if (firing.awaited || firing.kind == StepWork::Kind::kCollective) {
+      OF_RETURN_IF_ERROR(context_->Enter(gpus_[GpuOfFiring(i)].number));
       OF_ASSIGN_OR_RETURN(events_[i], CudaEvent::Make(&context_->api()));
     }
-    if (firing.kind != StepWork::Kind::kKernel) {
+    if (firing.kind == StepWork::Kind::kFeed || firing.kind == StepWork::Kind::kFetch) {
       OF_ASSIGN_OR_RETURN(regions_[i], RegionOf(context_->api(), firing));
     }
     if (firing.kind == StepWork::Kind::kFetch) {  // replicas are equal: the first is enough
       skipped_[i] =
           !fetched.emplace(firing.index, firing.offset, firing.begin, firing.extent).second;
+      if (GpuOfFiring(i) != 0 && !skipped_[i]) {
+        shifts_[i] = fetched_bytes;
+        fetched_bytes += Aligned(FetchedBytes(firing));
+      }
     }
+    int64_t crossing = 0;
+    for (const auto* remotes : {&firing.remote_inputs, &firing.remote_outputs}) {
+      for (const StepWork::Firing::Remote& remote : *remotes) {
+        if (GpuOfDevice(remote.device) != GpuOfFiring(i)) crossing += Aligned(remote.bytes);
+      }
+    }
+    crossing_bytes[firing.lane] = std::max(crossing_bytes[firing.lane], crossing);
     if (!work_.may_fail || kernels::KeepsGate(firing.op == nullptr ? "" : *firing.op)) continue;
     int64_t bytes = 0;
     for (const auto& [output, size] : firing.states) bytes += Aligned(size);
     detour_bytes[firing.lane] = std::max(detour_bytes[firing.lane], bytes);
   }
-  for (const int64_t bytes : detour_bytes) {
-    OF_ASSIGN_OR_RETURN(detours_.emplace_back(), context_->Allocate(bytes));
+  OF_ASSIGN_OR_RETURN(fetched_, context_->Allocate(context_->lead(), fetched_bytes));
+  for (size_t lane = 0; lane < work_.lanes.size(); ++lane) {
+    const int gpu = context_->GpuOf(work_.lanes[lane].device);
+    OF_ASSIGN_OR_RETURN(detours_.emplace_back(), context_->Allocate(gpu, detour_bytes[lane]));
+    OF_ASSIGN_OR_RETURN(crossings_.emplace_back(), context_->Allocate(gpu, crossing_bytes[lane]));
   }
   return absl::OkStatus();
 }
@@ -116,25 +214,43 @@ absl::Status CudaStep::Rebind(StepWork work) {
 }
 
 absl::Status CudaStep::Launch(int64_t step, const std::byte* const* inputs) {
-  OF_RETURN_IF_ERROR(context_->Enter());
+  OF_RETURN_IF_ERROR(context_->Enter(context_->lead()));
   const int64_t place = step % work_.window;
   CudaStream* stream = context_->stream();
   const kernels::CudaApi& api = context_->api();
-  std::byte* staged = pinned_inputs_.data() + place * inputs_bytes_;
-  for (size_t i = 0; i < input_at_.size(); ++i) {
-    if (work_.input_bytes[i] == 0) continue;
-    std::memcpy(staged + input_at_[i], inputs[i], static_cast<size_t>(work_.input_bytes[i]));
-  }
-  if (inputs_bytes_ > 0) {
-    OF_RETURN_IF_ERROR(CudaStatus(
-        api, api.copy(inputs_.data(), staged, inputs_bytes_, stream->handle()), "a step's inputs"));
-  }
+  OF_RETURN_IF_ERROR(BringInputs(place, inputs));
   OF_RETURN_IF_ERROR(LaunchFirings());
   OF_RETURN_IF_ERROR(CudaStatus(api,
                                 api.copy(pinned_results_.data() + place * results_bytes_,
                                          results_.data(), results_bytes_, stream->handle()),
                                 "a step's outputs"));
   return stream->Record(over_[static_cast<size_t>(place)].get());
+}
+
+absl::Status CudaStep::BringInputs(int64_t place, const std::byte* const* inputs) {
+  const kernels::CudaApi& api = context_->api();
+  CudaStream* lead = context_->stream();
+  const CudaEvent& before = *over_[static_cast<size_t>((place + work_.window - 1) % work_.window)];
+  for (size_t g = 0; g < gpus_.size(); ++g) {
+    const Gpu& gpu = gpus_[g];
+    std::byte* staged = pinned_inputs_.data() + place * inputs_bytes_ + gpu.inputs_at;
+    for (const Stretch& stretch : stretches_[g]) {
+      std::memcpy(staged + stretch.at, inputs[stretch.input] + stretch.begin,
+                  static_cast<size_t>(stretch.end - stretch.begin));
+    }
+    if (gpu.inputs_bytes == 0) continue;
+    // On its own stream, so that all GPUs are brought theirs at once: behind the step before, whose
+    // FEEDs read the same block, and before this one.
+    CudaStream* stream = context_->StreamOfGpu(gpu.number);
+    if (g > 0) OF_RETURN_IF_ERROR(stream->Wait(before));
+    OF_RETURN_IF_ERROR(
+        CudaStatus(api, api.copy(gpu.inputs.data(), staged, gpu.inputs_bytes, stream->handle()),
+                   "a step's inputs"));
+    if (g == 0) continue;
+    OF_RETURN_IF_ERROR(stream->Record(gpu.brought.get()));
+    OF_RETURN_IF_ERROR(lead->Wait(*gpu.brought));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CudaStep::LaunchFirings() {
@@ -162,6 +278,7 @@ absl::Status CudaStep::LaunchFirings() {
 
 absl::Status CudaStep::Enqueue() {
   CudaStream* stream = context_->stream();
+  collected_.assign(gpus_.size(), kNone);
   OF_RETURN_IF_ERROR(stream->Record(begin_.get()));
   for (CudaStream* lane : streams_) OF_RETURN_IF_ERROR(lane->Wait(*begin_));
   for (size_t i = 0; i < work_.firings.size(); ++i) {
@@ -173,59 +290,118 @@ absl::Status CudaStep::Enqueue() {
     OF_RETURN_IF_ERROR(streams_[lane]->Record(ends_[lane].get()));
     OF_RETURN_IF_ERROR(stream->Wait(*ends_[lane]));
   }
+  // What other GPUs fetched is here now.
+  OF_RETURN_IF_ERROR(context_->Enter(context_->lead()));
+  for (size_t i = 0; i < work_.firings.size(); ++i) {
+    const StepWork::Firing& firing = work_.firings[i];
+    if (firing.kind != StepWork::Kind::kFetch || skipped_[i] || GpuOfFiring(i) == 0) continue;
+    OF_RETURN_IF_ERROR(
+        CudaStatus(context_->api(),
+                   regions_[i].Run(fetched_.data() + shifts_[i],
+                                   results_.data() + output_at_[firing.index] + firing.offset,
+                                   stream->handle()),
+                   "a fetch"));
+  }
   return absl::OkStatus();
 }
 
 absl::Status CudaStep::EnqueueFiring(size_t at) {
   const StepWork::Firing& firing = work_.firings[at];
-  const kernels::CudaApi& api = context_->api();
+  const Gpu& gpu = gpus_[GpuOfFiring(at)];
   CudaStream* stream = streams_[firing.lane];
+  OF_RETURN_IF_ERROR(context_->Enter(gpu.number));
   for (const uint32_t other : firing.waits) OF_RETURN_IF_ERROR(stream->Wait(*events_[other]));
   switch (firing.kind) {
     case StepWork::Kind::kFeed:
-      OF_RETURN_IF_ERROR(
-          CudaStatus(api,
-                     regions_[at].Run(inputs_.data() + input_at_[firing.index] + firing.offset,
-                                      firing.outputs[0], stream->handle()),
-                     "a feed"));
+      OF_RETURN_IF_ERROR(CudaStatus(
+          context_->api(),
+          regions_[at].Run(gpu.inputs.data(), firing.outputs[0], stream->handle(), shifts_[at]),
+          "a feed"));
       break;
     case StepWork::Kind::kFetch:
-      if (skipped_[at]) break;
-      OF_RETURN_IF_ERROR(
-          CudaStatus(api,
-                     regions_[at].Run(firing.inputs[0],
-                                      results_.data() + output_at_[firing.index] + firing.offset,
-                                      stream->handle()),
-                     "a fetch"));
+      OF_RETURN_IF_ERROR(Fetch(at, stream));
       break;
     case StepWork::Kind::kKernel:
       OF_RETURN_IF_ERROR(RunKernel(at, stream));
       break;
+    case StepWork::Kind::kCollective:
+      return Collect(at, stream);
   }
   return firing.awaited ? stream->Record(events_[at].get()) : absl::OkStatus();
 }
 
-absl::Status CudaStep::RunKernel(size_t at, CudaStream* stream) {
+absl::Status CudaStep::Fetch(size_t at, CudaStream* stream) {
   const StepWork::Firing& firing = work_.firings[at];
   const kernels::CudaApi& api = context_->api();
-  StepBlock* blocks = reinterpret_cast<StepBlock*>(results_.data());
+  if (skipped_[at]) return absl::OkStatus();
+  if (const size_t gpu = GpuOfFiring(at); gpu != 0) {
+    const int64_t bytes = FetchedBytes(firing);
+    if (bytes == 0) return absl::OkStatus();
+    return CudaStatus(api,
+                      api.copy_peer(fetched_.data() + shifts_[at], gpus_[0].number,
+                                    firing.inputs[0], gpus_[gpu].number, bytes, stream->handle()),
+                      "a fetch");
+  }
+  return CudaStatus(
+      api,
+      regions_[at].Run(firing.inputs[0], results_.data() + output_at_[firing.index] + firing.offset,
+                       stream->handle()),
+      "a fetch");
+}
+
+absl::Status CudaStep::Collect(size_t at, CudaStream* stream) {
+  const StepWork::Firing& firing = work_.firings[at];
+  const WholeRing& ring = work_.rings[firing.ring];
+  if (const size_t before = collected_[GpuOfFiring(at)]; before != kNone) {
+    OF_RETURN_IF_ERROR(stream->Wait(*events_[before]));
+  }
+  collected_[GpuOfFiring(at)] = at;
+  if (firing.member + 1 < ring.members.size()) return absl::OkStatus();
+  const size_t first = at - firing.member;
+  std::vector<void*> buffers;
+  std::vector<CudaStream*> streams;
+  for (size_t i = first; i <= at; ++i) {
+    buffers.push_back(work_.firings[i].outputs[0]);
+    streams.push_back(streams_[work_.firings[i].lane]);
+  }
+  OF_RETURN_IF_ERROR(comms_[firing.ring]->Run(ring, buffers, streams));
+  for (size_t i = first; i <= at; ++i) {
+    OF_RETURN_IF_ERROR(streams[i - first]->Record(events_[i].get()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaStep::RunKernel(size_t at, CudaStream* stream) {
+  const StepWork::Firing& firing = work_.firings[at];
+  std::vector<const void*> inputs = firing.inputs;
+  std::vector<void*> outputs = firing.outputs;
+  OF_RETURN_IF_ERROR(BringRemote(at, &inputs, &outputs, stream));
+  OF_RETURN_IF_ERROR(RunGated(at, inputs, outputs, stream));
+  OF_RETURN_IF_ERROR(SendRemote(at, outputs, stream));
+  return SendReport(at, stream);
+}
+
+absl::Status CudaStep::RunGated(size_t at, const std::vector<const void*>& inputs,
+                                std::vector<void*> outputs, CudaStream* stream) {
+  const StepWork::Firing& firing = work_.firings[at];
+  const kernels::CudaApi& api = context_->api();
+  StepBlock* reports = ReportsOn(GpuOfFiring(at));
   kernels::KernelArgs args;
-  args.inputs = firing.inputs.data();
-  args.outputs = firing.outputs.data();
+  args.inputs = inputs.data();
+  args.outputs = outputs.data();
   args.workspace = firing.workspace;
-  args.block = blocks + firing.device;
+  args.block = reports + firing.device;
   args.task = firing.task;
   args.micro = firing.micro;
   args.chunk = firing.chunk;
   if (!work_.may_fail || firing.states.empty()) return firing.kernel->Run(args, stream);
-  const kernels::CudaGate shut = gate();
+  const kernels::CudaGate shut = {reports, static_cast<int32_t>(work_.devices.size())};
   if (kernels::KeepsGate(*firing.op)) {
     args.gate = shut.blocks;
     args.gate_blocks = static_cast<uint32_t>(shut.count);
     return firing.kernel->Run(args, stream);
   }
   // Elsewhere first, then into the states.
-  std::vector<void*> outputs = firing.outputs;
   std::byte* place = detours_[firing.lane].data();
   for (const auto& [output, bytes] : firing.states) {
     outputs[output] = place;
@@ -235,7 +411,6 @@ absl::Status CudaStep::RunKernel(size_t at, CudaStream* stream) {
     }
     place += Aligned(bytes);
   }
-  args.outputs = outputs.data();
   OF_RETURN_IF_ERROR(firing.kernel->Run(args, stream));
   for (const auto& [output, bytes] : firing.states) {
     if (bytes == 0) continue;
@@ -247,18 +422,87 @@ absl::Status CudaStep::RunKernel(size_t at, CudaStream* stream) {
   return absl::OkStatus();
 }
 
-kernels::CudaGate CudaStep::gate() const {
-  return {reinterpret_cast<const StepBlock*>(results_.data()), static_cast<int32_t>(work_.devices)};
+absl::Status CudaStep::BringRemote(size_t at, std::vector<const void*>* inputs,
+                                   std::vector<void*>* outputs, CudaStream* stream) {
+  const StepWork::Firing& firing = work_.firings[at];
+  const kernels::CudaApi& api = context_->api();
+  const size_t here = GpuOfFiring(at);
+  std::byte* place = crossings_[firing.lane].data();
+  const auto bring = [&](const StepWork::Firing::Remote& remote, const void* from) {
+    if (remote.bytes == 0) return absl::OkStatus();
+    return CudaStatus(
+        api,
+        api.copy_peer(place, gpus_[here].number, from, gpus_[GpuOfDevice(remote.device)].number,
+                      remote.bytes, stream->handle()),
+        "a message");
+  };
+  for (const StepWork::Firing::Remote& remote : firing.remote_inputs) {
+    if (GpuOfDevice(remote.device) == here) continue;
+    OF_RETURN_IF_ERROR(bring(remote, firing.inputs[remote.port]));
+    (*inputs)[remote.port] = place;
+    place += Aligned(remote.bytes);
+  }
+  for (const StepWork::Firing::Remote& remote : firing.remote_outputs) {
+    if (GpuOfDevice(remote.device) == here) continue;
+    void* const there = firing.outputs[remote.port];
+    const auto same = std::find(firing.inputs.begin(), firing.inputs.end(), there);
+    if (same != firing.inputs.end()) {  // in place of an input, which has been brought
+      (*outputs)[remote.port] =
+          const_cast<void*>((*inputs)[static_cast<size_t>(same - firing.inputs.begin())]);
+      continue;
+    }
+    if (!remote.whole) OF_RETURN_IF_ERROR(bring(remote, there));
+    (*outputs)[remote.port] = place;
+    place += Aligned(remote.bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaStep::SendRemote(size_t at, const std::vector<void*>& outputs,
+                                  CudaStream* stream) {
+  const StepWork::Firing& firing = work_.firings[at];
+  const kernels::CudaApi& api = context_->api();
+  const size_t here = GpuOfFiring(at);
+  for (const StepWork::Firing::Remote& remote : firing.remote_outputs) {
+    const size_t there = GpuOfDevice(remote.device);
+    if (there == here || remote.bytes == 0) continue;
+    OF_RETURN_IF_ERROR(CudaStatus(
+        api,
+        api.copy_peer(firing.outputs[remote.port], gpus_[there].number, outputs[remote.port],
+                      gpus_[here].number, remote.bytes, stream->handle()),
+        "a message"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaStep::SendReport(size_t at, CudaStream* stream) {
+  const StepWork::Firing& firing = work_.firings[at];
+  if (!work_.may_fail || !firing.may_fail) return absl::OkStatus();
+  const kernels::CudaApi& api = context_->api();
+  const size_t here = GpuOfFiring(at);
+  for (size_t g = 0; g < gpus_.size(); ++g) {
+    if (g == here) continue;
+    OF_RETURN_IF_ERROR(CudaStatus(api,
+                                  api.copy_peer(ReportsOn(g) + firing.device, gpus_[g].number,
+                                                ReportsOn(here) + firing.device, gpus_[here].number,
+                                                int64_t{sizeof(StepBlock)}, stream->handle()),
+                                  "a report"));
+  }
+  return absl::OkStatus();
+}
+
+StepBlock* CudaStep::ReportsOn(size_t gpu) const {
+  return reinterpret_cast<StepBlock*>(gpu == 0 ? results_.data() : gpus_[gpu].reports.data());
 }
 
 absl::Status CudaStep::Finish(int64_t step, std::byte* const* outputs,
                               std::vector<StepBlock>* blocks) {
-  OF_RETURN_IF_ERROR(context_->Enter());
+  OF_RETURN_IF_ERROR(context_->Enter(context_->lead()));
   const int64_t place = step % work_.window;
   OF_RETURN_IF_ERROR(over_[static_cast<size_t>(place)]->Synchronize());
   const std::byte* results = pinned_results_.data() + place * results_bytes_;
   bool wrong = false;
-  for (uint32_t d = 0; d < work_.devices; ++d) {
+  for (size_t d = 0; d < work_.devices.size(); ++d) {
     std::memcpy(&(*blocks)[d], results + d * sizeof(StepBlock), sizeof(StepBlock));
     wrong |= (*blocks)[d].error() != kernels::DataErrorCode::kNone;
   }
@@ -270,12 +514,12 @@ absl::Status CudaStep::Finish(int64_t step, std::byte* const* outputs,
 }
 
 absl::Status CudaStep::ForgetErrors() {
-  OF_RETURN_IF_ERROR(context_->Enter());
-  const kernels::CudaApi& api = context_->api();
-  return CudaStatus(api,
-                    api.zero(results_.data(), work_.devices * int64_t{sizeof(StepBlock)},
-                             context_->stream()->handle()),
-                    "forgetting wrong data");
+  for (size_t g = 0; g < gpus_.size(); ++g) {
+    OF_RETURN_IF_ERROR(
+        context_->Zero(gpus_[g].number, ReportsOn(g),
+                       static_cast<int64_t>(work_.devices.size() * sizeof(StepBlock))));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace oneflow

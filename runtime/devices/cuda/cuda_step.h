@@ -1,10 +1,18 @@
-// CudaStep: the steps of a plan on a GPU, each enqueued as a whole: on streams by role (one for each lane
-// of the work), and from the second on captured, so that a step is one launch of a graph.
+// CudaStep: the steps of a plan on the GPUs of a session, each enqueued as a whole: on streams by role (one
+// for each lane of the work), and from the second on captured, so that a step is one launch of a graph.
 //
-// A step is: the inputs from pinned memory into one block on the GPU; the firings, whose FEEDs read that
-// block and whose FETCHes write another, behind the reports of wrong data; that block into pinned memory;
-// an event. The graph holds the firings alone, so nothing that changes from step to step (inputs, among
-// them lr and the number of the step) is in it; the StepBlocks of kernels have no number here.
+// A step is: the inputs from pinned memory into a block on each GPU, what its FEEDs read and no more; the
+// firings, whose FEEDs read that block and whose FETCHes write another, behind the reports of wrong data;
+// that block into pinned memory; an event. The graph holds the firings alone, so nothing that changes from
+// step to step (inputs, among them lr and the number of the step) is in it; the StepBlocks of kernels have no
+// number here.
+//
+// Between two GPUs no kernel reaches across: what a task writes into a register of another GPU (a message)
+// goes into a block of its lane, and from there by a peer copy, on the lane's stream; what is fetched
+// elsewhere goes to the GPU that leads and gets its place in the result there; each GPU has all reports of
+// wrong data, a copy of each behind the kernel that made it, for the gates of its kernels. Rings whose members
+// lie on different GPUs are one call of NCCL, where that is; the calls of a GPU, of whatever rings, follow each
+// other in the plan's order, which is the same on all GPUs, so that no two wait for each other.
 //
 // Owned by the executor. Threads: as StepRunner. Invariants: the context's stream carries the steps one
 // after the other, so what comes into it later (states read or written, memory given back) is behind them
@@ -45,37 +53,79 @@ class CudaStep final : public StepRunner {
   CudaStep(std::shared_ptr<CudaContext> context, bool captures)
       : context_(std::move(context)), captures_(captures) {}
 
+  // What a step has on one GPU.
+  struct Gpu {
+    int number = 0;            // the driver's
+    Block inputs;              // stretches of the logical inputs
+    int64_t inputs_bytes = 0;  // of one step
+    int64_t inputs_at = 0;     // in the step's pinned inputs
+    Block reports;             // a StepBlock for each device; of the GPU that leads in its results
+    std::unique_ptr<kernels::CudaEvent> brought;  // the inputs; nullptr for the GPU that leads
+  };
+  // A stretch of a logical input that some FEED of a GPU reads, and where it lies in the GPU's inputs.
+  struct Stretch {
+    uint32_t input = 0;
+    int64_t begin = 0, end = 0, at = 0;
+  };
+
   absl::Status Prepare();
+  absl::Status PrepareGpus();
+  // Which stretches each GPU reads, and where they and the outputs lie.
+  void PlaceInputs();
   absl::Status PrepareFirings();
+  absl::Status BringInputs(int64_t place, const std::byte* const* inputs);
   absl::Status LaunchFirings();
   // All firings with the waits between their streams, from the context's stream and back to it.
   absl::Status Enqueue();
   absl::Status EnqueueFiring(size_t at);
   absl::Status RunKernel(size_t at, kernels::CudaStream* stream);
-  kernels::CudaGate gate() const;
+  // The kernel with its operands there; states through the gate.
+  absl::Status RunGated(size_t at, const std::vector<const void*>& inputs,
+                        std::vector<void*> outputs, kernels::CudaStream* stream);
+  // Registers on other GPUs: operands become places in the lane's block, and what the kernel reads is
+  // brought there; what it wrote is sent.
+  absl::Status BringRemote(size_t at, std::vector<const void*>* inputs, std::vector<void*>* outputs,
+                           kernels::CudaStream* stream);
+  absl::Status SendRemote(size_t at, const std::vector<void*>& outputs,
+                          kernels::CudaStream* stream);
+  absl::Status SendReport(size_t at, kernels::CudaStream* stream);
+  absl::Status Fetch(size_t at, kernels::CudaStream* stream);
+  // The waits of one member of a ring that is one call; behind those of the last, the call.
+  absl::Status Collect(size_t at, kernels::CudaStream* stream);
+  kernels::StepBlock* ReportsOn(size_t gpu) const;
+  // Positions in gpus_.
+  size_t GpuOfDevice(uint32_t device) const { return gpu_of_device_[device]; }
+  size_t GpuOfFiring(size_t at) const { return GpuOfDevice(work_.firings[at].device); }
 
   const std::shared_ptr<CudaContext> context_;
   bool captures_;
   StepWork work_;
 
-  // Places in the blocks below, by input and output.
-  std::vector<int64_t> input_at_;
-  std::vector<int64_t> output_at_;
-  Block inputs_;   // on the GPU: logical inputs
-  Block results_;  // on the GPU: a StepBlock per device, then logical outputs
+  std::vector<Gpu> gpus_;                        // the one that leads first
+  std::vector<size_t> gpu_of_device_;            // by position in the plan
+  std::vector<std::vector<Stretch>> stretches_;  // by GPU, by input and begin
+  std::vector<int64_t> output_at_;               // by output, its place in the results
+  Block results_;  // on the GPU that leads: a StepBlock per device, then logical outputs
+  Block fetched_;  // there too: what FETCHes of other GPUs bring
   Block pinned_inputs_;
   Block pinned_results_;
-  int64_t inputs_bytes_ = 0;  // of one step
+  int64_t inputs_bytes_ = 0;  // of one step, for all GPUs
   int64_t results_bytes_ = 0;
   std::vector<std::unique_ptr<kernels::CudaEvent>> over_;  // by step % window
 
+  std::vector<CudaComms*> comms_;                            // by ring
+  std::vector<size_t> collected_;                            // by GPU: its last call; kNone
   std::vector<kernels::CudaStream*> streams_;                // by lane
   std::vector<std::unique_ptr<kernels::CudaEvent>> ends_;    // by lane
   std::unique_ptr<kernels::CudaEvent> begin_;                // of a step
   std::vector<std::unique_ptr<kernels::CudaEvent>> events_;  // by firing; nullptr: nobody waits
   std::vector<kernels::CudaRegion> regions_;                 // by firing, of feeds and fetches
   std::vector<bool> skipped_;                                // by firing: another writes the same
+  std::vector<int64_t>
+      shifts_;                  // by firing: elements between an input's begin and its place in the
+                                // GPU's inputs; of FETCHes elsewhere: the place in fetched_
   std::vector<Block> detours_;  // by lane: what kernels without a gate write instead of states
+  std::vector<Block> crossings_;  // by lane: operands whose registers lie on other GPUs
 
   bool warm_ = false;
   std::unique_ptr<kernels::CudaGraph> graph_;

@@ -1,0 +1,159 @@
+#include "kernels/cuda/nccl.h"
+
+#include <cuda_runtime.h>
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <mutex>
+
+#include "base/dtype.h"
+
+namespace oneflow::kernels {
+namespace {
+
+// NCCL's types, as its header has them since 2.4; its numbers are part of its interface.
+using Comm = void*;
+using Result = int;
+constexpr int kSum = 0;
+
+struct Library {
+  Result (*version)(int*) = nullptr;
+  const char* (*error_text)(Result) = nullptr;
+  Result (*init_all)(Comm*, int, const int*) = nullptr;
+  Result (*destroy)(Comm) = nullptr;
+  Result (*abort)(Comm) = nullptr;
+  Result (*group_start)() = nullptr;
+  Result (*group_end)() = nullptr;
+  Result (*all_reduce)(const void*, void*, size_t, int, int, Comm, cudaStream_t) = nullptr;
+  Result (*reduce_scatter)(const void*, void*, size_t, int, int, Comm, cudaStream_t) = nullptr;
+  Result (*all_gather)(const void*, void*, size_t, int, Comm, cudaStream_t) = nullptr;
+  bool found = false;
+  char text[512] = "";
+};
+
+template <typename F>
+bool Resolve(void* library, const char* name, F* function) {
+  *function = reinterpret_cast<F>(dlsym(library, name));
+  return *function != nullptr;
+}
+
+void Open(const char* path, Library* library) {
+  void* opened = *path != 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
+  if (opened == nullptr) opened = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+  if (opened == nullptr) {
+    std::snprintf(library->text, sizeof(library->text),
+                  "no NCCL (%s); sums over several GPUs go round by peer copies", dlerror());
+    return;
+  }
+  int version = 0;
+  library->found = Resolve(opened, "ncclGetVersion", &library->version) &&
+                   Resolve(opened, "ncclGetErrorString", &library->error_text) &&
+                   Resolve(opened, "ncclCommInitAll", &library->init_all) &&
+                   Resolve(opened, "ncclCommDestroy", &library->destroy) &&
+                   Resolve(opened, "ncclCommAbort", &library->abort) &&
+                   Resolve(opened, "ncclGroupStart", &library->group_start) &&
+                   Resolve(opened, "ncclGroupEnd", &library->group_end) &&
+                   Resolve(opened, "ncclAllReduce", &library->all_reduce) &&
+                   Resolve(opened, "ncclReduceScatter", &library->reduce_scatter) &&
+                   Resolve(opened, "ncclAllGather", &library->all_gather) &&
+                   library->version(&version) == 0;
+  if (!library->found) {
+    std::snprintf(library->text, sizeof(library->text),
+                  "NCCL lacks a function; sums over several GPUs go round by peer copies");
+    return;
+  }
+  // 2.9 on: 10000 major + 100 minor + patch.
+  std::snprintf(library->text, sizeof(library->text), "NCCL %d.%d.%d", version / 10000,
+                version / 100 % 100, version % 100);
+}
+
+const Library& OpenedLibrary(const char* path = "") {
+  static Library library;
+  static std::once_flag once;
+  std::call_once(once, [path] { Open(path, &library); });
+  return library;
+}
+
+CudaError Code(Result result) { return result == 0 ? 0 : kNcclErrors + result; }
+
+const char* NcclLibrary(const char* path, bool* found) {
+  const Library& library = OpenedLibrary(path);
+  *found = library.found;
+  return library.text;
+}
+
+CudaError CommsCreate(int ranks, const int* devices, CudaCommHandle* comms) {
+  const Library& nccl = OpenedLibrary();
+  int current = 0;
+  if (!nccl.found || cudaGetDevice(&current) != cudaSuccess) return kNcclErrors + 3;
+  const CudaError error = Code(nccl.init_all(comms, ranks, devices));
+  cudaSetDevice(current);  // where the thread was
+  return error;
+}
+CudaError CommDestroy(CudaCommHandle comm) { return Code(OpenedLibrary().destroy(comm)); }
+CudaError CommAbort(CudaCommHandle comm) { return Code(OpenedLibrary().abort(comm)); }
+CudaError GroupBegin() { return Code(OpenedLibrary().group_start()); }
+CudaError GroupEnd() { return Code(OpenedLibrary().group_end()); }
+
+// An ncclDataType_t, and the bytes of an element; 0: none.
+struct Type {
+  int number;
+  size_t bytes;
+};
+Type TypeOf(DType dtype) {
+  switch (dtype) {
+    case DType::kI32:
+      return {2, 4};
+    case DType::kI64:
+      return {4, 8};
+    case DType::kF16:
+      return {6, 2};
+    case DType::kF32:
+      return {7, 4};
+    case DType::kF64:
+      return {8, 8};
+    case DType::kBF16:
+      return {9, 2};
+    default:
+      return {0, 0};
+  }
+}
+
+CudaError Collective(const CudaCollective* problem, void* buffer, CudaCommHandle comm,
+                     CudaStreamHandle handle) {
+  cudaStream_t stream = static_cast<cudaStream_t>(handle);
+  const Library& nccl = OpenedLibrary();
+  const Type type = TypeOf(static_cast<DType>(problem->dtype));
+  if (type.bytes == 0) return kNcclErrors + 4;  // an invalid argument
+  const size_t elements = static_cast<size_t>(problem->elements);
+  const size_t share = elements / static_cast<size_t>(problem->ranks);
+  char* own = static_cast<char*>(buffer) + static_cast<size_t>(problem->rank) * share * type.bytes;
+  switch (problem->kind) {
+    case CudaCollectiveKind::kAllReduce:
+      return Code(nccl.all_reduce(buffer, buffer, elements, type.number, kSum, comm, stream));
+    case CudaCollectiveKind::kReduceScatter:
+      return Code(nccl.reduce_scatter(buffer, own, share, type.number, kSum, comm, stream));
+    case CudaCollectiveKind::kAllGather:
+      return Code(nccl.all_gather(own, buffer, share, type.number, comm, stream));
+  }
+  return kNcclErrors + 4;
+}
+
+}  // namespace
+
+const char* NcclErrorText(int status) {
+  const Library& nccl = OpenedLibrary();
+  return nccl.found ? nccl.error_text(status) : nccl.text;
+}
+
+void AddNccl(CudaApi* api) {
+  api->nccl_library = &NcclLibrary;
+  api->comms_create = &CommsCreate;
+  api->comm_destroy = &CommDestroy;
+  api->comm_abort = &CommAbort;
+  api->group_begin = &GroupBegin;
+  api->collective = &Collective;
+  api->group_end = &GroupEnd;
+}
+
+}  // namespace oneflow::kernels

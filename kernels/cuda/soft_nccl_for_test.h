@@ -1,0 +1,58 @@
+// SoftNccl: communicators and collectives of software GPUs.
+//
+// Each rank's calls are numbered; those of one number meet, when the streams of all ranks have come to
+// them, and the last to come adds the buffers up in the order of the ranks. A GPU does one collective at a
+// time, as a GPU may whose blocks all wait: so calls of two communicators that stand in no common order on
+// their GPUs end in a deadlock sooner or later. What cannot meet is told instead of hanging: calls that
+// differ in kind, count or type, and a deadlock, with the names of all calls that wait. Test code only.
+// Threads: any. Read next: kernels/cuda/soft_streams_for_test.h.
+#ifndef ONEFLOW_KERNELS_CUDA_SOFT_NCCL_FOR_TEST_H_
+#define ONEFLOW_KERNELS_CUDA_SOFT_NCCL_FOR_TEST_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/cuda_api.h"
+
+namespace oneflow::kernels {
+
+// A communicator's devices, by rank.
+struct SoftClique {
+  std::vector<int> gpus;
+};
+
+// One rank's part of a collective.
+struct SoftCall {
+  std::shared_ptr<const SoftClique> clique;
+  uint64_t number = 0;
+  CudaCollective problem = {};
+  void* buffer = nullptr;
+
+  using Key = std::pair<const SoftClique*, uint64_t>;
+  Key key() const { return {clique.get(), number}; }
+  int gpu() const { return clique->gpus[static_cast<size_t>(problem.rank)]; }
+  size_t ranks() const { return clique->gpus.size(); }
+  // "call 3 of GPUs 0,1 on GPU 1: all_reduce of 16 f32".
+  std::string Text() const;
+};
+
+// All ranks of one number: does what they ask for, or tells that they differ.
+void RunSoftCalls(std::vector<const SoftCall*> calls);
+// Tells that these wait for ever.
+void TellSoftDeadlock(const std::vector<const SoftCall*>& waiting);
+// Comes to a call on a stream of its own, and returns when it is over. Waits so many seconds at most
+// (SetSoftPatience), then takes it for a deadlock.
+void MeetSoftCall(const SoftCall& call);
+void SetSoftPatience(double seconds);
+
+// False: the library is not there (the default).
+void SetSoftNccl(bool there);
+// Fills the table's functions.
+void AddSoftNccl(CudaApi* api);
+
+}  // namespace oneflow::kernels
+
+#endif  // ONEFLOW_KERNELS_CUDA_SOFT_NCCL_FOR_TEST_H_

@@ -1,0 +1,206 @@
+#include "plan/rings.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/shape.h"
+#include "plan/attrs.h"
+
+namespace oneflow {
+namespace {
+
+// What a ring task says of its ring; `base` differs between members.
+struct Terms {
+  int64_t dim = 0, units = 0, parts = 0, base = 0;
+  int64_t reduce_chunks = 0;
+  std::string mode;
+};
+
+template <typename T>
+bool Read(const Attrs& attrs, const std::string& name, T* value) {
+  const auto found = attrs.values().find(name);
+  if (found == attrs.values().end()) return false;
+  const T* held = std::get_if<T>(&found->second);
+  if (held != nullptr) *value = *held;
+  return held != nullptr;
+}
+
+class Finder {
+ public:
+  explicit Finder(const plan::Plan& plan) : plan_(plan) {
+    for (int t = 0; t < plan.tasks_size(); ++t) {
+      const plan::Task& task = plan.tasks(t);
+      if (task.kind() != plan::MOVE) continue;
+      if (task.op() == "ring_send" && IsRegister(task, 1, 1)) {
+        sends_[task.inputs(0).register_()].push_back(static_cast<uint32_t>(t));
+      } else if (task.op() == "ring_reduce" && IsRegister(task, 2, 1)) {
+        reduces_.push_back(static_cast<uint32_t>(t));
+      }
+    }
+  }
+
+  std::vector<WholeRing> Run() {
+    std::vector<WholeRing> rings;
+    std::set<uint32_t> seen;
+    for (const uint32_t first : reduces_) {
+      if (seen.contains(first)) continue;
+      std::vector<uint32_t> reduces;  // against the direction of the chunks
+      uint32_t at = first;
+      while (seen.insert(at).second) {
+        reduces.push_back(at);
+        const std::optional<uint32_t> before = ReduceBefore(at);
+        if (!before.has_value()) break;
+        at = *before;
+      }
+      // Back where it began: all members are here.
+      if (ReduceBefore(reduces.back()) != std::optional<uint32_t>(first)) continue;
+      std::reverse(reduces.begin(), reduces.end());
+      if (std::optional<WholeRing> ring = RingOf(reduces); ring.has_value()) {
+        rings.push_back(*std::move(ring));
+      }
+    }
+    return rings;
+  }
+
+ private:
+  const plan::Task& Task(uint32_t t) const { return plan_.tasks(static_cast<int>(t)); }
+  const plan::Register& Reg(uint32_t r) const { return plan_.registers(static_cast<int>(r)); }
+
+  // So many ports, all of them typed registers.
+  static bool IsRegister(const plan::Task& task, int inputs, int outputs) {
+    if (task.inputs_size() != inputs || task.outputs_size() != outputs) return false;
+    const auto good = [](const plan::Port& port) {
+      return port.source_case() == plan::Port::kRegister && port.has_type();
+    };
+    return std::all_of(task.inputs().begin(), task.inputs().end(), good) &&
+           std::all_of(task.outputs().begin(), task.outputs().end(), good);
+  }
+
+  // The only send on the buffer of a reduce.
+  std::optional<uint32_t> SendOf(uint32_t reduce) const {
+    const auto found = sends_.find(Task(reduce).inputs(0).register_());
+    if (found == sends_.end() || found->second.size() != 1) return std::nullopt;
+    return found->second.front();
+  }
+  // The reduce of the member whose chunks this one gets.
+  std::optional<uint32_t> ReduceBefore(uint32_t reduce) const {
+    const uint32_t send = Reg(Task(reduce).inputs(1).register_()).producer();
+    if (Task(send).op() != "ring_send" || !IsRegister(Task(send), 1, 1)) return std::nullopt;
+    for (const uint32_t reader : Reg(Task(send).inputs(0).register_()).consumers()) {
+      if (reader != send && Task(reader).op() == "ring_reduce" && IsRegister(Task(reader), 2, 1) &&
+          SendOf(reader) == std::optional<uint32_t>(send)) {
+        return reader;
+      }
+    }
+    return std::nullopt;
+  }
+
+  static std::optional<Terms> TermsOf(const plan::Task& task, bool reduces) {
+    const Attrs attrs = Attrs::FromProto(task.attrs());
+    Terms terms;
+    if (!Read(attrs, "dim", &terms.dim) || !Read(attrs, "units", &terms.units) ||
+        !Read(attrs, "parts", &terms.parts) || !Read(attrs, "base", &terms.base)) {
+      return std::nullopt;
+    }
+    if (reduces && (!Read(attrs, "reduce_chunks", &terms.reduce_chunks) ||
+                    !Read(attrs, "mode", &terms.mode))) {
+      return std::nullopt;
+    }
+    return terms;
+  }
+
+  // Nobody but the ring reads the buffer or the link, and the result is the buffer.
+  bool Closed(uint32_t send, uint32_t reduce) const {
+    const plan::Task& reducer = Task(reduce);
+    const plan::Register& buffer = Reg(reducer.inputs(0).register_());
+    const plan::Register& link = Reg(reducer.inputs(1).register_());
+    const plan::Register& result = Reg(reducer.outputs(0).register_());
+    std::set<uint32_t> readers(buffer.consumers().begin(), buffer.consumers().end());
+    return readers == std::set<uint32_t>{send, reduce} && link.consumers_size() == 1 &&
+           result.has_in_place_of() && result.in_place_of() == reducer.inputs(0).register_() &&
+           buffer.device() == reducer.device() && result.device() == reducer.device();
+  }
+
+  std::optional<WholeRing> RingOf(const std::vector<uint32_t>& reduces) const {
+    const auto n = static_cast<int64_t>(reduces.size());
+    const plan::Task& model = Task(reduces.front());
+    const std::optional<Terms> terms = TermsOf(model, true);
+    if (!terms.has_value() || n < 2 || terms->parts != n) return std::nullopt;
+    WholeRing ring;
+    ring.mode = terms->mode;
+    const int64_t chunks = model.chunks();
+    if (chunks == 2 * (n - 1) && terms->reduce_chunks == n - 1) {
+      ring.kind = RingKind::kAllReduce;
+    } else if (chunks == n - 1 && terms->reduce_chunks == n - 1) {
+      ring.kind = RingKind::kReduceScatter;
+    } else if (chunks == n - 1 && terms->reduce_chunks == 0) {
+      ring.kind = RingKind::kAllGather;
+    } else {
+      return std::nullopt;
+    }
+    ring.dtype = static_cast<DType>(model.inputs(0).type().dtype());
+    const Shape shape(model.inputs(0).type().shape().begin(), model.inputs(0).type().shape().end());
+    ring.elements = NumElements(shape);
+    ring.members.resize(reduces.size());
+    std::set<int64_t> owners;
+    std::set<uint32_t> devices;
+    for (const uint32_t reduce : reduces) {
+      const uint32_t send = *SendOf(reduce);
+      const std::optional<Terms> mine = TermsOf(Task(reduce), true);
+      const std::optional<Terms> sends = TermsOf(Task(send), false);
+      if (!mine.has_value() || !sends.has_value()) return std::nullopt;
+      for (const Terms* other : {&*mine, &*sends}) {
+        if (other->dim != terms->dim || other->units != terms->units ||
+            other->parts != terms->parts || other->base != mine->base) {
+          return std::nullopt;
+        }
+      }
+      const Shape here(Task(reduce).inputs(0).type().shape().begin(),
+                       Task(reduce).inputs(0).type().shape().end());
+      if (mine->reduce_chunks != terms->reduce_chunks || mine->mode != terms->mode ||
+          here != shape ||
+          Task(reduce).inputs(0).type().dtype() != model.inputs(0).type().dtype() ||
+          Task(reduce).chunks() != model.chunks() || Task(send).chunks() != model.chunks() ||
+          Task(reduce).level() != plan::CHUNK || Task(send).level() != plan::CHUNK ||
+          Task(send).device() != Task(reduce).device() ||
+          Task(send).stream() != Task(reduce).stream() ||
+          Task(reduce).stamp().position() != model.stamp().position() ||
+          Task(reduce).stamp().slot() != model.stamp().slot() ||
+          Task(reduce).stamp().slot_per_micro() != model.stamp().slot_per_micro() ||
+          !Closed(send, reduce) || !devices.insert(Task(reduce).device()).second) {
+        return std::nullopt;
+      }
+      // The share that a member ends with: it begins with the one before it, or with its own.
+      const int64_t own = ring.kind == RingKind::kAllGather ? mine->base : (mine->base + 1) % n;
+      if (own < 0 || own >= n || !owners.insert(own).second) return std::nullopt;
+      ring.members[static_cast<size_t>(own)] = {Task(reduce).device(), send, reduce};
+    }
+    // Chunks go from each to the next.
+    for (size_t i = 0; i < ring.members.size(); ++i) {
+      const uint32_t next = ring.members[(i + 1) % ring.members.size()].reduce;
+      if (Reg(Task(next).inputs(1).register_()).producer() != ring.members[i].send) {
+        return std::nullopt;
+      }
+    }
+    const auto dim = static_cast<size_t>(terms->dim);
+    if (dim >= shape.size()) return std::nullopt;
+    const int64_t units = terms->units > 0 ? terms->units : shape[dim];
+    const int64_t outer =
+        NumElements(Shape(shape.begin(), shape.begin() + static_cast<int64_t>(dim)));
+    ring.even = outer == 1 && units > 0 && units % n == 0 && shape[dim] % units == 0;
+    return ring;
+  }
+
+  const plan::Plan& plan_;
+  std::map<uint32_t, std::vector<uint32_t>> sends_;  // by buffer
+  std::vector<uint32_t> reduces_;
+};
+
+}  // namespace
+
+std::vector<WholeRing> RingsOf(const plan::Plan& plan) { return Finder(plan).Run(); }
+
+}  // namespace oneflow

@@ -1,0 +1,24 @@
+"""Several software GPUs (kernels/cuda/soft_gpus_for_test.h) for the sessions made inside."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.e2e.soft_trace import PLUGIN
+
+
+@contextmanager
+def soft_gpus(
+    count: int, reach: bool = False, nccl: bool = False
+) -> Iterator[Callable[[int], int]]:
+    """`reach`: copies between them need not go through the host; `nccl`: NCCL is there. Yields the most bytes that a
+    GPU held at once."""
+    library = ctypes.CDLL(str(PLUGIN))
+    library.oneflow_soft_cuda_peak.restype = ctypes.c_int64
+    library.oneflow_soft_cuda_set_gpus(count, int(reach), int(nccl))
+    try:
+        yield library.oneflow_soft_cuda_peak
+    finally:
+        library.oneflow_soft_cuda_set_gpus(1, 0, 0)
