@@ -4,7 +4,7 @@
 // caller. Invariants: all ranks of a collective are given in one call, so no rank of this process makes
 // another call in between; which collectives follow each other on a GPU, of several communicators too, is
 // ordered by who calls (CudaStep). Destroyed when nothing is enqueued; after an error aborted, for what
-// was begun may never end. Read next: kernels/cuda/nccl.h, docs/decisions/0014-rings-by-nccl.md.
+// was begun may never end. Read next: kernels/cuda/nccl.h, docs/decisions/0015-rings-by-nccl.md.
 #ifndef ONEFLOW_RUNTIME_DEVICES_CUDA_CUDA_COMMS_H_
 #define ONEFLOW_RUNTIME_DEVICES_CUDA_CUDA_COMMS_H_
 
