@@ -9,6 +9,8 @@ model and take turns; each step is waited for as a whole (a parameter is read). 
 ratios (PyTorch's time / ours: above 1 we are faster). The rate of a product of the same type, PyTorch's and ours, is measured
 between the rounds: the limit. Where our step's time goes is printed by family of ops. PyTorch keeps denormals by
 default, which costs it much in f32 (docs/decisions/0010-denormals.md): --torch-flushes asks it not to.
+`touch_s` is what the machine asks for as many bytes in huge pages: a virtual machine takes freed memory back within
+seconds (free page reporting), huge pages first, so a first step pays its host again, PyTorch's small pages less.
 The bars: >= 1.0 everywhere, >= 1.1 (f32) and >= 1.2 (bf16) on the transformers, peak memory <= 0.8 of PyTorch's, first
 step <= 3 s.
 """
@@ -192,6 +194,28 @@ def touch_memory() -> None:
     subprocess.run([sys.executable, "-c", f"b'x' * ({TOUCHED_GIB} << 30)"], check=True)
 
 
+# Prints the seconds that a process takes to write once to each page of so many bytes, in huge pages.
+TOUCH = """
+import mmap, sys, time
+import numpy as np
+memory = mmap.mmap(-1, int(sys.argv[1]), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_HUGEPAGE)
+pages = np.frombuffer(memory, np.uint8)[::4096]
+start = time.perf_counter()
+pages[:] = 1
+print(time.perf_counter() - start)
+"""
+
+
+def touch_seconds(size: int) -> float:
+    """What the machine asks for memory as a first step finds it: its part of a first step is not ours."""
+    touch_memory()
+    done = subprocess.run(
+        [sys.executable, "-c", TOUCH, str(size)], check=True, capture_output=True, text=True
+    )
+    return float(done.stdout)
+
+
 def compare(
     model: str, precision: str, rounds: int, trace: Path, torch_flushes: bool
 ) -> dict[str, Any]:
@@ -221,6 +245,7 @@ def compare(
     traced.ask("step")
     traced.ask("step")
     traced.end()
+    touch = touch_seconds(int(peak["ours"]))
     ratios = [t / o for o, t in zip(times["ours"], times["torch"], strict=True)]
     name = f"{model}_{precision}"
     return {
@@ -230,6 +255,7 @@ def compare(
         f"{name}_ratio_spread": [round(min(ratios), 2), round(max(ratios), 2)],
         f"{name}_ours_first_step_s": round(first["ours"], 2),
         f"{name}_torch_first_step_s": round(first["torch"], 2),
+        f"{name}_touch_s": round(touch, 2),
         f"{name}_memory_of_torch": round(peak["ours"] / peak["torch"], 2),
         f"{name}_peak_mb": round(peak["ours"] / 1e6),
         f"{name}_ours_product_gflops": round(statistics.median(rates["ours"])),
