@@ -1,5 +1,3 @@
-#include "kernels/cuda/nccl.h"
-
 #include <cuda_runtime.h>
 #include <dlfcn.h>
 
@@ -7,6 +5,7 @@
 #include <mutex>
 
 #include "base/dtype.h"
+#include "kernels/cuda/nccl.h"
 
 namespace oneflow::kernels {
 namespace {

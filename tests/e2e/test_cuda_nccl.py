@@ -77,8 +77,9 @@ def trained(layout: str, gpus: int, nccl: bool = True) -> tuple[list[float], Any
     return losses, states, calls
 
 
-@pytest.mark.parametrize("graphs", ["on", "off"])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "graphs"), [*((layout, "on") for layout in LAYOUTS), ("dp2_tp2", "off")]
+)
 def test_sums_by_nccl_train_as_on_one_gpu(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -96,10 +97,11 @@ def test_sums_by_nccl_train_as_on_one_gpu(
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
     for name, value in states.items():
         np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
-    again, same, _ = trained(layout, devices)
-    assert again == losses
-    for name, value in actual.items():
-        assert np.array_equal(value, same[name]), name
+    if layout == "dp4":
+        again, same, _ = trained(layout, devices)
+        assert again == losses
+        for name, value in actual.items():
+            assert np.array_equal(value, same[name]), name
     assert "software NCCL" not in capfd.readouterr().err  # no call that could not meet
 
 
