@@ -140,7 +140,7 @@ def _foreign(folder: Path) -> str:
 def _refuse_to_replace(folder: Path) -> None:
     """What is no checkpoint is never removed."""
     if os.path.lexists(folder):
-        if not folder.is_dir():
+        if folder.is_symlink() or not folder.is_dir():
             raise FileExistsError(errno.EEXIST, f"{folder} is no folder; choose another name")
         if name := _foreign(folder):
             raise FileExistsError(

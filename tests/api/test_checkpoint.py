@@ -334,6 +334,10 @@ def test_what_is_no_checkpoint_is_neither_replaced_nor_removed(tmp_path: Path) -
     with pytest.raises(flow.CheckpointError, match="file is no folder"):
         run.step.save(tmp_path / "file")
     run.step.save(tmp_path / "best")
+    (tmp_path / "link").symlink_to("best")
+    with pytest.raises(flow.CheckpointError, match="link is no folder"):
+        run.step.save(tmp_path / "link")
+    (tmp_path / "link").unlink()
     (tmp_path / "best").rename(tmp_path / "best.old")  # the user's own copy
     run.step.save(tmp_path / "best")
     run.step.save(tmp_path / "best")
