@@ -202,8 +202,9 @@ void MeetSoftCall(const SoftCall& call) {
     TellSoftDeadlock({&call});
     return;
   }
-  all.busy[call.gpu()] = call.key();
   Meetings::Meeting& meeting = all.open[call.key()];
+  if (meeting.over) return;  // the others have given up and told so: their calls may be gone
+  all.busy[call.gpu()] = call.key();
   meeting.calls.push_back(&call);
   ++meeting.left;
   if (meeting.calls.size() == call.ranks()) {

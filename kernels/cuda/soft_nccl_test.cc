@@ -151,6 +151,81 @@ TEST_F(SoftNcclTest, CallsInAnotherOrderAreTold) {
                     HasSubstr("call 1 of GPUs 0,1,2 on GPU 1: all_reduce of 6 f32")));
 }
 
+// Two communicators in another order on one GPU: nobody goes on, as each waits in its first call.
+TEST_F(SoftNcclTest, CommunicatorsInAnotherOrderAreADeadlock) {
+  SetSoftPatience(0.2);
+  const CudaCollective call = Of(CudaCollectiveKind::kAllReduce);
+  testing::internal::CaptureStderr();
+  ASSERT_EQ(api_.group_begin(), 0);
+  for (int gpu = 0; gpu < kGpus; ++gpu) {
+    ASSERT_EQ(Call(call, gpu, /*comm=*/gpu == 1 ? 1 : 0), 0);
+    ASSERT_EQ(Call(call, gpu, /*comm=*/gpu == 1 ? 0 : 1), 0);
+  }
+  ASSERT_EQ(api_.group_end(), 0);
+  EXPECT_EQ(Drain(), kNcclErrors + 5);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("deadlock"),
+                    HasSubstr("call 0 of GPUs 0,1,2 on GPU 0: all_reduce of 6 f32")));
+}
+
+// The same in a graph, where streams that nothing orders come to their calls in a drawn order.
+TEST_F(SoftNcclTest, CallsWithoutACommonOrderAreADeadlockInAGraph) {
+  for (const bool ordered : {true, false}) {
+    CudaEventHandle fork = nullptr;
+    std::vector<CudaEventHandle> events(2 * kGpus), firsts(kGpus);
+    ASSERT_EQ(api_.set_device(0), 0);
+    ASSERT_EQ(api_.event_create(&fork, false), 0);
+    for (int gpu = 0; gpu < kGpus; ++gpu) {
+      ASSERT_EQ(api_.set_device(gpu), 0);
+      for (int i = 0; i < 2; ++i) {
+        ASSERT_EQ(api_.event_create(&events[static_cast<size_t>(2 * gpu + i)], false), 0);
+      }
+      ASSERT_EQ(api_.event_create(&firsts[static_cast<size_t>(gpu)], false), 0);
+    }
+    CudaStreamHandle root = streams_[0][0];
+    ASSERT_EQ(api_.capture_begin(root), 0);
+    ASSERT_EQ(api_.event_record(fork, root), 0);
+    for (auto& streams : streams_) {
+      for (CudaStreamHandle stream : streams) ASSERT_EQ(api_.stream_wait(stream, fork), 0);
+    }
+    CallAll(Of(CudaCollectiveKind::kAllReduce), /*comm=*/0, /*stream=*/0);
+    for (size_t gpu = 0; gpu < kGpus && ordered; ++gpu) {
+      ASSERT_EQ(api_.event_record(firsts[gpu], streams_[0][gpu]), 0);
+      ASSERT_EQ(api_.stream_wait(streams_[1][gpu], firsts[gpu]), 0);
+    }
+    CallAll(Of(CudaCollectiveKind::kAllReduce), /*comm=*/1, /*stream=*/1);
+    for (size_t gpu = 0; gpu < kGpus; ++gpu) {
+      for (size_t i = 0; i < 2; ++i) {
+        ASSERT_EQ(api_.event_record(events[2 * gpu + i], streams_[i][gpu]), 0);
+        ASSERT_EQ(api_.stream_wait(root, events[2 * gpu + i]), 0);
+      }
+    }
+    CudaGraphHandle graph = nullptr;
+    CudaGraphExecHandle exec = nullptr;
+    ASSERT_EQ(api_.capture_end(root, &graph), 0);
+    ASSERT_EQ(api_.graph_instantiate(&exec, graph), 0);
+    testing::internal::CaptureStderr();
+    int deadlocks = 0;
+    for (int launch = 0; launch < 40; ++launch) {
+      for (float* buffer : buffers_) buffer[0] = 1;
+      ASSERT_EQ(api_.graph_launch(exec, root), 0);
+      if (Drain() != 0) {
+        ++deadlocks;
+      } else {
+        EXPECT_EQ(Values(1)[0], 9);  // each of the two sums is over three
+      }
+    }
+    const std::string told = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(deadlocks > 0, !ordered);
+    EXPECT_EQ(told.find("deadlock") != std::string::npos, !ordered) << told;
+    EXPECT_EQ(api_.graph_exec_destroy(exec), 0);
+    EXPECT_EQ(api_.graph_destroy(graph), 0);
+    EXPECT_EQ(api_.event_destroy(fork), 0);
+    for (CudaEventHandle event : events) EXPECT_EQ(api_.event_destroy(event), 0);
+    for (CudaEventHandle event : firsts) EXPECT_EQ(api_.event_destroy(event), 0);
+  }
+}
+
 TEST_F(SoftNcclTest, WhatNcclRefusesIsRefused) {
   const CudaCollective call = Of(CudaCollectiveKind::kAllReduce);
   EXPECT_EQ(Call(call, 0), kNcclErrors + 5);  // several ranks of one thread, and no group
