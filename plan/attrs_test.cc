@@ -56,6 +56,18 @@ TEST(AttrsTest, GettersGiveTheValues) {
   EXPECT_FALSE(attrs.Has("c"));
 }
 
+TEST(AttrsTest, ACopyThatIsChangedLeavesTheOther) {
+  const Attrs original = Sample();
+  Attrs changed = original, shorter = original;
+  changed.Set("axis", int64_t{7});
+  shorter.Remove("axis");
+  EXPECT_EQ(original, Sample());
+  EXPECT_EQ(changed.Int("axis"), 7);
+  EXPECT_FALSE(shorter.Has("axis"));
+  changed.Set("axis", int64_t{-1});
+  EXPECT_EQ(changed, original);
+}
+
 TEST(AttrsDeathTest, MissingOrMistypedIsOurBug) {
   EXPECT_DEATH(Sample().Int("nope"), "no attribute 'nope'");
   EXPECT_DEATH(Sample().Int("eps"), "read as int but holds float");

@@ -1,5 +1,7 @@
 #include "kernels/cpu/bf16_packing.h"
 
+// GCC 12 warns of its own header where nothing is uninitialised (bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 
 #include <algorithm>

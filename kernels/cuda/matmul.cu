@@ -5,9 +5,8 @@
 // for bf16 and f16 from 2048^3 on, 90 % of the f32 rate without tensor cores; the own kernel reads 2 k
 // elements for each result, from the caches at best: 2 % of the f32 rate.
 //
-// cuBLASLt is opened by name: the package does not need it, and PyTorch's copy will do. It is column-major, so d = a . b is asked for as d^T = b^T . a^T. The algorithm is its
+// cuBLASLt is column-major, so d = a . b is asked for as d^T = b^T . a^T. The algorithm is its
 // heuristic's first that fits the workspace; the choice is made once, when a plan is loaded.
-#include <dlfcn.h>
 
 #include <cstdio>
 #include <map>
@@ -16,6 +15,7 @@
 
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/open_library.h"
 #include "kernels/scalar/types.h"
 
 #if defined(__CUDACC__) && __has_include(<cublasLt.h>)
@@ -72,15 +72,8 @@ struct Library {
   char text[512] = "";
 };
 
-template <typename F>
-bool Resolve(void* library, const char* name, F* function) {
-  *function = reinterpret_cast<F>(dlsym(library, name));
-  return *function != nullptr;
-}
-
 void Open(const char* path, Library* library) {
-  void* opened = *path != 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
-  if (opened == nullptr) opened = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL);
+  void* opened = OpenLibrary(path, "libcublasLt.so.13");
   if (opened == nullptr) {
     std::snprintf(library->text, sizeof(library->text),
                   "no cuBLASLt (%s); name the file in ONEFLOW_CUBLASLT. Products run on the own "

@@ -1,11 +1,11 @@
 #include <cuda_runtime.h>
-#include <dlfcn.h>
 
 #include <cstdio>
 #include <mutex>
 
 #include "base/dtype.h"
 #include "kernels/cuda/nccl.h"
+#include "kernels/cuda/open_library.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -30,15 +30,8 @@ struct Library {
   char text[512] = "";
 };
 
-template <typename F>
-bool Resolve(void* library, const char* name, F* function) {
-  *function = reinterpret_cast<F>(dlsym(library, name));
-  return *function != nullptr;
-}
-
 void Open(const char* path, Library* library) {
-  void* opened = *path != 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
-  if (opened == nullptr) opened = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+  void* opened = OpenLibrary(path, "libnccl.so.2");
   if (opened == nullptr) {
     std::snprintf(library->text, sizeof(library->text),
                   "no NCCL (%s); sums over several GPUs go round by peer copies", dlerror());

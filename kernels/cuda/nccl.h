@@ -1,8 +1,7 @@
 // AddNccl: the collectives of the CUDA table, by NCCL.
 //
-// The library is opened by name, never linked: the package does not need it, and PyTorch's copy will do. Its
-// few types are declared in nccl.cu, so that its headers are not needed either. Threads: as CudaApi. Read
-// next: kernels/cuda/cuda_api.h, docs/decisions/0015-rings-by-nccl.md.
+// Its few types are declared in nccl.cu, so that its headers are not needed. Threads: as CudaApi. Read next:
+// kernels/cuda/cuda_api.h, kernels/cuda/open_library.h, docs/decisions/0015-rings-by-nccl.md.
 #ifndef ONEFLOW_KERNELS_CUDA_NCCL_H_
 #define ONEFLOW_KERNELS_CUDA_NCCL_H_
 

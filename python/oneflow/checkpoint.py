@@ -31,9 +31,8 @@ from .serialization import read_json
 from .snapshot import of_all_ranks
 from .tensor import Tensor
 
-_EARLIER = (
-    "progress.json"  # what the earlier form of a checkpoint, format 1, has in place of a manifest
-)
+# What the earlier form of a checkpoint, format 1, has in place of a manifest.
+_EARLIER = "progress.json"
 _NAME = re.compile(r"(step-(\d{8,}))(\.replaced)?")
 
 

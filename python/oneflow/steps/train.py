@@ -92,9 +92,8 @@ class TrainStep(Step):
         self._check = check
         self._clip_norm = clip_norm
         self._writing = Background()
-        self._was_late = (
-            False  # a checkpoint was due before the last one was written, and that was told
-        )
+        # A checkpoint was due before the last one was written, and that was told.
+        self._was_late = False
         super().__init__(fn, **options)
         settings = loss_scale_of(loss_scale, self.precision)
         self._scaling = None if settings is None else Scaling(settings)
