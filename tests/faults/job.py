@@ -25,7 +25,7 @@ from typing import Any
 
 import oneflow as flow
 
-from tests.launch.cluster import LAUNCH, ROOT, Cluster, output_of
+from tests.launch.cluster import LAUNCH, ROOT, Cluster, environment, output_of
 
 STAGES = ("rendezvous", "handshake", "compile", "first step", "mid step", "checkpoint", "end")
 RANKS, STEPS = 3, 24
@@ -220,7 +220,7 @@ def undisturbed(folder: Path) -> str:
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**environment(), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     return digest(folder)

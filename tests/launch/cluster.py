@@ -36,6 +36,14 @@ def why_not() -> str:
     return tried.stderr.strip() if tried.returncode else ""
 
 
+def environment() -> dict[str, str]:
+    """A copy of this process's. Where jobs are started from several threads, pytest's own sets and removes a variable
+    for each test meanwhile, and a copy that meets it is made again."""
+    while True:
+        with contextlib.suppress(KeyError, RuntimeError):
+            return dict(os.environ)
+
+
 def why_no_sshd() -> str:
     if not _AS_ROOT:
         return "a real sshd with namespaces needs root"
@@ -124,14 +132,13 @@ class Cluster:
     def start(self, number: int, command: list[str], **env: str) -> subprocess.Popen[str]:
         """A command on a host; its stdout and stderr go into one file, `output_of`."""
         log = self.folder / f"log{len(self._started)}"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
         with open(log, "w") as out:
             process = subprocess.Popen(
                 [*self.on(number), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env={**environment(), "OMP_NUM_THREADS": "1", **env},
                 text=True,
             )
         process.log = log  # type: ignore[attr-defined]
