@@ -129,12 +129,12 @@ class Slots {
 
 TEST_P(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
   Recorder recorders[2];
+  const int64_t bytes = (1 << 20) - 3;
+  std::vector<std::byte> source(static_cast<size_t>(bytes));  // outlives its channel
   auto world = World(2);
   std::vector<ChannelId> ids[2];
-  const int64_t bytes = (1 << 20) - 3;
   Slots slots(world[1].get(), static_cast<size_t>(2 * bytes));
   EXPECT_EQ(slots.shared(), shared());
-  std::vector<std::byte> source(static_cast<size_t>(bytes));
   int told_at_once = 0;
   std::thread other([&] {
     ids[1] = *world[1]->OpenChannels("f", {"row"},
@@ -183,6 +183,8 @@ struct OneWay {
         "f", {}, {{"c", 1, true, bytes, slots, "", {from.data(), bytes, count}}}, at_0))[0];
     other.join();
   }
+  // The last message may have arrived and its call to the kernel not yet returned.
+  ~OneWay() { world[0]->CloseChannels({out}); }
   std::vector<std::unique_ptr<Transport>>& world;
   Slots to;
   std::vector<std::byte> from;
@@ -303,9 +305,9 @@ TEST_P(TransportTest, MessagesFollowARegionThatHasMoved) {
 // its messages from frames.
 TEST_P(TransportTest, SlotsThatAreNotInsideWhatIsOfferedAreNotWritten) {
   Recorder recorders[2];
+  std::vector<std::byte> source(64, std::byte{9});  // outlives its channel
   auto world = World(2);
   Slots slots(world[1].get(), 4096);
-  std::vector<std::byte> source(64, std::byte{9});
   std::byte* base = slots.data() + 4096 - 64;
   ChannelId in = 0;
   std::thread other([&] {
