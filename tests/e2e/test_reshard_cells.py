@@ -1,5 +1,6 @@
 """Reshard, cell by cell: a value of each layout turned into each other one, on CPU devices, on one GPU and on several
-(software CUDA, with and without NCCL). All numbers are small integers, so that every order of sums gives NumPy's bits."""
+(software CUDA). All numbers are small integers, so that every order of sums gives NumPy's bits. Values as small as these
+are summed directly; rings have their tests in test_cuda_nccl.py."""
 
 from __future__ import annotations
 
@@ -15,25 +16,18 @@ from tests.e2e.soft_gpus import soft_gpus
 from tests.e2e.soft_trace import PLUGIN
 
 LAYOUTS = ("B", "S(0)", "S(1)", "P")
-DEVICES = {
-    "cpu": None,
-    "one_gpu": (1, False),
-    "two_gpus": (2, False),
-    "four_gpus": (4, False),
-    "four_gpus_with_nccl": (4, True),
-}
+GPUS = {"cpu": 0, "one_gpu": 1, "two_gpus": 2, "four_gpus": 4}
 
 
-@pytest.fixture(params=DEVICES)
+@pytest.fixture(params=GPUS)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    gpus = DEVICES[request.param]
-    if gpus is None:
+    count = GPUS[request.param]
+    if count == 0:
         yield "cpu"
         return
     assert PLUGIN.exists(), "./dev build makes it"
     monkeypatch.setenv("ONEFLOW_CUDA_LIBRARY", str(PLUGIN))
-    count, nccl = gpus
-    with soft_gpus(count, nccl=nccl):
+    with soft_gpus(count):
         yield "cuda"
 
 
@@ -52,8 +46,8 @@ def turned(
         right = flow.shard(b + 1, **dict.fromkeys(partial, "S(0)"))
         return flow.shard(-flow.shard(left @ right, **before), **after)
 
-    mesh_ = flow.mesh(kind, threads=1, **mesh)
-    step = flow.eval_step(compute, model=flow.nn.Identity(), mesh=mesh_)
+    devices = flow.mesh(kind, threads=1, **mesh)
+    step = flow.eval_step(compute, model=flow.nn.Identity(), mesh=devices)
     for _ in range(2):  # the second time by what was captured
         np.testing.assert_array_equal(step(a, b).numpy(), -((2 * a) @ (b + 1)))
     return step.compile(a, b)
