@@ -90,7 +90,9 @@ def garbage_in_the_inbox(job: Job) -> None:
 @attack()
 def a_notice_that_is_left_out(job: Job) -> None:
     def blow(inbox: Inbox) -> None:
-        inbox.write(inbox.next + 2 + PLACES, 0)  # rank 1 still writes the one before
+        # Rank 1 still writes the one before, and may write over some: rank 0 looks when it gets the core.
+        for ahead in range(2, 52):
+            inbox.write(inbox.next + ahead + PLACES, 0)
 
     run(job, blow, BROKE.format("what it wrote into its inbox here is no notice"))
 
