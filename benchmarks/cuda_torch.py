@@ -1,8 +1,8 @@
 """PyTorch's figures on a GPU, in the form of ours: one JSON object per line (tools/gpu_check.sh).
 
-    python3 benchmarks/cuda_torch.py kernels|layers|training [small]
+    python3 benchmarks/cuda_torch.py kernels|layers|training|models [small]
 
-Names are those of kernels/cuda/*_benchmark.cc and cuda_training.py, so that tools/gpu_report.py can put both side by
+Names are those of kernels/cuda/*_benchmark.cc, cuda_training.py and cuda_models.py, so that tools/gpu_report.py can put both side by
 side; a kernel for which PyTorch has no single call is not among them. `small`: on the CPU at the sizes of their
 `small`, so that a machine without a GPU runs this file too; those times say nothing.
 """
@@ -290,8 +290,47 @@ def training() -> None:
         print(json.dumps(row), flush=True)
 
 
+def models() -> None:
+    """The steps of benchmarks/cuda_models.py: eager and fused where PyTorch is faster so; inputs from pinned memory."""
+    from benchmarks import cuda_models, peer_models
+
+    torch.backends.cudnn.benchmark = True
+
+    def make(case: tuple[str, int, int]) -> cuda_models.Step:
+        model, samples, extent = case
+        net = peer_models.build(model, torch, torch.nn, F).to(DEVICE)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=cuda_models.LEARNING_RATE, fused=True)
+        arrays = peer_models.batch_of(model, (samples, extent))
+        x, y = (torch.from_numpy(array) for array in arrays)
+        if x.dim() == 4:
+            net = net.to(memory_format=torch.channels_last)
+            x = x.contiguous(memory_format=torch.channels_last)
+        if not SMALL:
+            x, y = x.pin_memory(), y.pin_memory()
+
+        def step() -> torch.Tensor:
+            inputs, labels = (t.to(DEVICE, non_blocking=True) for t in (x, y))
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(DEVICE, dtype=torch.bfloat16):
+                loss: torch.Tensor = peer_models.loss_of(F, net(inputs), labels)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    for case in cuda_models.SMALL_CASES if SMALL else cuda_models.CASES:
+        with torch.device(DEVICE):  # tensors that the models make
+            run = make(case)
+            cuda_models.report(case, run, SMALL)
+        del run
+        if not SMALL:
+            torch.cuda.empty_cache()
+
+
 if __name__ == "__main__":
     on = "the CPU" if SMALL else torch.cuda.get_device_name()
     print(json.dumps({"torch": torch.__version__, "device": on}))
     torch.manual_seed(7)
-    {"kernels": kernels, "layers": layers, "training": training}[sys.argv[1]]()
+    parts = {"kernels": kernels, "layers": layers, "training": training, "models": models}
+    parts[sys.argv[1]]()

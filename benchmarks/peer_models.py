@@ -1,10 +1,12 @@
-"""The models of `./dev bench models`, written once for both frameworks: `at` is `torch` or `oneflow`, nn and F its own.
+"""The models of `./dev bench models` and of a GPU's (cuda_models.py), written once for both frameworks: `at` is `torch` or
+`oneflow`, nn and F its own.
 
 Transformers as people write them for PyTorch, with fused attention; ResNet-50 and MobileNetV2 as torchvision has them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 VOCABULARY = 30522  # BERT's
@@ -12,9 +14,29 @@ GPT_VOCABULARY = 50257
 CLASSES = 1000
 
 
-def transformer(at: Any, nn: Any, F: Any, *, causal: bool, vocabulary: int, positions: int) -> Any:
-    """12 layers of 768, 12 heads: BERT-base (norms behind) or GPT-2 small (norms before)."""
-    width, heads, layers = 768, 12, 12
+@dataclass(frozen=True)
+class Shape:
+    """Of a transformer. BERT: norms behind; GPT-2: causal, norms before."""
+
+    causal: bool
+    vocabulary: int
+    positions: int
+    width: int
+    heads: int
+    layers: int
+
+
+TRANSFORMERS = {
+    "bert-base": Shape(False, VOCABULARY, 512, 768, 12, 12),
+    "bert-large": Shape(False, VOCABULARY, 512, 1024, 16, 24),
+    "gpt2-small": Shape(True, GPT_VOCABULARY, 1024, 768, 12, 12),
+    "tiny": Shape(True, 64, 32, 32, 2, 2),
+}
+
+
+def transformer(at: Any, nn: Any, F: Any, shape: Shape) -> Any:
+    causal, vocabulary, positions = shape.causal, shape.vocabulary, shape.positions
+    width, heads, layers = shape.width, shape.heads, shape.layers
 
     class Block(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -148,26 +170,31 @@ def mobilenet_v2(at: Any, nn: Any, F: Any) -> Any:
 
 
 def build(name: str, at: Any, nn: Any, F: Any) -> Any:
-    if name == "bert-base":
-        return transformer(at, nn, F, causal=False, vocabulary=VOCABULARY, positions=512)
-    if name == "gpt2-small":
-        return transformer(at, nn, F, causal=True, vocabulary=GPT_VOCABULARY, positions=1024)
+    if name in TRANSFORMERS:
+        return transformer(at, nn, F, TRANSFORMERS[name])
     return {"resnet-50": resnet50, "mobilenet-v2": mobilenet_v2}[name](at, nn, F)
 
 
-def batch_of(name: str) -> tuple[Any, Any]:
-    """Inputs and labels: tokens i64[n, s] twice, or images f32[n, 3, 224, 224] and classes i64[n]."""
+# Samples and words of each (of the CPU's bar), or samples and the side of an image.
+SIZES = {
+    "bert-base": (8, 128),
+    "gpt2-small": (4, 256),
+    "resnet-50": (16, 224),
+    "mobilenet-v2": (16, 224),
+}
+
+
+def batch_of(name: str, size: tuple[int, int] | None = None) -> tuple[Any, Any]:
+    """Inputs and labels: words i64[n, s] twice, or images f32[n, 3, side, side] and classes i64[n]."""
     import numpy as np
 
     random = np.random.default_rng(0)
-    if name in ("resnet-50", "mobilenet-v2"):
-        images = random.standard_normal((16, 3, 224, 224)).astype(np.float32)
-        return images, random.integers(0, CLASSES, 16)
-    shape, size = {
-        "bert-base": ((8, 128), VOCABULARY),
-        "gpt2-small": ((4, 256), GPT_VOCABULARY),
-    }[name]
-    return random.integers(0, size, shape), random.integers(0, size, shape)
+    n, extent = size or SIZES[name]
+    if name not in TRANSFORMERS:
+        images = random.standard_normal((n, 3, extent, extent)).astype(np.float32)
+        return images, random.integers(0, CLASSES, n)
+    words = TRANSFORMERS[name].vocabulary
+    return random.integers(0, words, (n, extent)), random.integers(0, words, (n, extent))
 
 
 def loss_of(F: Any, scores: Any, labels: Any) -> Any:

@@ -57,7 +57,7 @@ print(found[0] if found else "")')
 
 # step WHAT LIMIT LOG SHOWN COMMAND...: runs one command under a limit, and notes whether it passed. What it prints
 # goes to LOG in OUT; the last SHOWN lines are shown.
-checks=() failed=0
+checks=() profile=() nccl="" failed=0
 step() {
   local what=$1 limit=$2 log=$3 shown=$4; shift 4
   say "$what"
@@ -74,21 +74,22 @@ step() {
 # all PYTHON ON SIZE [PART]: every check and benchmark, with the library that ONEFLOW_CUDA_LIBRARY names.
 all() {
   local python=$1 size=$2 part=${3:-} rates=build/release/kernels
-  local filter='*Cuda*' chosen=() sized=() which
-  [ -z "$size" ] || { sized=("$size"); chosen=(-k "not software"); }
-  [ -z "$part" ] || { filter='SoftCuda.*:CudaKernels.*'; chosen=(-k "not software and trains_as and resnet and dp2"); }
-  rm -f "$out"/*.jsonl "$out"/*.log "$out"/*.err
+  local filter='*Cuda*' chosen=gpu sized=() which
+  [ -z "$size" ] || sized=("$size")
+  [ -z "$part" ] || { filter='SoftCuda.*:CudaKernels.*'; chosen='gpu and trains_as and resnet and dp2'; }
+  rm -f "$out"/*.jsonl "$out"/*.log "$out"/*.err "$out"/kernels_of_models.txt
   step "conformance of every CUDA kernel with the CPU's" 300 conformance.log 3 \
-    "$rates/oneflow_kernels_test" --gtest_color=no --gtest_filter="$filter"
+    env LD_LIBRARY_PATH="$nccl:${LD_LIBRARY_PATH:-}" "$rates/oneflow_kernels_test" --gtest_color=no --gtest_filter="$filter"
   step "training under all layouts, with the CPU's numbers" 400 layouts.log 3 \
-    "$python" -m pytest -p no:cacheprovider tests/e2e/test_cuda.py "${chosen[@]}"
+    "$python" -m pytest -p no:cacheprovider tests/e2e/test_cuda.py tests/e2e/test_cuda_steps.py -k "$chosen"
   step "training" 100 training.jsonl 0 "$python" benchmarks/cuda_training.py "${sized[@]}"
+  step "training of whole models" 240 models.jsonl 0 "$python" benchmarks/cuda_models.py "${sized[@]}" "${profile[@]}"
   step "rates of kernels" 120 kernels.jsonl 0 \
     "$rates/oneflow_cuda_benchmark" "$ONEFLOW_CUDA_LIBRARY" "$ONEFLOW_CUBLASLT" "${sized[@]}"
   step "rates of layers" 120 layers.jsonl 0 \
     "$rates/oneflow_cuda_layers_benchmark" "$ONEFLOW_CUDA_LIBRARY" "${sized[@]}"
   if [ "$has_torch" = 1 ]; then
-    for which in training kernels layers; do
+    for which in training models kernels layers; do
       step "PyTorch: $which" 120 "torch_$which.jsonl" 0 "$python" benchmarks/cuda_torch.py "$which" "${sized[@]}"
     done
   fi
@@ -107,10 +108,12 @@ run() {
     || { echo "no GPU here: nothing was checked (tools/gpu_check.sh soft needs none)"; return 1; }
   say "building"
   build_all "$from" || return 1
-  export PYTHONPATH=$root/python OMP_WAIT_POLICY=PASSIVE
+  export PYTHONPATH=$root/python:$root OMP_WAIT_POLICY=PASSIVE
+  [ "$has_torch" = 0 ] || profile=(--profile "$out/kernels_of_models.txt")
   export ONEFLOW_CUDA_LIBRARY=$root/python/oneflow/liboneflow_cuda.so
   ONEFLOW_CUBLASLT=$(python3 -c 'from oneflow import environment; print(environment.cublaslt())')
   export ONEFLOW_CUBLASLT
+  nccl=$(python3 -c 'import os; from oneflow import environment; print(os.path.dirname(environment.nccl()))')
   all python3 ""
   finish python3 --on gpu --record gpu-check
 }
@@ -124,7 +127,7 @@ soft() {
     say "building"
     ./dev build release "${targets[@]}" >"$out/build.txt" 2>&1 || { tail -20 "$out/build.txt"; return 1; }
   fi
-  export PYTHONPATH=$root/python OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 ONEFLOW_CUBLASLT=""
+  export PYTHONPATH=$root/python:$root OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 ONEFLOW_CUBLASLT=""
   export ONEFLOW_CUDA_LIBRARY=$root/build/release/kernels/cuda/liboneflow_soft_cuda.so
   all "$python" small "$part"
   if [ -z "$part" ]; then finish "$python" --on software --record gpu-check-soft; else finish "$python" --on software; fi

@@ -1,5 +1,6 @@
 """A step on a GPU as a whole: streams by role, no wait of the host inside, one launch once it is captured, with the
-bits of a step that is not; wrong data found without a wait. On software CUDA, whose calls are written down."""
+bits of a step that is not; wrong data found without a wait. On software CUDA, whose calls are written down; numbers on
+a GPU too where one is at hand."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from oneflow.models import tensor_parallel
 from tests.api.test_wrong_data import Trainer, batch
 from tests.e2e.layouts import LAYOUTS, Layout, Run, make_batch
 from tests.e2e.soft_trace import PLUGIN, WAITS, steps_of, traced
-from tests.e2e.test_cuda import bert, gpt2, resnet
+from tests.e2e.test_cuda import KINDS, bert, gpt2, resnet
 
 MODELS = {"bert": bert, "gpt2": gpt2, "resnet": resnet}
 MESHES = {
@@ -28,8 +29,13 @@ MESHES = {
 REPLAYED = ["copy", "graph_launch", "copy", "event_record"]
 
 
+WHERE = pytest.mark.parametrize("where", KINDS)
+
+
 @pytest.fixture(autouse=True)
-def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "where" in request.fixturenames and request.getfixturevalue("where") == "gpu":
+        return
     assert PLUGIN.exists(), "./dev build makes it"
     monkeypatch.setenv("ONEFLOW_CUDA_LIBRARY", str(PLUGIN))
 
@@ -118,10 +124,11 @@ def test_a_step_that_is_not_captured_waits_for_nothing(
     assert [call.thing for call in steps.waits] == steps.ends
 
 
+@WHERE
 @pytest.mark.parametrize("mesh", MESHES)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_captured_step_has_the_bits_of_one_that_is_not(
-    monkeypatch: pytest.MonkeyPatch, name: str, mesh: str
+    monkeypatch: pytest.MonkeyPatch, where: str, name: str, mesh: str
 ) -> None:
     """Learning rate, step number and dropout masks change from step to step, in a graph too."""
 
@@ -137,10 +144,11 @@ def test_a_captured_step_has_the_bits_of_one_that_is_not(
         assert np.array_equal(value, others[key]), key
 
 
+@WHERE
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 @pytest.mark.parametrize("graphs", ["on", "off"])
 def test_layouts_train_as_the_cpu_does(
-    monkeypatch: pytest.MonkeyPatch, layout: Layout, graphs: str
+    monkeypatch: pytest.MonkeyPatch, where: str, layout: Layout, graphs: str
 ) -> None:
     monkeypatch.setenv("ONEFLOW_CUDA_GRAPHS", graphs)
     batches = [make_batch("mlp", layout.batch, i) for i in range(4)]
@@ -151,7 +159,8 @@ def test_layouts_train_as_the_cpu_does(
         np.testing.assert_allclose(actual[name], value, rtol=1e-4, atol=2e-6, err_msg=name)
 
 
-def test_steps_are_captured_again_when_memory_has_moved() -> None:
+@WHERE
+def test_steps_are_captured_again_when_memory_has_moved(where: str) -> None:
     mesh = flow.mesh("cuda", dp=2)
 
     def trained(disturbed: bool) -> dict[str, np.ndarray]:
