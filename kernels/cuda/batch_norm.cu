@@ -2,9 +2,9 @@
 // kernels/cpu/batch_norm.cc. Statistics, weights and biases are of the compute type, sums are f64.
 //
 // Bytes per element of type T: bn_sum and bn_sq_sum T, bn_grad_sums 2 T, bn_apply 2 T, bn_grad_input
-// 3 T; 2 to 6 operations: bound by bytes. A thread per element or per column of a share, so neighbours
-// read neighbouring channels; predicted 75 % of the copy rate for c >= 32 (fewer channels leave lanes
-// of a warp in other rows, whose addresses still follow).
+// 3 T; 2 to 6 operations: bound by bytes. What works on each element goes by 16 bytes of neighbouring channels,
+// a thread always by the same, where c is a multiple of them; else by elements. Sums have a thread per column
+// of a share.
 #include <cstring>
 
 #include "base/dtype.h"
@@ -85,31 +85,91 @@ __device__ __forceinline__ int64_t ChannelOf(int64_t i, int64_t c) {
   return i % c;
 }
 
+// What a channel has for all its elements: y = (x - mean) * scale + bias, and the gradient of x.
 template <typename T>
-__global__ void ApplyKernel(CudaBatchNorm p, const T* x, const Compute<T>* mean,
-                            const Compute<T>* rstd, const Compute<T>* weight,
-                            const Compute<T>* bias, T* y) {
+struct ApplyChannel {
   using C = Compute<T>;
+  struct Operands {
+    const C *mean, *rstd, *weight, *bias;
+  };
+  C mean, scale, bias;
+  __device__ __forceinline__ ApplyChannel(const CudaBatchNorm&, const Operands& a, int64_t j)
+      : mean(a.mean[j]), scale(a.rstd[j] * a.weight[j]), bias(a.bias[j]) {}
+  ApplyChannel() = default;
+  __device__ __forceinline__ T operator()(T x, T) const {
+    return T((static_cast<C>(x) - mean) * scale + bias);
+  }
+};
+template <typename T>
+struct GradInputChannel {
+  using C = Compute<T>;
+  struct Operands {
+    const C *mean, *rstd, *weight, *sum_dy, *sum_dy_xhat;
+  };
+  C mean, scale, shift, slope;
+  __device__ __forceinline__ GradInputChannel(const CudaBatchNorm& p, const Operands& a, int64_t j)
+      : mean(a.mean[j]),
+        scale(a.weight[j] * a.rstd[j]),
+        shift(static_cast<C>(a.sum_dy[j] * p.per_count)),
+        slope(static_cast<C>(a.rstd[j] * p.per_count * a.sum_dy_xhat[j])) {}
+  GradInputChannel() = default;
+  __device__ __forceinline__ T operator()(T x, T dy) const {
+    return T(scale * (static_cast<C>(dy) - shift - (static_cast<C>(x) - mean) * slope));
+  }
+};
+
+// out[i] = channel(x[i], dy[i]); without dy, channel(x[i], 0).
+template <typename Channel, typename T>
+__global__ void ChannelsKernel(CudaBatchNorm p, typename Channel::Operands operands, const T* x,
+                               const T* dy, T* out) {
   for (int64_t i = p.begin * p.c + FirstItem(); i < p.end * p.c; i += ItemStride()) {
-    const int64_t j = ChannelOf(i, p.c);
-    const C scale = rstd[j] * weight[j];
-    y[i] = T((static_cast<C>(x[i]) - mean[j]) * scale + bias[j]);
+    const Channel channel(p, operands, ChannelOf(i, p.c));
+    out[i] = channel(x[i], dy == nullptr ? T{} : dy[i]);
   }
 }
 
+// Neighbours that are read and written at once, 16 bytes of them.
 template <typename T>
-__global__ void GradInputKernel(CudaBatchNorm p, const T* x, const T* dy, const Compute<T>* mean,
-                                const Compute<T>* rstd, const Compute<T>* weight,
-                                const Compute<T>* sum_dy, const Compute<T>* sum_dy_xhat, T* dx) {
-  using C = Compute<T>;
-  for (int64_t i = p.begin * p.c + FirstItem(); i < p.end * p.c; i += ItemStride()) {
-    const int64_t j = ChannelOf(i, p.c);
-    const C scale = weight[j] * rstd[j];
-    const C shift = static_cast<C>(sum_dy[j] * p.per_count);
-    const C slope = static_cast<C>(rstd[j] * p.per_count * sum_dy_xhat[j]);
-    const C centred = static_cast<C>(x[i]) - mean[j];
-    dx[i] = T(scale * (static_cast<C>(dy[i]) - shift - centred * slope));
+struct alignas(16) Neighbours {
+  static constexpr int kCount = 16 / sizeof(T);
+  T item[kCount];
+};
+
+// The same, by neighbours: a thread stays with its channels, whose numbers it makes once.
+template <typename Channel, typename T>
+__global__ void WideChannelsKernel(CudaBatchNorm p, typename Channel::Operands operands, const T* x,
+                                   const T* dy, T* out) {
+  using Wide = Neighbours<T>;
+  const int64_t wides = p.c / Wide::kCount;
+  const int64_t stride = ItemStride() / wides * wides;
+  if (FirstItem() >= stride) return;
+  const int64_t first = ChannelOf(FirstItem(), wides) * Wide::kCount;
+  Channel channels[Wide::kCount];
+  OF_UNROLL
+  for (int k = 0; k < Wide::kCount; ++k) channels[k] = Channel(p, operands, first + k);
+  for (int64_t i = p.begin * wides + FirstItem(); i < p.end * wides; i += stride) {
+    const Wide in = reinterpret_cast<const Wide*>(x)[i];
+    Wide slopes = {};
+    if (dy != nullptr) slopes = reinterpret_cast<const Wide*>(dy)[i];
+    Wide result;
+    OF_UNROLL
+    for (int k = 0; k < Wide::kCount; ++k) result.item[k] = channels[k](in.item[k], slopes.item[k]);
+    reinterpret_cast<Wide*>(out)[i] = result;
   }
+}
+
+template <typename Channel, typename T>
+CudaError OverChannels(const CudaBatchNorm& p, const typename Channel::Operands& operands,
+                       const T* x, const T* dy, T* out, CudaStreamHandle stream) {
+  constexpr int kCount = Neighbours<T>::kCount;
+  const int64_t wide_blocks = BlocksFor((p.end - p.begin) * p.c / kCount);
+  const bool aligned = IsAligned(x, 16) && IsAligned(out, 16) && IsAligned(dy, 16);
+  if (p.c % kCount == 0 && aligned && wide_blocks * kThreads >= p.c / kCount) {
+    return Launch(&WideChannelsKernel<Channel, T>, wide_blocks, kThreads, stream, p, operands, x,
+                  dy, out);
+  }
+  return Launch(&ChannelsKernel<Channel, T>, BlocksFor((p.end - p.begin) * p.c), kThreads, stream,
+                p, operands, x, dy, out);
 }
 
 template <typename T>
@@ -117,7 +177,6 @@ struct BatchNorm {
   using C = Compute<T>;
   using Problem = CudaBatchNorm;
   static ColumnRange RangeOf(const Problem& p) { return {p.begin, p.end, p.c, p.splits}; }
-  static int64_t Blocks(const Problem& p) { return BlocksFor((p.end - p.begin) * p.c); }
 
   static CudaError Sum(const Problem* p, const CudaOperands* a, CudaStreamHandle stream) {
     const PlainSum<T> sums = {p->c, In<T>(*a, 0), Out<C>(*a, 0) + p->group * p->c};
@@ -141,14 +200,16 @@ struct BatchNorm {
   }
   static CudaError Apply(const Problem* p, const CudaOperands* a, CudaStreamHandle stream) {
     const int64_t at = p->group * p->c;
-    return Launch(&ApplyKernel<T>, Blocks(*p), kThreads, stream, *p, In<T>(*a, 0),
-                  In<C>(*a, 1) + at, In<C>(*a, 2) + at, In<C>(*a, 3), In<C>(*a, 4), Out<T>(*a, 0));
+    return OverChannels<ApplyChannel<T>>(
+        *p, {In<C>(*a, 1) + at, In<C>(*a, 2) + at, In<C>(*a, 3), In<C>(*a, 4)}, In<T>(*a, 0),
+        static_cast<const T*>(nullptr), Out<T>(*a, 0), stream);
   }
   static CudaError GradInput(const Problem* p, const CudaOperands* a, CudaStreamHandle stream) {
     const int64_t at = p->group * p->c;
-    return Launch(&GradInputKernel<T>, Blocks(*p), kThreads, stream, *p, In<T>(*a, 0), In<T>(*a, 1),
-                  In<C>(*a, 2) + at, In<C>(*a, 3) + at, In<C>(*a, 4), In<C>(*a, 5) + at,
-                  In<C>(*a, 6) + at, Out<T>(*a, 0));
+    return OverChannels<GradInputChannel<T>>(
+        *p,
+        {In<C>(*a, 2) + at, In<C>(*a, 3) + at, In<C>(*a, 4), In<C>(*a, 5) + at, In<C>(*a, 6) + at},
+        In<T>(*a, 0), In<T>(*a, 1), Out<T>(*a, 0), stream);
   }
 };
 

@@ -13,8 +13,8 @@ void AddNorms(std::vector<Case>* cases) {
     Shape shape;
     int64_t dims;
   };
-  const std::vector<Rows> all = {{{5, 7}, 1},   {{3, 2, 40}, 1}, {{4, 3, 5}, 2},
-                                 {{2, 300}, 1}, {{0, 6}, 1},     {{200, 3}, 1}};
+  const std::vector<Rows> all = {{{5, 7}, 1}, {{3, 2, 40}, 1}, {{4, 3, 5}, 2}, {{2, 300}, 1},
+                                 {{0, 6}, 1}, {{200, 3}, 1},   {{2, 1024}, 1}, {{2, 1028}, 1}};
   for (const auto& [shape, dims] : all) {
     const DType f32 = DType::kF32;
     const Shape lead(shape.begin(), shape.end() - dims);
@@ -50,11 +50,10 @@ void AddBatchNorms(std::vector<Case>* cases) {
     Shape x;
     int64_t groups, samples, begin, first_group;  // of the logical batch
   };
-  const std::vector<Batch> all = {{{4, 3, 5}, 1, 4, 0, 0},
-                                  {{6, 2, 2, 7}, 3, 6, 0, 0},
-                                  {{3, 4, 33}, 2, 8, 2, 0},
-                                  {{40, 5, 6}, 1, 40, 0, 0},
-                                  {{0, 4}, 1, 3, 0, 0}};
+  const std::vector<Batch> all = {{{4, 3, 5}, 1, 4, 0, 0},    {{6, 2, 2, 7}, 3, 6, 0, 0},
+                                  {{3, 4, 33}, 2, 8, 2, 0},   {{40, 5, 6}, 1, 40, 0, 0},
+                                  {{3, 4, 24}, 2, 8, 2, 0},  // by 16 bytes of channels
+                                  {{70, 4, 16}, 1, 70, 0, 0}, {{0, 4}, 1, 3, 0, 0}};
   for (const Batch& batch : all) {
     const DType f32 = DType::kF32;
     const int64_t c = batch.x.back();

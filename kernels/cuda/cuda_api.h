@@ -19,7 +19,7 @@ namespace oneflow::kernels {
 struct StepBlock;   // kernels/step_block.h: standard layout, no pointers
 struct CtcProblem;  // kernels/scalar/ctc.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 6;
+inline constexpr int32_t kCudaApiVersion = 7;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -111,8 +111,12 @@ struct CudaMatmul {
   bool transpose_a, transpose_b;
   int64_t batches, stride_a, stride_b, stride_d;
   CudaMath math;
-  int64_t workspace_bytes;
-  int32_t alignment;  // bytes on which a, b and d of every call lie, a power of two
+  int64_t workspace_bytes;  // of the library
+  int32_t alignment;        // bytes on which a, b and d of every call lie, a power of two
+  // What m, n and k are rounded up to in copies of the operands, which lie in the workspace behind the
+  // library's part, a's, b's and d's, each from a multiple of kMatmulAlignment on; 0: as they are. An
+  // operand has a copy if a dim of it is rounded up: with zeros there. For one product of 2-byte elements.
+  int64_t padded_m, padded_n, padded_k;
 };
 
 // layer_norm and rms_norm: `n` elements a row; shares of a sum over rows.

@@ -90,7 +90,7 @@ void Print(const std::string& name, const Times& times, double amount, const cha
 
 void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t k, CudaMath math) {
   const bool bf16 = math == CudaMath::kBF16;
-  CudaMatmul problem = {m, n, k, false, false, 1, 0, 0, m * n, math, 32 << 20, 64};
+  CudaMatmul problem = {m, n, k, false, false, 1, 0, 0, m * n, math, 32 << 20, 64, 0, 0, 0};
   void* plan = nullptr;
   if (const CudaError error = api->matmul_plan(&problem, &plan); error != 0) {
     std::fprintf(stderr, "%s: no plan: %s\n", name, api->error_text(error));

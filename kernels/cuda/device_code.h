@@ -136,28 +136,35 @@ __device__ __forceinline__ void OffsetsOf(const CudaNest<N>& nest, int64_t index
   for (int o = 0; o < N; ++o) at[o] += index * nest.stride[o][0];
 }
 
-// Four neighbours that are read and written at once.
-template <typename T>
-struct alignas(4 * sizeof(T)) Four {
-  T item[4];
+// Neighbours that are read and written at once, by 16 bytes where there are as many.
+template <typename T, int kCount>
+struct alignas(sizeof(T) * kCount < 16 ? sizeof(T) * kCount : 16) Pack {
+  T item[kCount];
 };
+template <typename T>
+using Four = Pack<T, 4>;
+// As many that a warp keeps memory busy.
+template <typename T>
+inline constexpr int kPacked = sizeof(T) < 4 ? 8 : 4;
 
-// True if the nest can be walked in fours: then its innermost dim counts them.
+// True if the nest can be walked in packs of `count`, whose bytes `data` is aligned to by operand: then its
+// innermost dim counts them.
 template <int N>
-bool WalkInFours(CudaNest<N>* nest, const int64_t* bytes, const void* const* data) {
+bool WalkInPacks(CudaNest<N>* nest, int64_t count, const int64_t* alignment,
+                 const void* const* data) {
   const int last = nest->rank - 1;
-  if (nest->extent[last] % 4 != 0) return false;
+  if (nest->extent[last] % count != 0) return false;
   for (int o = 0; o < N; ++o) {
     const int64_t inner = nest->stride[o][last];
     if (inner == 0) continue;
-    if (inner != 1 || reinterpret_cast<uintptr_t>(data[o]) % (4 * bytes[o]) != 0) return false;
+    if (inner != 1 || reinterpret_cast<uintptr_t>(data[o]) % alignment[o] != 0) return false;
     for (int d = 0; d < last; ++d) {
-      if (nest->stride[o][d] % 4 != 0) return false;
+      if (nest->stride[o][d] % count != 0) return false;
     }
   }
-  nest->extent[last] /= 4;
-  nest->elements /= 4;
-  for (int o = 0; o < N; ++o) nest->stride[o][last] *= 4;
+  nest->extent[last] /= count;
+  nest->elements /= count;
+  for (int o = 0; o < N; ++o) nest->stride[o][last] *= count;
   return true;
 }
 

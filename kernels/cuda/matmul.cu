@@ -5,9 +5,13 @@
 // for bf16 and f16 from 2048^3 on, 90 % of the f32 rate without tensor cores; the own kernel reads 2 k
 // elements for each result, from the caches at best: 2 % of the f32 rate.
 //
+// Operands whose rows do not begin on 16 bytes are copied into rows that do (CudaMatmul::padded_n), and
+// results back: 4 bytes for each of their elements, at the copy rate.
+//
 // cuBLASLt is column-major, so d = a . b is asked for as d^T = b^T . a^T. The algorithm is its
 // heuristic's first that fits the workspace; the choice is made once, when a plan is loaded.
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <mutex>
@@ -15,6 +19,7 @@
 
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/matmul_copies.h"
 #include "kernels/cuda/open_library.h"
 #include "kernels/scalar/types.h"
 
@@ -25,6 +30,38 @@
 
 namespace oneflow::kernels {
 namespace {
+
+// A matrix [rows, columns] into one of other extents: what both have, and zeros. A thread has several elements
+// in flight.
+struct Resize {
+  int64_t from_rows, from_columns, to_rows, to_columns;
+};
+constexpr int kResizedEach = 8;
+__global__ void ResizeKernel(Resize r, const uint16_t* from, uint16_t* to) {
+  const int64_t stretch = int64_t{blockDim.x} * kResizedEach;
+  const int64_t stretches = (r.to_columns + stretch - 1) / stretch;
+  for (int64_t item = blockIdx.x; item < r.to_rows * stretches; item += gridDim.x) {
+    const int64_t row = item / stretches;
+    const int64_t first = item % stretches * stretch + threadIdx.x;
+    uint16_t held[kResizedEach];
+    OF_UNROLL
+    for (int e = 0; e < kResizedEach; ++e) {
+      const int64_t i = first + e * int64_t{blockDim.x};
+      held[e] =
+          row < r.from_rows && i < r.from_columns ? from[row * r.from_columns + i] : uint16_t{0};
+    }
+    OF_UNROLL
+    for (int e = 0; e < kResizedEach; ++e) {
+      const int64_t i = first + e * int64_t{blockDim.x};
+      if (i < r.to_columns) to[row * r.to_columns + i] = held[e];
+    }
+  }
+}
+CudaError RunResize(const Resize& r, const void* from, void* to, CudaStreamHandle stream) {
+  const int64_t blocks = r.to_rows * ((r.to_columns - 1) / (kThreads * kResizedEach) + 1);
+  return Launch(&ResizeKernel, std::min(blocks, 16 * kMaxBlocks), kThreads, stream, r,
+                static_cast<const uint16_t*>(from), static_cast<uint16_t*>(to));
+}
 
 template <typename T>
 __global__ void ProductKernel(CudaMatmul g, const T* a, const T* b, T* d) {
@@ -134,7 +171,10 @@ cublasLtHandle_t HandleOfDevice() {
 #endif  // ONEFLOW_CUBLASLT
 
 struct Plan {
-  CudaMatmul problem;
+  explicit Plan(const CudaMatmul& of) : copies(of), problem(copies.problem) {}
+
+  MatmulCopies copies;
+  CudaMatmul problem;  // what is multiplied
 #ifdef ONEFLOW_CUBLASLT
   cublasLtHandle_t handle = nullptr;  // of the device that it was made for
   cublasLtMatmulDesc_t desc = nullptr;
@@ -241,7 +281,7 @@ bool Choose(Plan* plan) {
 #endif  // ONEFLOW_CUBLASLT
 
 CudaError MatmulPlan(const CudaMatmul* problem, void** out) {
-  Plan* plan = new Plan{*problem};
+  Plan* plan = new Plan(*problem);
 #ifdef ONEFLOW_CUBLASLT
   plan->library = Choose(plan);
 #endif
@@ -249,9 +289,9 @@ CudaError MatmulPlan(const CudaMatmul* problem, void** out) {
   return 0;
 }
 
-CudaError Matmul(void* made, const void* a, const void* b, void* d, void* workspace,
-                 CudaStreamHandle stream) {
-  const Plan& plan = *static_cast<const Plan*>(made);
+// d = a . b, of the copies where there are some.
+CudaError Multiply(const Plan& plan, const void* a, const void* b, void* d, void* workspace,
+                   CudaStreamHandle stream) {
   const CudaMatmul& g = plan.problem;
 #ifdef ONEFLOW_CUBLASLT
   if (plan.library) {
@@ -280,6 +320,28 @@ CudaError Matmul(void* made, const void* a, const void* b, void* d, void* worksp
       break;
   }
   return RunProduct<float>(g, a, b, d, stream);
+}
+
+CudaError Matmul(void* made, const void* a, const void* b, void* d, void* workspace,
+                 CudaStreamHandle stream) {
+  using Matrix = MatmulCopies::Matrix;
+  const Plan& plan = *static_cast<const Plan*>(made);
+  const MatmulCopies& copies = plan.copies;
+  char* space = static_cast<char*>(workspace) + plan.problem.workspace_bytes;
+  CudaError error = 0;
+  const auto bring = [&](const Matrix& x, const void* data) -> const void* {
+    if (!x.copied() || error != 0) return data;
+    error =
+        RunResize({x.rows, x.columns, x.copied_rows, x.copied_columns}, data, space + x.at, stream);
+    return space + x.at;
+  };
+  a = bring(copies.a, a);
+  b = bring(copies.b, b);
+  const Matrix& x = copies.d;
+  void* result = x.copied() ? space + x.at : d;
+  if (error == 0) error = Multiply(plan, a, b, result, workspace, stream);
+  if (error != 0 || !x.copied()) return error;
+  return RunResize({x.copied_rows, x.copied_columns, x.rows, x.columns}, result, d, stream);
 }
 
 void MatmulRelease(void* made) {

@@ -17,18 +17,20 @@ __global__ void CombineKernel(CudaNest<2> nest, const T* source, T* destination)
     destination[at[1]] = Function::template Apply<T>(destination[at[1]], source[at[0]]);
   }
 }
-// Walked in fours; what CombineKernel does where rows lie together.
+// What CombineKernel does where rows lie together.
 template <typename Function, typename T>
-__global__ void CombineFoursKernel(CudaNest<2> nest, const T* source, T* destination) {
+__global__ void CombinePacksKernel(CudaNest<2> nest, const T* source, T* destination) {
   for (int64_t i = FirstItem(); i < nest.elements; i += ItemStride()) {
     int64_t at[2];
     OffsetsOf(nest, i, at);
-    const Four<T> in = *reinterpret_cast<const Four<T>*>(source + at[0]);
-    Four<T> out = *reinterpret_cast<const Four<T>*>(destination + at[1]);
-    for (int k = 0; k < 4; ++k) {
+    using Packed = Pack<T, kPacked<T>>;
+    const Packed in = *reinterpret_cast<const Packed*>(source + at[0]);
+    Packed out = *reinterpret_cast<const Packed*>(destination + at[1]);
+    OF_UNROLL
+    for (int k = 0; k < kPacked<T>; ++k) {
       out.item[k] = Function::template Apply<T>(out.item[k], in.item[k]);
     }
-    *reinterpret_cast<Four<T>*>(destination + at[1]) = out;
+    *reinterpret_cast<Packed*>(destination + at[1]) = out;
   }
 }
 
@@ -90,14 +92,15 @@ __global__ void TransposeKernel(Transposition t, const T* source, T* destination
 template <typename Function, typename T>
 CudaError RunCombine(const CudaNest<2>* nest, const void* source, void* destination,
                      CudaStreamHandle stream) {
-  CudaNest<2> fours = *nest;
-  const int64_t bytes[2] = {sizeof(T), sizeof(T)};
+  CudaNest<2> packs = *nest;
+  constexpr int64_t kAlignment = alignof(Pack<T, kPacked<T>>);
+  const int64_t alignment[2] = {kAlignment, kAlignment};
   const void* data[2] = {source, destination};
   const int last = nest->rank - 1;
   if (nest->stride[0][last] == 1 && nest->stride[1][last] == 1 &&
-      WalkInFours(&fours, bytes, data)) {
-    return Launch(&CombineFoursKernel<Function, T>, BlocksFor(fours.elements), kThreads, stream,
-                  fours, static_cast<const T*>(source), static_cast<T*>(destination));
+      WalkInPacks(&packs, kPacked<T>, alignment, data)) {
+    return Launch(&CombinePacksKernel<Function, T>, BlocksFor(packs.elements), kThreads, stream,
+                  packs, static_cast<const T*>(source), static_cast<T*>(destination));
   }
   return Launch(&CombineKernel<Function, T>, BlocksFor(nest->elements), kThreads, stream, *nest,
                 static_cast<const T*>(source), static_cast<T*>(destination));

@@ -1,12 +1,15 @@
 // layer_norm and rms_norm over the last dims, and their gradients: formulas as in
 // kernels/cpu/layer_norm.cc, in the compute type (float for bf16 and f16), sums over rows in f64.
 //
-// A block per row; the first kHeld elements of a thread stay in registers between the passes, so a
-// row of up to 2048 is read from memory once. Bytes per element of type T: forward 2 T (read x, write
+// Rows of up to kWarpPacks packs a lane (1024 in f32, 2048 in 16 bits) have a warp each, which reads them by 16
+// bytes into registers and joins without barriers; others, and those that begin elsewhere, a block, the
+// first kHeld elements of whose threads stay in registers between the passes. So a row of up to 2048 is
+// read from memory once. Bytes per element of type T: forward 2 T (read x, write
 // y), gradient 3 T, weight gradient 2 T. Operations: 8, 12, 6 an element, so all are bound by bytes;
-// predicted 80 % of the copy rate for f32, 60 % for bf16, whose loads here are 2 bytes a thread.
+// goal 88 % of the copy rate.
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 
 #include "base/dtype.h"
 #include "kernels/cuda/block_join.h"
@@ -86,6 +89,123 @@ __global__ void NormKernel(CudaNorm p, const T* x, const T* weight, const T* bia
   }
 }
 
+// A row in the registers of a warp, a block of its own.
+inline constexpr int kWarpPacks = 8;
+template <typename T>
+struct WarpRow {
+  using C = Compute<T>;
+  using Packed = Pack<T, kPacked<T>>;
+  Packed held[kWarpPacks];
+
+  __device__ __forceinline__ WarpRow(const T* row, int64_t n) {
+    ForEachPack(n, [&](int64_t i, int k) { held[k] = reinterpret_cast<const Packed*>(row)[i]; });
+  }
+  // body(i, k): pack i of the row, which is held[k].
+  template <typename Body>
+  __device__ __forceinline__ static void ForEachPack(int64_t n, const Body& body) {
+    OF_UNROLL
+    for (int k = 0; k < kWarpPacks; ++k) {
+      const int64_t i = threadIdx.x + k * 32;
+      if (i < n / kPacked<T>) body(i, k);
+    }
+  }
+  __device__ __forceinline__ C At(int k, int e) const { return held[k].item[e]; }
+};
+// Numbers by column, `none` where there are none.
+template <typename T>
+__device__ __forceinline__ Pack<T, kPacked<T>> ColumnPack(const T* columns, int64_t i, float none) {
+  if (columns != nullptr) return reinterpret_cast<const Pack<T, kPacked<T>>*>(columns)[i];
+  Pack<T, kPacked<T>> pack;
+  OF_UNROLL
+  for (int e = 0; e < kPacked<T>; ++e) pack.item[e] = T(none);
+  return pack;
+}
+
+template <typename T, bool kCentered>
+__global__ void WarpNormKernel(CudaNorm p, const T* x, const T* weight, const T* bias, T* y,
+                               Compute<T>* mean_out, Compute<T>* rstd_out) {
+  using C = Compute<T>;
+  using Row = WarpRow<T>;
+  __shared__ C space[kThreads];
+  const C count = static_cast<C>(p.n);
+  for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
+    const Row in(x + row * p.n, p.n);
+    C mean = 0;
+    if constexpr (kCentered) {
+      C sum = 0;
+      Row::ForEachPack(p.n, [&](int64_t, int k) {
+        OF_UNROLL
+        for (int e = 0; e < kPacked<T>; ++e) sum += in.At(k, e);
+      });
+      mean = BlockJoin(sum, space, Plus()) / count;
+    }
+    C square = 0;
+    Row::ForEachPack(p.n, [&](int64_t, int k) {
+      OF_UNROLL
+      for (int e = 0; e < kPacked<T>; ++e) {
+        const C centred = in.At(k, e) - mean;
+        square += centred * centred;
+      }
+    });
+    square = BlockJoin(square, space, Plus());
+    const C rstd = C{1} / std::sqrt(square / count + static_cast<C>(p.eps));
+    Row::ForEachPack(p.n, [&](int64_t i, int k) {
+      const auto scale = ColumnPack(weight, i, 1);
+      const auto shift = ColumnPack(bias, i, 0);
+      typename Row::Packed result;
+      OF_UNROLL
+      for (int e = 0; e < kPacked<T>; ++e) {
+        C value = (in.At(k, e) - mean) * rstd;
+        if (weight != nullptr) value = value * static_cast<C>(scale.item[e]);
+        if (bias != nullptr) value = value + static_cast<C>(shift.item[e]);
+        result.item[e] = T(value);
+      }
+      reinterpret_cast<typename Row::Packed*>(y + row * p.n)[i] = result;
+    });
+    if (threadIdx.x == 0) {
+      if constexpr (kCentered) mean_out[row] = mean;
+      rstd_out[row] = rstd;
+    }
+  }
+}
+
+template <typename T, bool kCentered>
+__global__ void WarpNormGradKernel(CudaNorm p, const T* x, const T* dy, const Compute<T>* mean_in,
+                                   const Compute<T>* rstd_in, const T* weight, T* dx) {
+  using C = Compute<T>;
+  using Row = WarpRow<T>;
+  __shared__ C space[kThreads];
+  const C count = static_cast<C>(p.n);
+  for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
+    const C mean = kCentered ? mean_in[row] : C{0};
+    const C rstd = rstd_in[row];
+    const Row in(x + row * p.n, p.n);
+    const Row slope(dy + row * p.n, p.n);
+    C along = 0, shift = 0;
+    Row::ForEachPack(p.n, [&](int64_t i, int k) {
+      const auto scale = ColumnPack(weight, i, 1);
+      OF_UNROLL
+      for (int e = 0; e < kPacked<T>; ++e) {
+        const C g = slope.At(k, e) * static_cast<C>(scale.item[e]);
+        along += g * (in.At(k, e) - mean);
+        shift += g;
+      }
+    });
+    along = BlockJoin(along, space, Plus()) * rstd * rstd / count;
+    shift = kCentered ? BlockJoin(shift, space, Plus()) / count : C{0};
+    Row::ForEachPack(p.n, [&](int64_t i, int k) {
+      const auto scale = ColumnPack(weight, i, 1);
+      typename Row::Packed result;
+      OF_UNROLL
+      for (int e = 0; e < kPacked<T>; ++e) {
+        const C g = slope.At(k, e) * static_cast<C>(scale.item[e]);
+        result.item[e] = T(rstd * (g - shift - (in.At(k, e) - mean) * along));
+      }
+      reinterpret_cast<typename Row::Packed*>(dx + row * p.n)[i] = result;
+    });
+  }
+}
+
 template <typename T, bool kCentered>
 __global__ void NormGradKernel(CudaNorm p, const T* x, const T* dy, const Compute<T>* mean_in,
                                const Compute<T>* rstd_in, const T* weight, T* dx) {
@@ -152,18 +272,31 @@ struct Norm {
     return static_cast<U*>(a.out[i]);
   }
   static int64_t Blocks(const CudaNorm& p) { return std::min(p.rows, 16 * kMaxBlocks); }
+  // Whether warps take the rows. What may be absent is nullptr, which is aligned.
+  static bool ByWarps(const CudaNorm& p, std::initializer_list<const void*> operands) {
+    bool packed = p.n % kPacked<T> == 0 && p.n <= 32 * kWarpPacks * kPacked<T>;
+    for (const void* data : operands) {
+      packed = packed && IsAligned(data, alignof(Pack<T, kPacked<T>>));
+    }
+    return packed;
+  }
 
   static CudaError Forward(const CudaNorm* p, const CudaOperands* a, CudaStreamHandle stream) {
-    return LaunchBlocks(&NormKernel<T, kCentered>, Blocks(*p), ThreadsForRow(p->n), stream, *p,
-                        In<T>(*a, 0), p->has_weight ? In<T>(*a, 1) : nullptr,
-                        p->has_bias ? In<T>(*a, 2) : nullptr, Out<T>(*a, 0),
-                        kCentered ? Out<C>(*a, 1) : nullptr, Out<C>(*a, kStats));
+    const T* weight = p->has_weight ? In<T>(*a, 1) : nullptr;
+    const T* bias = p->has_bias ? In<T>(*a, 2) : nullptr;
+    const bool warps = ByWarps(*p, {a->in[0], weight, bias, a->out[0]});
+    return LaunchBlocks(warps ? &WarpNormKernel<T, kCentered> : &NormKernel<T, kCentered>,
+                        Blocks(*p), warps ? 32 : ThreadsForRow(p->n), stream, *p, In<T>(*a, 0),
+                        weight, bias, Out<T>(*a, 0), kCentered ? Out<C>(*a, 1) : nullptr,
+                        Out<C>(*a, kStats));
   }
   static CudaError Backward(const CudaNorm* p, const CudaOperands* a, CudaStreamHandle stream) {
-    return LaunchBlocks(&NormGradKernel<T, kCentered>, Blocks(*p), ThreadsForRow(p->n), stream, *p,
-                        In<T>(*a, 0), In<T>(*a, 1), kCentered ? In<C>(*a, 2) : nullptr,
-                        In<C>(*a, 1 + kStats), p->has_weight ? In<T>(*a, 2 + kStats) : nullptr,
-                        Out<T>(*a, 0));
+    const T* weight = p->has_weight ? In<T>(*a, 2 + kStats) : nullptr;
+    const bool warps = ByWarps(*p, {a->in[0], a->in[1], weight, a->out[0]});
+    return LaunchBlocks(warps ? &WarpNormGradKernel<T, kCentered> : &NormGradKernel<T, kCentered>,
+                        Blocks(*p), warps ? 32 : ThreadsForRow(p->n), stream, *p, In<T>(*a, 0),
+                        In<T>(*a, 1), kCentered ? In<C>(*a, 2) : nullptr, In<C>(*a, 1 + kStats),
+                        weight, Out<T>(*a, 0));
   }
   static CudaError Weights(const CudaNorm* p, const CudaOperands* a, CudaStreamHandle stream) {
     const WeightSums<T, kCentered> sums = {p->n,
