@@ -14,7 +14,7 @@ namespace oneflow::kernels {
 __device__ inline void ReportWrongData(StepBlock* block, uint32_t task, DataErrorCode code,
                                        int64_t value, int64_t bound) {
 #ifdef __CUDACC__
-  if (atomicCAS_system(&block->error_code, 0u, static_cast<uint32_t>(code)) != 0) return;
+  if (atomicCAS(&block->error_code, 0u, static_cast<uint32_t>(code)) != 0) return;
   block->error_task = task;
   block->error_value = value;
   block->error_bound = bound;

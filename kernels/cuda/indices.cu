@@ -51,11 +51,34 @@ struct GradBlocks {
   int64_t feature_chunks, row_chunks;
 };
 
+__device__ __forceinline__ int LowestBit(uint32_t bits) {
+#ifdef __CUDACC__
+  return __ffs(static_cast<int>(bits)) - 1;
+#else
+  return __builtin_ctz(bits);
+#endif
+}
+
+// A bit for each thread of the block whose `named` is not negative. Ends with a barrier.
+__device__ __forceinline__ void MarkNamed(const int64_t* named, uint32_t* marks) {
+#ifdef __CUDACC__
+  const uint32_t word = __ballot_sync(~0u, named[threadIdx.x] >= 0);
+  if (threadIdx.x % 32 == 0) marks[threadIdx.x / 32] = word;
+#else
+  if (threadIdx.x % 32 == 0) marks[threadIdx.x / 32] = 0;
+  __syncthreads();
+  // The fibers of a block take turns at barriers alone.
+  if (named[threadIdx.x] >= 0) marks[threadIdx.x / 32] |= 1u << threadIdx.x % 32;
+#endif
+  __syncthreads();
+}
+
 template <typename T>
 __global__ void EmbeddingGradKernel(CudaEmbedding p, GradBlocks blocks, const T* dy, Indices index,
                                     Compute<T>* sums) {
   using C = Compute<T>;
   __shared__ int64_t named[kThreads];
+  __shared__ uint32_t marks[kThreads / 32];
   const int64_t feature = blockIdx.x % blocks.feature_chunks * blockDim.x + threadIdx.x;
   const int64_t chunk = blockIdx.x / blocks.feature_chunks % blocks.row_chunks;
   const int64_t share = blockIdx.x / blocks.feature_chunks / blocks.row_chunks;
@@ -72,17 +95,19 @@ __global__ void EmbeddingGradKernel(CudaEmbedding p, GradBlocks blocks, const T*
     const int64_t i = first + threadIdx.x;
     const int64_t row = i < last && index[i] != p.padding ? index[i] - p.begin : -1;
     named[threadIdx.x] = row >= begin && row < end ? row : -1;
-    __syncthreads();
-    const int64_t count = last - first < blockDim.x ? last - first : blockDim.x;
-    for (int64_t t = 0; works && t < count; ++t) {
-      const int64_t now = named[t];
-      if (now < 0) continue;
-      if (now != current) {
-        if (current >= 0) table[current * p.features + feature] = total;
-        current = now;
-        total = table[now * p.features + feature];
+    MarkNamed(named, marks);
+    // Those of this chunk in the order of their positions: few, where the table is large.
+    for (int w = 0; w < kThreads / 32; ++w) {
+      for (uint32_t rest = marks[w]; works && rest != 0; rest &= rest - 1) {
+        const int t = 32 * w + LowestBit(rest);
+        const int64_t now = named[t];
+        if (now != current) {
+          if (current >= 0) table[current * p.features + feature] = total;
+          current = now;
+          total = table[now * p.features + feature];
+        }
+        total += static_cast<C>(dy[(first + t) * p.features + feature]);
       }
-      total += static_cast<C>(dy[(first + t) * p.features + feature]);
     }
     __syncthreads();
   }

@@ -4,7 +4,7 @@
 //
 // Bytes: image and result once each, windows that overlap from the caches: predicted 60 % of the copy
 // rate. The gradient of a maximum looks at the windows of a place again: kernel^2 reads for each, from
-// the caches; predicted 30 %.
+// the caches, by packs of channels where these lie on 16 bytes.
 #include <cstring>
 #include <limits>
 
@@ -99,6 +99,55 @@ __global__ void MaxPoolGradKernel(CudaPool p, const T* x, const T* y, const T* d
   }
 }
 
+// The same for a pack of channels: bit k of a mask is channel k of the pack.
+template <typename T>
+__global__ void MaxPoolGradPacksKernel(CudaPool p, const T* x, const T* y, const T* dy, T* dx) {
+  using C = Compute<T>;
+  using Packed = Pack<T, kPacked<T>>;
+  const int64_t packs = p.c / kPacked<T>;
+  const auto load = [](const T* data, int64_t pack) {
+    return reinterpret_cast<const Packed*>(data)[pack];
+  };
+  for (int64_t at = FirstItem(); at < p.n * p.h * p.w * packs; at += ItemStride()) {
+    const Element e = ElementAt(at, p.h, p.w, packs);
+    const Range lines = WindowsOf(p, 0, e.i, p.p);
+    const Range columns = WindowsOf(p, 1, e.j, p.q);
+    C total[kPacked<T>] = {};
+    for (int64_t i = lines.begin; i < lines.end; ++i) {
+      for (int64_t j = columns.begin; j < columns.end; ++j) {
+        const int64_t out = ((e.n * p.p + i) * p.q + j) * packs + e.channel;
+        const Packed most = load(y, out);
+        const auto wins = [&](int64_t a, int64_t b) {
+          const Packed here = load(x, ((e.n * p.h + a) * p.w + b) * packs + e.channel);
+          uint32_t mask = 0;
+          OF_UNROLL
+          for (int k = 0; k < kPacked<T>; ++k) {
+            const C value = here.item[k], best = most.item[k];
+            if (value == best || (value != value && best != best)) mask |= 1u << k;
+          }
+          return mask;
+        };
+        uint32_t first = wins(e.i, e.j);
+        const Window window = WindowAt(p, i, j);
+        for (int64_t a = window.h0; first != 0 && a <= e.i; ++a) {
+          const int64_t end = a == e.i ? e.j : window.w1;
+          for (int64_t b = window.w0; first != 0 && b < end; ++b) first &= ~wins(a, b);
+        }
+        if (first == 0) continue;
+        const Packed slope = load(dy, out);
+        OF_UNROLL
+        for (int k = 0; k < kPacked<T>; ++k) {
+          if ((first >> k & 1) != 0) total[k] += static_cast<C>(slope.item[k]);
+        }
+      }
+    }
+    Packed result;
+    OF_UNROLL
+    for (int k = 0; k < kPacked<T>; ++k) result.item[k] = T(total[k]);
+    reinterpret_cast<Packed*>(dx)[at] = result;
+  }
+}
+
 template <typename T>
 __global__ void AvgPoolKernel(CudaPool p, const T* x, T* y) {
   using C = Compute<T>;
@@ -145,6 +194,14 @@ struct Pool {
     return Launch(&MaxPoolKernel<T>, Results(*p), kThreads, stream, *p, In(*a, 0), Out(*a));
   }
   static CudaError MaxGrad(const CudaPool* p, const CudaOperands* a, CudaStreamHandle stream) {
+    bool packed = p->c % kPacked<T> == 0;
+    for (const void* data : {a->in[0], a->in[1], a->in[2], static_cast<const void*>(a->out[0])}) {
+      packed = packed && IsAligned(data, alignof(Pack<T, kPacked<T>>));
+    }
+    if (packed) {
+      return Launch(&MaxPoolGradPacksKernel<T>, BlocksFor(p->n * p->h * p->w * p->c / kPacked<T>),
+                    kThreads, stream, *p, In(*a, 0), In(*a, 1), In(*a, 2), Out(*a));
+    }
     return Launch(&MaxPoolGradKernel<T>, Places(*p), kThreads, stream, *p, In(*a, 0), In(*a, 1),
                   In(*a, 2), Out(*a));
   }
