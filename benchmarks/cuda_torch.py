@@ -132,12 +132,15 @@ def product(name: str, side: int, dtype: torch.dtype, tf32: bool) -> None:
 
 def layers() -> None:
     """The calls of kernels/cuda/cuda_layers_benchmark.cc, at its sizes."""
+    torch.backends.cudnn.allow_tf32 = False  # f32 is f32 on both sides
     for dtype, name in ((torch.float32, "f32"), (torch.bfloat16, "bf16")):
         norms(dtype, name)
         images(dtype, name)
         for tokens in (128,) if SMALL else (128, 512):
             attention(dtype, name, tokens)
         embedding(dtype, name)
+    convolutions(torch.float16, "f16")
+    convolutions(torch.bfloat16, "bf16")
     side = 70 if SMALL else 4096
     lines = uniform(side, side)
     size = 4.0 * side * side
@@ -204,6 +207,45 @@ def images(dtype: torch.dtype, name: str) -> None:
             pooled, x, [3, 3], [2, 2], [1, 1], [1, 1], False, places
         ),
     )
+
+
+# Convolutions of ResNet-50: image side, channels, filters, window, stride.
+WINDOWS = (
+    (224, 3, 64, 7, 2),
+    (56, 64, 256, 1, 1),
+    (56, 256, 64, 1, 1),
+    (56, 128, 128, 3, 2),
+    (14, 1024, 2048, 1, 2),
+    (7, 512, 512, 3, 1),
+)
+
+
+def convolutions(dtype: torch.dtype, name: str) -> None:
+    n, most = (1, 8) if SMALL else (64, 1 << 20)
+    last = torch.channels_last
+    for full_side, full_c, full_k, r, stride in WINDOWS:
+        side, c, k, padding = min(full_side, most), min(full_c, most), min(full_k, most), r // 2
+        out = (side + 2 * padding - r) // stride + 1
+        size = f"{r}x{r} stride {stride} {c}-{k} {name} {n}x{side}x{side}"
+        x = uniform(n, c, side, side, dtype=dtype).to(memory_format=last)
+        w = uniform(k, c, r, r, dtype=dtype).to(memory_format=last)
+        dy = uniform(n, k, out, out, dtype=dtype).to(memory_format=last)
+        flops = 2.0 * n * out * out * c * k * r * r
+
+        def forward(t: Any = (x, w, stride, padding)) -> object:
+            return F.conv2d(t[0], t[1], stride=t[2], padding=t[3])
+
+        def backward(mask: list[bool], t: Any = (dy, x, w, stride, padding)) -> object:
+            two = [[v, v] for v in t[3:]]
+            return ATEN.convolution_backward(
+                *t[:3], None, *two, [1, 1], False, [0, 0], 1, [*mask, False]
+            )
+
+        measure(f"conv2d {size}", 1, flops, "TFLOP/s", forward)
+        for part, mask in (("input", [True, False]), ("weight", [False, True])):
+            if part == "weight" or full_c > 3:  # an image has no gradient
+                call = f"conv2d_grad_{part} {size}"
+                measure(call, 1, flops, "TFLOP/s", lambda m=mask, b=backward: b(m))
 
 
 def attention(dtype: torch.dtype, name: str, tokens: int) -> None:

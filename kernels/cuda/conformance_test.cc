@@ -607,11 +607,22 @@ void RunOnEachTable(const std::vector<Case>& cases) {
   const char* path = std::getenv("ONEFLOW_CUDA_LIBRARY");
   if (path == nullptr) return;
   const char* cublaslt = std::getenv("ONEFLOW_CUBLASLT");
-  absl::StatusOr<const CudaApi*> api = OpenCuda(path, cublaslt == nullptr ? "" : cublaslt);
+  const char* cudnn = std::getenv("ONEFLOW_CUDNN");
+  absl::StatusOr<const CudaApi*> api =
+      OpenCuda(path, cublaslt == nullptr ? "" : cublaslt, "", cudnn == nullptr ? "" : cudnn);
   ASSERT_TRUE(api.ok()) << MessageOf(api.status());
   ASSERT_EQ((*api)->set_device(0), 0);
   std::cout << "and on the GPU\n";
   RunAll(*api, cases);
+  bool found = false;
+  const char* library = (*api)->convolution_library("", &found);
+  CudaConvolutionPlans plans = {};
+  (*api)->convolution_plans(&plans);
+  std::cout << library << ": " << plans.library << " convolutions by it, " << plans.own
+            << " by own kernels\n";
+  // A library that is there and serves nothing is a mistake of ours.
+  EXPECT_EQ(found, plans.library > 0);
+  EXPECT_EQ(plans.live, 0) << "plans of convolutions that were not released";
 }
 
 TEST(CudaConformance, EachTableAtHand) { RunOnEachTable(AllCases()); }

@@ -29,10 +29,11 @@ using CudaGraphExecHandle = void*;  // the same, ready to be launched
 using CudaCommHandle = void*;       // one device's part of a communicator
 
 // 0 is success, then a cudaError_t; from kLibraryErrors on, a status of cuBLASLt, from kNcclErrors on one of
-// NCCL.
+// NCCL, from kCudnnErrors on one of cuDNN.
 using CudaError = int;
 inline constexpr CudaError kLibraryErrors = 100'000;
 inline constexpr CudaError kNcclErrors = 200'000;
+inline constexpr CudaError kCudnnErrors = 300'000;
 
 struct CudaDeviceProperties {
   char name[256];
@@ -172,7 +173,11 @@ struct CudaSort {
 };
 
 // Images [n, h, w, c], results [n, p, q, k], weights [k, c / groups, r, s].
+enum class CudaConvolutionPass : int32_t { kForward, kGradInput, kGradWeight };
 struct CudaConvolution {
+  CudaConvolutionPass pass;
+  int32_t dtype;            // of all three
+  int64_t workspace_bytes;  // of each call, on 64 bytes
   int64_t n, h, w, c;
   int64_t k, p, q, r, s;
   int64_t groups;
@@ -180,6 +185,12 @@ struct CudaConvolution {
   int64_t group_rows, group_columns;  // of a group's product
   int32_t splits;                     // shares of each sum, joined by a second kernel
   bool tiled;                         // by tiles, else a thread per result
+};
+// Plans made so far in this process by who serves them, those that are not released, and who serves the one that
+// was made last: "cuDNN engine 42, workspace 0", "own kernel".
+struct CudaConvolutionPlans {
+  int64_t library, own, live;
+  char latest[64];
 };
 // Images [n, h, w, c], results [n, p, q, c].
 struct CudaPool {
@@ -310,7 +321,6 @@ struct CudaApi {
   CudaRun<CudaScatter> (*find_scatter_add)(int dtype);
   CudaRun<CudaCumsum> (*find_cumsum)(int dtype);
   CudaRun<CudaSort> (*find_sort)(int dtype);
-  CudaRun<CudaConvolution> (*find_convolution)(const char* op, int dtype);
   CudaRun<CudaPool> (*find_pool)(const char* op, int dtype);
   CudaRun<CudaAttention> (*find_attention)(const char* op, int dtype);
   // out[i] = bits, of 1, 2, 4 or 8 bytes.
@@ -337,6 +347,16 @@ struct CudaApi {
   // Opens cuBLASLt at `path`, or where the loader finds it if that is empty; before the first plan,
   // else the loader's is taken. "cuBLASLt 13.0.2", or why it is not there.
   const char* (*matmul_library)(const char* path);
+
+  // A convolution: cuDNN where that library is and has an engine for it, else an own kernel. `plan` is freed by
+  // convolution_release; nullptr: no kernel takes the type.
+  CudaError (*convolution_plan)(const CudaConvolution*, void** plan);
+  CudaError (*convolution)(const void* plan, const CudaOperands*, CudaStreamHandle);
+  void (*convolution_release)(void* plan);
+  // Opens cuDNN at `path`, or where the loader finds it if that is empty; before the first plan, else the loader's
+  // is taken. "cuDNN 9.19.0", or why it is not there.
+  const char* (*convolution_library)(const char* path, bool* found);
+  void (*convolution_plans)(CudaConvolutionPlans*);
 
   // ---- Collectives: NCCL, where that library is ----
   // Opens it at `path`, or where the loader finds it if that is empty; once per process. "NCCL 2.28.9", or

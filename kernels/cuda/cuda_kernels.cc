@@ -41,7 +41,7 @@ const KernelTable& CudaDescriptions() {
 bool KeepsGate(const std::string& op) { return op == "sgd_update" || op == "adamw_update"; }
 
 absl::StatusOr<const CudaApi*> OpenCuda(const std::string& path, const std::string& cublaslt,
-                                        const std::string& nccl) {
+                                        const std::string& nccl, const std::string& cudnn) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     return MakeError(ErrorKind::kError,
@@ -74,6 +74,7 @@ absl::StatusOr<const CudaApi*> OpenCuda(const std::string& path, const std::stri
   api->matmul_library(cublaslt.c_str());
   bool found = false;
   api->nccl_library(nccl.c_str(), &found);
+  api->convolution_library(cudnn.c_str(), &found);
   return api;
 }
 

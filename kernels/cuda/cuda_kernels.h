@@ -22,11 +22,12 @@ const KernelTable& CudaDescriptions();
 // write into a state goes elsewhere first, and from there through CudaApi::copy_gated.
 bool KeepsGate(const std::string& op);
 
-// Opens liboneflow_cuda.so at `path` and looks for a device; cuBLASLt is opened at `cublaslt`, or
-// where the loader finds it if that is empty. The error names what is missing (the library, a
-// driver, a GPU) and what to do.
+// Opens liboneflow_cuda.so at `path` and looks for a device; cuBLASLt, NCCL and cuDNN are opened at the paths given,
+// or where the loader finds them if those are empty. The error names what is missing (the library, a driver, a GPU)
+// and what to do.
 absl::StatusOr<const CudaApi*> OpenCuda(const std::string& path, const std::string& cublaslt,
-                                        const std::string& nccl = "");
+                                        const std::string& nccl = "",
+                                        const std::string& cudnn = "");
 
 }  // namespace oneflow::kernels
 

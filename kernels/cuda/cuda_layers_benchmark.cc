@@ -1,9 +1,9 @@
 // Rates of the CUDA kernels of the layers on one GPU, at the sizes of BERT-Large and ResNet-50: norms,
 // embedding, attention, convolution, pooling, sort. One JSON object per line; data is random.
 //
-//   oneflow_cuda_layers_benchmark liboneflow_cuda.so [small]
+//   oneflow_cuda_layers_benchmark liboneflow_cuda.so [libcublasLt.so.13 libcudnn.so.9] [small]
 //
-// `small` runs the same calls at sizes that software CUDA can do in seconds.
+// `small` runs the same calls at sizes that software CUDA can do in seconds. A convolution says who served it.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -107,10 +107,17 @@ class Layers {
     Check(api_, api_->release(space), "release");
     std::sort(times.begin(), times.end());
     const double median = times[times.size() / 2];
+    std::string served;
+    if (op.starts_with("conv2d")) {
+      CudaConvolutionPlans plans = {};
+      api_->convolution_plans(&plans);
+      served.append(", \"served\": \"").append(plans.latest).append("\"");
+    }
     std::printf(
         "{\"name\": \"%s\", \"median_ms\": %.5f, \"least_ms\": %.5f, \"most_ms\": %.5f, \"rate\": "
-        "%.3f, \"unit\": \"%s\"}\n",
-        name.c_str(), median, times.front(), times.back(), amount / median / 1e9, unit);
+        "%.3f, \"unit\": \"%s\"%s}\n",
+        name.c_str(), median, times.front(), times.back(), amount / median / 1e9, unit,
+        served.c_str());
     std::fflush(stdout);
   }
 
@@ -147,6 +154,7 @@ struct Sizes {
   int64_t tokens = 32768, width = 1024, words = 30528;  // BERT-Large
   int64_t images = 64, side = 28, channels = 128;       // ResNet-50's second stage
   int64_t line = 4096;
+  int64_t most = 1 << 20;  // sides and channels of ResNet-50's convolutions are cut to this
 };
 
 void MeasureNorms(const Layers& layers, const Sizes& sizes, DType t) {
@@ -193,6 +201,38 @@ void MeasureImages(const Layers& layers, const Sizes& sizes, DType t) {
              "TB/s");
 }
 
+// Convolutions of ResNet-50: image side, channels, filters, window, stride.
+struct Window {
+  int64_t side, c, k, r, stride;
+};
+constexpr Window kWindows[] = {{224, 3, 64, 7, 2},   {56, 64, 256, 1, 1},    {56, 256, 64, 1, 1},
+                               {56, 128, 128, 3, 2}, {14, 1024, 2048, 1, 2}, {7, 512, 512, 3, 1}};
+
+void MeasureConvolutions(const Layers& layers, const Sizes& sizes, DType t) {
+  for (const Window& full : kWindows) {
+    const int64_t side = std::min(full.side, sizes.most), padding = full.r / 2;
+    const int64_t c = std::min(full.c, sizes.most), k = std::min(full.k, sizes.most);
+    const int64_t out = (side + 2 * padding - full.r) / full.stride + 1;
+    const auto text = [](int64_t number) { return std::to_string(number); };
+    const std::string name = " " + text(full.r) + "x" + text(full.r) + " stride " +
+                             text(full.stride) + " " + text(c) + "-" + text(k) + " " +
+                             std::string(NameOf(t)) + " " + text(sizes.images) + "x" + text(side) +
+                             "x" + text(side);
+    const Operand x = Of(t, {sizes.images, side, side, c}), w = Of(t, {k, c, full.r, full.r});
+    const Operand y = Of(t, {sizes.images, out, out, k});
+    const double flops = 2.0 * static_cast<double>(sizes.images * out * out * c * k) *
+                         static_cast<double>(full.r * full.r);
+    const Attrs window = {{"stride", full.stride}, {"padding", padding}, {"dilation", int64_t{1}}};
+    layers.Run("conv2d" + name, "conv2d", window, {x, w}, {y}, flops, "TFLOP/s");
+    if (full.c > 3) {  // an image has no gradient
+      layers.Run("conv2d_grad_input" + name, "conv2d_grad_input", window, {y, w}, {x}, flops,
+                 "TFLOP/s");
+    }
+    layers.Run("conv2d_grad_weight" + name, "conv2d_grad_weight", window, {x, y}, {w}, flops,
+               "TFLOP/s");
+  }
+}
+
 void MeasureAttention(const Layers& layers, const Sizes& sizes, DType t, int64_t tokens) {
   const int64_t batch = std::max<int64_t>(1, sizes.tokens / 2 / tokens), width = 64;
   const int64_t heads = sizes.width / width;
@@ -207,8 +247,9 @@ void MeasureAttention(const Layers& layers, const Sizes& sizes, DType t, int64_t
              pairs * static_cast<double>(10 * width), "TFLOP/s");
 }
 
-int Main(const char* path, const Sizes& sizes, const Runs& runs) {
-  const absl::StatusOr<const CudaApi*> opened = OpenCuda(path, "");
+int Main(const char* path, const char* cublaslt, const char* cudnn, const Sizes& sizes,
+         const Runs& runs) {
+  const absl::StatusOr<const CudaApi*> opened = OpenCuda(path, cublaslt, "", cudnn);
   if (!opened.ok()) {
     std::fprintf(stderr, "%s\n", MessageOf(opened.status()).c_str());
     return 1;
@@ -235,6 +276,8 @@ int Main(const char* path, const Sizes& sizes, const Runs& runs) {
                {table}, row_bytes * static_cast<double>(sizes.tokens + sizes.words), "TB/s",
                sizes.words);
   }
+  MeasureConvolutions(layers, sizes, DType::kF16);
+  MeasureConvolutions(layers, sizes, DType::kBF16);
   const Shape square = {sizes.line, sizes.line};
   const Operand lines = Of(DType::kF32, square);
   const double bytes = 4.0 * static_cast<double>(sizes.line * sizes.line);
@@ -249,13 +292,19 @@ int Main(const char* path, const Sizes& sizes, const Runs& runs) {
 }  // namespace oneflow::kernels
 
 int main(int argc, char** argv) {
-  const bool small = argc == 3 && std::string(argv[2]) == "small";
-  if (argc != 2 && !small) {
-    std::fprintf(stderr, "usage: oneflow_cuda_layers_benchmark liboneflow_cuda.so [small]\n");
+  const bool small = argc > 2 && std::string(argv[argc - 1]) == "small";
+  const int paths = argc - (small ? 2 : 1);
+  if (paths != 1 && paths != 3) {
+    std::fprintf(stderr,
+                 "usage: oneflow_cuda_layers_benchmark liboneflow_cuda.so [libcublasLt.so.13 "
+                 "libcudnn.so.9] [small]\n");
     return 2;
   }
+  const char* cublaslt = paths == 3 ? argv[2] : "";
+  const char* cudnn = paths == 3 ? argv[3] : "";
   using oneflow::kernels::Runs;
   using oneflow::kernels::Sizes;
-  const Sizes few = {128, 64, 96, 1, 6, 16, 70};
-  return oneflow::kernels::Main(argv[1], small ? few : Sizes(), small ? Runs{0, 1} : Runs{3, 11});
+  const Sizes few = {128, 64, 96, 1, 6, 16, 70, 8};
+  return oneflow::kernels::Main(argv[1], cublaslt, cudnn, small ? few : Sizes(),
+                                small ? Runs{0, 1} : Runs{3, 11});
 }

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "kernels/cuda/cudnn_convolution.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/nccl.h"
 
@@ -18,6 +19,7 @@ cudaStream_t Stream(CudaStreamHandle stream) { return static_cast<cudaStream_t>(
 cudaEvent_t Event(CudaEventHandle event) { return static_cast<cudaEvent_t>(event); }
 
 const char* ErrorText(CudaError error) {
+  if (error >= kCudnnErrors) return CudnnErrorText(error - kCudnnErrors);
   if (error >= kNcclErrors) return NcclErrorText(error - kNcclErrors);
   switch (error - kLibraryErrors) {  // a cublasStatus_t
     case 1:

@@ -1,9 +1,11 @@
 // Rows of the CUDA table: convolutions and pooling.
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "base/dtype.h"
+#include "kernels/cuda/convolution_space.h"
 #include "kernels/cuda/definition.h"
 #include "kernels/cuda/shares.h"
 
@@ -33,6 +35,10 @@ CudaConvolution ConvolutionOf(const KernelSpec& spec) {
                           : grad_weight ? spec.inputs.at(1)
                                         : spec.outputs.at(0);
   CudaConvolution c = {};
+  c.pass = grad_input    ? CudaConvolutionPass::kGradInput
+           : grad_weight ? CudaConvolutionPass::kGradWeight
+                         : CudaConvolutionPass::kForward;
+  c.dtype = static_cast<int32_t>(spec.inputs.at(0).dtype);
   c.n = image.shape[0];
   c.h = image.shape[1];
   c.w = image.shape[2];
@@ -62,19 +68,29 @@ CudaConvolution ConvolutionOf(const KernelSpec& spec) {
                  ? SharesOf(kFillingBlocks, c.groups * tiles(c.group_rows) * tiles(c.group_columns),
                             depth, kDeepShare)
                  : SharesByThread(c.groups * c.group_rows * c.group_columns, depth);
+  // Own kernels need room for their shares, a library's engine its budget: which of
+  // the two serves is not known here.
+  const int64_t results = c.groups * c.group_rows * c.group_columns;
+  const int64_t shares = c.splits == 1 ? 0 : c.splits * results * int64_t{sizeof(float)};
+  c.workspace_bytes = IsForLibrary(c) ? std::max(shares, EngineWorkspace(c)) : shares;
   return c;
 }
 
 KernelOr MakeConvolution(const CudaApi* api, const KernelSpec& spec) {
-  const auto run =
-      api->find_convolution(spec.op.c_str(), static_cast<int>(spec.inputs.at(0).dtype));
-  return CudaKernelOf(api, spec, run, ConvolutionOf(spec));
+  const CudaConvolution problem = ConvolutionOf(spec);
+  void* made = nullptr;
+  OF_RETURN_IF_ERROR(
+      CudaStatus(*api, api->convolution_plan(&problem, &made), "planning a convolution"));
+  if (made == nullptr) return NoCudaKernel(spec);
+  const std::shared_ptr<void> plan(made, api->convolution_release);
+  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+    const CudaOperands operands = OperandsOf(args);
+    return api->convolution(plan.get(), &operands, stream);
+  });
 }
 
 absl::StatusOr<Needs> DescribeConvolution(const KernelSpec& spec) {
-  const CudaConvolution c = ConvolutionOf(spec);
-  const int64_t results = c.groups * c.group_rows * c.group_columns;
-  return Needs{c.splits == 1 ? 0 : c.splits * results * int64_t{sizeof(float)}, {}};
+  return Needs{ConvolutionOf(spec).workspace_bytes, {}};
 }
 
 // ---- Pooling ----

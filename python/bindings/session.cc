@@ -22,12 +22,12 @@ class PySession {
   PySession(std::shared_ptr<TransportHandle> transport, double watchdog_seconds,
             double peer_seconds, const std::string& trace_path, const std::string& cuda_library,
             const std::string& cublaslt, bool cuda_graphs, std::vector<int> cuda_placement,
-            const std::string& nccl)
+            const std::string& nccl, const std::string& cudnn)
       : transport_(std::move(transport)) {
     SessionOptions options;
     options.cpu_kernels = &kernels::CpuKernels();
     if (!cuda_library.empty()) {
-      options.cuda = ValueOrThrow(kernels::OpenCuda(cuda_library, cublaslt, nccl));
+      options.cuda = ValueOrThrow(kernels::OpenCuda(cuda_library, cublaslt, nccl, cudnn));
     }
     options.cuda_graphs = cuda_graphs;
     options.cuda_placement = std::move(cuda_placement);
@@ -218,11 +218,11 @@ class PyVirtualRuntime {
 void BindSession(py::module_& module) {
   py::class_<PySession>(module, "Session", "Owns everything alive (runtime/session.h).")
       .def(py::init<std::shared_ptr<TransportHandle>, double, double, std::string, std::string,
-                    std::string, bool, std::vector<int>, std::string>(),
+                    std::string, bool, std::vector<int>, std::string, std::string>(),
            py::arg("transport"), py::arg("watchdog_seconds"), py::arg("peer_seconds"),
            py::arg("trace_path"), py::arg("cuda_library") = "", py::arg("cublaslt") = "",
            py::arg("cuda_graphs") = true, py::arg("cuda_placement") = std::vector<int>(),
-           py::arg("nccl") = "")
+           py::arg("nccl") = "", py::arg("cudnn") = "")
       .def("close", &PySession::Close)
       .def("load", &Load, py::arg("plan"))
       .def("unload", &Unload, py::arg("plan"))

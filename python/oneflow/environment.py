@@ -224,6 +224,18 @@ def cublaslt() -> str:
     return ""
 
 
+def cudnn() -> str:
+    """ONEFLOW_CUDNN: the file of cuDNN; by default that of the package nvidia-cudnn-cu13, else the loader's."""
+    named = os.environ.get("ONEFLOW_CUDNN", "")
+    if named:
+        return named
+    for folder in sys.path:
+        path = os.path.join(folder, "nvidia", "cudnn", "lib", "libcudnn.so.9")
+        if os.path.exists(path):
+            return path
+    return ""
+
+
 def nccl() -> str:
     """The file of NCCL in the package nvidia-nccl-cu13; empty: the loader's, if it has one."""
     for folder in sys.path:

@@ -92,6 +92,7 @@ class Store:
                 cuda_graphs=environment.cuda_graphs(),
                 cuda_placement=list(self.mesh.gpus),
                 nccl=environment.nccl() if self.mesh.kind == "cuda" else "",
+                cudnn=environment.cudnn() if self.mesh.kind == "cuda" else "",
             )
         return self._session
 
