@@ -22,7 +22,7 @@ import torch.nn.functional as F
 SMALL = sys.argv[2:] == ["small"]
 DEVICE = "cpu" if SMALL else "cuda"
 WARM_UPS, TIMED = (1, 1) if SMALL else (5, 21)
-INNER = 1 if SMALL else 10  # steps of training between two looks at the clock
+INNER = 1 if SMALL else 10  # steps of training, convolutions, between two looks at the clock
 ATEN = torch.ops.aten
 
 
@@ -183,9 +183,11 @@ def images(dtype: torch.dtype, name: str) -> None:
             dy, x, w, None, ones, ones, ones, False, [0, 0], 1, [*mask, False]
         )
 
-    measure(f"conv2d 3x3 {size}", 1, flops, "TFLOP/s", lambda: F.conv2d(x, w, padding=1))
+    measure(f"conv2d 3x3 {size}", INNER, flops, "TFLOP/s", lambda: F.conv2d(x, w, padding=1))
     for part, mask in (("input", [True, False]), ("weight", [False, True])):
-        measure(f"conv2d_grad_{part} 3x3 {size}", 1, flops, "TFLOP/s", lambda m=mask: backward(m))
+        measure(
+            f"conv2d_grad_{part} 3x3 {size}", INNER, flops, "TFLOP/s", lambda m=mask: backward(m)
+        )
     mean, weight, bias = (uniform(c) for _ in range(3))
     variance = torch.rand(c, device=DEVICE) + 0.5
     measure(f"bn_sum {size}", 1, stored, "TB/s", lambda: x.sum((0, 2, 3), dtype=torch.float32))
@@ -241,11 +243,11 @@ def convolutions(dtype: torch.dtype, name: str) -> None:
                 *t[:3], None, *two, [1, 1], False, [0, 0], 1, [*mask, False]
             )
 
-        measure(f"conv2d {size}", 1, flops, "TFLOP/s", forward)
+        measure(f"conv2d {size}", INNER, flops, "TFLOP/s", forward)
         for part, mask in (("input", [True, False]), ("weight", [False, True])):
             if part == "weight" or full_c > 3:  # an image has no gradient
                 call = f"conv2d_grad_{part} {size}"
-                measure(call, 1, flops, "TFLOP/s", lambda m=mask, b=backward: b(m))
+                measure(call, INNER, flops, "TFLOP/s", lambda m=mask, b=backward: b(m))
 
 
 def attention(dtype: torch.dtype, name: str, tokens: int) -> None:

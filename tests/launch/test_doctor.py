@@ -26,7 +26,7 @@ def test_this_host_is_fit() -> None:
     code, text = run("--json")
     assert code == 0, text
     found = {each["name"]: each for each in json.loads(text)["hosts"]["this host"]}
-    for name in ("oneflow", "python", "core", "cores", "memory", "gpus", "nccl", "rdma"):
+    for name in ("oneflow", "python", "core", "cores", "memory", "gpus", "nccl", "cudnn", "rdma"):
         assert found[name]["status"] == "ok", found[name]
     assert {"open files", "locked memory", "disk", "/dev/shm", "own name", "port"} <= set(found)
 
@@ -56,6 +56,21 @@ def test_a_look_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(findings, "_nccl", broken)
     broken_one = [each for each in findings.look(0) if each.status == "fail"]
     assert [each.value for each in broken_one] == ["RuntimeError: no such file"]
+
+
+def test_a_gpu_without_cudnn_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ONEFLOW_CUDNN", "")
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.setattr(findings, "_library", lambda name: False)
+    monkeypatch.setattr(findings.counting, "gpus", lambda: 1)
+    (missing,) = findings._cudnn()
+    assert missing.status == "warn" and "nvidia-cudnn-cu13" in missing.advice
+    file = tmp_path / "nvidia" / "cudnn" / "lib" / "libcudnn.so.9"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert [(each.status, each.value) for each in findings._cudnn()] == [("ok", str(file))]
+    monkeypatch.setenv("ONEFLOW_CUDNN", "/elsewhere/libcudnn.so.9")
+    assert findings._cudnn()[0].value == "/elsewhere/libcudnn.so.9"
 
 
 def test_hosts_that_differ_are_told_apart() -> None:

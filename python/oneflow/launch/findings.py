@@ -105,6 +105,16 @@ def _nccl() -> list[Finding]:
     return [_ok("nccl", "not needed: no several GPUs")]
 
 
+def _cudnn() -> list[Finding]:
+    named = environment.cudnn()
+    if named or _library("libcudnn.so.9"):
+        return [_ok("cudnn", named or "libcudnn.so.9")]
+    if counting.gpus() > 0:
+        advice = "pip install nvidia-cudnn-cu13; without it convolutions run on slow kernels"
+        return [Finding("cudnn", "warn", "missing", advice)]
+    return [_ok("cudnn", "not needed: no GPU")]
+
+
 def _rdma() -> list[Finding]:
     ports = sorted(Path("/sys/class/infiniband").glob("*/ports/*"))
     if not ports:
@@ -188,6 +198,7 @@ def look(port: int) -> list[Finding]:
         _versions,
         _devices,
         _nccl,
+        _cudnn,
         _rdma,
         _limits,
         _space,
