@@ -12,7 +12,7 @@
 // columns * depth; a gradient of a strided image multiplies the zeros between its pixels too (4 times
 // the operations at stride 2). Bytes: operands once per tile of the other side. Measured 6.1 TFLOP/s on
 // an H100 (3x3, 128 channels, 28 x 28, f32 and bf16 alike): what is here is a fallback, a library's kernels
-// with tensor cores are 50 times as fast.
+// with tensor cores are 50 to 90 times as fast.
 #include <cstdio>
 #include <cstring>
 #include <memory>
