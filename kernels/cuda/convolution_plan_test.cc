@@ -109,6 +109,7 @@ TEST(CudaConvolutionPlans, TurnFiltersForTensorCoresAndGradientsBack) {
   TurnThereAndBack<uint32_t>(DType::kF32, 5, 7, 3, 2);
   TurnThereAndBack<uint16_t>(DType::kBF16, 3, 40, 3, 3);
   TurnThereAndBack<uint16_t>(DType::kF16, 2, 1, 7, 7);
+  TurnThereAndBack<uint16_t>(DType::kBF16, 2, 9, 1, 600);  // more taps than threads
 }
 
 }  // namespace

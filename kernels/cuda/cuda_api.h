@@ -19,7 +19,7 @@ namespace oneflow::kernels {
 struct StepBlock;   // kernels/step_block.h: standard layout, no pointers
 struct CtcProblem;  // kernels/scalar/ctc.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 7;
+inline constexpr int32_t kCudaApiVersion = 8;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;

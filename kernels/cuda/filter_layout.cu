@@ -1,6 +1,7 @@
 // Filters with their channels last, and back: bytes, elements read and written once; a thread per element of the
 // result, whose neighbours are neighbours there. What they read lies r s elements apart (last) or c (first), within
-// one filter of some 10 KB, which the caches hold.
+// one filter of some 10 KB, which the caches hold. On an H100 a 3x3 convolution of 512 filters of 512 channels took 6 us
+// longer than PyTorch's, whose filters lie channels last; with tiles in shared memory it took 1 to 3 us more.
 #include "base/dtype.h"
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/filter_layout.h"
