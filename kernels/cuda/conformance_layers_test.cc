@@ -53,7 +53,7 @@ void AddBatchNorms(std::vector<Case>* cases) {
   const std::vector<Batch> all = {{{4, 3, 5}, 1, 4, 0, 0},    {{6, 2, 2, 7}, 3, 6, 0, 0},
                                   {{3, 4, 33}, 2, 8, 2, 0},   {{40, 5, 6}, 1, 40, 0, 0},
                                   {{3, 4, 24}, 2, 8, 2, 0},  // by 16 bytes of channels
-                                  {{70, 4, 16}, 1, 70, 0, 0}, {{0, 4}, 1, 3, 0, 0}};
+                                  {{70, 4, 24}, 1, 70, 0, 0}, {{0, 4}, 1, 3, 0, 0}};
   for (const Batch& batch : all) {
     const DType f32 = DType::kF32;
     const int64_t c = batch.x.back();
