@@ -2,20 +2,30 @@
 
 #include <ucontext.h>
 
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <vector>
 
 #include "kernels/cuda/device_code.h"
+#include "kernels/cuda/tensor_core.h"
 
 namespace oneflow::kernels {
 namespace {
 
 constexpr size_t kStackBytes = 64 << 10;
 
+// What a fiber waits for.
+enum class Waits { kNothing, kBlock, kWarp };
+
 struct Fiber {
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   bool done = false;
+  Waits waits = Waits::kNothing;
+  void* lane = nullptr;  // brought to a meeting of the warp
+  SoftCopies copies;
 };
 
 // The block that this OS thread runs now.
@@ -24,6 +34,9 @@ struct Block {
   std::vector<Fiber> fibers;
   size_t current = 0;
   const std::function<void()>* body = nullptr;
+  std::unique_ptr<char[]> shared;
+  size_t shared_bytes = 0;
+  bool shared_is_new = false;
 };
 thread_local Block* running_block = nullptr;
 
@@ -35,6 +48,8 @@ void EnterFiber() {
 // A fiber at its beginning. Apart, for what calls getcontext must not keep values in registers.
 __attribute__((noinline)) void Prepare(Block* block, Fiber* fiber) {
   fiber->done = false;
+  fiber->waits = Waits::kNothing;
+  fiber->copies.groups.clear();
   getcontext(&fiber->context);
   fiber->context.uc_stack.ss_sp = fiber->stack.get();
   fiber->context.uc_stack.ss_size = kStackBytes;
@@ -42,21 +57,46 @@ __attribute__((noinline)) void Prepare(Block* block, Fiber* fiber) {
   makecontext(&fiber->context, &EnterFiber, 0);
 }
 
-// Every thread of the block once per barrier, in an order that changes with `seed`.
+// The fibers [begin, end) go on if all of them that have not ended wait for `what`; true if they do.
+bool Meet(Block* block, size_t begin, size_t end, Waits what) {
+  for (size_t at = begin; at < end; ++at) {
+    if (!block->fibers[at].done && block->fibers[at].waits != what) return false;
+  }
+  for (size_t at = begin; at < end; ++at) block->fibers[at].waits = Waits::kNothing;
+  return true;
+}
+size_t WarpOf(size_t at) { return at / kWarp * kWarp; }
+size_t WarpEnd(const Block& block, size_t at) {
+  return std::min(block.fibers.size(), WarpOf(at) + kWarp);
+}
+
+[[noreturn]] void Stop(const char* what) {
+  std::fprintf(stderr, "software CUDA: %s\n", what);
+  std::abort();
+}
+
+// Every thread of the block once between two barriers, in an order that changes with `seed`.
 void RunBlock(Block* block, int threads, uint64_t seed) {
   block->fibers.resize(static_cast<size_t>(threads));  // as many for each block of a grid
   for (Fiber& fiber : block->fibers) Prepare(block, &fiber);
+  block->shared_is_new = true;
   const size_t n = block->fibers.size();
   for (size_t left = n; left > 0; ++seed) {
     const size_t first = static_cast<size_t>(seed * 7 % n);
+    bool ran = false;
     for (size_t i = 0; i < n; ++i) {
       const size_t at = seed % 2 == 0 ? (first + i) % n : (first + n - i) % n;
-      if (block->fibers[at].done) continue;
+      Fiber& fiber = block->fibers[at];
+      if (fiber.done || fiber.waits != Waits::kNothing) continue;
+      ran = true;
       block->current = at;
       threadIdx.x = static_cast<unsigned>(at);
-      swapcontext(&block->scheduler, &block->fibers[at].context);
-      if (block->fibers[at].done) --left;
+      swapcontext(&block->scheduler, &fiber.context);
+      if (!fiber.done) continue;
+      --left;
+      Meet(block, 0, n, Waits::kBlock);  // those that waited for this one alone
     }
+    if (!ran) Stop("threads of a block wait for each other at different places");
   }
 }
 
@@ -88,8 +128,42 @@ void RunSoftGrid(int64_t blocks, int threads, bool barriers, const std::function
 
 void SoftBarrier() {
   Block* block = running_block;
-  const size_t me = block->current;
-  swapcontext(&block->fibers[me].context, &block->scheduler);
+  Fiber& fiber = block->fibers[block->current];
+  fiber.waits = Waits::kBlock;
+  Meet(block, 0, block->fibers.size(), Waits::kBlock);
+  swapcontext(&fiber.context, &block->scheduler);
 }
+
+void SoftWarpMeet(void* lane, void (*meet)(void* const* lanes)) {
+  Block* block = running_block;
+  const size_t me = block->current;
+  const size_t begin = WarpOf(me), end = WarpEnd(*block, me);
+  Fiber& fiber = block->fibers[me];
+  fiber.lane = lane;
+  fiber.waits = Waits::kWarp;
+  if (!Meet(block, begin, end, Waits::kWarp)) {
+    swapcontext(&fiber.context, &block->scheduler);
+    return;
+  }
+  if (meet == nullptr) return;
+  void* lanes[kWarp];
+  for (size_t at = begin; at < begin + kWarp; ++at) {
+    if (at >= end || block->fibers[at].done) Stop("a lane of a warp is not there");
+    lanes[at - begin] = block->fibers[at].lane;
+  }
+  meet(lanes);
+}
+
+// As large as it is said, so that AddressSanitizer sees its ends.
+char* SoftSharedSpace(size_t bytes) {
+  Block* block = running_block;
+  if (block->shared_bytes != bytes) block->shared.reset(new char[bytes]);
+  if (block->shared_is_new) std::memset(block->shared.get(), 0xff, bytes);
+  block->shared_bytes = bytes;
+  block->shared_is_new = false;
+  return block->shared.get();
+}
+
+SoftCopies* SoftCopiesOfThread() { return &running_block->fibers[running_block->current].copies; }
 
 }  // namespace oneflow::kernels

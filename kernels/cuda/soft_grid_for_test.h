@@ -1,5 +1,5 @@
 // SoftGrid: a kernel's grid of blocks without a GPU: the threads of a block one after the other, or as fibers
-// that meet at barriers, in an order drawn from a seed.
+// that meet at barriers, all of a block or of a warp, in an order drawn from a seed.
 //
 // Test code only. Threads: any; an OS thread runs one block at a time. Read next:
 // kernels/cuda/device_code.h.
