@@ -253,25 +253,30 @@ def convolutions(dtype: torch.dtype, name: str) -> None:
 def attention(dtype: torch.dtype, name: str, tokens: int) -> None:
     every, width, head = (128, 64, 64) if SMALL else (32768, 1024, 64)
     batch, heads = max(1, every // 2 // tokens), width // head
-    q, k, v = (uniform(batch, heads, tokens, head, dtype=dtype).requires_grad_() for _ in range(3))
-    out = F.scaled_dot_product_attention(q, k, v)
-    slope = torch.randn_like(out)
-    pairs = float(batch * heads * tokens * tokens)
-    with torch.no_grad():
-        measure(
-            f"attention {name} s{tokens}",
-            1,
-            pairs * 4 * head,
-            "TFLOP/s",
-            lambda: F.scaled_dot_product_attention(q, k, v),
+    for kind, p, causal in (("", 0.0, False), (" dropout", 0.1, False), (" causal", 0.0, True)):
+        q, k, v = (
+            uniform(batch, heads, tokens, head, dtype=dtype).requires_grad_() for _ in range(3)
         )
-    measure(
-        f"attention_grad {name} s{tokens}",
-        1,
-        pairs * 10 * head,
-        "TFLOP/s",
-        lambda: torch.autograd.grad(out, (q, k, v), slope, retain_graph=True),
-    )
+
+        def work(
+            parts: tuple[torch.Tensor, ...] = (q, k, v), p: float = p, causal: bool = causal
+        ) -> torch.Tensor:
+            return F.scaled_dot_product_attention(*parts, dropout_p=p, is_causal=causal)
+
+        out = work()
+        slope = torch.randn_like(out)
+
+        def slopes(
+            parts: tuple[torch.Tensor, ...] = (q, k, v),
+            out: torch.Tensor = out,
+            slope: torch.Tensor = slope,
+        ) -> object:
+            return torch.autograd.grad(out, parts, slope, retain_graph=True)
+
+        pairs = float(batch * heads * tokens * tokens) * (0.5 if causal else 1.0)
+        with torch.no_grad():
+            measure(f"attention {name} s{tokens}{kind}", 1, pairs * 4 * head, "TFLOP/s", work)
+        measure(f"attention_grad {name} s{tokens}{kind}", 1, pairs * 10 * head, "TFLOP/s", slopes)
 
 
 def embedding(dtype: torch.dtype, name: str) -> None:

@@ -242,18 +242,34 @@ void MeasureConvolutions(const Layers& layers, const Sizes& sizes, DType t) {
   }
 }
 
+// As it is, with dropout (and a mask of keys, which PyTorch's fast kernels do not take) and causal.
 void MeasureAttention(const Layers& layers, const Sizes& sizes, DType t, int64_t tokens) {
   const int64_t batch = std::max<int64_t>(1, sizes.tokens / 2 / tokens), width = 64;
   const int64_t heads = sizes.width / width;
   const std::string name = " " + std::string(NameOf(t)) + " s" + std::to_string(tokens);
   const Operand x = Of(t, {batch, tokens, heads, width});
   const Operand rows = Of(DType::kF32, {batch, heads, tokens});
+  const Operand step = Of(DType::kI64, {}), mask = Of(DType::kF32, {batch, 1, 1, tokens});
   const double pairs = static_cast<double>(batch * heads * tokens * tokens);
-  const Attrs attrs = {{"scale", 0.125}};
-  layers.Run("attention" + name, "attention", attrs, {x, x, x}, {x, rows},
-             pairs * static_cast<double>(4 * width), "TFLOP/s");
-  layers.Run("attention_grad" + name, "attention_grad", attrs, {x, x, x, x, rows, x}, {x, x, x},
-             pairs * static_cast<double>(10 * width), "TFLOP/s");
+  for (const char* kind : {"", " dropout", " dropout masked", " causal"}) {
+    const std::string what = kind;
+    Attrs attrs = {{"scale", 0.125}, {"causal", what == " causal"}};
+    std::vector<Operand> forward = {x, x, x}, backward = {x, x, x, x, rows, x};
+    if (what.starts_with(" dropout")) {
+      attrs.Set("p", 0.1);
+      attrs.Set("seed", int64_t{1});
+      attrs.Set("key", std::string("attention"));
+      for (std::vector<Operand>* inputs : {&forward, &backward}) {
+        inputs->push_back(step);
+        if (what == " dropout masked") inputs->push_back(mask);
+      }
+    }
+    const double seen = what == " causal" ? pairs / 2 : pairs;
+    layers.Run("attention" + name + kind, "attention", attrs, forward, {x, rows},
+               seen * static_cast<double>(4 * width), "TFLOP/s");
+    layers.Run("attention_grad" + name + kind, "attention_grad", attrs, backward, {x, x, x},
+               seen * static_cast<double>(10 * width), "TFLOP/s");
+  }
 }
 
 int Main(const char* path, const char* cublaslt, const char* cudnn, const Sizes& sizes,
