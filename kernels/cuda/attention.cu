@@ -1,6 +1,6 @@
 // attention and attention_grad: formulas as in kernels/cpu/attention.cc, in tiles of queries by keys, so
-// that no [queries, keys] matrix is ever in memory. f32, bf16 and f16; sums, softmax and lse are f32. f64
-// is in attention_double.cu.
+// that no [queries, keys] matrix is ever in memory. f32, and bf16 and f16 of the widths that tensor cores
+// do not take (attention_tensor.h); sums, softmax and lse are f32. f64 is in attention_double.cu.
 //
 // A block has a tile of queries (of keys in the pass for dk and dv) and kTile columns of the result, and
 // goes over the other side tile by tile; heads wider than kTile compute their scores once for each kTile
@@ -10,13 +10,14 @@
 // Operations for a pair of a query and a key of widths d = e = kTile: forward 4 d + 30, backward 14 d +
 // 60 (the least is 10 d: scores and their slopes are computed in both passes); causal half the tiles.
 // Bytes: q, k, v, out once, and k and v once more for each tile of queries. Workspace: f32 per row of the
-// backward pass. Bound by operations; predicted 25 % of a GPU's f32 rate. No tensor cores: a library's
-// kernels are 10 to 20 times as fast in bf16.
+// backward pass. Bound by operations; predicted 25 % of a GPU's f32 rate.
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "base/dtype.h"
 #include "kernels/cuda/attention_pairs.h"
+#include "kernels/cuda/attention_tensor.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/tile_product.h"
 #include "kernels/scalar/functions.h"
@@ -309,6 +310,9 @@ Operands<T> OperandsOf(const CudaAttention& a, const CudaOperands& o) {
 
 template <typename T>
 CudaError Forward(const CudaAttention* a, const CudaOperands* o, CudaStreamHandle stream) {
+  if constexpr (!std::is_same_v<T, float>) {
+    if (TakesTensorCores(*a, *o, true)) return TensorForward<T>(*a, *o, stream);
+  }
   const int64_t items = a->batch * a->heads * Tiles(a->queries) * Tiles(a->value_width);
   return LaunchBlocks(&ForwardKernel<T>, Blocks(items), kTileThreads, stream, *a,
                       OperandsOf<T>(*a, *o), static_cast<T*>(o->out[0]),
@@ -317,6 +321,9 @@ CudaError Forward(const CudaAttention* a, const CudaOperands* o, CudaStreamHandl
 
 template <typename T>
 CudaError Backward(const CudaAttention* a, const CudaOperands* o, CudaStreamHandle stream) {
+  if constexpr (!std::is_same_v<T, float>) {
+    if (TakesTensorCores(*a, *o, false)) return TensorBackward<T>(*a, *o, stream);
+  }
   const T* dout = static_cast<const T*>(o->in[5]);
   float* dot = static_cast<float*>(o->workspace);
   CudaError error =

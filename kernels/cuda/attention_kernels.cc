@@ -3,6 +3,7 @@
 
 #include "base/dtype.h"
 #include "kernels/cpu/attention_problem.h"
+#include "kernels/cuda/attention_tensor.h"
 #include "kernels/cuda/definition.h"
 
 namespace oneflow::kernels {
@@ -45,11 +46,15 @@ KernelOr MakeAttention(const CudaApi* api, const KernelSpec& spec) {
   });
 }
 
-// A number for each row, but in f64.
+// Sums of rows and of dq; none in f64.
 absl::StatusOr<Needs> DescribeBackward(const KernelSpec& spec) {
-  if (spec.inputs.at(0).dtype == DType::kF64) return Needs{};
-  const Shape& q = spec.inputs.at(0).shape;
-  return Needs{q.at(0) * q.at(1) * q.at(2) * int64_t{sizeof(float)}, {}};
+  const DType dtype = spec.inputs.at(0).dtype;
+  if (dtype == DType::kF64) return Needs{};
+  const AttentionProblem problem = AttentionProblem::Of(spec, AttentionPass::kBackward);
+  return Needs{
+      AttentionGradBytes(problem.batch, problem.heads, problem.queries, problem.key_heads,
+                         problem.keys, problem.width, problem.value_width, dtype != DType::kF32),
+      {}};
 }
 
 }  // namespace

@@ -67,25 +67,30 @@ struct AttentionPairs {
   __device__ __forceinline__ C Score(int64_t i, int64_t j, C product) const {
     if (i >= a.queries || j >= Seen(i)) return -std::numeric_limits<C>::infinity();
     C score = product * static_cast<C>(a.scale);
-    if (in.mask != nullptr) {
-      score += Mask(b * a.mask_stride[0] + h * a.mask_stride[1] + i * a.mask_stride[2] +
-                    j * a.mask_stride[3]);
-    }
+    if (in.mask != nullptr) score += MaskOf(i, j);
     return score;
+  }
+  // What the mask adds to a score: 0 or -inf of a bool. REQUIRES: there is a mask, and such a pair.
+  __device__ __forceinline__ C MaskOf(int64_t i, int64_t j) const {
+    return Mask(b * a.mask_stride[0] + h * a.mask_stride[1] + i * a.mask_stride[2] +
+                j * a.mask_stride[3]);
+  }
+  // A weight's index in the logical tensor.
+  __device__ __forceinline__ uint64_t IndexOf(int64_t i, int64_t j) const {
+    return a.index + static_cast<uint64_t>(b) * a.index_stride[0] +
+           static_cast<uint64_t>(h) * a.index_stride[1] +
+           static_cast<uint64_t>(i) * a.index_stride[2] + static_cast<uint64_t>(j);
   }
   // The factor of dropout.
   __device__ __forceinline__ float Keep(int64_t i, int64_t j) const {
     if (!a.drops) return 1.0f;
-    const uint64_t index = a.index + static_cast<uint64_t>(b) * a.index_stride[0] +
-                           static_cast<uint64_t>(h) * a.index_stride[1] +
-                           static_cast<uint64_t>(i) * a.index_stride[2] + static_cast<uint64_t>(j);
+    const uint64_t index = IndexOf(i, j);
     const uint64_t step = static_cast<uint64_t>(*in.step);
     const uint32_t word = PhiloxBlock(a.philox_key, step, index / 4)[index % 4];
     return word >= a.threshold ? a.keep : 0.0f;
   }
 
  private:
-  // What is added to a score: 0 or -inf of a bool.
   __device__ __forceinline__ C Mask(int64_t at) const {
     switch (static_cast<DType>(a.mask_dtype)) {
       case DType::kBool:

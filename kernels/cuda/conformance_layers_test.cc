@@ -265,6 +265,7 @@ struct Heads {
   double p;
   Shape mask;  // empty: none
   DType mask_dtype = DType::kBool;
+  double scale = 0.4;
 };
 
 // The calls of one problem: forward, and backward from what the CPU's forward gives.
@@ -284,7 +285,7 @@ void AddAttention(std::vector<Case>* cases, const Heads& heads, int64_t begin_qu
   const TestTensor k = RandomTensor({heads.batch, heads.keys, heads.key_heads, heads.width}, 2);
   const TestTensor v =
       RandomTensor({heads.batch, heads.keys, heads.key_heads, heads.value_width}, 3);
-  Attrs attrs = {{"causal", heads.causal}, {"scale", 0.4}};
+  Attrs attrs = {{"causal", heads.causal}, {"scale", heads.scale}};
   if (heads.p > 0) {
     attrs.Set("p", heads.p);
     attrs.Set("seed", int64_t{3});
@@ -334,6 +335,20 @@ void AddAttentions(std::vector<Case>* cases) {
 }
 
 }  // namespace
+
+void AddTensorAttentionCases(std::vector<Case>* cases) {
+  // Tiles have 128 queries (64 of wide heads) by 64 keys forward, 64 (32) by 128 backward.
+  const auto add = [&](Heads heads, int64_t begin_query, int64_t begin_head) {
+    heads.scale = 0.1;  // sums of many products, rounded to bf16
+    AddAttention(cases, heads, begin_query, begin_head);
+  };
+  add({1, 20, 150, 2, 2, 64, 64, false, 0, {}}, 0, 0);
+  add({1, 70, 260, 1, 1, 16, 16, true, 0, {}}, 190, 0);  // two shares of the keys, one of two tiles
+  add({1, 70, 140, 2, 1, 16, 16, true, 0.3, {}}, 70, 2);  // a shard, a shared head
+  add({2, 18, 37, 1, 1, 80, 80, false, 0.25, {2, 1, 1, 37}}, 0, 0);
+  add({1, 35, 70, 2, 1, 128, 128, true, 0.5, {1, 2, 35, 70}, DType::kF32}, 35, 0);
+  add({1, 3, 4, 1, 1, 32, 32, false, 0, {1, 1, 3, 1}}, 0, 0);  // a row sees nothing
+}
 
 void AddLayerCases(std::vector<Case>* cases) {
   AddNorms(cases);

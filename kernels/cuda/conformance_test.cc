@@ -695,6 +695,16 @@ TEST(CudaConformance, EveryFloatType) {
   RunOnEachTable(changed);
 }
 
+// In the types that tensor cores multiply alone: f32 would take others.
+TEST(CudaConformance, AttentionOnTensorCores) {
+  std::vector<Case> cases, changed;
+  AddTensorAttentionCases(&cases);
+  for (const Case& test : cases) {
+    for (const DType dtype : {DType::kBF16, DType::kF16}) changed.push_back(InDType(test, dtype));
+  }
+  RunOnEachTable(changed);
+}
+
 // What a GPU cannot do and a CPU can: kept by hand, exact. A kernel that comes leaves this list.
 TEST(CudaTable, LacksTheseOpsOfTheCpus) {
   const Strings lacks = {};
