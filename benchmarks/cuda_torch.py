@@ -223,10 +223,11 @@ WINDOWS = (
 
 
 def convolutions(dtype: torch.dtype, name: str) -> None:
-    n, most = (1, 8) if SMALL else (64, 1 << 20)
+    n, most, thinner = (1, 8, 32) if SMALL else (64, 1 << 20, 1)
     last = torch.channels_last
     for full_side, full_c, full_k, r, stride in WINDOWS:
-        side, c, k, padding = min(full_side, most), min(full_c, most), min(full_k, most), r // 2
+        side, k, padding = min(full_side, most), full_k // thinner, r // 2
+        c = full_c // thinner if full_c > 3 else full_c
         out = (side + 2 * padding - r) // stride + 1
         size = f"{r}x{r} stride {stride} {c}-{k} {name} {n}x{side}x{side}"
         x = uniform(n, c, side, side, dtype=dtype).to(memory_format=last)

@@ -57,7 +57,7 @@ print(found[0] if found else "")')
 
 # step WHAT LIMIT LOG SHOWN COMMAND...: runs one command under a limit, and notes whether it passed. What it prints
 # goes to LOG in OUT; the last SHOWN lines are shown.
-checks=() profile=() nccl="" failed=0
+checks=() profile=() libraries="" cudnn="" failed=0
 step() {
   local what=$1 limit=$2 log=$3 shown=$4; shift 4
   say "$what"
@@ -79,7 +79,7 @@ all() {
   [ -z "$part" ] || { filter='SoftCuda.*:CudaKernels.*'; chosen='gpu and trains_as and resnet and dp2'; }
   rm -f "$out"/*.jsonl "$out"/*.log "$out"/*.err "$out"/kernels_of_models.txt
   step "conformance of every CUDA kernel with the CPU's" 300 conformance.log 5 \
-    env LD_LIBRARY_PATH="$nccl:${LD_LIBRARY_PATH:-}" "$rates/oneflow_kernels_test" --gtest_color=no --gtest_filter="$filter"
+    env LD_LIBRARY_PATH="$libraries:${LD_LIBRARY_PATH:-}" "$rates/oneflow_kernels_test" --gtest_color=no --gtest_filter="$filter"
   step "training under all layouts, with the CPU's numbers" 400 layouts.log 3 \
     "$python" -m pytest -p no:cacheprovider tests/e2e/test_cuda.py tests/e2e/test_cuda_steps.py -k "$chosen"
   step "training" 100 training.jsonl 0 "$python" benchmarks/cuda_training.py "${sized[@]}"
@@ -87,7 +87,7 @@ all() {
   step "rates of kernels" 120 kernels.jsonl 0 \
     "$rates/oneflow_cuda_benchmark" "$ONEFLOW_CUDA_LIBRARY" "$ONEFLOW_CUBLASLT" "${sized[@]}"
   step "rates of layers" 120 layers.jsonl 0 \
-    "$rates/oneflow_cuda_layers_benchmark" "$ONEFLOW_CUDA_LIBRARY" "$ONEFLOW_CUBLASLT" "$ONEFLOW_CUDNN" "${sized[@]}"
+    "$rates/oneflow_cuda_layers_benchmark" "$ONEFLOW_CUDA_LIBRARY" "$ONEFLOW_CUBLASLT" "$cudnn" "${sized[@]}"
   if [ "$has_torch" = 1 ]; then
     for which in training models kernels layers; do
       step "PyTorch: $which" 120 "torch_$which.jsonl" 0 "$python" benchmarks/cuda_torch.py "$which" "${sized[@]}"
@@ -112,9 +112,9 @@ run() {
   [ "$has_torch" = 0 ] || profile=(--profile "$out/kernels_of_models.txt")
   export ONEFLOW_CUDA_LIBRARY=$root/python/oneflow/liboneflow_cuda.so
   ONEFLOW_CUBLASLT=$(python3 -c 'from oneflow import environment; print(environment.cublaslt())')
-  ONEFLOW_CUDNN=$(python3 -c 'from oneflow import environment; print(environment.cudnn())')
-  export ONEFLOW_CUBLASLT ONEFLOW_CUDNN
-  nccl=$(python3 -c 'import os; from oneflow import environment; print(os.path.dirname(environment.nccl()))')
+  export ONEFLOW_CUBLASLT
+  cudnn=$(python3 -c 'from oneflow import environment; print(environment.cudnn())')
+  libraries=$(dirname "$cudnn"):$(dirname "$(python3 -c 'from oneflow import environment; print(environment.nccl())')")
   all python3 ""
   finish python3 --on gpu --record gpu-check
 }
@@ -128,7 +128,7 @@ soft() {
     say "building"
     ./dev build release "${targets[@]}" >"$out/build.txt" 2>&1 || { tail -20 "$out/build.txt"; return 1; }
   fi
-  export PYTHONPATH=$root/python:$root OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 ONEFLOW_CUBLASLT="" ONEFLOW_CUDNN=""
+  export PYTHONPATH=$root/python:$root OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 ONEFLOW_CUBLASLT=""
   export ONEFLOW_CUDA_LIBRARY=$root/build/release/kernels/cuda/liboneflow_soft_cuda.so
   all "$python" small "$part"
   if [ -z "$part" ]; then finish "$python" --on software --record gpu-check-soft; else finish "$python" --on software; fi

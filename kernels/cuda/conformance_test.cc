@@ -607,9 +607,7 @@ void RunOnEachTable(const std::vector<Case>& cases) {
   const char* path = std::getenv("ONEFLOW_CUDA_LIBRARY");
   if (path == nullptr) return;
   const char* cublaslt = std::getenv("ONEFLOW_CUBLASLT");
-  const char* cudnn = std::getenv("ONEFLOW_CUDNN");
-  absl::StatusOr<const CudaApi*> api =
-      OpenCuda(path, cublaslt == nullptr ? "" : cublaslt, "", cudnn == nullptr ? "" : cudnn);
+  absl::StatusOr<const CudaApi*> api = OpenCuda(path, cublaslt == nullptr ? "" : cublaslt);
   ASSERT_TRUE(api.ok()) << MessageOf(api.status());
   ASSERT_EQ((*api)->set_device(0), 0);
   std::cout << "and on the GPU\n";

@@ -124,10 +124,11 @@ void Open(const char* path, Library* library) {
   }
   void* opened = OpenLibrary(path, "libcudnn.so.9");
   if (opened == nullptr) {
-    std::snprintf(library->text, sizeof(library->text),
-                  "no cuDNN (%s); name the file in ONEFLOW_CUDNN. Convolutions run on the own "
-                  "kernels, which are slow",
-                  dlerror());
+    std::snprintf(
+        library->text, sizeof(library->text),
+        "no cuDNN (%s); pip install nvidia-cudnn-cu13. Convolutions run on the own kernels, "
+        "which are slow",
+        dlerror());
     return;
   }
   const bool all = Resolve(opened, "cudnnGetVersion", &library->version) &&

@@ -225,10 +225,7 @@ def cublaslt() -> str:
 
 
 def cudnn() -> str:
-    """ONEFLOW_CUDNN: the file of cuDNN; by default that of the package nvidia-cudnn-cu13, else the loader's."""
-    named = os.environ.get("ONEFLOW_CUDNN", "")
-    if named:
-        return named
+    """The file of cuDNN in the package nvidia-cudnn-cu13; empty: the loader's, if it has one."""
     for folder in sys.path:
         path = os.path.join(folder, "nvidia", "cudnn", "lib", "libcudnn.so.9")
         if os.path.exists(path):
