@@ -13,8 +13,9 @@ void AddNorms(std::vector<Case>* cases) {
     Shape shape;
     int64_t dims;
   };
-  const std::vector<Rows> all = {{{5, 7}, 1}, {{3, 2, 40}, 1}, {{4, 3, 5}, 2}, {{2, 300}, 1},
-                                 {{0, 6}, 1}, {{200, 3}, 1},   {{2, 1024}, 1}, {{2, 1028}, 1}};
+  const std::vector<Rows> all = {{{5, 7}, 1},    {{3, 2, 40}, 1}, {{4, 3, 5}, 2}, {{2, 300}, 1},
+                                 {{0, 6}, 1},    {{200, 3}, 1},   {{2, 1024}, 1}, {{2, 1028}, 1},
+                                 {{2, 2048}, 1}, {{2, 2056}, 1}};
   for (const auto& [shape, dims] : all) {
     const DType f32 = DType::kF32;
     const Shape lead(shape.begin(), shape.end() - dims);

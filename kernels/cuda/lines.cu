@@ -2,9 +2,9 @@
 //
 // cumsum: floats are added in f64. 2 T bytes per element. A thread per line where neighbouring lines
 // lie side by side or lines are short: predicted 60 % of the copy rate if there are 100,000 lines. A
-// block per line else, tile by tile: predicted 40 %. sort: stable merges of index rows, a thread per
+// block per line else, tile by tile: 31 % measured there on lines of 4096. sort: stable merges of index rows, a thread per
 // element and pass, which finds its place by a binary search: log2 n passes of 16 bytes and log2 n
-// scattered reads of T; predicted 5 % of what its bytes would allow.
+// scattered reads of T; 2 % of the copy rate on an H100, lines of 4096.
 #include "base/dtype.h"
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/elementwise.h"

@@ -1,12 +1,13 @@
 // layer_norm and rms_norm over the last dims, and their gradients: formulas as in
 // kernels/cpu/layer_norm.cc, in the compute type (float for bf16 and f16), sums over rows in f64.
 //
-// Rows of up to kWarpPacks packs a lane (1024 in f32, 2048 in 16 bits) have a warp each, which reads them by 16
-// bytes into registers and joins without barriers; others, and those that begin elsewhere, a block, the
-// first kHeld elements of whose threads stay in registers between the passes. So a row of up to 2048 is
-// read from memory once. Bytes per element of type T: forward 2 T (read x, write
-// y), gradient 3 T, weight gradient 2 T. Operations: 8, 12, 6 an element, so all are bound by bytes;
-// goal 88 % of the copy rate.
+// Rows of up to kWarpPacks packs a lane (1024 in f32, 2048 in 16 bits) have a warp each, which reads them
+// by 16 bytes into registers and joins without barriers; others, and those that begin elsewhere, a block,
+// the first kHeld elements of whose threads stay in registers between the passes. So a row of up to 2048
+// is read from memory once. Bytes per element of type T: forward 2 T (read x, write y), gradient 3 T,
+// weight gradient 2 T. Operations: 8, 12, 6 an element, so all are bound by bytes. Measured on an H100,
+// rows of 1024, of the copy rate: forward 91 % in f32 and 77 % in bf16, gradient 96 % and 88 %, weight
+// gradient 60 % and 33 %.
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
