@@ -78,8 +78,11 @@ class SoftMemory {
     *gpu = it->second.gpu;
     return true;
   }
-  // `what` on `gpu` will touch `data`: an illegal address if that is memory which it does not reach.
+  // `what` on `gpu` will touch `data`: an illegal address if that is memory which it does not reach. Small words
+  // are numbers: in a program that is not position-independent the heap begins so low that one, as the 32 MiB of
+  // a workspace, can be the address of a block.
   void Touch(int gpu, const void* data, const char* what) {
+    if (reinterpret_cast<uintptr_t>(data) < kLeastAddress) return;
     int owner = kHost;
     if (!OwnerOf(data, &owner) || owner == kHost || SoftGpus::Of().Reaches(gpu, owner)) return;
     std::fprintf(stderr, "software CUDA: %s on GPU %d touches memory of GPU %d\n", what, gpu,
@@ -123,6 +126,7 @@ class SoftMemory {
     int64_t now = 0, peak = 0;
   };
   static constexpr int64_t kDeviceBytes = int64_t{4} << 30;
+  static constexpr uintptr_t kLeastAddress = uintptr_t{1} << 32;
   static constexpr size_t kGuard = 256;
   static constexpr size_t kKeptBytes = 16 << 20;
   static constexpr char kFreshByte = static_cast<char>(0xA5);
