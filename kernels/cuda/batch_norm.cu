@@ -128,32 +128,25 @@ __global__ void ChannelsKernel(CudaBatchNorm p, typename Channel::Operands opera
   }
 }
 
-// Neighbours that are read and written at once, 16 bytes of them.
-template <typename T>
-struct alignas(16) Neighbours {
-  static constexpr int kCount = 16 / sizeof(T);
-  T item[kCount];
-};
-
 // The same, by neighbours: a thread stays with its channels, whose numbers it makes once.
 template <typename Channel, typename T>
 __global__ void WideChannelsKernel(CudaBatchNorm p, typename Channel::Operands operands, const T* x,
                                    const T* dy, T* out) {
-  using Wide = Neighbours<T>;
-  const int64_t wides = p.c / Wide::kCount;
+  using Wide = Pack<T, kPacked<T>>;
+  const int64_t wides = p.c / kPacked<T>;
   const int64_t stride = ItemStride() / wides * wides;
   if (FirstItem() >= stride) return;
-  const int64_t first = ChannelOf(FirstItem(), wides) * Wide::kCount;
-  Channel channels[Wide::kCount];
+  const int64_t first = ChannelOf(FirstItem(), wides) * kPacked<T>;
+  Channel channels[kPacked<T>];
   OF_UNROLL
-  for (int k = 0; k < Wide::kCount; ++k) channels[k] = Channel(p, operands, first + k);
+  for (int k = 0; k < kPacked<T>; ++k) channels[k] = Channel(p, operands, first + k);
   for (int64_t i = p.begin * wides + FirstItem(); i < p.end * wides; i += stride) {
     const Wide in = reinterpret_cast<const Wide*>(x)[i];
     Wide slopes = {};
     if (dy != nullptr) slopes = reinterpret_cast<const Wide*>(dy)[i];
     Wide result;
     OF_UNROLL
-    for (int k = 0; k < Wide::kCount; ++k) result.item[k] = channels[k](in.item[k], slopes.item[k]);
+    for (int k = 0; k < kPacked<T>; ++k) result.item[k] = channels[k](in.item[k], slopes.item[k]);
     reinterpret_cast<Wide*>(out)[i] = result;
   }
 }
@@ -161,7 +154,7 @@ __global__ void WideChannelsKernel(CudaBatchNorm p, typename Channel::Operands o
 template <typename Channel, typename T>
 CudaError OverChannels(const CudaBatchNorm& p, const typename Channel::Operands& operands,
                        const T* x, const T* dy, T* out, CudaStreamHandle stream) {
-  constexpr int kCount = Neighbours<T>::kCount;
+  constexpr int kCount = kPacked<T>;
   const int64_t wide_blocks = BlocksFor((p.end - p.begin) * p.c / kCount);
   const bool aligned = IsAligned(x, 16) && IsAligned(out, 16) && IsAligned(dy, 16);
   if (p.c % kCount == 0 && aligned && wide_blocks * kThreads >= p.c / kCount) {

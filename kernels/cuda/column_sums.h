@@ -2,8 +2,8 @@
 //
 // Device code. `Sums` says what is added: kSums numbers per column in f64, Add(row, column, totals)
 // and Write(column, totals). A thread per column and share of the rows, so that neighbours read
-// neighbours; a second kernel joins the shares, ranges of them by threads and the ranges in order. Workspace: splits * kSums * columns f64,
-// nothing if there is one share. Read next: kernels/cuda/shares.h, kernels/cuda/norms.cu.
+// neighbours; a second kernel joins the shares, ranges of them by threads and the ranges in order.
+// Workspace: splits * kSums * columns f64, nothing if there is one share. Read next: kernels/cuda/shares.h, kernels/cuda/norms.cu.
 #ifndef ONEFLOW_KERNELS_CUDA_COLUMN_SUMS_H_
 #define ONEFLOW_KERNELS_CUDA_COLUMN_SUMS_H_
 

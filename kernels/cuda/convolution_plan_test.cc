@@ -60,7 +60,7 @@ TEST(CudaConvolutionPlans, HaveRoomForALibrarysEngineAndForOwnShares) {
     EXPECT_TRUE(needs.ok()) << MessageOf(needs.status());
     return needs->workspace_bytes;
   };
-  const int64_t engine = kSumBudget + kEngineAlignment;
+  const int64_t engine = kSumBudget + kLibraryAlignment;
   // 16 filters of 72 elements, turned; of one tap, and of one channel, they lie as they should.
   EXPECT_EQ(bytes(Forward(DType::kBF16, 2, {16, 8, 3, 3})), engine + 16 * 72 * 2);
   EXPECT_EQ(bytes(Forward(DType::kF16, 2, {16, 8, 1, 1})), engine);

@@ -14,20 +14,11 @@
 
 #include "base/dtype.h"
 #include "kernels/cuda/cuda_api.h"
+#include "kernels/cuda/library_space.h"
 
 namespace oneflow::kernels {
 
-// Where the library wants its workspace: buffers of a plan lie on 64 bytes.
-inline constexpr int64_t kEngineAlignment = 256;
 inline constexpr int64_t kSumBudget = 16 << 20;
-
-inline int64_t AlignedBytes(int64_t bytes) {
-  return (bytes + kEngineAlignment - 1) / kEngineAlignment * kEngineAlignment;
-}
-inline char* AlignedSpace(void* workspace) {
-  const uintptr_t at = reinterpret_cast<uintptr_t>(workspace);
-  return reinterpret_cast<char*>((at + kEngineAlignment - 1) / kEngineAlignment * kEngineAlignment);
-}
 
 // There is something to do, of a size that a library takes. Shapes come from a plan, which may say anything.
 inline bool IsForLibrary(const CudaConvolution& p) {
@@ -62,11 +53,11 @@ inline int64_t EngineBudget(const CudaConvolution& p) {
 }
 // Of a call that an engine may serve.
 inline int64_t EngineWorkspace(const CudaConvolution& p) {
-  return kEngineAlignment + FilterBytes(p) + EngineBudget(p);
+  return kLibraryAlignment + FilterBytes(p) + EngineBudget(p);
 }
 // What is the engine's; negative: the workspace was not made for one.
 inline int64_t EngineRoom(const CudaConvolution& p) {
-  return p.workspace_bytes - kEngineAlignment - FilterBytes(p);
+  return p.workspace_bytes - kLibraryAlignment - FilterBytes(p);
 }
 
 }  // namespace oneflow::kernels

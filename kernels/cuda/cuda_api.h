@@ -115,7 +115,7 @@ struct CudaMatmul {
   int64_t workspace_bytes;  // of the library
   int32_t alignment;        // bytes on which a, b and d of every call lie, a power of two
   // What m, n and k are rounded up to in copies of the operands, which lie in the workspace behind the
-  // library's part, a's, b's and d's, each from a multiple of kMatmulAlignment on; 0: as they are. An
+  // library's part, a's, b's and d's, each from a multiple of kLibraryAlignment on; 0: as they are. An
   // operand has a copy if a dim of it is rounded up: with zeros there. For one product of 2-byte elements.
   int64_t padded_m, padded_n, padded_k;
 };

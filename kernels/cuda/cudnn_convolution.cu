@@ -154,12 +154,7 @@ void Open(const char* path, Library* library) {
                 version / 100 % 100, version % 100);
 }
 
-const Library& OpenedLibrary(const char* path = "") {
-  static Library library;
-  static std::once_flag once;
-  std::call_once(once, [path] { Open(path, &library); });
-  return library;
-}
+const Library& OpenedLibrary(const char* path = "") { return OpenedOnce<Library, &Open>(path); }
 
 // A device's, for all its streams: which of them is set before each call.
 struct DeviceHandle {

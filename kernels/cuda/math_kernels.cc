@@ -204,12 +204,6 @@ constexpr int64_t kMatmulWorkspace = 32 << 20;
 constexpr int64_t kRowElements = 8;
 constexpr int64_t kLeastCopied = 128;
 
-// Buffers of a plan lie on 64 bytes, the library wants more.
-void* Aligned(void* workspace) {
-  const int64_t at = static_cast<int64_t>(reinterpret_cast<uintptr_t>(workspace));
-  return static_cast<char*>(workspace) + (AlignedForMatmul(at) - at);
-}
-
 bool BoolAttr(const Attrs& attrs, const std::string& name) {
   return attrs.Has(name) && attrs.Bool(name);
 }
@@ -291,7 +285,7 @@ absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
   const CudaMatmul& g = product.matmul;
   if (IsEmpty(g)) return Needs{};
-  return Needs{g.workspace_bytes + MatmulCopies(g).bytes() + kMatmulAlignment, {}};
+  return Needs{g.workspace_bytes + MatmulCopies(g).bytes() + kLibraryAlignment, {}};
 }
 
 KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
@@ -313,7 +307,7 @@ KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
       const CudaError error =
           api->matmul(plan.get(), In<char>(args, 0) + product.batches.OffsetOf(i, 0) * element,
                       In<char>(args, 1) + product.batches.OffsetOf(i, 1) * element, d,
-                      Aligned(args.workspace), stream);
+                      AlignedSpace(args.workspace), stream);
       if (error != 0) return error;
       d += product.matmul.stride_d * element;
     }

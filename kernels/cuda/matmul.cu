@@ -147,12 +147,7 @@ void Open(const char* path, Library* library) {
 }
 
 // Opened once per process.
-const Library& OpenedLibrary(const char* path = "") {
-  static Library library;
-  static std::once_flag once;
-  std::call_once(once, [path] { Open(path, &library); });
-  return library;
-}
+const Library& OpenedLibrary(const char* path = "") { return OpenedOnce<Library, &Open>(path); }
 
 // Of the calling thread's device, for all streams there: cuBLASLt ties a handle to a device. nullptr: no
 // library.
@@ -171,10 +166,9 @@ cublasLtHandle_t HandleOfDevice() {
 #endif  // ONEFLOW_CUBLASLT
 
 struct Plan {
-  explicit Plan(const CudaMatmul& of) : copies(of), problem(copies.problem) {}
+  explicit Plan(const CudaMatmul& problem) : copies(problem) {}
 
-  MatmulCopies copies;
-  CudaMatmul problem;  // what is multiplied
+  MatmulCopies copies;  // and what is multiplied
 #ifdef ONEFLOW_CUBLASLT
   cublasLtHandle_t handle = nullptr;  // of the device that it was made for
   cublasLtMatmulDesc_t desc = nullptr;
@@ -230,7 +224,7 @@ bool Choose(Plan* plan) {
   const Library& lt = OpenedLibrary();
   plan->handle = HandleOfDevice();
   if (plan->handle == nullptr) return false;
-  const CudaMatmul& g = plan->problem;
+  const CudaMatmul& g = plan->copies.problem;
   const cudaDataType_t type = TypeOf(g.math);
   const bool wide = g.math == CudaMath::kF64;
   const cublasComputeType_t compute = wide                        ? CUBLAS_COMPUTE_64F
@@ -292,7 +286,7 @@ CudaError MatmulPlan(const CudaMatmul* problem, void** out) {
 // d = a . b, of the copies where there are some.
 CudaError Multiply(const Plan& plan, const void* a, const void* b, void* d, void* workspace,
                    CudaStreamHandle stream) {
-  const CudaMatmul& g = plan.problem;
+  const CudaMatmul& g = plan.copies.problem;
 #ifdef ONEFLOW_CUBLASLT
   if (plan.library) {
     const Library& lt = OpenedLibrary();
@@ -327,7 +321,7 @@ CudaError Matmul(void* made, const void* a, const void* b, void* d, void* worksp
   using Matrix = MatmulCopies::Matrix;
   const Plan& plan = *static_cast<const Plan*>(made);
   const MatmulCopies& copies = plan.copies;
-  char* space = static_cast<char*>(workspace) + plan.problem.workspace_bytes;
+  char* space = static_cast<char*>(workspace) + copies.problem.workspace_bytes;
   CudaError error = 0;
   const auto bring = [&](const Matrix& x, const void* data) -> const void* {
     if (!x.copied() || error != 0) return data;

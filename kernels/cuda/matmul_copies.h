@@ -8,13 +8,9 @@
 #include <cstdint>
 
 #include "kernels/cuda/cuda_api.h"
+#include "kernels/cuda/library_space.h"
 
 namespace oneflow::kernels {
-
-inline constexpr int64_t kMatmulAlignment = 256;
-inline int64_t AlignedForMatmul(int64_t bytes) {
-  return (bytes + kMatmulAlignment - 1) / kMatmulAlignment * kMatmulAlignment;
-}
 
 struct MatmulCopies {
   // A row-major matrix, and its copy's extents.
@@ -50,7 +46,7 @@ struct MatmulCopies {
   }
   static int64_t BytesOf(const Matrix& matrix) {
     if (!matrix.copied()) return 0;
-    return AlignedForMatmul(matrix.copied_rows * matrix.copied_columns * int64_t{sizeof(uint16_t)});
+    return AlignedBytes(matrix.copied_rows * matrix.copied_columns * int64_t{sizeof(uint16_t)});
   }
 };
 

@@ -1,7 +1,6 @@
 #include <cuda_runtime.h>
 
 #include <cstdio>
-#include <mutex>
 
 #include "base/dtype.h"
 #include "kernels/cuda/nccl.h"
@@ -59,12 +58,7 @@ void Open(const char* path, Library* library) {
                 version / 100 % 100, version % 100);
 }
 
-const Library& OpenedLibrary(const char* path = "") {
-  static Library library;
-  static std::once_flag once;
-  std::call_once(once, [path] { Open(path, &library); });
-  return library;
-}
+const Library& OpenedLibrary(const char* path = "") { return OpenedOnce<Library, &Open>(path); }
 
 CudaError Code(Result result) { return result == 0 ? 0 : kNcclErrors + result; }
 

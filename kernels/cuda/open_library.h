@@ -1,4 +1,4 @@
-// OpenLibrary and Resolve: NVIDIA's libraries (cuBLASLt, NCCL) are opened by name, so that the package links none
+// OpenLibrary and Resolve: NVIDIA's libraries (cuBLASLt, cuDNN, NCCL) are opened by name, so that the package links none
 // of them and whatever copy is there will do.
 //
 // Functions of the host. Threads: any. What is opened stays open. Read next: kernels/cuda/matmul.cu,
@@ -7,6 +7,8 @@
 #define ONEFLOW_KERNELS_CUDA_OPEN_LIBRARY_H_
 
 #include <dlfcn.h>
+
+#include <mutex>
 
 namespace oneflow::kernels {
 
@@ -22,6 +24,15 @@ template <typename F>
 bool Resolve(void* library, const char* name, F* function) {
   *function = reinterpret_cast<F>(dlsym(library, name));
   return *function != nullptr;
+}
+
+// The process's only Library, filled by kOpen(path, &library) at the first call, whose path it is.
+template <typename Library, void (*kOpen)(const char*, Library*)>
+const Library& OpenedOnce(const char* path) {
+  static Library library;
+  static std::once_flag once;
+  std::call_once(once, [path] { kOpen(path, &library); });
+  return library;
 }
 
 }  // namespace oneflow::kernels
