@@ -198,6 +198,14 @@ def images(dtype: torch.dtype, name: str) -> None:
         "TB/s",
         lambda: F.batch_norm(x, mean, variance, weight, bias),
     )
+    skip = torch.empty_like(x).uniform_(-1, 1)
+    measure(
+        f"fused bn_apply add relu {size}",
+        1,
+        3 * stored,
+        "TB/s",
+        lambda: F.relu_(F.batch_norm(x, mean, variance, weight, bias).add_(skip)),
+    )
     pooled, places = F.max_pool2d(x, 3, 2, 1, return_indices=True)
     measure(f"max_pool2d {size}", 1, 1.25 * stored, "TB/s", lambda: F.max_pool2d(x, 3, 2, 1))
     measure(

@@ -43,6 +43,7 @@ REACHED = {
     "relu_grad": BINARY,
     "exp": Reached(0.93, True),
     "tanh": Reached(0.92, True),
+    "fused": Reached(0.8),
     "sum": Reached(0.91, True),
     "softmax": Reached(0.55, True),
     "permute": Reached(0.65, True),

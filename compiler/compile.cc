@@ -9,6 +9,7 @@
 #include "compiler/parallel/decide.h"
 #include "compiler/passes/bucket_sums.h"
 #include "compiler/passes/cancel_permutes.h"
+#include "compiler/passes/fuse_elementwise.h"
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/merge_common.h"
 #include "compiler/passes/remove_dead.h"
@@ -98,6 +99,11 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   logical.compiled.decisions = DecisionsText(graph, logical.decisions);
   logical.compiled.held_decisions = logical.decisions.held.ToString();
   logical.compiled.states = StateShardings(graph);
+
+  // A value that one elementwise op hands to the next stays in the cache, or in registers. What was
+  // decided is told by the user's ops, so after that.
+  if (options.fuse) OF_RETURN_IF_ERROR(FuseElementwise(&graph, &logical.decisions));
+  OF_RETURN_IF_ERROR(border("fuse_elementwise"));
   return logical;
 }
 

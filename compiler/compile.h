@@ -27,6 +27,7 @@ struct CompileOptions {
   int world_size = 1;
   // Decisions of earlier compiles: those for this graph are followed in place of a search.
   std::vector<HeldDecisions> decisions;
+  bool fuse = true;  // chains of elementwise ops become one task each; the bits are the same
 };
 
 struct Compiled {

@@ -27,6 +27,7 @@ std::vector<OpDef> LayerNormOps();
 std::vector<OpDef> IndexingOps();
 std::vector<OpDef> RandomOps();
 std::vector<OpDef> OptimizerOps();
+std::vector<OpDef> FusedOps();
 
 }  // namespace oneflow
 

@@ -73,6 +73,43 @@ void AddElementwise(std::vector<OpCase>* cases) {
                     {"P,B,B->P"}});
 }
 
+using Texts = std::vector<std::string>;
+
+// A chain of ops whose values all have type f32.
+Attrs Chain(const Texts& ops, const Ints& reads) {
+  return {{"ops", ops},
+          {"reads", reads},
+          {"reversed", Ints(ops.size())},
+          {"values", std::vector<double>(ops.size(), 0.5)},
+          {"types", Texts(ops.size(), "f32")},
+          {"dtype", std::string("f32")}};
+}
+
+void AddFused(std::vector<OpCase>* cases) {
+  const TensorType x = F32({4, 6});
+  cases->push_back({"fused",
+                    {x, x, F32({1})},
+                    Chain({"add", "relu", "mul"}, {1, 0, 2}),
+                    {"B,B,B->B", "S(0),S(0),B->S(0)", "S(1),S(1),B->S(1)"},
+                    {"P,P,B->P", "S(0),B,B->S(0)", "P,B,B->P"}});
+  Attrs drops = Chain({"dropout", "add"}, {1, 2});
+  drops.Set("p", 0.3);
+  cases->push_back(
+      {"fused", {x, I64({}), x}, drops, {"S(0),B,S(0)->S(0)", "S(1),B,S(1)->S(1)"}, {"P,B,P->P"}});
+  const TensorType image = F32({4, 3, 3, 6});
+  const TensorType channels = F32({6});
+  for (const int64_t groups : {1, 2}) {
+    const TensorType stats = F32({groups, 6});
+    OpCase norm{"fused",
+                {image, stats, stats, channels, channels, image},
+                Chain({"bn_apply", "add", "relu"}, {1, 5, 0}),
+                {"S(3),S(1),S(1),S(0),S(0),S(3)->S(3)", "S(1),B,B,B,B,S(1)->S(1)"},
+                {"P,B,B,B,B,P->P", "S(3),B,B,B,B,S(3)->S(3)"}};
+    norm.must.push_back(groups == 1 ? "S(0),B,B,B,B,S(0)->S(0)" : "S(0),S(0),S(0),B,B,S(0)->S(0)");
+    cases->push_back(norm);
+  }
+}
+
 void AddNormsAndIndices(std::vector<OpCase>* cases) {
   const TensorType x = F32({4, 6, 5});
   const TensorType lead = F32({4, 6});
@@ -500,6 +537,7 @@ void AddRest(std::vector<OpCase>* cases) {
 std::vector<OpCase> OpCases() {
   std::vector<OpCase> cases;
   AddElementwise(&cases);
+  AddFused(&cases);
   AddNormsAndIndices(&cases);
   AddReductionsAndShapes(&cases);
   AddMatmul(&cases);

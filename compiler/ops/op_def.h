@@ -160,6 +160,10 @@ class OpDef {
     structural = true;
     return *this;
   }  // input, state_read, ..: no kernel
+  OpDef& Internal() {
+    internal = true;
+    return *this;
+  }  // made by a pass: nobody calls it
 
   std::string name;
   std::string doc;
@@ -178,6 +182,7 @@ class OpDef {
   bool needs_slice = false;
   bool may_fail = false;
   bool structural = false;
+  bool internal = false;
 
  private:
   ArgDef Arg(std::string arg, ArgType type, std::string text) const;

@@ -52,7 +52,7 @@ std::vector<OpDef> MakeTable() {
   for (const auto family :
        {StructuralOps, UnaryOps, ActivationOps, BinaryOps, ReductionOps, ShapeOps, MatmulOps,
         ConvolutionOps, PoolingOps, BatchNormOps, SoftmaxOps, CtcOps, AttentionOps, LayerNormOps,
-        IndexingOps, RandomOps, OptimizerOps}) {
+        IndexingOps, RandomOps, OptimizerOps, FusedOps}) {
     std::vector<OpDef> ops = family();
     std::move(ops.begin(), ops.end(), std::back_inserter(table));
   }

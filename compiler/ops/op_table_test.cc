@@ -178,6 +178,7 @@ const char* const kNames[] = {"input",
                               "normal",
                               "dropout",
                               "dropout_grad",
+                              "fused",
                               "sgd_update",
                               "adamw_update"};
 

@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/batch_groups.h"
+#include "kernels/cpu/batch_norm_apply.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/parallel.h"
@@ -228,19 +229,6 @@ KernelDef SumsOp(const char* op, SumInputs inputs) {
           }};
 }
 
-template <typename T>
-struct ApplyLoop {
-  using C = Compute<T>;
-  OF_LOOP static void Run(const T* x, T* y, const C* mean, const C* scale, const C* bias,
-                          int64_t rows, int64_t c) {
-    for (int64_t row = 0; row < rows; ++row, x += c, y += c) {
-#pragma omp simd
-      for (int64_t j = 0; j < c; ++j) {
-        Store((static_cast<C>(x[j]) - mean[j]) * scale[j] + bias[j], y + j);
-      }
-    }
-  }
-};
 template <typename T>
 struct GradInputLoop {
   using C = Compute<T>;

@@ -13,6 +13,14 @@ absl::Status CheckBinary(const KernelSpec& spec) {
 
 }  // namespace
 
+BinaryRuns FloatBinaryRuns(std::string_view op) {
+  BinaryRuns found;
+  VisitBinary([&]<typename Function, Elements kElements>(std::string_view name) {
+    if (name == op) found = BinaryRunsFor<Function, kElements, true>(DType::kF32);
+  });
+  return found;
+}
+
 std::vector<KernelDef> BinaryKernels() {
   std::vector<KernelDef> rows;
   VisitBinary([&]<typename Function, Elements kElements>(const char* op) {

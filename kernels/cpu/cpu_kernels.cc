@@ -18,7 +18,8 @@ std::vector<KernelDef> AllKernels() {
         CastKernels(),     ReductionKernels(), ShapeKernels(),     MatmulKernels(),
         MovementKernels(), Conv2dKernels(),    PoolKernels(),      BatchNormKernels(),
         SoftmaxKernels(),  CtcKernels(),       AttentionKernels(), LayerNormKernels(),
-        IndexingKernels(), SortKernels(),      RandomKernels(),    OptimizerKernels()}) {
+        IndexingKernels(), SortKernels(),      RandomKernels(),    OptimizerKernels(),
+        FusedKernels()}) {
     std::move(family.begin(), family.end(), std::back_inserter(all));
   }
   return all;

@@ -6,10 +6,12 @@
 #ifndef ONEFLOW_KERNELS_CPU_DROPOUT_MASK_H_
 #define ONEFLOW_KERNELS_CPU_DROPOUT_MASK_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/philox.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/scalar/types.h"
 #include "kernels/spec_check.h"
 
 namespace oneflow::kernels {
@@ -67,6 +69,27 @@ OF_LOOP void DrawPhilox(uint64_t key, uint64_t step, uint64_t first, uint32_t* w
     words[4 * b + 3] = c3[b];
   }
 }
+
+// n elements whose logical indices are first, first + 1, ..
+template <typename T>
+struct DropoutLoop {
+  OF_LOOP static void Run(const T* x, T* y, int64_t n, uint64_t first, uint64_t step,
+                          DropoutMask mask) {
+    uint32_t words[4 * kPhiloxBlocks];
+    uint64_t block = first / 4;
+    int64_t skip = static_cast<int64_t>(first % 4);
+    for (int64_t done = 0; done < n; block += kPhiloxBlocks, skip = 0) {
+      DrawPhilox(mask.key, step, block, words);
+      const int64_t count = std::min(4 * kPhiloxBlocks - skip, n - done);
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) {
+        const Compute<T> kept = x[done + i] * mask.scale;
+        Store<T>(words[skip + i] >= mask.threshold ? kept : 0, y + done + i);
+      }
+      done += count;
+    }
+  }
+};
 
 }  // namespace oneflow::kernels
 

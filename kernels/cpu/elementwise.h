@@ -10,6 +10,7 @@
 #define ONEFLOW_KERNELS_CPU_ELEMENTWISE_H_
 
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 
 #include "kernels/cpu/definition.h"
@@ -44,6 +45,11 @@ struct BinaryRuns {
 KernelOr MakeUnary(const KernelSpec& spec, UnaryRun loop, int64_t grain);
 // out = loop(a, b); the result has the operands' dtype or is bool. REQUIRES: CheckBroadcast.
 KernelOr MakeBinary(const KernelSpec& spec, const BinaryRuns& loops);
+
+// The loops over f32 of ops by name, for chains (fused.cc); nothing where there is none.
+UnaryRun FloatUnaryRun(std::string_view op);
+BinaryRuns FloatBinaryRuns(std::string_view op);
+BinaryRuns FloatGradientRuns(std::string_view op);
 
 // Two operands of one dtype that broadcast to the result.
 SpecCheck CheckBroadcast(const KernelSpec& spec);

@@ -30,6 +30,7 @@ std::vector<KernelDef> IndexingKernels();
 std::vector<KernelDef> SortKernels();
 std::vector<KernelDef> RandomKernels();
 std::vector<KernelDef> OptimizerKernels();
+std::vector<KernelDef> FusedKernels();
 
 }  // namespace oneflow::kernels
 

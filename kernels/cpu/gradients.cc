@@ -15,6 +15,18 @@ absl::Status CheckGradient(const KernelSpec& spec) {
 
 }  // namespace
 
+BinaryRuns FloatGradientRuns(std::string_view op) {
+  BinaryRuns found;
+  VisitUnary([&]<typename Function, Elements>(std::string_view name, int64_t) {
+    if constexpr (HasGrad<Function>) {
+      if (op == absl::StrCat(std::string(name), "_grad")) {
+        found = BinaryRunsFor<GradOf<Function>, Elements::kFloats, false>(DType::kF32);
+      }
+    }
+  });
+  return found;
+}
+
 std::vector<KernelDef> GradientKernels() {
   std::vector<KernelDef> rows;
   VisitUnary([&]<typename Function, Elements>(const char* op, int64_t) {

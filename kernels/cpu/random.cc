@@ -12,33 +12,12 @@
 #include "kernels/cpu/dropout_mask.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
-#include "kernels/cpu/loop_nest.h"
+#include "kernels/cpu/logical_indices.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/scalar/draws.h"
 
 namespace oneflow::kernels {
 namespace {
-
-// n elements whose logical indices are first, first + 1, ..
-template <typename T>
-struct DropoutLoop {
-  OF_LOOP static void Run(const T* x, T* y, int64_t n, uint64_t first, uint64_t step,
-                          DropoutMask mask) {
-    uint32_t words[4 * kPhiloxBlocks];
-    uint64_t block = first / 4;
-    int64_t skip = static_cast<int64_t>(first % 4);
-    for (int64_t done = 0; done < n; block += kPhiloxBlocks, skip = 0) {
-      DrawPhilox(mask.key, step, block, words);
-      const int64_t count = std::min(4 * kPhiloxBlocks - skip, n - done);
-#pragma omp simd
-      for (int64_t i = 0; i < count; ++i) {
-        const Compute<T> kept = x[done + i] * mask.scale;
-        Store<T>(words[skip + i] >= mask.threshold ? kept : 0, y + done + i);
-      }
-      done += count;
-    }
-  }
-};
 
 absl::Status CheckDropout(const KernelSpec& spec) {
   SpecCheck check(spec);
@@ -52,16 +31,11 @@ absl::Status CheckDropout(const KernelSpec& spec) {
 // `at` and with logical indices from `first`.
 template <typename Run>
 std::unique_ptr<Kernel> AlongLogicalIndices(const KernelSpec& spec, Run run) {
-  const Operand& x = spec.inputs[0];
-  // Operand 0 of the nest is the buffer, operand 1 the logical tensor.
-  const Shape logical = StridesOf(x.logical_shape);
-  const LoopNest<2> nest(x.shape, {StridesOf(x.shape), logical});
-  int64_t begin = 0;
-  for (size_t d = 0; d < x.shape.size(); ++d) begin += x.begin[d] * logical[d];
-  const int64_t micro_stride = x.shape.empty() ? 0 : x.micro_stride * logical.at(x.micro_dim);
+  const LogicalIndices indices(spec.inputs[0]);
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
+    const LoopNest<2>& nest = indices.nest();
     const uint64_t step = static_cast<uint64_t>(*In<int64_t>(args, 1));
-    const int64_t base = begin + micro_stride * args.micro;
+    const int64_t base = indices.First(args.micro);
     // Logical neighbours: the innermost dim of the logical tensor is 1 apart; a nest whose
     // innermost stride is not 1 (a shard one element wide) is walked element by element.
     const int64_t stride = nest.inner_stride(1);

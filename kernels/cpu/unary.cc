@@ -32,6 +32,14 @@ KernelOr MakePow(const KernelSpec& spec) {
 
 }  // namespace
 
+UnaryRun FloatUnaryRun(std::string_view op) {
+  UnaryRun found = nullptr;
+  VisitUnary([&]<typename Function, Elements kElements>(std::string_view name, int64_t) {
+    if (name == op) found = UnaryRunFor<Function, kElements>(DType::kF32);
+  });
+  return found;
+}
+
 std::vector<KernelDef> UnaryKernels() {
   std::vector<KernelDef> rows = {{"pow_scalar", CheckScalarOp, Elementwise, MakePow}};
   VisitUnary([&]<typename Function, Elements kElements>(const std::string& op, int64_t cost) {

@@ -50,6 +50,18 @@ inline std::vector<Row> Rows() {
                            {"p", 0.5},
                            {"seed", int64_t{1}},
                            {"key", std::string("k")}};
+  const Attrs chain = {{"ops", Texts{"mul", "gelu", "relu_grad", "dropout", "cast"}},
+                       {"reads", Longs{1, 0, 2, 3, 0}},
+                       {"reversed", Longs{1, 0, 1, 0, 0}},
+                       {"values", std::vector<double>(5)},
+                       {"types", Texts{"f32", "f32", "f32", "f32", "bf16"}},
+                       {"dtype", std::string("bf16")},
+                       {"p", 0.5},
+                       {"seed", int64_t{1}},
+                       {"key", std::string("k")}};
+  const Attrs normed = {{"ops", Texts{"bn_apply", "add"}}, {"reads", Longs{1, 5}},
+                        {"reversed", Longs{0, 0}},         {"values", std::vector<double>(2)},
+                        {"types", Texts{"f32", "f32"}},    {"dtype", std::string("f32")}};
   const Operand q = F({2, 5, 4, 3});
   const Operand k = F({2, 6, 2, 3});
   const Operand v = F({2, 6, 2, 7});
@@ -116,6 +128,8 @@ inline std::vector<Row> Rows() {
        {q, k, v}},
       {"dropout", dropout, {a, step}, {a}},
       {"dropout_grad", dropout, {a, step}, {a}},
+      {"fused", chain, {a, F({1}), a, step}, {H({4, 6})}},
+      {"fused", normed, {image, stats, stats, channels, channels, image}, {image}},
       {"uniform", {{"seed", int64_t{1}}, {"key", int64_t{2}}}, {a, step}, {a}},
       {"normal", {{"seed", int64_t{1}}, {"key", int64_t{2}}}, {a, step}, {a}},
       {"sgd_update", {{"momentum", 0.0}}, {a, a, lr, step}, {a}},

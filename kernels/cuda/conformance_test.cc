@@ -489,6 +489,7 @@ std::vector<Case> AllCases() {
   AddRows(&cases);
   AddCtc(&cases);
   AddUpdates(&cases);
+  AddFusedCases(&cases);
   AddMatmuls(&cases);
   AddShapeOps(&cases);
   AddMovement(&cases);
@@ -675,6 +676,7 @@ TEST(CudaConformance, EveryFloatType) {
   AddRows(&cases);
   AddCtc(&cases);
   AddUpdates(&cases);
+  AddFusedCases(&cases);
   AddMatmuls(&cases);
   AddUnary(&elementwise);
   AddBinary(&elementwise);

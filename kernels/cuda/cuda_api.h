@@ -18,8 +18,9 @@ namespace oneflow::kernels {
 
 struct StepBlock;   // kernels/step_block.h: standard layout, no pointers
 struct CtcProblem;  // kernels/scalar/ctc.h: the same
+struct CudaFused;   // kernels/cuda/fused_problem.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 8;
+inline constexpr int32_t kCudaApiVersion = 9;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -331,6 +332,7 @@ struct CudaApi {
   CudaError (*copy_gated)(const CudaGate*, void* to, const void* from, int64_t bytes,
                           CudaStreamHandle);
   CudaRun<CudaDropout> (*find_dropout)(int dtype);
+  CudaRun<CudaFused> fused;
   CudaRun<CudaDraw> (*find_draw)(const char* op, int dtype);  // in[1] is the step
   CudaError (*sgd)(const CudaSgd*, const float* p, const float* g, const float* lr,
                    const int64_t* step, const float* m, float* p_out, float* m_out,

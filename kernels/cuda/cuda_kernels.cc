@@ -16,8 +16,8 @@ namespace oneflow::kernels {
 KernelTable CudaKernels(const CudaApi* api) {
   std::vector<KernelDef> defs;
   for (const std::vector<CudaRow>& rows :
-       {CudaElementwiseRows(), CudaMovementRows(), CudaMathRows(), CudaNormRows(), CudaIndexRows(),
-        CudaImageRows(), CudaAttentionRows()}) {
+       {CudaElementwiseRows(), CudaFusedRows(), CudaMovementRows(), CudaMathRows(), CudaNormRows(),
+        CudaIndexRows(), CudaImageRows(), CudaAttentionRows()}) {
     for (const CudaRow& row : rows) {
       // What keeps a kernel inside its operands does not depend on the device.
       const KernelDef* checked = CpuKernels().Find(row.op);

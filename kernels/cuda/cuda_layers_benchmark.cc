@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cuda_stream.h"
+#include "plan/fused.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -202,6 +203,13 @@ void MeasureImages(const Layers& layers, const Sizes& sizes, DType t) {
   layers.Run("bn_sum" + type, "bn_sum", {}, {x}, {stats}, bytes, "TB/s");
   layers.Run("bn_apply" + type, "bn_apply", {}, {x, stats, stats, channels, channels}, {x},
              2 * bytes, "TB/s");
+  Attrs block;
+  const FusedStep steps[] = {{"bn_apply", FusedRole::kBatchNorm, 1, false, 0, t},
+                             {"add", FusedRole::kBinary, 5, false, 0, t},
+                             {"relu", FusedRole::kUnary, 0, false, 0, t}};
+  SetFusedSteps({std::begin(steps), std::end(steps)}, &block);
+  layers.Run("fused bn_apply add relu" + type, "fused", block,
+             {x, stats, stats, channels, channels, x}, {x}, 3 * bytes, "TB/s");
   layers.Run("bn_grad_input" + type, "bn_grad_input", {{"count", pixels}},
              {x, x, stats, stats, channels, stats, stats}, {x}, 3 * bytes, "TB/s");
   const Attrs pool = {{"kernel", int64_t{3}}, {"stride", int64_t{2}}, {"padding", int64_t{1}}};

@@ -110,6 +110,7 @@ struct CudaRow {
   CudaMaker make;
 };
 std::vector<CudaRow> CudaElementwiseRows();
+std::vector<CudaRow> CudaFusedRows();
 std::vector<CudaRow> CudaMovementRows();
 std::vector<CudaRow> CudaMathRows();
 std::vector<CudaRow> CudaNormRows();

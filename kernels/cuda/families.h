@@ -16,6 +16,7 @@ void AddReductions(CudaApi* api);
 void AddRows(CudaApi* api);
 void AddCtc(CudaApi* api);
 void AddUpdates(CudaApi* api);
+void AddFused(CudaApi* api);
 void AddMatmul(CudaApi* api);
 void AddNorms(CudaApi* api);
 void AddBatchNorm(CudaApi* api);
@@ -37,6 +38,7 @@ inline void AddKernels(CudaApi* api) {
   AddRows(api);
   AddCtc(api);
   AddUpdates(api);
+  AddFused(api);
   AddMatmul(api);
   AddNorms(api);
   AddBatchNorm(api);

@@ -10,6 +10,7 @@
 #include "kernels/cpu/dropout_mask.h"
 #include "kernels/cpu/lines.h"
 #include "kernels/cuda/definition.h"
+#include "kernels/cuda/draw_problem.h"
 #include "kernels/cuda/matmul_copies.h"
 #include "kernels/cuda/shares.h"
 
@@ -94,22 +95,6 @@ absl::StatusOr<Needs> DescribeCtcGrad(const KernelSpec& spec) {
 }
 
 // ---- Dropout and draws ----
-
-// Where the elements of input 0 stand in the logical tensor, in micro-batch 0.
-CudaDraw DrawOf(const KernelSpec& spec) {
-  const Operand& x = spec.inputs.at(0);
-  const Shape logical = StridesOf(x.logical_shape);
-  CudaDraw draw = {};
-  draw.nest = NestOf(LoopNest<2>(x.shape, {StridesOf(x.shape), logical}));
-  for (size_t d = 0; d < x.shape.size(); ++d) draw.base += x.begin[d] * logical[d];
-  draw.key = StreamKey(spec.attrs);
-  return draw;
-}
-// Logical indices from a micro-batch to the next.
-int64_t DrawMicroStride(const KernelSpec& spec) {
-  const Operand& x = spec.inputs.at(0);
-  return x.shape.empty() ? 0 : x.micro_stride * StridesOf(x.logical_shape).at(x.micro_dim);
-}
 
 KernelOr MakeDraw(const CudaApi* api, const KernelSpec& spec) {
   const auto run = api->find_draw(spec.op.c_str(), static_cast<int>(spec.inputs.at(0).dtype));

@@ -206,8 +206,8 @@ void BindCompile(py::module_& module) {
       [](const Graph& graph, plan::Target& target,
          const std::vector<std::pair<std::string, int64_t>>& axes, const std::vector<int>& devices,
          int micro_batches, int rank, int world_size, bool keep_dumps,
-         const std::vector<std::string>& decisions) {
-        CompileOptions options{ToMesh(axes, devices), micro_batches, rank, world_size, {}};
+         const std::vector<std::string>& decisions, bool fuse) {
+        CompileOptions options{ToMesh(axes, devices), micro_batches, rank, world_size, {}, fuse};
         for (const std::string& text : decisions) {
           options.decisions.push_back(ValueOrThrow(HeldDecisions::Parse(text)));
         }
@@ -226,6 +226,7 @@ void BindCompile(py::module_& module) {
       py::arg("graph"), py::arg("target"), py::arg("axes"), py::arg("devices"),
       py::arg("micro_batches"), py::arg("rank"), py::arg("world_size"),
       py::arg("keep_dumps") = false, py::arg("decisions") = std::vector<std::string>(),
+      py::arg("fuse") = true,
       "Compiles one rank's plan; kernel rows that the target lacks are added to it.");
 }
 

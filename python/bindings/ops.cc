@@ -63,7 +63,7 @@ py::dict Describe(const OpDef& op) {
   result["outputs"] = Args(op.outputs);
   result["attrs"] = attrs;
   result["differentiable"] = static_cast<bool>(op.grad);
-  result["structural"] = op.structural;
+  result["callable"] = !op.structural && !op.internal;
   return result;
 }
 

@@ -139,7 +139,7 @@ class VirtualRuntime:
 def check_decisions(text: str) -> None:
     """Raises PlanError, which names the line, unless the text reads as decisions."""
 
-def compile(graph: Graph, target: Target, axes: Sequence[tuple[str, int]], devices: Sequence[int], micro_batches: int, rank: int, world_size: int, keep_dumps: bool = False, decisions: Sequence[str] = []) -> Compiled:
+def compile(graph: Graph, target: Target, axes: Sequence[tuple[str, int]], devices: Sequence[int], micro_batches: int, rank: int, world_size: int, keep_dumps: bool = False, decisions: Sequence[str] = [], fuse: bool = True) -> Compiled:
     """Compiles one rank's plan; kernel rows that the target lacks are added to it."""
 
 def connect(rank: int, world_size: int, address: str, secret: bytes, job: str, epoch: int, listener: int, timeout_seconds: float, collective_seconds: float, path: str) -> Transport:

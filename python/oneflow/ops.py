@@ -18,7 +18,7 @@ from .tensor import Tensor
 
 def names() -> list[str]:
     """All ops that can be called, sorted."""
-    return [name for name in _core.op_names() if not _core.describe_op(name)["structural"]]
+    return [name for name in _core.op_names() if _core.describe_op(name)["callable"]]
 
 
 def _argument(arg: dict[str, Any]) -> str:

@@ -22,6 +22,9 @@ from .location import user_location
 from .mesh import Mesh
 from .state import StateCell
 
+# Chains of elementwise ops are one task each; tests compare with the ops one by one.
+FUSES = True
+
 
 class LoadedPlan:
     """A plan in the session of a store. When nobody holds it any more, the store's next load ends it.
@@ -134,6 +137,7 @@ class Store:
             ranks,
             keep_dumps=dumps,
             decisions=[one.text for one in decisions],
+            fuse=FUSES,
         )
 
     def load(self, plan: _core.Plan) -> LoadedPlan:

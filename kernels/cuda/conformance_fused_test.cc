@@ -1,0 +1,95 @@
+// Chains of elementwise ops for conformance_test.cc: every op that may stand in one, each element type, dropout on
+// shards, batch norm with whole packs of channels and without.
+#include <optional>
+
+#include "kernels/cuda/conformance_case_for_test.h"
+#include "plan/fused.h"
+
+namespace oneflow::kernels {
+namespace {
+
+// A chain whose values all have that type.
+Attrs Chain(DType dtype, const Strings& ops, const Longs& reads, const Longs& reversed) {
+  return {{"ops", ops},
+          {"reads", reads},
+          {"reversed", reversed},
+          {"values", std::vector<double>(ops.size(), 0.25)},
+          {"types", Strings(ops.size(), std::string(NameOf(dtype)))},
+          {"dtype", std::string(NameOf(dtype))},
+          {"p", 0.3},
+          {"seed", int64_t{5}},
+          {"key", std::string("layer.1")}};
+}
+
+}  // namespace
+
+void AddFusedCases(std::vector<Case>* cases) {
+  constexpr double kClose = 4e-6;
+  const TestTensor step = TestTensor::Of<int64_t>({}, {3});
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    for (const Shape& shape : {Shape{7}, Shape{4, 9, 5}, Shape{0, 3}, Shape{1024}, Shape{}}) {
+      const TestTensor x = Values(dtype, shape, 1);
+      const TestTensor a = Values(dtype, shape, 2);
+      const TestTensor one = Values(dtype, {1}, 3);
+      const TestTensor out = Of(dtype, shape);
+      cases->push_back({"fused",
+                        Chain(dtype, {"add", "relu", "mul", "sub"}, {1, 0, 2, 3}, {0, 0, 1, 1}),
+                        {x, a, one, a},
+                        {out}});
+      cases->push_back({"fused",
+                        Chain(dtype, {"gelu", "dropout", "add"}, {0, 1, 2}, {0, 0, 0}),
+                        {x, step, a},
+                        {out},
+                        kClose,
+                        2});
+      Attrs rounds = Chain(dtype, {"cast", "relu_grad", "cast"}, {0, 1, 0}, {0, 1, 0});
+      rounds.Set("types", Strings{"bf16", "bf16", "f32"});
+      rounds.Set("dtype", std::string("f32"));
+      cases->push_back(
+          {"fused", rounds, {x, Values(DType::kBF16, shape, 4)}, {Of(DType::kF32, shape)}});
+    }
+  }
+  // Every op that may stand in a chain.
+  for (const std::string& op : CpuKernels().ops()) {
+    const std::optional<FusedRole> role = FusedRoleOf(op);
+    if (role != FusedRole::kUnary && role != FusedRole::kBinary) continue;
+    const bool binary = role == FusedRole::kBinary;
+    const TestTensor x = RandomTensor({3, 11}, 1, 0.2f, 3);
+    std::vector<TestTensor> inputs = {x};
+    if (binary) inputs.push_back(RandomTensor({3, 11}, 2, 0.2f, 3));
+    for (const int64_t reversed : {0, 1}) {
+      if (reversed > 0 && !binary) continue;
+      cases->push_back({"fused",
+                        Chain(DType::kF32, {op, "neg"}, {binary ? 1 : 0, 0}, {reversed, 0}),
+                        inputs,
+                        {Of(DType::kF32, {3, 11})},
+                        kClose});
+    }
+  }
+  TestTensor shard = RandomTensor({2, 6}, 2);  // of [8,13], in micro-batches of two rows
+  shard.type.logical_shape = {8, 13};
+  shard.type.begin = {4, 3};
+  shard.type.micro_stride = 2;
+  cases->push_back({"fused",
+                    Chain(DType::kF32, {"dropout", "add"}, {1, 2}, {0, 0}),
+                    {shard, step, RandomTensor({2, 6}, 3)},
+                    {Of(DType::kF32, {2, 6})},
+                    0,
+                    2});
+  for (const int64_t c : {5, 8, 32}) {
+    for (const int64_t groups : {1, 2}) {
+      const Shape shape = {4, 3, c};
+      for (const DType dtype : {DType::kF32, DType::kBF16}) {
+        cases->push_back(
+            {"fused",
+             Chain(dtype, {"bn_apply", "add", "relu"}, {1, 5, 0}, {0, 0, 0}),
+             {Values(dtype, shape, 1), RandomTensor({groups, c}, 2), RandomTensor({groups, c}, 3),
+              RandomTensor({c}, 4), RandomTensor({c}, 5), Values(dtype, shape, 6)},
+             {Of(dtype, shape)},
+             2e-6});
+      }
+    }
+  }
+}
+
+}  // namespace oneflow::kernels
