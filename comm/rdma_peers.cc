@@ -245,6 +245,17 @@ std::optional<std::string> RdmaPeers::Due(int rank) {
   return how;
 }
 
+std::string RdmaPeers::Doubt(int rank) const {
+  const std::optional<Suspicion>& suspicion = suspicions_[static_cast<size_t>(rank)];
+  return suspicion ? absl::StrCat("; ", suspicion->how) : "";
+}
+
+int RdmaPeers::longest_sleep_ms() const {
+  const bool doubts = std::any_of(suspicions_.begin(), suspicions_.end(),
+                                  [](const auto& suspicion) { return suspicion.has_value(); });
+  return doubts ? 20 : 1000;
+}
+
 bool RdmaPeers::idle() const {
   return std::all_of(links_.begin(), links_.end(),
                      [](const auto& link) { return link == nullptr || link->idle(); });

@@ -57,6 +57,10 @@ class RdmaPeers {
   void Suspect(int rank, const std::string& how);
   // How the connection broke, once: the time is up in which the peer could have said why.
   std::optional<std::string> Due(int rank);
+  // How it is broken so far: "; HOW", or nothing.
+  std::string Doubt(int rank) const;
+  // How long the transport's thread may sleep at most, so that Due is asked in time.
+  int longest_sleep_ms() const;
   // All that was sent is there.
   bool idle() const;
 

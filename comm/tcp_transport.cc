@@ -474,7 +474,7 @@ class TcpTransport final : public Transport {
   void Loop() {
     thread_id_.store(std::this_thread::get_id());
     std::vector<epoll_event> events(16);
-    int count = 0;
+    int count = 0, sleep_ms = -1;
     while (true) {
       {
         std::lock_guard turn(dispatch_mutex_);
@@ -482,13 +482,15 @@ class TcpTransport final : public Transport {
           for (int i = 0; i < count; ++i) HandleEvent(events[static_cast<size_t>(i)]);
           TakeNotices();
           DoWork();
+          sleep_ms = rdma_.any()         ? rdma_.longest_sleep_ms()
+                     : neighbours_.any() ? kLongestSleepMs
+                                         : -1;
         });
       }
       if (stop_) return;
       parked_.store(true);
       // Those who look see to notices themselves, and arm when they stop.
       const bool news = lookers_.load() == 0 && !neighbours_.Arm();
-      const int sleep_ms = neighbours_.any() || rdma_.any() ? kLongestSleepMs : -1;
       const int timeout = news || work_.load() ? 0 : sleep_ms;
       count = epoll_wait(epoll_.fd(), events.data(), static_cast<int>(events.size()), timeout);
       parked_.store(false);
@@ -514,14 +516,12 @@ class TcpTransport final : public Transport {
   }
 
   void SilenceBell(int rank) {
-    if (RdmaLink* link = rdma_.link(rank); link != nullptr) {
-      link->Arm();
-      if (!rdma_.listens(rank)) epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, link->bell(), nullptr);
-      return;
-    }
-    SharedLink* link = neighbours_.link(rank);
-    link->SilenceBell();
-    if (!neighbours_.listens(rank)) epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, link->bell(), nullptr);
+    RdmaLink* rdma = rdma_.link(rank);
+    SharedLink* shared = neighbours_.link(rank);
+    rdma != nullptr ? rdma->Arm() : shared->SilenceBell();
+    if (rdma_.listens(rank) || neighbours_.listens(rank)) return;
+    const int bell = rdma != nullptr ? rdma->bell() : shared->bell();
+    epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, bell, nullptr);
   }
 
   // What other threads have left to this one, and frames that gathered.
@@ -585,9 +585,10 @@ class TcpTransport final : public Transport {
   void Lose(int rank, const std::string& how) {
     Peer& peer = peers_[static_cast<size_t>(rank)];
     const bool expected = peer.left.load() || peer.gone.load();
+    const std::string doubt = rdma_.Doubt(rank);
     Leave(static_cast<size_t>(rank));
     if (expected) return;
-    const std::string words = absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how,
+    const std::string words = absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how, doubt,
                                            "); its own last lines say why it stopped");
     // Those that see less of it hear whom to blame.
     if (Fail(PeerFailure(rank, words))) TellAll(static_cast<uint32_t>(rank), words);
@@ -671,7 +672,8 @@ class TcpTransport final : public Transport {
         case RdmaLink::Event::Kind::kNothing:
           return;
         case RdmaLink::Event::Kind::kBroken:
-          return rdma_.Suspect(rank, event.wrong);
+          rdma_.Suspect(rank, event.wrong);
+          return Wake();
         case RdmaLink::Event::Kind::kSent:
           ReportSent({event.channel});
           break;

@@ -364,6 +364,9 @@ class Library final : public Verbs {
     }
     int count = 0;
     ibv_device** const list = table_->get_device_list(&count);
+    if (list == nullptr && errno == ENOSYS) {
+      return absl::NotFoundError("no RDMA adapter (the kernel's ib_uverbs is not loaded)");
+    }
     if (list == nullptr) return Failure("ibv_get_device_list", errno);
     const auto free_list = [this](ibv_device** devices) { table_->free_device_list(devices); };
     const std::unique_ptr<ibv_device*, decltype(free_list)> owner(list, free_list);
