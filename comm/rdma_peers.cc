@@ -240,7 +240,7 @@ void RdmaPeers::Suspect(int rank, const std::string& how) {
 std::optional<std::string> RdmaPeers::Due(int rank) {
   std::optional<Suspicion>& suspicion = suspicions_[static_cast<size_t>(rank)];
   if (!suspicion || Clock::now() < suspicion->due) return std::nullopt;
-  std::string how = suspicion->how;
+  std::string how = absl::StrCat(suspicion->how, ", while it answers by TCP");
   suspicion.reset();
   return how;
 }

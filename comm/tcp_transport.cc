@@ -542,7 +542,7 @@ class TcpTransport final : public Transport {
     }
     for (size_t r = 0; rdma_.any() && r < peers_.size(); ++r) {
       const std::optional<std::string> how = rdma_.Due(static_cast<int>(r));
-      if (how) Lose(static_cast<int>(r), *how);
+      if (how) Blame(static_cast<int>(r), absl::StrCat(*how, "); see to what lies between them"));
     }
     if (error_pending_.exchange(false)) ReportError();
   }
@@ -587,10 +587,12 @@ class TcpTransport final : public Transport {
     const bool expected = peer.left.load() || peer.gone.load();
     const std::string doubt = rdma_.Doubt(rank);
     Leave(static_cast<size_t>(rank));
-    if (expected) return;
-    const std::string words = absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how, doubt,
-                                           "); its own last lines say why it stopped");
-    // Those that see less of it hear whom to blame.
+    if (!expected)
+      Blame(rank, absl::StrCat(how, doubt, "); its own last lines say why it stopped"));
+  }
+  // Those that see less of it hear whom to blame; so does that rank, if it still hears.
+  void Blame(int rank, const std::string& how) {
+    const std::string words = absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how);
     if (Fail(PeerFailure(rank, words))) TellAll(static_cast<uint32_t>(rank), words);
   }
 
@@ -707,18 +709,15 @@ class TcpTransport final : public Transport {
         wrong = notice.kind == NoticeKind::kData ? reception_.TakeMessage(rank, notice.channel)
                                                  : reception_.TakeCredit(rank, notice.channel);
       }
-      if (wrong.empty()) continue;
-      Denounce(rank, wrong);
-      return;
+      if (!wrong.empty()) return Denounce(rank, wrong);
     }
   }
 
   void HearAbort(int rank, uint32_t blamed, const std::string& cause) {
     const bool told = blamed < peers_.size() && static_cast<int>(blamed) != rank_;
-    const int root = told ? static_cast<int>(blamed) : rank;
-    Fail(PeerFailure(root, told && root != rank
-                               ? absl::StrCat("stopped because rank ", rank, " says: ", cause)
-                               : absl::StrCat("stopped because rank ", rank, " failed: ", cause)));
+    // Who lost this rank may see less of it than this rank does.
+    const std::string doubt = blamed == static_cast<uint32_t>(rank_) ? rdma_.Doubt(rank) : "";
+    Fail(StoppedBy(rank, told ? static_cast<int>(blamed) : rank, cause + doubt));
   }
 
   void HearBye(int rank) {

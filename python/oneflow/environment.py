@@ -183,7 +183,9 @@ def transport_choice() -> str:
     to use, `rdma:mlx5_0`."""
     choice = os.environ.get("ONEFLOW_TRANSPORT", "") or "auto"
     kind, colon, device = choice.partition(":")
-    if kind not in ("auto", "tcp", "shm", "rdma") or (colon and (not device or kind in ("tcp", "shm"))):
+    if kind not in ("auto", "tcp", "shm", "rdma") or (
+        colon and (not device or kind in ("tcp", "shm"))
+    ):
         raise Error(
             f"the environment variable ONEFLOW_TRANSPORT is {choice!r}; it may be auto, tcp, shm or rdma, "
             "or an adapter too: auto:mlx5_0, rdma:mlx5_0"

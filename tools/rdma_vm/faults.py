@@ -27,6 +27,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 HOSTS = 4
+# Of the two that have lost each other whoever notices first tells the other.
+CUT = r"rdma by rxe[12]:1: transport retry counter exceeded \(status 12\)"
 PORT = 29800
 
 
@@ -237,7 +239,7 @@ class Cases:
         try:
             return self._lost(
                 lambda pair: sh("ip link set b2 down"),
-                r"rdma by rxe1:1: transport retry counter exceeded \(status 12\)",
+                CUT,
             )
         finally:
             sh("ip link set b2 up")
@@ -246,7 +248,7 @@ class Cases:
         try:
             return self._lost(
                 lambda pair: sh("tc qdisc replace dev h2 root netem loss 100%"),
-                r"rdma by rxe1:1: transport retry counter exceeded \(status 12\)",
+                CUT,
             )
         finally:
             sh("tc qdisc del dev h2 root")

@@ -133,7 +133,7 @@ def prepare() -> tuple[Path, Path]:
         return image, archive
     root = CACHE / "initramfs"
     shutil.rmtree(root, ignore_errors=True)
-    for folder in ("bin", "dev", "proc", "sys", "root", "modules", "lower", "upper"):
+    for folder in ("bin", "dev", "proc", "sys", "new", "modules", "lower", "upper"):
         (root / folder).mkdir(parents=True)
     shutil.copy(shutil.which("busybox") or "", root / "bin" / "busybox")
     shutil.copy(HERE / "init.sh", root / "init")

@@ -17,18 +17,18 @@ options=trans=virtio,version=9p2000.L,msize=512000
 mount -t 9p -o "$options,ro,cache=loose" host /lower
 mount -t tmpfs tmpfs /upper
 mkdir -p /upper/files /upper/work
-mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /root
-mount -t proc proc /root/proc
-mount -t sysfs sysfs /root/sys
-mount --move /dev /root/dev
-mkdir -p /root/dev/shm /root/dev/pts
-for folder in dev/shm run tmp; do mount -t tmpfs tmpfs "/root/$folder"; done
-mount -t devpts devpts /root/dev/pts
-mkdir -p "/root$share"
-mount -t 9p -o "$options,cache=none" share "/root$share"
+mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /new
+mount -t proc proc /new/proc
+mount -t sysfs sysfs /new/sys
+mount --move /dev /new/dev
+mkdir -p /new/dev/shm /new/dev/pts
+for folder in dev/shm run tmp; do mount -t tmpfs tmpfs "/new/$folder"; done
+mount -t devpts devpts /new/dev/pts
+mkdir -p "/new$share"
+mount -t 9p -o "$options,cache=none" share "/new$share"
 ip link set lo up
-chroot /root /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp \
+chroot /new /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp \
   bash -c "ulimit -l unlimited; ulimit -n 65536; cd '$share' && exec bash ./$command"
-echo $? >"/root$share/exit-code"
+echo $? >"/new$share/exit-code"
 sync
 poweroff -f
