@@ -27,6 +27,8 @@ struct CompileOptions {
   int world_size = 1;
   // Decisions of earlier compiles: those for this graph are followed in place of a search.
   std::vector<HeldDecisions> decisions;
+  // Of cuda devices: which rings NCCL does, where it is (plan/gpu_memory.h); nullptr: none.
+  RingIsOneCall one_call;
 };
 
 struct Compiled {
