@@ -195,6 +195,12 @@ absl::Status CheckGpu(const plan::Plan& plan, const GpuMemory& memory, const Gpu
                                   limit.memory_bytes, " (", BytesText(limit.memory_bytes), "):");
   absl::StrAppend(&text, Pools(memory, limit, WorkspacesOf(memory, devices), now, "  "),
                   Largest(plan, devices[most], &location), WaysOut(plan));
+  if (!now && memory.Bytes() <= limit.memory_bytes) {
+    absl::StrAppend(
+        &text,
+        "; if what is not the plan's is reckoned too large, gpu_memory_gib= of the mesh "
+        "says what its blocks may take");
+  }
   return MakeError(ErrorKind::kOutOfMemory, text, location);
 }
 

@@ -183,11 +183,11 @@ plan::Target CudaTarget(const std::vector<uint32_t>& ranks, const std::vector<Gp
     plan::TargetDevice* device = target.mutable_devices(d);
     if (static_cast<size_t>(d) < gpus.size()) SetGpu(gpus[static_cast<size_t>(d)], device);
     if (limit_bytes == 0) continue;
-    // Of the plan's own blocks: what others have is not theirs.
-    const int64_t there = device->memory_bytes() - device->reserved_bytes();
-    device->set_memory_bytes(device->memory_bytes() == 0 ? limit_bytes
-                                                         : std::min(limit_bytes, there));
+    // Of the plan's own blocks: nothing predicted is held against what the user has said.
+    device->set_memory_bytes(limit_bytes);
     device->set_reserved_bytes(0);
+    device->set_granule_bytes(0);
+    device->set_communicator_bytes(0);
   }
   return target;
 }
@@ -253,8 +253,8 @@ void BindCompile(py::module_& module) {
                   py::arg("gpus") = std::vector<GpuOfDevice>(), py::arg("limit_bytes") = 0,
                   "One logical device per entry of `ranks`; `gpus` as `cuda_gpus` gives them, "
                   "empty: one GPU whose "
-                  "memory is not known. `limit_bytes`: the most that a plan may take of each; 0: "
-                  "all that is free.")
+                  "memory is not known. `limit_bytes`: the most that a plan's own blocks may "
+                  "take of each; 0: what is free, less what is predicted of others.")
       .def_static(
           "described", &DescribedTarget, py::arg("name"), py::arg("kind"), py::arg("ranks"),
           py::arg("threads"), py::arg("cores"), py::arg("memory_bytes"), py::arg("flops_per_us"),

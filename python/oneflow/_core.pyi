@@ -101,7 +101,7 @@ class Target:
         """One device per entry of `ranks` (its rank), all alike. `links`: levels from the innermost outwards, each (name, consecutive devices that it joins or 0 for all, latency in ns, bytes per us); the first is a device's own memory."""
     @staticmethod
     def cuda(ranks: Sequence[int], gpus: Sequence[tuple[int, int, int, int, bool, int]] = [], limit_bytes: int = 0) -> Target:
-        """One logical device per entry of `ranks`; `gpus` as `cuda_gpus` gives them, empty: one GPU whose memory is not known. `limit_bytes`: the most that a plan may take of each; 0: all that is free."""
+        """One logical device per entry of `ranks`; `gpus` as `cuda_gpus` gives them, empty: one GPU whose memory is not known. `limit_bytes`: the most that a plan's own blocks may take of each; 0: what is free, less what is predicted of others."""
     @staticmethod
     def described(name: str, kind: str, ranks: Sequence[int], threads: int, cores: int, memory_bytes: int, flops_per_us: int, bytes_per_us: int, isa: str, task_overhead_ns: int, links: Sequence[tuple[str, int, int, int]], reserved_bytes: int = 0) -> Target:
         """A machine that need not be here (oneflow/target.py); `links` as `cpu` takes them, none left to default. `reserved_bytes`: of a CUDA device's memory, what no plan has."""

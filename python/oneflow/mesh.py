@@ -113,8 +113,8 @@ def mesh(
     `threads` is the team of each CPU device; by default the cores of the host are shared out evenly.
     The devices of a "cuda" mesh are logical ones: device i lies on GPU i mod the visible GPUs of this
     process, or on the i-th of `gpus`, which begins again behind its last. A plan that needs more memory of a GPU
-    than it has free is refused when it is compiled; `gpu_memory_gib` is a limit below that, for the plan's own
-    blocks, and the one that holds where there is no GPU. "async" is for tests: CPU
+    than it has free is refused when it is compiled; `gpu_memory_gib` says instead how much its own blocks may take,
+    whatever is there and whatever was predicted of context and libraries. "async" is for tests: CPU
     kernels on streams that answer late, as accelerators do.
     """
     location = user_location()

@@ -270,6 +270,18 @@ def test_the_user_gives_less_than_there_is() -> None:
             assert np.isfinite(float(step(x, y)["loss"]))
 
 
+def test_what_is_predicted_can_be_overruled() -> None:
+    """A figure for libraries that is too large refuses a plan that fits; the user knows better."""
+    x, y = batch_of(64)
+    with soft_gpus(1), soft_memory(1 << 30, later=1 << 30, granule=2 * MIB):
+        with pytest.raises(flow.OutOfMemoryError, match="gpu_memory_gib= of the mesh says"):
+            step_of(flow.mesh("cuda", dp=2)).compile(x, y)
+        step = step_of(flow.mesh("cuda", dp=2, gpu_memory_gib=0.5))
+        (said,) = step.compile(x, y).gpu_memory()
+        assert said["needed_bytes"] == said["bytes"] and said["memory_bytes"] == 1 << 29
+        assert np.isfinite(float(step(x, y)["loss"]))
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [

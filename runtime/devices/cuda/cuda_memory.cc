@@ -1,6 +1,5 @@
 #include "runtime/devices/cuda/cuda_memory.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "base/status.h"
@@ -11,8 +10,7 @@
 namespace oneflow {
 
 absl::Status CheckCudaMemory(const CudaContext& context, const plan::Plan& plan,
-                             std::vector<int64_t> arenas, std::set<std::string> states,
-                             bool first) {
+                             std::vector<int64_t> arenas, std::set<std::string> states) {
   const kernels::CudaApi& api = context.api();
   GpuPlacement placement;
   for (const plan::DeviceProto& device : plan.devices()) {
@@ -30,13 +28,10 @@ absl::Status CheckCudaMemory(const CudaContext& context, const plan::Plan& plan,
     if (found[gpu].total > 0) continue;
     OF_RETURN_IF_ERROR(kernels::CudaStatus(
         api, api.device_memory(static_cast<int>(gpu), &found[gpu]), "device_memory"));
-    placement.granule_bytes = std::max(placement.granule_bytes, found[gpu].granule);
   }
   for (const GpuMemory& memory : GpuMemoryOf(plan, placement)) {
     const kernels::CudaMemory& gpu = found[memory.gpu];
-    const GpuLimit limit = {gpu.total, gpu.total - gpu.free + (first ? gpu.later : 0),
-                            gpu.communicator};
-    OF_RETURN_IF_ERROR(CheckGpu(plan, memory, limit, /*now=*/true));
+    OF_RETURN_IF_ERROR(CheckGpu(plan, memory, {gpu.total, gpu.total - gpu.free, 0}, /*now=*/true));
   }
   return absl::OkStatus();
 }
