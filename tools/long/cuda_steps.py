@@ -1,7 +1,7 @@
 """A captured step of ResNet-50, BERT-Large and GPT-2 small on software GPUs is one launch, and the host waits in none.
 
 All layers, one device, dp=2, tp=2 and pp=2, on one GPU and on two; batches, images and texts as small as they go, and
-transformers 64 wide: what the host asks for depends on the ops of a step, not on how large they are. Arguments: names of
+transformers 64 and 96 wide: what the host asks for depends on the ops of a step, not on how large they are. Arguments: names of
 models and layouts, and `wide` for the transformers' own widths (minutes a step, 12 GB).
 
 Judged by the trace of software CUDA, call by call: no call of a step may wait for the GPU, neither in the step that is
@@ -65,7 +65,7 @@ def build(case: Case) -> tuple[Any, Any, list[Any]]:
         )
     words = 8
     if case.model == "gpt2-small":
-        sizes = {} if case.wide else {"n_embd": NARROW, "vocab_size": 512}
+        sizes = {} if case.wide else {"n_embd": 12 * NARROW // 8, "vocab_size": 512}
         config = models.GPT2Config(n_positions=words, **sizes)
         net = models.GPT2(config)
         tokens = random.integers(0, config.vocab_size, (rows, words + 1))
