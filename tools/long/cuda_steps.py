@@ -15,8 +15,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tools import process, results
@@ -159,10 +161,10 @@ def run(case: Case) -> dict[str, Any]:
 
 def in_a_process(case: Case) -> dict[str, Any]:
     command = [sys.executable, "-m", "tools.long.cuda_steps", json.dumps(vars(case))]
-    log = results.ROOT / "build" / "cuda-steps.log"
-    log.parent.mkdir(exist_ok=True)
-    code = process.run(command, LIMIT, cwd=results.ROOT, env={"OMP_NUM_THREADS": "1"}, log=log)
-    lines = log.read_text(errors="replace").splitlines()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        code = process.run(command, LIMIT, cwd=results.ROOT, env={"OMP_NUM_THREADS": "1"}, log=log)
+        lines = log.read_text(errors="replace").splitlines()
     if code != 0 or not lines:
         return {"wrong": [f"exit code {code}: {' | '.join(lines[-3:])}"]}
     return dict(json.loads(lines[-1]))
