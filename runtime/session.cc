@@ -102,6 +102,8 @@ class SessionImpl : public Session {
     LoadedPlan loaded;
     OF_ASSIGN_OR_RETURN(loaded.program, Program::Create(plan, &devices_));
     OF_RETURN_IF_ERROR(loaded.program->MakeStreams(&devices_));
+    const std::vector<std::string> states = states_.Names();
+    OF_RETURN_IF_ERROR(devices_.CheckMemory(plan, {states.begin(), states.end()}));
     OF_RETURN_IF_ERROR(states_.Declare(plan, /*other_ranks=*/false));
     bool moved = false;
     for (const plan::DeviceProto& device : plan.devices()) {

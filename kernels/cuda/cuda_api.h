@@ -44,6 +44,15 @@ struct CudaDeviceProperties {
   int32_t driver_version, runtime_version;
 };
 
+// The memory of a GPU, in bytes: what the driver says, and figures for what nobody can ask
+// (kernels/cuda/memory_figures.h).
+struct CudaMemory {
+  int64_t total, free;
+  int64_t later;         // what kernels and libraries take of it when they are first used
+  int64_t communicator;  // what NCCL takes for each communicator
+  int64_t granule;       // blocks are rounded up to it; 0: to nothing
+};
+
 // Dims of up to N operands that are walked together, row-major; strides in elements.
 template <int N>
 struct CudaNest {
@@ -260,6 +269,8 @@ struct CudaApi {
   const char* (*error_text)(CudaError);
   CudaError (*device_count)(int* count);
   CudaError (*device_properties)(int device, CudaDeviceProperties*);
+  // Makes the device ready if it is not, and takes its context; the calling thread stays with its own.
+  CudaError (*device_memory)(int device, CudaMemory*);
   // For the calling thread: where it allocates and makes streams and events from now on, and launches
   // kernels, for which the stream must be one of that device. Copies, waits and records may go to
   // streams of any; an event is recorded on streams of its own device.

@@ -247,6 +247,11 @@ def nccl() -> str:
     return ""
 
 
+def cuda_files() -> dict[str, str]:
+    """The files that a cuda mesh opens, by the names that oneflow._core has for them."""
+    return {"cublaslt": cublaslt(), "nccl": nccl(), "cudnn": cudnn()}
+
+
 def dump_directory() -> str:
     """ONEFLOW_DUMP: directory for the graph after each pass and the plan."""
     return os.environ.get("ONEFLOW_DUMP", "")

@@ -5,6 +5,7 @@
 #include "runtime/devices/async.h"
 #include "runtime/devices/cpu.h"
 #include "runtime/devices/cuda/cuda_device.h"
+#include "runtime/devices/cuda/cuda_memory.h"
 #include "runtime/devices/null.h"
 
 namespace oneflow {
@@ -97,6 +98,15 @@ absl::StatusOr<Block> DeviceSet::AllocateArena(Device* device, int64_t bytes) co
     }
   }
   return device->Allocate(bytes);
+}
+
+absl::Status DeviceSet::CheckMemory(const plan::Plan& plan, std::set<std::string> states) const {
+  if (plan.devices_size() == 0 || plan.devices(0).kind() != "cuda") return absl::OkStatus();
+  std::vector<int64_t> arenas;
+  for (const plan::DeviceProto& device : plan.devices()) {
+    arenas.push_back(static_cast<int64_t>(entries_.at(device.id()).arena.bytes()));
+  }
+  return CheckCudaMemory(*cuda_context_, plan, std::move(arenas), std::move(states));
 }
 
 absl::StatusOr<bool> DeviceSet::GrowArena(uint32_t id, int64_t bytes) {

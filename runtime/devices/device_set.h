@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -51,6 +52,9 @@ class DeviceSet {
   // Finds or makes the device. PlanError for an unknown kind or a kind that differs from before, and
   // for a plan that asks for another instruction set, team or more memory than the machine has.
   absl::StatusOr<Device*> Find(const plan::DeviceProto& device);
+  // OutOfMemoryError if the devices have too little memory free for the plan, besides these states that are
+  // there; on devices that can be asked. REQUIRES: Find was called for all of the plan's.
+  absl::Status CheckMemory(const plan::Plan& plan, std::set<std::string> states) const;
   // Makes the arena at least that large. True if its bytes are elsewhere now: plans must be bound
   // again. REQUIRES: Find was called for it, nothing runs.
   absl::StatusOr<bool> GrowArena(uint32_t id, int64_t bytes);

@@ -153,6 +153,12 @@ absl::StatusOr<CudaComms*> CudaContext::CommsOf(const std::vector<uint32_t>& dev
   return comms.get();
 }
 
+std::set<std::vector<uint32_t>> CudaContext::Communicators() const {
+  std::set<std::vector<uint32_t>> groups;
+  for (const auto& [devices, comms] : comms_) groups.insert(devices);
+  return groups;
+}
+
 void CudaContext::Drain() const {
   if (gpus_.empty() || !Enter(lead_).ok()) return;  // the GPU is lost
   for (const auto& [role, stream] : streams_) stream->Drain();

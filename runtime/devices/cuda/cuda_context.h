@@ -17,6 +17,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,6 +65,8 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   bool Communicates(const std::vector<uint32_t>& devices) const;
   // Their communicator, by rank; made when it is first asked for. REQUIRES: they communicate.
   absl::StatusOr<CudaComms*> CommsOf(const std::vector<uint32_t>& devices);
+  // The groups of devices that have one.
+  std::set<std::vector<uint32_t>> Communicators() const;
   // Waits until nothing is enqueued.
   void Drain() const;
 

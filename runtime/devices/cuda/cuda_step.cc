@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "kernels/cuda/cuda_kernels.h"
+#include "plan/needs.h"
 
 namespace oneflow {
 
@@ -193,7 +193,7 @@ absl::Status CudaStep::PrepareFirings() {
       }
     }
     crossing_bytes[firing.lane] = std::max(crossing_bytes[firing.lane], crossing);
-    if (!work_.may_fail || kernels::KeepsGate(firing.op == nullptr ? "" : *firing.op)) continue;
+    if (!work_.may_fail || KeepsGate(firing.op == nullptr ? "" : *firing.op)) continue;
     int64_t bytes = 0;
     for (const auto& [output, size] : firing.states) bytes += Aligned(size);
     detour_bytes[firing.lane] = std::max(detour_bytes[firing.lane], bytes);
@@ -396,7 +396,7 @@ absl::Status CudaStep::RunGated(size_t at, const std::vector<const void*>& input
   args.chunk = firing.chunk;
   if (!work_.may_fail || firing.states.empty()) return firing.kernel->Run(args, stream);
   const kernels::CudaGate shut = {reports, static_cast<int32_t>(work_.devices.size())};
-  if (kernels::KeepsGate(*firing.op)) {
+  if (KeepsGate(*firing.op)) {
     args.gate = shut.blocks;
     args.gate_blocks = static_cast<uint32_t>(shut.count);
     return firing.kernel->Run(args, stream);
