@@ -97,8 +97,8 @@ def mesh(
 
     `threads` is the team of each CPU device; by default the cores of the host are shared out evenly.
     The devices of a "cuda" mesh are logical ones: device i lies on GPU i mod the visible GPUs of this
-    process, or on the i-th of `gpus`, which begins again behind its last. "async" is for tests: CPU
-    kernels on streams that answer late, as accelerators do.
+    process, or on the i-th of `gpus`, which begins again behind its last; over several processes a GPU
+    belongs to one of them. "async" is for tests: CPU kernels on streams that answer late, as accelerators do.
     """
     location = user_location()
     if kind not in ("cpu", "cuda", "async", "null"):
@@ -106,11 +106,6 @@ def mesh(
             f"there are no {kind!r} devices here; use flow.mesh('cpu', ...)", location
         )
     world_size = environment.world_size()
-    if kind == "cuda" and world_size > 1:
-        raise ShardingError(
-            "a cuda mesh lies in one process and this job has several; use flow.mesh('cpu', ...)",
-            location,
-        )
     if gpus and kind != "cuda":
         raise ShardingError(f"a {kind} mesh has no GPUs; leave out gpus", location)
     if not all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus):
