@@ -138,7 +138,8 @@ def assert_gone(folder: Path) -> None:
 def test_a_rank_that_is_killed_in_a_step_ends_the_others(tmp_path: Path) -> None:
     result, seconds = launch(2, "kill", "2", str(tmp_path))
     assert result.returncode == 128 + 9, result.stderr[-3000:]
-    # The others end by themselves: by the launcher's SIGTERM they would say nothing.
+    # The other ends by itself, and its session too.
+    assert (tmp_path / "ended0").exists()
     assert re.search(r"\[rank0\]: .*PeerError.*rank 1", result.stderr), result.stderr[-3000:]
     assert "rank 1" in result.stderr.splitlines()[-1] and "SIGKILL" in result.stderr
     assert "goes on" not in result.stdout
@@ -159,6 +160,7 @@ def test_a_rank_that_ends_too_early_is_named(tmp_path: Path) -> None:
 def test_wrong_data_of_one_rank_ends_all(tmp_path: Path) -> None:
     result, _ = launch(2, "label", "2", str(tmp_path))
     assert result.returncode == 1
+    assert re.search(r"rank 1 found: .*index 3 is out of range of 3", result.stderr)
     assert re.search(r"\[rank1\]: .*DataError.*index 3 is out of range of 3", result.stderr)
     assert "goes on" not in result.stdout
     assert_gone(tmp_path)
