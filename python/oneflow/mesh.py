@@ -97,8 +97,8 @@ def mesh(
 
     `threads` is the team of each CPU device; by default the cores of the host are shared out evenly.
     The devices of a "cuda" mesh are logical ones: device i lies on GPU i mod the visible GPUs of this
-    process, or on the i-th of `gpus`, which begins again behind its last; over several processes a GPU
-    belongs to one of them. "async" is for tests: CPU kernels on streams that answer late, as accelerators do.
+    process, or on the i-th of `gpus`, which begins again behind its last; ranks share no GPU. "async"
+    is for tests: CPU kernels on streams that answer late.
     """
     location = user_location()
     if kind not in ("cpu", "cuda", "async", "null"):
