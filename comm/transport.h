@@ -3,8 +3,9 @@
 // credit), the sender writes message n into the receiver's slot for n. One crossing per transfer; a
 // remote write needs no message but itself. Ranks of one host write into each other's memory where it
 // was allocated here (AllocateShared); ranks whose adapters reach each other by RDMA (comm/rdma_peers.h);
-// all else goes over TCP. NCCL does not join here: its calls are collective and belong to a stream, so it
-// is a task of the plan, on a device's stream, like any kernel.
+// all else goes over TCP. NCCL does not join here: its calls are collective and belong to a stream of a
+// device, which makes them in place of messages (runtime/step_calls.h); for those devices ranks agree
+// here, and hear that one is lost.
 //
 // One per process, owned by the session's maker. Threads: Post and Send may be called from any
 // thread; they take no lock that is held over a system call and never wait for the network; what goes

@@ -52,6 +52,8 @@ CudaError Properties(int device, CudaDeviceProperties* out) {
   }
   std::memset(out, 0, sizeof(*out));
   std::strncpy(out->name, found.name, sizeof(out->name) - 1);
+  static_assert(sizeof(out->uuid) == sizeof(found.uuid));
+  std::memcpy(out->uuid, &found.uuid, sizeof(out->uuid));
   out->memory_bytes = static_cast<int64_t>(found.totalGlobalMem);
   out->multiprocessors = found.multiProcessorCount;
   out->major = found.major;

@@ -36,6 +36,10 @@ extern "C" __attribute__((visibility("default"))) void oneflow_soft_cuda_set_gpu
   SetSoftNccl(nccl != 0);
   SoftMemory::Of().ForgetPeaks();
 }
+// Communicators over processes whose ids are made here from now on never come about.
+extern "C" __attribute__((visibility("default"))) void oneflow_soft_cuda_set_deaf(int deaf) {
+  SetSoftDeaf(deaf != 0);
+}
 // The most bytes that a GPU held at once since then.
 extern "C" __attribute__((visibility("default"))) int64_t oneflow_soft_cuda_peak(int gpu) {
   return SoftMemory::Of().PeakOf(gpu);

@@ -1,3 +1,4 @@
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <utility>
@@ -29,6 +30,7 @@ CudaError Properties(int device, CudaDeviceProperties* out) {
   if (device < 0 || device >= SoftGpus::Of().count()) return kSoftNoDevice;
   std::memset(out, 0, sizeof(*out));
   std::strcpy(out->name, "software CUDA");
+  std::snprintf(out->uuid, sizeof(out->uuid), "GPU %d", device);  // one of the host's
   out->memory_bytes = SoftMemory::Of().SizeOf(device).total;
   out->multiprocessors = 1;
   return 0;

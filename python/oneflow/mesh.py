@@ -112,9 +112,9 @@ def mesh(
 
     `threads` is the team of each CPU device; by default the cores of the host are shared out evenly.
     The devices of a "cuda" mesh are logical ones: device i lies on GPU i mod the visible GPUs of this
-    process, or on the i-th of `gpus`, which begins again behind its last. A plan that needs more memory of a GPU
-    than it has free is refused when it is compiled; `gpu_memory_gib` says instead how much its own blocks may take,
-    whatever is there and whatever was predicted of context and libraries. "async" is for tests: CPU
+    process, or on the i-th of `gpus`, which begins again behind its last; ranks share no GPU. A plan that needs more
+    memory of a GPU than it has free is refused when it is compiled; `gpu_memory_gib` says instead how much its own
+    blocks may take, whatever is there and whatever was predicted of context and libraries. "async" is for tests: CPU
     kernels on streams that answer late, as accelerators do.
     """
     location = user_location()
@@ -123,11 +123,6 @@ def mesh(
             f"there are no {kind!r} devices here; use flow.mesh('cpu', ...)", location
         )
     world_size = environment.world_size()
-    if kind == "cuda" and world_size > 1:
-        raise ShardingError(
-            "a cuda mesh lies in one process and this job has several; use flow.mesh('cpu', ...)",
-            location,
-        )
     if gpus and kind != "cuda":
         raise ShardingError(f"a {kind} mesh has no GPUs; leave out gpus", location)
     if not all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus):

@@ -58,7 +58,11 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
   if (kind == "null") made = MakeNullDevice();
   if (kind == "cuda" && cuda_ != nullptr) {
     if (cuda_context_ == nullptr) {
-      OF_ASSIGN_OR_RETURN(cuda_context_, CudaContext::Make(cuda_, cuda_graphs_, cuda_placement_));
+      OF_ASSIGN_OR_RETURN(std::shared_ptr<CudaContext> context,
+                          CudaContext::Make(cuda_, cuda_graphs_, cuda_placement_, peer_seconds_));
+      std::lock_guard<std::mutex> lock(context_mutex_);
+      cuda_context_ = std::move(context);
+      if (abandoned_) cuda_context_->Abandon();
     }
     OF_ASSIGN_OR_RETURN(made, MakeCudaDevice(cuda_context_, device.id()));
   }
@@ -77,6 +81,12 @@ void DeviceSet::Drain() {
     entry.device->stream()->Drain();
     for (auto& [name, stream] : entry.streams) stream->Drain();
   }
+}
+
+void DeviceSet::Abandon() const {
+  std::lock_guard<std::mutex> lock(context_mutex_);
+  abandoned_ = true;
+  if (cuda_context_ != nullptr) cuda_context_->Abandon();
 }
 
 absl::StatusOr<kernels::Stream*> DeviceSet::StreamOf(uint32_t id, const std::string& name) {
