@@ -1,6 +1,8 @@
 #include "comm/binding.h"
 
 #include <limits>
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,18 +12,34 @@
 namespace oneflow::comm {
 namespace {
 
+// From the first byte of a region's slots to the last; none if that cannot be.
+std::optional<uint64_t> SpanOf(const Region& slots, uint64_t bytes) {
+  int64_t span = 0;
+  if (slots.stride < 0 || slots.stride > std::numeric_limits<int64_t>::max() / slots.slots ||
+      __builtin_add_overflow(int64_t{slots.slots - 1} * slots.stride, static_cast<int64_t>(bytes),
+                             &span)) {
+    return std::nullopt;
+  }
+  return static_cast<uint64_t>(span);
+}
+
 // The slots of the other end, if they are mapped here.
 SharedLink::Target MapTarget(const Channel& channel, const Neighbours& neighbours) {
   SharedLink* link = neighbours.link(channel.peer);
   if (link == nullptr || !channel.sends) return {};
-  const Region& slots = channel.remote_region;
-  int64_t span = 0;
-  if (slots.stride < 0 || slots.stride > std::numeric_limits<int64_t>::max() / slots.slots ||
-      __builtin_add_overflow(int64_t{slots.slots - 1} * slots.stride,
-                             static_cast<int64_t>(channel.bytes), &span)) {
-    return {};
+  const std::optional<uint64_t> span = SpanOf(channel.remote_region, channel.bytes);
+  if (!span) return {};
+  return link->Map(channel.remote_region.base, *span).value_or(SharedLink::Target{});
+}
+
+// The key of the other end's slots, if this rank's adapter may write there and read the source.
+std::optional<uint32_t> KeyOf(const Channel& channel, const std::map<uint32_t, uint32_t>& keys) {
+  const auto found = keys.find(channel.remote);
+  if (!channel.sends || channel.registered == nullptr || found == keys.end() ||
+      !SpanOf(channel.remote_region, channel.bytes)) {
+    return std::nullopt;
   }
-  return link->Map(slots.base, static_cast<uint64_t>(span)).value_or(SharedLink::Target{});
+  return found->second;
 }
 
 }  // namespace
@@ -44,9 +62,26 @@ absl::StatusOr<std::vector<Announcement>> Agreement(const std::vector<std::strin
   return all;
 }
 
+absl::Status RegisterRegion(const RdmaPeers& rdma, Channel* channel) {
+  RdmaLink* link = rdma.link(channel->peer);
+  channel->registered.reset();
+  if (link == nullptr || channel->bytes == 0) return absl::OkStatus();
+  const std::optional<uint64_t> span = SpanOf(channel->region, channel->bytes);
+  if (!span || channel->region.base == nullptr) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<RegisteredMemory>> made = link->port().Register(
+      channel->region.base, *span, channel->sends ? Rights::kNone : Rights::kRemoteWrite);
+  if (!made.ok()) return made.status();
+  channel->registered = *std::move(made);
+  return absl::OkStatus();
+}
+
 void BindChannels(int rank, const std::vector<Announcement>& all, const std::vector<ChannelId>& ids,
-                  const Neighbours& neighbours, ChannelTable* channels) {
+                  const Neighbours& neighbours, const RdmaPeers& rdma, ChannelTable* channels) {
+  std::vector<std::map<uint32_t, uint32_t>> keys(all.size());  // by rank, by its number
   for (size_t r = 0; r < all.size(); ++r) {
+    if (rdma.link(static_cast<int>(r)) != nullptr) {
+      keys[r] = {all[r].keys.begin(), all[r].keys.end()};
+    }
     SharedLink* link = neighbours.link(static_cast<int>(r));
     if (link != nullptr) link->SetOffers(all[r].memory);
   }
@@ -57,6 +92,7 @@ void BindChannels(int rank, const std::vector<Announcement>& all, const std::vec
       if (moved != channel->remote) continue;
       channel->remote_region.base = base;
       channel->target = MapTarget(*channel, neighbours);
+      channel->remote_key = KeyOf(*channel, keys[static_cast<size_t>(channel->peer)]);
     }
   }
   const std::vector<ChannelSpec>& own = all[static_cast<size_t>(rank)].channels;
@@ -69,6 +105,7 @@ void BindChannels(int rank, const std::vector<Announcement>& all, const std::vec
       channel->remote = other.first_channel + static_cast<uint32_t>(j);
       channel->remote_region = end.region;
       channel->target = MapTarget(*channel, neighbours);
+      channel->remote_key = KeyOf(*channel, keys[static_cast<size_t>(own[i].peer)]);
     }
   }
   for (ChannelId id : ids) channels->Find(id)->bound.store(true);

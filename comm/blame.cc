@@ -18,6 +18,11 @@ absl::Status PeerFailure(int rank, const std::string& message) {
   return status;
 }
 
+absl::Status StoppedBy(int rank, int root, const std::string& cause) {
+  return PeerFailure(root, absl::StrCat("stopped because rank ", rank,
+                                        root != rank ? " says: " : " failed: ", cause));
+}
+
 std::optional<int> BlamedRank(const absl::Status& status) {
   const auto payload = status.GetPayload(kPayload);
   int rank = 0;

@@ -15,6 +15,9 @@ namespace oneflow::comm {
 // kPeer with `message`, about `rank`.
 absl::Status PeerFailure(int rank, const std::string& message);
 
+// The same of a peer that has told this rank to stop, with its cause, which blames `root`.
+absl::Status StoppedBy(int rank, int root, const std::string& cause);
+
 // The rank, if one was named.
 std::optional<int> BlamedRank(const absl::Status& status);
 

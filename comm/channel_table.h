@@ -9,10 +9,12 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "comm/shared_link.h"
 #include "comm/transport.h"
+#include "comm/verbs/verbs.h"
 
 namespace oneflow::comm {
 
@@ -32,6 +34,9 @@ struct Channel {
   Region remote_region;
   SharedLink::Target
       target;  // the sender's: the slots of the remote region, if they are mapped here
+  // What the adapter may reach of this end's region; then, at the sender, the key of the other's.
+  std::unique_ptr<RegisteredMemory> registered;
+  std::optional<uint32_t> remote_key;
   // Any thread.
   std::atomic<int64_t> posted{0};
   std::atomic<int64_t> sent{0};

@@ -1,8 +1,13 @@
 #include "comm/collectives.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/status.h"
 #include "comm/blame.h"
+#include "comm/frame.h"
 
 namespace oneflow::comm {
 
@@ -41,6 +46,48 @@ bool Collectives::Fail(const absl::Status& cause) {
 absl::Status Collectives::failure() const {
   std::lock_guard lock(mutex_);
   return failure_;
+}
+
+absl::StatusOr<std::vector<std::string>> Collectives::Gather(const std::string& bytes,
+                                                             std::chrono::milliseconds limit,
+                                                             const Say& say) {
+  std::lock_guard collective(gather_mutex_);
+  if (bytes.size() > kLongest) {
+    return MakeError(ErrorKind::kPeer, absl::StrCat("a collective call of ", bytes.size(),
+                                                    " bytes; at most ", kLongest, " go"));
+  }
+  // The first piece begins with the length; then all go on until the longest is through.
+  std::string said(sizeof(uint64_t), '\0');
+  const uint64_t length = bytes.size();
+  std::memcpy(said.data(), &length, sizeof(length));
+  said += bytes;
+  std::vector<std::string> result(pieces_.size());
+  uint64_t longest = said.size();
+  for (uint64_t at = 0; at < longest; at += kLongestControl) {
+    const uint32_t number = next_number_++;
+    say(number, at < said.size() ? said.substr(at, kLongestControl) : "");
+    OF_ASSIGN_OR_RETURN(std::vector<std::string> pieces, Take(number, limit));
+    for (size_t r = 0; r < result.size(); ++r) {
+      if (static_cast<int>(r) == rank_) continue;
+      result[r] += pieces[r];
+      if (at > 0) continue;
+      uint64_t theirs = 0;
+      if (result[r].size() >= sizeof(theirs)) {
+        std::memcpy(&theirs, result[r].data(), sizeof(theirs));
+      }
+      if (result[r].size() < sizeof(theirs) || theirs > kLongest) {
+        return PeerFailure(static_cast<int>(r),
+                           absl::StrCat("rank ", r, " broke the protocol: a collective call of ",
+                                        theirs, " bytes"));
+      }
+      longest = std::max(longest, theirs + sizeof(theirs));
+    }
+  }
+  for (size_t r = 0; r < result.size(); ++r) {
+    if (static_cast<int>(r) != rank_) result[r].erase(0, sizeof(uint64_t));
+  }
+  result[static_cast<size_t>(rank_)] = bytes;
+  return result;
 }
 
 absl::StatusOr<std::vector<std::string>> Collectives::Take(uint32_t number,

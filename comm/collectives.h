@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -29,10 +30,17 @@ class Collectives {
   bool Fail(const absl::Status& cause);
   absl::Status failure() const;
 
+  // A collective call: says `bytes` to all others in pieces, by `say`, and returns what each has said, by
+  // rank. `limit` is each piece's. One at a time, by its lock.
+  using Say = std::function<void(uint32_t number, const std::string& piece)>;
+  absl::StatusOr<std::vector<std::string>> Gather(const std::string& bytes,
+                                                  std::chrono::milliseconds limit, const Say& say);
+
   // Waits for piece `number` of every other rank. Own place in the result: empty.
   absl::StatusOr<std::vector<std::string>> Take(uint32_t number, std::chrono::milliseconds limit);
 
  private:
+  static constexpr uint64_t kLongest = 1u << 30;
   static constexpr size_t kUnread = 16;              // pieces of one peer
   static constexpr size_t kUnreadBytes = 16u << 20;  // of one peer
 
@@ -43,6 +51,9 @@ class Collectives {
   std::vector<size_t> bytes_;                            // by rank
   std::vector<bool> left_;
   absl::Status failure_;
+
+  std::mutex gather_mutex_;
+  uint32_t next_number_ = 0;
 };
 
 }  // namespace oneflow::comm

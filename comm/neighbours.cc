@@ -51,16 +51,20 @@ struct Introduction {
     for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
       inboxes.push_back(InboxOffer::Read(&reader));
     }
-    return reader.ok && reader.done() && said <= static_cast<uint64_t>(PathChoice::kShared) &&
+    return reader.ok && reader.done() && said <= static_cast<uint64_t>(PathChoice::kRdma) &&
            (inboxes.empty() || inboxes.size() == world_size);
   }
 };
 
+bool Wants(PathChoice choice) {
+  return choice == PathChoice::kAuto || choice == PathChoice::kShared;
+}
+
 // Why these two do not even try; empty if they do.
 std::string WhyNot(const Introduction& own, const Introduction& other, size_t rank) {
-  if (own.choice == PathChoice::kTcp) return "ONEFLOW_TRANSPORT=tcp";
-  if (other.choice == PathChoice::kTcp) {
-    return absl::StrCat("ONEFLOW_TRANSPORT=tcp on rank ", rank);
+  if (!Wants(own.choice)) return absl::StrCat("ONEFLOW_TRANSPORT=", NameOf(own.choice));
+  if (!Wants(other.choice)) {
+    return absl::StrCat("ONEFLOW_TRANSPORT=", NameOf(other.choice), " on rank ", rank);
   }
   if (!own.why_not.empty()) return own.why_not;
   if (!other.why_not.empty()) return absl::StrCat("rank ", rank, ": ", other.why_not);
@@ -71,6 +75,20 @@ std::string WhyNot(const Introduction& own, const Introduction& other, size_t ra
 }
 
 }  // namespace
+
+const char* NameOf(PathChoice choice) {
+  switch (choice) {
+    case PathChoice::kTcp:
+      return "tcp";
+    case PathChoice::kAuto:
+      return "auto";
+    case PathChoice::kShared:
+      return "shm";
+    case PathChoice::kRdma:
+      return "rdma";
+  }
+  return "";
+}
 
 Neighbours::Neighbours(int world_size)
     : links_(static_cast<size_t>(world_size)),
@@ -87,7 +105,7 @@ absl::Status Neighbours::Meet(int rank, PathChoice choice, const AllGather& all_
   };
   std::vector<std::unique_ptr<SharedLink>> links(world);
   Introduction own{choice, HostName(), "", {}};
-  for (size_t r = 0; choice != PathChoice::kTcp && r < world; ++r) {
+  for (size_t r = 0; Wants(choice) && r < world; ++r) {
     own.inboxes.emplace_back();
     if (r == self) continue;
     absl::StatusOr<std::unique_ptr<SharedLink>> made = SharedLink::Make();

@@ -3,48 +3,14 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <functional>
-#include <mutex>
 #include <thread>
 
 #include "base/status.h"
 #include "comm/blame.h"
+#include "comm/gathering_for_test.h"
 
 namespace oneflow::comm {
 namespace {
-
-// All-gathers of threads of this process; what a rank says may be changed on its way.
-class Gathering {
- public:
-  using Change = std::function<std::string(int rank, int call, std::string said)>;
-  Gathering(int size, Change change) : change_(std::move(change)), said_(size), calls_(size) {}
-
-  Neighbours::AllGather Of(int rank) {
-    return [this, rank](const std::string& bytes) -> absl::StatusOr<std::vector<std::string>> {
-      std::unique_lock lock(mutex_);
-      const size_t call = calls_[rank]++;
-      said_[rank].push_back(change_(rank, static_cast<int>(call), bytes));
-      changed_.notify_all();
-      changed_.wait(lock, [&] {
-        for (const auto& of_rank : said_) {
-          if (of_rank.size() <= call) return false;
-        }
-        return true;
-      });
-      std::vector<std::string> all;
-      for (const auto& of_rank : said_) all.push_back(of_rank[call]);
-      return all;
-    };
-  }
-
- private:
-  const Change change_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::vector<std::string>> said_;  // by rank, by call
-  std::vector<size_t> calls_;
-};
 
 struct Met {
   std::vector<std::unique_ptr<Neighbours>> ranks;
@@ -65,8 +31,6 @@ Met Meet(const std::vector<PathChoice>& choices, const Gathering::Change& change
   for (std::thread& thread : threads) thread.join();
   return met;
 }
-
-std::string Unchanged(int, int, std::string said) { return said; }
 
 constexpr PathChoice kAuto = PathChoice::kAuto;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -153,6 +154,18 @@ absl::Status ShareTable(std::vector<Endpoint> table, Links* links, Deadline dead
   return absl::OkStatus();
 }
 
+// An adapter is looked for where this rank speaks TCP.
+RdmaOptions RdmaOf(const RendezvousOptions& options, const Links& links) {
+  RdmaOptions rdma = options.rdma;
+  for (const Socket& socket : links.data) {
+    const absl::StatusOr<Endpoint> own = socket.own_end();
+    if (!own.ok()) continue;
+    std::copy(std::begin(own->address), std::end(own->address), rdma.near.begin());
+    break;
+  }
+  return rdma;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& options) {
@@ -182,8 +195,9 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
     OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, true, deadline));
     OF_RETURN_IF_ERROR(ShareTable(std::move(table), &links, deadline));
     auto door = std::make_unique<Doorkeeper>(std::move(listener), self);
+    RdmaOptions rdma = RdmaOf(options, links);
     return MakeTransport(0, std::move(links), options.collective_seconds, std::move(door),
-                         options.path);
+                         options.path, std::move(rdma));
   }
   OF_RETURN_IF_ERROR(ConnectBoth(host, port, self, 0, deadline, &links));
   // Where rank 0 is reached from, the other ranks reach this one.
@@ -206,8 +220,9 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
   }
   Arrivals arrivals(&links, Range(options.rank + 1, options.world_size));
   OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, false, deadline));
+  RdmaOptions rdma = RdmaOf(options, links);
   return MakeTransport(options.rank, std::move(links), options.collective_seconds, nullptr,
-                       options.path);
+                       options.path, std::move(rdma));
 }
 
 }  // namespace oneflow::comm

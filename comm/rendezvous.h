@@ -15,6 +15,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "comm/rdma_peers.h"
 #include "comm/transport.h"
 
 namespace oneflow::comm {
@@ -29,6 +30,7 @@ struct RendezvousOptions {
   std::string job;      // id
   uint64_t epoch = 0;
   PathChoice path = PathChoice::kAuto;
+  RdmaOptions rdma = {};
   double timeout_seconds = 120;     // for all ranks to be there
   double collective_seconds = 120;  // for all ranks to make a collective call
 };

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <mutex>
@@ -28,6 +29,8 @@
 #include "comm/heartbeat.h"
 #include "comm/neighbours.h"
 #include "comm/outbox.h"
+#include "comm/rdma_peers.h"
+#include "comm/reception.h"
 #include "comm/wire.h"
 
 namespace oneflow::comm {
@@ -37,10 +40,13 @@ namespace {
 // patience, which finds stopped processes.
 constexpr unsigned kUnacknowledgedMs = 8000;
 constexpr uint32_t kNobody = ~uint32_t{0};  // kAbort: the sender itself failed
-constexpr uint64_t kLongestCollective = 1u << 30;
 // A peer that takes the arming of its bell away without ringing delays its notices by so much.
 constexpr int kLongestSleepMs = 1000;
 constexpr auto kLastWords = std::chrono::milliseconds(500);
+// An adapter is done with a message sooner, or has failed.
+constexpr auto kLongestWrite = std::chrono::seconds(5);
+// Of a peer that has left all messages are on this side; its adapter may show them a little later.
+constexpr auto kLastWrites = std::chrono::milliseconds(100);
 
 class TcpTransport final : public Transport {
  public:
@@ -51,6 +57,7 @@ class TcpTransport final : public Transport {
         door_(std::move(door)),
         peers_(links.data.size()),
         neighbours_(static_cast<int>(links.data.size())),
+        rdma_(static_cast<int>(links.data.size())),
         collectives_(rank, static_cast<int>(links.data.size())),
         epoll_(epoll_create1(EPOLL_CLOEXEC)),
         wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -79,23 +86,28 @@ class TcpTransport final : public Transport {
   }
 
   ~TcpTransport() override {
+    // What was promised to peers goes out first, but a dead peer cannot hold us.
+    WaitUntil(std::chrono::seconds(1), [this] { return rdma_.idle(); });
     OutFrame bye;
     bye.type = FrameType::kBye;
     for (size_t r = 0; r < peers_.size(); ++r) PushTo(r, bye);
-    // What was promised to peers goes out first, but a dead peer cannot hold us.
     WaitForOutboxes(std::chrono::seconds(1));
     Command([this] { stop_ = true; });
     thread_.join();
   }
 
   // Collective, before anything else.
-  absl::Status MeetNeighbours(PathChoice choice) {
-    OF_RETURN_IF_ERROR(neighbours_.Meet(
-        rank_, choice, [this](const std::string& bytes) { return AllGather(bytes); }));
+  absl::Status MeetNeighbours(PathChoice choice, RdmaOptions options) {
+    const auto all_gather = [this](const std::string& bytes) { return AllGather(bytes); };
+    OF_RETURN_IF_ERROR(neighbours_.Meet(rank_, choice, all_gather));
+    OF_RETURN_IF_ERROR(rdma_.Meet(rank_, choice, std::move(options), neighbours_, all_gather));
     for (size_t r = 0; r < peers_.size(); ++r) {
       const SharedLink* link = neighbours_.link(static_cast<int>(r));
+      const RdmaLink* rdma = rdma_.link(static_cast<int>(r));
+      const size_t number = peers_.size() + 1 + r;
       // Only now: until then the bell holds the nonce for the peer.
-      if (link != nullptr) Watch(EPOLL_CTL_ADD, link->bell(), EPOLLIN, peers_.size() + 1 + r);
+      if (link != nullptr) Watch(EPOLL_CTL_ADD, link->bell(), EPOLLIN, number);
+      if (rdma != nullptr) Watch(EPOLL_CTL_ADD, rdma->bell(), EPOLLIN, number);
     }
     Wake();  // it arms, and takes what is there
     return absl::OkStatus();
@@ -118,6 +130,7 @@ class TcpTransport final : public Transport {
       return MakeError(ErrorKind::kPeer, absl::StrCat("more than ", ChannelTable::capacity(),
                                                       " channels were opened in this process"));
     }
+    for (const auto& [id, base] : own.moved) Register(id, channels_.Find(id), &own);
     auto shared = std::make_shared<TransportCallbacks>(std::move(callbacks));
     std::vector<ChannelId> ids;
     for (const ChannelSpec& spec : specs) {
@@ -130,6 +143,7 @@ class TcpTransport final : public Transport {
       channel->region = spec.region;
       channel->callbacks = shared;
       ids.push_back(channels_.size() + static_cast<uint32_t>(ids.size()));
+      Register(ids.back(), channel, &own);
       // Data to the peer or credits: never more at once than there are slots.
       peers_[static_cast<size_t>(spec.peer)].outbox.Reserve(spec.slots);
     }
@@ -150,7 +164,8 @@ class TcpTransport final : public Transport {
 
   Region RemoteRegion(ChannelId id) const override { return channels_.Find(id)->remote_region; }
   bool WritesDirectly(ChannelId id) const override {
-    return channels_.Find(id)->target.base != nullptr;
+    const Channel& channel = *channels_.Find(id);
+    return channel.target.base != nullptr || ByRdma(channel);
   }
 
   void Post(ChannelId id) override {
@@ -177,6 +192,13 @@ class TcpTransport final : public Transport {
       Tell(*channel, NoticeKind::kData, FrameType::kWritten);
       return true;
     }
+    if (ByRdma(*channel)) {
+      const uint64_t slot = reinterpret_cast<uint64_t>(channel->remote_region.At(message));
+      PushWrite(channel->peer,
+                {ImmediateKind::kMessage, channel->remote, id, source, channel->bytes,
+                 channel->registered->local_key(), slot, *channel->remote_key});
+      return false;
+    }
     OutFrame frame;
     frame.type = FrameType::kData;
     frame.channel = channel->remote;
@@ -194,6 +216,7 @@ class TcpTransport final : public Transport {
         if (channel->closed.exchange(true)) continue;
         channel->callbacks.reset();
         channel->target = {};
+        if (RdmaLink* link = rdma_.link(channel->peer); link != nullptr) link->Forget(ids);
         Peer& peer = peers_[static_cast<size_t>(channel->peer)];
         peer.reader.Discard(id);
         peer.outbox.Reserve(-channel->slots);
@@ -202,6 +225,15 @@ class TcpTransport final : public Transport {
         if (peers_[r].outbox.Forget(ids) == Outbox::Next::kLeft) MarkDirty(r);
       }
     });
+    if (!rdma_.any()) return;
+    // A source that the adapter still reads keeps its connection whole for as long as that takes.
+    WaitUntil(kLongestWrite, [&] {
+      return std::none_of(ids.begin(), ids.end(), [this](ChannelId id) {
+        const RdmaLink* link = rdma_.link(channels_.Find(id)->peer);
+        return link != nullptr && link->Busy(id);
+      });
+    });
+    for (ChannelId id : ids) channels_.Find(id)->registered.reset();
   }
 
   void Abort(const absl::Status& cause) override {
@@ -213,49 +245,14 @@ class TcpTransport final : public Transport {
   }
 
   absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) override {
-    std::lock_guard collective(collective_mutex_);
-    if (bytes.size() > kLongestCollective) {
-      return MakeError(ErrorKind::kPeer,
-                       absl::StrCat("a collective call of ", bytes.size(), " bytes; at most ",
-                                    kLongestCollective, " go"));
-    }
-    // The first piece begins with the length; then all go on until the longest is through.
-    std::string said(sizeof(uint64_t), '\0');
-    const uint64_t length = bytes.size();
-    std::memcpy(said.data(), &length, sizeof(length));
-    said += bytes;
-    std::vector<std::string> result(peers_.size());
-    uint64_t longest = said.size();
-    for (uint64_t at = 0; at < longest; at += kLongestControl) {
-      const uint32_t number = next_number_++;
+    return collectives_.Gather(bytes, timeout_, [this](uint32_t number, const std::string& piece) {
       OutFrame frame;
       frame.type = FrameType::kControl;
       frame.channel = number;
-      if (at < said.size()) frame.owned = said.substr(at, kLongestControl);
-      frame.bytes = frame.owned.size();
+      frame.owned = piece;
+      frame.bytes = piece.size();
       for (size_t r = 0; r < peers_.size(); ++r) PushTo(r, frame);
-      OF_ASSIGN_OR_RETURN(std::vector<std::string> pieces, collectives_.Take(number, timeout_));
-      for (size_t r = 0; r < peers_.size(); ++r) {
-        if (static_cast<int>(r) == rank_) continue;
-        result[r] += pieces[r];
-        if (at > 0) continue;
-        uint64_t theirs = 0;
-        if (result[r].size() >= sizeof(theirs)) {
-          std::memcpy(&theirs, result[r].data(), sizeof(theirs));
-        }
-        if (result[r].size() < sizeof(theirs) || theirs > kLongestCollective) {
-          return PeerFailure(static_cast<int>(r),
-                             absl::StrCat("rank ", r, " broke the protocol: a collective call of ",
-                                          theirs, " bytes"));
-        }
-        longest = std::max(longest, theirs + sizeof(theirs));
-      }
-    }
-    for (std::string& text : result) {
-      if (&text != &result[static_cast<size_t>(rank_)]) text.erase(0, sizeof(uint64_t));
-    }
-    result[static_cast<size_t>(rank_)] = bytes;
-    return result;
+    });
   }
 
   std::byte* AllocateShared(size_t bytes) override { return neighbours_.Allocate(bytes); }
@@ -275,9 +272,9 @@ class TcpTransport final : public Transport {
     if (!neighbours_.Arm()) Wake();
   }
   bool looking_suffices() const override { return neighbours_.all(); }
-  std::vector<std::string> paths() const override { return neighbours_.paths(); }
+  std::vector<std::string> paths() const override { return rdma_.paths(); }
 
-  uint64_t bytes_received() const override { return received_.load(); }
+  uint64_t bytes_received() const override { return reception_.bytes(); }
   uint64_t bytes_sent() const override { return sent_.load(); }
 
  private:
@@ -331,8 +328,29 @@ class TcpTransport final : public Transport {
     return true;
   }
 
-  // The peer of a channel: through shared memory if there is some, and room, else by a frame.
+  static bool ByRdma(const Channel& channel) {
+    return channel.remote_key.has_value() && channel.registered != nullptr;
+  }
+  void PushWrite(int rank, const RdmaLink::Order& order) {
+    if (!rdma_.link(rank)->Push(order)) Wake();  // it is broken: a turn finds out how
+  }
+  // What the adapter may reach of a channel whose peer is reached by RDMA.
+  void Register(ChannelId id, Channel* channel, Announcement* own) {
+    const absl::Status registered = RegisterRegion(rdma_, channel);
+    if (!registered.ok() && !unregistered_.exchange(true)) {
+      std::fprintf(stderr, "oneflow: rank %d sends some messages by TCP: %s\n", rank_,
+                   MessageOf(registered).c_str());
+    }
+    if (channel->registered == nullptr || channel->sends) return;
+    own->keys.push_back({id, channel->registered->remote_key()});
+  }
+
+  // The peer of a channel: by RDMA, through shared memory if there is some, and room, else by a frame.
   void Tell(const Channel& channel, NoticeKind kind, FrameType type) {
+    if (rdma_.link(channel.peer) != nullptr && kind == NoticeKind::kCredit) {
+      PushWrite(channel.peer, {ImmediateKind::kCredit, channel.remote});
+      return;
+    }
     SharedLink* link = neighbours_.link(channel.peer);
     if (link != nullptr && link->Notify({kind, channel.remote})) return;
     OutFrame frame;
@@ -383,15 +401,18 @@ class TcpTransport final : public Transport {
     // kBroken: what the peer said last may still be unread; reading on finds the end.
   }
 
-  void WaitForOutboxes(std::chrono::milliseconds limit) {
+  template <typename Done>
+  static void WaitUntil(std::chrono::milliseconds limit, Done done) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
-    const auto done = [this] {
-      return std::all_of(peers_.begin(), peers_.end(),
-                         [](Peer& peer) { return peer.gone.load() || peer.outbox.Empty(); });
-    };
     while (!done() && std::chrono::steady_clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
+  }
+  void WaitForOutboxes(std::chrono::milliseconds limit) {
+    WaitUntil(limit, [this] {
+      return std::all_of(peers_.begin(), peers_.end(),
+                         [](Peer& peer) { return peer.gone.load() || peer.outbox.Empty(); });
+    });
   }
 
   void Command(std::function<void()> command) {
@@ -421,7 +442,7 @@ class TcpTransport final : public Transport {
   absl::Status Agree(const Announcement& own, const std::vector<ChannelId>& ids) {
     OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, AllGather(Encode(own)));
     OF_ASSIGN_OR_RETURN(const std::vector<Announcement> all, Agreement(said));
-    BindChannels(rank_, all, ids, neighbours_, &channels_);
+    BindChannels(rank_, all, ids, neighbours_, rdma_, &channels_);
     // Nobody writes into a channel that its reader has not bound.
     return AllGather("").status();
   }
@@ -453,7 +474,7 @@ class TcpTransport final : public Transport {
   void Loop() {
     thread_id_.store(std::this_thread::get_id());
     std::vector<epoll_event> events(16);
-    int count = 0;
+    int count = 0, sleep_ms = -1;
     while (true) {
       {
         std::lock_guard turn(dispatch_mutex_);
@@ -461,13 +482,15 @@ class TcpTransport final : public Transport {
           for (int i = 0; i < count; ++i) HandleEvent(events[static_cast<size_t>(i)]);
           TakeNotices();
           DoWork();
+          sleep_ms = rdma_.any()         ? rdma_.longest_sleep_ms()
+                     : neighbours_.any() ? kLongestSleepMs
+                                         : -1;
         });
       }
       if (stop_) return;
       parked_.store(true);
       // Those who look see to notices themselves, and arm when they stop.
       const bool news = lookers_.load() == 0 && !neighbours_.Arm();
-      const int sleep_ms = neighbours_.any() ? kLongestSleepMs : -1;
       const int timeout = news || work_.load() ? 0 : sleep_ms;
       count = epoll_wait(epoll_.fd(), events.data(), static_cast<int>(events.size()), timeout);
       parked_.store(false);
@@ -482,10 +505,7 @@ class TcpTransport final : public Transport {
       return;
     }
     if (rank > peers_.size()) {
-      SharedLink* link = neighbours_.link(static_cast<int>(rank - peers_.size() - 1));
-      link->SilenceBell();
-      if (neighbours_.listens(static_cast<int>(rank - peers_.size() - 1))) return;
-      epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, link->bell(), nullptr);
+      SilenceBell(static_cast<int>(rank - peers_.size() - 1));
       return;
     }
     if (event.events & EPOLLOUT) {
@@ -493,6 +513,15 @@ class TcpTransport final : public Transport {
       WriteTo(rank, /*writable=*/true);
     }
     if (event.events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ReadFrom(rank);
+  }
+
+  void SilenceBell(int rank) {
+    RdmaLink* rdma = rdma_.link(rank);
+    SharedLink* shared = neighbours_.link(rank);
+    rdma != nullptr ? rdma->Arm() : shared->SilenceBell();
+    if (rdma_.listens(rank) || neighbours_.listens(rank)) return;
+    const int bell = rdma != nullptr ? rdma->bell() : shared->bell();
+    epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, bell, nullptr);
   }
 
   // What other threads have left to this one, and frames that gathered.
@@ -510,6 +539,10 @@ class TcpTransport final : public Transport {
     }
     for (size_t r = 0; r < peers_.size(); ++r) {
       if (peers_[r].dirty.exchange(false)) WriteTo(r, /*writable=*/false);
+    }
+    for (size_t r = 0; rdma_.any() && r < peers_.size(); ++r) {
+      const std::optional<std::string> how = rdma_.Due(static_cast<int>(r));
+      if (how) Blame(static_cast<int>(r), absl::StrCat(*how, "); see to what lies between them"));
     }
     if (error_pending_.exchange(false)) ReportError();
   }
@@ -529,22 +562,9 @@ class TcpTransport final : public Transport {
     }
   }
 
-  // Of all open channels, each group once.
-  std::vector<std::shared_ptr<TransportCallbacks>> OpenGroups() const {
-    std::vector<std::shared_ptr<TransportCallbacks>> groups;
-    for (uint32_t id = 0; id < channels_.size(); ++id) {
-      const Channel* channel = channels_.Find(id);
-      if (channel->closed.load() || channel->callbacks == nullptr) continue;
-      if (groups.empty() || groups.back() != channel->callbacks) {
-        groups.push_back(channel->callbacks);
-      }
-    }
-    return groups;
-  }
-
   void ReportError() {
     const absl::Status cause = collectives_.failure();
-    for (const auto& group : OpenGroups()) {
+    for (const auto& group : reception_.OpenGroups()) {
       if (group->on_error) group->on_error(cause);
     }
   }
@@ -555,6 +575,7 @@ class TcpTransport final : public Transport {
     if (peer.gone.exchange(true)) return;
     epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, peer.socket.fd(), nullptr);
     neighbours_.Drop(static_cast<int>(rank));
+    rdma_.Drop(static_cast<int>(rank));
     shutdown(peer.socket.fd(), SHUT_RDWR);
     peer.outbox.Close();
     heartbeat_->Excuse(static_cast<int>(rank));
@@ -564,11 +585,14 @@ class TcpTransport final : public Transport {
   void Lose(int rank, const std::string& how) {
     Peer& peer = peers_[static_cast<size_t>(rank)];
     const bool expected = peer.left.load() || peer.gone.load();
+    const std::string doubt = rdma_.Doubt(rank);
     Leave(static_cast<size_t>(rank));
-    if (expected) return;
-    const std::string words = absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how,
-                                           "); its own last lines say why it stopped");
-    // Those that see less of it hear whom to blame.
+    if (!expected)
+      Blame(rank, absl::StrCat(how, doubt, "); its own last lines say why it stopped"));
+  }
+  // Those that see less of it hear whom to blame; so does that rank, if it still hears.
+  void Blame(int rank, const std::string& how) {
+    const std::string words = absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how);
     if (Fail(PeerFailure(rank, words))) TellAll(static_cast<uint32_t>(rank), words);
   }
 
@@ -592,34 +616,14 @@ class TcpTransport final : public Transport {
     }
   }
 
-  // The channel that a frame names, if that peer may name it.
-  Channel* ChannelOf(int rank, uint32_t id, bool sends) const {
-    Channel* channel = channels_.Find(id);
-    if (channel == nullptr || !channel->bound.load() || channel->peer != rank ||
-        channel->sends != sends) {
-      return nullptr;
-    }
-    return channel;
-  }
-
   std::string BeginFrame(int rank, const FrameHeader& header, char** target) {
     if (peers_[static_cast<size_t>(rank)].left.load()) return "a frame came after its farewell";
     const auto longer = [&](const char* what, uint64_t limit) {
       return absl::StrCat(what, " of ", header.bytes, " bytes; at most ", limit, " may come");
     };
     switch (header.frame_type()) {
-      case FrameType::kData: {
-        Channel* channel = ChannelOf(rank, header.channel, /*sends=*/false);
-        if (channel == nullptr) return Unknown("a message", header.channel);
-        if (header.bytes != channel->bytes) {
-          return absl::StrCat("a message of ", header.bytes, " bytes on channel `", channel->name,
-                              "`, whose messages have ", channel->bytes);
-        }
-        if (channel->closed.load()) return "";
-        if (channel->arrived >= channel->posted.load()) return WithoutSlot(*channel);
-        *target = reinterpret_cast<char*>(channel->region.At(channel->arrived));
-        return "";
-      }
+      case FrameType::kData:
+        return reception_.BeginMessage(rank, header, target);
       case FrameType::kCredit:
         return header.bytes == 0 ? "" : longer("a credit", 0);
       case FrameType::kWritten:
@@ -638,9 +642,9 @@ class TcpTransport final : public Transport {
     switch (header.frame_type()) {
       case FrameType::kData:
       case FrameType::kWritten:
-        return TakeMessage(rank, header.channel);
+        return reception_.TakeMessage(rank, header.channel);
       case FrameType::kCredit:
-        return TakeCredit(rank, header.channel);
+        return reception_.TakeCredit(rank, header.channel);
       case FrameType::kControl:
         return collectives_.Put(rank, header.channel, std::move(text));
       case FrameType::kAbort:
@@ -653,39 +657,43 @@ class TcpTransport final : public Transport {
     return "";
   }
 
-  // What a peer says of a channel, by a frame or a notice. Empty, or what it did wrong.
-  std::string TakeMessage(int rank, uint32_t id) {
-    Channel* channel = ChannelOf(rank, id, /*sends=*/false);
-    if (channel == nullptr) return Unknown("a message", id);
-    received_ += channel->bytes;
-    if (channel->closed.load()) return "";
-    if (channel->arrived >= channel->posted.load()) return WithoutSlot(*channel);
-    ++channel->arrived;
-    channel->callbacks->on_arrived(id);
-    return "";
-  }
-  std::string TakeCredit(int rank, uint32_t id) {
-    Channel* channel = ChannelOf(rank, id, /*sends=*/true);
-    if (channel == nullptr) return Unknown("a credit", id);
-    if (channel->closed.load()) return "";
-    if (++channel->granted - channel->sent.load() > channel->slots) {
-      return absl::StrCat("more credits on channel `", channel->name, "` than it has slots (",
-                          channel->slots, ")");
-    }
-    channel->callbacks->on_credit(id);
-    return "";
-  }
-  static std::string Unknown(const char* what, uint32_t id) {
-    return absl::StrCat(what, " for channel ", id, ", which it has no part in");
-  }
-  static std::string WithoutSlot(const Channel& channel) {
-    return absl::StrCat("a message on channel `", channel.name,
-                        "` without a slot that was posted for it");
-  }
-
   // Whoever runs a turn.
   void TakeNotices() {
-    for (size_t r = 0; r < peers_.size(); ++r) TakeNoticesOf(static_cast<int>(r));
+    for (size_t r = 0; r < peers_.size(); ++r) {
+      TakeNoticesOf(static_cast<int>(r));
+      TakeWritesOf(static_cast<int>(r));
+    }
+  }
+  void TakeWritesOf(int rank) {
+    // As with notices: no more at once than there can be.
+    for (uint32_t i = 0; rdma_.listens(rank); ++i) {
+      if (i == RdmaLink::kWindow) return Wake();
+      const RdmaLink::Event event = rdma_.link(rank)->Take();
+      std::string wrong;
+      switch (event.kind) {
+        case RdmaLink::Event::Kind::kNothing:
+          return;
+        case RdmaLink::Event::Kind::kBroken:
+          rdma_.Suspect(rank, event.wrong);
+          return Wake();
+        case RdmaLink::Event::Kind::kSent:
+          ReportSent({event.channel});
+          break;
+        case RdmaLink::Event::Kind::kMessage:
+          wrong = reception_.TakeMessage(rank, event.channel);
+          break;
+        case RdmaLink::Event::Kind::kCredit:
+          wrong = reception_.TakeCredit(rank, event.channel);
+          break;
+      }
+      if (!wrong.empty()) Denounce(rank, wrong);
+    }
+  }
+  // From any thread that takes what a peer says.
+  void Denounce(int rank, const std::string& wrong) {
+    neighbours_.Drop(rank);
+    rdma_.Drop(rank);
+    Command([this, rank, wrong] { Lose(rank, absl::StrCat("it broke the protocol: ", wrong)); });
   }
   void TakeNoticesOf(int rank) {
     if (!neighbours_.listens(rank)) return;
@@ -698,40 +706,36 @@ class TcpTransport final : public Transport {
       if (found == NoticeReader::Found::kBroken) {
         wrong = "what it wrote into its inbox here is no notice";
       } else {
-        wrong = notice.kind == NoticeKind::kData ? TakeMessage(rank, notice.channel)
-                                                 : TakeCredit(rank, notice.channel);
+        wrong = notice.kind == NoticeKind::kData ? reception_.TakeMessage(rank, notice.channel)
+                                                 : reception_.TakeCredit(rank, notice.channel);
       }
-      if (wrong.empty()) continue;
-      neighbours_.Drop(rank);
-      Command([this, rank, wrong] { Lose(rank, absl::StrCat("it broke the protocol: ", wrong)); });
-      return;
+      if (!wrong.empty()) return Denounce(rank, wrong);
     }
   }
 
   void HearAbort(int rank, uint32_t blamed, const std::string& cause) {
     const bool told = blamed < peers_.size() && static_cast<int>(blamed) != rank_;
-    const int root = told ? static_cast<int>(blamed) : rank;
-    Fail(PeerFailure(root, told && root != rank
-                               ? absl::StrCat("stopped because rank ", rank, " says: ", cause)
-                               : absl::StrCat("stopped because rank ", rank, " failed: ", cause)));
+    // Who lost this rank may see less of it than this rank does.
+    const std::string doubt = blamed == static_cast<uint32_t>(rank_) ? rdma_.Doubt(rank) : "";
+    Fail(StoppedBy(rank, told ? static_cast<int>(blamed) : rank, cause + doubt));
   }
 
   void HearBye(int rank) {
     // What it has written before it left is in memory by now.
     TakeNoticesOf(rank);
+    WaitUntil(kLastWrites, [this, rank] {
+      TakeWritesOf(rank);
+      return !rdma_.listens(rank) || reception_.Owed(rank) == nullptr;
+    });
     Peer& peer = peers_[static_cast<size_t>(rank)];
     peer.left.store(true);
     neighbours_.Drop(rank);
+    rdma_.Drop(rank);
     heartbeat_->Excuse(rank);
     collectives_.Left(rank);
-    for (uint32_t id = 0; id < channels_.size(); ++id) {
-      const Channel* channel = channels_.Find(id);
-      if (channel->peer != rank || channel->sends || channel->closed.load()) continue;
-      if (channel->posted.load() <= channel->arrived) continue;
-      FailOwed(*channel);
-      return;
-    }
-    for (const auto& group : OpenGroups()) {
+    if (const Channel* channel = reception_.Owed(rank); channel != nullptr)
+      return FailOwed(*channel);
+    for (const auto& group : reception_.OpenGroups()) {
       if (group->on_left) group->on_left(rank);
     }
   }
@@ -741,19 +745,19 @@ class TcpTransport final : public Transport {
   const std::unique_ptr<Doorkeeper> door_;
   std::vector<Peer> peers_;
   Neighbours neighbours_;
+  RdmaPeers rdma_;
   ChannelTable channels_;
+  Reception reception_{&channels_};
   Collectives collectives_;
   Socket epoll_;
   Socket wake_;
-  std::atomic<uint64_t> received_{0};
   std::atomic<uint64_t> sent_{0};
   std::atomic<bool> aborted_{false};
 
   std::mutex open_mutex_;  // one OpenChannels at a time
   std::mutex moved_mutex_;
   std::vector<std::pair<uint32_t, std::byte*>> moved_;  // since the last OpenChannels
-  std::mutex collective_mutex_;                         // one collective call at a time
-  uint32_t next_number_ = 0;
+  std::atomic<bool> unregistered_{false};               // it was said that memory could not be
 
   std::mutex dispatch_mutex_;  // held by who takes what peers have said and runs callbacks
   std::atomic<std::thread::id> dispatcher_;
@@ -785,10 +789,10 @@ std::unique_ptr<Transport> MakeTcpTransport(int rank, Links links, double timeou
 absl::StatusOr<std::unique_ptr<Transport>> MakeTransport(int rank, Links links,
                                                          double timeout_seconds,
                                                          std::unique_ptr<Doorkeeper> door,
-                                                         PathChoice choice) {
+                                                         PathChoice choice, RdmaOptions rdma) {
   auto transport =
       std::make_unique<TcpTransport>(rank, std::move(links), timeout_seconds, std::move(door));
-  OF_RETURN_IF_ERROR(transport->MeetNeighbours(choice));
+  OF_RETURN_IF_ERROR(transport->MeetNeighbours(choice, std::move(rdma)));
   return transport;
 }
 

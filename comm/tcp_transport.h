@@ -1,10 +1,10 @@
 // TcpTransport: the Transport over two authenticated TCP connections per pair of ranks: one for
-// frames (docs/wire_format.md), one for heartbeats. Ranks of one host take messages and credits past
-// them, through shared memory (comm/neighbours.h); what they say in words, farewells and losses stay
-// here.
+// frames (docs/wire_format.md), one for heartbeats. Messages and credits go past them where there is a
+// faster path, through shared memory (comm/neighbours.h) or by RDMA (comm/rdma_peers.h); what ranks say
+// in words, farewells and losses stay here.
 //
 // Made by Connect (comm/rendezvous.h) from connected sockets; owns them and two threads. One reads
-// sockets, and notices that nobody looks for, runs their callbacks and writes what callers leave to it
+// sockets, completions of adapters and notices that nobody looks for, runs their callbacks and writes what callers leave to it
 // (comm/outbox.h); the other is the heartbeat's. Each peer's outbox has a lock, channels are counters,
 // and one lock is held by who runs callbacks: this thread in its turns, or one that looks. What changes
 // the reader's world (closing channels, losing a peer) runs on the reader's thread.
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "comm/doorkeeper.h"
+#include "comm/rdma_peers.h"
 #include "comm/socket.h"
 #include "comm/transport.h"
 
@@ -32,11 +33,11 @@ struct Links {
 // one. All by TCP.
 std::unique_ptr<Transport> MakeTcpTransport(int rank, Links links, double timeout_seconds,
                                             std::unique_ptr<Doorkeeper> door);
-// Collective: the same, and finds out which ranks are reached through shared memory.
+// Collective: the same, and finds out which ranks are reached through shared memory and by RDMA.
 absl::StatusOr<std::unique_ptr<Transport>> MakeTransport(int rank, Links links,
                                                          double timeout_seconds,
                                                          std::unique_ptr<Doorkeeper> door,
-                                                         PathChoice choice);
+                                                         PathChoice choice, RdmaOptions rdma);
 
 }  // namespace oneflow::comm
 

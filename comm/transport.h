@@ -2,9 +2,10 @@
 // the channel is opened, so message n needs no address: the receiver posts (which grants the sender a
 // credit), the sender writes message n into the receiver's slot for n. One crossing per transfer; a
 // remote write needs no message but itself. Ranks of one host write into each other's memory where it
-// was allocated here (AllocateShared); all else goes over TCP, and RDMA joins here. NCCL does not: its
-// calls are collective and belong to a stream, so it will be a task of the plan, on a device's stream,
-// like any kernel.
+// was allocated here (AllocateShared); ranks whose adapters reach each other by RDMA (comm/rdma_peers.h);
+// all else goes over TCP. NCCL does not join here: its calls are collective and belong to a stream of a
+// device, which makes them in place of messages (runtime/step_calls.h); for those devices ranks agree
+// here, and hear that one is lost.
 //
 // One per process, owned by the session's maker. Threads: Post and Send may be called from any
 // thread; they take no lock that is held over a system call and never wait for the network; what goes
@@ -52,12 +53,16 @@ struct ChannelSpec {
 // Numbers given by OpenChannels, dense from 0 per call to OpenChannels plus earlier calls.
 using ChannelId = uint32_t;
 
-// How a rank may reach those of its own host (ONEFLOW_TRANSPORT).
+// How a rank may reach the others (ONEFLOW_TRANSPORT).
 enum class PathChoice {
-  kTcp,     // as if they were on another
-  kAuto,    // by shared memory where both sides can open the other's, else TCP
+  kTcp,   // as if they were on another host, without adapters
+  kAuto,  // by shared memory where both sides can open the other's, else by RDMA where a probe comes
+          // through, else TCP
   kShared,  // by shared memory; an error where that cannot be
+  kRdma,    // by RDMA, those of its own host too; an error where that cannot be
 };
+// As the variable has it: "tcp", "auto", "shm", "rdma".
+const char* NameOf(PathChoice choice);
 
 // What a session hears of its channels.
 struct TransportCallbacks {
@@ -88,7 +93,7 @@ class Transport {
   virtual void MoveRegion(ChannelId channel, std::byte* base) = 0;
   // The other end, as its rank has announced it: addresses of that process.
   virtual Region RemoteRegion(ChannelId channel) const = 0;
-  // True if this end, a sender, writes into the other end's slots itself.
+  // True if this end, a sender, or its adapter writes into the other end's slots.
   virtual bool WritesDirectly(ChannelId) const { return false; }
 
   // Receiver: the slot of the next message may be filled.
@@ -118,7 +123,7 @@ class Transport {
   virtual void EndLooking() {}
   // True if every other rank is reached through shared memory, so that looking finds all they send.
   virtual bool looking_suffices() const { return false; }
-  // How each rank is reached: "itself", "shared memory", "tcp (why not by shared memory)".
+  // How each rank is reached: "itself", "shared memory", "rdma (port to port)", "tcp (why not by others)".
   virtual std::vector<std::string> paths() const { return {}; }
 
   // Tells all peers to stop with this cause, once; they blame the rank that it blames, or this one.

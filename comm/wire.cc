@@ -77,6 +77,11 @@ std::string Encode(const Announcement& announcement) {
   }
   writer.Integer(announcement.memory.size());
   for (const Offer& offer : announcement.memory) offer.Write(&writer);
+  writer.Integer(announcement.keys.size());
+  for (const auto& [channel, key] : announcement.keys) {
+    writer.Integer(channel);
+    writer.Integer(key);
+  }
   return writer.bytes;
 }
 
@@ -108,6 +113,10 @@ absl::StatusOr<Announcement> Decode(const std::string& bytes) {
   }
   for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
     announcement.memory.push_back(Offer::Read(&reader));
+  }
+  for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
+    const uint32_t channel = static_cast<uint32_t>(reader.Integer());
+    announcement.keys.push_back({channel, static_cast<uint32_t>(reader.Integer())});
   }
   if (!reader.ok || !reader.done()) {
     return absl::InvalidArgumentError("a peer's announcement of channels is cut or malformed");

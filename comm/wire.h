@@ -27,6 +27,9 @@ struct Announcement {
   std::vector<std::pair<uint32_t, std::byte*>> moved = {};
   // Memory of this rank that others of its host may map, all of it that there is.
   std::vector<Offer> memory = {};
+  // Channels of this rank whose slots their sender may write by RDMA: number, and key of the slots. Of
+  // those that are opened or have moved.
+  std::vector<std::pair<uint32_t, uint32_t>> keys = {};
 };
 
 std::string Encode(const Announcement& announcement);

@@ -115,7 +115,7 @@ absl::StatusOr<Compiled> Compile(Graph graph, const plan::Target& target,
                       CompileLogical(std::move(graph), target, options, keep_dumps));
   // From here on it is this rank's part alone: tasks, streams, order, credits, memory.
   OF_ASSIGN_OR_RETURN(Lowered lowered, Lower(logical.graph, logical.decisions, target, options.rank,
-                                             options.world_size));
+                                             options.world_size, nullptr, options.one_call));
   logical.compiled.plan = std::move(lowered.plan);
   logical.compiled.missing = std::move(lowered.missing);
   return std::move(logical.compiled);
@@ -126,8 +126,9 @@ absl::StatusOr<Compiled> CompileComplete(Graph graph, plan::Target* target,
                                          const DescribeKernel& describe) {
   OF_ASSIGN_OR_RETURN(Logical logical,
                       CompileLogical(std::move(graph), *target, options, keep_dumps));
-  OF_ASSIGN_OR_RETURN(Lowered lowered, Lower(logical.graph, logical.decisions, *target,
-                                             options.rank, options.world_size, describe));
+  OF_ASSIGN_OR_RETURN(Lowered lowered,
+                      Lower(logical.graph, logical.decisions, *target, options.rank,
+                            options.world_size, describe, options.one_call));
   OF_CHECK(lowered.missing.empty()) << "a kernel was not asked";
   for (plan::KernelRow& row : lowered.rows) *target->add_kernels() = std::move(row);
   std::sort(target->mutable_kernels()->pointer_begin(), target->mutable_kernels()->pointer_end(),

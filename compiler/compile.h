@@ -28,6 +28,8 @@ struct CompileOptions {
   // Decisions of earlier compiles: those for this graph are followed in place of a search.
   std::vector<HeldDecisions> decisions;
   bool fuse = true;  // chains of elementwise ops become one task each; the bits are the same
+  // Of cuda devices: which rings NCCL does, where it is (plan/gpu_memory.h); nullptr: none.
+  RingIsOneCall one_call;
 };
 
 struct Compiled {

@@ -110,8 +110,11 @@ DeviceMemory MemoryOf(const plan::Plan& plan, const FiringGraph& graph, uint32_t
   for (const Life& life : lives) {
     if (life.begin > peak || life.end < peak || life.bytes == 0) continue;
     const uint32_t producer = RegisterOf(plan, life.register_id).producer();
-    memory.live_at_peak.push_back({life.register_id, life.bytes, TaskOf(plan, producer).name(),
-                                   LocationOfTask(plan, producer).Short()});
+    const plan::Task& task = TaskOf(plan, producer);
+    const bool workspace = task.has_workspace() && task.workspace() == life.register_id;
+    if (workspace) memory.workspace_bytes += life.bytes;
+    memory.live_at_peak.push_back({life.register_id, life.bytes, task.name(),
+                                   LocationOfTask(plan, producer).Short(), workspace});
   }
   std::stable_sort(memory.live_at_peak.begin(), memory.live_at_peak.end(),
                    [](const LiveRegister& a, const LiveRegister& b) { return a.bytes > b.bytes; });

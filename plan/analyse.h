@@ -22,6 +22,7 @@ struct LiveRegister {
   int64_t bytes = 0;
   std::string name;      // of its producer
   std::string location;  // short user line
+  bool workspace = false;
 };
 
 // Memory of one device of the rank.
@@ -30,6 +31,7 @@ struct DeviceMemory {
   int64_t arena_bytes = 0;  // highest planned byte: the peak
   int64_t lower_bound = 0;  // max over the order of stamps of the live bytes
   int64_t state_bytes = 0;
+  int64_t workspace_bytes = 0;             // of the live bytes where they are highest
   std::string peak_task;                   // firing at which the live bytes are highest
   std::vector<LiveRegister> live_at_peak;  // largest first
 };

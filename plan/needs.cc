@@ -13,6 +13,8 @@ bool WritesState(const plan::Task& task) {
                      [](const plan::Port& port) { return port.has_state(); });
 }
 
+bool KeepsGate(const std::string& op) { return op == "sgd_update" || op == "adamw_update"; }
+
 plan::Need LeastNeed(const plan::Plan& plan, uint32_t from, uint32_t to) {
   const plan::Task& first = plan.tasks(static_cast<int>(from));
   const plan::Task& second = plan.tasks(static_cast<int>(to));

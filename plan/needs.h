@@ -10,6 +10,7 @@
 #define ONEFLOW_PLAN_NEEDS_H_
 
 #include <cstdint>
+#include <string>
 
 #include "plan/plan.pb.h"
 
@@ -21,6 +22,10 @@ bool IsDeviceWork(const plan::Task& task);
 
 // True if an output of the task is a state.
 bool WritesState(const plan::Task& task);
+
+// True if the op's kernels write nothing while the gate of a step with wrong data is shut, on devices that
+// run whole steps. What others would write into a state goes elsewhere first (docs/decisions/0013).
+bool KeepsGate(const std::string& op);
 
 // What `to` must wait for from `from`: ENQUEUED is enough between works of one device, which itself
 // keeps them apart; the host, other devices and peers see only what is finished. So does what writes a

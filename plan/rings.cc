@@ -65,6 +65,24 @@ class Finder {
     return rings;
   }
 
+  std::vector<RingPart> Parts() const {
+    std::vector<RingPart> parts;
+    std::vector<uint32_t> feeders;
+    for (const uint32_t reduce : reduces_) {
+      uint32_t feeder = 0;
+      std::optional<RingPart> part = PartOf(reduce, &feeder);
+      if (!part.has_value()) continue;
+      parts.push_back(*std::move(part));
+      feeders.push_back(feeder);
+    }
+    for (RingPart& part : parts) {
+      for (size_t i = 0; i < parts.size() && part.to.empty(); ++i) {
+        if (feeders[i] == part.ring.members[0].send) part.next = static_cast<int>(i);
+      }
+    }
+    return parts;
+  }
+
  private:
   const plan::Task& Task(uint32_t t) const { return plan_.tasks(static_cast<int>(t)); }
   const plan::Register& Reg(uint32_t r) const { return plan_.registers(static_cast<int>(r)); }
@@ -176,7 +194,8 @@ class Finder {
       // The share that a member ends with: it begins with the one before it, or with its own.
       const int64_t own = ring.kind == RingKind::kAllGather ? mine->base : (mine->base + 1) % n;
       if (own < 0 || own >= n || !owners.insert(own).second) return std::nullopt;
-      ring.members[static_cast<size_t>(own)] = {Task(reduce).device(), send, reduce};
+      ring.members[static_cast<size_t>(own)] = {Task(reduce).device(), send, reduce,
+                                                static_cast<uint32_t>(own)};
     }
     // Chunks go from each to the next.
     for (size_t i = 0; i < ring.members.size(); ++i) {
@@ -185,13 +204,96 @@ class Finder {
         return std::nullopt;
       }
     }
+    for (const WholeRing::Member& member : ring.members) {
+      ring.devices.push_back(plan_.devices(static_cast<int>(member.device)).id());
+    }
     const auto dim = static_cast<size_t>(terms->dim);
     if (dim >= shape.size()) return std::nullopt;
-    const int64_t units = terms->units > 0 ? terms->units : shape[dim];
+    ring.even = IsEven(*terms, shape, n);
+    return ring;
+  }
+
+  // Share i of n is the i-th of n equal stretches.
+  static bool IsEven(const Terms& terms, const Shape& shape, int64_t n) {
+    const auto dim = static_cast<size_t>(terms.dim);
+    const int64_t units = terms.units > 0 ? terms.units : shape[dim];
     const int64_t outer =
         NumElements(Shape(shape.begin(), shape.begin() + static_cast<int64_t>(dim)));
-    ring.even = outer == 1 && units > 0 && units % n == 0 && shape[dim] % units == 0;
-    return ring;
+    return outer == 1 && units > 0 && units % n == 0 && shape[dim] % units == 0;
+  }
+
+  // True if a task carries each chunk of a link to or from another rank, and does nothing else.
+  bool Carries(uint32_t t, plan::TaskKind kind, uint32_t link, const plan::Task& model) const {
+    const plan::Task& task = Task(t);
+    const auto& ports = kind == plan::SEND ? task.inputs() : task.outputs();
+    return task.kind() == kind && task.level() == plan::CHUNK && task.chunks() == model.chunks() &&
+           task.device() == model.device() && ports.size() == 1 &&
+           ports[0].source_case() == plan::Port::kRegister && ports[0].register_() == link &&
+           Reg(link).consumers_size() == 1 && task.stamp().position() == model.stamp().position() &&
+           task.stamp().slot() == model.stamp().slot() &&
+           task.stamp().slot_per_micro() == model.stamp().slot_per_micro();
+  }
+
+  // The same conditions as RingOf's, of one member whose neighbours may be of other ranks. `feeder`: the send
+  // that its chunks come from, or the RECV.
+  std::optional<RingPart> PartOf(uint32_t reduce, uint32_t* feeder) const {
+    const plan::Task& reducer = Task(reduce);
+    const std::optional<uint32_t> found = SendOf(reduce);
+    if (!found.has_value()) return std::nullopt;
+    const plan::Task& sender = Task(*found);
+    const std::optional<Terms> terms = TermsOf(reducer, true);
+    const std::optional<Terms> sends = TermsOf(sender, false);
+    if (!terms.has_value() || !sends.has_value() || sends->dim != terms->dim ||
+        sends->units != terms->units || sends->parts != terms->parts ||
+        sends->base != terms->base || terms->parts < 2 || sender.chunks() != reducer.chunks() ||
+        sender.level() != plan::CHUNK || reducer.level() != plan::CHUNK ||
+        sender.device() != reducer.device() || sender.stream() != reducer.stream() ||
+        !Closed(*found, reduce)) {
+      return std::nullopt;
+    }
+    RingPart part;
+    part.shares = terms->parts;
+    const int64_t n = part.shares, chunks = reducer.chunks();
+    WholeRing& ring = part.ring;
+    ring.mode = terms->mode;
+    if (chunks == 2 * (n - 1) && terms->reduce_chunks == n - 1) {
+      ring.kind = RingKind::kAllReduce;
+    } else if (chunks == n - 1 && (terms->reduce_chunks == n - 1 || terms->reduce_chunks == 0)) {
+      ring.kind = terms->reduce_chunks == 0 ? RingKind::kAllGather : RingKind::kReduceScatter;
+    } else {
+      return std::nullopt;
+    }
+    const plan::TensorTypeProto& type = reducer.inputs(0).type();
+    ring.dtype = static_cast<DType>(type.dtype());
+    const Shape shape(type.shape().begin(), type.shape().end());
+    if (terms->dim < 0 || static_cast<size_t>(terms->dim) >= shape.size()) return std::nullopt;
+    ring.elements = NumElements(shape);
+    ring.even = IsEven(*terms, shape, n);
+    const int64_t own = ring.kind == RingKind::kAllGather ? terms->base : (terms->base + 1) % n;
+    if (own < 0 || own >= n) return std::nullopt;
+    WholeRing::Member member = {reducer.device(), *found, reduce, static_cast<uint32_t>(own)};
+    const uint32_t in = reducer.inputs(1).register_();
+    const uint32_t out = sender.outputs(0).register_();
+    *feeder = Reg(in).producer();
+    if (Carries(*feeder, plan::RECV, in, reducer)) {
+      member.receive = *feeder;
+      part.from = Channel(*feeder);
+    } else if (Task(*feeder).op() != "ring_send") {
+      return std::nullopt;
+    }
+    if (Reg(out).consumers_size() != 1) return std::nullopt;
+    if (const uint32_t reader = Reg(out).consumers(0); Carries(reader, plan::SEND, out, sender)) {
+      member.ship = reader;
+      part.to = Channel(reader);
+    } else if (Task(reader).op() != "ring_reduce") {
+      return std::nullopt;
+    }
+    ring.members.push_back(member);
+    return part;
+  }
+
+  const std::string& Channel(uint32_t t) const {
+    return plan_.channels(static_cast<int>(Task(t).channel())).name();
   }
 
   const plan::Plan& plan_;
@@ -202,5 +304,6 @@ class Finder {
 }  // namespace
 
 std::vector<WholeRing> RingsOf(const plan::Plan& plan) { return Finder(plan).Run(); }
+std::vector<RingPart> RingPartsOf(const plan::Plan& plan) { return Finder(plan).Parts(); }
 
 }  // namespace oneflow

@@ -4,12 +4,15 @@
 // A ring is a `ring_send` and a `ring_reduce` on each of its devices, on one buffer, the reduce of each fed by
 // the send of the one before it (plan_format.md, movement tasks). Here are those whose members are all in the
 // plan, whose attributes all agree, and whose buffers and links nobody else touches; so nothing else is
-// needed to do it otherwise, and proof 6 has shown of the same tasks what they do. Pure. Threads: any. REQUIRES:
+// needed to do it otherwise, and proof 6 has shown of the same tasks what they do. Of a ring that goes through
+// several ranks each plan has parts, one a member, that say the same of themselves and which channels they hang
+// on; whether they are one ring only all ranks together know (runtime/step_calls.h). Pure. Threads: any. REQUIRES:
 // a plan that passed proof 1. Read next: plan/verify_flow.cc, runtime/step_schedule.h.
 #ifndef ONEFLOW_PLAN_RINGS_H_
 #define ONEFLOW_PLAN_RINGS_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/dtype.h"
@@ -24,10 +27,15 @@ enum class RingKind : uint8_t {
 };
 
 struct WholeRing {
+  static constexpr uint32_t kNoTask = ~0u;
   struct Member {
     uint32_t device = 0;  // position in the plan
     uint32_t send = 0;    // tasks
     uint32_t reduce = 0;
+    uint32_t share = 0;  // that it owns
+    // The SEND and the RECV of its chunks, where the next member, or the one before, is of another rank.
+    uint32_t ship = kNoTask;
+    uint32_t receive = kNoTask;
   };
   RingKind kind = RingKind::kAllReduce;
   std::string mode;  // "sum", "max", "min"
@@ -35,11 +43,23 @@ struct WholeRing {
   int64_t elements = 0;  // of a buffer
   // True if share i of n is the i-th of n equal stretches of the buffer.
   bool even = false;
-  std::vector<Member> members;  // by the share that each owns, which is the mesh's order
+  std::vector<Member> members;    // those of this plan, by share, which is the mesh's order
+  std::vector<uint32_t> devices;  // of all members, by share: global ids
 };
 
-// In order of their first tasks.
+// A member of a ring that other ranks have members of too.
+struct RingPart {
+  WholeRing ring;  // with this member alone; `devices` is empty
+  int64_t shares = 0;
+  // Channels that bring and take its chunks; empty where the neighbour is here.
+  std::string from, to;
+  int next = -1;  // that neighbour's place among the parts
+};
+
+// Those whose members are all here, in order of their first tasks.
 std::vector<WholeRing> RingsOf(const plan::Plan& plan);
+// Of the others, in order of their `ring_reduce`.
+std::vector<RingPart> RingPartsOf(const plan::Plan& plan);
 
 }  // namespace oneflow
 

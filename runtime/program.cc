@@ -233,7 +233,7 @@ absl::Status Program::AddWork() {
     for (const plan::Port& port : proto.inputs()) task.touched_bytes += BytesOf(port);
     for (const plan::Port& port : proto.outputs()) task.touched_bytes += BytesOf(port);
     if ((proto.kind() == plan::SEND || proto.kind() == plan::RECV) && holds_bytes_ &&
-        !task.device->host_memory()) {
+        !task.device->host_memory() && !runs_whole_steps_) {
       return PlanError(plan_, absl::StrCat(task.device->kind(),
                                            " devices of several processes are not connected: run "
                                            "the mesh in one process"));

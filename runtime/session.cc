@@ -14,6 +14,7 @@
 #include "plan/verify.h"
 #include "runtime/io/fetch_ring.h"
 #include "runtime/io/staging.h"
+#include "runtime/step_calls.h"
 #include "runtime/step_schedule.h"
 #include "runtime/threaded_executor.h"
 #include "runtime/trace.h"
@@ -32,6 +33,7 @@ struct LoadedPlan {
   std::unique_ptr<FetchRing> outputs;
   std::vector<std::string> written;  // states
   PlanRun* run = nullptr;
+  StepCalls calls;  // where steps run as a whole
 };
 
 // Inputs of at least so many bytes are worth a wait for the thread that feeds: a copy of fewer costs
@@ -52,7 +54,7 @@ class SessionImpl : public Session {
   explicit SessionImpl(const SessionOptions& options)
       : options_(options),
         devices_(options.cpu_kernels, options.cuda, options.transport, options.cuda_graphs,
-                 options.cuda_placement),
+                 options.cuda_placement, options.peer_seconds),
         states_(&devices_),
         executor_(&devices_, options.transport,
                   options.trace_path.empty() ? 0 : options.trace_slices,
@@ -69,7 +71,7 @@ class SessionImpl : public Session {
 
   ~SessionImpl() override {
     // Peers still wait for what the last steps owe them, though this rank has fetched all it wanted.
-    if (options_.transport != nullptr) executor_.WaitUntilQuiet(kLastSteps);
+    if (options_.transport != nullptr && !executor_.WaitUntilQuiet(kLastSteps)) devices_.Abandon();
     executor_.Stop();
     if (executor_.failure().ok() && HasUnseenDataError()) {
       const absl::Status error = running_->program->DataErrorOfFailedStep();
@@ -102,6 +104,8 @@ class SessionImpl : public Session {
     LoadedPlan loaded;
     OF_ASSIGN_OR_RETURN(loaded.program, Program::Create(plan, &devices_));
     OF_RETURN_IF_ERROR(loaded.program->MakeStreams(&devices_));
+    const std::vector<std::string> states = states_.Names();
+    OF_RETURN_IF_ERROR(devices_.CheckMemory(plan, {states.begin(), states.end()}));
     OF_RETURN_IF_ERROR(states_.Declare(plan, /*other_ranks=*/false));
     bool moved = false;
     for (const plan::DeviceProto& device : plan.devices()) {
@@ -111,9 +115,11 @@ class SessionImpl : public Session {
     if (moved) {
       for (auto& [other_id, other] : plans_) {
         other.program->Bind(devices_, states_);
-        MoveRegions(other);
-        if (other.run->runner == nullptr) continue;
-        OF_ASSIGN_OR_RETURN(StepWork work, StepWorkOf(*other.program));
+        if (other.run->runner == nullptr) {
+          MoveRegions(other);
+          continue;
+        }
+        OF_ASSIGN_OR_RETURN(StepWork work, StepWorkOf(*other.program, other.calls));
         OF_RETURN_IF_ERROR(other.run->runner->Rebind(std::move(work)));
       }
     }
@@ -121,7 +127,16 @@ class SessionImpl : public Session {
     loaded.outputs =
         std::make_unique<FetchRing>(loaded.program->plan(), loaded.program->fetches_all());
     loaded.written = StatesWritten(plan);
-    OF_ASSIGN_OR_RETURN(std::unique_ptr<StepRunner> runner, MakeStepRunner(*loaded.program));
+    std::vector<comm::ChannelId> channels;
+    std::unique_ptr<StepRunner> runner;
+    if (loaded.program->runs_whole_steps()) {
+      OF_ASSIGN_OR_RETURN(channels, OpenChannels(*loaded.program, nullptr));
+      const absl::Status made = MakeRunner(&loaded, &runner);
+      if (!made.ok()) {
+        if (!channels.empty()) options_.transport->CloseChannels(channels);
+        return made;
+      }
+    }
     loaded.run = executor_.AddProgram(loaded.program.get(), std::move(runner));
     // Before channels are opened: the threads hold the program from here on.
     const PlanId id = next_plan_++;
@@ -130,7 +145,10 @@ class SessionImpl : public Session {
       std::lock_guard<std::mutex> lock(outputs_mutex_);
       kept = &plans_.emplace(id, std::move(loaded)).first->second;
     }
-    OF_RETURN_IF_ERROR(OpenChannels(kept));
+    if (!kept->program->runs_whole_steps()) {
+      OF_ASSIGN_OR_RETURN(channels, OpenChannels(*kept->program, kept->run));
+    }
+    executor_.BindChannels(kept->run, std::move(channels));
     return id;
   }
 
@@ -453,10 +471,27 @@ class SessionImpl : public Session {
     }
   }
 
-  absl::Status OpenChannels(LoadedPlan* loaded) {
-    const plan::Plan& plan = loaded->program->plan();
+  // Where steps run as a whole, what goes between ranks are calls of their devices.
+  absl::Status MakeRunner(LoadedPlan* loaded, std::unique_ptr<StepRunner>* runner) {
+    comm::Transport* transport = options_.transport;
+    if (transport == nullptr || transport->world_size() == 1) {
+      loaded->calls = OwnCalls(*loaded->program);
+    } else {
+      OF_ASSIGN_OR_RETURN(loaded->calls,
+                          AgreeOnCalls(*loaded->program, [transport](const std::string& mine) {
+                            return transport->AllGather(mine);
+                          }));
+    }
+    OF_ASSIGN_OR_RETURN(*runner, MakeStepRunner(*loaded->program, loaded->calls));
+    return absl::OkStatus();
+  }
+
+  // Compares the plans of all ranks. `run`: where messages go; nullptr: steps run as a whole, no message goes
+  // over a channel, and only that a peer is lost or leaves is heard.
+  absl::StatusOr<std::vector<comm::ChannelId>> OpenChannels(const Program& program, PlanRun* run) {
+    const plan::Plan& plan = program.plan();
     if (options_.transport == nullptr) {
-      if (plan.channels_size() == 0) return absl::OkStatus();
+      if (plan.channels_size() == 0) return std::vector<comm::ChannelId>();
       return MakeError(ErrorKind::kPlan, absl::StrCat("plan ", plan.name(),
                                                       " has channels, the session no transport"));
     }
@@ -470,10 +505,11 @@ class SessionImpl : public Session {
       rows.push_back(absl::StrFormat("%016x %s", node.hash(), location.Short()));
     }
     std::vector<comm::ChannelSpec> specs;
-    const std::map<uint32_t, comm::Region> regions = RegionsOf(*loaded->program);
+    std::map<uint32_t, comm::Region> regions;
+    if (run != nullptr) regions = RegionsOf(program);
     for (const plan::ChannelProto& channel : plan.channels()) {
       comm::ChannelSpec spec;
-      spec.region = regions.at(static_cast<uint32_t>(specs.size()));
+      if (run != nullptr) spec.region = regions.at(static_cast<uint32_t>(specs.size()));
       spec.name = channel.name();
       spec.sends = channel.source() == plan.rank();
       spec.peer = static_cast<int>(spec.sends ? channel.destination() : channel.source());
@@ -485,25 +521,19 @@ class SessionImpl : public Session {
                           channel.stamp().sub(), channel.bytes(), channel.slots());
       specs.push_back(std::move(spec));
     }
-    PlanRun* run = loaded->run;
     comm::TransportCallbacks callbacks;
-    callbacks.on_credit = [this, run](comm::ChannelId channel) {
-      executor_.OnChannel(run, MessageKind::kCredit, channel);
+    const auto tell = [this, run](MessageKind kind) {
+      return [this, run, kind](comm::ChannelId channel) {
+        if (run != nullptr) executor_.OnChannel(run, kind, channel);
+      };
     };
-    callbacks.on_sent = [this, run](comm::ChannelId channel) {
-      executor_.OnChannel(run, MessageKind::kFired, channel);
-    };
-    callbacks.on_arrived = [this, run](comm::ChannelId channel) {
-      executor_.OnChannel(run, MessageKind::kArrived, channel);
-    };
+    callbacks.on_credit = tell(MessageKind::kCredit);
+    callbacks.on_sent = tell(MessageKind::kFired);
+    callbacks.on_arrived = tell(MessageKind::kArrived);
     callbacks.on_error = [this](const absl::Status& cause) { executor_.Fail(cause); };
     callbacks.on_left = [this](int rank) { watchdog_->PeerLeft(rank); };
-    OF_ASSIGN_OR_RETURN(
-        std::vector<comm::ChannelId> channels,
-        options_.transport->OpenChannels(absl::StrFormat("%016x", plan.graph_fingerprint()), rows,
-                                         specs, std::move(callbacks)));
-    executor_.BindChannels(run, std::move(channels));
-    return absl::OkStatus();
+    return options_.transport->OpenChannels(absl::StrFormat("%016x", plan.graph_fingerprint()),
+                                            rows, specs, std::move(callbacks));
   }
 
   FetchEntry* FindOutputs(InvocationId id, FetchRing** ring) {

@@ -174,8 +174,17 @@ Stall FindStall(const RunSnapshot& run) {
   }
   Stall stall;
   if (run.program->runs_whole_steps()) {
+    const plan::Plan& plan = run.program->plan();
+    for (const plan::ChannelProto& channel : plan.channels()) {
+      stall.peers.insert(
+          {static_cast<int>(channel.source()), static_cast<int>(channel.destination())});
+    }
+    stall.peers.erase(static_cast<int>(plan.rank()));
+    if (stall.peers.size() == 1) stall.missing_peer = *stall.peers.begin();
     stall.text = absl::StrCat("  step ", run.completed,
-                              " was given to its device as a whole and is not over\n");
+                              " was given to its device as a whole and is not over",
+                              stall.peers.empty() ? "" : "; it has calls with ranks ",
+                              absl::StrJoin(stall.peers, ","), "\n");
     return stall;
   }
   if (culprit < 0) {

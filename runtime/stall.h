@@ -7,6 +7,7 @@
 #define ONEFLOW_RUNTIME_STALL_H_
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,9 @@ struct RunSnapshot {
 // The culprit of a stall on one rank.
 struct Stall {
   std::string text;  // several lines: rank, op, step, micro-batch, user line, neighbours' state
-  int missing_peer = -1;  // rank that owes a message; -1 if the cause is here
+  int missing_peer = -1;  // rank that owes a message; -1 if the cause is here, or nobody can tell
+  // Of a step that devices run as a whole: the ranks that it has calls with, any of which may be missing.
+  std::set<int> peers;
 };
 
 // REQUIRES: a step is in flight. The first firing by stamp that is not over is the culprit: by the

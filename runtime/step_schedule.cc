@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/dtype.h"
 #include "base/status.h"
 #include "plan/firings.h"
 
@@ -19,19 +21,26 @@ constexpr uint32_t kNobody = ~0u;
 
 class Scheduler {
  public:
-  // `rings`: those that are one call.
-  Scheduler(const Program& program, std::vector<WholeRing> rings)
-      : program_(program), plan_(program.plan()), member_of_(program.tasks().size()) {
-    work_.rings = std::move(rings);
+  Scheduler(const Program& program, const StepCalls& calls)
+      : program_(program),
+        plan_(program.plan()),
+        calls_(calls),
+        member_of_(program.tasks().size()),
+        place_of_call_(program.tasks().size(), 0) {
+    work_.rings = calls.rings;
+    work_.messengers = calls.messengers;
     for (uint32_t r = 0; r < work_.rings.size(); ++r) {
       for (uint32_t m = 0; m < work_.rings[r].members.size(); ++m) {
-        member_of_[work_.rings[r].members[m].send] = {r + 1, m};
-        member_of_[work_.rings[r].members[m].reduce] = {r + 1, m};
+        for (const uint32_t task : TasksOf(work_.rings[r].members[m])) {
+          member_of_[task] = {r + 1, m};
+        }
       }
     }
+    NumberCalls();
   }
 
   absl::StatusOr<StepWork> Run() {
+    OF_RETURN_IF_ERROR(CheckMessages());
     AddLanes();
     OF_RETURN_IF_ERROR(OrderFirings());
     OF_RETURN_IF_ERROR(AddWaits());
@@ -54,6 +63,53 @@ class Scheduler {
   }
 
  private:
+  static std::vector<uint32_t> TasksOf(const WholeRing::Member& member) {
+    std::vector<uint32_t> tasks = {member.send, member.reduce};
+    for (const uint32_t task : {member.ship, member.receive}) {
+      if (task != WholeRing::kNoTask) tasks.push_back(task);
+    }
+    return tasks;
+  }
+
+  // Of calls with one stamp the names decide, on all ranks alike.
+  void NumberCalls() {
+    std::map<std::string, std::vector<uint32_t>> tasks_of;
+    for (const WholeRing& ring : work_.rings) {
+      if (!IsShared(ring)) continue;
+      std::vector<uint32_t>& tasks = tasks_of[CallName(ring, plan_)];
+      for (const WholeRing::Member& member : ring.members) tasks.push_back(member.send);
+    }
+    for (uint32_t t = 0; t < program_.tasks().size(); ++t) {
+      if (IsMessage(t) && member_of_[t].ring == 0) tasks_of[ChannelOf(t).name()].push_back(t);
+    }
+    uint32_t place = 0;
+    for (const auto& [name, tasks] : tasks_of) {
+      ++place;
+      for (const uint32_t task : tasks) place_of_call_[task] = place;
+    }
+  }
+
+  bool IsMessage(uint32_t t) const {
+    const plan::TaskKind kind = program_.tasks()[t].proto->kind();
+    return kind == plan::SEND || kind == plan::RECV;
+  }
+  const plan::ChannelProto& ChannelOf(uint32_t t) const {
+    return plan_.channels(static_cast<int>(program_.tasks()[t].proto->channel()));
+  }
+
+  absl::Status CheckMessages() const {
+    for (uint32_t t = 0; t < program_.tasks().size(); ++t) {
+      if (!IsMessage(t) || member_of_[t].ring != 0) continue;
+      if (calls_.peers.contains(ChannelOf(t).name())) continue;
+      return MakeError(
+          ErrorKind::kPlan,
+          absl::StrCat("plan ", plan_.name(), ": ", program_.NameOf(t), " is one end of channel \"",
+                       ChannelOf(t).name(), "\", and no rank has the other"),
+          LocationOfTask(plan_, t));
+    }
+    return absl::OkStatus();
+  }
+
   static int64_t LogicalBytes(const plan::Port& port) {
     return NumElements(ShapeOf(port.logical_shape())) *
            SizeOf(static_cast<DType>(port.type().dtype()));
@@ -78,13 +134,15 @@ class Scheduler {
   absl::Status OrderFirings() {
     struct Place {
       Stamp stamp;
+      uint32_t call;
       RingPlace of;
       uint32_t lane;
       size_t at;
       uint32_t task;
       bool operator<(const Place& other) const {
-        return std::tie(stamp, of.ring, of.member, lane, at) <
-               std::tie(other.stamp, other.of.ring, other.of.member, other.lane, other.at);
+        return std::tie(stamp, call, of.ring, of.member, lane, at) <
+               std::tie(other.stamp, other.call, other.of.ring, other.of.member, other.lane,
+                        other.at);
       }
     };
     std::vector<Place> places;
@@ -99,7 +157,9 @@ class Scheduler {
             (firing.chunk != 0 || work_.rings[of.ring - 1].members[of.member].send != tasks[at])) {
           continue;
         }
-        places.push_back({StampOf(plan_, firing), of, lane_of_[s], at, tasks[at]});
+        // A message arrives where it is sent.
+        places.push_back({BeginStampOf(plan_, firing), place_of_call_[tasks[at]], of, lane_of_[s],
+                          at, tasks[at]});
       }
     }
     std::sort(places.begin(), places.end());
@@ -121,7 +181,7 @@ class Scheduler {
         firing.member = place.of.member;
         const WholeRing::Member& member = work_.rings[firing.ring].members[firing.member];
         const size_t chunks = program_.tasks()[member.send].chunks;
-        for (const uint32_t task : {member.send, member.reduce}) {
+        for (const uint32_t task : TasksOf(member)) {
           firing_of_[task].insert(firing_of_[task].end(), chunks, number);
         }
       }
@@ -181,7 +241,7 @@ class Scheduler {
     if (firing.kind != StepWork::Kind::kCollective) return FindEdges(firing.task, ordinals_[i]);
     const WholeRing::Member& member = work_.rings[firing.ring].members[firing.member];
     const int64_t chunks = program_.tasks()[member.send].chunks;
-    for (const uint32_t task : {member.send, member.reduce}) {
+    for (const uint32_t task : TasksOf(member)) {
       const int64_t first = ordinals_[i];
       for (int64_t chunk = 0; chunk < chunks; ++chunk) FindEdges(task, first + chunk);
     }
@@ -263,6 +323,14 @@ class Scheduler {
       firing.outputs = {task.inputs[0].At(ordinal)};
       return;
     }
+    if (IsMessage(firing.task)) {
+      const bool sends = proto.kind() == plan::SEND;
+      firing.kind = sends ? StepWork::Kind::kSend : StepWork::Kind::kReceive;
+      firing.own = calls_.messenger_of.at(plan_.devices(static_cast<int>(proto.device())).id());
+      firing.peer = calls_.messenger_of.at(calls_.peers.at(ChannelOf(firing.task).name()));
+      firing.bytes = Program::BytesOf(sends ? proto.inputs(0) : proto.outputs(0));
+      return;
+    }
     if (proto.kind() == plan::FEED || proto.kind() == plan::FETCH) {
       firing.kind = proto.kind() == plan::FEED ? StepWork::Kind::kFeed : StepWork::Kind::kFetch;
       const plan::Port& port = proto.kind() == plan::FEED ? proto.outputs(0) : proto.inputs(0);
@@ -299,6 +367,7 @@ class Scheduler {
 
   const Program& program_;
   const plan::Plan& plan_;
+  const StepCalls& calls_;
   StepWork work_;
   std::vector<uint32_t> lane_of_;                 // by stream
   std::vector<std::vector<uint32_t>> firing_of_;  // by task and ordinal
@@ -306,39 +375,52 @@ class Scheduler {
   std::vector<size_t> in_lane_;                   // by firing: its place there
   std::vector<uint32_t> before_;                  // of the firing at hand
   std::vector<RingPlace> member_of_;              // by task
+  std::vector<uint32_t> place_of_call_;  // by task, among calls with other ranks; 0: it is none
 };
 
-// Those of which the devices say that they are one call.
-std::vector<WholeRing> WholeRings(const Program& program,
-                                  const std::function<bool(const WholeRing&)>& whole) {
-  const plan::Plan& plan = program.plan();
-  std::vector<WholeRing> rings = RingsOf(plan);
+}  // namespace
+
+std::string NameOf(const WholeRing& ring, const plan::Plan& plan) {
+  const char* kind = "all_reduce";
+  if (ring.kind == RingKind::kReduceScatter) kind = "reduce_scatter";
+  if (ring.kind == RingKind::kAllGather) kind = "all_gather";
+  const plan::StampProto& stamp = plan.tasks(static_cast<int>(ring.members[0].send)).stamp();
+  return absl::StrCat(kind, " ", ring.kind == RingKind::kAllGather ? "" : ring.mode + " ", "of ",
+                      ring.elements, " ", NameOf(ring.dtype).data(), ring.even ? "" : " uneven",
+                      " at (", stamp.slot(), ", ", stamp.slot_per_micro(), ", ", stamp.position(),
+                      ")");
+}
+
+std::string CallName(const WholeRing& ring, const plan::Plan& plan) {
+  return absl::StrCat(NameOf(ring, plan), " of devices ", absl::StrJoin(ring.devices, ","));
+}
+
+bool IsShared(const WholeRing& ring) { return ring.members.size() < ring.devices.size(); }
+
+absl::StatusOr<StepWork> StepWorkOf(const Program& program, const StepCalls& calls) {
+  return Scheduler(program, calls).Run();
+}
+
+std::vector<WholeRing> OwnRings(const Program& program,
+                                const std::function<bool(const WholeRing&)>& whole) {
+  std::vector<WholeRing> rings = RingsOf(program.plan());
   std::erase_if(rings, [&](const WholeRing& ring) {
-    if (whole != nullptr) return !whole(ring);
-    std::vector<uint32_t> devices;
-    for (const WholeRing::Member& member : ring.members) {
-      devices.push_back(plan.devices(static_cast<int>(member.device)).id());
-    }
-    return !program.device(0)->RunsWholeRing(ring, devices);
+    return whole != nullptr ? !whole(ring) : !program.device(0)->RunsWholeRing(ring, ring.devices);
   });
   return rings;
 }
 
-}  // namespace
-
-absl::StatusOr<StepWork> StepWorkOf(const Program& program,
-                                    std::function<bool(const WholeRing&)> whole) {
-  std::vector<WholeRing> rings = WholeRings(program, whole);
-  if (!rings.empty()) {
-    absl::StatusOr<StepWork> work = Scheduler(program, std::move(rings)).Run();
-    if (work.ok()) return work;
-  }
-  return Scheduler(program, {}).Run();
+StepCalls OwnCalls(const Program& program, std::function<bool(const WholeRing&)> whole) {
+  StepCalls calls;
+  calls.rings = OwnRings(program, whole);
+  if (!calls.rings.empty() && !StepWorkOf(program, calls).ok()) calls.rings.clear();
+  return calls;
 }
 
-absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(const Program& program) {
+absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(const Program& program,
+                                                           const StepCalls& calls) {
   if (!program.runs_whole_steps()) return std::unique_ptr<StepRunner>();
-  OF_ASSIGN_OR_RETURN(StepWork work, StepWorkOf(program));
+  OF_ASSIGN_OR_RETURN(StepWork work, StepWorkOf(program, calls));
   return program.device(0)->MakeStepRunner(std::move(work));
 }
 

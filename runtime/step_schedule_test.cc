@@ -29,7 +29,7 @@ StepWork WorkOf(const plan::Plan& plan, std::function<bool(const WholeRing&)> wh
   DeviceSet devices(nullptr);  // for their order alone
   auto program = Program::Create(plan, &devices);
   EXPECT_TRUE(program.ok()) << program.status();
-  auto work = StepWorkOf(**program, std::move(whole));
+  auto work = StepWorkOf(**program, OwnCalls(**program, std::move(whole)));
   EXPECT_TRUE(work.ok()) << work.status();
   return *std::move(work);
 }

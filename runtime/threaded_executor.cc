@@ -220,7 +220,10 @@ void ThreadedExecutor::FinishStep(PlanRun* run, int64_t step) {
     return Failed(WithContext(
         finished, absl::StrCat("step ", step, " of plan ", run->program->plan().name())));
   }
-  run->program->NoteDataErrors(step, run->blocks);
+  if (!failure().ok()) return;  // it was made to end, and is nothing
+  if (run->program->NoteDataErrors(step, run->blocks) && HasPeers()) {
+    return Failed(run->program->DataErrorOfFailedStep());  // as WrongData
+  }
   if (step >= run->program->failed_step() && invocation.fetch != nullptr) {
     invocation.fetch->skipped.store(true);
   }
@@ -296,9 +299,10 @@ absl::Status ThreadedExecutor::WaitUntil(const std::function<bool()>& reached) {
   return failure_;
 }
 
-void ThreadedExecutor::WaitUntilQuiet(std::chrono::milliseconds limit) {
+bool ThreadedExecutor::WaitUntilQuiet(std::chrono::milliseconds limit) {
   std::unique_lock<std::mutex> lock(progress_mutex_);
   progress_changed_.wait_for(lock, limit, [this] { return !failure_.ok() || Quiet(); });
+  return Quiet();
 }
 
 bool ThreadedExecutor::Quiet() const {
@@ -314,6 +318,7 @@ bool ThreadedExecutor::Fail(const absl::Status& cause) {
     failure_ = cause;
   }
   halted_.store(true);
+  devices_->Abandon();
   progress_changed_.notify_all();
   return true;
 }
@@ -365,7 +370,7 @@ void ThreadedExecutor::OutputsFetched(PlanRun* run, int64_t step) {
 void ThreadedExecutor::WrongData(PlanRun* run, uint32_t task, int64_t step) {
   // Alone this rank can go on behind the step (the session sees Program::failed_step). Others may
   // have changed states by what they received before, so with them nobody can.
-  if (transport_ == nullptr || transport_->world_size() == 1) return;
+  if (!HasPeers()) return;
   Failed(run->program->DataErrorOf(task, step));
 }
 

@@ -65,12 +65,13 @@ class ThreadedExecutor : public StepListener {
   // Waits until `reached`, called under the progress lock, is true. The first failure if there is
   // one.
   absl::Status WaitUntil(const std::function<bool()>& reached);
-  // Waits until no step is in flight, the run failed, or `limit` is over.
-  void WaitUntilQuiet(std::chrono::milliseconds limit);
+  // Waits until no step is in flight, the run failed, or `limit` is over. True if none is.
+  bool WaitUntilQuiet(std::chrono::milliseconds limit);
   // True if no step is in flight. REQUIRES: called by the predicate of WaitUntil.
   bool Quiet() const;
 
-  // Stops everything with this cause, unless there is one already. True if it is the first.
+  // Stops everything with this cause, unless there is one already. True if it is the first. What devices wait
+  // for of other ranks is given up.
   bool Fail(const absl::Status& cause);
   absl::Status failure() const;
   // Ends and joins all threads.
@@ -97,6 +98,7 @@ class ThreadedExecutor : public StepListener {
   void Failed(const absl::Status& cause) override;
 
  private:
+  bool HasPeers() const { return transport_ != nullptr && transport_->world_size() > 1; }
   ActorHost* HostOf(const Program& program, uint32_t stream);
   void FinishStep(PlanRun* run, int64_t step);
   // Of a step that ran as a whole. REQUIRES: progress_mutex_ is held.

@@ -13,6 +13,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr double kLookWhenPeersLeft = 0.1;
+constexpr double kLongStep = 5;  // and ten times the median
 
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -40,9 +41,20 @@ void Watchdog::PeerLeft(int rank) {
   stop_changed_.notify_all();
 }
 
-void Watchdog::LookForOwedMessages() {
+void Watchdog::LookForOwedMessages(double stalled, double long_step) {
   for (const RunSnapshot& run : executor_->Snapshot(/*only_in_flight=*/true)) {
     const Stall stall = FindStall(run);
+    if (!stall.peers.empty()) {
+      if (stalled < long_step) continue;
+      for (const int rank : stall.peers) {
+        if (!left_.contains(rank)) continue;
+        options_.give_up(comm::PeerFailure(
+            rank, absl::StrFormat("rank %d ended and a step that has calls with it is not over "
+                                  "after %.1f s; every rank must run the same steps\n%s",
+                                  rank, stalled, stall.text)));
+      }
+      continue;
+    }
     if (!left_.contains(stall.missing_peer)) continue;
     options_.give_up(comm::PeerFailure(
         stall.missing_peer,
@@ -71,9 +83,11 @@ void Watchdog::Loop() {
       moved = spoke = Clock::now();
       continue;
     }
-    if (!left_.empty() && SecondsSince(moved) >= kLookWhenPeersLeft) LookForOwedMessages();
-    const double patience =
-        std::max(options_.speak_seconds, 10 * 1e-9 * static_cast<double>(progress.median_step_ns));
+    const double ten_steps = 10 * 1e-9 * static_cast<double>(progress.median_step_ns);
+    if (!left_.empty() && SecondsSince(moved) >= kLookWhenPeersLeft) {
+      LookForOwedMessages(SecondsSince(moved), std::max(kLongStep, ten_steps));
+    }
+    const double patience = std::max(options_.speak_seconds, ten_steps);
     if (SecondsSince(spoke) < patience) continue;
     spoke = Clock::now();
     const double stalled = SecondsSince(moved);

@@ -36,8 +36,9 @@ class Watchdog {
 
  private:
   void Loop();
-  // Gives up a peer that has left, if the step in flight waits for it.
-  void LookForOwedMessages();
+  // Gives up a peer that has left, if the step in flight waits for it. `stalled`: for how long nothing has moved;
+  // `long_step`: what no step takes that devices run as a whole, for it tells nothing while it runs.
+  void LookForOwedMessages(double stalled, double long_step);
 
   const Options options_;
   const ThreadedExecutor* const executor_;

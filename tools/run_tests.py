@@ -27,10 +27,11 @@ from tools import process
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test-logs"
 # Sanitizers cost three times a release build, so the fast suite gives them to the concurrent core, and
-# AddressSanitizer to the CUDA kernels as the host compiles them, whose bounds guards see only in part.
+# AddressSanitizer to the CUDA kernels as the host compiles them, whose bounds guards see only in part; to
+# ThreadSanitizer of these one call of each way in which the threads of a block meet.
 SANITIZED = {
     "asan": ("base", "plan", "comm", "runtime", "kernels/cuda"),
-    "tsan": ("base", "plan", "comm", "runtime"),
+    "tsan": ("base", "plan", "comm", "runtime", "kernels/cuda/races"),
 }
 CASE = re.compile(r"^\[\s+(RUN|OK|FAILED|SKIPPED)\s+\] (\S+?)(?:,.*)?(?: \(\d+ ms\))?$")
 
@@ -99,7 +100,9 @@ def without_address_randomisation(command: list[str]) -> list[str]:
     return command
 
 
-def run_binaries(preset: str, folders: list[str], case_filter: str | None) -> Counts:
+def run_binaries(
+    preset: str, folders: list[str], case_filter: str | None, limit: float = 600
+) -> Counts:
     total = Counts()
     environment = {
         "OMP_NUM_THREADS": "1",
@@ -117,7 +120,7 @@ def run_binaries(preset: str, folders: list[str], case_filter: str | None) -> Co
         if preset == "tsan":
             command = without_address_randomisation(command)
         start = time.monotonic()
-        code, output = run(f"{preset}-{folder.replace('/', '-')}", command, 600, environment)
+        code, output = run(f"{preset}-{folder.replace('/', '-')}", command, limit, environment)
         counts, failed = count_cases(output, code)
         if case_filter and not counts.passed + counts.failed + counts.skipped:
             continue

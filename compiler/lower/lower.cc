@@ -9,6 +9,7 @@
 #include "compiler/lower/memory_planner.h"
 #include "compiler/lower/schedule.h"
 #include "compiler/lower/streams.h"
+#include "plan/memory_limit.h"
 #include "plan/needs.h"
 
 namespace oneflow {
@@ -40,7 +41,7 @@ void AddFingerprints(const Graph& graph, const Decisions& decisions, plan::Plan*
 
 absl::StatusOr<Lowered> Lower(const Graph& graph, const Decisions& decisions,
                               const plan::Target& target, int rank, int world_size,
-                              const DescribeKernel& describe) {
+                              const DescribeKernel& describe, const RingIsOneCall& one_call) {
   // Loops, phases and stamps: everything after takes its order from here.
   OF_ASSIGN_OR_RETURN(const Schedule schedule, Schedule::Make(graph, decisions));
   Draft draft(graph, decisions, target, schedule, rank, world_size);
@@ -52,10 +53,13 @@ absl::StatusOr<Lowered> Lower(const Graph& graph, const Decisions& decisions,
   // Slots: the least that cannot deadlock, one more where overlap pays.
   GrantCredits(&draft);
   // Offsets, and the edges that make sharing bytes safe under any timing.
-  OF_RETURN_IF_ERROR(PlanMemory(&draft));
+  PlanMemory(&draft);
   // Which edges need no more than that the device has taken the other firing.
   MarkNeeds(&draft.plan);
   AddFingerprints(graph, decisions, &draft.plan);
+  // A plan that its devices have no room for is refused here, before anything is allocated. Workspaces that
+  // nobody could be asked for are not in it.
+  OF_RETURN_IF_ERROR(CheckMemory(draft.plan, target, one_call));
 
   Lowered lowered;
   lowered.plan = draft.owner;

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "compiler/graph/graph.h"
 #include "compiler/parallel/decide.h"
+#include "plan/gpu_memory.h"
 #include "plan/plan.pb.h"
 #include "plan/target.pb.h"
 
@@ -39,10 +40,12 @@ struct Lowered {
   std::vector<KernelQuery> missing;   // sorted by key
 };
 
-// Without `describe` the target stands alone.
+// Without `describe` the target stands alone. `one_call`: which rings the devices do by one call of NCCL where that
+// is, for the memory of GPUs; nullptr: none.
 absl::StatusOr<Lowered> Lower(const Graph& graph, const Decisions& decisions,
                               const plan::Target& target, int rank, int world_size,
-                              const DescribeKernel& describe = nullptr);
+                              const DescribeKernel& describe = nullptr,
+                              const RingIsOneCall& one_call = nullptr);
 
 }  // namespace oneflow
 

@@ -7,9 +7,7 @@
 #include <tuple>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "base/status.h"
 #include "compiler/lower/first_fit.h"
 #include "plan/firings.h"
 #include "plan/happens_before.h"
@@ -38,7 +36,7 @@ class MemoryPlanner {
  public:
   explicit MemoryPlanner(Draft* draft) : draft_(*draft), plan_(draft->plan) {}
 
-  absl::Status Plan() {
+  void Plan() {
     MeasureTime();
     DeclareInPlace();
     MakeGroups();
@@ -48,7 +46,6 @@ class MemoryPlanner {
       for (int d = 0; d < plan_.devices_size(); ++d) PlaceDevice(d);
       if (!AddEdges()) break;
     }
-    return CheckLimits();
   }
 
  private:
@@ -456,48 +453,6 @@ class MemoryPlanner {
     return true;
   }
 
-  absl::Status CheckLimits() const {
-    for (int d = 0; d < plan_.devices_size(); ++d) {
-      const plan::DeviceProto& device = plan_.devices(d);
-      const int64_t limit = draft_.target.devices(device.id()).memory_bytes();
-      int64_t states = 0;
-      for (const plan::StateProto& state : plan_.states()) {
-        for (const plan::StateShard& shard : state.shards()) {
-          if (static_cast<int>(shard.device()) != d) continue;
-          int64_t bytes = SizeOf(static_cast<DType>(state.dtype()));
-          for (int64_t extent : shard.shape()) bytes *= extent;
-          states += bytes;
-        }
-      }
-      if (limit == 0 || device.arena_bytes() + states <= limit) continue;
-      std::vector<std::pair<int64_t, uint32_t>> largest;
-      for (int r = 0; r < plan_.registers_size(); ++r) {
-        const plan::Register& reg = plan_.registers(r);
-        if (static_cast<int>(reg.device()) == d) {
-          largest.emplace_back(-reg.slot_stride() * reg.slots(), r);
-        }
-      }
-      std::sort(largest.begin(), largest.end());
-      std::string text =
-          absl::StrCat("device ", device.id(), " needs ", device.arena_bytes() + states, " bytes (",
-                       states, " of parameters and optimizer, ", device.arena_bytes(),
-                       " of activations) but has ", limit, ". Largest registers:");
-      Location location;
-      for (size_t i = 0; i < std::min<size_t>(5, largest.size()); ++i) {
-        const plan::Register& reg = plan_.registers(largest[i].second);
-        const plan::Task& task = plan_.tasks(reg.producer());
-        const Location& line = draft_.graph.location(task.location());
-        if (i == 0) location = line;
-        absl::StrAppend(&text, "\n  ", -largest[i].first, " bytes  ", task.name(), "  ",
-                        line.Short());
-      }
-      absl::StrAppend(&text,
-                      "\nUse a larger mesh, more micro-batches (accumulate=), or a smaller batch");
-      return MakeError(ErrorKind::kOutOfMemory, text, location);
-    }
-    return absl::OkStatus();
-  }
-
   Draft& draft_;
   plan::Plan& plan_;
   std::vector<std::vector<int64_t>> time_;   // by task and ordinal in step 0
@@ -513,6 +468,6 @@ class MemoryPlanner {
 
 }  // namespace
 
-absl::Status PlanMemory(Draft* draft) { return MemoryPlanner(draft).Plan(); }
+void PlanMemory(Draft* draft) { MemoryPlanner(draft).Plan(); }
 
 }  // namespace oneflow

@@ -20,7 +20,7 @@ struct StepBlock;   // kernels/step_block.h: standard layout, no pointers
 struct CtcProblem;  // kernels/scalar/ctc.h: the same
 struct CudaFused;   // kernels/cuda/fused_problem.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 9;
+inline constexpr int32_t kCudaApiVersion = 10;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -35,13 +35,24 @@ using CudaError = int;
 inline constexpr CudaError kLibraryErrors = 100'000;
 inline constexpr CudaError kNcclErrors = 200'000;
 inline constexpr CudaError kCudnnErrors = 300'000;
+inline constexpr CudaError kNcclPending = kNcclErrors + 7;  // ncclInProgress: no error
 
 struct CudaDeviceProperties {
   char name[256];
+  char uuid[16];  // of the GPU, in all processes that see it
   int64_t memory_bytes;
   int32_t multiprocessors;
   int32_t major, minor;  // compute capability
   int32_t driver_version, runtime_version;
+};
+
+// The memory of a GPU, in bytes: what the driver says, and figures for what nobody can ask
+// (kernels/cuda/memory_figures.h).
+struct CudaMemory {
+  int64_t total, free;
+  int64_t later;         // what kernels and libraries take of it when they are first used
+  int64_t communicator;  // what NCCL takes for each communicator
+  int64_t granule;       // blocks are rounded up to it; 0: to nothing
 };
 
 // Dims of up to N operands that are walked together, row-major; strides in elements.
@@ -229,6 +240,16 @@ struct CudaCollective {
   int32_t ranks, rank;
 };
 
+// One end of a message in a communicator over processes; those of one pair of ranks meet in their order.
+struct CudaMessage {
+  bool sends;
+  int32_t rank, peer;
+  int64_t bytes;
+};
+struct CudaCommId {  // what its ranks know each other by: an ncclUniqueId
+  char bytes[128];
+};
+
 // What a kernel gets: as in KernelArgs, read before the launcher returns.
 struct CudaOperands {
   const void* const* in;
@@ -260,6 +281,8 @@ struct CudaApi {
   const char* (*error_text)(CudaError);
   CudaError (*device_count)(int* count);
   CudaError (*device_properties)(int device, CudaDeviceProperties*);
+  // Makes the device ready if it is not, and takes its context; the calling thread stays with its own.
+  CudaError (*device_memory)(int device, CudaMemory*);
   // For the calling thread: where it allocates and makes streams and events from now on, and launches
   // kernels, for which the stream must be one of that device. Copies, waits and records may go to
   // streams of any; an event is recorded on streams of its own device.
@@ -366,13 +389,23 @@ struct CudaApi {
   const char* (*nccl_library)(const char* path, bool* found);
   // A communicator of these devices of this process: by rank, one handle each. Waits for all of them.
   CudaError (*comms_create)(int ranks, const int* devices, CudaCommHandle* comms);
-  CudaError (*comm_destroy)(CudaCommHandle);
-  CudaError (*comm_abort)(CudaCommHandle);  // the same, but what still runs ends at once
+  // True if communicators over processes can be made too; else `why` says what is missing.
+  bool (*nccl_joins)(const char** why);
+  // Over processes: one makes the id, all join with it, each with its `own` devices under their numbers. Waits for
+  // nobody: handles take calls once comm_state says that all have joined.
+  CudaError (*comm_id)(CudaCommId*);
+  CudaError (*comms_join)(const CudaCommId*, int ranks, int own, const int* numbers,
+                          const int* devices, CudaCommHandle* comms);
+  CudaError (*comm_state)(CudaCommHandle);    // of what was asked of it last: 0 done, kNcclPending
+  CudaError (*comm_destroy)(CudaCommHandle);  // REQUIRES: no graph has a call of it
+  // What still runs on any of these ends at once; then the same, but waits for such graphs to go.
+  CudaError (*comms_abort)(int count, const CudaCommHandle* comms);
   // One rank's part, on a stream of its device. Those of one thread stand between group_begin and
   // group_end, which enqueues them; all ranks make the same calls in the same order.
   CudaError (*group_begin)();
   CudaError (*collective)(const CudaCollective*, void* buffer, CudaCommHandle, CudaStreamHandle);
-  CudaError (*group_end)();
+  CudaError (*message)(const CudaMessage*, void* data, CudaCommHandle, CudaStreamHandle);
+  CudaError (*group_end)();  // kNcclPending: what was called is enqueued when comm_state is 0
 };
 
 }  // namespace oneflow::kernels

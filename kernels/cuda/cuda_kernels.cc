@@ -38,8 +38,6 @@ const KernelTable& CudaDescriptions() {
   return table;
 }
 
-bool KeepsGate(const std::string& op) { return op == "sgd_update" || op == "adamw_update"; }
-
 absl::StatusOr<const CudaApi*> OpenCuda(const std::string& path, const std::string& cublaslt,
                                         const std::string& nccl, const std::string& cudnn) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);

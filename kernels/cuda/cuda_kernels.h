@@ -18,10 +18,6 @@ KernelTable CudaKernels(const CudaApi* api);
 // CudaKernels(nullptr), for the compiler.
 const KernelTable& CudaDescriptions();
 
-// True if the op's kernel writes nothing while its gate is shut (KernelArgs::gate). What others would
-// write into a state goes elsewhere first, and from there through CudaApi::copy_gated.
-bool KeepsGate(const std::string& op);
-
 // Opens liboneflow_cuda.so at `path` and looks for a device; cuBLASLt, NCCL and cuDNN are opened at the paths given,
 // or where the loader finds them if those are empty. The error names what is missing (the library, a driver, a GPU)
 // and what to do.

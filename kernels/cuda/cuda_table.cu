@@ -3,9 +3,11 @@
 #include <cuda_runtime.h>
 
 #include <cstring>
+#include <thread>
 
 #include "kernels/cuda/cudnn_convolution.h"
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/memory_figures.h"
 #include "kernels/cuda/nccl.h"
 
 namespace oneflow::kernels {
@@ -50,6 +52,8 @@ CudaError Properties(int device, CudaDeviceProperties* out) {
   }
   std::memset(out, 0, sizeof(*out));
   std::strncpy(out->name, found.name, sizeof(out->name) - 1);
+  static_assert(sizeof(out->uuid) == sizeof(found.uuid));
+  std::memcpy(out->uuid, &found.uuid, sizeof(out->uuid));
   out->memory_bytes = static_cast<int64_t>(found.totalGlobalMem);
   out->multiprocessors = found.multiProcessorCount;
   out->major = found.major;
@@ -57,6 +61,19 @@ CudaError Properties(int device, CudaDeviceProperties* out) {
   cudaDriverGetVersion(&out->driver_version);
   cudaRuntimeGetVersion(&out->runtime_version);
   return 0;
+}
+CudaError Memory(int device, CudaMemory* out) {
+  *out = {0, 0, kLaterBytes, kCommunicatorBytes, kGranuleBytes};
+  size_t free = 0, total = 0;
+  cudaError_t error = cudaSuccess;
+  // On a thread of its own: the driver would make a context on the caller's device to go back to it.
+  std::thread([&] {
+    error = cudaSetDevice(device);
+    if (error == cudaSuccess) error = cudaMemGetInfo(&free, &total);
+  }).join();
+  out->free = static_cast<int64_t>(free);
+  out->total = static_cast<int64_t>(total);
+  return Code(error);
 }
 CudaError SetDevice(int device) { return Code(cudaSetDevice(device)); }
 CudaError EnablePeer(int device, int peer, bool* direct) {
@@ -164,6 +181,7 @@ CudaApi MakeTable() {
   api.error_text = &ErrorText;
   api.device_count = &DeviceCount;
   api.device_properties = &Properties;
+  api.device_memory = &Memory;
   api.set_device = &SetDevice;
   api.enable_peer = &EnablePeer;
   api.allocate = &Allocate;

@@ -67,8 +67,9 @@ __device__ __forceinline__ void MarkNamed(const int64_t* named, uint32_t* marks)
 #else
   if (threadIdx.x % 32 == 0) marks[threadIdx.x / 32] = 0;
   __syncthreads();
-  // The fibers of a block take turns at barriers alone.
-  if (named[threadIdx.x] >= 0) marks[threadIdx.x / 32] |= 1u << threadIdx.x % 32;
+  if (named[threadIdx.x] >= 0) {
+    __atomic_fetch_or(&marks[threadIdx.x / 32], 1u << threadIdx.x % 32, __ATOMIC_RELAXED);
+  }
 #endif
   __syncthreads();
 }

@@ -13,6 +13,19 @@ namespace {
 using Comm = void*;
 using Result = int;
 constexpr int kSum = 0;
+constexpr int kBytes = 1;  // ncclUint8
+// Passed by value, as an ncclUniqueId is.
+using Id = CudaCommId;
+// An ncclConfig_t as it was in 2.14, which says so: a later NCCL takes what was added since at its defaults.
+struct Config {
+  size_t size = sizeof(Config);
+  unsigned magic = 0xcafebeef;
+  unsigned version = 21400;
+  int blocking = 0;
+};
+// From 2.22 on several communicators are aborted at once in a group; one by one the first may wait for a graph
+// that hangs in the second.
+constexpr int kJoinsFrom = 22200;
 
 struct Library {
   Result (*version)(int*) = nullptr;
@@ -25,7 +38,14 @@ struct Library {
   Result (*all_reduce)(const void*, void*, size_t, int, int, Comm, cudaStream_t) = nullptr;
   Result (*reduce_scatter)(const void*, void*, size_t, int, int, Comm, cudaStream_t) = nullptr;
   Result (*all_gather)(const void*, void*, size_t, int, Comm, cudaStream_t) = nullptr;
+  // Of communicators over processes:
+  Result (*unique_id)(Id*) = nullptr;
+  Result (*init_rank)(Comm*, int, Id, int, Config*) = nullptr;
+  Result (*async_error)(Comm, Result*) = nullptr;
+  Result (*send)(const void*, size_t, int, int, Comm, cudaStream_t) = nullptr;
+  Result (*receive)(void*, size_t, int, int, Comm, cudaStream_t) = nullptr;
   bool found = false;
+  bool joins = false;
   char text[512] = "";
 };
 
@@ -53,6 +73,11 @@ void Open(const char* path, Library* library) {
                   "NCCL lacks a function; sums over several GPUs go round by peer copies");
     return;
   }
+  library->joins =
+      version >= kJoinsFrom && Resolve(opened, "ncclGetUniqueId", &library->unique_id) &&
+      Resolve(opened, "ncclCommInitRankConfig", &library->init_rank) &&
+      Resolve(opened, "ncclCommGetAsyncError", &library->async_error) &&
+      Resolve(opened, "ncclSend", &library->send) && Resolve(opened, "ncclRecv", &library->receive);
   // 2.9 on: 10000 major + 100 minor + patch.
   std::snprintf(library->text, sizeof(library->text), "NCCL %d.%d.%d", version / 10000,
                 version / 100 % 100, version % 100);
@@ -76,8 +101,51 @@ CudaError CommsCreate(int ranks, const int* devices, CudaCommHandle* comms) {
   cudaSetDevice(current);  // where the thread was
   return error;
 }
+bool NcclJoins(const char** why) {
+  const Library& library = OpenedLibrary();
+  *why = library.joins ? "" : library.found ? "NCCL is older than 2.22" : library.text;
+  return library.joins;
+}
+CudaError CommId(CudaCommId* id) { return Code(OpenedLibrary().unique_id(id)); }
+
+CudaError CommsJoin(const CudaCommId* id, int ranks, int own, const int* numbers,
+                    const int* devices, CudaCommHandle* comms) {
+  const Library& nccl = OpenedLibrary();
+  int current = 0;
+  if (!nccl.joins || cudaGetDevice(&current) != cudaSuccess) return kNcclErrors + 3;
+  // In a group: one thread asks for all, and each waits for all.
+  Result result = nccl.group_start();
+  for (int i = 0; i < own && (result == 0 || Code(result) == kNcclPending); ++i) {
+    Config config;
+    if (cudaSetDevice(devices[i]) != cudaSuccess) {
+      result = 1;  // an error of CUDA
+    } else {
+      result = nccl.init_rank(&comms[i], ranks, *id, numbers[i], &config);
+    }
+  }
+  const Result ended = nccl.group_end();
+  cudaSetDevice(current);  // where the thread was
+  return Code(result == 0 || Code(result) == kNcclPending ? ended : result);
+}
+
+CudaError CommState(CudaCommHandle comm) {
+  Result state = 0;
+  const Result result = OpenedLibrary().async_error(comm, &state);
+  return Code(result != 0 ? result : state);
+}
 CudaError CommDestroy(CudaCommHandle comm) { return Code(OpenedLibrary().destroy(comm)); }
-CudaError CommAbort(CudaCommHandle comm) { return Code(OpenedLibrary().abort(comm)); }
+
+CudaError CommsAbort(int count, const CudaCommHandle* comms) {
+  // In a group: each is told to end before any is waited for.
+  const Library& nccl = OpenedLibrary();
+  Result first = nccl.group_start();
+  for (int i = 0; i < count; ++i) {
+    const Result result = nccl.abort(comms[i]);
+    if (first == 0) first = result;
+  }
+  const Result ended = nccl.group_end();
+  return Code(first != 0 ? first : ended);
+}
 CudaError GroupBegin() { return Code(OpenedLibrary().group_start()); }
 CudaError GroupEnd() { return Code(OpenedLibrary().group_end()); }
 
@@ -125,6 +193,15 @@ CudaError Collective(const CudaCollective* problem, void* buffer, CudaCommHandle
   return kNcclErrors + 4;
 }
 
+CudaError Message(const CudaMessage* message, void* data, CudaCommHandle comm,
+                  CudaStreamHandle handle) {
+  cudaStream_t stream = static_cast<cudaStream_t>(handle);
+  const Library& nccl = OpenedLibrary();
+  const size_t bytes = static_cast<size_t>(message->bytes);
+  return Code(message->sends ? nccl.send(data, bytes, kBytes, message->peer, comm, stream)
+                             : nccl.receive(data, bytes, kBytes, message->peer, comm, stream));
+}
+
 }  // namespace
 
 const char* NcclErrorText(int status) {
@@ -135,10 +212,15 @@ const char* NcclErrorText(int status) {
 void AddNccl(CudaApi* api) {
   api->nccl_library = &NcclLibrary;
   api->comms_create = &CommsCreate;
+  api->nccl_joins = &NcclJoins;
+  api->comm_id = &CommId;
+  api->comms_join = &CommsJoin;
+  api->comm_state = &CommState;
   api->comm_destroy = &CommDestroy;
-  api->comm_abort = &CommAbort;
+  api->comms_abort = &CommsAbort;
   api->group_begin = &GroupBegin;
   api->collective = &Collective;
+  api->message = &Message;
   api->group_end = &GroupEnd;
 }
 

@@ -36,9 +36,19 @@ extern "C" __attribute__((visibility("default"))) void oneflow_soft_cuda_set_gpu
   SetSoftNccl(nccl != 0);
   SoftMemory::Of().ForgetPeaks();
 }
+// Communicators over processes whose ids are made here from now on never come about.
+extern "C" __attribute__((visibility("default"))) void oneflow_soft_cuda_set_deaf(int deaf) {
+  SetSoftDeaf(deaf != 0);
+}
 // The most bytes that a GPU held at once since then.
 extern "C" __attribute__((visibility("default"))) int64_t oneflow_soft_cuda_peak(int gpu) {
   return SoftMemory::Of().PeakOf(gpu);
+}
+// From now on each GPU has `total` bytes, of which `reserved` are something else's; `later`, `communicator` and
+// `granule` as in CudaMemory.
+extern "C" __attribute__((visibility("default"))) void oneflow_soft_cuda_set_memory(
+    int64_t total, int64_t reserved, int64_t later, int64_t communicator, int64_t granule) {
+  SoftMemory::Of().SetSize({total, total - reserved, later, communicator, granule});
 }
 // Valid until the next call.
 extern "C" __attribute__((visibility("default"))) const char* oneflow_soft_cuda_trace() {

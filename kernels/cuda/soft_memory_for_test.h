@@ -32,9 +32,22 @@ class SoftMemory {
 
   static constexpr int kHost = -1;  // in the place of a GPU: pinned memory
 
+  // What every GPU has, and how much of it something else holds. REQUIRES: that is no less than is in use.
+  void SetSize(const CudaMemory& size) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    size_ = size;
+  }
+  // As a driver says it now; free in `size` is what was set.
+  CudaMemory SizeOf(int gpu) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    CudaMemory size = size_;
+    size.free -= used_[gpu].now;
+    return size;
+  }
+
   // As on a GPU: more than the device has is refused, and memory comes with anything in it.
   CudaError Allocate(void** data, int64_t bytes, int gpu) {
-    if (bytes > kDeviceBytes) return kSoftOutOfMemory;
+    if (gpu != kHost && bytes > SizeOf(gpu).free) return kSoftOutOfMemory;
     const size_t room = static_cast<size_t>((bytes + kGuard - 1) / kGuard * kGuard);
     char* begin = static_cast<char*>(std::aligned_alloc(kGuard, room + 2 * kGuard));
     if (begin == nullptr) return kSoftOutOfMemory;
@@ -147,6 +160,7 @@ class SoftMemory {
   CudaError Take() { return std::exchange(error_, 0); }
 
   std::mutex mutex_;
+  CudaMemory size_ = {kDeviceBytes, kDeviceBytes, 0, 0, 0};
   std::map<void*, Block> live_;
   std::map<int, Use> used_;  // by GPU
   std::deque<Block> kept_;   // released, the oldest first

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <thread>
 
 #include "base/dtype.h"
 #include "kernels/cuda/soft_errors_for_test.h"
@@ -21,6 +22,7 @@ namespace oneflow::kernels {
 namespace {
 
 std::atomic<bool> there{false};
+std::atomic<bool> deaf{false};
 std::atomic<double> patience{60};
 // Of the calling thread: how deep it stands in groups.
 thread_local int group_depth = 0;
@@ -44,36 +46,40 @@ const char* TypeName(int dtype) {
   }
 }
 
-// buffers[r] by rank, as in CudaCollective; sums in the order of the ranks.
 template <typename T>
-void Run(const CudaCollective& problem, const std::vector<void*>& buffers) {
+void Run(const CudaCollective& problem, const std::vector<const void*>& from,
+         const std::vector<void*>& to) {
   const int64_t ranks = problem.ranks, share = problem.elements / ranks;
-  const auto at = [&](int64_t rank) { return static_cast<T*>(buffers[static_cast<size_t>(rank)]); };
+  const auto source = [&](int64_t rank) {
+    return static_cast<const T*>(from[static_cast<size_t>(rank)]);
+  };
+  const auto put = [&](int64_t rank, int64_t i, T value) {
+    if (to[static_cast<size_t>(rank)] != nullptr) {
+      static_cast<T*>(to[static_cast<size_t>(rank)])[i] = value;
+    }
+  };
   for (int64_t i = 0; i < problem.elements; ++i) {
     if (problem.kind != CudaCollectiveKind::kAllReduce && i >= share * ranks) return;
     const int64_t owner = problem.kind == CudaCollectiveKind::kAllReduce ? 0 : i / share;
-    T result = at(owner)[i];
+    T result = source(owner)[i];
     if (problem.kind != CudaCollectiveKind::kAllGather) {
-      result = at(0)[i];
+      result = source(0)[i];
       for (int64_t rank = 1; rank < ranks; ++rank) {
-        result = T(static_cast<Compute<T>>(result) + static_cast<Compute<T>>(at(rank)[i]));
+        result = T(static_cast<Compute<T>>(result) + static_cast<Compute<T>>(source(rank)[i]));
       }
     }
     for (int64_t rank = 0; rank < ranks; ++rank) {
-      if (problem.kind != CudaCollectiveKind::kReduceScatter || rank == owner) at(rank)[i] = result;
+      if (problem.kind != CudaCollectiveKind::kReduceScatter || rank == owner) {
+        put(rank, i, result);
+      }
     }
   }
   if (problem.kind != CudaCollectiveKind::kReduceScatter) return;
   for (int64_t rank = 0; rank < ranks; ++rank) {  // nobody may read the rest
     for (int64_t i = 0; i < problem.elements; ++i) {
-      if (i / share != rank) at(rank)[i] = T(static_cast<Compute<T>>(-77));
+      if (i / share != rank) put(rank, i, T(static_cast<Compute<T>>(-77)));
     }
   }
-}
-
-void Fail(const std::string& text) {
-  std::fprintf(stderr, "software NCCL: %s\n", text.c_str());
-  SoftMemory::Of().Tell(kSoftCollective);
 }
 
 // Calls that have come, on streams that wait for the others.
@@ -93,11 +99,17 @@ struct Meetings {
   std::map<int, SoftCall::Key> busy;  // by GPU
 };
 
-// A rank's handle.
+// A rank's handle: in a communicator of this process, or in one over processes.
 struct SoftComm {
   std::shared_ptr<const SoftClique> clique;
   int rank = 0;
   uint64_t calls = 0;
+  std::shared_ptr<SoftPart> part;
+
+  int gpu() const { return part != nullptr ? part->gpu : clique->gpus[static_cast<size_t>(rank)]; }
+  bool alone() const { return part == nullptr && clique->gpus.size() == 1; }
+  // Some graph or stream has a call of it.
+  bool used() const { return part != nullptr && part.use_count() > 1; }
 };
 
 const char* NcclLibrary(const char*, bool* found) {
@@ -116,8 +128,60 @@ CudaError CommsCreate(int ranks, const int* devices, CudaCommHandle* comms) {
   for (int rank = 0; rank < ranks; ++rank) comms[rank] = new SoftComm{clique, rank};
   return 0;
 }
+bool NcclJoins(const char** why) {
+  *why = there ? "" : "no NCCL: software CUDA was told to have none";
+  return there;
+}
+CudaError CommId(CudaCommId* id) {
+  if (!deaf) return SoftSegment::Make(id);
+  std::memset(id, 0, sizeof(*id));
+  return 0;
+}
+CudaError CommsJoin(const CudaCommId* id, int ranks, int own, const int* numbers,
+                    const int* devices, CudaCommHandle* comms) {
+  TraceSoftCall("comms_join", nullptr, false, nullptr, devices[0]);
+  if (ranks > SoftSegment::kMostRanks) return kNcclErrors + 4;
+  for (int i = 0; i < own; ++i) {
+    if (devices[i] < 0 || devices[i] >= SoftGpus::Of().count()) return kSoftNoDevice;
+    if (std::count(devices, devices + own, devices[i]) != 1) return kSoftCollective;
+  }
+  const std::shared_ptr<SoftSegment> segment = SoftSegment::Find(*id);
+  for (int i = 0; i < own; ++i) {
+    auto part = std::make_shared<SoftPart>();
+    part->segment = segment;
+    part->ranks = ranks;
+    part->rank = numbers[i];
+    part->gpu = devices[i];
+    part->Join();
+    comms[i] = new SoftComm{nullptr, numbers[i], 0, std::move(part)};
+  }
+  return kNcclPending;
+}
+CudaError CommState(CudaCommHandle comm) {
+  const SoftPart* part = static_cast<SoftComm*>(comm)->part.get();
+  return part == nullptr || part->Joined() ? 0 : kNcclPending;
+}
 CudaError CommDestroy(CudaCommHandle comm) {
+  // NCCL would wait for the graph to go.
+  if (static_cast<SoftComm*>(comm)->used()) {
+    FailSoftCall("a communicator is destroyed before the graph that has its calls");
+  }
   delete static_cast<SoftComm*>(comm);
+  return 0;
+}
+CudaError CommsAbort(int count, const CudaCommHandle* comms) {
+  TraceSoftCall("comms_abort", nullptr, false, nullptr, 0);
+  const auto part_of = [&](int i) { return static_cast<SoftComm*>(comms[i])->part.get(); };
+  for (int i = 0; i < count; ++i) {
+    if (part_of(i) != nullptr) part_of(i)->aborted.store(true);
+  }
+  const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(patience);
+  for (int i = 0; i < count; ++i) {
+    while (static_cast<SoftComm*>(comms[i])->used() && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    CommDestroy(comms[i]);
+  }
   return 0;
 }
 CudaError GroupBegin() {
@@ -128,70 +192,111 @@ CudaError GroupEnd() {
   --group_depth;
   return 0;
 }
+CudaError Enqueue(const char* name, SoftComm* comm, CudaStreamHandle stream,
+                  std::shared_ptr<SoftCall> call) {
+  TraceSoftCall(name, stream, IsCaptured(stream), nullptr, SoftGpuOf(stream));
+  // One thread that calls for several devices one by one may wait in the first call for ever.
+  if (!comm->alone() && group_depth == 0) return kSoftCollective;
+  if (comm->part != nullptr && !comm->part->Joined()) return kSoftCollective;
+  call->clique = comm->clique;
+  call->part = comm->part;
+  call->number = comm->calls++;
+  call->problem.rank = comm->rank;
+  if (SoftGpuOf(stream) != call->gpu()) return kSoftInvalidHandle;
+  SoftMemory::Of().Touch(call->gpu(), call->buffer, name);
+  return EnqueueSoftCall(stream, std::move(call));
+}
 CudaError Collective(const CudaCollective* problem, void* buffer, CudaCommHandle handle,
                      CudaStreamHandle stream) {
-  SoftComm* comm = static_cast<SoftComm*>(handle);
-  TraceSoftCall("collective", stream, IsCaptured(stream), nullptr, SoftGpuOf(stream));
-  // One thread that calls for several devices one by one may wait in the first call for ever.
-  if (comm->clique->gpus.size() > 1 && group_depth == 0) return kSoftCollective;
   auto call = std::make_shared<SoftCall>();
-  call->clique = comm->clique;
-  call->number = comm->calls++;
   call->problem = *problem;
-  call->problem.rank = comm->rank;
   call->buffer = buffer;
-  if (SoftGpuOf(stream) != call->gpu()) return kSoftInvalidHandle;
-  SoftMemory::Of().Touch(call->gpu(), buffer, "a collective");
-  return EnqueueSoftCall(stream, std::move(call));
+  return Enqueue("collective", static_cast<SoftComm*>(handle), stream, std::move(call));
+}
+CudaError Message(const CudaMessage* message, void* data, CudaCommHandle handle,
+                  CudaStreamHandle stream) {
+  const SoftComm* comm = static_cast<SoftComm*>(handle);
+  if (comm->part == nullptr || message->peer < 0 || message->peer >= comm->part->ranks ||
+      message->peer == comm->part->rank) {
+    return kNcclErrors + 4;
+  }
+  auto call = std::make_shared<SoftCall>();
+  call->is_message = true;
+  call->message = *message;
+  call->buffer = data;
+  return Enqueue(message->sends ? "send" : "receive", static_cast<SoftComm*>(handle), stream,
+                 std::move(call));
 }
 
 }  // namespace
 
-std::string SoftCall::Text() const {
+std::string SoftCall::What() const {
   static const char* const kKinds[] = {"all_reduce", "reduce_scatter", "all_gather"};
+  if (is_message) return "a message of " + std::to_string(message.bytes) + " bytes";
+  return std::string(kKinds[static_cast<int>(problem.kind)]) + " of " +
+         std::to_string(problem.elements) + " " + TypeName(problem.dtype);
+}
+
+std::string SoftCall::Text() const {
+  const std::string end = " on GPU " + std::to_string(gpu()) + ": " + What();
+  if (part != nullptr) {
+    return "a call of rank " + std::to_string(part->rank) + " of " + std::to_string(part->ranks) +
+           end;
+  }
   std::string text = "call " + std::to_string(number) + " of GPUs ";
   for (size_t rank = 0; rank < clique->gpus.size(); ++rank) {
     text += (rank == 0 ? "" : ",") + std::to_string(clique->gpus[rank]);
   }
-  return text + " on GPU " + std::to_string(gpu()) + ": " + kKinds[static_cast<int>(problem.kind)] +
-         " of " + std::to_string(problem.elements) + " " + TypeName(problem.dtype);
+  return text + end;
 }
 
 void RunSoftCalls(std::vector<const SoftCall*> calls) {
   std::sort(calls.begin(), calls.end(),
             [](const SoftCall* a, const SoftCall* b) { return a->problem.rank < b->problem.rank; });
   const CudaCollective& first = calls.front()->problem;
-  std::vector<void*> buffers;
+  std::vector<const void*> from;
+  std::vector<void*> to;
   for (const SoftCall* call : calls) {
     const CudaCollective& problem = call->problem;
     if (problem.kind != first.kind || problem.dtype != first.dtype ||
         problem.elements != first.elements) {
-      return Fail("ranks differ: " + calls.front()->Text() + " and " + call->Text());
+      return FailSoftCall("ranks differ: " + calls.front()->Text() + " and " + call->Text());
     }
-    buffers.push_back(call->buffer);
+    from.push_back(call->buffer);
+    to.push_back(call->buffer);
   }
-  switch (static_cast<DType>(first.dtype)) {
+  RunSoftCollective(first, from, to);
+}
+
+void RunSoftCollective(const CudaCollective& problem, const std::vector<const void*>& from,
+                       const std::vector<void*>& to) {
+  switch (static_cast<DType>(problem.dtype)) {
     case DType::kF32:
-      return Run<float>(first, buffers);
+      return Run<float>(problem, from, to);
     case DType::kF64:
-      return Run<double>(first, buffers);
+      return Run<double>(problem, from, to);
     case DType::kBF16:
-      return Run<BF16>(first, buffers);
+      return Run<BF16>(problem, from, to);
     case DType::kF16:
-      return Run<F16>(first, buffers);
+      return Run<F16>(problem, from, to);
     case DType::kI64:
-      return Run<int64_t>(first, buffers);
+      return Run<int64_t>(problem, from, to);
     case DType::kI32:
-      return Run<int32_t>(first, buffers);
+      return Run<int32_t>(problem, from, to);
     default:
-      return Fail(calls.front()->Text());
+      return FailSoftCall("a collective of no type of NCCL");
   }
+}
+
+void FailSoftCall(const std::string& text) {
+  std::fprintf(stderr, "software NCCL: %s\n", text.c_str());
+  SoftMemory::Of().Tell(kSoftCollective);
 }
 
 void TellSoftDeadlock(const std::vector<const SoftCall*>& waiting) {
   std::string text = "deadlock, each waits for ranks that never come:";
   for (const SoftCall* call : waiting) text += "\n  " + call->Text();
-  Fail(text);
+  FailSoftCall(text);
 }
 
 void MeetSoftCall(const SoftCall& call) {
@@ -200,6 +305,16 @@ void MeetSoftCall(const SoftCall& call) {
   std::unique_lock<std::mutex> lock(all.mutex);
   if (!all.changed.wait_until(lock, until, [&] { return !all.busy.contains(call.gpu()); })) {
     TellSoftDeadlock({&call});
+    return;
+  }
+  if (call.part != nullptr) {
+    all.busy[call.gpu()] = call.key();
+    lock.unlock();
+    SoftMeeting meeting(call, patience);
+    while (!meeting.Over()) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    lock.lock();
+    all.busy.erase(call.gpu());
+    all.changed.notify_all();
     return;
   }
   Meetings::Meeting& meeting = all.open[call.key()];
@@ -222,15 +337,22 @@ void MeetSoftCall(const SoftCall& call) {
 }
 
 void SetSoftPatience(double seconds) { patience = seconds; }
+double SoftPatience() { return patience; }
+void SetSoftDeaf(bool is_deaf) { deaf = is_deaf; }
 void SetSoftNccl(bool is_there) { there = is_there; }
 
 void AddSoftNccl(CudaApi* api) {
   api->nccl_library = &NcclLibrary;
   api->comms_create = &CommsCreate;
+  api->nccl_joins = &NcclJoins;
+  api->comm_id = &CommId;
+  api->comms_join = &CommsJoin;
+  api->comm_state = &CommState;
   api->comm_destroy = &CommDestroy;
-  api->comm_abort = &CommDestroy;
+  api->comms_abort = &CommsAbort;
   api->group_begin = &GroupBegin;
   api->collective = &Collective;
+  api->message = &Message;
   api->group_end = &GroupEnd;
 }
 

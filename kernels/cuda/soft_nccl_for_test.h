@@ -4,8 +4,9 @@
 // them, and the last to come adds the buffers up in the order of the ranks. A GPU does one collective at a
 // time, as a GPU may whose blocks all wait: so calls of two communicators that stand in no common order on
 // their GPUs end in a deadlock sooner or later. What cannot meet is told instead of hanging: calls that
-// differ in kind, count or type, and a deadlock, with the names of all calls that wait. Test code only.
-// Threads: any. Read next: kernels/cuda/soft_streams_for_test.h.
+// differ in kind, count or type, and a deadlock, with the names of all calls that wait. Of a communicator over
+// processes each rank does its part by itself (soft_nccl_shared_for_test.h). Test code only. Threads: any.
+// Read next: kernels/cuda/soft_streams_for_test.h.
 #ifndef ONEFLOW_KERNELS_CUDA_SOFT_NCCL_FOR_TEST_H_
 #define ONEFLOW_KERNELS_CUDA_SOFT_NCCL_FOR_TEST_H_
 
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "kernels/cuda/cuda_api.h"
+#include "kernels/cuda/soft_nccl_shared_for_test.h"
 
 namespace oneflow::kernels {
 
@@ -24,23 +26,35 @@ struct SoftClique {
   std::vector<int> gpus;
 };
 
-// One rank's part of a collective.
+// One rank's part of a collective, or of a message.
 struct SoftCall {
-  std::shared_ptr<const SoftClique> clique;
-  uint64_t number = 0;
+  std::shared_ptr<const SoftClique> clique;  // of one process
+  std::shared_ptr<SoftPart> part;            // over processes
+  uint64_t number = 0;                       // in the clique
+  bool is_message = false;
   CudaCollective problem = {};
+  CudaMessage message = {};
   void* buffer = nullptr;
 
   using Key = std::pair<const SoftClique*, uint64_t>;
   Key key() const { return {clique.get(), number}; }
-  int gpu() const { return clique->gpus[static_cast<size_t>(problem.rank)]; }
+  int gpu() const {
+    return part != nullptr ? part->gpu : clique->gpus[static_cast<size_t>(problem.rank)];
+  }
   size_t ranks() const { return clique->gpus.size(); }
-  // "call 3 of GPUs 0,1 on GPU 1: all_reduce of 16 f32".
+  // "all_reduce of 16 f32", "a message of 64 bytes".
+  std::string What() const;
+  // "call 3 of GPUs 0,1 on GPU 1: all_reduce of 16 f32", "a call of rank 1 of 2 on GPU 1: ...".
   std::string Text() const;
 };
 
 // All ranks of one number: does what they ask for, or tells that they differ.
 void RunSoftCalls(std::vector<const SoftCall*> calls);
+// from[r] by rank, as in CudaCollective; sums in the order of the ranks. to[r]: nullptr: done elsewhere.
+void RunSoftCollective(const CudaCollective& problem, const std::vector<const void*>& from,
+                       const std::vector<void*>& to);
+// What was called cannot be: the next call that waits for the GPU tells.
+void FailSoftCall(const std::string& text);
 // Tells that these wait for ever.
 void TellSoftDeadlock(const std::vector<const SoftCall*>& waiting);
 // Comes to a call on a stream of its own, and returns when it is over. Waits so many seconds at most
@@ -48,8 +62,12 @@ void TellSoftDeadlock(const std::vector<const SoftCall*>& waiting);
 void MeetSoftCall(const SoftCall& call);
 void SetSoftPatience(double seconds);
 
+double SoftPatience();
+
 // False: the library is not there (the default).
 void SetSoftNccl(bool there);
+// True: communicators over processes whose ids are made from now on never come about.
+void SetSoftDeaf(bool deaf);
 // Fills the table's functions.
 void AddSoftNccl(CudaApi* api);
 

@@ -1,3 +1,4 @@
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <utility>
@@ -29,8 +30,15 @@ CudaError Properties(int device, CudaDeviceProperties* out) {
   if (device < 0 || device >= SoftGpus::Of().count()) return kSoftNoDevice;
   std::memset(out, 0, sizeof(*out));
   std::strcpy(out->name, "software CUDA");
-  out->memory_bytes = int64_t{4} << 30;
+  std::snprintf(out->uuid, sizeof(out->uuid), "GPU %d", device);  // one of the host's
+  out->memory_bytes = SoftMemory::Of().SizeOf(device).total;
   out->multiprocessors = 1;
+  return 0;
+}
+CudaError Memory(int device, CudaMemory* out) {
+  Trace("device_memory");
+  if (device < 0 || device >= SoftGpus::Of().count()) return kSoftNoDevice;
+  *out = SoftMemory::Of().SizeOf(device);
   return 0;
 }
 CudaError SetDevice(int device) {
@@ -141,6 +149,7 @@ CudaApi SoftCudaRuntime() {
   api.error_text = &SoftErrorText;
   api.device_count = &DeviceCount;
   api.device_properties = &Properties;
+  api.device_memory = &Memory;
   api.set_device = &SetDevice;
   api.enable_peer = &EnablePeer;
   api.allocate = &Allocate;

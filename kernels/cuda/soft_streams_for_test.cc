@@ -41,19 +41,31 @@ struct SoftGraph {
     }
     std::map<SoftCall::Key, std::vector<size_t>> met;  // calls that wait for other ranks
     std::map<int, size_t> busy;                        // by GPU, the call that it is in
+    std::vector<std::pair<size_t, std::unique_ptr<SoftMeeting>>> apart;  // with other processes
     const auto finish = [&](size_t node) {
       for (size_t other : behind[node]) {
         if (--missing[other] == 0) ready.push_back(other);
       }
     };
-    while (!ready.empty()) {
+    while (!ready.empty() || !apart.empty()) {
+      // Other processes have an order of their own: what is over with them is seen whenever it is.
+      std::erase_if(apart, [&](const auto& meeting) {
+        if (!meeting.second->Over()) return false;
+        busy.erase(nodes[meeting.first].call->gpu());
+        finish(meeting.first);
+        return true;
+      });
       // A GPU in a call does not begin another.
       std::vector<size_t> able;
       for (size_t place = 0; place < ready.size(); ++place) {
         const SoftCall* call = nodes[ready[place]].call.get();
         if (call == nullptr || !busy.contains(call->gpu())) able.push_back(place);
       }
-      if (able.empty()) break;
+      if (able.empty()) {
+        if (apart.empty()) break;
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+        continue;
+      }
       seed = seed * 6364136223846793005u + 1442695040888963407u;
       std::swap(ready[able[(seed >> 33) % able.size()]], ready.back());
       const size_t next = ready.back();
@@ -65,6 +77,10 @@ struct SoftGraph {
       }
       const SoftCall& call = *nodes[next].call;
       busy[call.gpu()] = next;
+      if (call.part != nullptr) {
+        apart.emplace_back(next, std::make_unique<SoftMeeting>(call, SoftPatience()));
+        continue;
+      }
       std::vector<size_t>& members = met[call.key()];
       members.push_back(next);
       if (members.size() < call.ranks()) continue;

@@ -4,16 +4,21 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "base/status.h"
 #include "compiler/parallel/link_levels.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "kernels/cuda/memory_figures.h"
 #include "plan/analyse.h"
+#include "plan/memory_limit.h"
 #include "plan/target.pb.h"
 #include "python/bindings/bindings.h"
 #include "python/bindings/convert.h"
 #include "python/bindings/errors.h"
+#include "runtime/devices/cuda/cuda_comms.h"
 
 namespace oneflow::python {
 namespace py = pybind11;
@@ -89,15 +94,38 @@ plan::Target CpuTarget(const std::vector<uint32_t>& ranks, uint32_t threads, int
   return target;
 }
 
+// A GPU as a device of a target sees it: its number, total bytes of memory, those that no plan has, the granule of
+// blocks, whether NCCL is there, what it takes for a communicator.
+using GpuOfDevice = std::tuple<uint32_t, int64_t, int64_t, int64_t, bool, int64_t>;
+
+void SetGpu(const GpuOfDevice& gpu, plan::TargetDevice* device) {
+  device->set_gpu(std::get<0>(gpu));
+  device->set_memory_bytes(std::get<1>(gpu));
+  device->set_reserved_bytes(std::get<2>(gpu));
+  device->set_granule_bytes(std::get<3>(gpu));
+  device->set_nccl(std::get<4>(gpu));
+  device->set_communicator_bytes(std::get<5>(gpu));
+}
+
 plan::Target DescribedTarget(const std::string& name, const std::string& kind,
                              const std::vector<uint32_t>& ranks, uint32_t threads, int64_t cores,
                              int64_t memory_bytes, int64_t flops_per_us, int64_t bytes_per_us,
                              const std::string& isa, int64_t task_overhead_ns,
-                             const std::vector<LinkLevel>& links) {
+                             const std::vector<LinkLevel>& links, int64_t reserved_bytes) {
   // Kernels of the CPU are asked here, so they are this host's.
   const std::string own = kind == "cpu" ? std::string(kernels::HostIsaName()) : isa;
-  return TargetOf(name, DeviceOf(kind, threads, memory_bytes, flops_per_us, bytes_per_us, own),
-                  ranks, cores, task_overhead_ns, links);
+  plan::Target target =
+      TargetOf(name, DeviceOf(kind, threads, memory_bytes, flops_per_us, bytes_per_us, own), ranks,
+               cores, task_overhead_ns, links);
+  if (kind != "cuda") return target;
+  // A device is a GPU there.
+  std::map<uint32_t, uint32_t> counts;  // by rank
+  for (plan::TargetDevice& device : *target.mutable_devices()) {
+    SetGpu({counts[device.rank()]++, memory_bytes, reserved_bytes, kernels::kGranuleBytes, true,
+            kernels::kCommunicatorBytes},
+           &device);
+  }
+  return target;
 }
 
 // The user's line of a task.
@@ -113,15 +141,85 @@ constexpr int64_t kGpuFlopsPerMicrosecond = 50'000'000;
 constexpr int64_t kGpuBytesPerMicrosecond = 3'000'000;
 constexpr int64_t kGpuLaunchNs = 4'000;
 
-plan::Target CudaTarget(const std::vector<uint32_t>& ranks, int64_t memory_bytes) {
+// By device, those of them that are on one GPU alike; empty where CUDA is not there, or a GPU that is named.
+std::vector<GpuOfDevice> FindGpus(const std::string& library, const std::string& cublaslt,
+                                  const std::string& nccl, const std::string& cudnn,
+                                  const std::vector<int>& placement, uint32_t devices) {
+  const absl::StatusOr<const kernels::CudaApi*> opened =
+      kernels::OpenCuda(library, cublaslt, nccl, cudnn);
+  if (!opened.ok()) return {};
+  const kernels::CudaApi& api = **opened;
+  int visible = 0;
+  if (api.device_count(&visible) != 0 || visible < 1) return {};
+  bool has_nccl = false;
+  api.nccl_library(nccl.c_str(), &has_nccl);
+  std::map<int, kernels::CudaMemory> asked;
+  std::vector<GpuOfDevice> gpus;
+  for (uint32_t device = 0; device < devices; ++device) {
+    const int gpu = placement.empty() ? static_cast<int>(device) % visible
+                                      : placement[device % placement.size()];
+    if (gpu < 0 || gpu >= visible) return {};
+    const auto [memory, first] = asked.try_emplace(gpu);
+    if (first && api.device_memory(gpu, &memory->second) != 0) return {};
+    const kernels::CudaMemory& found = memory->second;
+    gpus.emplace_back(static_cast<uint32_t>(gpu), found.total,
+                      found.total - found.free + found.later, found.granule, has_nccl,
+                      found.communicator);
+  }
+  return gpus;
+}
+
+plan::Target CudaTarget(const std::vector<uint32_t>& ranks, const std::vector<GpuOfDevice>& gpus,
+                        int64_t limit_bytes) {
   const int64_t sharers = std::max<int64_t>(1, static_cast<int64_t>(ranks.size()));
   const int64_t rate = kGpuBytesPerMicrosecond / 2 / sharers;
   // Devices of one GPU do not compete for the host's cores.
-  return TargetOf("cuda-" + std::to_string(ranks.size()),
-                  DeviceOf("cuda", 1, memory_bytes / sharers, kGpuFlopsPerMicrosecond / sharers,
-                           kGpuBytesPerMicrosecond / sharers, "sm_90"),
-                  ranks, sharers, kGpuLaunchNs,
-                  {{"memory", 1, 0, rate}, {"gpu", 0, kGpuLaunchNs, rate}});
+  plan::Target target = TargetOf("cuda-" + std::to_string(ranks.size()),
+                                 DeviceOf("cuda", 1, 0, kGpuFlopsPerMicrosecond / sharers,
+                                          kGpuBytesPerMicrosecond / sharers, "sm_90"),
+                                 ranks, sharers, kGpuLaunchNs,
+                                 {{"memory", 1, 0, rate}, {"gpu", 0, kGpuLaunchNs, rate}});
+  for (int d = 0; d < target.devices_size(); ++d) {
+    plan::TargetDevice* device = target.mutable_devices(d);
+    if (static_cast<size_t>(d) < gpus.size()) SetGpu(gpus[static_cast<size_t>(d)], device);
+    if (limit_bytes == 0) continue;
+    // Of the plan's own blocks: nothing predicted is held against what the user has said.
+    device->set_memory_bytes(limit_bytes);
+    device->set_reserved_bytes(0);
+    device->set_granule_bytes(0);
+    device->set_communicator_bytes(0);
+  }
+  return target;
+}
+
+py::list GpuMemoryOfPlan(const plan::Target& target, const plan::Plan& plan) {
+  py::list gpus;
+  if (plan.devices_size() == 0 || plan.devices(0).kind() != "cuda") return gpus;
+  for (const GpuMemory& memory : GpuMemoryOf(plan, PlacementOf(plan, target, &CudaComms::Does))) {
+    py::list devices;
+    for (const uint32_t device : memory.devices) {
+      devices.append(plan.devices(static_cast<int>(device)).id());
+    }
+    const uint32_t first = plan.devices(static_cast<int>(memory.devices.front())).id();
+    const GpuLimit limit = LimitOf(target.devices(static_cast<int>(first)));
+    py::dict gpu;
+    gpu["gpu"] = memory.gpu;
+    gpu["devices"] = devices;
+    gpu["states"] = memory.states;
+    gpu["arenas"] = memory.arenas;
+    gpu["inputs"] = memory.inputs;
+    gpu["outputs"] = memory.outputs;
+    gpu["messages"] = memory.messages;
+    gpu["detours"] = memory.detours;
+    gpu["bytes"] = memory.Bytes();
+    gpu["rounding"] = memory.rounding;
+    gpu["nccl"] = memory.communicators * limit.communicator_bytes;
+    gpu["reserved"] = limit.reserved_bytes;
+    gpu["needed_bytes"] = NeededBytes(memory, limit);
+    gpu["memory_bytes"] = limit.memory_bytes;
+    gpus.append(gpu);
+  }
+  return gpus;
 }
 
 // What the kernel of a query says that it needs.
@@ -151,14 +249,19 @@ void BindCompile(py::module_& module) {
                   "One device per entry of `ranks` (its rank), all alike. `links`: levels from the "
                   "innermost outwards, each (name, consecutive devices that it joins or 0 for all, "
                   "latency in ns, bytes per us); the first is a device's own memory.")
-      .def_static("cuda", &CudaTarget, py::arg("ranks"), py::arg("memory_bytes") = 0,
-                  "One logical device per entry of `ranks`, all on one GPU.")
+      .def_static("cuda", &CudaTarget, py::arg("ranks"),
+                  py::arg("gpus") = std::vector<GpuOfDevice>(), py::arg("limit_bytes") = 0,
+                  "One logical device per entry of `ranks`; `gpus` as `cuda_gpus` gives them, "
+                  "empty: one GPU whose "
+                  "memory is not known. `limit_bytes`: the most that a plan's own blocks may "
+                  "take of each; 0: what is free, less what is predicted of others.")
       .def_static(
           "described", &DescribedTarget, py::arg("name"), py::arg("kind"), py::arg("ranks"),
           py::arg("threads"), py::arg("cores"), py::arg("memory_bytes"), py::arg("flops_per_us"),
           py::arg("bytes_per_us"), py::arg("isa"), py::arg("task_overhead_ns"), py::arg("links"),
+          py::arg("reserved_bytes") = 0,
           "A machine that need not be here (oneflow/target.py); `links` as `cpu` takes them, "
-          "none left to default.")
+          "none left to default. `reserved_bytes`: of a CUDA device's memory, what no plan has.")
       .def_property_readonly("name", [](const plan::Target& target) { return target.name(); })
       .def_property_readonly("num_devices",
                              [](const plan::Target& target) { return target.devices_size(); })
@@ -174,6 +277,18 @@ void BindCompile(py::module_& module) {
           "The levels, as `cpu` takes them.")
       .def("links_text", &LinksText,
            "The levels as a table: devices and ranks that one group joins, latency, rate.")
+      .def(
+          "gpu_memory_text",
+          [](const plan::Target& target, const plan::Plan& plan) {
+            return GpuMemoryText(plan, target, &CudaComms::Does);
+          },
+          py::arg("plan"),
+          "What a plan for it takes of each GPU, by pool; empty for other kinds of devices.")
+      .def("gpu_memory", &GpuMemoryOfPlan, py::arg("plan"),
+           "The same as figures: by GPU, its `devices`, the bytes of each pool, `bytes` of all "
+           "blocks that are "
+           "allocated, `needed_bytes` with what the driver and NCCL take, `memory_bytes` that are "
+           "there (0: not known).")
       .def("__str__", [](const plan::Target& target) { return target.DebugString(); })
       .def("serialize",
            [](const plan::Target& target) { return py::bytes(target.SerializeAsString()); });
@@ -195,6 +310,14 @@ void BindCompile(py::module_& module) {
                     "What was decided, as text that `compile` takes.")
       .def_readonly("dumps", &Compiled::dumps);
 
+  module.def("cuda_gpus", &FindGpus, py::arg("library"), py::arg("cublaslt"), py::arg("nccl"),
+             py::arg("cudnn"), py::arg("placement"), py::arg("devices"),
+             py::call_guard<py::gil_scoped_release>(),
+             "The GPU of each of so many devices, for `Target.cuda`: number, total bytes, bytes "
+             "that no plan has, granule "
+             "of blocks, whether NCCL is there, bytes of a communicator. Empty where CUDA is not "
+             "there, or one of "
+             "`placement`. Takes a context on these GPUs.");
   module.def(
       "check_decisions",
       [](const std::string& text) { ThrowIfError(HeldDecisions::Parse(text).status()); },
@@ -207,7 +330,8 @@ void BindCompile(py::module_& module) {
          const std::vector<std::pair<std::string, int64_t>>& axes, const std::vector<int>& devices,
          int micro_batches, int rank, int world_size, bool keep_dumps,
          const std::vector<std::string>& decisions, bool fuse) {
-        CompileOptions options{ToMesh(axes, devices), micro_batches, rank, world_size, {}, fuse};
+        CompileOptions options{ToMesh(axes, devices), micro_batches, rank, world_size, {}, fuse,
+                               &CudaComms::Does};
         for (const std::string& text : decisions) {
           options.decisions.push_back(ValueOrThrow(HeldDecisions::Parse(text)));
         }

@@ -36,6 +36,7 @@ py::list Memory(const plan::Plan& plan) {
     device["arena_bytes"] = memory.arena_bytes;
     device["lower_bound"] = memory.lower_bound;
     device["state_bytes"] = memory.state_bytes;
+    device["workspace_bytes"] = memory.workspace_bytes;
     device["peak_task"] = memory.peak_task;
     device["live_at_peak"] = live;
     devices.append(device);

@@ -14,9 +14,11 @@ namespace py = pybind11;
 namespace {
 
 comm::PathChoice PathOf(const std::string& name) {
-  if (name == "tcp") return comm::PathChoice::kTcp;
-  if (name == "shm") return comm::PathChoice::kShared;
-  if (name == "auto") return comm::PathChoice::kAuto;
+  using comm::PathChoice;
+  for (PathChoice choice :
+       {PathChoice::kTcp, PathChoice::kAuto, PathChoice::kShared, PathChoice::kRdma}) {
+    if (name == comm::NameOf(choice)) return choice;
+  }
   throw py::value_error("no such path between ranks: " + name);
 }
 
@@ -72,7 +74,9 @@ void BindTransport(py::module_& module) {
         options.listener = listener;
         options.timeout_seconds = timeout_seconds;
         options.collective_seconds = collective_seconds;
-        options.path = PathOf(path);
+        const size_t colon = path.find(':');
+        options.path = PathOf(path.substr(0, colon));
+        if (colon != std::string::npos) options.rdma.device = path.substr(colon + 1);
         auto handle = std::make_shared<TransportHandle>();
         {
           py::gil_scoped_release release;

@@ -100,11 +100,15 @@ class Target:
     def cpu(ranks: Sequence[int], threads: int, cores: int, memory_bytes: int = 0, kind: str = 'cpu', links: Sequence[tuple[str, int, int, int]] = []) -> Target:
         """One device per entry of `ranks` (its rank), all alike. `links`: levels from the innermost outwards, each (name, consecutive devices that it joins or 0 for all, latency in ns, bytes per us); the first is a device's own memory."""
     @staticmethod
-    def cuda(ranks: Sequence[int], memory_bytes: int = 0) -> Target:
-        """One logical device per entry of `ranks`, all on one GPU."""
+    def cuda(ranks: Sequence[int], gpus: Sequence[tuple[int, int, int, int, bool, int]] = [], limit_bytes: int = 0) -> Target:
+        """One logical device per entry of `ranks`; `gpus` as `cuda_gpus` gives them, empty: one GPU whose memory is not known. `limit_bytes`: the most that a plan's own blocks may take of each; 0: what is free, less what is predicted of others."""
     @staticmethod
-    def described(name: str, kind: str, ranks: Sequence[int], threads: int, cores: int, memory_bytes: int, flops_per_us: int, bytes_per_us: int, isa: str, task_overhead_ns: int, links: Sequence[tuple[str, int, int, int]]) -> Target:
-        """A machine that need not be here (oneflow/target.py); `links` as `cpu` takes them, none left to default."""
+    def described(name: str, kind: str, ranks: Sequence[int], threads: int, cores: int, memory_bytes: int, flops_per_us: int, bytes_per_us: int, isa: str, task_overhead_ns: int, links: Sequence[tuple[str, int, int, int]], reserved_bytes: int = 0) -> Target:
+        """A machine that need not be here (oneflow/target.py); `links` as `cpu` takes them, none left to default. `reserved_bytes`: of a CUDA device's memory, what no plan has."""
+    def gpu_memory(self, plan: Plan) -> list[Any]:
+        """The same as figures: by GPU, its `devices`, the bytes of each pool, `bytes` of all blocks that are allocated, `needed_bytes` with what the driver and NCCL take, `memory_bytes` that are there (0: not known)."""
+    def gpu_memory_text(self, plan: Plan) -> str:
+        """What a plan for it takes of each GPU, by pool; empty for other kinds of devices."""
     @property
     def links(self) -> list[tuple[str, int, int, int]]: ...
     def links_text(self) -> str:
@@ -150,6 +154,9 @@ def crc32c(bytes: bytes | memoryview | np.ndarray, crc: int = 0) -> int:
 
 def crc32c_pieces(bytes: bytes | memoryview | np.ndarray, piece: int) -> list[int]:
     """The CRC32C of each piece of so many bytes; the last one may be shorter."""
+
+def cuda_gpus(library: str, cublaslt: str, nccl: str, cudnn: str, placement: Sequence[int], devices: int) -> list[tuple[int, int, int, int, bool, int]]:
+    """The GPU of each of so many devices, for `Target.cuda`: number, total bytes, bytes that no plan has, granule of blocks, whether NCCL is there, bytes of a communicator. Empty where CUDA is not there, or one of `placement`. Takes a context on these GPUs."""
 
 def describe_op(name: str) -> dict[str, Any]:
     """Schema, doc and defaults of one op of the table."""

@@ -179,11 +179,16 @@ def peer_seconds() -> float:
 
 
 def transport_choice() -> str:
-    """ONEFLOW_TRANSPORT: how ranks of one host reach each other: auto, tcp or shm."""
+    """ONEFLOW_TRANSPORT: how this rank reaches the others: auto, tcp, shm or rdma; auto and rdma also with the adapter
+    to use, `rdma:mlx5_0`."""
     choice = os.environ.get("ONEFLOW_TRANSPORT", "") or "auto"
-    if choice not in ("auto", "tcp", "shm"):
+    kind, colon, device = choice.partition(":")
+    if kind not in ("auto", "tcp", "shm", "rdma") or (
+        colon and (not device or kind in ("tcp", "shm"))
+    ):
         raise Error(
-            f"the environment variable ONEFLOW_TRANSPORT is {choice!r}; it may be auto, tcp or shm"
+            f"the environment variable ONEFLOW_TRANSPORT is {choice!r}; it may be auto, tcp, shm or rdma, "
+            "or an adapter too: auto:mlx5_0, rdma:mlx5_0"
         )
     return choice
 
@@ -240,6 +245,11 @@ def nccl() -> str:
         if os.path.exists(path):
             return path
     return ""
+
+
+def cuda_files() -> dict[str, str]:
+    """The files that a cuda mesh opens, by the names that oneflow._core has for them."""
+    return {"cublaslt": cublaslt(), "nccl": nccl(), "cudnn": cudnn()}
 
 
 def dump_directory() -> str:

@@ -23,6 +23,7 @@ class Mesh:
     gpus: tuple[
         int, ...
     ] = ()  # device i of a cuda mesh lies on gpus[i % len(gpus)]; (): on all GPUs
+    gpu_memory_gib: float = 0.0  # that a plan may take of each GPU; 0: what is free
 
     @property
     def num_devices(self) -> int:
@@ -54,7 +55,16 @@ class Mesh:
     def target(self, world_size: int) -> _core.Target:
         """The machine as the compiler sees it."""
         if self.kind == "cuda":
-            return _core.Target.cuda(ranks=self.device_ranks(world_size))
+            return _core.Target.cuda(
+                ranks=self.device_ranks(world_size),
+                gpus=_core.cuda_gpus(
+                    library=environment.cuda_library(),
+                    placement=list(self.gpus),
+                    devices=self.num_devices,
+                    **environment.cuda_files(),
+                ),
+                limit_bytes=int(self.gpu_memory_gib * (1 << 30)),
+            )
         return _core.Target.cpu(
             ranks=self.device_ranks(world_size),
             threads=self.threads,
@@ -91,13 +101,20 @@ class Mesh:
 
 
 def mesh(
-    kind: str = "cpu", *, threads: int | None = None, gpus: Sequence[int] = (), **axes: int
+    kind: str = "cpu",
+    *,
+    threads: int | None = None,
+    gpus: Sequence[int] = (),
+    gpu_memory_gib: float = 0.0,
+    **axes: int,
 ) -> Mesh:
     """A mesh of devices: `flow.mesh("cpu", dp=2, tp=2)`; without axes, one device per rank on `dp`.
 
     `threads` is the team of each CPU device; by default the cores of the host are shared out evenly.
     The devices of a "cuda" mesh are logical ones: device i lies on GPU i mod the visible GPUs of this
-    process, or on the i-th of `gpus`, which begins again behind its last. "async" is for tests: CPU
+    process, or on the i-th of `gpus`, which begins again behind its last; ranks share no GPU. A plan that needs more
+    memory of a GPU than it has free is refused when it is compiled; `gpu_memory_gib` says instead how much its own
+    blocks may take, whatever is there and whatever was predicted of context and libraries. "async" is for tests: CPU
     kernels on streams that answer late, as accelerators do.
     """
     location = user_location()
@@ -106,17 +123,21 @@ def mesh(
             f"there are no {kind!r} devices here; use flow.mesh('cpu', ...)", location
         )
     world_size = environment.world_size()
-    if kind == "cuda" and world_size > 1:
-        raise ShardingError(
-            "a cuda mesh lies in one process and this job has several; use flow.mesh('cpu', ...)",
-            location,
-        )
     if gpus and kind != "cuda":
         raise ShardingError(f"a {kind} mesh has no GPUs; leave out gpus", location)
     if not all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus):
         raise ShardingError(
             f"gpus is {list(gpus)!r}; it lists GPUs by number, as in [0, 0, 1, 1]", location
         )
+    if isinstance(gpu_memory_gib, bool) or not isinstance(gpu_memory_gib, (int, float)):
+        raise ShardingError(f"gpu_memory_gib={gpu_memory_gib!r}: a number of GiB", location)
+    if not 0 <= gpu_memory_gib <= 1 << 20:
+        raise ShardingError(
+            f"gpu_memory_gib must be from 0 (what is free) to {1 << 20}, got {gpu_memory_gib}",
+            location,
+        )
+    if gpu_memory_gib and kind != "cuda":
+        raise ShardingError(f"a {kind} mesh has no GPUs; leave out gpu_memory_gib", location)
     if not axes:
         axes = {"dp": world_size}
     for name, size in axes.items():
@@ -137,4 +158,4 @@ def mesh(
         )
     if threads is None:
         threads = max(1, environment.core_count() // count)
-    return Mesh(kind, tuple(axes.items()), threads, tuple(gpus))
+    return Mesh(kind, tuple(axes.items()), threads, tuple(gpus), float(gpu_memory_gib))

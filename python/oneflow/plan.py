@@ -41,12 +41,25 @@ class Plan:
         return self.core.fingerprint()
 
     def summary(self) -> str:
-        """Memory per device, predicted step time and what limits it, and the links that were reckoned with."""
-        return f"{self.core.summary()}\n{self._target.links_text()}"
+        """Memory per device and per GPU, predicted step time and what limits it, and the links that were reckoned
+        with."""
+        parts = [
+            self.core.summary(),
+            self._target.gpu_memory_text(self.core),
+            self._target.links_text(),
+        ]
+        return "\n".join(part for part in parts if part)
 
     def memory(self) -> list[dict[str, Any]]:
-        """Per device: arena_bytes, lower_bound, state_bytes, peak_task and (name, bytes, line) at the peak."""
+        """Per device: arena_bytes, lower_bound, state_bytes, peak_task and (name, bytes, line) at the peak, of which
+        workspace_bytes are workspaces of kernels."""
         return self.core.memory()
+
+    def gpu_memory(self) -> list[dict[str, Any]]:
+        """Per GPU of a cuda mesh: gpu, devices, and bytes by pool: states, arenas, inputs, outputs, messages, detours.
+        `bytes` is their sum, all that is allocated for the plan alone; needed_bytes adds rounding, nccl (both
+        predicted) and reserved, which is not the plan's; memory_bytes is what the GPU has, 0 if that is not known."""
+        return self._target.gpu_memory(self.core)
 
     def figures(self) -> dict[str, int]:
         """Predicted step_ns, flops_per_step and moved_bytes_per_step."""

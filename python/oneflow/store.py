@@ -7,6 +7,7 @@ session, after it the cells that the plan writes are at home here.
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,7 +71,6 @@ class Store:
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
-        self.target = mesh.target(environment.world_size())
         self.shardings: dict[str, str] = {}  # of states, as decided by the first plan that has them
         self._session: _core.Session | None = None
         # Weak: a constant that a plan captured goes with its plan.
@@ -82,6 +82,11 @@ class Store:
         self._gathers: OrderedDict[tuple[str, ...], Gather] = OrderedDict()
         self._launched: deque[Launched] = deque(maxlen=self.MAX_LAUNCHED)
 
+    @functools.cached_property
+    def target(self) -> _core.Target:
+        """The machine, with the memory that its GPUs have free before this store takes any."""
+        return self.mesh.target(environment.world_size())
+
     @property
     def session(self) -> _core.Session:
         if self._session is None:
@@ -91,11 +96,9 @@ class Store:
                 peer_seconds=environment.peer_seconds(),
                 trace_path=environment.trace_path(),
                 cuda_library=environment.cuda_library() if self.mesh.kind == "cuda" else "",
-                cublaslt=environment.cublaslt() if self.mesh.kind == "cuda" else "",
                 cuda_graphs=environment.cuda_graphs(),
                 cuda_placement=list(self.mesh.gpus),
-                nccl=environment.nccl() if self.mesh.kind == "cuda" else "",
-                cudnn=environment.cudnn() if self.mesh.kind == "cuda" else "",
+                **(environment.cuda_files() if self.mesh.kind == "cuda" else {}),
             )
         return self._session
 

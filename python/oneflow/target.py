@@ -55,6 +55,8 @@ class Target:
     isa: str = "sm_90"  # of a CUDA device
     task_overhead_us: float = 4.0
     rank: int = 0  # whose plan is compiled
+    # Of a CUDA device's memory: its context, kernels and libraries. The default is predicted.
+    reserved_gib: float = 1.0
 
     def __post_init__(self) -> None:
         problem = _problem_of(self)
@@ -117,6 +119,7 @@ class Target:
             flops_per_us=max(1, int(self.tflops * 1e6)),
             bytes_per_us=_mb(self.memory_gb_per_s),
             isa=self.isa if self.kind == "cuda" else "",
+            reserved_bytes=int(self.reserved_gib * (1 << 30)) if self.memory_gib else 0,
             task_overhead_ns=int(self.task_overhead_us * 1000),
             links=[
                 memory,
@@ -208,6 +211,8 @@ def _problem_of(target: Target) -> str:
             return f"{name} must be from 0 to 1000000, got {time}"
     if not 0 <= target.memory_gib <= 1 << 20:
         return f"memory_gib must be from 0 (no limit) to {1 << 20}, got {target.memory_gib}"
+    if not 0 <= target.reserved_gib <= 1 << 20:
+        return f"reserved_gib must be from 0 to {1 << 20}, got {target.reserved_gib}"
     return _problem_of_links(target)
 
 

@@ -91,8 +91,22 @@ class Device {
   virtual bool runs_whole_steps() const { return false; }
   // REQUIRES: runs_whole_steps(). `work`: of all devices of the plan.
   virtual absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(StepWork work);
-  // True if a ring between these devices (global ids, by member) is one call there, in place of its tasks.
+  // True if a ring between these devices of this process (global ids, by member) is one call there, in place of
+  // its tasks; and if there is a call for what it does.
   virtual bool RunsWholeRing(const WholeRing&, const std::vector<uint32_t>&) const { return false; }
+  virtual bool HasCallFor(const WholeRing&) const { return false; }
+  // For calls with devices of other ranks. What tells the hardware that it lies on from all other of the job,
+  // and why it has no such calls; empty: it has.
+  virtual std::string place() const { return ""; }
+  virtual std::string lack_of_calls() const { return kind() + " devices have no calls"; }
+  // Collective: what all ranks say, by rank (comm::Transport::AllGather).
+  using Exchange = std::function<absl::StatusOr<std::vector<std::string>>(const std::string& mine)>;
+  // Collective: makes what calls between the devices of each group (global ids, of several ranks) need, unless
+  // it is there. All ranks give the same groups in the same order.
+  virtual absl::Status Join(const std::vector<std::vector<uint32_t>>& groups, const Exchange&) {
+    if (groups.empty()) return absl::OkStatus();
+    return absl::UnimplementedError(lack_of_calls());
+  }
   // Called once on a thread before it runs kernels for a team of `threads`.
   virtual void EnterThread(int threads) const = 0;
   // What kernels of devices that answer at once are given, and what steps begin and end on where they

@@ -5,6 +5,7 @@
 #include "runtime/devices/async.h"
 #include "runtime/devices/cpu.h"
 #include "runtime/devices/cuda/cuda_device.h"
+#include "runtime/devices/cuda/cuda_memory.h"
 #include "runtime/devices/null.h"
 
 namespace oneflow {
@@ -57,7 +58,11 @@ absl::StatusOr<Device*> DeviceSet::Find(const plan::DeviceProto& device) {
   if (kind == "null") made = MakeNullDevice();
   if (kind == "cuda" && cuda_ != nullptr) {
     if (cuda_context_ == nullptr) {
-      OF_ASSIGN_OR_RETURN(cuda_context_, CudaContext::Make(cuda_, cuda_graphs_, cuda_placement_));
+      OF_ASSIGN_OR_RETURN(std::shared_ptr<CudaContext> context,
+                          CudaContext::Make(cuda_, cuda_graphs_, cuda_placement_, peer_seconds_));
+      std::lock_guard<std::mutex> lock(context_mutex_);
+      cuda_context_ = std::move(context);
+      if (abandoned_) cuda_context_->Abandon();
     }
     OF_ASSIGN_OR_RETURN(made, MakeCudaDevice(cuda_context_, device.id()));
   }
@@ -76,6 +81,12 @@ void DeviceSet::Drain() {
     entry.device->stream()->Drain();
     for (auto& [name, stream] : entry.streams) stream->Drain();
   }
+}
+
+void DeviceSet::Abandon() const {
+  std::lock_guard<std::mutex> lock(context_mutex_);
+  abandoned_ = true;
+  if (cuda_context_ != nullptr) cuda_context_->Abandon();
 }
 
 absl::StatusOr<kernels::Stream*> DeviceSet::StreamOf(uint32_t id, const std::string& name) {
@@ -97,6 +108,15 @@ absl::StatusOr<Block> DeviceSet::AllocateArena(Device* device, int64_t bytes) co
     }
   }
   return device->Allocate(bytes);
+}
+
+absl::Status DeviceSet::CheckMemory(const plan::Plan& plan, std::set<std::string> states) const {
+  if (plan.devices_size() == 0 || plan.devices(0).kind() != "cuda") return absl::OkStatus();
+  std::vector<int64_t> arenas;
+  for (const plan::DeviceProto& device : plan.devices()) {
+    arenas.push_back(static_cast<int64_t>(entries_.at(device.id()).arena.bytes()));
+  }
+  return CheckCudaMemory(*cuda_context_, plan, std::move(arenas), std::move(states));
 }
 
 absl::StatusOr<bool> DeviceSet::GrowArena(uint32_t id, int64_t bytes) {

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,19 +40,24 @@ class DeviceSet {
   // alone. Without `cuda` there are no devices of that kind. With `transport`, which outlives the set,
   // arenas in the host's memory are such that ranks of this host write their messages into them.
   // `cuda_graphs`: cuda devices capture their steps; `cuda_placement`: which GPUs they lie on
-  // (runtime/devices/cuda/cuda_context.h).
+  // (runtime/devices/cuda/cuda_context.h); `peer_seconds`: how long they wait for other ranks to join them.
   explicit DeviceSet(const kernels::KernelTable* cpu_kernels,
                      const kernels::CudaApi* cuda = nullptr, comm::Transport* transport = nullptr,
-                     bool cuda_graphs = true, std::vector<int> cuda_placement = {})
+                     bool cuda_graphs = true, std::vector<int> cuda_placement = {},
+                     double peer_seconds = 120)
       : cpu_kernels_(cpu_kernels),
         cuda_(cuda),
         transport_(transport),
         cuda_graphs_(cuda_graphs),
-        cuda_placement_(std::move(cuda_placement)) {}
+        cuda_placement_(std::move(cuda_placement)),
+        peer_seconds_(peer_seconds) {}
 
   // Finds or makes the device. PlanError for an unknown kind or a kind that differs from before, and
   // for a plan that asks for another instruction set, team or more memory than the machine has.
   absl::StatusOr<Device*> Find(const plan::DeviceProto& device);
+  // OutOfMemoryError if the devices have too little memory free for the plan, besides these states that are
+  // there; on devices that can be asked. REQUIRES: Find was called for all of the plan's.
+  absl::Status CheckMemory(const plan::Plan& plan, std::set<std::string> states) const;
   // Makes the arena at least that large. True if its bytes are elsewhere now: plans must be bound
   // again. REQUIRES: Find was called for it, nothing runs.
   absl::StatusOr<bool> GrowArena(uint32_t id, int64_t bytes);
@@ -62,6 +69,9 @@ class DeviceSet {
   const std::map<uint32_t, Entry>& entries() const { return entries_; }
   // Waits until no device has work enqueued.
   void Drain();
+  // Other ranks are waited for no more: what devices have enqueued that needs them ends, its results are
+  // nothing. From any thread; returns at once.
+  void Abandon() const;
 
  private:
   absl::StatusOr<Block> AllocateArena(Device* device, int64_t bytes) const;
@@ -71,6 +81,9 @@ class DeviceSet {
   comm::Transport* transport_;
   bool cuda_graphs_;
   std::vector<int> cuda_placement_;
+  double peer_seconds_;
+  mutable std::mutex context_mutex_;
+  mutable bool abandoned_ = false;
   std::shared_ptr<CudaContext> cuda_context_;  // made by the first cuda device
   std::map<uint32_t, Entry> entries_;          // by global id
 };

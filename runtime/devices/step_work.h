@@ -30,8 +30,9 @@
 namespace oneflow {
 
 struct StepWork {
-  // kCollective: one member's part of a ring, all its chunks, that the devices do by one call.
-  enum class Kind : uint8_t { kKernel, kFeed, kFetch, kCollective };
+  // kCollective: one member's part of a ring, all its chunks, that the devices do by one call. kSend,
+  // kReceive: one end of a message from or to a device of another rank, which is a call of both.
+  enum class Kind : uint8_t { kKernel, kFeed, kFetch, kCollective, kSend, kReceive };
 
   struct Firing {
     Kind kind = Kind::kKernel;
@@ -64,6 +65,10 @@ struct StepWork {
     // side by side, in their order.
     uint32_t ring = 0;
     uint32_t member = 0;
+    // kSend, kReceive: inputs[0] or outputs[0], so many bytes, between two of `messengers`, by position.
+    uint32_t own = 0;
+    uint32_t peer = 0;
+    int64_t bytes = 0;
     // kFeed, kFetch: the region of input or output `index` that it is, `offset` bytes further.
     uint32_t index = 0;
     int64_t offset = 0;
@@ -79,7 +84,9 @@ struct StepWork {
 
   std::vector<Lane> lanes;
   std::vector<Firing> firings;
-  std::vector<WholeRing> rings;       // those that are one call
+  std::vector<WholeRing> rings;  // those that are one call
+  std::vector<uint32_t>
+      messengers;  // global ids: a device of each GPU that messages between ranks use
   std::vector<int64_t> input_bytes;   // by Plan.inputs; 0: nothing here reads it
   std::vector<int64_t> output_bytes;  // by Plan.outputs; 0: nothing here writes it
   std::vector<uint32_t> devices;      // global ids, by position in the plan

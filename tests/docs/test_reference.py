@@ -10,7 +10,7 @@ from oneflow import nn
 
 from tools.reference import names, pages, write
 
-LONGEST = 72_000  # bytes of a page: it is still read
+LONGEST = 74_000  # bytes of a page: it is still read
 
 
 def test_every_public_name_has_a_docstring() -> None:

@@ -22,3 +22,18 @@ def soft_gpus(
         yield library.oneflow_soft_cuda_peak
     finally:
         library.oneflow_soft_cuda_set_gpus(1, 0, 0)
+
+
+@contextmanager
+def soft_memory(
+    total: int, reserved: int = 0, later: int = 0, communicator: int = 0, granule: int = 0
+) -> Iterator[None]:
+    """Each GPU has so many bytes, of which `reserved` are something else's; the others as in CudaMemory
+    (kernels/cuda/cuda_api.h)."""
+    sizes = ctypes.CDLL(str(PLUGIN)).oneflow_soft_cuda_set_memory
+    sizes.argtypes = [ctypes.c_int64] * 5
+    sizes(total, reserved, later, communicator, granule)
+    try:
+        yield
+    finally:
+        sizes(4 << 30, 0, 0, 0, 0)

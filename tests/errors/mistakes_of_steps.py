@@ -18,6 +18,17 @@ TRAINING = [
         [(".sum(1)", ".sum(1).mean()")],
     ),
     Mistake(
+        "a plan larger than its GPU",
+        flow.OutOfMemoryError,
+        r"GPU 0 \(cuda:0, cuda:1\) needs .* but has 10737418 (.|\n)*\(workspace\)(.|\n)*smaller batch",
+        "gpu = flow.mesh('cuda', dp=2, gpu_memory_gib=0.01)\n\n"
+        "@flow.train_step(model=model, optimizer=optimizer, mesh=gpu)\n"
+        "def step(x, y):\n"
+        "    return F.cross_entropy(model(x), y)  #!\n\n"
+        "step.compile(X, Y)\n",
+        [("gpu_memory_gib=0.01", "gpu_memory_gib=1")],
+    ),
+    Mistake(
         "a step without a return",
         flow.Error,
         "returns a scalar loss.*NoneType",

@@ -1,5 +1,5 @@
 // Any bytes as what ranks announce when channels are opened, and as how they introduce themselves to
-// their neighbours: refused with the rank that said it, or an announcement that encodes to the same.
+// their neighbours, and their adapters: refused with the rank that said it, or an announcement that encodes to the same.
 //
 // Input: a byte that chooses; a byte of ranks (up to 4); then for each a length (u16) and its bytes.
 #include <vector>
@@ -9,6 +9,7 @@
 #include "comm/binding.h"
 #include "comm/blame.h"
 #include "comm/neighbours.h"
+#include "comm/rdma_peers.h"
 #include "comm/wire.h"
 #include "tests/fuzz/comm_fuzz.h"
 
@@ -44,6 +45,12 @@ void Announce(const std::vector<std::string>& said) {
   }
 }
 
+void CheckBlame(const absl::Status& met, size_t world_size) {
+  if (met.ok()) return;
+  const std::optional<int> blamed = BlamedRank(met);
+  OF_CHECK(!blamed || (*blamed > 0 && *blamed < static_cast<int>(world_size)));
+}
+
 // By TCP, so that nothing which a text names is ever opened: a fuzzer names what is others'.
 void Introduce(std::vector<std::string> said) {
   int call = 0;
@@ -61,10 +68,27 @@ void Introduce(std::vector<std::string> said) {
   const absl::Status met = neighbours.Meet(0, PathChoice::kTcp, all_gather);
   OF_CHECK(met.ok() || KindOf(met) == ErrorKind::kPeer);
   OF_CHECK(!neighbours.any());
-  if (!met.ok()) {
-    const std::optional<int> blamed = BlamedRank(met);
-    OF_CHECK(!blamed || (*blamed > 0 && *blamed < static_cast<int>(said.size())));
-  }
+  CheckBlame(met, said.size());
+}
+
+// What peers say of their adapters, to a rank that has none: three calls, of a third of the text each.
+void IntroduceAdapters(const std::vector<std::string>& said) {
+  size_t call = 0;
+  const Neighbours neighbours(static_cast<int>(said.size()));
+  RdmaPeers peers(static_cast<int>(said.size()));
+  const auto all_gather = [&](const std::string& own) -> absl::StatusOr<std::vector<std::string>> {
+    std::vector<std::string> texts = {own};
+    for (size_t r = 1; r < said.size(); ++r) {
+      const size_t third = said[r].size() / 3;
+      texts.push_back(said[r].substr(call * third, third));
+    }
+    ++call;
+    return texts;
+  };
+  const absl::Status met = peers.Meet(0, PathChoice::kTcp, {}, neighbours, all_gather);
+  OF_CHECK(met.ok() || KindOf(met) == ErrorKind::kPeer);
+  OF_CHECK(!peers.any());
+  CheckBlame(met, said.size());
 }
 
 }  // namespace
@@ -76,8 +100,10 @@ void FuzzAnnouncements(const uint8_t* data, size_t size) {
   for (std::string& text : said) text = input.Text(input.Next<uint16_t>());
   if (what % 2 == 0) {
     Announce(said);
-  } else {
+  } else if (what < 128) {
     Introduce(said);
+  } else {
+    IntroduceAdapters(said);
   }
 }
 

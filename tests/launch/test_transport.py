@@ -66,5 +66,18 @@ def test_a_rank_that_insists_on_shared_memory_gets_it_or_a_reason(tmp_path: Path
 
 
 def test_a_choice_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    result = run(tmp_path, "rdma", "auto")
-    assert "ONEFLOW_TRANSPORT is 'rdma'; it may be auto, tcp or shm" in result.stderr
+    for choice in ("ib", "rdma:", "shm:mlx5_0"):
+        result = run(tmp_path, choice, "auto")
+        assert f"ONEFLOW_TRANSPORT is {choice!r}; it may be auto, tcp, shm or rdma" in result.stderr
+
+
+# Whatever adapters this machine has, it has none of that name.
+def test_a_rank_that_insists_on_rdma_gets_it_or_a_reason(tmp_path: Path) -> None:
+    result = run(tmp_path, "rdma:no-such-adapter", "auto")
+    assert result.returncode == 1
+    assert (
+        "ONEFLOW_TRANSPORT=rdma on rank 0, but ranks 0 and 1 do not reach each other by RDMA ("
+        in result.stderr
+    )
+    assert "no RDMA adapter" in result.stderr
+    assert "unset it, and such ranks use TCP" in result.stderr

@@ -128,6 +128,9 @@ def _rdma() -> list[Finding]:
             state = str(error)
         advice = "" if "ACTIVE" in state else "bring the link up (ibstat, cable, subnet manager)"
         found.append(Finding(name, "warn" if advice else "ok", state, advice))
+    if not _library("libibverbs.so.1"):
+        advice = "apt install libibverbs1 ibverbs-providers; without it ranks speak TCP"
+        found.append(Finding("libibverbs", "warn", "missing", advice))
     return found
 
 

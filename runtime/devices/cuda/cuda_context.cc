@@ -4,7 +4,9 @@
 #include <numeric>
 #include <set>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "kernels/cuda/cuda_kernels.h"
 
@@ -15,15 +17,19 @@ using kernels::CudaEvent;
 using kernels::CudaStatus;
 using kernels::CudaStream;
 
-CudaContext::CudaContext(const kernels::CudaApi* api, bool captures, std::vector<int> placement)
+CudaContext::CudaContext(const kernels::CudaApi* api, bool captures, std::vector<int> placement,
+                         double peer_seconds)
     : api_(api),
       table_(kernels::CudaKernels(api)),
       captures_(captures),
-      placement_(std::move(placement)) {}
+      placement_(std::move(placement)),
+      peer_seconds_(peer_seconds),
+      comms_end_(api) {}
 
 absl::StatusOr<std::shared_ptr<CudaContext>> CudaContext::Make(const kernels::CudaApi* api,
                                                                bool captures,
-                                                               std::vector<int> placement) {
+                                                               std::vector<int> placement,
+                                                               double peer_seconds) {
   int visible = 0;
   OF_RETURN_IF_ERROR(CudaStatus(*api, api->device_count(&visible), "device_count"));
   if (visible < 1) return MakeError(ErrorKind::kError, "no GPU is visible; see nvidia-smi");
@@ -38,7 +44,13 @@ absl::StatusOr<std::shared_ptr<CudaContext>> CudaContext::Make(const kernels::Cu
     placement.resize(static_cast<size_t>(visible));
     std::iota(placement.begin(), placement.end(), 0);
   }
-  return std::shared_ptr<CudaContext>(new CudaContext(api, captures, std::move(placement)));
+  return std::shared_ptr<CudaContext>(
+      new CudaContext(api, captures, std::move(placement), peer_seconds));
+}
+
+absl::Status CudaContext::Add(uint32_t device) {
+  own_.insert(device);
+  return Open(GpuOf(device));
 }
 
 absl::Status CudaContext::Open(int gpu) {
@@ -145,12 +157,90 @@ bool CudaContext::Communicates(const std::vector<uint32_t>& devices) const {
 absl::StatusOr<CudaComms*> CudaContext::CommsOf(const std::vector<uint32_t>& devices) {
   std::unique_ptr<CudaComms>& comms = comms_[devices];
   if (comms == nullptr) {
+    for (const uint32_t device : devices) {
+      if (own_.empty() || own_.contains(device)) continue;
+      return MakeError(
+          ErrorKind::kPlan,
+          absl::StrCat("device ", device, " of another rank has joined no communicator"));
+    }
     std::vector<int> gpus;
     for (const uint32_t device : devices) gpus.push_back(GpuOf(device));
     OF_RETURN_IF_ERROR(Enter(lead_));
     OF_ASSIGN_OR_RETURN(comms, CudaComms::Make(api_, gpus));
   }
   return comms.get();
+}
+
+std::set<std::vector<uint32_t>> CudaContext::Communicators() const {
+  std::set<std::vector<uint32_t>> groups;
+  for (const auto& [devices, comms] : comms_) groups.insert(devices);
+  return groups;
+}
+
+absl::StatusOr<std::string> CudaContext::PlaceOf(int gpu) const {
+  kernels::CudaDeviceProperties properties = {};
+  OF_RETURN_IF_ERROR(
+      CudaStatus(*api_, api_->device_properties(gpu, &properties), "device_properties"));
+  return absl::BytesToHexString({properties.uuid, sizeof(properties.uuid)});
+}
+
+std::string CudaContext::LackOfCalls() const {
+  const char* why = "";
+  return api_->nccl_joins(&why) ? "" : why;
+}
+
+absl::Status CudaContext::Join(const std::vector<std::vector<uint32_t>>& groups,
+                               const Device::Exchange& exchange) {
+  std::vector<std::vector<uint32_t>> others;
+  for (const std::vector<uint32_t>& group : groups) {
+    if (!joined_.contains(group)) others.push_back(group);
+  }
+  if (others.empty()) return absl::OkStatus();  // on all ranks
+  // The first member's rank makes the id; a byte before each says so.
+  constexpr size_t kSaid = 1 + sizeof(kernels::CudaCommId);
+  std::string mine;
+  for (const std::vector<uint32_t>& group : others) {
+    kernels::CudaCommId id = {};
+    const bool made = own_.contains(group.front()) && api_->comm_id(&id) == 0;
+    mine.push_back(made ? 1 : 0);
+    mine.append(id.bytes, sizeof(id.bytes));
+  }
+  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, exchange(mine));
+  for (size_t g = 0; g < others.size(); ++g) {
+    kernels::CudaCommId id = {};
+    bool made = false;
+    for (const std::string& rank : said) {
+      if (rank.size() != mine.size() || rank[g * kSaid] != 1) continue;
+      std::memcpy(id.bytes, rank.data() + g * kSaid + 1, sizeof(id.bytes));
+      made = true;
+    }
+    if (!made) {
+      return MakeError(ErrorKind::kError,
+                       absl::StrCat("the rank of device ", others[g].front(),
+                                    " could not make an id for a communicator by NCCL"));
+    }
+    OF_RETURN_IF_ERROR(JoinOne(others[g], id));
+    joined_.insert(others[g]);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaContext::JoinOne(const std::vector<uint32_t>& devices,
+                                  const kernels::CudaCommId& id) {
+  std::vector<CudaComms::Member> members;
+  for (size_t i = 0; i < devices.size(); ++i) {
+    if (own_.contains(devices[i])) members.push_back({static_cast<int>(i), GpuOf(devices[i])});
+  }
+  if (members.empty()) return absl::OkStatus();  // others'
+  OF_RETURN_IF_ERROR(Enter(lead_));
+  absl::StatusOr<std::unique_ptr<CudaComms>> comms = CudaComms::Join(
+      api_, static_cast<int>(devices.size()), id, members, peer_seconds_, &comms_end_);
+  if (!comms.ok()) {
+    return WithContext(comms.status(),
+                       absl::StrCat("a communicator of devices ", absl::StrJoin(devices, ",")));
+  }
+  comms_[devices] = *std::move(comms);
+  return absl::OkStatus();
 }
 
 void CudaContext::Drain() const {

@@ -5,7 +5,7 @@
 // all begin and end on its stream().
 //
 // Shared by its devices, by what they allocated and by the steps that run there. Threads: Open, Allocate,
-// StreamOf, Aside, Drain from the session's caller; Enter from any. Invariants: what is enqueued on stream(),
+// StreamOf, Aside, Join, Drain from the session's caller; Enter and Abandon from any. Invariants: what is enqueued on stream(),
 // and by Aside on any GPU (states read and written), is ordered with all steps; memory is given back when all
 // streams of all GPUs are drained, for others copy into it. Read next: runtime/devices/cuda/cuda_device.h,
 // runtime/devices/cuda/cuda_step.h.
@@ -17,6 +17,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +26,7 @@
 #include "kernels/cuda/cuda_api.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/kernel.h"
+#include "runtime/devices/cuda/comms_end.h"
 #include "runtime/devices/cuda/cuda_comms.h"
 #include "runtime/devices/device.h"
 
@@ -36,12 +38,15 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   // lies on the one at i mod their number; empty: all that are visible.
   static absl::StatusOr<std::shared_ptr<CudaContext>> Make(const kernels::CudaApi* api,
                                                            bool captures,
-                                                           std::vector<int> placement = {});
+                                                           std::vector<int> placement = {},
+                                                           double peer_seconds = 120);
 
   const kernels::CudaApi& api() const { return *api_; }
   const kernels::KernelTable& table() const { return table_; }
   bool captures() const { return captures_; }
   int GpuOf(uint32_t device) const { return placement_[device % placement_.size()]; }
+  // A device of this process.
+  absl::Status Add(uint32_t device);
   // Makes the GPU ready; again does nothing.
   absl::Status Open(int gpu);
   // The GPU that leads, and its stream. REQUIRES: one is open.
@@ -62,8 +67,18 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   absl::Status Aside(int gpu, const std::function<absl::Status(kernels::CudaStream*)>& enqueue);
   // True if NCCL is there, and the devices lie on GPUs that are all different.
   bool Communicates(const std::vector<uint32_t>& devices) const;
-  // Their communicator, by rank; made when it is first asked for. REQUIRES: they communicate.
+  // Their communicator, by rank; made when it is first asked for, unless ranks share it: then it is there since
+  // Join. REQUIRES: they communicate.
   absl::StatusOr<CudaComms*> CommsOf(const std::vector<uint32_t>& devices);
+  // The groups of devices that have one.
+  std::set<std::vector<uint32_t>> Communicators() const;
+  // As of Device: what tells a GPU from all others, what communicators over ranks lack, and making them.
+  absl::StatusOr<std::string> PlaceOf(int gpu) const;
+  std::string LackOfCalls() const;
+  absl::Status Join(const std::vector<std::vector<uint32_t>>& groups,
+                    const Device::Exchange& exchange);
+  // Ends what waits for other ranks. From any thread, at once.
+  void Abandon() { comms_end_.Begin(); }
   // Waits until nothing is enqueued.
   void Drain() const;
 
@@ -73,7 +88,9 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
     std::unique_ptr<kernels::CudaEvent> done;  // what was done aside
   };
 
-  CudaContext(const kernels::CudaApi* api, bool captures, std::vector<int> placement);
+  CudaContext(const kernels::CudaApi* api, bool captures, std::vector<int> placement,
+              double peer_seconds);
+  absl::Status JoinOne(const std::vector<uint32_t>& devices, const kernels::CudaCommId& id);
   // Gives the memory back when no stream can use it any more.
   Block Owned(void* data, int64_t bytes, kernels::CudaError (*release)(void*));
 
@@ -84,7 +101,12 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   int lead_ = 0;
   std::map<int, Gpu> gpus_;  // those that are open, by the driver's numbers
   std::map<std::pair<uint32_t, std::string>, std::unique_ptr<kernels::CudaStream>> streams_;
-  std::map<std::vector<uint32_t>, std::unique_ptr<CudaComms>> comms_;  // by devices
+  std::set<uint32_t> own_;                  // devices
+  std::set<std::vector<uint32_t>> joined_;  // groups over ranks, of all ranks
+  const double peer_seconds_;
+  CommsEnd comms_end_;
+  std::map<std::vector<uint32_t>, std::unique_ptr<CudaComms>>
+      comms_;  // by devices; before their end
 };
 
 }  // namespace oneflow

@@ -41,6 +41,17 @@ class CudaDevice final : public Device {
     return CudaComms::Does(ring) && context_->Communicates(devices);
   }
 
+  bool HasCallFor(const WholeRing& ring) const override { return CudaComms::Does(ring); }
+  std::string place() const override {
+    const absl::StatusOr<std::string> place = context_->PlaceOf(gpu_);
+    return place.ok() ? *place : "";
+  }
+  std::string lack_of_calls() const override { return context_->LackOfCalls(); }
+  absl::Status Join(const std::vector<std::vector<uint32_t>>& groups,
+                    const Exchange& exchange) override {
+    return context_->Join(groups, exchange);
+  }
+
   absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(StepWork work) override {
     OF_ASSIGN_OR_RETURN(std::unique_ptr<CudaStep> step,
                         CudaStep::Make(context_, std::move(work), context_->captures()));
@@ -106,7 +117,7 @@ class CudaDevice final : public Device {
 absl::StatusOr<std::unique_ptr<Device>> MakeCudaDevice(std::shared_ptr<CudaContext> context,
                                                        uint32_t id) {
   const int gpu = context->GpuOf(id);
-  OF_RETURN_IF_ERROR(context->Open(gpu));
+  OF_RETURN_IF_ERROR(context->Add(id));
   return std::unique_ptr<Device>(std::make_unique<CudaDevice>(std::move(context), gpu));
 }
 

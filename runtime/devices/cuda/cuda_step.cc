@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "kernels/cuda/cuda_kernels.h"
+#include "plan/needs.h"
 
 namespace oneflow {
 
@@ -90,10 +90,10 @@ absl::Status CudaStep::Prepare() {
     OF_ASSIGN_OR_RETURN(ends_.emplace_back(), CudaEvent::Make(&context_->api()));
   }
   for (const WholeRing& ring : work_.rings) {
-    std::vector<uint32_t> devices;
-    for (const WholeRing::Member& member : ring.members)
-      devices.push_back(work_.devices[member.device]);
-    OF_ASSIGN_OR_RETURN(comms_.emplace_back(), context_->CommsOf(devices));
+    OF_ASSIGN_OR_RETURN(comms_.emplace_back(), context_->CommsOf(ring.devices));
+  }
+  if (!work_.messengers.empty()) {
+    OF_ASSIGN_OR_RETURN(messages_, context_->CommsOf(work_.messengers));
   }
   return PrepareFirings();
 }
@@ -171,7 +171,8 @@ absl::Status CudaStep::PrepareFirings() {
   std::set<std::tuple<uint32_t, int64_t, Shape, Shape>> fetched;
   for (size_t i = 0; i < firings; ++i) {
     const StepWork::Firing& firing = work_.firings[i];
-    if (firing.awaited || firing.kind == StepWork::Kind::kCollective) {
+    if (firing.awaited || firing.kind == StepWork::Kind::kCollective ||
+        firing.kind == StepWork::Kind::kSend || firing.kind == StepWork::Kind::kReceive) {
       OF_RETURN_IF_ERROR(context_->Enter(gpus_[GpuOfFiring(i)].number));
       OF_ASSIGN_OR_RETURN(events_[i], CudaEvent::Make(&context_->api()));
     }
@@ -193,7 +194,7 @@ absl::Status CudaStep::PrepareFirings() {
       }
     }
     crossing_bytes[firing.lane] = std::max(crossing_bytes[firing.lane], crossing);
-    if (!work_.may_fail || kernels::KeepsGate(firing.op == nullptr ? "" : *firing.op)) continue;
+    if (!work_.may_fail || KeepsGate(firing.op == nullptr ? "" : *firing.op)) continue;
     int64_t bytes = 0;
     for (const auto& [output, size] : firing.states) bytes += Aligned(size);
     detour_bytes[firing.lane] = std::max(detour_bytes[firing.lane], bytes);
@@ -326,6 +327,9 @@ absl::Status CudaStep::EnqueueFiring(size_t at) {
       break;
     case StepWork::Kind::kCollective:
       return Collect(at, stream);
+    case StepWork::Kind::kSend:
+    case StepWork::Kind::kReceive:
+      return Carry(at, stream);
   }
   return firing.awaited ? stream->Record(events_[at].get()) : absl::OkStatus();
 }
@@ -352,10 +356,7 @@ absl::Status CudaStep::Fetch(size_t at, CudaStream* stream) {
 absl::Status CudaStep::Collect(size_t at, CudaStream* stream) {
   const StepWork::Firing& firing = work_.firings[at];
   const WholeRing& ring = work_.rings[firing.ring];
-  if (const size_t before = collected_[GpuOfFiring(at)]; before != kNone) {
-    OF_RETURN_IF_ERROR(stream->Wait(*events_[before]));
-  }
-  collected_[GpuOfFiring(at)] = at;
+  OF_RETURN_IF_ERROR(FollowCalls(at, stream));
   if (firing.member + 1 < ring.members.size()) return absl::OkStatus();
   const size_t first = at - firing.member;
   std::vector<void*> buffers;
@@ -369,6 +370,28 @@ absl::Status CudaStep::Collect(size_t at, CudaStream* stream) {
     OF_RETURN_IF_ERROR(streams[i - first]->Record(events_[i].get()));
   }
   return absl::OkStatus();
+}
+
+absl::Status CudaStep::FollowCalls(size_t at, CudaStream* stream) {
+  if (const size_t before = collected_[GpuOfFiring(at)]; before != kNone) {
+    OF_RETURN_IF_ERROR(stream->Wait(*events_[before]));
+  }
+  collected_[GpuOfFiring(at)] = at;
+  return absl::OkStatus();
+}
+
+absl::Status CudaStep::Carry(size_t at, CudaStream* stream) {
+  const StepWork::Firing& firing = work_.firings[at];
+  const bool sends = firing.kind == StepWork::Kind::kSend;
+  OF_RETURN_IF_ERROR(FollowCalls(at, stream));
+  if (firing.bytes > 0) {
+    const kernels::CudaMessage message = {sends, static_cast<int32_t>(firing.own),
+                                          static_cast<int32_t>(firing.peer), firing.bytes};
+    // NCCL reads what is sent.
+    void* data = sends ? const_cast<void*>(firing.inputs[0]) : firing.outputs[0];
+    OF_RETURN_IF_ERROR(messages_->Carry(message, data, stream));
+  }
+  return stream->Record(events_[at].get());
 }
 
 absl::Status CudaStep::RunKernel(size_t at, CudaStream* stream) {
@@ -396,7 +419,7 @@ absl::Status CudaStep::RunGated(size_t at, const std::vector<const void*>& input
   args.chunk = firing.chunk;
   if (!work_.may_fail || firing.states.empty()) return firing.kernel->Run(args, stream);
   const kernels::CudaGate shut = {reports, static_cast<int32_t>(work_.devices.size())};
-  if (kernels::KeepsGate(*firing.op)) {
+  if (KeepsGate(*firing.op)) {
     args.gate = shut.blocks;
     args.gate_blocks = static_cast<uint32_t>(shut.count);
     return firing.kernel->Run(args, stream);

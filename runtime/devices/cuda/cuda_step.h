@@ -11,8 +11,9 @@
 // goes into a block of its lane, and from there by a peer copy, on the lane's stream; what is fetched
 // elsewhere goes to the GPU that leads and gets its place in the result there; each GPU has all reports of
 // wrong data, a copy of each behind the kernel that made it, for the gates of its kernels. Rings whose members
-// lie on different GPUs are one call of NCCL, where that is; the calls of a GPU, of whatever rings, follow each
-// other in the plan's order, which is the same on all GPUs, so that no two wait for each other.
+// lie on different GPUs are one call of NCCL, where that is, and so is each message from or to another rank; the
+// calls of a GPU, of whatever rings, follow each other in the plan's order, which is the same on all GPUs of all
+// ranks (runtime/step_calls.h), so that no two wait for each other.
 //
 // Owned by the executor. Threads: as StepRunner. Invariants: the context's stream carries the steps one
 // after the other, so what comes into it later (states read or written, memory given back) is behind them
@@ -92,6 +93,10 @@ class CudaStep final : public StepRunner {
   absl::Status Fetch(size_t at, kernels::CudaStream* stream);
   // The waits of one member of a ring that is one call; behind those of the last, the call.
   absl::Status Collect(size_t at, kernels::CudaStream* stream);
+  // One end of a message from or to another rank.
+  absl::Status Carry(size_t at, kernels::CudaStream* stream);
+  // Behind the last call of the GPU, which this one is from now on.
+  absl::Status FollowCalls(size_t at, kernels::CudaStream* stream);
   kernels::StepBlock* ReportsOn(size_t gpu) const;
   // Positions in gpus_.
   size_t GpuOfDevice(uint32_t device) const { return gpu_of_device_[device]; }
@@ -114,6 +119,7 @@ class CudaStep final : public StepRunner {
   std::vector<std::unique_ptr<kernels::CudaEvent>> over_;  // by step % window
 
   std::vector<CudaComms*> comms_;                            // by ring
+  CudaComms* messages_ = nullptr;                            // between ranks
   std::vector<size_t> collected_;                            // by GPU: its last call; kNone
   std::vector<kernels::CudaStream*> streams_;                // by lane
   std::vector<std::unique_ptr<kernels::CudaEvent>> ends_;    // by lane

@@ -356,6 +356,7 @@ class CudaStepRingsTest : public CudaStepOnTwoGpusTest {
     ring.even = true;
     for (uint32_t m = 0; m < 2; ++m) {
       ring.members.push_back({first_device + m, 0, 0});
+      ring.devices.push_back(work_.devices[first_device + m]);
       StepWork::Firing firing = On(first_device + m, nullptr);
       firing.kind = StepWork::Kind::kCollective;
       firing.ring = static_cast<uint32_t>(work_.rings.size());

@@ -1,0 +1,264 @@
+#include "comm/rdma_peers.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "comm/blame.h"
+#include "comm/bytes.h"
+
+namespace oneflow::comm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+// A peer that died, failed or left says so by TCP at once.
+constexpr auto kGrace = std::chrono::milliseconds(1000);
+
+void Write(const QueuePairAddress& address, ByteWriter* writer) {
+  writer->Text(std::string(address.gid.begin(), address.gid.end()));
+  writer->Integer(address.lid);
+  writer->Integer(address.link);
+  writer->Integer(address.mtu);
+  writer->Integer(address.number);
+  writer->Integer(address.sequence);
+}
+
+QueuePairAddress ReadAddress(ByteReader* reader) {
+  QueuePairAddress address;
+  const std::string gid = reader->Text();
+  if (gid.size() != address.gid.size()) {
+    reader->ok = false;
+    return address;
+  }
+  std::copy(gid.begin(), gid.end(), address.gid.begin());
+  const auto read = [reader](auto* field) {
+    const uint64_t value = reader->Integer();
+    *field = static_cast<std::remove_pointer_t<decltype(field)>>(value);
+    if (*field != value) reader->ok = false;
+  };
+  read(&address.lid);
+  read(&address.link);
+  read(&address.mtu);
+  read(&address.number);
+  read(&address.sequence);
+  return address;
+}
+
+// What a rank says first.
+struct Introduction {
+  PathChoice choice = PathChoice::kTcp;
+  std::string why_not;                      // it has no port; else empty
+  std::string port;                         // its name
+  std::vector<QueuePairAddress> addresses;  // by rank that is to connect; number 0: to none
+
+  std::string Encode() const {
+    ByteWriter writer;
+    writer.Integer(static_cast<uint64_t>(choice));
+    writer.Text(why_not);
+    writer.Text(port);
+    writer.Integer(addresses.size());
+    for (const QueuePairAddress& address : addresses) Write(address, &writer);
+    return writer.bytes;
+  }
+  // False on anything but what Encode of a rank of this world gives.
+  bool Decode(const std::string& bytes, size_t world_size) {
+    ByteReader reader(bytes);
+    const uint64_t said = reader.Integer();
+    choice = static_cast<PathChoice>(said);
+    why_not = reader.Text();
+    port = reader.Text();
+    addresses.clear();
+    for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
+      addresses.push_back(ReadAddress(&reader));
+    }
+    return reader.ok && reader.done() && said <= static_cast<uint64_t>(PathChoice::kRdma) &&
+           (addresses.empty() || addresses.size() == world_size);
+  }
+};
+
+bool Wants(PathChoice choice) { return choice == PathChoice::kAuto || choice == PathChoice::kRdma; }
+
+absl::Status Broke(size_t rank) {
+  return PeerFailure(
+      static_cast<int>(rank),
+      absl::StrCat("rank ", rank, " broke the protocol: what it says of its RDMA is ",
+                   "cut or malformed"));
+}
+
+// Why these two do not even try; empty if they do.
+std::string WhyNot(const Introduction& own, const Introduction& other, size_t rank) {
+  if (!Wants(own.choice)) return absl::StrCat("ONEFLOW_TRANSPORT=", NameOf(own.choice));
+  if (!Wants(other.choice)) {
+    return absl::StrCat("ONEFLOW_TRANSPORT=", NameOf(other.choice), " on rank ", rank);
+  }
+  if (!own.why_not.empty()) return own.why_not;
+  if (!other.why_not.empty()) return absl::StrCat("rank ", rank, ": ", other.why_not);
+  return "";
+}
+
+// Collective: a text of each rank for each.
+absl::StatusOr<std::vector<std::vector<std::string>>> Exchange(
+    const std::vector<std::string>& reasons, const Neighbours::AllGather& all_gather) {
+  ByteWriter writer;
+  for (const std::string& reason : reasons) writer.Text(reason);
+  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, all_gather(writer.bytes));
+  std::vector<std::vector<std::string>> all(said.size());
+  for (size_t r = 0; r < said.size(); ++r) {
+    ByteReader reader(said[r]);
+    for (size_t other = 0; other < said.size(); ++other) all[r].push_back(reader.Text());
+    if (!reader.ok || !reader.done()) return Broke(r);
+  }
+  return all;
+}
+
+}  // namespace
+
+RdmaPeers::RdmaPeers(int world_size)
+    : links_(static_cast<size_t>(world_size)),
+      listening_(links_.size()),
+      paths_(links_.size(), "tcp"),
+      suspicions_(links_.size()) {}
+
+absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
+                             const Neighbours& neighbours,
+                             const Neighbours::AllGather& all_gather) {
+  const size_t world = links_.size();
+  const size_t self = static_cast<size_t>(rank);
+  paths_ = neighbours.paths();
+  std::vector<std::unique_ptr<RdmaLink>> links(world);
+  const auto tries = [&](size_t r) {
+    return r != self && neighbours.link(static_cast<int>(r)) == nullptr;
+  };
+
+  // 1: who has what.
+  Introduction own{choice, "", "", {}};
+  const bool needs_port = Wants(choice) && !neighbours.all();
+  if (needs_port) {
+    if (options.verbs == nullptr) options.verbs = SystemVerbs();
+    auto port = options.verbs->Open(options.device, options.near);
+    if (!port.ok()) own.why_not = MessageOf(port.status());
+    for (size_t r = 0; port.ok() && r < world; ++r) {
+      own.addresses.emplace_back();
+      if (!tries(r)) continue;
+      absl::StatusOr<std::unique_ptr<RdmaLink>> made = RdmaLink::Make(*port);
+      if (!made.ok()) {
+        own.why_not = MessageOf(made.status());
+        own.addresses.clear();
+        break;
+      }
+      links[r] = *std::move(made);
+      own.addresses.back() = links[r]->address();
+      own.port = (*port)->name();
+    }
+  }
+  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, all_gather(own.Encode()));
+  std::vector<Introduction> all(world);
+  std::vector<std::string> reasons(world);  // why the path to that rank is not RDMA
+  bool any_tries = false;
+  for (size_t r = 0; r < world; ++r) {
+    if (!all[r].Decode(said[r], world)) return Broke(r);
+    any_tries |= !all[r].addresses.empty() || all[r].choice == PathChoice::kRdma;
+    if (!tries(r)) continue;
+    reasons[r] = WhyNot(own, all[r], r);
+    if (!reasons[r].empty()) continue;
+    if (all[r].addresses.empty() || all[r].addresses[self].number == 0) return Broke(r);
+  }
+  // 2: all are connected before anybody sends.
+  if (any_tries) {
+    for (size_t r = 0; r < world; ++r) {
+      if (!tries(r) || !reasons[r].empty()) continue;
+      const absl::Status joined = links[r]->Join(all[r].addresses[self]);
+      if (!joined.ok()) reasons[r] = MessageOf(joined);
+    }
+    OF_ASSIGN_OR_RETURN(const auto answers, Exchange(reasons, all_gather));
+    std::vector<size_t> open;
+    for (size_t r = 0; r < world; ++r) {
+      if (!tries(r) || !reasons[r].empty() || !answers[r][self].empty()) continue;
+      open.push_back(r);
+      links[r]->Probe();
+    }
+    const Clock::time_point deadline = Clock::now() + options.probe_time;
+    while (!open.empty()) {
+      std::erase_if(open, [&](size_t r) {
+        const absl::StatusOr<bool> probed = links[r]->Probed();
+        if (!probed.ok()) reasons[r] = MessageOf(probed.status());
+        return !probed.ok() || *probed;
+      });
+      if (Clock::now() >= deadline) break;
+      if (!open.empty()) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+    for (size_t r : open) reasons[r] = "its probe did not come";
+    // 3: what both have seen to work is used.
+    OF_ASSIGN_OR_RETURN(const auto verdicts, Exchange(reasons, all_gather));
+    for (size_t r = 0; r < world; ++r) {
+      for (size_t other = 0; other < world; ++other) {
+        const std::string& reason = verdicts[r][other];
+        if (reason.empty()) continue;
+        for (size_t end : {r, other}) {
+          if (all[end].choice != PathChoice::kRdma) continue;
+          return MakeError(ErrorKind::kPeer,
+                           absl::StrCat("ONEFLOW_TRANSPORT=rdma on rank ", end, ", but ranks ", r,
+                                        " and ", other, " do not reach each other by RDMA (",
+                                        reason, "); unset it, and such ranks use TCP"));
+        }
+        if (other == self && reasons[r].empty()) {
+          reasons[r] = absl::StrCat("rank ", r, ": ", reason);
+        }
+      }
+    }
+  }
+  for (size_t r = 0; r < world; ++r) {
+    if (!tries(r)) continue;
+    if (reasons[r].empty()) {
+      paths_[r] = absl::StrCat("rdma (", own.port, " to ", all[r].port, ")");
+      links_[r] = std::move(links[r]);
+      listening_[r].store(true, std::memory_order_release);
+      any_.store(true, std::memory_order_release);
+    } else if (Wants(choice) && Wants(all[r].choice)) {
+      const bool has_reason = paths_[r].ends_with(')');
+      if (has_reason) paths_[r].pop_back();
+      absl::StrAppend(&paths_[r], has_reason ? "; " : " (", reasons[r], ")");
+    }
+  }
+  return absl::OkStatus();
+}
+
+void RdmaPeers::Drop(int rank) {
+  const size_t r = static_cast<size_t>(rank);
+  listening_[r].store(false);
+  suspicions_[r].reset();
+  if (links_[r] != nullptr) links_[r]->Close();
+}
+
+void RdmaPeers::Suspect(int rank, const std::string& how) {
+  Drop(rank);
+  suspicions_[static_cast<size_t>(rank)] = {how, Clock::now() + kGrace};
+}
+
+std::optional<std::string> RdmaPeers::Due(int rank) {
+  std::optional<Suspicion>& suspicion = suspicions_[static_cast<size_t>(rank)];
+  if (!suspicion || Clock::now() < suspicion->due) return std::nullopt;
+  std::string how = absl::StrCat(suspicion->how, ", while it answers by TCP");
+  suspicion.reset();
+  return how;
+}
+
+std::string RdmaPeers::Doubt(int rank) const {
+  const std::optional<Suspicion>& suspicion = suspicions_[static_cast<size_t>(rank)];
+  return suspicion ? absl::StrCat("; ", suspicion->how) : "";
+}
+
+int RdmaPeers::longest_sleep_ms() const {
+  const bool doubts = std::any_of(suspicions_.begin(), suspicions_.end(),
+                                  [](const auto& suspicion) { return suspicion.has_value(); });
+  return doubts ? 20 : 1000;
+}
+
+bool RdmaPeers::idle() const {
+  return std::all_of(links_.begin(), links_.end(),
+                     [](const auto& link) { return link == nullptr || link->idle(); });
+}
+
+}  // namespace oneflow::comm
