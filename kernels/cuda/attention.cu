@@ -17,6 +17,7 @@
 
 #include "base/dtype.h"
 #include "kernels/cuda/attention_pairs.h"
+#include "kernels/cuda/attention_problem.h"
 #include "kernels/cuda/attention_tensor.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/tile_product.h"

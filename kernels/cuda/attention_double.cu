@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "kernels/cuda/attention_pairs.h"
+#include "kernels/cuda/attention_problem.h"
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/families.h"
 

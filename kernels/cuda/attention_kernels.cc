@@ -3,6 +3,7 @@
 
 #include "base/dtype.h"
 #include "kernels/cpu/attention_problem.h"
+#include "kernels/cuda/attention_problem.h"
 #include "kernels/cuda/attention_tensor.h"
 #include "kernels/cuda/definition.h"
 

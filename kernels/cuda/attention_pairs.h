@@ -11,6 +11,7 @@
 
 #include "base/dtype.h"
 #include "base/philox.h"
+#include "kernels/cuda/attention_problem.h"
 #include "kernels/cuda/device_code.h"
 #include "kernels/scalar/types.h"
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cuda/attention_problem.h"
 #include "kernels/cuda/cuda_api.h"
 #include "kernels/cuda/shares.h"
 

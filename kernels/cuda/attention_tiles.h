@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "kernels/cuda/attention_pairs.h"
+#include "kernels/cuda/attention_problem.h"
 #include "kernels/cuda/tensor_core.h"
 
 namespace oneflow::kernels {

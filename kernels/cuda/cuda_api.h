@@ -16,9 +16,10 @@
 
 namespace oneflow::kernels {
 
-struct StepBlock;   // kernels/step_block.h: standard layout, no pointers
-struct CtcProblem;  // kernels/scalar/ctc.h: the same
-struct CudaFused;   // kernels/cuda/fused_problem.h: the same
+struct StepBlock;      // kernels/step_block.h: standard layout, no pointers
+struct CtcProblem;     // kernels/scalar/ctc.h: the same
+struct CudaAttention;  // kernels/cuda/attention_problem.h: the same
+struct CudaFused;      // kernels/cuda/fused_problem.h: the same
 
 inline constexpr int32_t kCudaApiVersion = 10;
 inline constexpr int kCudaMaxRank = 16;
@@ -208,22 +209,6 @@ struct CudaConvolutionPlans {
 struct CudaPool {
   int64_t n, h, w, c, p, q;
   int64_t kernel[2], stride[2], padding[2];
-};
-
-// Operands [batch, tokens, heads, width]; inputs by number, -1 where there is none. A weight's index in
-// the logical tensor, which dropout draws by, is index + a stride for batch, head and query + key.
-struct CudaAttention {
-  int64_t batch, queries, keys, heads, key_heads;
-  int64_t width, value_width;
-  int64_t first_query;  // of this shard among all
-  int64_t mask_stride[4];
-  uint64_t index, index_stride[3];
-  uint64_t philox_key;
-  uint32_t threshold;
-  float keep;  // the factor of what is kept
-  double scale;
-  int32_t step_input, mask_input, dlse_input, mask_dtype;
-  bool causal, drops;
 };
 
 // What all devices of a communicator do together, each in place of its buffer of so many elements of a DType.
