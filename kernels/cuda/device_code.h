@@ -61,6 +61,7 @@ inline thread_local SoftIndex threadIdx, blockIdx, blockDim, gridDim;
 void SoftBarrier();
 inline void __syncthreads() { SoftBarrier(); }
 #define __global__
+#define __grid_constant__
 #define __device__
 #define __forceinline__ inline  // forced, it costs a third of the compile time
 #define __shared__ static thread_local

@@ -155,9 +155,11 @@ __device__ __forceinline__ void RunBatchNorm(const CudaFused& p, const Places& p
   }
 }
 
-// Elements [p.begin, p.end), whose number is a multiple of kCount.
+// Elements [p.begin, p.end), whose number is a multiple of kCount. Steps are found by number, so the problem stays in
+// constant memory: a copy for each thread would lie in local memory.
 template <int kCount>
-__global__ void FusedKernel(CudaFused p, Places places) {
+__global__ void FusedKernel(const __grid_constant__ CudaFused p,
+                            const __grid_constant__ Places places) {
   for (int64_t i = FirstItem(); i < (p.end - p.begin) / kCount; i += ItemStride()) {
     const int64_t at = p.begin + i * kCount;
     float value[kCount];
