@@ -17,7 +17,7 @@ namespace {
 
 using Texts = std::vector<std::string>;
 
-// The ops of each chain that the pass makes of the step, in order.
+// The ops of each chain that the pass makes of the step, in order, and where the value is the right operand.
 std::vector<Texts> ChainsOf(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}},
                             int devices = 1, int micro_batches = 1) {
   Graph graph = step.graph;
@@ -37,7 +37,10 @@ std::vector<Texts> ChainsOf(const StepBuilder& step, std::vector<Axis> axes = {{
     const Node& node = graph.node(id);
     EXPECT_EQ(decisions->nodes[id].shardings.outputs.size(), node.outputs.size()) << node.op;
     if (node.op != "fused") continue;
-    chains.push_back(node.attrs.Strings("ops"));
+    Texts& chain = chains.emplace_back(node.attrs.Strings("ops"));
+    for (size_t k = 0; k < chain.size(); ++k) {
+      if (node.attrs.Ints("reversed")[k] != 0) chain[k] += " from the right";
+    }
     EXPECT_EQ(decisions->nodes[id].shardings.inputs.size(), node.inputs.size());
   }
   return chains;
@@ -65,7 +68,7 @@ TEST(FuseElementwiseTest, TheValueMayBeTheRightOperand) {
   const ValueId x = b.Input("x", {8, 4});
   const ValueId y = b.Input("y", {8, 4});
   b.Output("z", b.Op("sub", {y, b.Op("gelu", {x})}));
-  EXPECT_EQ(ChainsOf(b), (std::vector<Texts>{{"gelu", "sub"}}));
+  EXPECT_EQ(ChainsOf(b), (std::vector<Texts>{{"gelu", "sub from the right"}}));
 }
 
 TEST(FuseElementwiseTest, NotOverABroadcastAViewOrATypeOfMoreBits) {
@@ -84,7 +87,7 @@ TEST(FuseElementwiseTest, OneElementMayStandBeside) {
   const ValueId x = b.Input("x", {8, 4});
   const ValueId s = b.Scalar("s");
   b.Output("z", b.Op("mul", {s, b.Op("gelu", {x})}));
-  EXPECT_EQ(ChainsOf(b), (std::vector<Texts>{{"gelu", "mul"}}));
+  EXPECT_EQ(ChainsOf(b), (std::vector<Texts>{{"gelu", "mul from the right"}}));
 }
 
 TEST(FuseElementwiseTest, TwiceTheSameValueStays) {
@@ -142,7 +145,7 @@ TEST(FuseElementwiseTest, AResidualBlockIsOnePassForwardAndOneBack) {
     for (const Texts& chain : ChainsOf(b, {{"dp", dp}}, dp)) ++count[chain];
     EXPECT_EQ((count[{"bn_apply", "relu"}]), 1) << dp;
     EXPECT_EQ((count[{"bn_apply", "add", "relu"}]), 2) << dp;
-    EXPECT_EQ((count[{"add", "relu_grad"}]), 2) << dp;
+    EXPECT_EQ((count[{"add", "relu_grad from the right"}]), 2) << dp;
   }
 }
 
