@@ -36,6 +36,7 @@ void AddFusedCases(std::vector<Case>* cases) {
                         Chain(dtype, {"add", "relu", "mul", "sub"}, {1, 0, 2, 3}, {0, 0, 1, 1}),
                         {x, a, one, a},
                         {out}});
+      cases->push_back({"fused", Chain(dtype, {"mul", "relu"}, {1, 0}, {1, 0}), {x, one}, {out}});
       cases->push_back({"fused",
                         Chain(dtype, {"gelu", "dropout", "add"}, {0, 1, 2}, {0, 0, 0}),
                         {x, step, a},

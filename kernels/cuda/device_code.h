@@ -70,14 +70,15 @@ inline void __syncthreads() { SoftBarrier(); }
 // reaches.
 void SoftTouch(CudaStreamHandle stream, const void* argument, size_t bytes);
 template <typename T>
-void TouchArgument(CudaStreamHandle stream, T* argument) {
-  // What lies between the members of a struct is left over from others, half a pointer at times.
+void TouchArgument(CudaStreamHandle stream, T argument) {
+  // What lies between the members of a struct is left over from others, half a pointer at times. Of a copy: GCC 12
+  // clears members of arrays of structs as well.
 #if __has_builtin(__builtin_clear_padding)
-  __builtin_clear_padding(argument);
+  __builtin_clear_padding(&argument);
 #else
   if (!std::is_pointer_v<T>) return;
 #endif
-  SoftTouch(stream, argument, sizeof(T));
+  SoftTouch(stream, &argument, sizeof(T));
 }
 // Enqueues the grid on a stream; `body` is one thread.
 CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool barriers,
@@ -86,13 +87,13 @@ CudaError SoftLaunch(int64_t blocks, int threads, CudaStreamHandle stream, bool 
 template <typename... Parameters, typename... Args>
 CudaError Launch(void (*kernel)(Parameters...), int64_t blocks, int threads,
                  CudaStreamHandle stream, Args... args) {
-  (TouchArgument(stream, &args), ...);
+  (TouchArgument(stream, args), ...);
   return SoftLaunch(blocks, threads, stream, false, [=] { kernel(args...); });
 }
 template <typename... Parameters, typename... Args>
 CudaError LaunchBlocks(void (*kernel)(Parameters...), int64_t blocks, int threads,
                        CudaStreamHandle stream, Args... args) {
-  (TouchArgument(stream, &args), ...);
+  (TouchArgument(stream, args), ...);
   return SoftLaunch(blocks, threads, stream, true, [=] { kernel(args...); });
 }
 

@@ -93,7 +93,7 @@ template <int kCount>
 __device__ __forceinline__ void RunBinary(const CudaFusedStep& step, const float (&beside)[kCount],
                                           float (&value)[kCount]) {
   const float number = step.value;
-  const bool turned = step.reversed != 0;
+  const bool turned = step.reversed;
   if (step.kind == CudaFusedKind::kGradient) {
     Pick(FusedUnary{}, step.function, [&]<typename Function>() {
       if constexpr (HasGrad<Function>) {
@@ -175,7 +175,7 @@ __global__ void FusedKernel(const __grid_constant__ CudaFused p,
         case CudaFusedKind::kBinary:
         case CudaFusedKind::kGradient: {
           float beside[kCount];
-          if (step.repeated != 0) {
+          if (step.repeated) {
             float one[1];
             Load<1>(places.in[step.input], step.dtype, 0, one);
             OF_UNROLL
@@ -208,7 +208,7 @@ bool InPacks(const CudaFused& p, const Places& places) {
   for (int s = 0; s < p.steps; ++s) {
     const CudaFusedStep& step = p.step[s];
     const bool reads = step.kind == CudaFusedKind::kBinary || step.kind == CudaFusedKind::kGradient;
-    if (reads && step.repeated == 0 && !IsAligned(places.in[step.input], 16)) return false;
+    if (reads && !step.repeated && !IsAligned(places.in[step.input], 16)) return false;
     if (step.kind == CudaFusedKind::kDropout) {
       const CudaNest<2>& nest = p.dropout.draw.nest;
       if (nest.rank != 1 || nest.stride[1][0] != 1 || p.dropout.draw.base % 4 != 0) return false;

@@ -29,7 +29,7 @@ CudaFusedStep StepOf(const KernelSpec& spec, const FusedStep& step) {
   CudaFusedStep out = {};
   out.input = step.read;
   out.dtype = static_cast<int32_t>(step.dtype);
-  out.reversed = step.reversed ? 1 : 0;
+  out.reversed = step.reversed;
   out.value = static_cast<float>(step.value);
   switch (step.role) {
     case FusedRole::kUnary:
@@ -46,7 +46,7 @@ CudaFusedStep StepOf(const KernelSpec& spec, const FusedStep& step) {
       out.kind = gradient ? CudaFusedKind::kGradient : CudaFusedKind::kBinary;
       out.function = gradient ? NumberOf(kFusedUnary, op.substr(0, op.size() - kGrad.size()))
                               : NumberOf(kFusedBinary, op);
-      out.repeated = NumElements(spec.inputs.at(static_cast<size_t>(step.read)).shape) == 1 ? 1 : 0;
+      out.repeated = NumElements(spec.inputs.at(static_cast<size_t>(step.read)).shape) == 1;
       break;
     }
     case FusedRole::kDropout:

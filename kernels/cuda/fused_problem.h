@@ -18,12 +18,10 @@ enum class CudaFusedKind : int32_t { kUnary, kCast, kBinary, kGradient, kDropout
 struct CudaFusedStep {
   CudaFusedKind kind;
   int32_t function;
-  int32_t input;  // the first one that it reads beside the value
-  int32_t dtype;  // of its result, and of a binary op's other operand
-  // 1: the value is the right operand; the other one is one element. Not bool: GCC 12 clears what lies behind
-  // padding inside an array, too (__builtin_clear_padding, device_code.h).
-  int32_t reversed, repeated;
-  float value;  // the op's attribute
+  int32_t input;            // the first one that it reads beside the value
+  int32_t dtype;            // of its result, and of a binary op's other operand
+  bool reversed, repeated;  // the value is the right operand; the other one is one element
+  float value;              // the op's attribute
 };
 struct CudaFused {
   int64_t begin, end;  // elements of this call
