@@ -4,6 +4,8 @@
 #ifndef ONEFLOW_COMM_GATHERING_FOR_TEST_H_
 #define ONEFLOW_COMM_GATHERING_FOR_TEST_H_
 
+#include <gtest/gtest.h>
+
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -11,7 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "comm/neighbours.h"
+#include "comm/blame.h"
+#include "comm/meeting.h"
 
 namespace oneflow::comm {
 
@@ -21,7 +24,7 @@ class Gathering {
   using Change = std::function<std::string(int rank, int call, std::string said)>;
   Gathering(int size, Change change) : change_(std::move(change)), said_(size), calls_(size) {}
 
-  Neighbours::AllGather Of(int rank) {
+  AllGatherFn Of(int rank) {
     return [this, rank](const std::string& bytes) -> absl::StatusOr<std::vector<std::string>> {
       std::unique_lock lock(mutex_);
       const size_t call = calls_[rank]++;
@@ -48,6 +51,31 @@ class Gathering {
 };
 
 inline std::string Unchanged(int, int, std::string said) { return said; }
+
+// Rank 1's words of one of the first `calls` are changed in a byte or, in every fourth round, cut: rank 0 blames it or
+// goes on by another path. meet(change): rank 0's status. The rounds in which it was blamed.
+template <typename Meet>
+int BlamedForTampering(int rounds, uint64_t calls, const Meet& meet) {
+  uint64_t seed = 1;
+  const auto next = [&seed] {
+    return (seed = seed * 6364136223846793005u + 1442695040888963407u) >> 33;
+  };
+  int blamed = 0;
+  for (int round = 0; round < rounds; ++round) {
+    const uint64_t place = next(), value = next(), call = next() % calls;
+    const bool cut = round % 4 == 0;
+    const absl::Status status = meet([&](int rank, int which, std::string said) {
+      if (rank != 1 || static_cast<uint64_t>(which) != call || said.empty()) return said;
+      if (cut) return said.substr(0, place % said.size());
+      said[place % said.size()] = static_cast<char>(value);
+      return said;
+    });
+    if (status.ok()) continue;
+    ++blamed;
+    EXPECT_EQ(BlamedRank(status), 1) << status;
+  }
+  return blamed;
+}
 
 }  // namespace oneflow::comm
 

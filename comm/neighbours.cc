@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "comm/blame.h"
 
 namespace oneflow::comm {
 namespace {
@@ -26,16 +25,15 @@ std::string HostName() {
 
 // What a rank says first.
 struct Introduction {
-  PathChoice choice = PathChoice::kTcp;
+  Stance stance;
   std::string host;
-  std::string why_not;              // it can share no memory; else empty
   std::vector<InboxOffer> inboxes;  // by rank that is to write there
 
   std::string Encode() const {
     ByteWriter writer;
-    writer.Integer(static_cast<uint64_t>(choice));
+    Write(stance.choice, &writer);
     writer.Text(host);
-    writer.Text(why_not);
+    writer.Text(stance.why_not);
     writer.Integer(inboxes.size());
     for (const InboxOffer& inbox : inboxes) inbox.Write(&writer);
     return writer.bytes;
@@ -43,74 +41,44 @@ struct Introduction {
   // False on anything but what Encode of a rank of this world gives.
   bool Decode(const std::string& bytes, size_t world_size) {
     ByteReader reader(bytes);
-    const uint64_t said = reader.Integer();
-    choice = static_cast<PathChoice>(said);
+    stance.choice = ReadChoice(&reader);
     host = reader.Text();
-    why_not = reader.Text();
+    stance.why_not = reader.Text();
     inboxes.clear();
     for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
       inboxes.push_back(InboxOffer::Read(&reader));
     }
-    return reader.ok && reader.done() && said <= static_cast<uint64_t>(PathChoice::kRdma) &&
-           (inboxes.empty() || inboxes.size() == world_size);
+    return reader.ok && reader.done() && (inboxes.empty() || inboxes.size() == world_size);
   }
 };
 
-bool Wants(PathChoice choice) {
-  return choice == PathChoice::kAuto || choice == PathChoice::kShared;
-}
-
 // Why these two do not even try; empty if they do.
-std::string WhyNot(const Introduction& own, const Introduction& other, size_t rank) {
-  if (!Wants(own.choice)) return absl::StrCat("ONEFLOW_TRANSPORT=", NameOf(own.choice));
-  if (!Wants(other.choice)) {
-    return absl::StrCat("ONEFLOW_TRANSPORT=", NameOf(other.choice), " on rank ", rank);
+std::string WhyNotShared(const Introduction& own, const Introduction& other, size_t rank) {
+  std::string why = WhyNot(PathChoice::kShared, own.stance, other.stance, rank);
+  if (why.empty() && (own.host.empty() || own.host != other.host)) {
+    why = absl::StrCat("rank ", rank, " runs on another host, or in another container");
   }
-  if (!own.why_not.empty()) return own.why_not;
-  if (!other.why_not.empty()) return absl::StrCat("rank ", rank, ": ", other.why_not);
-  if (own.host.empty() || own.host != other.host) {
-    return absl::StrCat("rank ", rank, " runs on another host, or in another container");
-  }
-  return "";
+  return why;
 }
 
 }  // namespace
-
-const char* NameOf(PathChoice choice) {
-  switch (choice) {
-    case PathChoice::kTcp:
-      return "tcp";
-    case PathChoice::kAuto:
-      return "auto";
-    case PathChoice::kShared:
-      return "shm";
-    case PathChoice::kRdma:
-      return "rdma";
-  }
-  return "";
-}
 
 Neighbours::Neighbours(int world_size)
     : links_(static_cast<size_t>(world_size)),
       listening_(links_.size()),
       paths_(links_.size(), "tcp") {}
 
-absl::Status Neighbours::Meet(int rank, PathChoice choice, const AllGather& all_gather) {
+absl::Status Neighbours::Meet(int rank, PathChoice choice, const AllGatherFn& all_gather) {
   const size_t world = links_.size();
   const size_t self = static_cast<size_t>(rank);
-  const auto broke = [](size_t r) {
-    return PeerFailure(static_cast<int>(r),
-                       absl::StrCat("rank ", r, " broke the protocol: it introduces itself with ",
-                                    "something that is cut or malformed"));
-  };
   std::vector<std::unique_ptr<SharedLink>> links(world);
-  Introduction own{choice, HostName(), "", {}};
-  for (size_t r = 0; Wants(choice) && r < world; ++r) {
+  Introduction own{{choice, ""}, HostName(), {}};
+  for (size_t r = 0; Wants(choice, PathChoice::kShared) && r < world; ++r) {
     own.inboxes.emplace_back();
     if (r == self) continue;
     absl::StatusOr<std::unique_ptr<SharedLink>> made = SharedLink::Make();
     if (!made.ok()) {
-      own.why_not = MessageOf(made.status());
+      own.stance.why_not = MessageOf(made.status());
       own.inboxes.clear();
       break;
     }
@@ -122,25 +90,21 @@ absl::Status Neighbours::Meet(int rank, PathChoice choice, const AllGather& all_
   std::vector<PathChoice> choices(world);
   for (size_t r = 0; r < world; ++r) {
     Introduction other;
-    if (!other.Decode(said[r], world)) return broke(r);
-    choices[r] = other.choice;
+    if (!other.Decode(said[r], world)) return BrokeMeeting(r);
+    choices[r] = other.stance.choice;
     if (r == self) continue;
-    reasons[r] = WhyNot(own, other, r);
-    if (reasons[r].empty() && other.inboxes.empty()) return broke(r);
+    reasons[r] = WhyNotShared(own, other, r);
+    if (reasons[r].empty() && other.inboxes.empty()) return BrokeMeeting(r);
     if (!reasons[r].empty()) continue;
     if (const absl::Status joined = links[r]->Join(other.inboxes[self]); !joined.ok()) {
       reasons[r] = absl::StrCat("rank ", rank, " cannot use the memory of rank ", r, ": ",
                                 MessageOf(joined));
     }
   }
-  ByteWriter verdicts;
-  for (const std::string& reason : reasons) verdicts.Text(reason);
-  OF_ASSIGN_OR_RETURN(const std::vector<std::string> answers, all_gather(verdicts.bytes));
+  OF_ASSIGN_OR_RETURN(const auto answers, ExchangeReasons(reasons, all_gather));
   for (size_t r = 0; r < world; ++r) {
-    ByteReader reader(answers[r]);
     for (size_t other = 0; other < world; ++other) {
-      const std::string reason = reader.Text();
-      if (!reader.ok) return broke(r);
+      const std::string& reason = answers[r][other];
       if (other == self && reasons[r].empty()) reasons[r] = reason;
       if (reason.empty()) continue;
       for (size_t end : {r, other}) {
@@ -151,7 +115,6 @@ absl::Status Neighbours::Meet(int rank, PathChoice choice, const AllGather& all_
                          " share no memory (", reason, "); unset it, and such ranks use TCP"));
       }
     }
-    if (!reader.done()) return broke(r);
   }
   all_ = true;
   for (size_t r = 0; r < world; ++r) {

@@ -11,7 +11,6 @@
 
 #include <atomic>
 #include <cstddef>
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,22 +18,19 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "comm/meeting.h"
 #include "comm/shared_link.h"
 #include "comm/shared_memory.h"
-#include "comm/transport.h"
 
 namespace oneflow::comm {
 
 class Neighbours {
  public:
-  // A collective call: every rank's bytes, by rank.
-  using AllGather = std::function<absl::StatusOr<std::vector<std::string>>(const std::string&)>;
-
   // Nobody.
   explicit Neighbours(int world_size);
   // Collective. An error on all ranks if one of them insists on shared memory that a pair does not get.
   // Notices may be there when it returns.
-  absl::Status Meet(int rank, PathChoice choice, const AllGather& all_gather);
+  absl::Status Meet(int rank, PathChoice choice, const AllGatherFn& all_gather);
 
   // nullptr: that rank is reached by TCP.
   SharedLink* link(int rank) const { return links_[static_cast<size_t>(rank)].get(); }

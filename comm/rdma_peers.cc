@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "comm/blame.h"
 #include "comm/bytes.h"
+#include "comm/meeting.h"
 
 namespace oneflow::comm {
 namespace {
@@ -48,15 +48,14 @@ QueuePairAddress ReadAddress(ByteReader* reader) {
 
 // What a rank says first.
 struct Introduction {
-  PathChoice choice = PathChoice::kTcp;
-  std::string why_not;                      // it has no port; else empty
-  std::string port;                         // its name
+  Stance stance;
+  std::string port;                         // its name; empty if there is none
   std::vector<QueuePairAddress> addresses;  // by rank that is to connect; number 0: to none
 
   std::string Encode() const {
     ByteWriter writer;
-    writer.Integer(static_cast<uint64_t>(choice));
-    writer.Text(why_not);
+    Write(stance.choice, &writer);
+    writer.Text(stance.why_not);
     writer.Text(port);
     writer.Integer(addresses.size());
     for (const QueuePairAddress& address : addresses) Write(address, &writer);
@@ -65,53 +64,16 @@ struct Introduction {
   // False on anything but what Encode of a rank of this world gives.
   bool Decode(const std::string& bytes, size_t world_size) {
     ByteReader reader(bytes);
-    const uint64_t said = reader.Integer();
-    choice = static_cast<PathChoice>(said);
-    why_not = reader.Text();
+    stance.choice = ReadChoice(&reader);
+    stance.why_not = reader.Text();
     port = reader.Text();
     addresses.clear();
     for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
       addresses.push_back(ReadAddress(&reader));
     }
-    return reader.ok && reader.done() && said <= static_cast<uint64_t>(PathChoice::kRdma) &&
-           (addresses.empty() || addresses.size() == world_size);
+    return reader.ok && reader.done() && (addresses.empty() || addresses.size() == world_size);
   }
 };
-
-bool Wants(PathChoice choice) { return choice == PathChoice::kAuto || choice == PathChoice::kRdma; }
-
-absl::Status Broke(size_t rank) {
-  return PeerFailure(
-      static_cast<int>(rank),
-      absl::StrCat("rank ", rank, " broke the protocol: what it says of its RDMA is ",
-                   "cut or malformed"));
-}
-
-// Why these two do not even try; empty if they do.
-std::string WhyNot(const Introduction& own, const Introduction& other, size_t rank) {
-  if (!Wants(own.choice)) return absl::StrCat("ONEFLOW_TRANSPORT=", NameOf(own.choice));
-  if (!Wants(other.choice)) {
-    return absl::StrCat("ONEFLOW_TRANSPORT=", NameOf(other.choice), " on rank ", rank);
-  }
-  if (!own.why_not.empty()) return own.why_not;
-  if (!other.why_not.empty()) return absl::StrCat("rank ", rank, ": ", other.why_not);
-  return "";
-}
-
-// Collective: a text of each rank for each.
-absl::StatusOr<std::vector<std::vector<std::string>>> Exchange(
-    const std::vector<std::string>& reasons, const Neighbours::AllGather& all_gather) {
-  ByteWriter writer;
-  for (const std::string& reason : reasons) writer.Text(reason);
-  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, all_gather(writer.bytes));
-  std::vector<std::vector<std::string>> all(said.size());
-  for (size_t r = 0; r < said.size(); ++r) {
-    ByteReader reader(said[r]);
-    for (size_t other = 0; other < said.size(); ++other) all[r].push_back(reader.Text());
-    if (!reader.ok || !reader.done()) return Broke(r);
-  }
-  return all;
-}
 
 }  // namespace
 
@@ -122,8 +84,7 @@ RdmaPeers::RdmaPeers(int world_size)
       suspicions_(links_.size()) {}
 
 absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
-                             const Neighbours& neighbours,
-                             const Neighbours::AllGather& all_gather) {
+                             const Neighbours& neighbours, const AllGatherFn& all_gather) {
   const size_t world = links_.size();
   const size_t self = static_cast<size_t>(rank);
   paths_ = neighbours.paths();
@@ -133,18 +94,18 @@ absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
   };
 
   // 1: who has what.
-  Introduction own{choice, "", "", {}};
-  const bool needs_port = Wants(choice) && !neighbours.all();
+  Introduction own{{choice, ""}, "", {}};
+  const bool needs_port = Wants(choice, PathChoice::kRdma) && !neighbours.all();
   if (needs_port) {
     if (options.verbs == nullptr) options.verbs = SystemVerbs();
     auto port = options.verbs->Open(options.device, options.near);
-    if (!port.ok()) own.why_not = MessageOf(port.status());
+    if (!port.ok()) own.stance.why_not = MessageOf(port.status());
     for (size_t r = 0; port.ok() && r < world; ++r) {
       own.addresses.emplace_back();
       if (!tries(r)) continue;
       absl::StatusOr<std::unique_ptr<RdmaLink>> made = RdmaLink::Make(*port);
       if (!made.ok()) {
-        own.why_not = MessageOf(made.status());
+        own.stance.why_not = MessageOf(made.status());
         own.addresses.clear();
         break;
       }
@@ -158,12 +119,12 @@ absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
   std::vector<std::string> reasons(world);  // why the path to that rank is not RDMA
   bool any_tries = false;
   for (size_t r = 0; r < world; ++r) {
-    if (!all[r].Decode(said[r], world)) return Broke(r);
-    any_tries |= !all[r].addresses.empty() || all[r].choice == PathChoice::kRdma;
+    if (!all[r].Decode(said[r], world)) return BrokeMeeting(r);
+    any_tries |= !all[r].addresses.empty() || all[r].stance.choice == PathChoice::kRdma;
     if (!tries(r)) continue;
-    reasons[r] = WhyNot(own, all[r], r);
+    reasons[r] = WhyNot(PathChoice::kRdma, own.stance, all[r].stance, r);
     if (!reasons[r].empty()) continue;
-    if (all[r].addresses.empty() || all[r].addresses[self].number == 0) return Broke(r);
+    if (all[r].addresses.empty() || all[r].addresses[self].number == 0) return BrokeMeeting(r);
   }
   // 2: all are connected before anybody sends.
   if (any_tries) {
@@ -172,7 +133,7 @@ absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
       const absl::Status joined = links[r]->Join(all[r].addresses[self]);
       if (!joined.ok()) reasons[r] = MessageOf(joined);
     }
-    OF_ASSIGN_OR_RETURN(const auto answers, Exchange(reasons, all_gather));
+    OF_ASSIGN_OR_RETURN(const auto answers, ExchangeReasons(reasons, all_gather));
     std::vector<size_t> open;
     for (size_t r = 0; r < world; ++r) {
       if (!tries(r) || !reasons[r].empty() || !answers[r][self].empty()) continue;
@@ -191,13 +152,13 @@ absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
     }
     for (size_t r : open) reasons[r] = "its probe did not come";
     // 3: what both have seen to work is used.
-    OF_ASSIGN_OR_RETURN(const auto verdicts, Exchange(reasons, all_gather));
+    OF_ASSIGN_OR_RETURN(const auto verdicts, ExchangeReasons(reasons, all_gather));
     for (size_t r = 0; r < world; ++r) {
       for (size_t other = 0; other < world; ++other) {
         const std::string& reason = verdicts[r][other];
         if (reason.empty()) continue;
         for (size_t end : {r, other}) {
-          if (all[end].choice != PathChoice::kRdma) continue;
+          if (all[end].stance.choice != PathChoice::kRdma) continue;
           return MakeError(ErrorKind::kPeer,
                            absl::StrCat("ONEFLOW_TRANSPORT=rdma on rank ", end, ", but ranks ", r,
                                         " and ", other, " do not reach each other by RDMA (",
@@ -216,7 +177,7 @@ absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
       links_[r] = std::move(links[r]);
       listening_[r].store(true, std::memory_order_release);
       any_.store(true, std::memory_order_release);
-    } else if (Wants(choice) && Wants(all[r].choice)) {
+    } else if (Wants(choice, PathChoice::kRdma) && Wants(all[r].stance.choice, PathChoice::kRdma)) {
       const bool has_reason = paths_[r].ends_with(')');
       if (has_reason) paths_[r].pop_back();
       absl::StrAppend(&paths_[r], has_reason ? "; " : " (", reasons[r], ")");

@@ -30,6 +30,20 @@ bool Has(const absl::Status& status, const std::string& words) {
   return MessageOf(status).find(words) != std::string::npos;
 }
 
+// Two ranks whose only way is RDMA, and a channel from 0 to 1 of one message of 64 bytes.
+struct Pair {
+  FakeFabric fabric;
+  Recorder recorders[2];
+  std::vector<std::unique_ptr<Transport>> world = RdmaWorld(&fabric, 2);
+  OneWay way{&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks()};
+
+  // 1 posts its slot, and 0 hears of it.
+  bool Grants() {
+    world[1]->Post(way.in);
+    return recorders[0].WaitFor(&recorders[0].credits, 1);
+  }
+};
+
 // ---- Transports.
 
 TEST(RdmaTest, TheMemoryOfAChannelIsRegisteredWhileItIsOpen) {
@@ -87,12 +101,9 @@ TEST(RdmaTest, AFullSendQueueIsWaitedFor) {
 
 // Without it the caller would write into, or free, what the adapter still reads.
 TEST(RdmaTest, ClosingWaitsForTheAdapterToBeDoneWithASource) {
-  FakeFabric fabric;
-  Recorder recorders[2];
-  auto world = RdmaWorld(&fabric, 2);
-  OneWay way(&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks());
-  world[1]->Post(way.in);
-  ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, 1));
+  Pair pair;
+  auto& [fabric, recorders, world, way] = pair;
+  ASSERT_TRUE(pair.Grants());
   std::memset(way.from.data(), 6, 64);
   fabric.Hold();
   (void)world[0]->Send(way.out);
@@ -173,10 +184,8 @@ TEST_P(FailureTest, AnAdapterThatFailsLosesThePeerWithItsStatus) {
 }
 
 TEST(RdmaTest, APeerThatIsNotReachedAnyMoreIsLost) {
-  FakeFabric fabric;
-  Recorder recorders[2];
-  auto world = RdmaWorld(&fabric, 2);
-  OneWay way(&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks());
+  Pair pair;
+  auto& [fabric, recorders, world, way] = pair;
   fabric.Unplug(1);
   world[1]->Post(way.in);
   ASSERT_TRUE(recorders[1].WaitForError());
@@ -187,12 +196,9 @@ TEST(RdmaTest, APeerThatIsNotReachedAnyMoreIsLost) {
 
 // Its words come by TCP a little after its adapter has stopped; they are the cause.
 TEST(RdmaTest, APeerThatFailsIsHeardBeforeItsAdapterIsBlamed) {
-  FakeFabric fabric;
-  Recorder recorders[2];
-  auto world = RdmaWorld(&fabric, 2);
-  OneWay way(&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks());
-  world[1]->Post(way.in);
-  ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, 1));
+  Pair pair;
+  auto& [fabric, recorders, world, way] = pair;
+  ASSERT_TRUE(pair.Grants());
   fabric.Unplug(1);
   (void)world[0]->Send(way.out);
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -204,12 +210,9 @@ TEST(RdmaTest, APeerThatFailsIsHeardBeforeItsAdapterIsBlamed) {
 
 // By TCP it would be dropped; here the adapter keeps it out, and says so.
 TEST(RdmaTest, AMessageIntoMemoryThatWasGivenBackIsKeptOut) {
-  FakeFabric fabric;
-  Recorder recorders[2];
-  auto world = RdmaWorld(&fabric, 2);
-  OneWay way(&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks());
-  world[1]->Post(way.in);
-  ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, 1));
+  Pair pair;
+  auto& [fabric, recorders, world, way] = pair;
+  ASSERT_TRUE(pair.Grants());
   std::memset(way.from.data(), 6, 64);
   world[1]->CloseChannels({way.in});
   (void)world[0]->Send(way.out);
@@ -300,27 +303,11 @@ TEST(RdmaPeersTest, APairWhoseProbeFailsOrDoesNotComeUsesTcp) {
 }
 
 TEST(RdmaPeersTest, WhatIsCutOrChangedIsAnErrorOrAnotherPathNeverMore) {
-  uint64_t seed = 1;
-  const auto next = [&seed] {
-    return (seed = seed * 6364136223846793005u + 1442695040888963407u) >> 33;
-  };
-  int refused = 0;
   FakeFabric fabric;
-  for (int round = 0; round < 120; ++round) {
-    const uint64_t place = next(), value = next(), call = next() % 3;
-    const bool cut = round % 4 == 0;
-    const Met met = Meet(&fabric, {kAuto, kAuto}, [&](int rank, int which, std::string said) {
-      if (rank != 1 || static_cast<uint64_t>(which) != call || said.empty()) return said;
-      if (cut) return said.substr(0, place % said.size());
-      said[place % said.size()] = static_cast<char>(value);
-      return said;
-    });
-    const absl::Status& status = met.statuses[0];
-    if (status.ok()) continue;
-    ++refused;
-    EXPECT_EQ(BlamedRank(status), 1) << status;
-  }
-  EXPECT_GE(refused, 30);  // at least all that were cut
+  const int blamed = BlamedForTampering(120, 3, [&](const Gathering::Change& change) {
+    return Meet(&fabric, {kAuto, kAuto}, change).statuses[0];
+  });
+  EXPECT_GE(blamed, 30);  // at least all that were cut
 }
 
 // ---- A link.
