@@ -162,7 +162,7 @@ class Chain {
     bytes_out_ = SizeOf(spec.outputs.at(0).dtype);
   }
 
-  // The first step without a loop: an op's gradient beside one element.
+  // Every step has its loop. CheckFused has refused what has none: an op's gradient beside one element.
   bool IsComplete() const {
     return std::all_of(steps_.begin(), steps_.begin() + count_, [](const TileStep& step) {
       return (step.what.role != FusedRole::kUnary || step.unary != nullptr) &&
