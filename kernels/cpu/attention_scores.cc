@@ -163,18 +163,14 @@ struct MaskLoop {
 // keep[i]: the factor of the element first + i.
 struct KeepLoop {
   OF_LOOP static void Run(float* keep, int64_t n, uint64_t first, uint64_t step, DropoutMask mask) {
-    uint32_t words[4 * kPhiloxBlocks];
-    uint64_t philox = first / 4;
-    int64_t skip = static_cast<int64_t>(first % 4);
-    for (int64_t done = 0; done < n; philox += kPhiloxBlocks, skip = 0) {
-      DrawPhilox(mask.key, step, philox, words);
-      const int64_t count = std::min(4 * kPhiloxBlocks - skip, n - done);
+    ForPhiloxWords(
+        mask.key, step, first,
+        n, [&](const uint32_t* words, int64_t done, int64_t count) __attribute__((always_inline)) {
 #pragma omp simd
-      for (int64_t i = 0; i < count; ++i) {
-        keep[done + i] = words[skip + i] >= mask.threshold ? mask.scale : 0.0f;
-      }
-      done += count;
-    }
+          for (int64_t i = 0; i < count; ++i) {
+            keep[done + i] = words[i] >= mask.threshold ? mask.scale : 0.0f;
+          }
+        });
   }
 };
 

@@ -70,24 +70,36 @@ OF_LOOP void DrawPhilox(uint64_t key, uint64_t step, uint64_t first, uint32_t* w
   }
 }
 
+// body(words, done, count): the words of `count` of the n elements whose logical indices are first, first + 1, ..; words[i]
+// is that of element done + i.
+template <typename Body>
+OF_LOOP void ForPhiloxWords(uint64_t key, uint64_t step, uint64_t first, int64_t n,
+                            const Body& body) {
+  uint32_t words[4 * kPhiloxBlocks];
+  uint64_t block = first / 4;
+  int64_t skip = static_cast<int64_t>(first % 4);
+  for (int64_t done = 0; done < n; block += kPhiloxBlocks, skip = 0) {
+    DrawPhilox(key, step, block, words);
+    const int64_t count = std::min(4 * kPhiloxBlocks - skip, n - done);
+    body(words + skip, done, count);
+    done += count;
+  }
+}
+
 // n elements whose logical indices are first, first + 1, ..
 template <typename T>
 struct DropoutLoop {
   OF_LOOP static void Run(const T* x, T* y, int64_t n, uint64_t first, uint64_t step,
                           DropoutMask mask) {
-    uint32_t words[4 * kPhiloxBlocks];
-    uint64_t block = first / 4;
-    int64_t skip = static_cast<int64_t>(first % 4);
-    for (int64_t done = 0; done < n; block += kPhiloxBlocks, skip = 0) {
-      DrawPhilox(mask.key, step, block, words);
-      const int64_t count = std::min(4 * kPhiloxBlocks - skip, n - done);
+    ForPhiloxWords(
+        mask.key, step, first,
+        n, [&](const uint32_t* words, int64_t done, int64_t count) __attribute__((always_inline)) {
 #pragma omp simd
-      for (int64_t i = 0; i < count; ++i) {
-        const Compute<T> kept = x[done + i] * mask.scale;
-        Store<T>(words[skip + i] >= mask.threshold ? kept : 0, y + done + i);
-      }
-      done += count;
-    }
+          for (int64_t i = 0; i < count; ++i) {
+            const Compute<T> kept = x[done + i] * mask.scale;
+            Store<T>(words[i] >= mask.threshold ? kept : 0, y + done + i);
+          }
+        });
   }
 };
 

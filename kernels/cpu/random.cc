@@ -72,17 +72,13 @@ KernelOr MakeDropout(const KernelSpec& spec) {
 template <typename T>
 struct UniformLoop {
   OF_LOOP static void Run(T* y, int64_t n, uint64_t first, uint64_t step, uint64_t key) {
-    uint32_t words[4 * kPhiloxBlocks];
-    uint64_t block = first / 4;
-    int64_t skip = static_cast<int64_t>(first % 4);
-    for (int64_t done = 0; done < n; block += kPhiloxBlocks, skip = 0) {
-      DrawPhilox(key, step, block, words);
-      const int64_t count = std::min(4 * kPhiloxBlocks - skip, n - done);
-      for (int64_t i = 0; i < count; ++i) {
-        Store<T>(static_cast<Compute<T>>(UniformOf<T>(words[skip + i])), y + done + i);
-      }
-      done += count;
-    }
+    ForPhiloxWords(
+        key, step, first,
+        n, [&](const uint32_t* words, int64_t done, int64_t count) __attribute__((always_inline)) {
+          for (int64_t i = 0; i < count; ++i) {
+            Store<T>(static_cast<Compute<T>>(UniformOf<T>(words[i])), y + done + i);
+          }
+        });
   }
 };
 
