@@ -81,7 +81,7 @@ all() {
   step "conformance of every CUDA kernel with the CPU's" 300 conformance.log 5 \
     env LD_LIBRARY_PATH="$libraries:${LD_LIBRARY_PATH:-}" "$rates/oneflow_kernels_test" --gtest_color=no --gtest_filter="$filter"
   step "training under all layouts, with the CPU's numbers" 400 layouts.log 3 \
-    "$python" -m pytest -p no:cacheprovider tests/e2e/test_cuda.py tests/e2e/test_cuda_steps.py -k "$chosen"
+    "$python" -m pytest -p no:cacheprovider tests/e2e/test_cuda.py tests/e2e/test_cuda_steps.py tests/e2e/test_fused.py -k "$chosen"
   step "training" 100 training.jsonl 0 "$python" benchmarks/cuda_training.py "${sized[@]}"
   step "training of whole models" 240 models.jsonl 0 "$python" benchmarks/cuda_models.py "${sized[@]}" "${profile[@]}"
   step "rates of kernels" 120 kernels.jsonl 0 \

@@ -1,5 +1,5 @@
-"""Whole steps with chains of elementwise ops as one task and with each op by itself: the same bits, on a CPU and on
-software CUDA, under every kind of layout and precision; and chains are really there."""
+"""Whole steps with chains of elementwise ops as one task and with each op by itself: the same bits, on a CPU, on
+software CUDA and on a GPU, under every kind of layout and precision; and chains are really there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oneflow import store
 from oneflow.models import tensor_parallel
 
 from tests.e2e.soft_trace import PLUGIN
-from tests.e2e.test_cuda import bert, gpt2, resnet
+from tests.e2e.test_cuda import KINDS, bert, gpt2, resnet
 
 MODELS = {"bert": bert, "gpt2": gpt2, "resnet": resnet}
 LAYOUTS = {
@@ -56,15 +56,16 @@ class Training:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("kind", ["cpu", *KINDS])
 def test_fusion_changes_no_bit(
     monkeypatch: pytest.MonkeyPatch, kind: str, name: str, layout: str
 ) -> None:
-    monkeypatch.setenv("ONEFLOW_CUDA_LIBRARY", str(PLUGIN))
+    if kind == "software":
+        monkeypatch.setenv("ONEFLOW_CUDA_LIBRARY", str(PLUGIN))
     runs = {}
     for fuse in (True, False):
         monkeypatch.setattr(store, "FUSES", fuse)
-        training = Training(name, kind, layout)
+        training = Training(name, "cpu" if kind == "cpu" else "cuda", layout)
         runs[fuse] = training.run(3)
         chains = training.chains()
         assert bool(chains) == fuse
