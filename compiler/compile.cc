@@ -11,6 +11,7 @@
 #include "compiler/passes/cancel_permutes.h"
 #include "compiler/passes/fuse_elementwise.h"
 #include "compiler/passes/insert_reshard.h"
+#include "compiler/passes/join_slices.h"
 #include "compiler/passes/merge_common.h"
 #include "compiler/passes/remove_dead.h"
 
@@ -74,6 +75,10 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   // no later pass sees layout noise.
   OF_RETURN_IF_ERROR(CancelPermutes(&graph));
   OF_RETURN_IF_ERROR(border("cancel_permutes"));
+
+  // What a chunk leaves behind it: parts of a gradient with zeros around them, and their sum.
+  OF_RETURN_IF_ERROR(JoinSlices(&graph));
+  OF_RETURN_IF_ERROR(border("join_slices"));
 
   // The same thing twice (also what the pass above made equal) is computed once.
   MergeCommon(&graph);
