@@ -102,6 +102,7 @@ def kernels() -> None:
         product("f32", side, torch.float32, False)
         product("tf32", side, torch.float32, True)
         product("bf16", side, torch.bfloat16, False)
+        linear(side)
 
 
 def fused_sgd(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor) -> None:
@@ -127,6 +128,18 @@ def product(name: str, side: int, dtype: torch.dtype, tf32: bool) -> None:
         2.0 * side**3,
         "TFLOP/s",
         lambda: torch.matmul(a, b, out=d),
+    )
+
+
+def linear(side: int) -> None:
+    a, b = (uniform(side, side, dtype=torch.bfloat16) for _ in range(2))
+    bias = uniform(side, dtype=torch.bfloat16)
+    measure(
+        f"linear bf16 {side}x{side}x{side}",
+        3 if side > 4000 else 20,
+        2.0 * side**3,
+        "TFLOP/s",
+        lambda: torch.addmm(bias, a, b),
     )
 
 

@@ -9,6 +9,7 @@
 #include "compiler/parallel/decide.h"
 #include "compiler/passes/bucket_sums.h"
 #include "compiler/passes/cancel_permutes.h"
+#include "compiler/passes/fuse_bias.h"
 #include "compiler/passes/fuse_elementwise.h"
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/join_slices.h"
@@ -104,6 +105,10 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   logical.compiled.decisions = DecisionsText(graph, logical.decisions);
   logical.compiled.held_decisions = logical.decisions.held.ToString();
   logical.compiled.states = StateShardings(graph);
+
+  // A GPU's product adds its bias while it writes.
+  OF_RETURN_IF_ERROR(FuseBias(&graph, &logical.decisions, target));
+  OF_RETURN_IF_ERROR(border("fuse_bias"));
 
   // A value that one elementwise op hands to the next stays in the cache, or in registers. What was
   // decided is told by the user's ops, so after that.

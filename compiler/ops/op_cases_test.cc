@@ -289,6 +289,19 @@ void AddMatmul(std::vector<OpCase>* cases) {
                     {}});
 }
 
+void AddLinear(std::vector<OpCase>* cases) {
+  cases->push_back({"linear",
+                    {F32({4, 6}), F32({6, 5}), F32({5})},
+                    {},
+                    {"S(0),B,B->S(0)", "B,S(1),S(0)->S(1)"},
+                    {"S(1),S(0),B->P", "P,B,P->P", "S(0),B,S(0)->S(0)"}});
+  cases->push_back({"linear",
+                    {F32({3, 4, 6}), F32({5, 6}), F32({5})},
+                    {{"transpose_b", true}},
+                    {"S(0),B,B->S(0)", "S(1),B,B->S(1)", "B,S(0),S(0)->S(2)"},
+                    {"S(2),S(1),B->P"}});
+}
+
 void AddAttention(std::vector<OpCase>* cases) {
   const TensorType step = I64({});
   const TensorType lse = F32({2, 4, 6});
@@ -541,6 +554,7 @@ std::vector<OpCase> OpCases() {
   AddNormsAndIndices(&cases);
   AddReductionsAndShapes(&cases);
   AddMatmul(&cases);
+  AddLinear(&cases);
   AddAttention(&cases);
   AddImages(&cases);
   AddBatchNorm(&cases);

@@ -89,6 +89,8 @@ inline std::vector<Row> Rows() {
       {"constant", {{"value", 1.5}}, {}, {a}},
       {"matmul", {{"transpose_a", false}, {"transpose_b", true}}, {a, F({5, 6})}, {F({4, 5})}},
       {"matmul", {}, {F({3, 4, 6}), F({6, 5})}, {F({3, 4, 5})}},
+      {"linear", {{"transpose_b", true}}, {a, F({5, 6}), F({5})}, {F({4, 5})}},
+      {"linear", {}, {H({4, 6}), H({6, 5}), H({5})}, {H({4, 5})}},
       {"conv2d", conv, {image, F({6, 2, 3, 3})}, {F({2, 3, 5, 6})}},
       {"conv2d_grad_input", conv, {F({2, 3, 5, 6}), F({6, 2, 3, 3})}, {image}},
       {"conv2d_grad_weight", conv, {image, F({2, 3, 5, 6})}, {F({6, 2, 3, 3})}},

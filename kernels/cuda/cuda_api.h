@@ -21,7 +21,7 @@ struct CtcProblem;     // kernels/scalar/ctc.h: the same
 struct CudaAttention;  // kernels/cuda/attention_problem.h: the same
 struct CudaFused;      // kernels/cuda/fused_problem.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 10;
+inline constexpr int32_t kCudaApiVersion = 11;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -117,12 +117,12 @@ struct CudaAdamW {
   CudaGate gate;
 };
 
-// d[m,n] = a . b, row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
+// d[m,n] = a . b, and + bias[n], row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
 // What operands and result are; kTF32: f32, multiplied as TF32. Sums are f32, of f64 f64.
 enum class CudaMath : int32_t { kF32, kTF32, kBF16, kF16, kF64 };
 struct CudaMatmul {
   int64_t m, n, k;
-  bool transpose_a, transpose_b;
+  bool transpose_a, transpose_b, biased;
   int64_t batches, stride_a, stride_b, stride_d;
   CudaMath math;
   int64_t workspace_bytes;  // of the library
@@ -348,11 +348,11 @@ struct CudaApi {
   CudaError (*adamw)(const CudaAdamW*, const float* p, const float* g, const float* m,
                      const float* v, const float* lr, const int64_t* step, float* p_out,
                      float* m_out, float* v_out, CudaStreamHandle);
-  // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by
-  // matmul_release.
+  // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by matmul_release.
+  // `bias` is nullptr if the problem has none.
   CudaError (*matmul_plan)(const CudaMatmul*, void** plan);
-  CudaError (*matmul)(void* plan, const void* a, const void* b, void* d, void* workspace,
-                      CudaStreamHandle);
+  CudaError (*matmul)(void* plan, const void* a, const void* b, const void* bias, void* d,
+                      void* workspace, CudaStreamHandle);
   void (*matmul_release)(void* plan);
   // Opens cuBLASLt at `path`, or where the loader finds it if that is empty; before the first plan,
   // else the loader's is taken. "cuBLASLt 13.0.2", or why it is not there.

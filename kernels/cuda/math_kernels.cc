@@ -231,6 +231,7 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   }
   g.m = out[out.size() - 2];
   g.n = out.back();
+  g.biased = spec.op == "linear";
   g.k = g.transpose_a ? a[a.size() - 2] : a.back();
   g.batches = 1;
   g.stride_d = g.m * g.n;
@@ -264,7 +265,8 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   return product;
 }
 
-bool IsEmpty(const CudaMatmul& g) { return g.m == 0 || g.n == 0 || g.k == 0; }
+// Nothing to do, or zeros.
+bool IsEmpty(const CudaMatmul& g) { return g.m == 0 || g.n == 0 || (g.k == 0 && !g.biased); }
 
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
@@ -291,7 +293,8 @@ KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
     for (int64_t i = 0; i < product.calls; ++i) {
       const CudaError error =
           api->matmul(plan.get(), In<char>(args, 0) + product.batches.OffsetOf(i, 0) * element,
-                      In<char>(args, 1) + product.batches.OffsetOf(i, 1) * element, d,
+                      In<char>(args, 1) + product.batches.OffsetOf(i, 1) * element,
+                      product.matmul.biased ? args.inputs[2] : nullptr, d,
                       AlignedSpace(args.workspace), stream);
       if (error != 0) return error;
       d += product.matmul.stride_d * element;
@@ -322,6 +325,7 @@ std::vector<CudaRow> CudaMathRows() {
       {"sgd_update", DescribeSgd, MakeSgd},
       {"adamw_update", DescribeAdamW, MakeAdamW},
       {"matmul", DescribeMatmul, MakeMatmul},
+      {"linear", DescribeMatmul, MakeMatmul},
   };
 }
 
