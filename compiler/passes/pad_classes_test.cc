@@ -138,6 +138,9 @@ TEST(PadClassesTest, NotWhereSomebodyElseReadsTheScores) {
   Head scaled(37);
   scaled.logits = scaled.b.Op("mul_scalar", {scaled.logits}, {{"value", 0.5}});
   EXPECT_TRUE(OpsOf(scaled.Trained(), 40).empty());
+  Head masked(37);
+  masked.logits = masked.b.Op("add", {masked.logits, masked.b.Input("mask", {24, 37}, "bf16")});
+  EXPECT_TRUE(OpsOf(masked.Trained(), 40).empty());
   Head folded(37);  // rows of other lengths
   folded.b.Output("folded", folded.b.Op("reshape", {folded.logits}, {{"shape", Shape{37, 24}}}));
   EXPECT_TRUE(OpsOf(folded.Trained(), 40).empty());
