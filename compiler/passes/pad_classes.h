@@ -10,8 +10,9 @@
 //
 // For a product of two-byte elements with a transposed matrix of weights, if every reader of its scores and of their
 // gradient is one that can pass over the columns: cross_entropy, its gradient, views of rows, a bias, its sum, and
-// products with the same weights and with what the weights met; and if no device has a part of the classes. Else the
-// step stays as it is: a slice of scores would cost what is to be spared.
+// products with the same weights and with what the weights met. Else the step stays as it is (also where devices
+// have parts of the classes, for then the scores are moved before they are read): a slice of scores would cost what is
+// to be spared.
 //
 // Only weights, their gradient and biases are copied, never scores. After BucketSums, for targets whose products need
 // it (cuBLASLt); what the user sees of decisions is taken before. Losses keep their bits: zeros are added to sums.
