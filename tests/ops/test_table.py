@@ -167,6 +167,22 @@ def test_value_and_gradient(
         close(ours, x.grad)
 
 
+def test_lse_alone_has_the_gradient_of_softmax() -> None:
+    model = flow.nn.Linear(3, 5, bias=False)
+    start = model.weight.numpy().copy()
+    step = flow.train_step(
+        lambda x, y: flow.ops.cross_entropy(model(x), y)[1].sum(),
+        model=model,
+        optimizer=flow.optim.SGD(model.parameters(), lr=1.0),
+        mesh=flow.mesh("cpu", dp=2),
+    )
+    x = normal(4, 3)
+    step(x, LABELS).wait()
+    weight = torch.from_numpy(start).double().requires_grad_()
+    torch.logsumexp(torch.from_numpy(x).double() @ weight.T, 1).sum().backward()
+    close(model.weight.numpy(), torch.from_numpy(start) - weight.grad)
+
+
 SGD = [
     {},
     {"weight_decay": 0.1},
