@@ -148,6 +148,8 @@ def layers() -> None:
     torch.backends.cudnn.allow_tf32 = False  # f32 is f32 on both sides
     for dtype, name in ((torch.float32, "f32"), (torch.bfloat16, "bf16")):
         norms(dtype, name)
+        if name == "bf16":
+            losses(dtype, name)
         images(dtype, name)
         for tokens in (128,) if SMALL else (128, 512):
             attention(dtype, name, tokens)
@@ -179,6 +181,31 @@ def norms(dtype: torch.dtype, name: str) -> None:
             return ATEN.native_layer_norm_backward(dy, x, [width], mean, rstd, weight, bias, mask)
 
         measure(f"layer_norm{part} {name} {rows}x{width}", 1, arrays * size, "TB/s", work)
+
+
+def losses(dtype: torch.dtype, name: str) -> None:
+    """As autocast computes it: in float32."""
+    sizes = ((32, 90), (64, 50)) if SMALL else ((8192, 30522), (16384, 50257))
+    for rows, classes in sizes:
+        scores = uniform(rows, classes, dtype=dtype).requires_grad_()
+        labels = torch.randint(0, classes, (rows,), device=DEVICE)
+        slope = torch.ones(rows, device=DEVICE)
+        size = float(scores.numel() * scores.element_size())
+
+        def work(scores: torch.Tensor = scores, labels: torch.Tensor = labels) -> torch.Tensor:
+            return F.cross_entropy(scores.float(), labels, reduction="none")
+
+        loss = work()
+
+        def slopes(
+            scores: torch.Tensor = scores, loss: torch.Tensor = loss, slope: torch.Tensor = slope
+        ) -> object:
+            return torch.autograd.grad(loss, scores, slope, retain_graph=True)
+
+        name_of = f"{name} {rows}x{classes}"
+        with torch.no_grad():
+            measure(f"cross_entropy {name_of}", 1, size, "TB/s", work)
+        measure(f"cross_entropy_grad {name_of}", 1, 2 * size, "TB/s", slopes)
 
 
 def images(dtype: torch.dtype, name: str) -> None:

@@ -14,6 +14,7 @@
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/join_slices.h"
 #include "compiler/passes/merge_common.h"
+#include "compiler/passes/pad_classes.h"
 #include "compiler/passes/remove_dead.h"
 
 namespace oneflow {
@@ -53,6 +54,10 @@ std::map<std::string, Sharding> StateShardings(const Graph& graph) {
     }
   }
   return shardings;
+}
+
+bool RunsOn(const plan::Target& target, const std::string& kind) {
+  return target.devices_size() > 0 && target.devices(0).kind() == kind;
 }
 
 // What all ranks decide alike.
@@ -105,6 +110,13 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   logical.compiled.decisions = DecisionsText(graph, logical.decisions);
   logical.compiled.held_decisions = logical.decisions.held.ToString();
   logical.compiled.states = StateShardings(graph);
+
+  // cuBLASLt takes rows of two-byte elements as they lie where they are multiples of 16 bytes. Of a vocabulary only the
+  // weights are padded for that, not the scores.
+  if (options.fuse && RunsOn(target, "cuda")) {
+    OF_RETURN_IF_ERROR(PadClasses(&graph, &logical.decisions));
+    OF_RETURN_IF_ERROR(border("pad_classes"));
+  }
 
   // A GPU's product adds its bias while it writes.
   OF_RETURN_IF_ERROR(FuseBias(&graph, &logical.decisions, target));

@@ -486,16 +486,24 @@ void AddRest(std::vector<OpCase>* cases) {
                       {"S(0),S(0)->S(0)", "B,P->P"},
                       {"S(1),S(1)->S(1)", "P,B->P"}});
   }
-  cases->push_back({"cross_entropy",
-                    {x, I64({4})},
-                    {},
-                    {"S(0),S(0)->S(0),S(0)"},
-                    {"S(1),B->P,S(1)", "S(1),B->B,S(1)", "P,B->P,P"}});
+  for (const int64_t classes : {0, 5}) {
+    const Attrs attrs = {{"classes", classes}};
+    cases->push_back({"cross_entropy",
+                      {x, I64({4})},
+                      attrs,
+                      {"S(0),S(0)->S(0),S(0)"},
+                      {"S(1),B->P,B", "S(1),B->B,B", "P,B->P,P"}});
+    cases->push_back({"cross_entropy_grad",
+                      {x, I64({4}), F32({4}), F32({4})},
+                      attrs,
+                      {"S(0),S(0),S(0),S(0)->S(0)", "B,B,B,P->P"},
+                      {"S(1),B,B,B->S(1)", "B,B,P,B->P"}});
+  }
   cases->push_back({"cross_entropy_grad",
-                    {x, I64({4}), F32({4})},
+                    {x, I64({4}), F32({4}), F32({4}), F32({4})},
                     {},
-                    {"S(0),S(0),S(0)->S(0)", "B,B,P->P"},
-                    {"S(1),B,B->S(1)"}});
+                    {"S(0),S(0),S(0),S(0),S(0)->S(0)", "B,B,B,P,P->P"},
+                    {"S(1),B,B,B,B->S(1)", "B,B,B,P,B->P", "B,B,B,B,P->P"}});
   const TensorType frames = F32({6, 4, 7}), labels = I64({4, 5}), each = I64({4});
   cases->push_back({"ctc_loss",
                     {frames, labels, each, each},

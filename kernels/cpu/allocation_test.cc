@@ -109,7 +109,7 @@ std::vector<AllocationRow> Rows() {
        {F(image), F(image), F({1, 32}), F({1, 32}), F({32}), F({1, 32}), F({1, 32})},
        {Out(image)}},
       {"softmax", {{"dim", int64_t{0}}}, {F(large)}, {Out(large)}},
-      {"cross_entropy", {}, {F(large), labels}, {Out({400}), Out(large)}},
+      {"cross_entropy", {}, {F(large), labels}, {Out({400}), Out({400})}},
       {"attention",
        {{"causal", true}, {"p", 0.5}, {"seed", int64_t{1}}, {"key", int64_t{2}}},
        {F({2, 100, 4, 20}), F({2, 200, 2, 20}), F({2, 200, 2, 20}), step, F({1, 1, 100, 200})},

@@ -20,6 +20,7 @@ struct StepBlock;      // kernels/step_block.h: standard layout, no pointers
 struct CtcProblem;     // kernels/scalar/ctc.h: the same
 struct CudaAttention;  // kernels/cuda/attention_problem.h: the same
 struct CudaFused;      // kernels/cuda/fused_problem.h: the same
+struct CudaLabelled;   // kernels/cuda/labelled_rows.h: the same
 
 inline constexpr int32_t kCudaApiVersion = 11;
 inline constexpr int kCudaMaxRank = 16;
@@ -76,12 +77,6 @@ struct CudaReduction {
 // Rows of `extent` elements `inner` apart; row i begins at i / inner * extent * inner + i % inner.
 struct CudaRows {
   int64_t rows, extent, inner;
-};
-
-// Rows with a label each, i64 or i32.
-struct CudaLabelled {
-  CudaRows rows;
-  bool wide;
 };
 
 // Elements that draw by their logical indices.

@@ -11,6 +11,7 @@
 #include "kernels/cpu/lines.h"
 #include "kernels/cuda/definition.h"
 #include "kernels/cuda/draw_problem.h"
+#include "kernels/cuda/labelled_rows.h"
 #include "kernels/cuda/matmul_copies.h"
 #include "kernels/cuda/shares.h"
 
@@ -78,11 +79,15 @@ KernelOr MakeRowMap(const CudaApi* api, const KernelSpec& spec) {
 
 KernelOr MakeLabelled(const CudaApi* api, const KernelSpec& spec) {
   const Shape& shape = spec.inputs.at(0).shape;
-  const CudaLabelled labelled = {{shape.at(0), shape.at(1), 1}, IsWide(spec.inputs.at(1))};
+  const int64_t classes = spec.attrs.Has("classes") ? spec.attrs.Int("classes") : 0;
+  const CudaLabelled labelled = {shape.at(0), shape.at(1), classes == 0 ? shape.at(1) : classes,
+                                 IsWide(spec.inputs.at(1)), spec.inputs.size() > 4};
   return CudaKernelOf(
       api, spec, api->find_cross_entropy(spec.op.c_str(), static_cast<int>(spec.inputs[0].dtype)),
       labelled);
 }
+// Scores of a vocabulary are the largest value of a model: one buffer holds them and their gradient.
+absl::StatusOr<Needs> DescribeCrossEntropyGrad(const KernelSpec&) { return Needs{0, {{0, 0}}}; }
 
 KernelOr MakeCtc(const CudaApi* api, const KernelSpec& spec) {
   return CudaKernelOf(api, spec,
@@ -315,7 +320,7 @@ std::vector<CudaRow> CudaMathRows() {
       {"softmax_grad", NeedsNothing, MakeRowMap},
       {"log_softmax_grad", NeedsNothing, MakeRowMap},
       {"cross_entropy", NeedsNothing, MakeLabelled},
-      {"cross_entropy_grad", NeedsNothing, MakeLabelled},
+      {"cross_entropy_grad", DescribeCrossEntropyGrad, MakeLabelled},
       {"ctc_loss", NeedsNothing, MakeCtc},
       {"ctc_loss_grad", DescribeCtcGrad, MakeCtc},
       {"dropout", Elementwise, MakeDropout},

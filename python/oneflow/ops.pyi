@@ -981,40 +981,56 @@ def cosh_grad(
 def cross_entropy(
     logits: Tensor,
     labels: Tensor,
+    *,
+    classes: int = ...,
 ) -> tuple[Tensor, Tensor]:
     """
-    Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])[labels[i]]. A label outside of 0 .. classes - 1 is a DataError.
+    Negative log-likelihood of each sample's class: loss[i] = lse[i] - logits[i][labels[i]]. Sums in float32, in float64 for f64. A label outside of 0 .. classes - 1 is a DataError.
 
     Inputs:
         logits: T. [n, classes]
         labels: i64. [n], class indices
 
+    Attributes:
+        classes: int (default 0). of each row of logits the first so many are classes, what lies behind them is not read; 0: all
+
     Outputs:
-        loss: T. [n]
-        log_probs: T. [n, classes], log_softmax of logits: kept for the gradient
+        loss: S. [n]
+        lse: S. [n], log(sum(exp(logits[i]))): kept for the gradient
 
     Types:
-        T: f32|f64
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def cross_entropy_grad(
-    log_probs: Tensor,
+    logits: Tensor,
     labels: Tensor,
+    lse: Tensor,
     dloss: Tensor,
+    dlse: Tensor | None = ...,
+    *,
+    classes: int = ...,
 ) -> Tensor:
     """
-    Gradient of cross_entropy: dlogits[i] = dloss[i] * (softmax(logits[i]) - onehot(labels[i])).
+    Gradient of cross_entropy: dlogits[i] = softmax(logits[i]) * (dloss[i] + dlse[i]) - onehot(labels[i]) * dloss[i]; 0 behind the classes.
 
     Inputs:
-        log_probs: T. [n, classes], second result of cross_entropy
+        logits: T. [n, classes]
         labels: i64. [n], class indices
-        dloss: T. [n], gradient of the loss of each sample
+        lse: S. [n], second result of cross_entropy
+        dloss: S. [n], gradient of the loss of each sample
+        dlse: optional, S. [n], gradient of lse; absent: 0
+
+    Attributes:
+        classes: int (default 0). of each row of logits the first so many are classes, what lies behind them is not read; 0: all
 
     Outputs:
-        dlogits: T. as log_probs
+        dlogits: T. as logits
 
     Types:
-        T: f32|f64
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def ctc_loss(
