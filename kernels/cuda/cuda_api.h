@@ -21,7 +21,7 @@ struct CtcProblem;     // kernels/scalar/ctc.h: the same
 struct CudaAttention;  // kernels/cuda/attention_problem.h: the same
 struct CudaFused;      // kernels/cuda/fused_problem.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 10;
+inline constexpr int32_t kCudaApiVersion = 11;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -143,8 +143,8 @@ struct CudaNorm {
 
 // One group's rows [begin, end) of x [rows, c]; statistics [groups, c].
 struct CudaBatchNorm {
-  int64_t begin, end, c, group;
-  double per_count;  // 1 / rows of the whole group
+  int64_t begin, end, c, group, samples;  // of bn_sample_sums: `samples` of `end` rows each
+  double per_count;                       // 1 / rows of the whole group, or of a sample
   int32_t splits;
 };
 struct CudaRunningUpdate {
