@@ -450,13 +450,24 @@ void AddBatchNorm(std::vector<OpCase>* cases) {
                       counted,
                       {"S(3),S(3),S(1),S(1),S(0),S(1),S(1)->S(3)"},
                       {}};
+    const TensorType samples = F32({12, 6});
+    Attrs joined = attrs;
+    joined.Set("count", 6);
+    OpCase join{"bn_join_squares",
+                {samples, samples, s},
+                joined,
+                {"S(1),S(1),S(1)->S(1)"},
+                {"P,P,B->P", "P,P,P->P"}};
     if (groups == 1) {
+      join.must.push_back("S(0),S(0),B->P");
       sum.must.push_back("S(0)->P");
       sq_sum.must.push_back("S(0),B->P");
       apply.must.push_back("S(0),B,B,B,B->S(0)");
       grad_sums.must.push_back("S(0),S(0),B,B->P,P");
       grad_input.must.push_back("S(0),S(0),B,B,B,B,B->S(0)");
     } else {
+      join.must.push_back("S(0),S(0),S(0)->S(0)");
+      join.must_not.push_back("S(0),S(0),B->P");
       sum.must.push_back("S(0)->S(0)");
       sum.must_not.push_back("S(0)->P");
       sq_sum.must.push_back("S(0),S(0)->S(0)");
@@ -464,11 +475,17 @@ void AddBatchNorm(std::vector<OpCase>* cases) {
       grad_sums.must.push_back("S(0),S(0),S(0),S(0)->S(0),S(0)");
       grad_input.must.push_back("S(0),S(0),S(0),S(0),B,S(0),S(0)->S(0)");
     }
-    for (const OpCase& op_case : {sum, sq_sum, apply, grad_sums, grad_input}) {
+    for (const OpCase& op_case : {sum, sq_sum, join, apply, grad_sums, grad_input}) {
       cases->push_back(op_case);
     }
   }
   cases->push_back({"bn_sum", {F32({4, 6})}, {}, {"S(0)->P", "S(1)->S(1)"}, {}});
+  // Squares about a part's own mean are no sums of parts: a sample stays whole.
+  cases->push_back({"bn_sample_sums",
+                    {F32({12, 3, 2, 6})},
+                    {},
+                    {"S(0)->S(0),S(0)", "S(3)->S(1),S(1)"},
+                    {"S(1)->P,P", "S(2)->P,P", "P->P,P"}});
   cases->push_back({"running_update",
                     {F32({6}), F32({3, 6})},
                     {{"momentum", 0.1}, {"steps", int64_t{3}}},

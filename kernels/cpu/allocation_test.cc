@@ -103,6 +103,7 @@ std::vector<AllocationRow> Rows() {
       {"max_pool2d_grad", pool, {F(image), F({16, 8, 8, 32}), F({16, 8, 8, 32})}, {Out(image)}},
       {"avg_pool2d_grad", pool, {F({16, 8, 8, 32})}, {Out(image)}},
       {"bn_sum", groups, {F(image)}, {Out({1, 32})}},
+      {"bn_sample_sums", {}, {F(image)}, {Out({16, 32}), Out({16, 32})}},
       {"bn_apply", groups, {F(image), F({1, 32}), F({1, 32}), F({32}), F({32})}, {Out(image)}},
       {"bn_grad_input",
        groups,

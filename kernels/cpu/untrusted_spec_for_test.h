@@ -39,7 +39,7 @@ inline std::vector<Row> Rows() {
   const Operand step = I({});
   const Operand a = F({4, 6});
   const Operand image = F({2, 5, 5, 4});
-  const Operand stats = F({2, 4});
+  const Operand stats = F({2, 4}), samples = F({2, 4});
   const Operand channels = F({4});
   const Attrs groups = {{"groups", int64_t{2}}, {"count", int64_t{25}}};
   const Attrs conv = {{"stride", Longs{2, 1}}, {"padding", Longs{1, 1}}, {"dilation", Longs{1, 1}}};
@@ -106,6 +106,8 @@ inline std::vector<Row> Rows() {
       {"avg_pool2d_grad", pool, {F({2, 3, 3, 4})}, {image}},
       {"bn_sum", groups, {image}, {stats}},
       {"bn_sq_sum", groups, {image, stats}, {stats}},
+      {"bn_sample_sums", {}, {image}, {samples, samples}},
+      {"bn_join_squares", groups, {samples, samples, stats}, {stats}},
       {"bn_grad_sums", groups, {image, image, stats, stats}, {stats, stats}},
       {"bn_apply", groups, {image, stats, stats, channels, channels}, {image}},
       {"bn_grad_input", groups, {image, image, stats, stats, channels, stats, stats}, {image}},

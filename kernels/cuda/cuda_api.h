@@ -138,8 +138,8 @@ struct CudaNorm {
 
 // One group's rows [begin, end) of x [rows, c]; statistics [groups, c].
 struct CudaBatchNorm {
-  int64_t begin, end, c, group;
-  double per_count;  // 1 / rows of the whole group
+  int64_t begin, end, c, group, samples;  // of bn_sample_sums: `samples` of `end` rows each
+  double per_count;                       // 1 / rows of the whole group, or of a sample
   int32_t splits;
 };
 struct CudaRunningUpdate {

@@ -201,6 +201,10 @@ void MeasureImages(const Layers& layers, const Sizes& sizes, DType t) {
   layers.Run("conv2d_grad_weight 3x3" + type, "conv2d_grad_weight", window, {x, x}, {w}, flops,
              "TFLOP/s");
   layers.Run("bn_sum" + type, "bn_sum", {}, {x}, {stats}, bytes, "TB/s");
+  const Operand samples = Of(DType::kF32, {n, c});
+  layers.Run("bn_sample_sums" + type, "bn_sample_sums", {}, {x}, {samples, samples}, bytes, "TB/s");
+  layers.Run("bn_grad_sums" + type, "bn_grad_sums", {}, {x, x, stats, stats}, {stats, stats},
+             2 * bytes, "TB/s");
   layers.Run("bn_apply" + type, "bn_apply", {}, {x, stats, stats, channels, channels}, {x},
              2 * bytes, "TB/s");
   Attrs block;

@@ -674,6 +674,51 @@ def bn_grad_sums(
         S: f32|f64, given by T
     """
 
+def bn_join_squares(
+    sums: Tensor,
+    squares: Tensor,
+    mean: Tensor,
+    *,
+    groups: int = ...,
+    count: int,
+) -> Tensor:
+    """
+    Sum of (x - mean)^2 of each channel over the samples of each group, from what bn_sample_sums has of x: that of squares + count * (sums / count - mean)^2.
+
+    Inputs:
+        sums: S. [n, c]; n a multiple of groups
+        squares: S. [n, c]
+        mean: S. [groups, c]
+
+    Attributes:
+        groups: int (default 1). G: groups of successive samples with statistics of their own
+        count: int. elements of a channel of one sample
+
+    Outputs:
+        sum: S. [groups, c]
+
+    Types:
+        S: f32|f64
+    """
+
+def bn_sample_sums(
+    x: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """
+    Of each channel of each sample: its sum, and the sum of the squares about its mean. One pass over x.
+
+    Inputs:
+        x: T. [n, ..., c]
+
+    Outputs:
+        sums: S. [n, c]
+        squares: S. [n, c]
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
+    """
+
 def bn_sq_sum(
     x: Tensor,
     mean: Tensor,

@@ -82,6 +82,16 @@ def bn_sq_sum(x: Any, mean: Any, groups: int) -> Any:
     return ((grouped(x, groups) - mean[:, None]) ** 2).sum(1)
 
 
+def bn_sample_sums(x: Any) -> Any:
+    flat = x.reshape(len(x), -1, x.shape[-1])
+    return flat.sum(1), ((flat - flat.mean(1, keepdim=True)) ** 2).sum(1)
+
+
+def bn_join_squares(sums: Any, squares: Any, mean: Any, groups: int, count: int) -> Any:
+    apart = grouped(sums, groups) / count - mean[:, None]
+    return (grouped(squares, groups) + count * apart**2).sum(1)
+
+
 def bn_apply(x: Any, mean: Any, rstd: Any, weight: Any, bias: Any, groups: int) -> Any:
     y = (grouped(x, groups) - mean[:, None]) * rstd[:, None] * weight + bias
     return y.reshape(x.shape)
@@ -110,6 +120,16 @@ CASES: list[tuple[str, list[np.ndarray], dict[str, Any], Callable[..., Any]]] = 
     ("bn_sum", [normal(6, 4)], {"groups": 2}, bn_sum),
     ("bn_sq_sum", [normal(6, 2, 3, 4), normal(1, 4)], {"groups": 1}, bn_sq_sum),
     ("bn_sq_sum", [normal(6, 2, 3, 4), normal(2, 4)], {"groups": 2}, bn_sq_sum),
+    ("bn_sample_sums", [normal(6, 2, 3, 4)], {}, bn_sample_sums),
+    *(
+        (
+            "bn_join_squares",
+            [normal(6, 4), positive(6, 4), normal(g, 4)],
+            {"groups": g, "count": 5},
+            bn_join_squares,
+        )
+        for g in (1, 2)
+    ),
     *(
         (
             "bn_apply",
