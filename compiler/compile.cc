@@ -13,6 +13,7 @@
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/join_slices.h"
 #include "compiler/passes/merge_common.h"
+#include "compiler/passes/narrow_updates.h"
 #include "compiler/passes/remove_dead.h"
 
 namespace oneflow {
@@ -105,8 +106,11 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   logical.compiled.held_decisions = logical.decisions.held.ToString();
   logical.compiled.states = StateShardings(graph);
 
-  // A value that one elementwise op hands to the next stays in the cache, or in registers. What was
-  // decided is told by the user's ops, so after that.
+  // What was decided is told by the user's ops; what follows joins these. A narrow gradient is widened by
+  // the update that reads it.
+  if (options.fuse) OF_RETURN_IF_ERROR(NarrowUpdates(&graph, &logical.decisions));
+  OF_RETURN_IF_ERROR(border("narrow_updates"));
+  // A value that one elementwise op hands to the next stays in the cache, or in registers.
   if (options.fuse) OF_RETURN_IF_ERROR(FuseElementwise(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("fuse_elementwise"));
   return logical;

@@ -104,7 +104,8 @@ TEST(CompileTest, DumpsFollowThePasses) {
   for (const auto& [pass, text] : compiled->dumps) passes.push_back(pass);
   EXPECT_EQ(passes, (std::vector<std::string>{
                         "trace", "cancel_permutes", "join_slices", "merge_common", "remove_dead",
-                        "decide", "insert_reshard", "bucket_sums", "fuse_elementwise"}));
+                        "decide", "insert_reshard", "bucket_sums", "narrow_updates",
+                        "fuse_elementwise"}));
 }
 
 }  // namespace

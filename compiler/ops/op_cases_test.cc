@@ -517,6 +517,12 @@ void AddRest(std::vector<OpCase>* cases) {
                     {},
                     {"S(0),S(0),S(0),S(0),B,B->S(0),S(0),S(0)"},
                     {"B,P,B,B,B,B->B,B,B"}});
+  const TensorType narrow{DType::kBF16, {4, 6}};
+  cases->push_back({"adamw_update",
+                    {x, narrow, x, x, lr, step},
+                    {},
+                    {"S(1),S(1),S(1),S(1),B,B->S(1),S(1),S(1)"},
+                    {"B,P,B,B,B,B->B,B,B"}});
   cases->push_back(
       {"input",
        {},

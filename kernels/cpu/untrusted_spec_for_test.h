@@ -135,6 +135,8 @@ inline std::vector<Row> Rows() {
       {"sgd_update", {{"momentum", 0.0}}, {a, a, lr, step}, {a}},
       {"sgd_update", {{"momentum", 0.9}, {"nesterov", true}}, {a, a, lr, step, a}, {a, a}},
       {"adamw_update", {{"beta1", 0.9}}, {a, a, a, a, lr, step}, {a, a, a}},
+      {"sgd_update", {}, {a, H({4, 6}), lr, step}, {a}},
+      {"adamw_update", {}, {a, H({4, 6}), a, a, lr, step}, {a, a, a}},
       {"pack", {{"begin", Longs{1, 2}}, {"extent", Longs{2, 3}}}, {a}, {F({2, 3})}},
       {"assemble",
        {{"piece_input", Longs{0, 1}},

@@ -125,7 +125,7 @@ def adamw_update(
 
     Inputs:
         p: T. the parameter, any shape
-        g: T. its gradient, as p
+        g: G. its gradient, of the shape of p; a narrow one is widened as it is read
         m: T. first-moment slot, as p
         v: T. second-moment slot, as p
         lr: f32. 0-d, learning rate
@@ -144,6 +144,7 @@ def adamw_update(
 
     Types:
         T: f32
+        G: f32|bf16|f16
     """
 
 def add(
@@ -2831,7 +2832,7 @@ def sgd_update(
 
     Inputs:
         p: T. the parameter, any shape
-        g: T. its gradient, as p
+        g: G. its gradient, of the shape of p; a narrow one is widened as it is read
         lr: f32. 0-d, learning rate
         step: i64. 0-d, steps done before this one
         m: optional, T. momentum slot, as p; present if and only if momentum != 0
@@ -2848,6 +2849,7 @@ def sgd_update(
 
     Types:
         T: f32
+        G: f32|bf16|f16
     """
 
 def sigmoid(
