@@ -14,6 +14,7 @@
 #include "compiler/passes/join_slices.h"
 #include "compiler/passes/merge_common.h"
 #include "compiler/passes/narrow_updates.h"
+#include "compiler/passes/pack_attention.h"
 #include "compiler/passes/remove_dead.h"
 
 namespace oneflow {
@@ -110,6 +111,9 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   // the update that reads it.
   if (options.fuse) OF_RETURN_IF_ERROR(NarrowUpdates(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("narrow_updates"));
+  // Attention reads q, k and v where one product left them.
+  if (options.fuse) OF_RETURN_IF_ERROR(PackAttention(&graph, &logical.decisions));
+  OF_RETURN_IF_ERROR(border("pack_attention"));
   // A value that one elementwise op hands to the next stays in the cache, or in registers.
   if (options.fuse) OF_RETURN_IF_ERROR(FuseElementwise(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("fuse_elementwise"));

@@ -395,6 +395,7 @@ def attention(
     p: float = ...,
     seed: int = ...,
     key: int = ...,
+    packed: Sequence[int] = ...,
 ) -> tuple[Tensor, Tensor]:
     """
     out = dropout(softmax(scale * q k' + mask)) v for each head, and the logarithm of the softmax's denominator. A group of heads of q shares a head of k and v. A query that sees no key gets 0. The dropout mask is that of `dropout` over [batch, heads, s, t].
@@ -412,6 +413,7 @@ def attention(
         p: float (default 0.0). probability that dropout zeroes a weight, 0 <= p <= 1
         seed: int (default 0). seed of the run
         key: int (default 0). names the call site: module path and occurrence, hashed
+        packed: ints (default []). [] or, made by the compiler, [q, k, v, heads, key_heads]: q, k and v are one tensor, [batch, s, heads + 2 key_heads, d], in which the heads of each begin there
 
     Outputs:
         out: T. [batch, s, heads, e]
@@ -438,6 +440,7 @@ def attention_grad(
     p: float = ...,
     seed: int = ...,
     key: int = ...,
+    packed: Sequence[int] = ...,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """
     Gradients of attention. The scores are computed again, block by block.
@@ -459,11 +462,12 @@ def attention_grad(
         p: float (default 0.0). probability that dropout zeroes a weight, 0 <= p <= 1
         seed: int (default 0). seed of the run
         key: int (default 0). names the call site: module path and occurrence, hashed
+        packed: ints (default []). [] or, made by the compiler, [q, k, v, heads, key_heads]: q, k and v are one tensor, [batch, s, heads + 2 key_heads, d], in which the heads of each begin there
 
     Outputs:
-        dq: T. as q
-        dk: T. as k
-        dv: T. as v
+        dq: T. as q; packed: the gradient of all three
+        dk: T. as k, if not packed
+        dv: T. as v, if not packed
 
     Types:
         T: f32|f64|bf16|f16
