@@ -55,13 +55,13 @@ struct Result {
   std::map<std::string, int> ops;
   std::vector<Longs> packed;  // of each call that is
 };
-Result Packed(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}},
-              int micro_batches = 1) {
+Result Packed(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}}, int micro_batches = 1,
+              bool joined = true) {
   Graph graph = step.graph;
   int devices = 1;
   for (const Axis& axis : axes) devices *= static_cast<int>(axis.size);
   const plan::Target target = CpuTarget(devices, 1);
-  EXPECT_EQ(JoinSlices(&graph), absl::OkStatus());
+  if (joined) EXPECT_EQ(JoinSlices(&graph), absl::OkStatus());
   MergeCommon(&graph);
   RemoveDead(&graph);
   absl::StatusOr<Decisions> decisions =
@@ -138,6 +138,9 @@ TEST(PackAttentionTest, WhatOthersReadStays) {
 }
 
 TEST(PackAttentionTest, AGradientThatIsNoCatStays) {
+  Layer apart = LayerOf();
+  apart.b.Train(apart.b.Mean(apart.out));
+  EXPECT_TRUE(Packed(apart.b, {{"dp", 1}}, 1, /*joined=*/false).packed.empty());
   Layer layer = LayerOf();
   layer.b.Train(layer.b.Op("add", {layer.b.Mean(layer.out), layer.b.Mean(layer.q)}));
   EXPECT_TRUE(Packed(layer.b).packed.empty());
