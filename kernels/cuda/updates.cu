@@ -99,33 +99,47 @@ CudaRun<CudaDraw> FindDraw(const char* op, int dtype) {
                                       });
 }
 
-// Elements of an update that a thread has at once: those of a narrow gradient fill 16 bytes.
-constexpr int kUpdated = 8;
+// Fours of elements that a thread of an update has at once. They are a block apart, so that neighbours read and write
+// neighbours: a narrow gradient is read by 8 bytes, all else by 16.
+constexpr int kTogether = 2;
 // Blocks of an update at most: as many as run at once, so that each takes a step's factors once.
 constexpr int64_t kUpdateBlocks = kMaxBlocks / 4;
 
-// True if all tensors of an update can be read and written by packs.
-bool InPacks(std::initializer_list<const void*> tensors) {
+// True if all tensors of an update can be read and written by fours.
+bool InFours(std::initializer_list<const void*> tensors) {
   return std::all_of(tensors.begin(), tensors.end(),
                      [](const void* data) { return IsAligned(data, 16); });
 }
-int64_t UpdateBlocks(int64_t packs, int64_t n) {
-  return std::min(kUpdateBlocks, BlocksFor(std::max(packs, n - kUpdated * packs)));
+int64_t UpdateBlocks(int64_t fours, int64_t n) {
+  const int64_t items = std::max((fours + kTogether - 1) / kTogether, n - 4 * fours);
+  return std::min(kUpdateBlocks, BlocksFor(items));
 }
 template <typename T>
-__device__ __forceinline__ Pack<T, kUpdated> PackAt(const T* data, int64_t i) {
-  return reinterpret_cast<const Pack<T, kUpdated>*>(data)[i];
+__device__ __forceinline__ Four<T> FourAt(const T* data, int64_t i) {
+  return reinterpret_cast<const Four<T>*>(data)[i];
 }
 template <typename T>
-__device__ __forceinline__ void StorePack(const Pack<T, kUpdated>& pack, T* data, int64_t i) {
-  reinterpret_cast<Pack<T, kUpdated>*>(data)[i] = pack;
+__device__ __forceinline__ void StoreFour(const Four<T>& four, T* data, int64_t i) {
+  reinterpret_cast<Four<T>*>(data)[i] = four;
+}
+// use(slot, i) for the fours of a thread from `at` on.
+template <typename Use>
+__device__ __forceinline__ void ForFours(int64_t at, int64_t fours, const Use& use) {
+  OF_UNROLL
+  for (int slot = 0; slot < kTogether; ++slot) {
+    const int64_t i = at + static_cast<int64_t>(slot) * blockDim.x;
+    if (i < fours) use(slot, i);
+  }
+}
+__device__ __forceinline__ int64_t FirstFour() {
+  return static_cast<int64_t>(blockIdx.x) * kTogether * blockDim.x + threadIdx.x;
 }
 
 // G: the gradient's type.
 template <typename G, bool kMomentum>
-__global__ void SgdKernel(CudaSgd c, const float* p, const G* g, const float* lr_at,
-                          const int64_t* step, const float* m, float* p_out, float* m_out,
-                          int64_t packs) {
+__global__ void __launch_bounds__(kThreads, 4)
+    SgdKernel(CudaSgd c, const float* p, const G* g, const float* lr_at, const int64_t* step,
+              const float* m, float* p_out, float* m_out, int64_t fours) {
   if (IsShut(c.gate)) return;
   const float lr = *lr_at;
   const bool first = *step == 0;
@@ -142,18 +156,24 @@ __global__ void SgdKernel(CudaSgd c, const float* p, const G* g, const float* lr
     *slot = next;
     *param = *param - lr * (c.nesterov ? grad + c.momentum * next : next);
   };
-  for (int64_t i = FirstItem(); i < packs; i += ItemStride()) {
-    const Pack<G, kUpdated> grad = PackAt(g, i);
-    Pack<float, kUpdated> param = PackAt(p, i), slot = {};
-    if constexpr (kMomentum) slot = PackAt(m, i);
-    OF_UNROLL
-    for (int k = 0; k < kUpdated; ++k) {
-      update(static_cast<float>(grad.item[k]), &param.item[k], &slot.item[k]);
-    }
-    StorePack(param, p_out, i);
-    if constexpr (kMomentum) StorePack(slot, m_out, i);
+  for (int64_t at = FirstFour(); at < fours; at += kTogether * ItemStride()) {
+    Four<G> grad[kTogether] = {};
+    Four<float> param[kTogether] = {}, slots[kTogether] = {};
+    ForFours(at, fours, [&](int slot, int64_t i) {
+      grad[slot] = FourAt(g, i);
+      param[slot] = FourAt(p, i);
+      if constexpr (kMomentum) slots[slot] = FourAt(m, i);
+    });
+    ForFours(at, fours, [&](int slot, int64_t i) {
+      OF_UNROLL
+      for (int k = 0; k < 4; ++k) {
+        update(static_cast<float>(grad[slot].item[k]), &param[slot].item[k], &slots[slot].item[k]);
+      }
+      StoreFour(param[slot], p_out, i);
+      if constexpr (kMomentum) StoreFour(slots[slot], m_out, i);
+    });
   }
-  for (int64_t i = kUpdated * packs + FirstItem(); i < c.n; i += ItemStride()) {
+  for (int64_t i = 4 * fours + FirstItem(); i < c.n; i += ItemStride()) {
     float param = p[i], slot = kMomentum ? m[i] : 0.0f;
     update(static_cast<float>(g[i]), &param, &slot);
     p_out[i] = param;
@@ -170,19 +190,21 @@ template <typename G>
 __global__ void __launch_bounds__(kThreads, 4)
     AdamWKernel(CudaAdamW c, const float* p, const G* g, const float* m, const float* v,
                 const float* lr_at, const int64_t* step, float* p_out, float* m_out, float* v_out,
-                int64_t packs) {
+                int64_t fours) {
   __shared__ AdamWFactors shared;
   // Its first elements are on their way while the factors are made.
-  int64_t at = FirstItem();
-  Pack<G, kUpdated> grad = {};
-  Pack<float, kUpdated> param = {}, mean = {}, square = {};
+  int64_t at = FirstFour();
+  Four<G> grad[kTogether] = {};
+  Four<float> param[kTogether] = {}, mean[kTogether] = {}, square[kTogether] = {};
   const auto load = [&] {
-    grad = PackAt(g, at);
-    param = PackAt(p, at);
-    mean = PackAt(m, at);
-    square = PackAt(v, at);
+    ForFours(at, fours, [&](int slot, int64_t i) {
+      grad[slot] = FourAt(g, i);
+      param[slot] = FourAt(p, i);
+      mean[slot] = FourAt(m, i);
+      square[slot] = FourAt(v, i);
+    });
   };
-  if (at < packs) load();
+  load();
   const double t = static_cast<double>(*step) + 1;
   if (threadIdx.x == 0) {
     const double lr = *lr_at;
@@ -206,18 +228,21 @@ __global__ void __launch_bounds__(kThreads, 4)
     const float denominator = std::sqrt(*second) / f.root_correction + f.eps;
     *parameter = *parameter * f.keep - f.step_size * *first / denominator;
   };
-  while (at < packs) {
-    OF_UNROLL
-    for (int k = 0; k < kUpdated; ++k) {
-      update(static_cast<float>(grad.item[k]), &param.item[k], &mean.item[k], &square.item[k]);
-    }
-    StorePack(param, p_out, at);
-    StorePack(mean, m_out, at);
-    StorePack(square, v_out, at);
-    at += ItemStride();
-    if (at < packs) load();
+  while (at < fours) {
+    ForFours(at, fours, [&](int slot, int64_t i) {
+      OF_UNROLL
+      for (int k = 0; k < 4; ++k) {
+        update(static_cast<float>(grad[slot].item[k]), &param[slot].item[k], &mean[slot].item[k],
+               &square[slot].item[k]);
+      }
+      StoreFour(param[slot], p_out, i);
+      StoreFour(mean[slot], m_out, i);
+      StoreFour(square[slot], v_out, i);
+    });
+    at += kTogether * ItemStride();
+    load();
   }
-  for (int64_t i = kUpdated * packs + FirstItem(); i < c.n; i += ItemStride()) {
+  for (int64_t i = 4 * fours + FirstItem(); i < c.n; i += ItemStride()) {
     float parameter = p[i], first = m[i], second = v[i];
     update(static_cast<float>(g[i]), &parameter, &first, &second);
     p_out[i] = parameter;
@@ -235,20 +260,20 @@ CudaError ForGradient(int32_t dtype, const LaunchOf& launch) {
 }
 CudaError Sgd(const CudaSgd* c, const float* p, const void* g, const float* lr, const int64_t* step,
               const float* m, float* p_out, float* m_out, CudaStreamHandle stream) {
-  const int64_t packs = InPacks({p, g, m, p_out, m_out}) ? c->n / kUpdated : 0;
+  const int64_t fours = InFours({p, g, m, p_out, m_out}) ? c->n / 4 : 0;
   return ForGradient(c->g_dtype, [&]<typename G>() {
     return Launch(c->has_momentum ? &SgdKernel<G, true> : &SgdKernel<G, false>,
-                  UpdateBlocks(packs, c->n), kThreads, stream, *c, p, static_cast<const G*>(g), lr,
-                  step, m, p_out, m_out, packs);
+                  UpdateBlocks(fours, c->n), kThreads, stream, *c, p, static_cast<const G*>(g), lr,
+                  step, m, p_out, m_out, fours);
   });
 }
 CudaError AdamW(const CudaAdamW* c, const float* p, const void* g, const float* m, const float* v,
                 const float* lr, const int64_t* step, float* p_out, float* m_out, float* v_out,
                 CudaStreamHandle stream) {
-  const int64_t packs = InPacks({p, g, m, v, p_out, m_out, v_out}) ? c->n / kUpdated : 0;
+  const int64_t fours = InFours({p, g, m, v, p_out, m_out, v_out}) ? c->n / 4 : 0;
   return ForGradient(c->g_dtype, [&]<typename G>() {
-    return LaunchBlocks(&AdamWKernel<G>, UpdateBlocks(packs, c->n), kThreads, stream, *c, p,
-                        static_cast<const G*>(g), m, v, lr, step, p_out, m_out, v_out, packs);
+    return LaunchBlocks(&AdamWKernel<G>, UpdateBlocks(fours, c->n), kThreads, stream, *c, p,
+                        static_cast<const G*>(g), m, v, lr, step, p_out, m_out, v_out, fours);
   });
 }
 
