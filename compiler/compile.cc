@@ -14,6 +14,8 @@
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/join_slices.h"
 #include "compiler/passes/merge_common.h"
+#include "compiler/passes/narrow_updates.h"
+#include "compiler/passes/pack_attention.h"
 #include "compiler/passes/pad_classes.h"
 #include "compiler/passes/remove_dead.h"
 
@@ -111,19 +113,23 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   logical.compiled.held_decisions = logical.decisions.held.ToString();
   logical.compiled.states = StateShardings(graph);
 
+  // What was decided is told by the user's ops; what follows joins these. A narrow gradient is widened by
+  // the update that reads it.
+  if (options.fuse) OF_RETURN_IF_ERROR(NarrowUpdates(&graph, &logical.decisions));
+  OF_RETURN_IF_ERROR(border("narrow_updates"));
+  // Attention reads q, k and v where one product left them.
+  if (options.fuse) OF_RETURN_IF_ERROR(PackAttention(&graph, &logical.decisions));
+  OF_RETURN_IF_ERROR(border("pack_attention"));
   // cuBLASLt takes rows of two-byte elements as they lie where they are multiples of 16 bytes. Of a vocabulary only the
   // weights are padded for that, not the scores.
   if (options.fuse && RunsOn(target, "cuda")) {
     OF_RETURN_IF_ERROR(PadClasses(&graph, &logical.decisions));
     OF_RETURN_IF_ERROR(border("pad_classes"));
   }
-
   // A GPU's product adds its bias while it writes.
   OF_RETURN_IF_ERROR(FuseBias(&graph, &logical.decisions, target));
   OF_RETURN_IF_ERROR(border("fuse_bias"));
-
-  // A value that one elementwise op hands to the next stays in the cache, or in registers. What was
-  // decided is told by the user's ops, so after that.
+  // A value that one elementwise op hands to the next stays in the cache, or in registers.
   if (options.fuse) OF_RETURN_IF_ERROR(FuseElementwise(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("fuse_elementwise"));
   return logical;

@@ -105,7 +105,8 @@ TEST(CompileTest, DumpsFollowThePasses) {
   EXPECT_EQ(passes,
             (std::vector<std::string>{"trace", "cancel_permutes", "join_slices", "merge_common",
                                       "remove_dead", "decide", "insert_reshard", "bucket_sums",
-                                      "fuse_bias", "fuse_elementwise"}));
+                                      "narrow_updates", "pack_attention", "fuse_bias",
+                                      "fuse_elementwise"}));
 }
 
 }  // namespace

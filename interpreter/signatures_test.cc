@@ -11,11 +11,12 @@
 #include "base/status.h"
 #include "compiler/ops/op_cases_for_test.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/scalar/types.h"
 
 namespace oneflow {
 namespace {
 
-// A dense tensor; every dtype of the cases fits in a double exactly.
+// A dense tensor; every dtype of the cases fits in a double exactly, and is rounded from one.
 struct Tensor {
   TensorType type;
   std::vector<double> values;
@@ -99,6 +100,9 @@ std::vector<Tensor> RunLocal(const std::string& op, const Attrs& attrs,
     switch (input.type.dtype) {
       case DType::kF32:
         CopyOut<float>(input.values, bytes);
+        break;
+      case DType::kBF16:
+        CopyOut<kernels::BF16>(input.values, bytes);
         break;
       case DType::kI64:
         CopyOut<int64_t>(input.values, bytes);

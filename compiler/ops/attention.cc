@@ -1,8 +1,9 @@
 // Attention as one op: scores of a block of queries and a block of keys live in a cache and never in
 // memory. Operands lie as a linear layer's reshape gives them, [batch, tokens, heads, width], so that
-// no permute stands around the op.
+// no permute stands around the op, or, `packed`, all three as one layer for them gives them.
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "compiler/ops/families.h"
 #include "compiler/ops/gradient.h"
 #include "compiler/ops/shape_functions.h"
+#include "plan/packed_heads.h"
 
 namespace oneflow {
 namespace {
@@ -33,6 +35,9 @@ struct Extents {
 Extents ExtentsOf(const OpContext& op) {
   const Shape& q = op.inputs[0].shape;
   const Shape& k = op.inputs[1].shape;
+  if (const std::optional<PackedHeads> packed = PackedHeadsOf(op.attrs)) {
+    return {q[0], q[1], q[1], packed->heads, packed->key_heads, q[3], q[3]};
+  }
   return {q[0], q[1], k[1], q[2], k[2], q[3], op.inputs[2].shape[3]};
 }
 
@@ -69,17 +74,27 @@ absl::Status CheckOptional(const std::string& name, const OpContext& op, const P
   return absl::OkStatus();
 }
 
-absl::Status CheckOperands(const std::string& name, const OpContext& op) {
-  const char* const layout = "[batch, tokens, heads, width]";
-  const char* const names[] = {"q", "k", "v"};
-  for (size_t i = 0; i < 3; ++i) {
-    OF_RETURN_IF_ERROR(CheckRank(name, names[i], op.inputs[i], 4, layout));
+std::string TypesOf(const std::string& name, const OpContext& op) {
+  return absl::StrCat(name, ": q is ", op.inputs[0].ToString(), ", k is ", op.inputs[1].ToString(),
+                      " and v is ", op.inputs[2].ToString(), ": ");
+}
+
+absl::Status CheckPacked(const std::string& name, const OpContext& op) {
+  const Shape& all = op.inputs[0].shape;
+  const std::optional<PackedHeads> packed = PackedHeadsOf(op.attrs);
+  if (packed.has_value() && all[2] == packed->all() && op.inputs[1].shape == all &&
+      op.inputs[2].shape == all) {
+    return absl::OkStatus();
   }
+  return MakeError(ErrorKind::kShape,
+                   absl::StrCat(TypesOf(name, op),
+                                "`packed` must be where the heads of q, k and v begin in a tensor "
+                                "that is all three, and how many q and k have: they must fill it"));
+}
+
+absl::Status CheckApart(const std::string& name, const OpContext& op) {
   const Extents n = ExtentsOf(op);
-  const auto types = [&] {
-    return absl::StrCat(name, ": q is ", op.inputs[0].ToString(), ", k is ",
-                        op.inputs[1].ToString(), " and v is ", op.inputs[2].ToString(), ": ");
-  };
+  const auto types = [&] { return TypesOf(name, op); };
   if (op.inputs[1].shape[0] != n.batch || op.inputs[1].shape[3] != n.width) {
     return MakeError(ErrorKind::kShape,
                      absl::StrCat(types(), "q and k must have one batch and one width"));
@@ -89,6 +104,18 @@ absl::Status CheckOperands(const std::string& name, const OpContext& op) {
     return MakeError(ErrorKind::kShape,
                      absl::StrCat(types(), "v must have the batch, tokens and heads of k"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOperands(const std::string& name, const OpContext& op) {
+  const char* const layout = "[batch, tokens, heads, width]";
+  const char* const names[] = {"q", "k", "v"};
+  for (size_t i = 0; i < 3; ++i) {
+    OF_RETURN_IF_ERROR(CheckRank(name, names[i], op.inputs[i], 4, layout));
+  }
+  OF_RETURN_IF_ERROR(IsPacked(op.attrs) ? CheckPacked(name, op) : CheckApart(name, op));
+  const Extents n = ExtentsOf(op);
+  const auto types = [&] { return TypesOf(name, op); };
   if (n.key_heads == 0 ? n.heads != 0 : n.heads % n.key_heads != 0) {
     return MakeError(ErrorKind::kShape,
                      absl::StrCat(types(), "the heads of k must divide those of q"));
@@ -99,9 +126,12 @@ absl::Status CheckOperands(const std::string& name, const OpContext& op) {
   return absl::OkStatus();
 }
 
+// How rules name the heads of q: those of a packed call are whole, and no group of them is split.
+const char* HeadsOf(const OpContext& op) { return IsPacked(op.attrs) ? "h" : "(g r)"; }
+
 // A mask has the factors of the scores in the dims in which it is not broadcast.
-std::string MaskDims(const TensorType& mask) {
-  const char* const factors[] = {"b", "(g r)", "s", "t"};
+std::string MaskDims(const OpContext& op, const TensorType& mask) {
+  const char* const factors[] = {"b", HeadsOf(op), "s", "t"};
   std::string dims;
   for (size_t d = 0; d < 4; ++d) {
     absl::StrAppend(&dims, d == 0 ? "" : " ", mask.shape[d] == 1 ? "1" : factors[d]);
@@ -112,21 +142,30 @@ std::string MaskDims(const TensorType& mask) {
 std::string OptionalDims(const OpContext& op, const Places& at) {
   std::string rule;
   if (op.inputs.size() > at.step) absl::StrAppend(&rule, ", .");
-  if (op.inputs.size() > at.mask) absl::StrAppend(&rule, ", ", MaskDims(op.inputs[at.mask]));
-  if (op.inputs.size() > at.dlse) absl::StrAppend(&rule, ", b (g r) s");
+  if (op.inputs.size() > at.mask) absl::StrAppend(&rule, ", ", MaskDims(op, op.inputs[at.mask]));
+  if (op.inputs.size() > at.dlse) absl::StrAppend(&rule, ", b ", HeadsOf(op), " s");
   return rule;
 }
 
 // A group of r heads of q shares a head of k and v.
 std::string ForwardRule(const OpContext& op) {
+  if (IsPacked(op.attrs)) {
+    return absl::StrCat("b s p d, b t p d, b t p d", OptionalDims(op, kForward),
+                        " -> b s h d, b h s ; whole s t p d h");
+  }
   return absl::StrCat("b s (g r) d, b t g d, b t g e", OptionalDims(op, kForward),
                       " -> b s (g r) e, b (g r) s ; whole t d e");
 }
 std::string BackwardRule(const OpContext& op) {
+  const char* const dlse = op.inputs.size() > kBackward.dlse ? " 8" : "";
+  if (IsPacked(op.attrs)) {
+    return absl::StrCat("b s p d, b t p d, b t p d, b s h d, b h s, b s h d",
+                        OptionalDims(op, kBackward), " -> b s p d ; whole s t p d h ; linear 5",
+                        dlse);
+  }
   return absl::StrCat("b s (g r) d, b t g d, b t g e, b s (g r) e, b (g r) s, b s (g r) e",
                       OptionalDims(op, kBackward),
-                      " -> b s (g r) d, b t g d, b t g e ; sum s r ; whole t d e ; linear 5",
-                      op.inputs.size() > kBackward.dlse ? " 8" : "");
+                      " -> b s (g r) d, b t g d, b t g e ; sum s r ; whole t d e ; linear 5", dlse);
 }
 
 // `width` and `value_width`: products over them for each pair of a query and a key.
@@ -135,8 +174,9 @@ CostFn Products(int64_t widths, int64_t value_widths) {
     const Extents n = ExtentsOf(op);
     const int64_t pairs =
         n.batch * n.heads * n.queries * n.keys / (op.attrs.Bool("causal") ? 2 : 1);
+    const int64_t twice = IsPacked(op.attrs) ? 2 * op.inputs[0].bytes() : 0;  // of one tensor
     return OpCost{pairs * (2 * (widths * n.width + value_widths * n.value_width) + 20),
-                  BytesOf(op)};
+                  BytesOf(op) - twice};
   };
 }
 
@@ -216,6 +256,11 @@ class MaskGradient {
 absl::Status Gradient(GradBuilder& g) {
   const bool masked = g.input_count() > static_cast<int>(kForward.mask);
   if (masked && g.NeedsGrad(static_cast<int>(kForward.mask))) {
+    if (IsPacked(g.attrs())) {
+      return MakeError(ErrorKind::kError,
+                       "attention: a mask that needs a gradient cannot stand beside `packed`: "
+                       "slice q, k and v");
+    }
     if (g.attrs().Bool("causal")) {
       return MakeError(ErrorKind::kError,
                        "attention: a mask that needs a gradient cannot stand beside causal=True: "
@@ -240,6 +285,21 @@ absl::Status Gradient(GradBuilder& g) {
     inputs.push_back(g.dout(1));
   }
   const std::vector<ValueId> gradients = g.OpN("attention_grad", std::move(inputs), g.attrs());
+  if (const std::optional<PackedHeads> packed = PackedHeadsOf(g.attrs())) {
+    // Of each operand but its heads nothing is read.
+    for (int i = 0; i < 3; ++i) {
+      if (!g.NeedsGrad(i)) continue;
+      const int64_t start = packed->first[static_cast<size_t>(i)];
+      Attrs part = {{"dim", AttrValue(int64_t{2})},
+                    {"start", AttrValue(start)},
+                    {"stop", AttrValue(start + (i == 0 ? packed->heads : packed->key_heads))},
+                    {"step", AttrValue(int64_t{1})}};
+      const ValueId own = g.Op("slice", {gradients[0]}, part);
+      part.Set("extent", packed->all());
+      g.SetGrad(i, g.Op("slice_grad", {own}, part));
+    }
+    return absl::OkStatus();
+  }
   for (int i = 0; i < 3; ++i) {
     if (g.NeedsGrad(i)) g.SetGrad(i, gradients[static_cast<size_t>(i)]);
   }
@@ -267,6 +327,9 @@ void AddAttrs(OpDef* def) {
       .Attr("p", "float", 0.0, "probability that dropout zeroes a weight, 0 <= p <= 1")
       .Attr("seed", "int", int64_t{0}, "seed of the run")
       .Attr("key", "int", int64_t{0}, "names the call site: module path and occurrence, hashed")
+      .Attr("packed", "ints", std::vector<int64_t>{},
+            "[] or, made by the compiler, [q, k, v, heads, key_heads]: q, k and v are one tensor, "
+            "[batch, s, heads + 2 key_heads, d], in which the heads of each begin there")
       .NeedsSlice();
 }
 
@@ -311,9 +374,9 @@ OpDef AttentionGrad() {
       .In("dout", "T", "gradient of out");
   AddOptional(&def);
   def.OptionalIn("dlse", "S", "gradient of lse; absent: 0")
-      .Out("dq", "T", "as q")
-      .Out("dk", "T", "as k")
-      .Out("dv", "T", "as v");
+      .Out("dq", "T", "as q; packed: the gradient of all three")
+      .Out("dk", "T", "as k, if not packed")
+      .Out("dv", "T", "as v, if not packed");
   AddAttrs(&def);
   def.Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
        const std::string name = "attention_grad";
@@ -325,6 +388,7 @@ OpDef AttentionGrad() {
        OF_RETURN_IF_ERROR(CheckShape(name, "lse", op.inputs[4], {n.batch, n.heads, n.queries},
                                      "that of the forward op"));
        OF_RETURN_IF_ERROR(CheckShape(name, "dout", op.inputs[5], out, "that of out"));
+       if (IsPacked(op.attrs)) return Shapes{op.inputs[0].shape};
        return Shapes{op.inputs[0].shape, op.inputs[1].shape, op.inputs[2].shape};
      })
       .Sharding(BackwardRule)

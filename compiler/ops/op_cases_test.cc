@@ -364,6 +364,22 @@ void AddAttention(std::vector<OpCase>* cases) {
        {"S(2),B,B,S(2),S(1),S(2),B,S(1),S(1)->S(2),P,P",
         "S(1),B,B,S(1),S(2),S(1),B,S(2),S(2)->S(1),P,P", "B,B,B,B,B,P,B,B,P->P,P,P"},
        {"B,B,B,B,B,P,B,B,B->P,P,P"}});
+  // One tensor for all three: split over the batch alone.
+  const TensorType all = F32({2, 6, 8, 5});
+  const TensorType of_q = F32({2, 6, 4, 5});
+  Attrs packed = causal;
+  packed.Set("packed", Ints{0, 4, 6, 4, 2});
+  cases->push_back({"attention",
+                    {all, all, all, step},
+                    packed,
+                    {"S(0),S(0),S(0),B->S(0),S(0)"},
+                    {"S(2),S(2),S(2),B->S(2),S(1)", "S(1),S(1),S(1),B->S(1),S(2)",
+                     "S(1),B,B,B->S(1),S(2)", "B,B,B,B->P,B"}});
+  cases->push_back({"attention_grad",
+                    {all, all, all, of_q, lse, of_q, step},
+                    packed,
+                    {"S(0),S(0),S(0),S(0),S(0),S(0),B->S(0)", "B,B,B,B,B,P,B->P"},
+                    {"S(2),S(2),S(2),S(2),S(1),S(2),B->S(2)", "B,B,B,P,B,B,B->P"}});
 }
 
 void AddImages(std::vector<OpCase>* cases) {
@@ -554,6 +570,12 @@ void AddRest(std::vector<OpCase>* cases) {
                     {x, x, x, x, lr, step},
                     {},
                     {"S(0),S(0),S(0),S(0),B,B->S(0),S(0),S(0)"},
+                    {"B,P,B,B,B,B->B,B,B"}});
+  const TensorType narrow{DType::kBF16, {4, 6}};
+  cases->push_back({"adamw_update",
+                    {x, narrow, x, x, lr, step},
+                    {},
+                    {"S(1),S(1),S(1),S(1),B,B->S(1),S(1),S(1)"},
                     {"B,P,B,B,B,B->B,B,B"}});
   cases->push_back(
       {"input",

@@ -13,6 +13,11 @@ namespace oneflow {
 namespace {
 
 constexpr char kReason[] = "an optimizer update is not part of the loss";
+constexpr char kGradient[] =
+    "its gradient, of the shape of p; a narrow one is widened as it is read";
+
+// Parameters and slots are f32; gradients may be what the products of a mixed precision give.
+DTypeSet GradientTypes() { return {DType::kF32, DType::kBF16, DType::kF16}; }
 
 // Input 0 is the parameter; `like_p` must have its shape, `scalars` be 0-d.
 absl::Status CheckUpdate(const std::string& name, const OpContext& op,
@@ -38,8 +43,9 @@ OpDef SgdUpdate() {
           "nesterov, "
           "else m). Without momentum m is g and has no slot.")
       .Type("T", SingleFloat())
+      .Type("G", GradientTypes())
       .In("p", "T", "the parameter, any shape")
-      .In("g", "T", "its gradient, as p")
+      .In("g", "G", kGradient)
       .In("lr", DType::kF32, "0-d, learning rate")
       .In("step", DType::kI64, "0-d, steps done before this one")
       .OptionalIn("m", "T", "momentum slot, as p; present if and only if momentum != 0")
@@ -82,8 +88,9 @@ OpDef AdamwUpdate() {
           "running means of g and g^2, corrected for step t = step + 1; "
           "p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).")
       .Type("T", SingleFloat())
+      .Type("G", GradientTypes())
       .In("p", "T", "the parameter, any shape")
-      .In("g", "T", "its gradient, as p")
+      .In("g", "G", kGradient)
       .In("m", "T", "first-moment slot, as p")
       .In("v", "T", "second-moment slot, as p")
       .In("lr", DType::kF32, "0-d, learning rate")

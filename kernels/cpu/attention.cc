@@ -5,7 +5,8 @@
 //   dp = (dout v') * keep                  ds = p * (dp - sum(out * dout) + dlse) * scale
 //   dq = ds k, dk = ds' q                  keep: 0 or 1 / (1 - dropout)
 //
-// Operands are [batch, tokens, heads, width] and are read by strides: no permute. Scores exist for a
+// Operands are [batch, tokens, heads, width] and are read by strides: no permute, and no slices of a
+// tensor that is q, k and v (plan/packed_heads.h). Scores exist for a
 // block of 64 queries by 96 keys at a time, in the nearest caches. A head's keys and values are packed
 // once for the products, so a thread's workspace is O(keys * width), never O(queries * keys). Sums,
 // softmax and lse are f32; products f32 (kernels/cpu/attention_float.h) or bf16 by its instructions,
@@ -67,7 +68,9 @@ class BlockedAttention {
 
   int64_t workspace_bytes() const { return parts_ * part_bytes_; }
 
-  void Run(const KernelArgs& args) const {
+  void Run(const KernelArgs& given) const {
+    const AttentionArgs placed(problem_, pass_, given);
+    const KernelArgs& args = placed.get();
     const bool forward = pass_ == AttentionPass::kForward;
     const int64_t items = forward ? problem_.batch * problem_.heads * problem_.query_blocks()
                                   : problem_.batch * problem_.key_heads;

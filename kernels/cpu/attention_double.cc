@@ -116,7 +116,9 @@ int64_t DoubleAttentionBytes(const AttentionProblem& problem, int threads) {
 }
 
 KernelOr MakeDoubleAttention(const AttentionProblem& problem, AttentionPass pass, int threads) {
-  return KernelOf([a = problem, pass, threads](const KernelArgs& args) {
+  return KernelOf([a = problem, pass, threads](const KernelArgs& given) {
+    const AttentionArgs placed(a, pass, given);
+    const KernelArgs& args = placed.get();
     // One head of k is one thread's: its gradients are sums over queries.
     ForEachPart(threads, a.batch * a.key_heads, [&](int part, int64_t begin, int64_t end) {
       double* scores = static_cast<double*>(args.workspace) + part * a.keys;

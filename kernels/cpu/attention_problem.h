@@ -7,10 +7,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "kernels/cpu/dropout_mask.h"
 #include "kernels/kernel.h"
+#include "plan/packed_heads.h"
 
 namespace oneflow::kernels {
 
@@ -33,6 +35,9 @@ struct AttentionProblem {
   int step_input = -1, mask_input = -1, dlse_input = -1;
   DType mask_dtype = DType::kInvalid;
   std::array<int64_t, 4> mask_stride = {};  // 0 where it is broadcast
+  // q, k and v are heads of one tensor (plan/packed_heads.h).
+  std::optional<PackedHeads> packed;
+  int64_t element_bytes = 0;
 
   // REQUIRES: CheckAttention.
   static AttentionProblem Of(const KernelSpec& spec, AttentionPass pass);
@@ -40,16 +45,16 @@ struct AttentionProblem {
   int64_t group() const { return heads / key_heads; }  // heads of q for one of k
   int64_t query_blocks() const { return (queries + kQueryBlock - 1) / kQueryBlock; }
   int64_t key_blocks() const { return (keys + kKeyBlock - 1) / kKeyBlock; }
-  // Elements between neighbouring tokens.
-  int64_t q_row() const { return heads * width; }
-  int64_t k_row() const { return key_heads * width; }
-  int64_t v_row() const { return key_heads * value_width; }
+  // Elements between neighbouring tokens, of q, k, v and their gradients alike.
+  int64_t q_row() const { return packed ? packed->all() * width : heads * width; }
+  int64_t k_row() const { return packed ? q_row() : key_heads * width; }
+  int64_t v_row() const { return packed ? q_row() : key_heads * value_width; }
   int64_t out_row() const { return heads * value_width; }
-  // First element of a head.
-  int64_t q_at(int64_t b, int64_t h) const { return (b * queries * heads + h) * width; }
-  int64_t k_at(int64_t b, int64_t g) const { return (b * keys * key_heads + g) * width; }
-  int64_t v_at(int64_t b, int64_t g) const { return (b * keys * key_heads + g) * value_width; }
-  int64_t out_at(int64_t b, int64_t h) const { return (b * queries * heads + h) * value_width; }
+  // First element of a head, behind where its operand begins (AttentionArgs).
+  int64_t q_at(int64_t b, int64_t h) const { return b * queries * q_row() + h * width; }
+  int64_t k_at(int64_t b, int64_t g) const { return b * keys * k_row() + g * width; }
+  int64_t v_at(int64_t b, int64_t g) const { return b * keys * v_row() + g * value_width; }
+  int64_t out_at(int64_t b, int64_t h) const { return b * queries * out_row() + h * value_width; }
 
   // Where the queries of this shard and micro-batch begin among all, at most `keys` (a later one sees
   // no more).
@@ -68,6 +73,21 @@ struct AttentionProblem {
 };
 
 absl::Status CheckAttention(const KernelSpec& spec, AttentionPass pass);
+
+// The arguments of a call with q, k and v, and backward their gradients, each where its heads begin. On the stack of
+// Run, which `args` outlives.
+class AttentionArgs {
+ public:
+  AttentionArgs(const AttentionProblem& problem, AttentionPass pass, const KernelArgs& args);
+  AttentionArgs(const AttentionArgs&) = delete;
+  AttentionArgs& operator=(const AttentionArgs&) = delete;
+  const KernelArgs& get() const { return args_; }
+
+ private:
+  KernelArgs args_;
+  std::array<const void*, 9> inputs_ = {};
+  std::array<void*, 3> outputs_ = {};
+};
 
 // Parts of a thread's workspace, one behind the other; without a base they are only counted.
 class AttentionSpace {

@@ -1,6 +1,7 @@
 // attention and attention_grad against double loops: every shape around the blocks, masks, groups of
 // heads, dropout, dtypes; shards against the whole; rows that see nothing; the same bits for any team.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -253,6 +254,83 @@ std::vector<Problem> Problems() {
     problems.push_back(a);
   }
   return problems;
+}
+
+// q, k and v as heads of one tensor, and their gradients in one like it: the bits of three tensors.
+template <typename T>
+void ExpectPackedIsTheSame(const Problem& a, std::array<int64_t, 3> first) {
+  const Reference r = ReferenceOf<T>(a);
+  const int64_t all = a.heads + 2 * a.key_heads;
+  // [.., all, width] <-> [.., heads of a part, width], token by token.
+  const auto move = [&](std::vector<T>* whole, std::vector<T>* part, int64_t begin, bool pack) {
+    const int64_t heads = static_cast<int64_t>(part->size()) / (a.batch * a.keys * a.width);
+    for (int64_t token = 0; token < a.batch * a.keys; ++token) {
+      for (int64_t c = 0; c < heads * a.width; ++c) {
+        T& outer = (*whole)[static_cast<size_t>((token * all + begin) * a.width + c)];
+        T& inner = (*part)[static_cast<size_t>(token * heads * a.width + c)];
+        (pack ? outer : inner) = pack ? inner : outer;
+      }
+    }
+  };
+  const Shape shape = {a.batch, a.keys, all, a.width};
+  std::vector<T> whole(static_cast<size_t>(NumElements(shape)));
+  const Shape shapes[] = {a.q(), a.k(), a.v()};
+  const std::vector<double>* const values[] = {&r.q, &r.k, &r.v};
+  for (size_t i = 0; i < 3; ++i) {
+    std::vector<T> part = Typed<T>(shapes[i], *values[i]).template Values<T>();
+    move(&whole, &part, first[i], true);
+  }
+  const TestTensor packed = TestTensor::Of<T>(shape, whole);
+  Attrs attrs = a.attrs();
+  attrs.Set("packed", std::vector<int64_t>{first[0], first[1], first[2], a.heads, a.key_heads});
+  const auto optional = [&](std::vector<TestTensor> inputs) {
+    AddOptional<T>(a, r, &inputs);
+    return inputs;
+  };
+  for (const int threads : {1, 3}) {
+    SCOPED_TRACE(a.name() + " threads " + std::to_string(threads));
+    KernelCase forward = Forward<T>(a, r, threads);
+    forward.Run();
+    const DType sums = DTypeOf<SumOf<T>>();
+    KernelCase one("attention", attrs, optional({packed, packed, packed}),
+                   {TestTensor::Empty(DTypeOf<T>(), a.out()), TestTensor::Empty(sums, a.lse())},
+                   threads);
+    one.Run();
+    EXPECT_EQ(Floats<T>(one, 0), Floats<T>(forward, 0));
+    EXPECT_EQ(Floats<SumOf<T>>(one, 1), Floats<SumOf<T>>(forward, 1));
+    KernelCase backward = Backward<T>(a, r, threads);
+    backward.Run();
+    std::vector<TestTensor> inputs =
+        optional({packed, packed, packed, Typed<T>(a.out(), r.out), Typed<SumOf<T>>(a.lse(), r.lse),
+                  Typed<T>(a.out(), r.dout)});
+    if (a.dlse) inputs.push_back(Typed<SumOf<T>>(a.lse(), r.dlse));
+    KernelCase all_three("attention_grad", attrs, inputs, {TestTensor::Empty(DTypeOf<T>(), shape)},
+                         threads);
+    all_three.Run();
+    std::vector<T> gradient = all_three.Output<T>(0);
+    for (size_t i = 0; i < 3; ++i) {
+      std::vector<T> part(static_cast<size_t>(NumElements(shapes[i])));
+      move(&gradient, &part, first[i], false);
+      std::vector<float> floats;
+      for (const T value : part) floats.push_back(static_cast<float>(value));
+      EXPECT_EQ(floats, Floats<T>(backward, static_cast<int>(i))) << i;
+    }
+  }
+}
+
+TEST(Attention, PackedHeadsHaveTheBitsOfThreeTensors) {
+  for (Problem a : std::vector<Problem>{{2, 64, 64, 3, 3, 16, 16},
+                                        {2, 70, 70, 4, 2, 32, 32, true, 0.3},
+                                        {1, 5, 5, 2, 1, 7, 7, false, 0, {1, 1, 5, 5}, true},
+                                        {2, 130, 130, 2, 2, 64, 64, false, 0.1, {}, false, true}}) {
+    const int64_t k = a.key_heads;
+    for (const auto& first :
+         {std::array<int64_t, 3>{0, a.heads, a.heads + k}, std::array<int64_t, 3>{2 * k, k, 0}}) {
+      ExpectPackedIsTheSame<float>(a, first);
+      ExpectPackedIsTheSame<BF16>(a, first);
+      ExpectPackedIsTheSame<double>(a, first);
+    }
+  }
 }
 
 TEST(Attention, F32) {

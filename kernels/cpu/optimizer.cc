@@ -1,5 +1,6 @@
 // Optimizer updates, elementwise, in place on states: one pass, SGD 12 (20 with momentum) and AdamW
-// 28 bytes per element. Formulas and their order are those of torch.optim.SGD and
+// 28 bytes per element, two less where the gradient is bf16 or f16. It is widened first, then all is as
+// for f32: the bits are those of a cast and an update. Formulas and their order are those of torch.optim.SGD and
 // torch.optim.AdamW.
 //
 //   sgd    g += weight_decay * p;  m = step == 0 ? g : momentum * m + (1 - dampening) * g
@@ -13,6 +14,7 @@
 #include "kernels/cpu/definition.h"
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scalar_types.h"
 #include "kernels/cpu/simd.h"
 
 namespace oneflow::kernels {
@@ -27,23 +29,28 @@ struct SgdConstants {
   bool nesterov;
 };
 
+// Here and below G is the gradient's type.
+template <typename G>
 struct SgdLoop {
-  OF_LOOP static void Run(const float* p, const float* g, float* out, float lr, float weight_decay,
+  OF_LOOP static void Run(const float* p, const G* g, float* out, float lr, float weight_decay,
                           int64_t n) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) out[i] = p[i] - lr * (g[i] + weight_decay * p[i]);
+    for (int64_t i = 0; i < n; ++i) {
+      out[i] = p[i] - lr * (Convert<float>(g[i]) + weight_decay * p[i]);
+    }
   }
 };
+template <typename G>
 struct SgdMomentumLoop {
-  OF_LOOP static void Run(const float* p, const float* g, const float* m, float* p_out,
-                          float* m_out, float lr, SgdConstants c, bool first, int64_t n) {
+  OF_LOOP static void Run(const float* p, const G* g, const float* m, float* p_out, float* m_out,
+                          float lr, SgdConstants c, bool first, int64_t n) {
     const float old_share = first ? 0.0f : c.momentum;
     const float new_share = first ? 1.0f : c.keep;
     const float look_ahead = c.nesterov ? c.momentum : 0.0f;
     if (c.nesterov) {
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) {
-        const float grad = g[i] + c.weight_decay * p[i];
+        const float grad = Convert<float>(g[i]) + c.weight_decay * p[i];
         const float old = first ? 0.0f : m[i];  // the buffer may hold anything before step 0
         const float next = old_share * old + new_share * grad;
         m_out[i] = next;
@@ -52,7 +59,7 @@ struct SgdMomentumLoop {
     } else {
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) {
-        const float grad = g[i] + c.weight_decay * p[i];
+        const float grad = Convert<float>(g[i]) + c.weight_decay * p[i];
         const float old = first ? 0.0f : m[i];
         const float next = old_share * old + new_share * grad;
         m_out[i] = next;
@@ -62,11 +69,14 @@ struct SgdMomentumLoop {
   }
 };
 
-// Operands that are alike: inputs [0, tensors) and all outputs; lr and step stand at `scalars`.
+// Operands that are alike: inputs [0, tensors) and all outputs, but for the gradient's type, which is
+// one of three; lr and step stand at `scalars`.
 SpecCheck CheckUpdate(const KernelSpec& spec, size_t tensors, size_t scalars) {
   SpecCheck check(spec);
   check.Takes(check.in(0), {DType::kF32});
-  for (size_t i = 1; i < tensors; ++i) check.Same(check.in(i), check.in(0));
+  check.Takes(check.in(1), {DType::kF32, DType::kBF16, DType::kF16});
+  check.HasShape(check.in(1), check.in(0).shape);
+  for (size_t i = 2; i < tensors; ++i) check.Same(check.in(i), check.in(0));
   for (const Operand& out : spec.outputs) check.Same(out, check.in(0));
   check.Scalar(check.in(scalars), DType::kF32).Scalar(check.in(scalars + 1), DType::kI64);
   return check;
@@ -89,19 +99,29 @@ absl::Status CheckAdamW(const KernelSpec& spec) {
   return check.Inputs(6).Outputs(3).status();
 }
 
-KernelOr MakeSgd(const KernelSpec& spec) {
+// make.operator()<G>() for the gradient's type; CheckUpdate has seen that it is one of these.
+template <typename Make>
+KernelOr ForGradient(const KernelSpec& spec, const Make& make) {
+  const DType dtype = spec.inputs.at(1).dtype;
+  if (dtype == DType::kBF16) return make.template operator()<BF16>();
+  if (dtype == DType::kF16) return make.template operator()<F16>();
+  return make.template operator()<float>();
+}
+
+template <typename G>
+KernelOr MakeSgdOf(const KernelSpec& spec) {
   const Attrs& attrs = spec.attrs;
   const SgdConstants constants = {static_cast<float>(NumberOr(attrs, "momentum", 0)),
                                   static_cast<float>(NumberOr(attrs, "weight_decay", 0)),
                                   static_cast<float>(1 - NumberOr(attrs, "dampening", 0)),
                                   attrs.Has("nesterov") && attrs.Bool("nesterov")};
   const int64_t n = NumElements(spec.inputs[0].shape);
-  const auto plain = Vectorised<SgdLoop>();
-  const auto with_momentum = Vectorised<SgdMomentumLoop>();
+  const auto plain = Vectorised<SgdLoop<G>>();
+  const auto with_momentum = Vectorised<SgdMomentumLoop<G>>();
   const bool has_momentum = spec.inputs.size() > 4 && spec.outputs.size() > 1;
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
     const float* p = In<float>(args, 0);
-    const float* g = In<float>(args, 1);
+    const G* g = In<G>(args, 1);
     const float lr = *In<float>(args, 2);
     const bool first = *In<int64_t>(args, 3) == 0;
     float* out = Out<float>(args, 0);
@@ -120,13 +140,15 @@ struct AdamWConstants {
   float keep, new1, beta2, new2, step_size, root_correction, eps;
 };
 
+template <typename G>
 struct AdamWLoop {
-  OF_LOOP static void Run(const float* p, const float* g, const float* m, const float* v,
-                          float* p_out, float* m_out, float* v_out, AdamWConstants c, int64_t n) {
+  OF_LOOP static void Run(const float* p, const G* g, const float* m, const float* v, float* p_out,
+                          float* m_out, float* v_out, AdamWConstants c, int64_t n) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
-      const float mean = m[i] + c.new1 * (g[i] - m[i]);
-      const float square = c.beta2 * v[i] + c.new2 * g[i] * g[i];
+      const float grad = Convert<float>(g[i]);
+      const float mean = m[i] + c.new1 * (grad - m[i]);
+      const float square = c.beta2 * v[i] + c.new2 * grad * grad;
       const float denominator = std::sqrt(square) / c.root_correction + c.eps;
       m_out[i] = mean;
       v_out[i] = square;
@@ -135,13 +157,14 @@ struct AdamWLoop {
   }
 };
 
-KernelOr MakeAdamW(const KernelSpec& spec) {
+template <typename G>
+KernelOr MakeAdamWOf(const KernelSpec& spec) {
   const double beta1 = NumberOr(spec.attrs, "beta1", 0.9);
   const double beta2 = NumberOr(spec.attrs, "beta2", 0.999);
   const double eps = NumberOr(spec.attrs, "eps", 1e-8);
   const double weight_decay = NumberOr(spec.attrs, "weight_decay", 0.01);
   const int64_t n = NumElements(spec.inputs[0].shape);
-  const auto loop = Vectorised<AdamWLoop>();
+  const auto loop = Vectorised<AdamWLoop<G>>();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
     const double lr = *In<float>(args, 4);
     const double t = static_cast<double>(*In<int64_t>(args, 5)) + 1;
@@ -153,11 +176,18 @@ KernelOr MakeAdamW(const KernelSpec& spec) {
                                       static_cast<float>(std::sqrt(1 - std::pow(beta2, t))),
                                       static_cast<float>(eps)};
     ParallelFor(threads, n, kGrain / 2, [&](int64_t begin, int64_t end) {
-      loop(In<float>(args, 0) + begin, In<float>(args, 1) + begin, In<float>(args, 2) + begin,
+      loop(In<float>(args, 0) + begin, In<G>(args, 1) + begin, In<float>(args, 2) + begin,
            In<float>(args, 3) + begin, Out<float>(args, 0) + begin, Out<float>(args, 1) + begin,
            Out<float>(args, 2) + begin, constants, end - begin);
     });
   });
+}
+
+KernelOr MakeSgd(const KernelSpec& spec) {
+  return ForGradient(spec, [&]<typename G>() { return MakeSgdOf<G>(spec); });
+}
+KernelOr MakeAdamW(const KernelSpec& spec) {
+  return ForGradient(spec, [&]<typename G>() { return MakeAdamWOf<G>(spec); });
 }
 
 // Parameter and slots in place.

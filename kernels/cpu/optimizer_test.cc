@@ -92,6 +92,54 @@ TEST(AdamW, FollowsTorch) {
   }
 }
 
+// A narrow gradient, infinite and not a number too, gives the bits of the cast and the update.
+TEST(Optimizers, NarrowGradientsAreWidenedFirst) {
+  const TestTensor lr = TestTensor::Of<float>({}, {0.01f});
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    for (const int64_t now : {int64_t{0}, int64_t{5}}) {
+      for (const int64_t n : {int64_t{1}, int64_t{301}, kSize}) {
+        const TestTensor step = TestTensor::Of<int64_t>({}, {now});
+        const TestTensor p = RandomTensor({n}, 1), m = RandomTensor({n}, 2);
+        const TestTensor v = RandomTensor({n}, 3, 0, 1);
+        TestTensor g = TestTensor::Empty(dtype, {n}), wide = RandomTensor({n}, 4);
+        if (n > 4) {
+          float* at = static_cast<float*>(wide.bytes->data());
+          at[1] = INFINITY, at[2] = NAN, at[3] = 1e-7f;
+        }
+        const auto cast = [](const TestTensor& from, const TestTensor& to) {
+          KernelCase test("cast", {{"dtype", std::string(NameOf(to.type.dtype))}}, {from}, {to});
+          test.Run();
+        };
+        cast(wide, g);
+        cast(g, wide);
+        const auto same = [&](const std::string& op, const Attrs& attrs, bool slots, bool adam) {
+          std::vector<std::vector<int32_t>> bits[2];
+          for (const TestTensor& gradient : {g, wide}) {
+            std::vector<TestTensor> inputs = {p, gradient},
+                                    outputs = {TestTensor::Empty(DType::kF32, {n})};
+            if (adam) inputs.insert(inputs.end(), {m, v});
+            inputs.insert(inputs.end(), {lr, step});
+            if (slots && !adam) inputs.push_back(m);
+            for (int i = 0; i < (adam ? 2 : slots ? 1 : 0); ++i) {
+              outputs.push_back(TestTensor::Empty(DType::kF32, {n}));
+            }
+            KernelCase test(op, attrs, inputs, outputs, 2);
+            test.Run();
+            for (const TestTensor& out : outputs) {
+              bits[gradient.type.dtype == DType::kF32].push_back(out.Values<int32_t>());
+            }
+          }
+          EXPECT_EQ(bits[0], bits[1]) << op << " " << NameOf(dtype) << " " << n;
+        };
+        same("sgd_update", {{"weight_decay", 0.1}}, false, false);
+        same("sgd_update", {{"momentum", 0.9}, {"dampening", 0.2}}, true, false);
+        same("sgd_update", {{"momentum", 0.9}, {"nesterov", true}}, true, false);
+        same("adamw_update", {{"beta1", 0.9}, {"weight_decay", 0.05}}, true, true);
+      }
+    }
+  }
+}
+
 TEST(Optimizers, EmptyShard) {
   const TestTensor empty = TestTensor::Of<float>({0, 3}, {});
   const TestTensor lr = TestTensor::Of<float>({}, {0.1f});

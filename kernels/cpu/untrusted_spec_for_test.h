@@ -67,6 +67,9 @@ inline std::vector<Row> Rows() {
   const Operand v = F({2, 6, 2, 7});
   const Operand out = F({2, 5, 4, 7});
   const Operand lse = F({2, 4, 5});
+  const Attrs packed = {{"packed", Longs{2, 0, 6, 4, 2}}, {"causal", true}};
+  const Operand heads = F({2, 5, 8, 3});  // of q, k and v
+  const Operand one_width = F({2, 5, 4, 3});
   const Attrs ring = {{"dim", int64_t{0}},           {"units", int64_t{0}},
                       {"parts", int64_t{3}},         {"base", int64_t{1}},
                       {"reduce_chunks", int64_t{1}}, {"mode", std::string("sum")}};
@@ -135,6 +138,8 @@ inline std::vector<Row> Rows() {
        attention,
        {q, k, v, out, lse, out, step, F({2, 1, 5, 6}), lse},
        {q, k, v}},
+      {"attention", packed, {heads, heads, heads}, {one_width, lse}},
+      {"attention_grad", packed, {heads, heads, heads, one_width, lse, one_width}, {heads}},
       {"dropout", dropout, {a, step}, {a}},
       {"dropout_grad", dropout, {a, step}, {a}},
       {"fused", chain, {a, F({1}), a, step}, {H({4, 6})}},
@@ -144,6 +149,8 @@ inline std::vector<Row> Rows() {
       {"sgd_update", {{"momentum", 0.0}}, {a, a, lr, step}, {a}},
       {"sgd_update", {{"momentum", 0.9}, {"nesterov", true}}, {a, a, lr, step, a}, {a, a}},
       {"adamw_update", {{"beta1", 0.9}}, {a, a, a, a, lr, step}, {a, a, a}},
+      {"sgd_update", {}, {a, H({4, 6}), lr, step}, {a}},
+      {"adamw_update", {}, {a, H({4, 6}), a, a, lr, step}, {a, a, a}},
       {"pack", {{"begin", Longs{1, 2}}, {"extent", Longs{2, 3}}}, {a}, {F({2, 3})}},
       {"assemble",
        {{"piece_input", Longs{0, 1}},

@@ -90,7 +90,7 @@ __global__ void QueryGradKernel(CudaAttention a, AttentionOperands extra, Inputs
     for (int64_t j = 0; j < pairs.Seen(i); ++j) {
       total += SlopeOf(pairs, in, i, j).product * in.k[pairs.KeyAt(j) + at % d];
     }
-    dq[at] = total;
+    dq[pairs.QueryAt(i) + at % d] = total;
   }
 }
 
@@ -100,12 +100,14 @@ __global__ void KeyGradKernel(CudaAttention a, AttentionOperands extra, Inputs i
   const int64_t width = kValues ? a.value_width : a.width;
   const int64_t group = a.heads / (a.key_heads > 0 ? a.key_heads : 1);
   for (int64_t at = FirstItem(); at < a.batch * a.keys * a.key_heads * width; at += ItemStride()) {
+    int64_t place = 0;
     const int64_t column = at % width;
     const int64_t g = at / width % a.key_heads;
     const int64_t j = at / width / a.key_heads % a.keys;
     double total = 0;
     for (int64_t h = g * group; h < (g + 1) * group; ++h) {
       const AttentionPairs<double> pairs(a, extra, at / width / a.key_heads / a.keys, h);
+      place = (kValues ? pairs.ValueAt(j) : pairs.KeyAt(j)) + column;
       for (int64_t i = 0; i < a.queries; ++i) {
         if (j >= pairs.Seen(i)) continue;
         const Slope slope = SlopeOf(pairs, in, i, j);
@@ -113,7 +115,7 @@ __global__ void KeyGradKernel(CudaAttention a, AttentionOperands extra, Inputs i
                          : slope.product * in.q[pairs.QueryAt(i) + column];
       }
     }
-    grad[at] = total;
+    grad[place] = total;
   }
 }
 

@@ -23,6 +23,9 @@ KernelOr MakeAttention(const CudaApi* api, const KernelSpec& spec) {
   a.key_heads = problem.key_heads;
   a.width = problem.width;
   a.value_width = problem.value_width;
+  a.q_pitch = problem.q_row();
+  a.k_pitch = problem.k_row();
+  a.v_pitch = problem.v_row();
   a.scale = problem.scale;
   a.causal = problem.causal;
   a.drops = problem.drops;
@@ -42,7 +45,8 @@ KernelOr MakeAttention(const CudaApi* api, const KernelSpec& spec) {
     now.index_stride[0] = problem.WeightIndex(args.micro, 1, 0, 0, 0) - now.index;
     now.index_stride[1] = problem.WeightIndex(args.micro, 0, 1, 0, 0) - now.index;
     now.index_stride[2] = problem.WeightIndex(args.micro, 0, 0, 1, 0) - now.index;
-    const CudaOperands operands = OperandsOf(args);
+    const AttentionArgs placed(problem, kPass, args);
+    const CudaOperands operands = OperandsOf(placed.get());
     return run(&now, &operands, stream);
   });
 }

@@ -44,13 +44,13 @@ struct AttentionPairs {
 
   // Where a token's columns begin in each operand, and where its row stands in lse.
   __device__ __forceinline__ int64_t QueryAt(int64_t i) const {
-    return ((b * a.queries + i) * a.heads + h) * a.width;
+    return (b * a.queries + i) * a.q_pitch + h * a.width;
   }
   __device__ __forceinline__ int64_t KeyAt(int64_t j) const {
-    return ((b * a.keys + j) * a.key_heads + g) * a.width;
+    return (b * a.keys + j) * a.k_pitch + g * a.width;
   }
   __device__ __forceinline__ int64_t ValueAt(int64_t j) const {
-    return ((b * a.keys + j) * a.key_heads + g) * a.value_width;
+    return (b * a.keys + j) * a.v_pitch + g * a.value_width;
   }
   __device__ __forceinline__ int64_t OutAt(int64_t i) const {
     return ((b * a.queries + i) * a.heads + h) * a.value_width;

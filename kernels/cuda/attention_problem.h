@@ -8,11 +8,13 @@
 
 namespace oneflow::kernels {
 
-// Operands [batch, tokens, heads, width]; inputs by number, -1 where there is none. A weight's index in
+// Operands [batch, tokens, heads, width]; inputs by number, -1 where there is none. Tokens of q, k, v and of their
+// gradients are a pitch apart: more than their heads where all three lie in one tensor. A weight's index in
 // the logical tensor, which dropout draws by, is index + a stride for batch, head and query + key.
 struct CudaAttention {
   int64_t batch, queries, keys, heads, key_heads;
   int64_t width, value_width;
+  int64_t q_pitch, k_pitch, v_pitch;
   int64_t first_query;  // of this shard among all
   int64_t mask_stride[4];
   uint64_t index, index_stride[3];

@@ -67,9 +67,9 @@ __global__ void __launch_bounds__(kBlockThreads<kColumns>, 2)
   const bool key_mask = in.extra.mask != nullptr && MaskIsOfKeys(a);
   const bool pair_mask = in.extra.mask != nullptr && !MaskIsOfKeys(a);
 
-  const int64_t stride = a.key_heads * a.width;
+  const int64_t stride = a.k_pitch;  // of v too: it is as wide
   const RowCopies<KeysAsColumns, kKeys, kColumns, kThreadsOfBlock> copies(stride, a.width);
-  int64_t rows_at = head.KeyAt(0);  // of k and, for it is as wide, of v
+  int64_t rows_at = head.KeyAt(0);
   const auto begin_keys = [&](int tile) {
     const int begun = tile * kKeys;
     T* const k_tile = kv_tiles + tile % 2 * 2 * kKeys * kRow;
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kBlockThreads<kColumns>, 2)
     }
     rows_at += kKeys * stride;
   };
-  RowCopies<InOrder, kQueries<kColumns>, kColumns, kThreadsOfBlock>(a.heads * a.width, a.width)
+  RowCopies<InOrder, kQueries<kColumns>, kColumns, kThreadsOfBlock>(a.q_pitch, a.width)
       .Begin(q_tile, in.q + head.QueryAt(query), rows);
   begin_keys(0);
 

@@ -196,14 +196,16 @@ __global__ void __launch_bounds__(kBlockThreads)
   const bool pair_mask = in.extra.mask != nullptr && !MaskIsOfKeys(a);
   const Draws draws(a, in.extra.step);
 
-  const RowCopies<InOrder, kM, kColumns, kBlockThreads> query_copies(a.heads * a.width, a.width);
+  using QueryCopies = RowCopies<InOrder, kM, kColumns, kBlockThreads>;
+  const QueryCopies query_copies(a.q_pitch, a.width);
   const auto begin_queries = [&](int stage, int h, int tile) {
     const AttentionPairs<float> head(a, in.extra, b, h);
     const int64_t query = int64_t{tile} * kM;
     T* const q_tile = reinterpret_cast<T*>(space + stage * kStage<kColumns>);
     const int count = static_cast<int>(a.queries - query);
     query_copies.Begin(q_tile, in.q + head.QueryAt(query), count);
-    query_copies.Begin(q_tile + kM * kRow, in.dout + head.OutAt(query), count);
+    QueryCopies(a.heads * a.width, a.width)
+        .Begin(q_tile + kM * kRow, in.dout + head.OutAt(query), count);
     if (threadIdx.x < kM) {
       RowNumbers* const numbers = reinterpret_cast<RowNumbers*>(q_tile + 2 * kM * kRow);
       const RowNumbers* const from = in.rows + head.RowAt(query);
@@ -221,8 +223,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     const AttentionPairs<float> first_head(a, in.extra, b, g * heads);
     __syncthreads();
     if (tiles > 0) {
-      const RowCopies<KeysAsRows, kKeys, kColumns, kBlockThreads> copies(a.key_heads * a.width,
-                                                                         a.width);
+      const RowCopies<KeysAsRows, kKeys, kColumns, kBlockThreads> copies(a.k_pitch, a.width);
       copies.Begin(k_tile, in.k + first_head.KeyAt(key), real_keys);
       copies.Begin(v_tile, in.v + first_head.ValueAt(key), real_keys);
       begin_queries(0, g * heads, first_tile);

@@ -282,6 +282,7 @@ struct Heads {
   Shape mask;  // empty: none
   DType mask_dtype = DType::kBool;
   double scale = 0.4;
+  bool packed = false;  // of one tensor: keys behind values, then queries
 };
 
 // The calls of one problem: forward, and backward from what the CPU's forward gives.
@@ -297,11 +298,18 @@ void AddAttention(std::vector<Case>* cases, const Heads& heads, int64_t begin_qu
     tensor.type.begin = {0, begin_query, begin_head, 0};
     return tensor;
   };
-  const TestTensor q = placed(RandomTensor(q_shape, 1));
-  const TestTensor k = RandomTensor({heads.batch, heads.keys, heads.key_heads, heads.width}, 2);
-  const TestTensor v =
-      RandomTensor({heads.batch, heads.keys, heads.key_heads, heads.value_width}, 3);
+  TestTensor q = placed(RandomTensor(q_shape, 1));
+  TestTensor k = RandomTensor({heads.batch, heads.keys, heads.key_heads, heads.width}, 2);
+  TestTensor v = RandomTensor({heads.batch, heads.keys, heads.key_heads, heads.value_width}, 3);
+  if (heads.packed) {
+    const int64_t all = heads.heads + 2 * heads.key_heads;
+    q = k = v = RandomTensor({heads.batch, heads.keys, all, heads.width}, 1);
+  }
   Attrs attrs = {{"causal", heads.causal}, {"scale", heads.scale}};
+  if (heads.packed) {
+    const int64_t count = heads.key_heads;
+    attrs.Set("packed", Longs{2 * count, count, 0, heads.heads, count});
+  }
   if (heads.p > 0) {
     attrs.Set("p", heads.p);
     attrs.Set("seed", int64_t{3});
@@ -329,11 +337,10 @@ void AddAttention(std::vector<Case>* cases, const Heads& heads, int64_t begin_qu
   inputs = {q, k, v, saved[0], saved[1], RandomTensor(out, 5)};
   inputs.insert(inputs.end(), more.begin(), more.end());
   if (more.size() == 2) inputs.push_back(RandomTensor(rows, 6));  // the gradient of lse
-  cases->push_back({"attention_grad",
-                    attrs,
-                    inputs,
-                    {Of(f32, q.type.shape), Of(f32, k.type.shape), Of(f32, v.type.shape)},
-                    2e-5});
+  std::vector<TestTensor> gradients = {Of(f32, q.type.shape)};
+  if (!heads.packed)
+    gradients.insert(gradients.end(), {Of(f32, k.type.shape), Of(f32, v.type.shape)});
+  cases->push_back({"attention_grad", attrs, inputs, gradients, 2e-5});
 }
 
 void AddAttentions(std::vector<Case>* cases) {
@@ -348,6 +355,7 @@ void AddAttentions(std::vector<Case>* cases) {
   // The tiles of keys, of 16 or 64, that the last query sees and the first does not.
   AddAttention(cases, {1, 8, 70, 1, 1, 4, 4, true, 0, {}}, 60, 0);
   AddAttention(cases, {1, 3, 4, 1, 1, 4, 4, false, 0, {1, 1, 3, 1}}, 0, 0);  // a row sees nothing
+  AddAttention(cases, {2, 20, 20, 4, 2, 6, 6, true, 0.3, {}, DType::kBool, 0.4, true}, 0, 0);
 }
 
 }  // namespace
@@ -364,6 +372,10 @@ void AddTensorAttentionCases(std::vector<Case>* cases) {
   add({2, 18, 37, 1, 1, 80, 80, false, 0.25, {2, 1, 1, 37}}, 0, 0);
   add({1, 35, 70, 2, 1, 128, 128, true, 0.5, {1, 2, 35, 70}, DType::kF32}, 35, 0);
   add({1, 3, 4, 1, 1, 32, 32, false, 0, {1, 1, 3, 1}}, 0, 0);  // a row sees nothing
+  for (const int64_t width : {48, 128}) {                      // of one tensor
+    add({2, 70, 70, 2, 1, width, width, true, 0.3, {}, DType::kBool, 0.4, true}, 0, 0);
+  }
+  add({1, 135, 135, 2, 2, 64, 64, false, 0, {1, 1, 1, 135}, DType::kBool, 0.4, true}, 0, 0);
 }
 
 void AddLayerCases(std::vector<Case>* cases) {

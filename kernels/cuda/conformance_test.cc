@@ -351,9 +351,13 @@ void AddUpdates(std::vector<Case>* cases) {
   const TestTensor lr = TestTensor::Of<float>({}, {0.05f});
   for (const int64_t now : {int64_t{0}, int64_t{7}}) {
     const TestTensor at = TestTensor::Of<int64_t>({}, {now});
-    // The longest: several blocks, of which every thread has work.
-    for (const Shape& shape : {Shape{5, 9}, Shape{0}, Shape{301}}) {
-      const TestTensor p = RandomTensor(shape, 1), g = RandomTensor(shape, 2);
+    // The longest: several blocks, of which every thread has work twice.
+    for (const auto& [shape, dtype] :
+         {std::pair(Shape{5, 9}, DType::kF32), std::pair(Shape{5, 9}, DType::kBF16),
+          std::pair(Shape{0}, DType::kF32), std::pair(Shape{0}, DType::kF16),
+          std::pair(Shape{2101}, DType::kF32), std::pair(Shape{2101}, DType::kBF16),
+          std::pair(Shape{2101}, DType::kF16)}) {
+      const TestTensor p = RandomTensor(shape, 1), g = Values(dtype, shape, 2);
       cases->push_back(
           {"sgd_update", {{"weight_decay", 0.1}}, {p, g, lr, at}, {Of(DType::kF32, shape)}});
       for (const bool nesterov : {false, true}) {

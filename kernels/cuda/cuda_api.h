@@ -103,12 +103,14 @@ struct CudaSgd {
   int64_t n;
   float momentum, weight_decay, keep;  // keep = 1 - dampening
   bool nesterov, has_momentum;
+  int32_t g_dtype;  // of the gradient
   CudaGate gate;
 };
 
 struct CudaAdamW {
   int64_t n;
   double beta1, beta2, eps, weight_decay;
+  int32_t g_dtype;
   CudaGate gate;
 };
 
@@ -337,10 +339,10 @@ struct CudaApi {
   CudaRun<CudaDropout> (*find_dropout)(int dtype);
   CudaRun<CudaFused> fused;
   CudaRun<CudaDraw> (*find_draw)(const char* op, int dtype);  // in[1] is the step
-  CudaError (*sgd)(const CudaSgd*, const float* p, const float* g, const float* lr,
+  CudaError (*sgd)(const CudaSgd*, const float* p, const void* g, const float* lr,
                    const int64_t* step, const float* m, float* p_out, float* m_out,
                    CudaStreamHandle);
-  CudaError (*adamw)(const CudaAdamW*, const float* p, const float* g, const float* m,
+  CudaError (*adamw)(const CudaAdamW*, const float* p, const void* g, const float* m,
                      const float* v, const float* lr, const int64_t* step, float* p_out,
                      float* m_out, float* v_out, CudaStreamHandle);
   // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by matmul_release.

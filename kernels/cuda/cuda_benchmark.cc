@@ -202,18 +202,25 @@ int Main(const char* path, const char* cublaslt, bool small) {
   Print("dropout",
         Measure(api, 3, [&](CudaStreamHandle s) { return drop(&dropout, &drop_operands, s); }),
         2 * bytes, "TB/s");
-  CudaSgd sgd = {n, 0.9f, 0.01f, 1, false, true};
+  CudaSgd sgd = {n, 0.9f, 0.01f, 1, false, true, f32, {}};
   Print("sgd with momentum",
         Measure(api, 3,
                 [&](CudaStreamHandle s) { return api->sgd(&sgd, x, y, lr, step, z, x, z, s); }),
         5 * bytes, "TB/s");
-  CudaAdamW adamw = {n, 0.9, 0.999, 1e-8, 0.01};
+  CudaAdamW adamw = {n, 0.9, 0.999, 1e-8, 0.01, f32, {}};
   Print("adamw",
         Measure(api, 3,
                 [&](CudaStreamHandle s) {
                   return api->adamw(&adamw, x, y, z, w, lr, step, x, z, w, s);
                 }),
         7 * bytes, "TB/s");
+  adamw.g_dtype = static_cast<int32_t>(DType::kBF16);
+  Print("adamw, bf16 gradient",
+        Measure(api, 3,
+                [&](CudaStreamHandle s) {
+                  return api->adamw(&adamw, x, y, z, w, lr, step, x, z, w, s);
+                }),
+        6.5 * bytes, "TB/s");
   for (void* data :
        {static_cast<void*>(x), static_cast<void*>(y), static_cast<void*>(z), static_cast<void*>(w),
         shares, static_cast<void*>(step), static_cast<void*>(lr)}) {

@@ -65,6 +65,7 @@ inline void __syncthreads() { SoftBarrier(); }
 #define __device__
 #define __forceinline__ inline  // forced, it costs a third of the compile time
 #define __shared__ static thread_local
+#define __launch_bounds__(...)
 
 // What a kernel is given: every word of it that is a place in memory must be of memory that the stream's GPU
 // reaches.

@@ -151,10 +151,11 @@ KernelOr MakeSgd(const CudaApi* api, const KernelSpec& spec) {
   c.keep = static_cast<float>(1 - NumberOr(attrs, "dampening", 0));
   c.nesterov = attrs.Has("nesterov") && attrs.Bool("nesterov");
   c.has_momentum = spec.inputs.size() > 4 && spec.outputs.size() > 1;
+  c.g_dtype = static_cast<int32_t>(spec.inputs.at(1).dtype);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     CudaSgd now = c;
     now.gate = GateOf(args);
-    return api->sgd(&now, In<float>(args, 0), In<float>(args, 1), In<float>(args, 2),
+    return api->sgd(&now, In<float>(args, 0), args.inputs[1], In<float>(args, 2),
                     In<int64_t>(args, 3), c.has_momentum ? In<float>(args, 4) : nullptr,
                     Out<float>(args, 0), c.has_momentum ? Out<float>(args, 1) : nullptr, stream);
   });
@@ -163,13 +164,17 @@ KernelOr MakeSgd(const CudaApi* api, const KernelSpec& spec) {
 KernelOr MakeAdamW(const CudaApi* api, const KernelSpec& spec) {
   if (spec.inputs.at(0).dtype != DType::kF32) return NoCudaKernel(spec);
   const Attrs& attrs = spec.attrs;
-  const CudaAdamW c = {NumElements(spec.inputs[0].shape),     NumberOr(attrs, "beta1", 0.9),
-                       NumberOr(attrs, "beta2", 0.999),       NumberOr(attrs, "eps", 1e-8),
-                       NumberOr(attrs, "weight_decay", 0.01), {}};
+  const CudaAdamW c = {NumElements(spec.inputs[0].shape),
+                       NumberOr(attrs, "beta1", 0.9),
+                       NumberOr(attrs, "beta2", 0.999),
+                       NumberOr(attrs, "eps", 1e-8),
+                       NumberOr(attrs, "weight_decay", 0.01),
+                       static_cast<int32_t>(spec.inputs.at(1).dtype),
+                       {}};
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     CudaAdamW now = c;
     now.gate = GateOf(args);
-    return api->adamw(&now, In<float>(args, 0), In<float>(args, 1), In<float>(args, 2),
+    return api->adamw(&now, In<float>(args, 0), args.inputs[1], In<float>(args, 2),
                       In<float>(args, 3), In<float>(args, 4), In<int64_t>(args, 5),
                       Out<float>(args, 0), Out<float>(args, 1), Out<float>(args, 2), stream);
   });

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/dtype.h"
 #include "gtest/gtest.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
@@ -318,11 +319,11 @@ TEST(CudaGateTest, NothingIsWrittenWhileItIsShut) {
     }
     float p = 1, g = 0.5f, lr = 0.1f, m = 2, v = 3;
     int64_t step = 4;
-    CudaSgd sgd = {1, 0.9f, 0, 1, false, true, gate};
+    CudaSgd sgd = {1, 0.9f, 0, 1, false, true, static_cast<int32_t>(DType::kF32), gate};
     ASSERT_EQ(api->sgd(&sgd, &p, &g, &lr, &step, &m, &p, &m, nullptr), 0);
     EXPECT_EQ(p == 1 && m == 2, shut);
     p = 1, m = 2;
-    CudaAdamW adamw = {1, 0.9, 0.99, 1e-8, 0, gate};
+    CudaAdamW adamw = {1, 0.9, 0.99, 1e-8, 0, static_cast<int32_t>(DType::kF32), gate};
     ASSERT_EQ(api->adamw(&adamw, &p, &g, &m, &v, &lr, &step, &p, &m, &v, nullptr), 0);
     EXPECT_EQ(p == 1 && m == 2 && v == 3, shut);
   }

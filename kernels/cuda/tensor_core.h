@@ -152,7 +152,6 @@ CudaError LaunchShared(void (*kernel)(Parameters...), int64_t blocks, int thread
 #else
 
 #define OF_ROLLED
-#define __launch_bounds__(...)
 
 // The lanes of a warp that have not ended meet here; the last to come calls `meet` with what each brought.
 void SoftWarpMeet(void* lane, void (*meet)(void* const* lanes));

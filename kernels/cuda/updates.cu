@@ -1,10 +1,11 @@
 // dropout, numbers drawn in a step, and the optimizers' updates: formulas as in kernels/cpu/random.cc,
 // kernels/scalar/draws.h and kernels/cpu/optimizer.cc, one pass over memory each (dropout 8 bytes per
-// element, draws 4, SGD 12 or 20, AdamW 28), 10 to 60 operations an element: bound by bytes; predicted
-// 85 % of the copy rate. What changes every step (lr, step) is read on the device, never passed by
-// value.
+// element, draws 4, SGD 12 or 20, AdamW 28, two less where the gradient is narrow), 10 to 60 operations an
+// element: bound by bytes; predicted 85 % of the copy rate. What changes every step (lr, step) is read on
+// the device, never passed by value.
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 
 #include "base/dtype.h"
 #include "base/philox.h"
@@ -16,9 +17,6 @@
 
 namespace oneflow::kernels {
 namespace {
-
-// Four floats at once.
-bool InFours(const void* data) { return IsAligned(data, 16); }
 
 // The mask depends on (key, step, logical index) alone, so shards draw the bits of the whole.
 template <typename T>
@@ -101,90 +99,182 @@ CudaRun<CudaDraw> FindDraw(const char* op, int dtype) {
                                       });
 }
 
-__global__ void SgdKernel(CudaSgd c, const float* p, const float* g, const float* lr_at,
-                          const int64_t* step, const float* m, float* p_out, float* m_out) {
+// Fours of elements that a thread of an update has at once. They are a block apart, so that neighbours read and write
+// neighbours: a narrow gradient is read by 8 bytes, all else by 16.
+constexpr int kTogether = 2;
+// Blocks of an update at most: as many as run at once, so that each takes a step's factors once.
+constexpr int64_t kUpdateBlocks = kMaxBlocks / 4;
+
+// True if all tensors of an update can be read and written by fours.
+bool InFours(std::initializer_list<const void*> tensors) {
+  return std::all_of(tensors.begin(), tensors.end(),
+                     [](const void* data) { return IsAligned(data, 16); });
+}
+int64_t UpdateBlocks(int64_t fours, int64_t n) {
+  const int64_t items = std::max((fours + kTogether - 1) / kTogether, n - 4 * fours);
+  return std::min(kUpdateBlocks, BlocksFor(items));
+}
+template <typename T>
+__device__ __forceinline__ Four<T> FourAt(const T* data, int64_t i) {
+  return reinterpret_cast<const Four<T>*>(data)[i];
+}
+template <typename T>
+__device__ __forceinline__ void StoreFour(const Four<T>& four, T* data, int64_t i) {
+  reinterpret_cast<Four<T>*>(data)[i] = four;
+}
+// use(slot, i) for the fours of a thread from `at` on.
+template <typename Use>
+__device__ __forceinline__ void ForFours(int64_t at, int64_t fours, const Use& use) {
+  OF_UNROLL
+  for (int slot = 0; slot < kTogether; ++slot) {
+    const int64_t i = at + static_cast<int64_t>(slot) * blockDim.x;
+    if (i < fours) use(slot, i);
+  }
+}
+__device__ __forceinline__ int64_t FirstFour() {
+  return static_cast<int64_t>(blockIdx.x) * kTogether * blockDim.x + threadIdx.x;
+}
+
+// G: the gradient's type.
+template <typename G, bool kMomentum>
+__global__ void __launch_bounds__(kThreads, 4)
+    SgdKernel(CudaSgd c, const float* p, const G* g, const float* lr_at, const int64_t* step,
+              const float* m, float* p_out, float* m_out, int64_t fours) {
   if (IsShut(c.gate)) return;
   const float lr = *lr_at;
   const bool first = *step == 0;
   const float old_share = first ? 0.0f : c.momentum;
   const float new_share = first ? 1.0f : c.keep;
-  for (int64_t i = FirstItem(); i < c.n; i += ItemStride()) {
-    const float grad = g[i] + c.weight_decay * p[i];
-    if (!c.has_momentum) {
-      p_out[i] = p[i] - lr * grad;
-      continue;
+  const auto update = [&](float gradient, float* param, float* slot) {
+    const float grad = gradient + c.weight_decay * *param;
+    if (!kMomentum) {
+      *param = *param - lr * grad;
+      return;
     }
-    const float old = first ? 0.0f : m[i];  // the buffer may hold anything before step 0
+    const float old = first ? 0.0f : *slot;  // the buffer may hold anything before step 0
     const float next = old_share * old + new_share * grad;
-    m_out[i] = next;
-    p_out[i] = p[i] - lr * (c.nesterov ? grad + c.momentum * next : next);
+    *slot = next;
+    *param = *param - lr * (c.nesterov ? grad + c.momentum * next : next);
+  };
+  for (int64_t at = FirstFour(); at < fours; at += kTogether * ItemStride()) {
+    Four<G> grad[kTogether] = {};
+    Four<float> param[kTogether] = {}, slots[kTogether] = {};
+    ForFours(at, fours, [&](int slot, int64_t i) {
+      grad[slot] = FourAt(g, i);
+      param[slot] = FourAt(p, i);
+      if constexpr (kMomentum) slots[slot] = FourAt(m, i);
+    });
+    ForFours(at, fours, [&](int slot, int64_t i) {
+      OF_UNROLL
+      for (int k = 0; k < 4; ++k) {
+        update(static_cast<float>(grad[slot].item[k]), &param[slot].item[k], &slots[slot].item[k]);
+      }
+      StoreFour(param[slot], p_out, i);
+      if constexpr (kMomentum) StoreFour(slots[slot], m_out, i);
+    });
+  }
+  for (int64_t i = 4 * fours + FirstItem(); i < c.n; i += ItemStride()) {
+    float param = p[i], slot = kMomentum ? m[i] : 0.0f;
+    update(static_cast<float>(g[i]), &param, &slot);
+    p_out[i] = param;
+    if constexpr (kMomentum) m_out[i] = slot;
   }
 }
-CudaError Sgd(const CudaSgd* c, const float* p, const float* g, const float* lr,
-              const int64_t* step, const float* m, float* p_out, float* m_out,
-              CudaStreamHandle stream) {
-  return Launch(&SgdKernel, BlocksFor(c->n), kThreads, stream, *c, p, g, lr, step, m, p_out, m_out);
-}
 
-// The factors of one step, in f64 as on the CPU; one thread of a block computes them for all.
+// The factors of one step, in f64 as on the CPU; two threads of a block compute them for all.
 struct AdamWFactors {
   float keep, new1, beta2, new2, step_size, root_correction, eps;
+  bool shut;
 };
-__global__ void AdamWKernel(CudaAdamW c, const float* p, const float* g, const float* m,
-                            const float* v, const float* lr_at, const int64_t* step, float* p_out,
-                            float* m_out, float* v_out, int64_t fours) {
-  if (IsShut(c.gate)) return;
+template <typename G>
+__global__ void __launch_bounds__(kThreads, 4)
+    AdamWKernel(CudaAdamW c, const float* p, const G* g, const float* m, const float* v,
+                const float* lr_at, const int64_t* step, float* p_out, float* m_out, float* v_out,
+                int64_t fours) {
   __shared__ AdamWFactors shared;
+  // Its first elements are on their way while the factors are made.
+  int64_t at = FirstFour();
+  Four<G> grad[kTogether] = {};
+  Four<float> param[kTogether] = {}, mean[kTogether] = {}, square[kTogether] = {};
+  const auto load = [&] {
+    ForFours(at, fours, [&](int slot, int64_t i) {
+      grad[slot] = FourAt(g, i);
+      param[slot] = FourAt(p, i);
+      mean[slot] = FourAt(m, i);
+      square[slot] = FourAt(v, i);
+    });
+  };
+  load();
+  const double t = static_cast<double>(*step) + 1;
   if (threadIdx.x == 0) {
     const double lr = *lr_at;
-    const double t = static_cast<double>(*step) + 1;
-    shared = {static_cast<float>(1 - lr * c.weight_decay),
-              static_cast<float>(1 - c.beta1),
-              static_cast<float>(c.beta2),
-              static_cast<float>(1 - c.beta2),
-              static_cast<float>(lr / (1 - std::pow(c.beta1, t))),
-              static_cast<float>(std::sqrt(1 - std::pow(c.beta2, t))),
-              static_cast<float>(c.eps)};
+    shared.keep = static_cast<float>(1 - lr * c.weight_decay);
+    shared.new1 = static_cast<float>(1 - c.beta1);
+    shared.beta2 = static_cast<float>(c.beta2);
+    shared.new2 = static_cast<float>(1 - c.beta2);
+    shared.step_size = static_cast<float>(lr / (1 - std::pow(c.beta1, t)));
+    shared.eps = static_cast<float>(c.eps);
+  }
+  if (threadIdx.x == blockDim.x / 2) {
+    shared.root_correction = static_cast<float>(std::sqrt(1 - std::pow(c.beta2, t)));
+    shared.shut = IsShut(c.gate);
   }
   __syncthreads();
   const AdamWFactors f = shared;
-  const auto update = [&](float grad, float* param, float* mean, float* square) {
-    *mean = *mean + f.new1 * (grad - *mean);
-    *square = f.beta2 * *square + f.new2 * grad * grad;
-    const float denominator = std::sqrt(*square) / f.root_correction + f.eps;
-    *param = *param * f.keep - f.step_size * *mean / denominator;
+  if (f.shut) return;
+  const auto update = [&](float gradient, float* parameter, float* first, float* second) {
+    *first = *first + f.new1 * (gradient - *first);
+    *second = f.beta2 * *second + f.new2 * gradient * gradient;
+    const float denominator = std::sqrt(*second) / f.root_correction + f.eps;
+    *parameter = *parameter * f.keep - f.step_size * *first / denominator;
   };
-  for (int64_t i = FirstItem(); i < fours; i += ItemStride()) {
-    const Four<float> grad = reinterpret_cast<const Four<float>*>(g)[i];
-    Four<float> param = reinterpret_cast<const Four<float>*>(p)[i];
-    Four<float> mean = reinterpret_cast<const Four<float>*>(m)[i];
-    Four<float> square = reinterpret_cast<const Four<float>*>(v)[i];
-    for (int k = 0; k < 4; ++k) {
-      update(grad.item[k], &param.item[k], &mean.item[k], &square.item[k]);
-    }
-    reinterpret_cast<Four<float>*>(p_out)[i] = param;
-    reinterpret_cast<Four<float>*>(m_out)[i] = mean;
-    reinterpret_cast<Four<float>*>(v_out)[i] = square;
+  while (at < fours) {
+    ForFours(at, fours, [&](int slot, int64_t i) {
+      OF_UNROLL
+      for (int k = 0; k < 4; ++k) {
+        update(static_cast<float>(grad[slot].item[k]), &param[slot].item[k], &mean[slot].item[k],
+               &square[slot].item[k]);
+      }
+      StoreFour(param[slot], p_out, i);
+      StoreFour(mean[slot], m_out, i);
+      StoreFour(square[slot], v_out, i);
+    });
+    at += kTogether * ItemStride();
+    load();
   }
   for (int64_t i = 4 * fours + FirstItem(); i < c.n; i += ItemStride()) {
-    float param = p[i], mean = m[i], square = v[i];
-    update(g[i], &param, &mean, &square);
-    p_out[i] = param;
-    m_out[i] = mean;
-    v_out[i] = square;
+    float parameter = p[i], first = m[i], second = v[i];
+    update(static_cast<float>(g[i]), &parameter, &first, &second);
+    p_out[i] = parameter;
+    m_out[i] = first;
+    v_out[i] = second;
   }
 }
-CudaError AdamW(const CudaAdamW* c, const float* p, const float* g, const float* m, const float* v,
+
+// launch.operator()<G>() for the gradient's type; REQUIRES: one that the check of the row has seen.
+template <typename LaunchOf>
+CudaError ForGradient(int32_t dtype, const LaunchOf& launch) {
+  if (static_cast<DType>(dtype) == DType::kBF16) return launch.template operator()<BF16>();
+  if (static_cast<DType>(dtype) == DType::kF16) return launch.template operator()<F16>();
+  return launch.template operator()<float>();
+}
+CudaError Sgd(const CudaSgd* c, const float* p, const void* g, const float* lr, const int64_t* step,
+              const float* m, float* p_out, float* m_out, CudaStreamHandle stream) {
+  const int64_t fours = InFours({p, g, m, p_out, m_out}) ? c->n / 4 : 0;
+  return ForGradient(c->g_dtype, [&]<typename G>() {
+    return Launch(c->has_momentum ? &SgdKernel<G, true> : &SgdKernel<G, false>,
+                  UpdateBlocks(fours, c->n), kThreads, stream, *c, p, static_cast<const G*>(g), lr,
+                  step, m, p_out, m_out, fours);
+  });
+}
+CudaError AdamW(const CudaAdamW* c, const float* p, const void* g, const float* m, const float* v,
                 const float* lr, const int64_t* step, float* p_out, float* m_out, float* v_out,
                 CudaStreamHandle stream) {
-  bool together = true;
-  for (const void* data : {p, g, m, v, static_cast<const float*>(p_out),
-                           static_cast<const float*>(m_out), static_cast<const float*>(v_out)}) {
-    together = together && InFours(data);
-  }
-  const int64_t fours = together ? c->n / 4 : 0;
-  return LaunchBlocks(&AdamWKernel, BlocksFor(std::max(fours, c->n - 4 * fours)), kThreads, stream,
-                      *c, p, g, m, v, lr, step, p_out, m_out, v_out, fours);
+  const int64_t fours = InFours({p, g, m, v, p_out, m_out, v_out}) ? c->n / 4 : 0;
+  return ForGradient(c->g_dtype, [&]<typename G>() {
+    return LaunchBlocks(&AdamWKernel<G>, UpdateBlocks(fours, c->n), kThreads, stream, *c, p,
+                        static_cast<const G*>(g), m, v, lr, step, p_out, m_out, v_out, fours);
+  });
 }
 
 }  // namespace

@@ -125,7 +125,7 @@ def adamw_update(
 
     Inputs:
         p: T. the parameter, any shape
-        g: T. its gradient, as p
+        g: G. its gradient, of the shape of p; a narrow one is widened as it is read
         m: T. first-moment slot, as p
         v: T. second-moment slot, as p
         lr: f32. 0-d, learning rate
@@ -144,6 +144,7 @@ def adamw_update(
 
     Types:
         T: f32
+        G: f32|bf16|f16
     """
 
 def add(
@@ -394,6 +395,7 @@ def attention(
     p: float = ...,
     seed: int = ...,
     key: int = ...,
+    packed: Sequence[int] = ...,
 ) -> tuple[Tensor, Tensor]:
     """
     out = dropout(softmax(scale * q k' + mask)) v for each head, and the logarithm of the softmax's denominator. A group of heads of q shares a head of k and v. A query that sees no key gets 0. The dropout mask is that of `dropout` over [batch, heads, s, t].
@@ -411,6 +413,7 @@ def attention(
         p: float (default 0.0). probability that dropout zeroes a weight, 0 <= p <= 1
         seed: int (default 0). seed of the run
         key: int (default 0). names the call site: module path and occurrence, hashed
+        packed: ints (default []). [] or, made by the compiler, [q, k, v, heads, key_heads]: q, k and v are one tensor, [batch, s, heads + 2 key_heads, d], in which the heads of each begin there
 
     Outputs:
         out: T. [batch, s, heads, e]
@@ -437,6 +440,7 @@ def attention_grad(
     p: float = ...,
     seed: int = ...,
     key: int = ...,
+    packed: Sequence[int] = ...,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """
     Gradients of attention. The scores are computed again, block by block.
@@ -458,11 +462,12 @@ def attention_grad(
         p: float (default 0.0). probability that dropout zeroes a weight, 0 <= p <= 1
         seed: int (default 0). seed of the run
         key: int (default 0). names the call site: module path and occurrence, hashed
+        packed: ints (default []). [] or, made by the compiler, [q, k, v, heads, key_heads]: q, k and v are one tensor, [batch, s, heads + 2 key_heads, d], in which the heads of each begin there
 
     Outputs:
-        dq: T. as q
-        dk: T. as k
-        dv: T. as v
+        dq: T. as q; packed: the gradient of all three
+        dk: T. as k, if not packed
+        dv: T. as v, if not packed
 
     Types:
         T: f32|f64|bf16|f16
@@ -2892,7 +2897,7 @@ def sgd_update(
 
     Inputs:
         p: T. the parameter, any shape
-        g: T. its gradient, as p
+        g: G. its gradient, of the shape of p; a narrow one is widened as it is read
         lr: f32. 0-d, learning rate
         step: i64. 0-d, steps done before this one
         m: optional, T. momentum slot, as p; present if and only if momentum != 0
@@ -2909,6 +2914,7 @@ def sgd_update(
 
     Types:
         T: f32
+        G: f32|bf16|f16
     """
 
 def sigmoid(
