@@ -94,7 +94,10 @@ def profile(run: Step, name: str, path: str) -> None:
         float(run())
     with open(path, "a") as file:
         print(name, file=file)
-        print(seen.key_averages().table(sort_by="cuda_time_total", row_limit=60), file=file)
+        print(
+            seen.key_averages().table("cuda_time_total", row_limit=70, max_name_column_width=110),
+            file=file,
+        )
 
 
 def main() -> None:
