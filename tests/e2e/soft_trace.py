@@ -55,17 +55,19 @@ class Steps:
 
 
 def steps_of(calls: list[Call]) -> Steps:
-    launcher = next(call.thread for call in calls if call.name == "copy")
+    launcher = next(call.thread for call in calls if call.name in ("copy", "graph_launch"))
     launches: list[list[Call]] = [[]]
     for call in calls:
         if call.thread != launcher:
             continue
         launches[-1].append(call)
-        # The results leave by the step's only copy behind its work; the record behind that is the end.
-        if call.name != "event_record" or call.captured or len(launches[-1]) < 3:
+        # The end is the record behind the graph or, of a step without, behind the copy of its results.
+        if call.name != "event_record" or call.captured or len(launches[-1]) < 2:
             continue
         before, first = launches[-1][-2], launches[-1][0]
-        if before.name == "copy" and before.stream == first.stream == call.stream:
+        worked = before.name == "copy" and any(one.name == "launch" for one in launches[-1])
+        is_last = before.stream == first.stream == call.stream
+        if is_last and (before.name == "graph_launch" or worked):
             launches.append([])
     rest = launches.pop()
     ends = [step[-1].thing for step in launches]

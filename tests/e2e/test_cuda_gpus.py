@@ -17,7 +17,7 @@ import pytest
 from tests.api.test_wrong_data import Trainer, batch
 from tests.e2e.layouts import BY_NAME, LAYOUTS, Run, make_batch
 from tests.e2e.soft_gpus import soft_gpus
-from tests.e2e.soft_trace import PLUGIN, WAITS, steps_of, traced
+from tests.e2e.soft_trace import PLUGIN, steps_of, traced
 from tests.e2e.test_cuda import MODELS, train
 
 States = dict[str, np.ndarray]
@@ -131,7 +131,7 @@ def test_what_is_no_list_of_gpus_is_refused(kind: str, listed: list[int], error:
 @pytest.mark.parametrize("layout", ["dp2_tp2", "dp2_pp2_acc4"])
 @pytest.mark.parametrize("gpus", [1, 2, 4])
 def test_each_gpu_does_its_share_in_one_launch(layout: str, gpus: int) -> None:
-    batches = [make_batch("mlp", 16, i) for i in range(4)]
+    batches = [make_batch("mlp", 16, i) for i in range(6)]
     run = Run("mlp", replace(BY_NAME[layout], kind="cuda"))
     with soft_gpus(gpus):
         step = run.train_step()
@@ -149,14 +149,14 @@ def test_each_gpu_does_its_share_in_one_launch(layout: str, gpus: int) -> None:
     messages = [call for call in steps.launches[0] if call.name == "copy_peer"]
     assert {call.gpu for call in messages} == (set(range(gpus)) if gpus > 1 else set())
     assert all(call.captured for call in messages)
-    # From then on: each GPU is brought its inputs, and all is one launch; nothing waits.
-    brought = ["stream_wait", "copy", "event_record", "stream_wait"] * (gpus - 1)
-    assert len(steps.launches) == 4
-    for replayed in steps.launches[1:]:
-        names = [call.name for call in replayed]
-        assert names == ["copy", *brought, "graph_launch", "copy", "event_record"]
-        assert [call.gpu for call in replayed if call.name == "copy"] == [*range(gpus), 0]
-        assert not WAITS.intersection(names)
+    copies = [call for call in steps.launches[0] if call.name == "copy"]
+    assert {call.gpu for call in copies} == set(range(gpus)), "each GPU is brought its inputs"
+    assert all(call.captured for call in copies)
+    assert len(steps.launches) == 6
+    for replayed in steps.launches[
+        4:
+    ]:  # four may be in flight, and each has its graph: all is one launch
+        assert [call.name for call in replayed] == ["graph_launch", "event_record"]
 
 
 def test_memory_is_shared_out() -> None:

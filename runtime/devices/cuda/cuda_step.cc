@@ -83,6 +83,8 @@ absl::Status CudaStep::Prepare() {
   for (int64_t i = 0; i < work_.window; ++i) {
     OF_ASSIGN_OR_RETURN(over_.emplace_back(), CudaEvent::Make(&context_->api()));
   }
+  graphs_.resize(static_cast<size_t>(work_.window));
+  OF_ASSIGN_OR_RETURN(start_, CudaEvent::Make(&context_->api()));
   OF_ASSIGN_OR_RETURN(begin_, CudaEvent::Make(&context_->api()));
   for (const StepWork::Lane& lane : work_.lanes) {
     OF_RETURN_IF_ERROR(context_->Enter(context_->GpuOf(lane.device)));
@@ -209,7 +211,7 @@ absl::Status CudaStep::PrepareFirings() {
 }
 
 absl::Status CudaStep::Rebind(StepWork work) {
-  graph_.reset();  // it has the old addresses
+  for (auto& graph : graphs_) graph.reset();  // they have the old addresses
   work_ = std::move(work);
   return absl::OkStatus();
 }
@@ -217,69 +219,77 @@ absl::Status CudaStep::Rebind(StepWork work) {
 absl::Status CudaStep::Launch(int64_t step, const std::byte* const* inputs) {
   OF_RETURN_IF_ERROR(context_->Enter(context_->lead()));
   const int64_t place = step % work_.window;
-  CudaStream* stream = context_->stream();
-  const kernels::CudaApi& api = context_->api();
-  OF_RETURN_IF_ERROR(BringInputs(place, inputs));
-  OF_RETURN_IF_ERROR(LaunchFirings());
-  OF_RETURN_IF_ERROR(CudaStatus(api,
-                                api.copy(pinned_results_.data() + place * results_bytes_,
-                                         results_.data(), results_bytes_, stream->handle()),
-                                "a step's outputs"));
-  return stream->Record(over_[static_cast<size_t>(place)].get());
+  StageInputs(place, inputs);
+  if (!warm_ || !captures_) {
+    warm_ = true;
+    OF_RETURN_IF_ERROR(Enqueue(place));
+  } else {
+    OF_RETURN_IF_ERROR(LaunchGraph(place));
+  }
+  return context_->stream()->Record(over_[static_cast<size_t>(place)].get());
 }
 
-absl::Status CudaStep::BringInputs(int64_t place, const std::byte* const* inputs) {
-  const kernels::CudaApi& api = context_->api();
-  CudaStream* lead = context_->stream();
-  const CudaEvent& before = *over_[static_cast<size_t>((place + work_.window - 1) % work_.window)];
+// The step that had the place before is over, so nobody reads what lies there.
+void CudaStep::StageInputs(int64_t place, const std::byte* const* inputs) {
   for (size_t g = 0; g < gpus_.size(); ++g) {
-    const Gpu& gpu = gpus_[g];
-    std::byte* staged = pinned_inputs_.data() + place * inputs_bytes_ + gpu.inputs_at;
+    std::byte* staged = pinned_inputs_.data() + place * inputs_bytes_ + gpus_[g].inputs_at;
     for (const Stretch& stretch : stretches_[g]) {
       context_->copies()->Copy(staged + stretch.at, inputs[stretch.input] + stretch.begin,
                                stretch.end - stretch.begin);
     }
-    if (gpu.inputs_bytes == 0) continue;
-    // On its own stream, so that all GPUs are brought theirs at once: behind the step before, whose
-    // FEEDs read the same block, and before this one.
-    CudaStream* stream = context_->StreamOfGpu(gpu.number);
-    if (g > 0) OF_RETURN_IF_ERROR(stream->Wait(before));
-    OF_RETURN_IF_ERROR(
-        CudaStatus(api, api.copy(gpu.inputs.data(), staged, gpu.inputs_bytes, stream->handle()),
-                   "a step's inputs"));
-    if (g == 0) continue;
-    OF_RETURN_IF_ERROR(stream->Record(gpu.brought.get()));
-    OF_RETURN_IF_ERROR(lead->Wait(*gpu.brought));
   }
-  return absl::OkStatus();
 }
 
-absl::Status CudaStep::LaunchFirings() {
+absl::Status CudaStep::LaunchGraph(int64_t place) {
   CudaStream* stream = context_->stream();
-  if (!warm_ || !captures_) {
-    warm_ = true;
-    return Enqueue();
-  }
-  if (graph_ == nullptr) {
+  std::unique_ptr<kernels::CudaGraph>& graph = graphs_[static_cast<size_t>(place)];
+  if (graph == nullptr) {
     OF_RETURN_IF_ERROR(stream->BeginCapture());
-    const absl::Status enqueued = Enqueue();
-    absl::StatusOr<std::unique_ptr<kernels::CudaGraph>> graph = stream->EndCapture();
-    const absl::Status& status = enqueued.ok() ? graph.status() : enqueued;
+    const absl::Status enqueued = Enqueue(place);
+    absl::StatusOr<std::unique_ptr<kernels::CudaGraph>> captured = stream->EndCapture();
+    const absl::Status& status = enqueued.ok() ? captured.status() : enqueued;
     if (!status.ok()) {
       // Some library's kernel cannot be captured, say. Steps are right without, only slower.
       std::fprintf(stderr, "oneflow: steps are enqueued kernel by kernel: %s\n",
                    MessageOf(status).c_str());
       captures_ = false;
-      return Enqueue();
+      return Enqueue(place);
     }
-    graph_ = *std::move(graph);
+    graph = *std::move(captured);
   }
-  return stream->Launch(*graph_);
+  return stream->Launch(*graph);
 }
 
-absl::Status CudaStep::Enqueue() {
+// All GPUs are brought theirs at once, each on its own stream, behind the step before, whose FEEDs read the same
+// blocks.
+absl::Status CudaStep::BringInputs(int64_t place) {
+  const kernels::CudaApi& api = context_->api();
+  CudaStream* lead = context_->stream();
+  if (gpus_.size() > 1) OF_RETURN_IF_ERROR(lead->Record(start_.get()));
+  for (size_t g = 0; g < gpus_.size(); ++g) {
+    const Gpu& gpu = gpus_[g];
+    if (gpu.inputs_bytes == 0) continue;
+    OF_RETURN_IF_ERROR(context_->Enter(gpu.number));
+    CudaStream* stream = context_->StreamOfGpu(gpu.number);
+    if (g > 0) OF_RETURN_IF_ERROR(stream->Wait(*start_));
+    const std::byte* staged = pinned_inputs_.data() + place * inputs_bytes_ + gpu.inputs_at;
+    OF_RETURN_IF_ERROR(
+        CudaStatus(api, api.copy(gpu.inputs.data(), staged, gpu.inputs_bytes, stream->handle()),
+                   "a step's inputs"));
+    if (g > 0) OF_RETURN_IF_ERROR(stream->Record(gpu.brought.get()));
+  }
+  OF_RETURN_IF_ERROR(context_->Enter(context_->lead()));
+  for (const Gpu& gpu : gpus_) {
+    if (gpu.brought == nullptr || gpu.inputs_bytes == 0) continue;
+    OF_RETURN_IF_ERROR(lead->Wait(*gpu.brought));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaStep::Enqueue(int64_t place) {
   CudaStream* stream = context_->stream();
   collected_.assign(gpus_.size(), kNone);
+  OF_RETURN_IF_ERROR(BringInputs(place));
   OF_RETURN_IF_ERROR(stream->Record(begin_.get()));
   for (CudaStream* lane : streams_) OF_RETURN_IF_ERROR(lane->Wait(*begin_));
   for (size_t i = 0; i < work_.firings.size(); ++i) {
@@ -303,7 +313,10 @@ absl::Status CudaStep::Enqueue() {
                                    stream->handle()),
                    "a fetch"));
   }
-  return absl::OkStatus();
+  return CudaStatus(context_->api(),
+                    context_->api().copy(pinned_results_.data() + place * results_bytes_,
+                                         results_.data(), results_bytes_, stream->handle()),
+                    "a step's outputs");
 }
 
 absl::Status CudaStep::EnqueueFiring(size_t at) {

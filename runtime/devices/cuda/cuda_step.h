@@ -3,9 +3,9 @@
 //
 // A step is: the inputs from pinned memory into a block on each GPU, what its FEEDs read and no more; the
 // firings, whose FEEDs read that block and whose FETCHes write another, behind the reports of wrong data;
-// that block into pinned memory; an event. The graph holds the firings alone, so nothing that changes from
-// step to step (inputs, among them lr and the number of the step) is in it; the StepBlocks of kernels have no
-// number here.
+// that block into pinned memory; an event. A graph holds all of it but the event. What changes from step to step
+// (inputs, among them lr and the number of the step) lies in pinned memory, which has a place for each of the steps
+// that may be in flight, and each place has a graph; the StepBlocks of kernels have no number here.
 //
 // Between two GPUs no kernel reaches across: what a task writes into a register of another GPU (a message)
 // goes into a block of its lane, and from there by a peer copy, on the lane's stream; what is fetched
@@ -74,10 +74,11 @@ class CudaStep final : public StepRunner {
   // Which stretches each GPU reads, and where they and the outputs lie.
   void PlaceInputs();
   absl::Status PrepareFirings();
-  absl::Status BringInputs(int64_t place, const std::byte* const* inputs);
-  absl::Status LaunchFirings();
-  // All firings with the waits between their streams, from the context's stream and back to it.
-  absl::Status Enqueue();
+  void StageInputs(int64_t place, const std::byte* const* inputs);
+  absl::Status LaunchGraph(int64_t place);
+  // All of a step with the waits between its streams, from the context's stream and back to it.
+  absl::Status Enqueue(int64_t place);
+  absl::Status BringInputs(int64_t place);
   absl::Status EnqueueFiring(size_t at);
   absl::Status RunKernel(size_t at, kernels::CudaStream* stream);
   // The kernel with its operands there; states through the gate.
@@ -123,7 +124,8 @@ class CudaStep final : public StepRunner {
   std::vector<size_t> collected_;                            // by GPU: its last call; kNone
   std::vector<kernels::CudaStream*> streams_;                // by lane
   std::vector<std::unique_ptr<kernels::CudaEvent>> ends_;    // by lane
-  std::unique_ptr<kernels::CudaEvent> begin_;                // of a step
+  std::unique_ptr<kernels::CudaEvent> start_;                // of a step
+  std::unique_ptr<kernels::CudaEvent> begin_;                // of its firings: the inputs are there
   std::vector<std::unique_ptr<kernels::CudaEvent>> events_;  // by firing; nullptr: nobody waits
   std::vector<kernels::CudaRegion> regions_;                 // by firing, of feeds and fetches
   std::vector<bool> skipped_;                                // by firing: another writes the same
@@ -134,7 +136,8 @@ class CudaStep final : public StepRunner {
   std::vector<Block> crossings_;  // by lane: operands whose registers lie on other GPUs
 
   bool warm_ = false;
-  std::unique_ptr<kernels::CudaGraph> graph_;
+  std::vector<std::unique_ptr<kernels::CudaGraph>>
+      graphs_;  // by step % window; nullptr: not captured yet
 };
 
 }  // namespace oneflow
