@@ -218,7 +218,8 @@ bool LayoutState::LeavesDp(ValueId value, int from, int to) const {
   if (dp_axis_ < 0 || from == to) return false;
   const Sbp& a = shardings_[from].sbps[dp_axis_];
   const Sbp& b = shardings_[to].sbps[dp_axis_];
-  if (a == b) {  // in other units devices have other samples: by groups of batch norm some have none
+  if (a ==
+      b) {  // in other units devices have other samples: by groups of batch norm some have none
     if (a.kind != Sbp::kSplit) return false;
     const size_t dim = static_cast<size_t>(a.dim);
     if (shardings_[from].units[dim] == shardings_[to].units[dim]) return false;
