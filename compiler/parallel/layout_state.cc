@@ -218,8 +218,14 @@ bool LayoutState::LeavesDp(ValueId value, int from, int to) const {
   if (dp_axis_ < 0 || from == to) return false;
   const Sbp& a = shardings_[from].sbps[dp_axis_];
   const Sbp& b = shardings_[to].sbps[dp_axis_];
-  if (a == b || a.kind == Sbp::kBroadcast || (a.kind == Sbp::kPartial && b.kind != Sbp::kSplit))
+  if (a ==
+      b) {  // in other units devices have other samples: by groups of batch norm some have none
+    if (a.kind != Sbp::kSplit) return false;
+    const size_t dim = static_cast<size_t>(a.dim);
+    if (shardings_[from].units[dim] == shardings_[to].units[dim]) return false;
+  } else if (a.kind == Sbp::kBroadcast || (a.kind == Sbp::kPartial && b.kind != Sbp::kSplit)) {
     return false;
+  }
   return bound_.nodes[graph_.value(value).producer].role != NodeRole::kStateRead;
 }
 

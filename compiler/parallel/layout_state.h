@@ -7,7 +7,7 @@
 //   layout share);
 // - over states: the time to touch each device's part kTouches times (this is what makes sharding a
 //   parameter and its optimizer state worth something), times `state_weight`;
-// - kGatherPenalty for each value that changes its split on `dp` other than for an output, and for
+// - kGatherPenalty for each value that changes its split on `dp`, its units too, other than for an output, and for
 //   each sum that becomes split there (`dp` splits the batch from the first op to the last and
 //   nothing else, or it would not be used), and for each new value of a state that is not made in
 //   the state's own layout (updates happen in place).

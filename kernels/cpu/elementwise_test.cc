@@ -250,6 +250,25 @@ TEST(ScalarMath, GeluAndItsSlopeKeepTheirTail) {
   EXPECT_TRUE(std::isnan(GeluF(kNan)) && std::isnan(GeluSlopeF(kNan)));
 }
 
+TEST(ScalarMath, GeluByTanhAndItsSlopeKeepTheirTail) {
+  for (int i = -11 * 4096; i <= 14 * 4096; ++i) {
+    const float x = static_cast<float>(i) / 4096.0f;
+    const double v = x;
+    const double u = std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v);
+    const double s = 1 / (1 + std::exp(-2 * u)), rest = 1 / (1 + std::exp(2 * u));
+    const double term = 2 * v * s * rest * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * v * v);
+    ASSERT_NEAR(GeluTanhF(x), v * s, 1e-5 * std::abs(v * s) + 1e-37) << v;
+    ASSERT_NEAR(GeluTanhSlopeF(x), s + term, std::min(2.5e-7, 1e-5 * (s + std::abs(term)) + 1e-35))
+        << v;
+  }
+  EXPECT_EQ(GeluTanhF(kInf), kInf);
+  EXPECT_NEAR(GeluTanhF(-kInf), 0, 1e-37);
+  EXPECT_NEAR(GeluTanhF(-1e30f), 0, 1e-37);
+  EXPECT_EQ(GeluTanhSlopeF(kInf), 1);
+  EXPECT_NEAR(GeluTanhSlopeF(-kInf), 0, 1e-35);
+  EXPECT_TRUE(std::isnan(GeluTanhF(kNan)) && std::isnan(GeluTanhSlopeF(kNan)));
+}
+
 TEST(Unary, SpecialValues) {
   const std::vector<float> x = {kInf,  -kInf,  kNan,   0.0f,    -0.0f,
                                 88.7f, 88.73f, -87.5f, -103.0f, -110.0f};

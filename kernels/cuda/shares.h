@@ -30,13 +30,16 @@ inline int32_t SharesByBlock(int64_t results, int64_t joined) {
 }
 
 // A block for each share of the rows of a matrix whose columns are summed, and each 512 bytes of its columns
-// (kernels/cuda/column_sums.h), of `matrices` of them: enough bytes that what it writes for the join is little.
-inline constexpr int64_t kShareBytes = 64 << 10;
+// (kernels/cuda/column_sums.h), of `matrices` of them: enough bytes that what it writes for the join is little, and
+// enough shares that they are worth the join's launch.
+inline constexpr int64_t kShareBytes = 32 << 10;
+inline constexpr int64_t kFewestShares = 4;
 inline int32_t SharesOfRows(int64_t matrices, int64_t rows, int64_t row_bytes) {
   const int64_t chunks = std::max<int64_t>(1, (row_bytes + 511) / 512);
   const int64_t wanted = kFillingBlocks / std::max<int64_t>(1, matrices) / chunks;
   const int64_t worth = rows * std::min<int64_t>(row_bytes, 512) / kShareBytes;
-  return static_cast<int32_t>(std::max<int64_t>(1, std::min(wanted, worth)));
+  const int64_t shares = std::min(wanted, worth);
+  return static_cast<int32_t>(shares < kFewestShares ? 1 : shares);
 }
 
 }  // namespace oneflow::kernels

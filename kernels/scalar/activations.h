@@ -47,16 +47,11 @@ struct Gelu {
 struct GeluTanh {
   template <typename T>
   OF_SCALAR static T Apply(T x, T) {
-    const T inner =
-        static_cast<T>(0.79788456080286536) * (x + static_cast<T>(0.044715) * x * x * x);
-    return static_cast<T>(0.5) * x * (T{1} + TanhOf(inner));
+    return GeluTanhOf(x);
   }
   template <typename T>
   OF_SCALAR static T Grad(T x, T dy, T) {
-    const T square = static_cast<T>(0.044715) * x * x;
-    const T t = TanhOf(static_cast<T>(0.79788456080286536) * (x + square * x));
-    const T slope = static_cast<T>(0.79788456080286536) * (T{1} + T{3} * square);
-    return dy * static_cast<T>(0.5) * (T{1} + t + x * (T{1} - t * t) * slope);
+    return dy * GeluTanhSlopeOf(x);
   }
 };
 // x * sigmoid(x).
