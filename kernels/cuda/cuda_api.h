@@ -20,6 +20,9 @@ struct StepBlock;      // kernels/step_block.h: standard layout, no pointers
 struct CtcProblem;     // kernels/scalar/ctc.h: the same
 struct CudaAttention;  // kernels/cuda/attention_problem.h: the same
 struct CudaFused;      // kernels/cuda/fused_problem.h: the same
+struct CudaSgd;        // kernels/cuda/updates_problem.h: the same
+struct CudaAdamW;
+struct CudaAdamWs;
 
 inline constexpr int32_t kCudaApiVersion = 11;
 inline constexpr int kCudaMaxRank = 16;
@@ -102,21 +105,6 @@ struct CudaDropout {
 struct CudaGate {
   const StepBlock* blocks;
   int32_t count;
-};
-
-struct CudaSgd {
-  int64_t n;
-  float momentum, weight_decay, keep;  // keep = 1 - dampening
-  bool nesterov, has_momentum;
-  int32_t g_dtype;  // of the gradient
-  CudaGate gate;
-};
-
-struct CudaAdamW {
-  int64_t n;
-  double beta1, beta2, eps, weight_decay;
-  int32_t g_dtype;
-  CudaGate gate;
 };
 
 // d[m,n] = a . b, row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
@@ -350,6 +338,7 @@ struct CudaApi {
   CudaError (*adamw)(const CudaAdamW*, const float* p, const void* g, const float* m,
                      const float* v, const float* lr, const int64_t* step, float* p_out,
                      float* m_out, float* v_out, CudaStreamHandle);
+  CudaError (*adamws)(const CudaAdamWs*, const CudaOperands*, CudaStreamHandle);
   // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by
   // matmul_release.
   CudaError (*matmul_plan)(const CudaMatmul*, void** plan);
