@@ -102,6 +102,7 @@ def kernels() -> None:
         product("f32", side, torch.float32, False)
         product("tf32", side, torch.float32, True)
         product("bf16", side, torch.bfloat16, False)
+        linear(side)
 
 
 def fused_sgd(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor) -> None:
@@ -130,11 +131,25 @@ def product(name: str, side: int, dtype: torch.dtype, tf32: bool) -> None:
     )
 
 
+def linear(side: int) -> None:
+    a, b = (uniform(side, side, dtype=torch.bfloat16) for _ in range(2))
+    bias = uniform(side, dtype=torch.bfloat16)
+    measure(
+        f"linear bf16 {side}x{side}x{side}",
+        3 if side > 4000 else 20,
+        2.0 * side**3,
+        "TFLOP/s",
+        lambda: torch.addmm(bias, a, b),
+    )
+
+
 def layers() -> None:
     """The calls of kernels/cuda/cuda_layers_benchmark.cc, at its sizes."""
     torch.backends.cudnn.allow_tf32 = False  # f32 is f32 on both sides
     for dtype, name in ((torch.float32, "f32"), (torch.bfloat16, "bf16")):
         norms(dtype, name)
+        if name == "bf16":
+            losses(dtype, name)
         images(dtype, name)
         for tokens in (128,) if SMALL else (128, 512):
             attention(dtype, name, tokens)
@@ -166,6 +181,31 @@ def norms(dtype: torch.dtype, name: str) -> None:
             return ATEN.native_layer_norm_backward(dy, x, [width], mean, rstd, weight, bias, mask)
 
         measure(f"layer_norm{part} {name} {rows}x{width}", 1, arrays * size, "TB/s", work)
+
+
+def losses(dtype: torch.dtype, name: str) -> None:
+    """As autocast computes it: in float32."""
+    sizes = ((32, 90), (64, 50)) if SMALL else ((8192, 30522), (16384, 50257))
+    for rows, classes in sizes:
+        scores = uniform(rows, classes, dtype=dtype).requires_grad_()
+        labels = torch.randint(0, classes, (rows,), device=DEVICE)
+        slope = torch.ones(rows, device=DEVICE)
+        size = float(scores.numel() * scores.element_size())
+
+        def work(scores: torch.Tensor = scores, labels: torch.Tensor = labels) -> torch.Tensor:
+            return F.cross_entropy(scores.float(), labels, reduction="none")
+
+        loss = work()
+
+        def slopes(
+            scores: torch.Tensor = scores, loss: torch.Tensor = loss, slope: torch.Tensor = slope
+        ) -> object:
+            return torch.autograd.grad(loss, scores, slope, retain_graph=True)
+
+        name_of = f"{name} {rows}x{classes}"
+        with torch.no_grad():
+            measure(f"cross_entropy {name_of}", 1, size, "TB/s", work)
+        measure(f"cross_entropy_grad {name_of}", 1, 2 * size, "TB/s", slopes)
 
 
 def images(dtype: torch.dtype, name: str) -> None:

@@ -9,6 +9,7 @@
 #include "compiler/parallel/decide.h"
 #include "compiler/passes/bucket_sums.h"
 #include "compiler/passes/cancel_permutes.h"
+#include "compiler/passes/fuse_bias.h"
 #include "compiler/passes/fuse_elementwise.h"
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/join_slices.h"
@@ -16,6 +17,7 @@
 #include "compiler/passes/merge_common.h"
 #include "compiler/passes/narrow_updates.h"
 #include "compiler/passes/pack_attention.h"
+#include "compiler/passes/pad_classes.h"
 #include "compiler/passes/remove_dead.h"
 
 namespace oneflow {
@@ -55,6 +57,10 @@ std::map<std::string, Sharding> StateShardings(const Graph& graph) {
     }
   }
   return shardings;
+}
+
+bool RunsOn(const plan::Target& target, const std::string& kind) {
+  return target.devices_size() > 0 && target.devices(0).kind() == kind;
 }
 
 // What all ranks decide alike.
@@ -118,6 +124,15 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   // Attention reads q, k and v where one product left them.
   if (options.fuse) OF_RETURN_IF_ERROR(PackAttention(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("pack_attention"));
+  // cuBLASLt takes rows of two-byte elements as they lie where they are multiples of 16 bytes. Of a vocabulary only the
+  // weights are padded for that, not the scores.
+  if (options.fuse && RunsOn(target, "cuda")) {
+    OF_RETURN_IF_ERROR(PadClasses(&graph, &logical.decisions));
+    OF_RETURN_IF_ERROR(border("pad_classes"));
+  }
+  // A GPU's product adds its bias while it writes.
+  OF_RETURN_IF_ERROR(FuseBias(&graph, &logical.decisions, target));
+  OF_RETURN_IF_ERROR(border("fuse_bias"));
   // A value that one elementwise op hands to the next stays in the cache, or in registers.
   if (options.fuse) OF_RETURN_IF_ERROR(FuseElementwise(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("fuse_elementwise"));

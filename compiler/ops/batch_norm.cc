@@ -10,12 +10,21 @@
 //   rstd  = rsqrt(add_scalar(mul_scalar(bn_sq_sum(x, mean), 1 / count), eps))
 //   y     = bn_apply(x, mean, rstd, weight, bias) {groups=G, count=count}
 //
+// Where samples have many elements each, x is read once for both sums: bn_sample_sums has them for each sample,
+// about the sample's own mean, which any layout that keeps samples whole computes alike, and what joins samples
+// reads n * c numbers (docs/decisions/0022-statistics-in-one-pass.md):
+//
+//   sums, squares = bn_sample_sums(x)
+//   mean          = mul_scalar(bn_sum(sums), 1 / count)
+//   bn_sq_sum     = bn_join_squares(sums, squares, mean) {groups=G, count=elements between n and c}
+//
 // Statistics and their sums, weight and bias are f32 for narrow x, whose rounding would be seen in a
 // mean over many elements; they are f64 for f64.
 //
 // In a rule the samples are "(g m)": an axis that splits g gives each device whole groups, one that
 // splits m (legal once the axes before it have cut g into single groups, or with G = 1) makes the
 // sums Partial.
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -114,10 +123,10 @@ int64_t CountOf(const Shape& x, int64_t groups) {
   return statistics == 0 ? 0 : NumElements(x) / statistics;
 }
 
-// d[G, c] as a tensor of x's shape and dtype.
-ValueId SpreadOverSamples(GradBuilder& g, ValueId statistic, const TensorType& type) {
+// d[groups, c] as a tensor of x's shape and dtype.
+ValueId SpreadOverSamples(GradBuilder& g, ValueId statistic, const TensorType& type,
+                          int64_t groups) {
   const Shape& x = type.shape;
-  const int64_t groups = g.attrs().Int("groups");
   if (g.type(statistic).dtype != type.dtype) {
     statistic = g.Op("cast", {statistic}, {{"dtype", std::string(NameOf(type.dtype))}});
   }
@@ -129,6 +138,24 @@ ValueId SpreadOverSamples(GradBuilder& g, ValueId statistic, const TensorType& t
   wide.insert(wide.begin(), groups);
   const ValueId column = g.Op("reshape", {statistic}, {{"shape", narrow}});
   return g.Op("reshape", {g.Op("broadcast_to", {column}, {{"shape", wide}})}, {{"shape", x}});
+}
+
+// 2 (x - mean) d: bn_apply with rstd = 2 d, weight = 1, bias = 0.
+ValueId TwiceApart(GradBuilder& g, ValueId x, ValueId mean, ValueId d, int64_t groups) {
+  const ValueId twice = g.Op("mul_scalar", {d}, {{"value", 2.0}});
+  const Shape channels{g.type(x).shape.back()};
+  return g.Op(
+      "bn_apply",
+      {x, mean, twice, ConstantLike(g, 1.0, mean, channels), ConstantLike(g, 0.0, mean, channels)},
+      {{"groups", groups}});
+}
+
+// -2 d sum(x - mean) = 2 d (count mean - sum(x)), the gradient of sums of squares about a mean.
+ValueId TwiceOff(GradBuilder& g, ValueId x, ValueId mean, ValueId d, int64_t groups, double count) {
+  const ValueId sum = g.Op("bn_sum", {x}, {{"groups", groups}});
+  const ValueId total = g.Op("mul_scalar", {mean}, {{"value", count}});
+  const ValueId twice = g.Op("mul_scalar", {d}, {{"value", 2.0}});
+  return g.Op("mul", {twice, g.Op("sub", {total, sum})});
 }
 
 OpDef BnSum() {
@@ -144,8 +171,9 @@ OpDef BnSum() {
         return Shapes{StatisticOf(op)};
       })
       .Sharding(RuleOf("X -> G c", true, " ; linear"))
-      .Grad(
-          Grads({[](GradBuilder& g) { return SpreadOverSamples(g, g.dout(0), g.type(g.in(0))); }}))
+      .Grad(Grads({[](GradBuilder& g) {
+        return SpreadOverSamples(g, g.dout(0), g.type(g.in(0)), g.attrs().Int("groups"));
+      }}))
       .Cost(FlopsPerElement(1))
       .Localize(LocalGroups(/*from_output=*/true));
   return def;
@@ -166,25 +194,98 @@ OpDef BnSqSum() {
       })
       .Sharding(RuleOf("X, G c -> G c", true))
       .Grad(Grads({[](GradBuilder& g) {
-                     // 2 (x - mean) d is bn_apply with rstd = 2 d, weight = 1, bias = 0.
-                     const ValueId twice = g.Op("mul_scalar", {g.dout(0)}, {{"value", 2.0}});
-                     const Shape channels{g.type(g.in(0)).shape.back()};
-                     return g.Op("bn_apply",
-                                 {g.in(0), g.in(1), twice, ConstantLike(g, 1.0, g.in(1), channels),
-                                  ConstantLike(g, 0.0, g.in(1), channels)},
-                                 {{"groups", g.attrs().Int("groups")}});
+                     return TwiceApart(g, g.in(0), g.in(1), g.dout(0), g.attrs().Int("groups"));
                    },
                    [](GradBuilder& g) {
-                     // -2 d sum(x - mean) = 2 d (count mean - sum(x))
                      const int64_t groups = g.attrs().Int("groups");
-                     const double count =
-                         static_cast<double>(CountOf(g.type(g.in(0)).shape, groups));
-                     const ValueId sum = g.Op("bn_sum", {g.in(0)}, {{"groups", groups}});
-                     const ValueId total = g.Op("mul_scalar", {g.in(1)}, {{"value", count}});
-                     const ValueId twice = g.Op("mul_scalar", {g.dout(0)}, {{"value", 2.0}});
-                     return g.Op("mul", {twice, g.Op("sub", {total, sum})});
+                     const int64_t count = CountOf(g.type(g.in(0)).shape, groups);
+                     return TwiceOff(g, g.in(0), g.in(1), g.dout(0), groups,
+                                     static_cast<double>(count));
                    }}))
       .Cost(FlopsPerElement(3))
+      .Localize(LocalGroups(/*from_output=*/true));
+  return def;
+}
+
+OpDef BnSampleSums() {
+  return OpDef("bn_sample_sums")
+      .Doc(
+          "Of each channel of each sample: its sum, and the sum of the squares about its mean. One "
+          "pass over x.")
+      .Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
+      .In("x", "T", "[n, ..., c]")
+      .Out("sums", "S", "[n, c]")
+      .Out("squares", "S", "[n, c]")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_RETURN_IF_ERROR(CheckSamples("bn_sample_sums", op.inputs[0], 1));
+        const Shape& x = op.inputs[0].shape;
+        return Shapes{{x.front(), x.back()}, {x.front(), x.back()}};
+      })
+      .Sharding([](const OpContext& op) {
+        std::string middle;
+        for (size_t i = 2; i < op.inputs[0].shape.size(); ++i)
+          absl::StrAppend(&middle, " d", i - 2);
+        return absl::StrCat("n", middle, " c -> n c, n c",
+                            middle.empty() ? "" : absl::StrCat(" ; whole", middle));
+      })
+      // Not those of a training batch_norm, whose gradient goes through bn_apply.
+      .Grad([](GradBuilder& g) -> absl::Status {
+        const TensorType x = g.type(g.in(0));
+        const int64_t samples = x.shape.front();
+        const ValueId of_sums = g.dout(0), of_squares = g.dout(1);  // -1: nothing depends on it
+        ValueId dx = -1;
+        if (of_sums >= 0) dx = SpreadOverSamples(g, of_sums, x, samples);
+        if (of_squares >= 0) {
+          const double count = static_cast<double>(std::max<int64_t>(1, CountOf(x.shape, samples)));
+          const ValueId mean = g.Op("mul_scalar", {g.out(0)}, {{"value", 1.0 / count}});
+          const ValueId apart = TwiceApart(g, g.in(0), mean, of_squares, samples);
+          dx = of_sums >= 0 ? g.Op("add", {dx, apart}) : apart;
+        }
+        if (dx >= 0) g.SetGrad(0, dx);
+        return absl::OkStatus();
+      })
+      .Cost(FlopsPerElement(4));
+}
+
+OpDef BnJoinSquares() {
+  OpDef def("bn_join_squares");
+  def.Doc(
+         "Sum of (x - mean)^2 of each channel over the samples of each group, from what "
+         "bn_sample_sums has of x: that of squares + count * (sums / count - mean)^2.")
+      .Type("S", FullFloat())
+      .In("sums", "S", "[n, c]; n a multiple of groups")
+      .In("squares", "S", "[n, c]")
+      .In("mean", "S", "[groups, c]")
+      .Out("sum", "S", "[groups, c]");
+  GroupsAttr(def)
+      .Attr("count", "int", std::nullopt, "elements of a channel of one sample")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_RETURN_IF_ERROR(CheckOperands("bn_join_squares", op, {{"squares", 'x'}, {"mean", 's'}}));
+        if (op.attrs.Int("count") < 1) {
+          return MakeError(ErrorKind::kShape, "bn_join_squares: count must be >= 1");
+        }
+        return Shapes{StatisticOf(op)};
+      })
+      .Sharding(RuleOf("X, X, G c -> G c", true))
+      .Grad(Grads({[](GradBuilder& g) {
+                     const AttrValue count(static_cast<double>(g.attrs().Int("count")));
+                     const ValueId mean = g.Op("mul_scalar", {g.in(2)}, {{"value", count}});
+                     const AttrValue per_count(1.0 / static_cast<double>(g.attrs().Int("count")));
+                     const ValueId d = g.Op("mul_scalar", {g.dout(0)}, {{"value", per_count}});
+                     return TwiceApart(g, g.in(0), mean, d, g.attrs().Int("groups"));
+                   },
+                   [](GradBuilder& g) {
+                     return SpreadOverSamples(g, g.dout(0), g.type(g.in(1)),
+                                              g.attrs().Int("groups"));
+                   },
+                   [](GradBuilder& g) {
+                     const int64_t groups = g.attrs().Int("groups");
+                     const int64_t samples = g.type(g.in(0)).shape.front() / groups;
+                     return TwiceOff(g, g.in(0), g.in(2), g.dout(0), groups,
+                                     static_cast<double>(samples * g.attrs().Int("count")));
+                   }}))
+      .Cost(FlopsPerElement(6))
       .Localize(LocalGroups(/*from_output=*/true));
   return def;
 }
@@ -361,7 +462,8 @@ OpDef RunningUpdate() {
 }  // namespace
 
 std::vector<OpDef> BatchNormOps() {
-  return {BnSum(), BnSqSum(), BnApply(), BnGradSums(), BnGradInput(), RunningUpdate()};
+  return {BnSum(),   BnSqSum(),    BnSampleSums(), BnJoinSquares(),
+          BnApply(), BnGradSums(), BnGradInput(),  RunningUpdate()};
 }
 
 }  // namespace oneflow

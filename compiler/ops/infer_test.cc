@@ -58,7 +58,8 @@ TEST(InferTest, Shapes) {
   EXPECT_EQ(
       Infer("max_pool2d", {F32({2, 9, 8, 6})}, {{"kernel", Ints{3, 2}}, {"stride", Ints{2, 2}}}),
       "f32[2,4,4,6]");
-  EXPECT_EQ(Infer("cross_entropy", {F32({4, 10}), I64({4})}), "f32[4] f32[4,10]");
+  EXPECT_EQ(Infer("cross_entropy", {F32({4, 10}), I64({4})}), "f32[4] f32[4]");
+  EXPECT_EQ(Infer("cross_entropy", {TensorType{DType::kBF16, {4, 10}}, I64({4})}), "f32[4] f32[4]");
   EXPECT_EQ(Infer("sgd_update", {F32({4}), F32({4}), F32({}), I64({})}), "f32[4]");
   EXPECT_EQ(
       Infer("sgd_update", {F32({4}), F32({4}), F32({}), I64({}), F32({4})}, {{"momentum", 0.9}}),

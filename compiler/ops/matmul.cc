@@ -1,4 +1,4 @@
-// matmul: the op that tensor parallelism is about.
+// matmul: the op that tensor parallelism is about; and linear, which adds a bias before it rounds.
 #include <string>
 #include <utility>
 
@@ -60,6 +60,15 @@ std::string MatmulRule(const OpContext& op) {
                       batched_a || batched_b ? "... " : "", "m n ; sum k ; multilinear");
 }
 
+// A bias is added once, so the inner dim may not be split.
+std::string LinearRule(const OpContext& op) {
+  const std::string product = MatmulRule(op);
+  const size_t inputs = product.find(" -> ");
+  const size_t end = product.find(" ; ");
+  return absl::StrCat(product.substr(0, inputs), ", n", product.substr(inputs, end - inputs),
+                      " ; whole k");
+}
+
 ValueId Product(GradBuilder& g, ValueId a, ValueId b, bool transpose_a, bool transpose_b) {
   return g.Op("matmul", {a, b}, {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}});
 }
@@ -116,8 +125,37 @@ OpDef Matmul() {
       });
 }
 
+OpDef Linear() {
+  return OpDef("linear")
+      .Doc(
+          "A product and a bias, rounded once: y = a . b + bias. Made by the compiler of a matmul "
+          "and "
+          "the add behind it.")
+      .Type("T", AnyFloat())
+      .In("a", "T", "as of matmul")
+      .In("b", "T", "as of matmul")
+      .In("bias", "T", "[n]")
+      .Out("y", "T", "[..., m, n]")
+      .Attr("transpose_a", "bool", false, "a's last two dims are swapped")
+      .Attr("transpose_b", "bool", false, "b's last two dims are swapped")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_ASSIGN_OR_RETURN(const Shapes shapes, MatmulShape(op));
+        OF_RETURN_IF_ERROR(CheckShape("linear", "bias", op.inputs[2], {shapes[0].back()},
+                                      "one number for each column of the product"));
+        return shapes;
+      })
+      .Sharding(LinearRule)
+      .NotDifferentiable("it is made behind the gradients")
+      .Internal()
+      .Cost([](const OpContext& op) {
+        const Shape& a = op.inputs[0].shape;
+        const int64_t inner = a[a.size() - (op.attrs.Bool("transpose_a") ? 2 : 1)];
+        return OpCost{(2 * inner + 1) * NumElements(op.outputs[0].shape), BytesOf(op)};
+      });
+}
+
 }  // namespace
 
-std::vector<OpDef> MatmulOps() { return {Matmul()}; }
+std::vector<OpDef> MatmulOps() { return {Matmul(), Linear()}; }
 
 }  // namespace oneflow

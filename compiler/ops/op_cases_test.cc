@@ -289,6 +289,19 @@ void AddMatmul(std::vector<OpCase>* cases) {
                     {}});
 }
 
+void AddLinear(std::vector<OpCase>* cases) {
+  cases->push_back({"linear",
+                    {F32({4, 6}), F32({6, 5}), F32({5})},
+                    {},
+                    {"S(0),B,B->S(0)", "B,S(1),S(0)->S(1)"},
+                    {"S(1),S(0),B->P", "P,B,P->P", "S(0),B,S(0)->S(0)"}});
+  cases->push_back({"linear",
+                    {F32({3, 4, 6}), F32({5, 6}), F32({5})},
+                    {{"transpose_b", true}},
+                    {"S(0),B,B->S(0)", "S(1),B,B->S(1)", "B,S(0),S(0)->S(2)"},
+                    {"S(2),S(1),B->P"}});
+}
+
 void AddAttention(std::vector<OpCase>* cases) {
   const TensorType step = I64({});
   const TensorType lse = F32({2, 4, 6});
@@ -453,13 +466,24 @@ void AddBatchNorm(std::vector<OpCase>* cases) {
                       counted,
                       {"S(3),S(3),S(1),S(1),S(0),S(1),S(1)->S(3)"},
                       {}};
+    const TensorType samples = F32({12, 6});
+    Attrs joined = attrs;
+    joined.Set("count", 6);
+    OpCase join{"bn_join_squares",
+                {samples, samples, s},
+                joined,
+                {"S(1),S(1),S(1)->S(1)"},
+                {"P,P,B->P", "P,P,P->P"}};
     if (groups == 1) {
+      join.must.push_back("S(0),S(0),B->P");
       sum.must.push_back("S(0)->P");
       sq_sum.must.push_back("S(0),B->P");
       apply.must.push_back("S(0),B,B,B,B->S(0)");
       grad_sums.must.push_back("S(0),S(0),B,B->P,P");
       grad_input.must.push_back("S(0),S(0),B,B,B,B,B->S(0)");
     } else {
+      join.must.push_back("S(0),S(0),S(0)->S(0)");
+      join.must_not.push_back("S(0),S(0),B->P");
       sum.must.push_back("S(0)->S(0)");
       sum.must_not.push_back("S(0)->P");
       sq_sum.must.push_back("S(0),S(0)->S(0)");
@@ -467,11 +491,17 @@ void AddBatchNorm(std::vector<OpCase>* cases) {
       grad_sums.must.push_back("S(0),S(0),S(0),S(0)->S(0),S(0)");
       grad_input.must.push_back("S(0),S(0),S(0),S(0),B,S(0),S(0)->S(0)");
     }
-    for (const OpCase& op_case : {sum, sq_sum, apply, grad_sums, grad_input}) {
+    for (const OpCase& op_case : {sum, sq_sum, join, apply, grad_sums, grad_input}) {
       cases->push_back(op_case);
     }
   }
   cases->push_back({"bn_sum", {F32({4, 6})}, {}, {"S(0)->P", "S(1)->S(1)"}, {}});
+  // Squares about a part's own mean are no sums of parts: a sample stays whole.
+  cases->push_back({"bn_sample_sums",
+                    {F32({12, 3, 2, 6})},
+                    {},
+                    {"S(0)->S(0),S(0)", "S(3)->S(1),S(1)"},
+                    {"S(1)->P,P", "S(2)->P,P", "P->P,P"}});
   cases->push_back({"running_update",
                     {F32({6}), F32({3, 6})},
                     {{"momentum", 0.1}, {"steps", int64_t{3}}},
@@ -489,16 +519,24 @@ void AddRest(std::vector<OpCase>* cases) {
                       {"S(0),S(0)->S(0)", "B,P->P"},
                       {"S(1),S(1)->S(1)", "P,B->P"}});
   }
-  cases->push_back({"cross_entropy",
-                    {x, I64({4})},
-                    {},
-                    {"S(0),S(0)->S(0),S(0)"},
-                    {"S(1),B->P,S(1)", "S(1),B->B,S(1)", "P,B->P,P"}});
+  for (const int64_t classes : {0, 5}) {
+    const Attrs attrs = {{"classes", classes}};
+    cases->push_back({"cross_entropy",
+                      {x, I64({4})},
+                      attrs,
+                      {"S(0),S(0)->S(0),S(0)"},
+                      {"S(1),B->P,B", "S(1),B->B,B", "P,B->P,P"}});
+    cases->push_back({"cross_entropy_grad",
+                      {x, I64({4}), F32({4}), F32({4})},
+                      attrs,
+                      {"S(0),S(0),S(0),S(0)->S(0)", "B,B,B,P->P"},
+                      {"S(1),B,B,B->S(1)", "B,B,P,B->P"}});
+  }
   cases->push_back({"cross_entropy_grad",
-                    {x, I64({4}), F32({4})},
+                    {x, I64({4}), F32({4}), F32({4}), F32({4})},
                     {},
-                    {"S(0),S(0),S(0)->S(0)", "B,B,P->P"},
-                    {"S(1),B,B->S(1)"}});
+                    {"S(0),S(0),S(0),S(0),S(0)->S(0)", "B,B,B,P,P->P"},
+                    {"S(1),B,B,B,B->S(1)", "B,B,B,P,B->P", "B,B,B,B,P->P"}});
   const TensorType frames = F32({6, 4, 7}), labels = I64({4, 5}), each = I64({4});
   cases->push_back({"ctc_loss",
                     {frames, labels, each, each},
@@ -575,6 +613,7 @@ std::vector<OpCase> OpCases() {
   AddNormsAndIndices(&cases);
   AddReductionsAndShapes(&cases);
   AddMatmul(&cases);
+  AddLinear(&cases);
   AddAttention(&cases);
   AddImages(&cases);
   AddBatchNorm(&cases);

@@ -169,7 +169,7 @@ TEST(RulesTest, BatchNormGroupsSplitOverMicroAndSamplesOverDp) {
     ExpectShardsInfer(op_case, bound, {on_micro, nested}, axes);
     ++seen;
   }
-  EXPECT_EQ(seen, 5u);
+  EXPECT_EQ(seen, 6u);
 }
 
 TEST(RulesTest, UnevenSamplesStayTogetherThroughAReshape) {

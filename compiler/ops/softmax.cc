@@ -1,5 +1,6 @@
 // Softmax, its logarithm, and the cross-entropy that trains classifiers.
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -68,35 +69,48 @@ absl::Status CheckLabels(const std::string& name, const std::string& scores_name
                    " labels; each row of logits needs one class index"));
 }
 
+constexpr const char* kClassesDoc =
+    "of each row of logits the first so many are classes, what lies behind them is not read; 0: "
+    "all";
+
+// Of rows of which the first `classes` elements count; 0: all.
+absl::Status CheckClasses(const std::string& name, const OpContext& op) {
+  const int64_t classes = op.attrs.Int("classes");
+  if (classes >= 0 && classes <= op.inputs[0].shape[1]) return absl::OkStatus();
+  return MakeError(ErrorKind::kShape,
+                   absl::StrCat(name, ": classes is ", classes, " and logits is ",
+                                op.inputs[0].ToString(), "; use 0 to ", op.inputs[0].shape[1]));
+}
+
 OpDef CrossEntropy() {
   return OpDef("cross_entropy")
       .Doc(
-          "Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])"
-          "[labels[i]]. A label outside of 0 .. classes - 1 is a DataError.")
+          "Negative log-likelihood of each sample's class: loss[i] = lse[i] - "
+          "logits[i][labels[i]]. "
+          "Sums in float32, in float64 for f64. A label outside of 0 .. classes - 1 is a "
+          "DataError.")
       .MayFail()
-      .Type("T", FullFloat())
+      .Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
       .In("logits", "T", "[n, classes]")
       .In("labels", DType::kI64, "[n], class indices")
-      .Out("loss", "T", "[n]")
-      .Out("log_probs", "T", "[n, classes], log_softmax of logits: kept for the gradient")
+      .Out("loss", "S", "[n]")
+      .Out("lse", "S", "[n], log(sum(exp(logits[i]))): kept for the gradient")
+      .Attr("classes", "int", int64_t{0}, kClassesDoc)
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
-        const TensorType& logits = op.inputs[0];
-        OF_RETURN_IF_ERROR(CheckLabels("cross_entropy", "logits", logits, op.inputs[1]));
-        return Shapes{{logits.shape[0]}, logits.shape};
+        const Shape& logits = op.inputs[0].shape;
+        OF_RETURN_IF_ERROR(CheckLabels("cross_entropy", "logits", op.inputs[0], op.inputs[1]));
+        OF_RETURN_IF_ERROR(CheckClasses("cross_entropy", op));
+        return Shapes{{logits[0]}, {logits[0]}};
       })
-      .Sharding("n c, n -> n, n c ; whole c")
+      .Sharding("n c, n -> n, n ; whole c")
       .Grad([](GradBuilder& g) {
         if (!g.NeedsGrad(0)) return absl::OkStatus();
-        ValueId gradient = -1;
-        if (g.dout(0) >= 0) {
-          gradient = g.Op("cross_entropy_grad", {g.out(1), g.in(1), g.dout(0)});
-        }
-        if (g.dout(1) >= 0) {
-          const ValueId other =
-              g.Op("log_softmax_grad", {g.out(1), g.dout(1)}, {{"dim", int64_t{1}}});
-          gradient = gradient < 0 ? other : g.Op("add", {gradient, other});
-        }
-        g.SetGrad(0, gradient);
+        const ValueId dloss =
+            g.dout(0) >= 0 ? g.dout(0) : ConstantLike(g, 0, g.out(0), g.type(g.out(0)).shape);
+        std::vector<ValueId> inputs = {g.in(0), g.in(1), g.out(1), dloss};
+        if (g.dout(1) >= 0) inputs.push_back(g.dout(1));
+        g.SetGrad(0, g.Op("cross_entropy_grad", std::move(inputs), g.attrs()));
         return absl::OkStatus();
       })
       .Cost([](const OpContext& op) {
@@ -107,21 +121,32 @@ OpDef CrossEntropy() {
 OpDef CrossEntropyGrad() {
   return OpDef("cross_entropy_grad")
       .Doc(
-          "Gradient of cross_entropy: dlogits[i] = dloss[i] * (softmax(logits[i]) - "
-          "onehot(labels[i])).")
-      .Type("T", FullFloat())
-      .In("log_probs", "T", "[n, classes], second result of cross_entropy")
+          "Gradient of cross_entropy: dlogits[i] = softmax(logits[i]) * (dloss[i] + dlse[i]) - "
+          "onehot(labels[i]) * dloss[i]; 0 behind the classes.")
+      .Type("T", AnyFloat())
+      .Type("S", "T", StatsType)
+      .In("logits", "T", "[n, classes]")
       .In("labels", DType::kI64, "[n], class indices")
-      .In("dloss", "T", "[n], gradient of the loss of each sample")
-      .Out("dlogits", "T", "as log_probs")
+      .In("lse", "S", "[n], second result of cross_entropy")
+      .In("dloss", "S", "[n], gradient of the loss of each sample")
+      .OptionalIn("dlse", "S", "[n], gradient of lse; absent: 0")
+      .Out("dlogits", "T", "as logits")
+      .Attr("classes", "int", int64_t{0}, kClassesDoc)
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         const std::string name = "cross_entropy_grad";
-        OF_RETURN_IF_ERROR(CheckLabels(name, "log_probs", op.inputs[0], op.inputs[1]));
-        OF_RETURN_IF_ERROR(
-            CheckShape(name, "dloss", op.inputs[2], op.inputs[1].shape, "one for each sample"));
+        OF_RETURN_IF_ERROR(CheckLabels(name, "logits", op.inputs[0], op.inputs[1]));
+        OF_RETURN_IF_ERROR(CheckClasses(name, op));
+        constexpr const char* kNames[] = {"lse", "dloss", "dlse"};
+        for (size_t i = 2; i < op.inputs.size(); ++i) {
+          OF_RETURN_IF_ERROR(CheckShape(name, kNames[i - 2], op.inputs[i], op.inputs[1].shape,
+                                        "one for each sample"));
+        }
         return Shapes{op.inputs[0].shape};
       })
-      .Sharding("n c, n, n -> n c ; whole c ; linear 2")
+      .Sharding([](const OpContext& op) {
+        return op.inputs.size() > 4 ? "n c, n, n, n, n -> n c ; whole c ; linear 3 4"
+                                    : "n c, n, n, n -> n c ; whole c ; linear 3";
+      })
       .NotDifferentiable("it is a gradient itself: second derivatives are not supported")
       .Cost(FlopsPerElement(10));
 }

@@ -162,7 +162,8 @@ TEST(DecideTest, BatchNormSumsArePartialUnderDp) {
   RemoveDead(&step.graph);
   const Decided d = DecideStep(step, {{"dp", 2}});
   EXPECT_THAT(d.On(1, "bn_sum"), AllOf(SizeIs(3), Each(HasSubstr("S(0)->P"))));
-  EXPECT_THAT(d.On(1, "bn_sq_sum"), AllOf(SizeIs(3), Each(HasSubstr("S(0),B->P"))));
+  EXPECT_THAT(d.On(1, "bn_sample_sums"), AllOf(SizeIs(3), Each(HasSubstr("S(0)->S(0),S(0)"))));
+  EXPECT_THAT(d.On(1, "bn_join_squares"), AllOf(SizeIs(3), Each(HasSubstr("S(0),S(0),B->P"))));
   EXPECT_THAT(d.On(1, "conv2d"), AllOf(SizeIs(3), Each(HasSubstr("S(0),B->S(0)"))));
   EXPECT_THAT(d.On(1, "conv2d_grad_weight"), AllOf(SizeIs(3), Each(HasSubstr("S(0),S(0)->P"))));
   EXPECT_THAT(d.Reshards(), Each(HasSubstr("P->B on dp")));

@@ -96,9 +96,12 @@ class StepBuilder {
     const int64_t count = shape[0] / groups * shape[1] * shape[2];
     const AttrValue part(1.0 / static_cast<double>(count));
     const Attrs group{{"groups", AttrValue(groups)}};
-    const ValueId mean = Op("mul_scalar", {Op("bn_sum", {x}, group)}, {{"value", part}});
-    const ValueId variance =
-        Op("mul_scalar", {Op("bn_sq_sum", {x, mean}, group)}, {{"value", part}});
+    const std::vector<ValueId> samples = OpN("bn_sample_sums", {x}, {});
+    const ValueId mean = Op("mul_scalar", {Op("bn_sum", {samples[0]}, group)}, {{"value", part}});
+    const ValueId squares =
+        Op("bn_join_squares", {samples[0], samples[1], mean},
+           {{"groups", AttrValue(groups)}, {"count", AttrValue(shape[1] * shape[2])}});
+    const ValueId variance = Op("mul_scalar", {squares}, {{"value", part}});
     const ValueId rstd = Op("rsqrt", {Op("add_scalar", {variance}, {{"value", AttrValue(1e-5)}})});
     const ValueId y = Op("bn_apply", {x, mean, rstd, weight, bias},
                          {{"groups", AttrValue(groups)}, {"count", AttrValue(count)}});

@@ -216,9 +216,52 @@ class Fusing {
   std::vector<size_t> position_;     // of a node; of a chain: its last op's
 };
 
+// A reshape of what an op of one operand made becomes that op on a reshape, if an op behind it can stand in a chain:
+//   relu(reshape(cast(%1)))  ->  relu(cast(reshape(%1)))
+absl::Status MoveViewsUp(Graph* graph, Decisions* decisions) {
+  for (const NodeId id : graph->order()) {
+    if (graph->node(id).op != "reshape") continue;
+    const std::vector<NodeId>& readers = graph->uses(graph->node(id).outputs[0]);
+    if (readers.size() != 1 || !FusedRoleOf(graph->node(readers[0]).op).has_value()) continue;
+    NodeId view = id;
+    while (true) {
+      const Node reshape = graph->node(view);
+      const ValueId value = reshape.inputs[0];
+      const Node maker = graph->node(graph->value(value).producer);
+      const std::optional<FusedRole> role = FusedRoleOf(maker.op);
+      if ((role != FusedRole::kUnary && role != FusedRole::kCast) ||
+          graph->uses(value).size() != 1 || maker.stage != reshape.stage ||
+          maker.phase != reshape.phase) {
+        break;
+      }
+      const NodeDecision of_view = decisions->nodes[view];
+      OF_ASSIGN_OR_RETURN(const std::vector<ValueId> seen,
+                          graph->InsertNode(view, "reshape", maker.inputs, reshape.attrs, reshape));
+      OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
+                          graph->InsertNode(view, maker.op, seen, maker.attrs, maker));
+      decisions->nodes.resize(graph->num_nodes());
+      const ValueId old = reshape.outputs[0];
+      const Sharding sharding = graph->value(old).sharding;
+      for (const ValueId output : {seen[0], made[0]}) {
+        graph->mutable_value(output).sharding = sharding;
+      }
+      decisions->nodes[graph->value(seen[0]).producer] = of_view;
+      decisions->nodes[graph->value(made[0]).producer].shardings = {{sharding}, {sharding}};
+      graph->ReplaceUses(old, made[0]);
+      for (const NodeId gone : {view, maker.id}) {
+        graph->RemoveNode(gone);
+        decisions->nodes[gone] = {};
+      }
+      view = graph->value(seen[0]).producer;
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status FuseElementwise(Graph* graph, Decisions* decisions) {
+  OF_RETURN_IF_ERROR(MoveViewsUp(graph, decisions));
   return Fusing(graph, decisions).Run();
 }
 

@@ -10,6 +10,8 @@
 // last one stood, so what it reads is held until then: it joins only if nothing stands between the two, or if what it
 // would hold is no more than what it spares.
 //
+// A view between two ops is no obstacle: `reshape` moves up over an op of one operand.
+//
 // After BucketSums: only then is it known between which ops nothing moves; what the user sees of decisions is taken
 // before. The node stands where its last op did, with that op's line. Bits do not change: steps round as their ops do.
 // Pure. Threads: any. Read next: compiler/ops/fused.cc, docs/decisions/0020-fused-chains.md.

@@ -71,12 +71,34 @@ TEST(FuseElementwiseTest, TheValueMayBeTheRightOperand) {
   EXPECT_EQ(ChainsOf(b), (std::vector<Texts>{{"gelu", "sub from the right"}}));
 }
 
-TEST(FuseElementwiseTest, NotOverABroadcastAViewOrATypeOfMoreBits) {
+TEST(FuseElementwiseTest, AViewMovesUpOverOpsOfOneOperand) {
+  StepBuilder b;
+  const ValueId x = b.Input("x", {8, 4});
+  const ValueId y = b.Input("y", {8, 2, 2});
+  const ValueId view =
+      b.Op("reshape", {b.Op("neg", {b.Op("gelu", {x})})}, {{"shape", Shape{8, 2, 2}}});
+  b.Output("z", b.Op("add", {view, y}));
+  EXPECT_EQ(ChainsOf(b), (std::vector<Texts>{{"gelu", "neg", "add"}}));
+  EXPECT_EQ(ChainsOf(b, {{"dp", 2}}, 2), (std::vector<Texts>{{"gelu", "neg", "add"}}));
+}
+
+TEST(FuseElementwiseTest, AViewStaysBehindWhatOthersReadOrKnowsItsDims) {
+  for (const bool others : {false, true}) {
+    StepBuilder b;
+    const ValueId x = b.Input("x", {8, 4});
+    const ValueId y = b.Input("y", {8, 2, 2});
+    const ValueId top = others ? b.Op("gelu", {x}) : b.Op("add", {x, b.Input("row", {4})});
+    b.Output("z", b.Op("add", {b.Op("reshape", {top}, {{"shape", Shape{8, 2, 2}}}), y}));
+    if (others) b.Output("top", top);
+    EXPECT_EQ(ChainsOf(b), std::vector<Texts>());
+  }
+}
+
+TEST(FuseElementwiseTest, NotOverABroadcastOrATypeOfMoreBits) {
   StepBuilder b;
   const ValueId x = b.Input("x", {8, 4});
   const ValueId row = b.Input("row", {8, 1});
   b.Output("a", b.Op("add", {b.Op("gelu", {row}), x}));
-  b.Output("b", b.Op("relu", {b.Op("reshape", {b.Op("gelu", {x})}, {{"shape", Shape{4, 8}}})}));
   const ValueId wide = b.Input("wide", {8, 4}, "f64");
   b.Output("c", b.Op("relu", {b.Op("neg", {wide})}));
   EXPECT_TRUE(ChainsOf(b).empty());

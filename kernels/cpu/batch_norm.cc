@@ -2,6 +2,8 @@
 //
 //   bn_sum          sum x                                                  -> [G, c]
 //   bn_sq_sum       sum (x - mean)^2                                       -> [G, c]
+//   bn_sample_sums  of each sample: sum x , sum (x - the sample's mean)^2  -> [n, c]
+//   bn_join_squares sum (squares + (sum / count - mean)^2 * count) over samples: bn_sq_sum from these
 //   bn_apply        y = (x - mean) * rstd * weight + bias
 //   bn_grad_sums    sum dy , sum dy * xhat with xhat = (x - mean) * rstd   -> [G, c]
 //   bn_grad_input   dx = weight * rstd * (dy - sum_dy / count - xhat * sum_dy_xhat / count)
@@ -141,6 +143,35 @@ struct GradSumsLoop {
   }
 };
 
+// Sums of x - pivot, and of its square: four rows at a time, so that the blocks are not what is read and written most.
+template <typename T>
+struct SampleSumsLoop {
+  using C = Compute<T>;
+  OF_LOOP static void Run(const T* x, const C* pivot, int64_t rows, int64_t width, int64_t stride,
+                          C* block) {
+    int64_t row = 0;
+    for (; row + 4 <= rows; row += 4, x += 4 * stride) {
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) {
+        const C a = static_cast<C>(x[j]) - pivot[j];
+        const C b = static_cast<C>(x[stride + j]) - pivot[j];
+        const C c = static_cast<C>(x[2 * stride + j]) - pivot[j];
+        const C d = static_cast<C>(x[3 * stride + j]) - pivot[j];
+        block[j] += (a + b) + (c + d);
+        block[width + j] += (a * a + b * b) + (c * c + d * d);
+      }
+    }
+    for (; row < rows; ++row, x += stride) {
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) {
+        const C centred = static_cast<C>(x[j]) - pivot[j];
+        block[j] += centred;
+        block[width + j] += centred * centred;
+      }
+    }
+  }
+};
+
 // How the rows are shared out, and each thread's space: totals in f64, blocks and the mean in C, both
 // `fold` rows wide.
 struct SumSpace {
@@ -227,6 +258,125 @@ KernelDef SumsOp(const char* op, SumInputs inputs) {
             return DispatchFloats(
                 spec, [&]<typename T>() -> KernelOr { return MakeSums<T, Loop<T>>(spec, inputs); });
           }};
+}
+
+// The rows of a sample, and how samples are shared out: where there are fewer than threads, their channels too.
+struct SampleSpace {
+  explicit SampleSpace(const KernelSpec& spec)
+      : samples(spec.inputs[0].shape.front()),
+        c(spec.inputs[0].shape.back()),
+        fold(c > 0 && c <= kNarrow ? kWide / c : 1) {
+    const Shape& shape = spec.inputs[0].shape;
+    for (size_t d = 1; d + 1 < shape.size(); ++d) rows *= shape[d];
+    if (samples < spec.threads) {
+      pieces = std::clamp<int64_t>(c / kNarrow, 1, spec.threads / std::max<int64_t>(1, samples));
+    }
+    parts = PartsOf(spec.threads, samples * rows * c, kGrain);
+    const int64_t width = (c + pieces - 1) / pieces * fold;
+    const int64_t bytes = 2 * width * static_cast<int64_t>(sizeof(double)) +
+                          3 * width * SizeOf(StatsType(spec.inputs[0].dtype));
+    part_bytes = (bytes + 63) / 64 * 64;  // threads share no cache line
+  }
+  int64_t samples, c, fold;
+  int64_t rows = 1;
+  int64_t pieces = 1;
+  int parts = 1;
+  int64_t part_bytes = 0;
+};
+
+// One pass: sums of x - pivot, the pivot one of the sample's own numbers, so that their squares lose no more to
+// the mean than the numbers' distance from each other (decisions/0022).
+template <typename T>
+std::unique_ptr<Kernel> MakeSampleSums(const KernelSpec& spec) {
+  using C = Compute<T>;
+  const SampleSpace space(spec);
+  const auto loop = LoopFor<SampleSumsLoop<T>, C>();
+  return KernelOf([=](const KernelArgs& args) {
+    const int64_t rows = space.rows;
+    ForEachPart(
+        space.parts, space.samples * space.pieces, [&](int part, int64_t begin, int64_t end) {
+          for (int64_t piece = begin; piece < end; ++piece) {
+            const int64_t sample = piece / space.pieces;
+            const int at = static_cast<int>(piece % space.pieces);
+            const int64_t first = PartBegin(space.c, static_cast<int>(space.pieces), at);
+            const int64_t c = PartBegin(space.c, static_cast<int>(space.pieces), at + 1) - first;
+            const int64_t width = c * space.fold;
+            double* total = reinterpret_cast<double*>(static_cast<char*>(args.workspace) +
+                                                      part * space.part_bytes);
+            C* block = reinterpret_cast<C*>(total + 2 * width);
+            C* pivot = block + 2 * width;
+            const T* x = In<T>(args, 0) + sample * rows * space.c + first;
+            std::fill_n(total, 2 * width, 0.0);
+            for (int64_t t = 0; t < space.fold; ++t) {
+              for (int64_t j = 0; j < c; ++j) {
+                pivot[t * c + j] = rows > 0 ? static_cast<C>(x[j]) : C{0};
+              }
+            }
+            for (int64_t row = 0; row < rows;) {
+              const int64_t together = rows - row >= space.fold ? space.fold : 1;
+              const int64_t count = std::min(kBlock, (rows - row) / together);
+              std::fill_n(block, 2 * width, C{0});
+              loop(x + row * space.c, pivot, count, c * together, space.c * together, block);
+              row += count * together;
+              for (int64_t sum = 0; sum < 2; ++sum) {
+                for (int64_t t = 0; t < together; ++t) {
+                  for (int64_t j = 0; j < c; ++j) {
+                    total[sum * c + j] += block[(sum * together + t) * c + j];
+                  }
+                }
+              }
+            }
+            const int64_t out = sample * space.c + first;
+            for (int64_t j = 0; j < c; ++j) {
+              const double sum = total[j];
+              const double squares = rows > 0 ? total[c + j] - sum * sum / rows : 0;
+              Out<C>(args, 0)[out + j] = static_cast<C>(sum + static_cast<double>(pivot[j]) * rows);
+              Out<C>(args, 1)[out + j] = static_cast<C>(squares < 0 ? 0 : squares);
+            }
+          }
+        });
+  });
+}
+
+absl::Status CheckSampleSums(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(1).Outputs(2);
+  const Operand& x = check.in(0);
+  check.Takes(x, {DType::kF32, DType::kF64, DType::kBF16, DType::kF16}).Rank(x, 2, kMaxRank);
+  check.Same(check.out(1), check.out(0)).Takes(check.out(0), {StatsType(x.dtype)});
+  if (check.ok()) check.HasShape(check.out(0), {x.shape.front(), x.shape.back()});
+  return check.status();
+}
+
+absl::Status CheckJoinSquares(const KernelSpec& spec) {
+  SpecCheck check = CheckGroups(spec, 3, 1, /*stats_are_output=*/true);
+  check.Takes(check.in(0), {DType::kF32, DType::kF64}).Rank(check.in(0), 2, 2);
+  check.Same(check.in(1), check.in(0)).Same(check.in(2), check.out(0));
+  return check.Require(check.Number("count") > 0, "a sample has elements").status();
+}
+
+template <typename C>
+std::unique_ptr<Kernel> MakeJoinSquares(const KernelSpec& spec) {
+  const BatchGroups groups(spec.inputs[0], spec.outputs.at(0));
+  const int64_t c = spec.inputs[0].shape.back();
+  const double count = NumberAttr(spec.attrs, "count");
+  return KernelOf([=](const KernelArgs& args) {
+    double* total = static_cast<double*>(args.workspace);
+    for (int64_t group = 0; group < groups.count(); ++group) {
+      const BatchGroups::Rows rows = groups.RowsOf(group, args.micro);
+      const C* mean = In<C>(args, 2) + group * c;
+      std::fill_n(total, c, 0.0);
+      for (int64_t row = rows.begin; row < rows.end; ++row) {
+        const C* sums = In<C>(args, 0) + row * c;
+        const C* squares = In<C>(args, 1) + row * c;
+        for (int64_t j = 0; j < c; ++j) {
+          const double apart = sums[j] / count - mean[j];
+          total[j] += squares[j] + apart * apart * count;
+        }
+      }
+      for (int64_t j = 0; j < c; ++j) Out<C>(args, 0)[group * c + j] = static_cast<C>(total[j]);
+    }
+  });
 }
 
 template <typename T>
@@ -333,6 +483,23 @@ std::vector<KernelDef> BatchNormKernels() {
       SumsOp<SumLoop>("bn_sum", {}),
       SumsOp<SquareSumLoop>("bn_sq_sum", {-1, 1, -1}),
       SumsOp<GradSumsLoop>("bn_grad_sums", {1, 2, 3}),
+      {"bn_sample_sums", CheckSampleSums,
+       [](const KernelSpec& spec) -> absl::StatusOr<Needs> {
+         const SampleSpace space(spec);
+         return Needs{space.parts * space.part_bytes, {}};
+       },
+       [](const KernelSpec& spec) {
+         return DispatchFloats(spec,
+                               [&]<typename T>() -> KernelOr { return MakeSampleSums<T>(spec); });
+       }},
+      {"bn_join_squares", CheckJoinSquares,
+       [](const KernelSpec& spec) -> absl::StatusOr<Needs> {
+         return Needs{spec.inputs[0].shape.back() * static_cast<int64_t>(sizeof(double)), {}};
+       },
+       [](const KernelSpec& spec) -> KernelOr {
+         return spec.inputs[0].dtype == DType::kF64 ? MakeJoinSquares<double>(spec)
+                                                    : MakeJoinSquares<float>(spec);
+       }},
       {"bn_apply", CheckApply, [](const KernelSpec& spec) { return DescribeRows(spec, 1, 1); },
        [](const KernelSpec& spec) {
          return DispatchFloats(spec, [&]<typename T>() -> KernelOr { return MakeApply<T>(spec); });

@@ -75,6 +75,21 @@ void CheckBatchNorm(const Shape& shape, int64_t groups, int threads) {
   ExpectClose(RunKernel("bn_sum", attrs, {xt}, stats, threads), ref.sum, 2e-6, 1e-6 * size, what);
   ExpectClose(RunKernel("bn_sq_sum", attrs, {xt, mean}, stats, threads), ref.sq_sum, 4e-6,
               1e-6 * size, what);
+  // From one pass over each sample.
+  const Shape of_samples = {shape[0], c};
+  KernelCase pass(
+      "bn_sample_sums", {}, {xt},
+      {TestTensor::Empty(DType::kF32, of_samples), TestTensor::Empty(DType::kF32, of_samples)},
+      threads);
+  pass.Run();
+  const TestTensor sample_sums = TestTensor::Of<float>(of_samples, pass.Output<float>(0));
+  const TestTensor squares = TestTensor::Of<float>(of_samples, pass.Output<float>(1));
+  ExpectClose(RunKernel("bn_sum", attrs, {sample_sums}, stats, threads), ref.sum, 2e-6, 1e-6 * size,
+              what);
+  Attrs joined = attrs;
+  joined.Set("count", NumElements(shape) / shape[0] / c);
+  ExpectClose(RunKernel("bn_join_squares", joined, {sample_sums, squares, mean}, stats, threads),
+              ref.sq_sum, 4e-6, 1e-6 * size, what);
   ExpectClose(RunKernel("bn_apply", attrs, {xt, mean, rstd, wt, bt}, shape, threads), ref.y, 1e-5,
               1e-5, what);
   KernelCase sums("bn_grad_sums", attrs, {xt, dyt, mean, rstd},
@@ -99,6 +114,36 @@ TEST(BatchNorm, EqualsFormulas) {
     CheckBatchNorm({32, 16, 16, 24}, 1, threads);
     CheckBatchNorm({32, 16, 16, 24}, 4, threads);
     CheckBatchNorm({5, 1}, 1, threads);
+  }
+}
+
+// In one pass, of numbers whose mean is ten thousand times their deviation: sums of squares less the square of the
+// mean would have no digit left. Samples differ in their means too, and one is constant.
+TEST(BatchNorm, OnePassKeepsWhatTheMeanHides) {
+  const int64_t n = 5, rows = 300;
+  for (const int64_t c : {int64_t{3}, int64_t{16}, int64_t{200}}) {
+    std::vector<float> x = RandomFloats(n * rows * c, 7);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const int64_t sample = static_cast<int64_t>(i) / c / rows;
+      x[i] = sample == 4 ? 10001.0f : 10000.0f + static_cast<float>(sample) + x[i];
+    }
+    std::vector<double> mean(c), squares(c);
+    for (size_t i = 0; i < x.size(); ++i) mean[i % c] += x[i] / static_cast<double>(n * rows);
+    for (size_t i = 0; i < x.size(); ++i) squares[i % c] += std::pow(x[i] - mean[i % c], 2);
+    for (const int threads : {1, 2, 8}) {
+      KernelCase pass(
+          "bn_sample_sums", {}, {TestTensor::Of<float>({n, 20, 15, c}, x)},
+          {TestTensor::Empty(DType::kF32, {n, c}), TestTensor::Empty(DType::kF32, {n, c})},
+          threads);
+      pass.Run();
+      const std::vector<float> apart = pass.Output<float>(1);
+      EXPECT_EQ(apart[4 * c], 0) << "of one number again and again";
+      ExpectClose(RunKernel("bn_join_squares", {{"groups", int64_t{1}}, {"count", rows}},
+                            {TestTensor::Of<float>({n, c}, pass.Output<float>(0)),
+                             TestTensor::Of<float>({n, c}, apart), Tensor({1, c}, mean)},
+                            {1, c}, threads),
+                  squares, 2e-3, 0, std::to_string(c));
+    }
   }
 }
 

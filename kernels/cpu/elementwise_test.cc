@@ -216,6 +216,40 @@ TEST(ScalarMath, IsWithinUnitsOfTheLastPlace) {
   EXPECT_TRUE(std::isnan(LogF(-1.0f)) && std::isnan(LogF(kNan)) && std::isnan(ErfF(kNan)));
 }
 
+// Where x < 0 its two terms would cancel: it keeps a relative accuracy, and half of the digits of a
+// bf16 to the end of the tail. The loop of this machine has the bits of the function itself.
+TEST(ScalarMath, GeluAndItsSlopeKeepTheirTail) {
+  std::vector<float> xs;
+  for (int i = -14 * 4096; i <= 14 * 4096; ++i) xs.push_back(static_cast<float>(i) / 4096.0f);
+  const int64_t n = static_cast<int64_t>(xs.size());
+  const TestTensor x = TestTensor::Of<float>({n}, xs);
+  const TestTensor ones = TestTensor::Of<float>({n}, std::vector<float>(xs.size(), 1.0f));
+  const std::vector<float> y = RunKernel("gelu", {}, {x}, {n}, 2);
+  const std::vector<float> slope = RunKernel("gelu_grad", {}, {x, ones}, {n}, 2);
+  for (size_t i = 0; i < xs.size(); ++i) {
+    const double v = xs[i];
+    if (std::abs(v) < 12) {  // beyond it the kernels flush denormals
+      ASSERT_EQ(y[i], GeluF(xs[i])) << v;
+      ASSERT_EQ(slope[i], GeluSlopeF(xs[i])) << v;
+    }
+    const double cdf = 0.5 * std::erfc(-v * M_SQRT1_2);
+    const double density = std::exp(-v * v / 2) * 0.39894228040143268;
+    const double relative = v > -1 ? 3e-7 : v > -3 ? 2e-6 : v > -5 ? 1e-4 : v > -9 ? 0.03 : 1;
+    ASSERT_NEAR(y[i], v * cdf, relative * std::abs(v * cdf) + 1e-30) << v;
+    ASSERT_NEAR(slope[i], cdf + v * density, 1.2e-7) << v;
+    // Its zero is at -0.75, so the terms of which it is made count.
+    const double of_terms = v > -3 ? 2e-6 : v > -5 ? 1e-3 : 1e-2;
+    ASSERT_NEAR(slope[i], cdf + v * density, of_terms * (cdf - v * density) + 1e-30) << v;
+  }
+  EXPECT_EQ(GeluF(kInf), kInf);
+  EXPECT_EQ(GeluF(-kInf), 0);
+  EXPECT_EQ(GeluF(-1e30f), 0);
+  EXPECT_TRUE(std::signbit(GeluF(-0.0f)) && GeluF(-0.0f) == 0);
+  EXPECT_EQ(GeluSlopeF(kInf), 1);
+  EXPECT_EQ(GeluSlopeF(-kInf), 0);
+  EXPECT_TRUE(std::isnan(GeluF(kNan)) && std::isnan(GeluSlopeF(kNan)));
+}
+
 TEST(Unary, SpecialValues) {
   const std::vector<float> x = {kInf,  -kInf,  kNan,   0.0f,    -0.0f,
                                 88.7f, 88.73f, -87.5f, -103.0f, -110.0f};

@@ -3,10 +3,12 @@
 //
 // f32 by the micro-kernels of this machine, bf16 by its instructions for bf16. Where it has none, and
 // in f16, operands are widened to f32 as a whole and the result is narrowed: sums are f32 always. f64,
-// which is for references, row by row.
+// which is for references, row by row. linear adds bias[n] to each row before it rounds: so its narrow types
+// are multiplied widened on every machine.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -39,16 +41,21 @@ bool BoolAttr(const Attrs& attrs, const std::string& name) {
   return attrs.Has(name) && attrs.Bool(name);
 }
 
+bool IsBiased(const KernelSpec& spec) { return spec.op == "linear"; }
+
 absl::Status CheckMatmul(const KernelSpec& spec) {
   SpecCheck check(spec);
-  check.Inputs(2).Outputs(1).SameDType();
+  const bool biased = IsBiased(spec);
+  check.Inputs(biased ? 3 : 2).Outputs(1).SameDType();
   check.Takes(check.in(0), {DType::kF32, DType::kF64, DType::kBF16, DType::kF16});
   for (const Operand* operand : {&check.in(0), &check.in(1), &check.out(0)}) {
     check.Rank(*operand, 2, kMaxRank);
   }
   const bool transpose_a = check.BoolOr("transpose_a", false);
   const bool transpose_b = check.BoolOr("transpose_b", false);
+  if (biased) check.Rank(check.in(2), 1, 1);
   if (!check.ok()) return check.status();
+  if (biased) check.Require(spec.inputs[2].shape[0] == spec.outputs[0].shape.back(), "bias is [n]");
   const Seen a = SeenAs(spec.inputs[0].shape, transpose_a);
   const Seen b = SeenAs(spec.inputs[1].shape, transpose_b);
   const Seen out = SeenAs(spec.outputs[0].shape, false);
@@ -135,11 +142,36 @@ void RunProducts(const Batches& batches, const AnyGemm& gemm, int threads, const
               });
 }
 
+// out[row, j] += bias[j].
+template <typename T, typename C>
+void AddBias(int threads, const T* bias, C* out, int64_t rows, int64_t n) {
+  using Sum = std::conditional_t<std::is_same_v<C, double>, double, float>;
+  ForEachPart(threads, rows, [&](int, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      C* const line = out + row * n;
+      for (int64_t j = 0; j < n; ++j) line[j] = C(Sum(line[j]) + Sum(bias[j]));
+    }
+  });
+}
+
+// A product in its own type and the bias behind it.
+template <typename T>
+KernelOr WithBias(const KernelSpec& spec, std::unique_ptr<Kernel> product) {
+  const int64_t n = spec.outputs.at(0).shape.back();
+  const int64_t rows = n == 0 ? 0 : NumElements(spec.outputs[0].shape) / n;
+  return KernelOf([n, rows, threads = spec.threads,
+                   product = std::shared_ptr<Kernel>(std::move(product))](const KernelArgs& args) {
+    absl::Status status = product->Run(args, nullptr);
+    AddBias(threads, In<T>(args, 2), Out<T>(args, 0), rows, n);
+    return status;
+  });
+}
+
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   const Batches batches = BatchesOf(spec);
   const DType dtype = spec.inputs.at(0).dtype;
   if (IsEmpty(batches) || dtype == DType::kF64) return Needs{};
-  if (MultipliesAsItIs(dtype)) {
+  if (MultipliesAsItIs(dtype) && !IsBiased(spec)) {
     return Needs{GemmBytes(batches, Bf16GemmOf(batches, spec.threads), spec.threads), {}};
   }
   const int64_t bytes = GemmBytes(batches, GemmOf(batches, spec.threads), spec.threads);
@@ -147,10 +179,14 @@ absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
 }
 
 KernelOr MakeNarrow(const KernelSpec& spec, const Batches& batches) {
-  return KernelOf([batches, widened = Widened(spec), gemm = GemmOf(batches, spec.threads),
+  const DType biased = IsBiased(spec) ? spec.inputs[2].dtype : DType::kInvalid;
+  return KernelOf([batches, biased, widened = Widened(spec), gemm = GemmOf(batches, spec.threads),
                    threads = spec.threads](const KernelArgs& args) {
     widened.Run(args, [&](const float* a, const float* b, float* out, void* workspace) {
       RunProducts(batches, gemm, threads, a, b, out, workspace);
+      const int64_t rows = batches.nest.elements() * batches.product.m;
+      if (biased == DType::kBF16) AddBias(threads, In<BF16>(args, 2), out, rows, batches.product.n);
+      if (biased == DType::kF16) AddBias(threads, In<F16>(args, 2), out, rows, batches.product.n);
     });
   });
 }
@@ -192,7 +228,7 @@ KernelOr MakeMatmul(const KernelSpec& spec) {
     });
   }
   if (dtype == DType::kF64) return MakeDouble(spec, batches);
-  if (MultipliesAsItIs(dtype)) {
+  if (MultipliesAsItIs(dtype) && !IsBiased(spec)) {
     return KernelOf([batches, gemm = Bf16GemmOf(batches, spec.threads),
                      threads = spec.threads](const KernelArgs& args) {
       RunProducts(batches, gemm, threads, In<BF16>(args, 0), In<BF16>(args, 1), Out<BF16>(args, 0),
@@ -207,10 +243,22 @@ KernelOr MakeMatmul(const KernelSpec& spec) {
   });
 }
 
+// An empty product's bytes are zeros in every type.
+KernelOr MakeLinear(const KernelSpec& spec) {
+  const DType dtype = spec.inputs.at(0).dtype;
+  if (NarrowOf(dtype) && !IsEmpty(BatchesOf(spec))) return MakeMatmul(spec);
+  OF_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> product, MakeMatmul(spec));
+  if (dtype == DType::kBF16) return WithBias<BF16>(spec, std::move(product));
+  if (dtype == DType::kF16) return WithBias<F16>(spec, std::move(product));
+  if (dtype == DType::kF64) return WithBias<double>(spec, std::move(product));
+  return WithBias<float>(spec, std::move(product));
+}
+
 }  // namespace
 
 std::vector<KernelDef> MatmulKernels() {
-  return {{"matmul", CheckMatmul, DescribeMatmul, MakeMatmul}};
+  return {{"matmul", CheckMatmul, DescribeMatmul, MakeMatmul},
+          {"linear", CheckMatmul, DescribeMatmul, MakeLinear}};
 }
 
 }  // namespace oneflow::kernels

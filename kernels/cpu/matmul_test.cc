@@ -65,6 +65,53 @@ TEST(Matmul, EqualsTripleLoop) {
   }
 }
 
+// Of one batch: y = round(a . b + bias), rounded once: within half a unit of the type, and what sums lose.
+template <typename T>
+void CheckLinear(int64_t m, int64_t n, int64_t k, bool transpose_b, double half_unit, double lost) {
+  const auto random = [](int64_t size, uint32_t seed) {
+    const std::vector<float> values = RandomFloats(size, seed);
+    return std::vector<T>(values.begin(), values.end());
+  };
+  const std::vector<T> a = random(m * k, 1), b = random(k * n, 2), bias = random(n, 3);
+  KernelCase test(
+      "linear", {{"transpose_a", false}, {"transpose_b", transpose_b}},
+      {TestTensor::Of<T>({m, k}, a), TestTensor::Of<T>(transpose_b ? Shape{n, k} : Shape{k, n}, b),
+       TestTensor::Of<T>({n}, bias)},
+      {TestTensor::Empty(DTypeOf<T>(), {m, n})}, 2);
+  ASSERT_TRUE(test.Make()) << test.status;
+  test.Run();
+  const std::vector<T> y = test.Output<T>();
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = static_cast<double>(bias[j]);
+      for (int64_t p = 0; p < k; ++p) {
+        sum += static_cast<double>(a[i * k + p]) *
+               static_cast<double>(transpose_b ? b[j * k + p] : b[p * n + j]);
+      }
+      ASSERT_NEAR(static_cast<double>(y[i * n + j]), sum, std::abs(sum) * half_unit + lost)
+          << NameOf(DTypeOf<T>()) << " " << m << "x" << n << "x" << k;
+    }
+  }
+}
+
+TEST(Linear, AddsTheBiasBeforeItRounds) {
+  struct Row {
+    int64_t m, n, k;
+    bool transpose_b;
+  };
+  // The last two: an empty sum, and no result.
+  for (const Row& row : std::vector<Row>{{7, 5, 33, false},
+                                         {64, 96, 128, true},
+                                         {130, 70, 65, false},
+                                         {3, 5, 0, false},
+                                         {0, 5, 3, true}}) {
+    CheckLinear<float>(row.m, row.n, row.k, row.transpose_b, 0x1p-24, 5e-5);
+    CheckLinear<double>(row.m, row.n, row.k, row.transpose_b, 0x1p-53, 1e-12);
+    CheckLinear<BF16>(row.m, row.n, row.k, row.transpose_b, 0x1p-8, 5e-5);
+    CheckLinear<F16>(row.m, row.n, row.k, row.transpose_b, 0x1p-11, 5e-5);
+  }
+}
+
 TEST(Matmul, SameBitsInEveryRun) {
   const TestTensor a = RandomTensor({256, 300}, 1);
   const TestTensor b = RandomTensor({300, 200}, 2);

@@ -29,19 +29,31 @@ OF_LOOP C LaneSum(int64_t n, const F& f) {
   return total;
 }
 
-template <typename C>
-OF_LOOP C RowMax(const C* x, int64_t n) {
+// The greatest of f(0) .. f(n - 1), -inf of none; a NaN is passed over.
+template <typename C, typename F>
+OF_LOOP C LaneMax(int64_t n, const F& f) {
   C lanes[kRowLanes];
   for (int64_t l = 0; l < kRowLanes; ++l) lanes[l] = -std::numeric_limits<C>::infinity();
   int64_t i = 0;
   for (; i + kRowLanes <= n; i += kRowLanes) {
 #pragma omp simd
-    for (int64_t l = 0; l < kRowLanes; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+    for (int64_t l = 0; l < kRowLanes; ++l) {
+      const C value = f(i + l);
+      lanes[l] = value > lanes[l] ? value : lanes[l];
+    }
   }
-  for (int64_t l = 0; i + l < n; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+  for (int64_t l = 0; i + l < n; ++l) {
+    const C value = f(i + l);
+    lanes[l] = value > lanes[l] ? value : lanes[l];
+  }
   C most = lanes[0];
   for (int64_t l = 1; l < kRowLanes; ++l) most = lanes[l] > most ? lanes[l] : most;
   return most;
+}
+
+template <typename C>
+OF_LOOP C RowMax(const C* x, int64_t n) {
+  return LaneMax<C>(n, [&](int64_t i) { return x[i]; });
 }
 
 }  // namespace oneflow::kernels

@@ -1,14 +1,14 @@
-// softmax, log_softmax and their gradients over one dim; cross_entropy (softmax + loss in one pass)
-// and its gradient. Computed in f32 (f64 for f64); cross_entropy takes f32 and f64.
+// softmax, log_softmax and their gradients over one dim; cross_entropy and its gradient. Computed in f32
+// (f64 for f64).
 //
 //   softmax       y = exp(x - max) / sum exp(x - max)         dx = y * (dy - sum(y * dy))
 //   log_softmax   y = x - max - log sum exp(x - max)          dx = dy - exp(y) * sum(dy)
-//   cross_entropy log_probs as log_softmax, loss = -log_probs[label]
-//                                                             dlogits = (exp(log_probs) - onehot) *
-//                                                             dloss
+//   cross_entropy lse = max + log sum exp(x - max), loss = lse - x[label]
+//                 dx = exp(x - lse) * (dloss + dlse) - onehot * dloss
 // Where the dim is the last one a row is worked on in the nearest cache; else tiles of neighbouring
-// columns are, in passes over the dim. A label outside [0, c) is reported by
+// columns are, in passes over the dim. A label outside [0, classes) is reported by
 // cross_entropy, gives a NaN loss and gradient for its sample and reads nothing out of bounds.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -40,7 +40,6 @@ struct SoftmaxRow {
 template <typename C>
 struct LogSoftmaxRow {
   OF_LOOP static void Run(const C* x, const C*, C* y, int64_t n) {
-    // Nothing is written before the last pass: y may be x.
     const C most = RowMax(x, n);
     const C log_sum = std::log(LaneSum<C>(n, [&](int64_t i) { return ExpOf(x[i] - most); }));
 #pragma omp simd
@@ -250,101 +249,134 @@ KernelOr MakeSoftmax(const KernelSpec& spec) {
   });
 }
 
-// (logits or log_probs [n, c], labels [n]) and others of [n, c] or [n].
-SpecCheck CheckLabelled(const KernelSpec& spec, size_t inputs, size_t outputs) {
+// (logits [n, c], labels [n]) and others of [n], in the type of sums.
+SpecCheck CheckLabelled(const KernelSpec& spec, size_t least, size_t most, size_t outputs) {
   SpecCheck check(spec);
-  check.Inputs(inputs).Outputs(outputs).Takes(check.in(0), {DType::kF32, DType::kF64});
+  check.Inputs(least, most).Outputs(outputs);
+  check.Takes(check.in(0), {DType::kF32, DType::kF64, DType::kBF16, DType::kF16});
   check.Takes(check.in(1), {DType::kI64, DType::kI32}).Rank(check.in(0), 2, 2);
-  if (check.ok()) check.HasShape(check.in(1), {check.in(0).shape[0]});
+  if (!check.ok()) return check;
+  check.HasShape(check.in(1), {check.in(0).shape[0]});
+  check.IntOr("classes", 0, 0, check.in(0).shape[1]);
   return check;
 }
 
-// [n] of the logits' dtype: a loss per row.
 void CheckPerRow(SpecCheck* check, const Operand& operand) {
-  check->Takes(operand, {check->in(0).dtype});
+  check->Takes(operand, {check->in(0).dtype == DType::kF64 ? DType::kF64 : DType::kF32});
   if (check->ok()) check->HasShape(operand, {check->in(0).shape[0]});
 }
 
 absl::Status CheckCrossEntropy(const KernelSpec& spec) {
-  SpecCheck check = CheckLabelled(spec, 2, 2);
-  CheckPerRow(&check, check.out(0));
-  return check.Same(check.out(1), check.in(0)).status();
+  SpecCheck check = CheckLabelled(spec, 2, 2, 2);
+  for (size_t i = 0; i < 2; ++i) CheckPerRow(&check, check.out(i));
+  return check.status();
 }
 
 absl::Status CheckCrossEntropyGrad(const KernelSpec& spec) {
-  SpecCheck check = CheckLabelled(spec, 3, 1);
-  CheckPerRow(&check, check.in(2));
+  SpecCheck check = CheckLabelled(spec, 4, 5, 1);
+  for (size_t i = 2; i < spec.inputs.size(); ++i) CheckPerRow(&check, check.in(i));
   return check.Same(check.out(0), check.in(0)).status();
 }
 
-template <typename C>
-KernelOr MakeCrossEntropyOf(const KernelSpec& spec) {
-  const int64_t rows = spec.inputs[0].shape.at(0);
-  const int64_t c = spec.inputs[0].shape.at(1);
-  const bool wide = IsWide(spec.inputs[1]);
-  const auto loop = Vectorised<LogSoftmaxRow<C>>();
-  return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    const C* logits = In<C>(args, 0);
-    C* loss = Out<C>(args, 0);
-    C* log_probs = Out<C>(args, 1);
-    ParallelFor(threads, rows, kGrain / 8 / std::max<int64_t>(1, c) + 1,
-                [&](int64_t begin, int64_t end) {
-                  for (int64_t row = begin; row < end; ++row) {
-                    loop(logits + row * c, nullptr, log_probs + row * c, c);
-                    const int64_t label = IndexReader(args.inputs[1], wide)[row];
-                    const bool legal = label >= 0 && label < c;
-                    if (!legal) ReportDataError(args, DataErrorCode::kIndexOutOfRange, label, c);
-                    loss[row] = legal ? -log_probs[row * c + label] : kNan<C>;
-                  }
-                });
-  });
-}
+// Rows of `stride` elements of which the first `classes` count.
+struct LabelledRows {
+  int64_t rows, stride, classes;
+  bool wide;  // labels
 
-template <typename C>
-struct CrossEntropyGradRow {
-  OF_LOOP static void Run(const C* log_probs, C dloss, C* dlogits, int64_t n) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) dlogits[i] = ExpOf(log_probs[i]) * dloss;
+  explicit LabelledRows(const KernelSpec& spec)
+      : rows(spec.inputs.at(0).shape.at(0)),
+        stride(spec.inputs[0].shape.at(1)),
+        classes(spec.attrs.Has("classes") ? spec.attrs.Int("classes") : 0),
+        wide(IsWide(spec.inputs.at(1))) {
+    if (classes == 0) classes = stride;
+  }
+  int64_t grain() const { return kGrain / 8 / std::max<int64_t>(1, stride) + 1; }
+};
+
+// sums = {max, log(sum(exp(x - max)))}.
+template <typename T>
+struct LogSumRow {
+  using C = Compute<T>;
+  OF_LOOP static void Run(const T* x, int64_t n, C* sums) {
+    const C most = LaneMax<C>(n, [&](int64_t i) { return static_cast<C>(x[i]); });
+    sums[0] = most;
+    sums[1] =
+        std::log(LaneSum<C>(n, [&](int64_t i) { return ExpOf(static_cast<C>(x[i]) - most); }));
   }
 };
 
-template <typename C>
-KernelOr MakeCrossEntropyGradOf(const KernelSpec& spec) {
-  const int64_t rows = spec.inputs[0].shape.at(0);
-  const int64_t c = spec.inputs[0].shape.at(1);
-  const bool wide = IsWide(spec.inputs[1]);
-  const auto loop = Vectorised<CrossEntropyGradRow<C>>();
+template <typename T>
+KernelOr MakeCrossEntropyOf(const KernelSpec& spec) {
+  using C = Compute<T>;
+  const LabelledRows in(spec);
+  const auto loop = Vectorised<LogSumRow<T>>();
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    const C* log_probs = In<C>(args, 0);
-    const C* dloss = In<C>(args, 2);
-    C* dlogits = Out<C>(args, 0);
-    ParallelFor(threads, rows, kGrain / 8 / std::max<int64_t>(1, c) + 1,
-                [&](int64_t begin, int64_t end) {
-                  for (int64_t row = begin; row < end; ++row) {
-                    const int64_t label = IndexReader(args.inputs[1], wide)[row];
-                    const bool legal = label >= 0 && label < c;
-                    loop(log_probs + row * c, legal ? dloss[row] : kNan<C>, dlogits + row * c, c);
-                    if (legal) dlogits[row * c + label] -= dloss[row];
-                  }
-                });
+    const T* logits = In<T>(args, 0);
+    C* loss = Out<C>(args, 0);
+    C* lse = Out<C>(args, 1);
+    ParallelFor(threads, in.rows, in.grain(), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const T* x = logits + row * in.stride;
+        C sums[2];
+        loop(x, in.classes, sums);
+        const int64_t label = IndexReader(args.inputs[1], in.wide)[row];
+        const bool legal = label >= 0 && label < in.classes;
+        if (!legal) ReportDataError(args, DataErrorCode::kIndexOutOfRange, label, in.classes);
+        // Not lse - x[label]: that loses what max + log(sum) rounds off.
+        loss[row] = legal ? sums[0] - static_cast<C>(x[label]) + sums[1] : kNan<C>;
+        lse[row] = sums[0] + sums[1];
+      }
+    });
   });
 }
 
-// f32 or f64.
-template <typename Make>
-KernelOr WithCompute(const KernelSpec& spec, const Make& make) {
-  const bool wide = spec.inputs.at(0).dtype == DType::kF64;
-  return wide ? make.template operator()<double>() : make.template operator()<float>();
+// dx may be x.
+template <typename T>
+struct CrossEntropyGradRow {
+  using C = Compute<T>;
+  OF_LOOP static void Run(const T* x, C lse, C scale, T* dx, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) Store<T>(ExpOf(static_cast<C>(x[i]) - lse) * scale, dx + i);
+  }
+};
+
+template <typename T>
+KernelOr MakeCrossEntropyGradOf(const KernelSpec& spec) {
+  using C = Compute<T>;
+  const LabelledRows in(spec);
+  const bool has_dlse = spec.inputs.size() > 4;
+  const auto loop = Vectorised<CrossEntropyGradRow<T>>();
+  return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
+    const T* logits = In<T>(args, 0);
+    const C* lse = In<C>(args, 2);
+    const C* dloss = In<C>(args, 3);
+    const C* dlse = has_dlse ? In<C>(args, 4) : nullptr;
+    T* dlogits = Out<T>(args, 0);
+    ParallelFor(threads, in.rows, in.grain(), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const T* x = logits + row * in.stride;
+        T* dx = dlogits + row * in.stride;
+        const int64_t label = IndexReader(args.inputs[1], in.wide)[row];
+        const bool legal = label >= 0 && label < in.classes;
+        const C scale = dlse == nullptr ? dloss[row] : dloss[row] + dlse[row];
+        // Read before the row is written over, and rounded once.
+        const C hit = legal ? ExpOf(static_cast<C>(x[label]) - lse[row]) * scale - dloss[row] : 0;
+        loop(x, lse[row], legal ? scale : kNan<C>, dx, in.classes);
+        if (legal) dx[label] = T(hit);
+        std::fill(dx + in.classes, dx + in.stride, T(C{0}));
+      }
+    });
+  });
 }
 
 // No workspace; the output may be the buffer of the input.
 absl::StatusOr<Needs> Over(int output, int input) { return Needs{0, {{output, input}}}; }
 
 KernelOr MakeCrossEntropy(const KernelSpec& spec) {
-  return WithCompute(spec, [&]<typename C>() { return MakeCrossEntropyOf<C>(spec); });
+  return DispatchFloats(spec, [&]<typename T>() { return MakeCrossEntropyOf<T>(spec); });
 }
 KernelOr MakeCrossEntropyGrad(const KernelSpec& spec) {
-  return WithCompute(spec, [&]<typename C>() { return MakeCrossEntropyGradOf<C>(spec); });
+  return DispatchFloats(spec, [&]<typename T>() { return MakeCrossEntropyGradOf<T>(spec); });
 }
 
 }  // namespace
@@ -357,10 +389,9 @@ std::vector<KernelDef> SoftmaxKernels() {
       {"log_softmax", forward, DescribeSoftmax, MakeSoftmax<LogSoftmaxLoops>},
       {"softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<SoftmaxGradLoops>},
       {"log_softmax_grad", gradient, DescribeSoftmax, MakeSoftmax<LogSoftmaxGradLoops>},
-      // Scores of a vocabulary are the largest value of a model: one buffer holds them, their
-      // log_probs and their gradient.
-      {"cross_entropy", CheckCrossEntropy, [](const KernelSpec&) { return Over(1, 0); },
-       MakeCrossEntropy},
+      {"cross_entropy", CheckCrossEntropy, NeedsNothing, MakeCrossEntropy},
+      // Scores of a vocabulary are the largest value of a model: one buffer holds them and their
+      // gradient.
       {"cross_entropy_grad", CheckCrossEntropyGrad, [](const KernelSpec&) { return Over(0, 0); },
        MakeCrossEntropyGrad},
   };

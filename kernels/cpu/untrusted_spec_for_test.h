@@ -39,7 +39,7 @@ inline std::vector<Row> Rows() {
   const Operand step = I({});
   const Operand a = F({4, 6});
   const Operand image = F({2, 5, 5, 4});
-  const Operand stats = F({2, 4});
+  const Operand stats = F({2, 4}), samples = F({2, 4});
   const Operand channels = F({4});
   const Attrs groups = {{"groups", int64_t{2}}, {"count", int64_t{25}}};
   const Attrs conv = {{"stride", Longs{2, 1}}, {"padding", Longs{1, 1}}, {"dilation", Longs{1, 1}}};
@@ -92,6 +92,8 @@ inline std::vector<Row> Rows() {
       {"constant", {{"value", 1.5}}, {}, {a}},
       {"matmul", {{"transpose_a", false}, {"transpose_b", true}}, {a, F({5, 6})}, {F({4, 5})}},
       {"matmul", {}, {F({3, 4, 6}), F({6, 5})}, {F({3, 4, 5})}},
+      {"linear", {{"transpose_b", true}}, {a, F({5, 6}), F({5})}, {F({4, 5})}},
+      {"linear", {}, {H({4, 6}), H({6, 5}), H({5})}, {H({4, 5})}},
       {"conv2d", conv, {image, F({6, 2, 3, 3})}, {F({2, 3, 5, 6})}},
       {"conv2d_grad_input", conv, {F({2, 3, 5, 6}), F({6, 2, 3, 3})}, {image}},
       {"conv2d_grad_weight", conv, {image, F({2, 3, 5, 6})}, {F({6, 2, 3, 3})}},
@@ -107,6 +109,8 @@ inline std::vector<Row> Rows() {
       {"avg_pool2d_grad", pool, {F({2, 3, 3, 4})}, {image}},
       {"bn_sum", groups, {image}, {stats}},
       {"bn_sq_sum", groups, {image, stats}, {stats}},
+      {"bn_sample_sums", {}, {image}, {samples, samples}},
+      {"bn_join_squares", groups, {samples, samples, stats}, {stats}},
       {"bn_grad_sums", groups, {image, image, stats, stats}, {stats, stats}},
       {"bn_apply", groups, {image, stats, stats, channels, channels}, {image}},
       {"bn_grad_input", groups, {image, image, stats, stats, channels, stats, stats}, {image}},
@@ -115,8 +119,13 @@ inline std::vector<Row> Rows() {
       {"log_softmax", {{"dim", int64_t{-1}}}, {a}, {a}},
       {"softmax_grad", {{"dim", int64_t{1}}}, {a, a}, {a}},
       {"log_softmax_grad", {{"dim", int64_t{0}}}, {a, a}, {a}},
-      {"cross_entropy", {}, {a, I({4})}, {F({4}), a}},
-      {"cross_entropy_grad", {}, {a, I({4}), F({4})}, {a}},
+      {"cross_entropy", {}, {a, I({4})}, {F({4}), F({4})}},
+      {"cross_entropy", {{"classes", int64_t{5}}}, {H({4, 6}), I({4})}, {F({4}), F({4})}},
+      {"cross_entropy_grad", {}, {a, I({4}), F({4}), F({4})}, {a}},
+      {"cross_entropy_grad",
+       {{"classes", int64_t{5}}},
+       {H({4, 6}), I({4}), F({4}), F({4}), F({4})},
+       {H({4, 6})}},
       {"ctc_loss", blank, {frames, I({2, 3}), I({2}), I({2})}, {F({2}), F({2, 4, 7})}},
       {"ctc_loss_grad",
        blank,

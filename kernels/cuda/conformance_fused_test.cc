@@ -77,9 +77,11 @@ void AddFusedCases(std::vector<Case>* cases) {
                     {Of(DType::kF32, {2, 6})},
                     0,
                     2});
-  for (const int64_t c : {5, 8, 32}) {
+  // The last two: more than threads take at once, in channels that they stay in, and not.
+  for (const Shape& shape :
+       {Shape{4, 3, 5}, Shape{4, 3, 8}, Shape{4, 3, 32}, Shape{4, 320, 32}, Shape{4, 400, 24}}) {
     for (const int64_t groups : {1, 2}) {
-      const Shape shape = {4, 3, c};
+      const int64_t c = shape.back();
       for (const DType dtype : {DType::kF32, DType::kBF16}) {
         cases->push_back(
             {"fused",

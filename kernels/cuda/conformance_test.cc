@@ -2,6 +2,7 @@
 // strided, sharded. Always on the software table; on a GPU too where ONEFLOW_CUDA_LIBRARY names the
 // library (tools/gpu_check.sh).
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
@@ -218,6 +219,42 @@ void AddReductions(std::vector<Case>* cases) {
   }
 }
 
+// Rows that begin on 16 bytes and elsewhere, with a head and a tail, with more packs than a block has threads,
+// and with columns behind the classes.
+void AddCrossEntropy(std::vector<Case>* cases) {
+  const TestTensor wide = TestTensor::Of<int64_t>({4}, {0, 8, -1, 9});  // two outside of [0, 9)
+  const TestTensor narrow = TestTensor::Of<int32_t>({4}, {3, 7, 9, 2});
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16, DType::kF64}) {
+    const DType sums = dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+    // At least the greatest logit, as it is.
+    const TestTensor lse = dtype == DType::kF64 ? TestTensor::Of<double>({4}, {9, 9.5, 10, 11})
+                                                : TestTensor::Of<float>({4}, {9, 9.5, 10, 11});
+    const TestTensor dloss = Values(sums, {4}, 7);
+    for (const auto& [stride, classes] : std::vector<std::array<int64_t, 2>>{
+             {9, 0}, {16, 9}, {17, 10}, {1021, 0}, {1024, 1021}, {2500, 2499}, {8, 0}}) {
+      const Attrs attrs = {{"classes", classes}};
+      const Shape shape = {4, stride};
+      for (const TestTensor& labels : {wide, narrow}) {
+        cases->push_back({"cross_entropy",
+                          attrs,
+                          {Values(dtype, shape, 5), labels},
+                          {Of(sums, {4}), Of(sums, {4})},
+                          2e-6});
+        cases->push_back({"cross_entropy_grad",
+                          attrs,
+                          {Values(dtype, shape, 6), labels, lse, dloss},
+                          {Of(dtype, shape)},
+                          1e-6});
+      }
+      cases->push_back({"cross_entropy_grad",
+                        attrs,
+                        {Values(dtype, shape, 6), wide, lse, dloss, Values(sums, {4}, 9)},
+                        {Of(dtype, shape)},
+                        1e-6});
+    }
+  }
+}
+
 void AddRows(std::vector<Case>* cases) {
   for (const Shape& shape : {Shape{3, 10}, Shape{4, 77}, Shape{2, 5, 6}, Shape{0, 4}}) {
     for (const int64_t dim : {int64_t{-1}, int64_t{1}, int64_t{0}}) {
@@ -239,20 +276,7 @@ void AddRows(std::vector<Case>* cases) {
                         5e-6});
     }
   }
-  const TestTensor wide = TestTensor::Of<int64_t>({4}, {0, 8, -1, 9});  // two outside of [0, 9)
-  const TestTensor narrow = TestTensor::Of<int32_t>({4}, {3, 7, 9, 2});
-  for (const TestTensor& labels : {wide, narrow}) {
-    cases->push_back({"cross_entropy",
-                      {},
-                      {RandomTensor({4, 9}, 5), labels},
-                      {Of(DType::kF32, {4}), Of(DType::kF32, {4, 9})},
-                      2e-6});
-    cases->push_back({"cross_entropy_grad",
-                      {},
-                      {RandomTensor({4, 9}, 6, -4, 0), labels, RandomTensor({4}, 7)},
-                      {Of(DType::kF32, {4, 9})},
-                      1e-6});
-  }
+  AddCrossEntropy(cases);
 }
 
 // Samples with repeats, without labels, without a way (4 frames for 3 equal labels), short ones, and
@@ -399,6 +423,24 @@ void AddMatmuls(std::vector<Case>* cases) {
   add({3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);
   add({0, 4}, {4, 3}, {0, 3}, false, false);
   add({2, 0}, {0, 3}, {2, 3}, false, false);
+  const auto add_linear = [&](const Shape& a, const Shape& b, const Shape& out, bool ta, bool tb,
+                              double tolerance = 2e-6) {
+    cases->push_back({"linear",
+                      {{"transpose_a", ta}, {"transpose_b", tb}},
+                      {RandomTensor(a, 1), RandomTensor(b, 2), RandomTensor({out.back()}, 3)},
+                      {Of(DType::kF32, out)},
+                      tolerance});
+  };
+  add_linear({5, 7}, {7, 3}, {5, 3}, false, false);
+  add_linear({64, 32}, {48, 32}, {64, 48}, false, true);
+  add_linear({7, 5}, {3, 7}, {5, 3}, true, true);
+  add_linear({2, 3, 4, 5}, {5, 6}, {2, 3, 4, 6}, false, false);
+  add_linear({2, 3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);
+  add_linear({3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);    // several calls
+  add_linear({131, 136}, {133, 136}, {131, 133}, false, true, 1e-5);  // a copy of the result
+  add_linear({131, 137}, {136, 137}, {131, 136}, false, true, 1e-5);  // of operands alone
+  add_linear({0, 4}, {4, 3}, {0, 3}, false, false);
+  add_linear({2, 0}, {0, 3}, {2, 3}, false, false);  // the bias alone
 }
 
 void AddShapeOps(std::vector<Case>* cases) {

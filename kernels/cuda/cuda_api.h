@@ -23,8 +23,9 @@ struct CudaFused;      // kernels/cuda/fused_problem.h: the same
 struct CudaSgd;        // kernels/cuda/updates_problem.h: the same
 struct CudaAdamW;
 struct CudaAdamWs;
+struct CudaLabelled;  // kernels/cuda/labelled_rows.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 11;
+inline constexpr int32_t kCudaApiVersion = 12;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -81,12 +82,6 @@ struct CudaRows {
   int64_t rows, extent, inner;
 };
 
-// Rows with a label each, i64 or i32.
-struct CudaLabelled {
-  CudaRows rows;
-  bool wide;
-};
-
 // Elements that draw by their logical indices.
 struct CudaDraw {
   CudaNest<2> nest;  // operand 0 the buffer, 1 the logical tensor
@@ -107,12 +102,12 @@ struct CudaGate {
   int32_t count;
 };
 
-// d[m,n] = a . b, row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
+// d[m,n] = a . b, and + bias[n], row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
 // What operands and result are; kTF32: f32, multiplied as TF32. Sums are f32, of f64 f64.
 enum class CudaMath : int32_t { kF32, kTF32, kBF16, kF16, kF64 };
 struct CudaMatmul {
   int64_t m, n, k;
-  bool transpose_a, transpose_b;
+  bool transpose_a, transpose_b, biased;
   int64_t batches, stride_a, stride_b, stride_d;
   CudaMath math;
   int64_t workspace_bytes;  // of the library
@@ -133,8 +128,8 @@ struct CudaNorm {
 
 // One group's rows [begin, end) of x [rows, c]; statistics [groups, c].
 struct CudaBatchNorm {
-  int64_t begin, end, c, group;
-  double per_count;  // 1 / rows of the whole group
+  int64_t begin, end, c, group, samples;  // of bn_sample_sums: `samples` of `end` rows each
+  double per_count;                       // 1 / rows of the whole group, or of a sample
   int32_t splits;
 };
 struct CudaRunningUpdate {
@@ -339,11 +334,11 @@ struct CudaApi {
                      const float* v, const float* lr, const int64_t* step, float* p_out,
                      float* m_out, float* v_out, CudaStreamHandle);
   CudaError (*adamws)(const CudaAdamWs*, const CudaOperands*, CudaStreamHandle);
-  // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by
-  // matmul_release.
+  // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by matmul_release.
+  // `bias` is nullptr if the problem has none.
   CudaError (*matmul_plan)(const CudaMatmul*, void** plan);
-  CudaError (*matmul)(void* plan, const void* a, const void* b, void* d, void* workspace,
-                      CudaStreamHandle);
+  CudaError (*matmul)(void* plan, const void* a, const void* b, const void* bias, void* d,
+                      void* workspace, CudaStreamHandle);
   void (*matmul_release)(void* plan);
   // Opens cuBLASLt at `path`, or where the loader finds it if that is empty; before the first plan,
   // else the loader's is taken. "cuBLASLt 13.0.2", or why it is not there.

@@ -89,9 +89,10 @@ void Print(const std::string& name, const Times& times, double amount, const cha
   std::fflush(stdout);
 }
 
-void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t k, CudaMath math) {
+void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t k, CudaMath math,
+             bool biased = false) {
   const bool bf16 = math == CudaMath::kBF16;
-  CudaMatmul problem = {m, n, k, false, false, 1, 0, 0, m * n, math, 32 << 20, 64, 0, 0, 0};
+  CudaMatmul problem = {m, n, k, false, false, biased, 1, 0, 0, m * n, math, 32 << 20, 64, 0, 0, 0};
   void* plan = nullptr;
   if (const CudaError error = api->matmul_plan(&problem, &plan); error != 0) {
     std::fprintf(stderr, "%s: no plan: %s\n", name, api->error_text(error));
@@ -99,6 +100,7 @@ void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t
   }
   void* a = RandomBytes(api, m * k, bf16);
   void* b = RandomBytes(api, k * n, bf16);
+  void* bias = RandomBytes(api, n, bf16);
   void* d = RandomBytes(api, m * n, bf16);
   void* workspace = nullptr;
   Check(api, api->allocate(&workspace, problem.workspace_bytes), "allocate");
@@ -107,11 +109,12 @@ void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t
   const int inner = flops > 1e11 ? 3 : 20;
   Print(std::string(name) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" +
             std::to_string(k),
-        Measure(
-            api, inner,
-            [&](CudaStreamHandle stream) { return api->matmul(plan, a, b, d, workspace, stream); }),
+        Measure(api, inner,
+                [&](CudaStreamHandle stream) {
+                  return api->matmul(plan, a, b, biased ? bias : nullptr, d, workspace, stream);
+                }),
         flops, "TFLOP/s");
-  for (void* data : {a, b, d, workspace}) api->release(data);
+  for (void* data : {a, b, bias, d, workspace}) api->release(data);
   api->matmul_release(plan);
 }
 
@@ -231,6 +234,7 @@ int Main(const char* path, const char* cublaslt, bool small) {
     Product(api, "matmul f32", size, size, size, CudaMath::kF32);
     Product(api, "matmul tf32", size, size, size, CudaMath::kTF32);
     Product(api, "matmul bf16", size, size, size, CudaMath::kBF16);
+    Product(api, "linear bf16", size, size, size, CudaMath::kBF16, true);
   }
   return 0;
 }

@@ -1,4 +1,4 @@
-// Rates of the CUDA kernels of the layers on one GPU, at the sizes of BERT-Large and ResNet-50: norms,
+// Rates of the CUDA kernels of the layers on one GPU, at the sizes of BERT-Large and ResNet-50: norms, losses,
 // embedding, attention, convolution, pooling, sort. One JSON object per line; data is random.
 //
 //   oneflow_cuda_layers_benchmark liboneflow_cuda.so [libcublasLt.so.13 libcudnn.so.9] [small]
@@ -201,6 +201,10 @@ void MeasureImages(const Layers& layers, const Sizes& sizes, DType t) {
   layers.Run("conv2d_grad_weight 3x3" + type, "conv2d_grad_weight", window, {x, x}, {w}, flops,
              "TFLOP/s");
   layers.Run("bn_sum" + type, "bn_sum", {}, {x}, {stats}, bytes, "TB/s");
+  const Operand samples = Of(DType::kF32, {n, c});
+  layers.Run("bn_sample_sums" + type, "bn_sample_sums", {}, {x}, {samples, samples}, bytes, "TB/s");
+  layers.Run("bn_grad_sums" + type, "bn_grad_sums", {}, {x, x, stats, stats}, {stats, stats},
+             2 * bytes, "TB/s");
   layers.Run("bn_apply" + type, "bn_apply", {}, {x, stats, stats, channels, channels}, {x},
              2 * bytes, "TB/s");
   Attrs block;
@@ -281,6 +285,28 @@ void MeasureAttention(const Layers& layers, const Sizes& sizes, DType t, int64_t
   }
 }
 
+// Scores of BERT-Large and of GPT-2, and the latter with rows of a multiple of 16 bytes, as plans have them.
+void MeasureLosses(const Layers& layers, const Sizes& sizes, DType t) {
+  struct Scores {
+    int64_t rows, columns, classes;
+  };
+  const int64_t words = sizes.tokens < 1000 ? 50 : 50'257;
+  for (const Scores& scores : {Scores{sizes.tokens / 4, sizes.words - 6, sizes.words - 6},
+                               Scores{sizes.tokens / 2, words, words},
+                               Scores{sizes.tokens / 2, (words + 7) / 8 * 8, words}}) {
+    const std::string name = " " + std::string(NameOf(t)) + " " + std::to_string(scores.rows) +
+                             "x" + std::to_string(scores.columns);
+    const Operand x = Of(t, {scores.rows, scores.columns});
+    const Operand labels = Of(DType::kI64, {scores.rows}), row = Of(DType::kF32, {scores.rows});
+    const Attrs attrs = {{"classes", scores.classes}};
+    const double bytes = static_cast<double>(scores.rows * scores.classes * SizeOf(t));
+    layers.Run("cross_entropy" + name, "cross_entropy", attrs, {x, labels}, {row, row}, bytes,
+               "TB/s", scores.classes);
+    layers.Run("cross_entropy_grad" + name, "cross_entropy_grad", attrs, {x, labels, row, row}, {x},
+               2 * bytes, "TB/s", scores.classes);
+  }
+}
+
 int Main(const char* path, const char* cublaslt, const char* cudnn, const Sizes& sizes,
          const Runs& runs) {
   const absl::StatusOr<const CudaApi*> opened = OpenCuda(path, cublaslt, "", cudnn);
@@ -293,6 +319,7 @@ int Main(const char* path, const char* cublaslt, const char* cudnn, const Sizes&
   const Layers layers(api, runs);
   for (const DType t : {DType::kF32, DType::kBF16}) {
     MeasureNorms(layers, sizes, t);
+    if (t == DType::kBF16) MeasureLosses(layers, sizes, t);
     MeasureImages(layers, sizes, t);
     for (const int64_t s : {int64_t{128}, int64_t{512}}) {
       if (s <= sizes.tokens) MeasureAttention(layers, sizes, t, s);

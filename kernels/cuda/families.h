@@ -14,6 +14,7 @@ void AddBinary(CudaApi* api);
 void AddMovement(CudaApi* api);
 void AddReductions(CudaApi* api);
 void AddRows(CudaApi* api);
+void AddCrossEntropy(CudaApi* api);
 void AddCtc(CudaApi* api);
 void AddUpdates(CudaApi* api);
 void AddFused(CudaApi* api);
@@ -36,6 +37,7 @@ inline void AddKernels(CudaApi* api) {
   AddMovement(api);
   AddReductions(api);
   AddRows(api);
+  AddCrossEntropy(api);
   AddCtc(api);
   AddUpdates(api);
   AddFused(api);

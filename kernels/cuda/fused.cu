@@ -2,7 +2,9 @@
 // and the result written once. Which function a step runs is a number that all threads branch on alike, so a plan needs
 // no compiler at run time; steps round as their ops do, so the bits are those of the ops one by one.
 //
-// Bytes: those of the inputs and the output. Goal: 80 % of the copy rate for up to four cheap steps (predicted).
+// Bytes: those of the inputs and the output. Goal: 80 % of the copy rate for up to four cheap steps. A thread asks
+// for the first dense operands of its steps together with the value, so that it waits for memory once; of a batch norm
+// it reads the numbers of its channels once, where all its elements lie in the same ones.
 #include <utility>
 
 #include "base/dtype.h"
@@ -18,9 +20,12 @@ namespace {
 
 constexpr int kNeighbours = 8;
 
+constexpr int kAhead = 2;
+
 struct Places {
   const void* in[kCudaFusedInputs];
   void* out;
+  int32_t ahead[kAhead];  // steps whose operands are read with the value; -1: none
 };
 
 template <int kCount, typename T>
@@ -39,6 +44,46 @@ __device__ __forceinline__ void Load(const void* data, int dtype, int64_t at,
       return LoadAs<kCount, F16>(data, at, value);
     default:
       return LoadAs<kCount, float>(data, at, value);
+  }
+}
+
+// Elements as they lie, of 4 bytes or, in the first half, of 2.
+template <int kCount>
+struct Raw {
+  uint32_t word[kCount];
+};
+template <int kCount>
+__device__ __forceinline__ void LoadRaw(const void* data, int dtype, int64_t at, Raw<kCount>* raw) {
+  constexpr int kHalf = kCount / 2;
+  if (static_cast<DType>(dtype) == DType::kF32) {
+    const auto pack =
+        *reinterpret_cast<const Pack<uint32_t, kCount>*>(static_cast<const uint32_t*>(data) + at);
+    OF_UNROLL
+    for (int k = 0; k < kCount; ++k) raw->word[k] = pack.item[k];
+  } else {
+    const auto pack =
+        *reinterpret_cast<const Pack<uint32_t, kHalf>*>(static_cast<const uint16_t*>(data) + at);
+    OF_UNROLL
+    for (int k = 0; k < kHalf; ++k) raw->word[k] = pack.item[k];
+  }
+}
+// A bf16 is the upper half of the f32 of its value.
+template <int kCount>
+__device__ __forceinline__ void Widen(const Raw<kCount>& raw, int dtype, float (&value)[kCount]) {
+  OF_UNROLL
+  for (int k = 0; k < kCount; ++k) {
+    const uint32_t pair = raw.word[k / 2];
+    const uint16_t bits = static_cast<uint16_t>(k % 2 == 0 ? pair : pair >> 16);
+    switch (static_cast<DType>(dtype)) {
+      case DType::kBF16:
+        value[k] = static_cast<float>(__builtin_bit_cast(BF16, bits));
+        break;
+      case DType::kF16:
+        value[k] = static_cast<float>(__builtin_bit_cast(F16, bits));
+        break;
+      default:
+        value[k] = __builtin_bit_cast(float, raw.word[k]);
+    }
   }
 }
 
@@ -138,30 +183,58 @@ __device__ __forceinline__ void RunDropout(const CudaDropout& p, const int64_t* 
   }
 }
 
+// What a batch norm knows of channels: y = (x - mean) * scale + bias.
 template <int kCount>
-__device__ __forceinline__ void RunBatchNorm(const CudaFused& p, const Places& places, int input,
-                                             int64_t at, float (&value)[kCount]) {
+struct Channels {
+  float mean[kCount], scale[kCount], bias[kCount];
+};
+template <int kCount>
+__device__ __forceinline__ void LoadChannels(const CudaFused& p, const Places& places, int input,
+                                             int64_t at, Channels<kCount>* channels) {
   const int64_t channel =
       p.end <= INT32_MAX ? static_cast<uint32_t>(at) % static_cast<uint32_t>(p.c) : at % p.c;
   const int64_t of_group = p.group * p.c + channel;
-  float mean[kCount], rstd[kCount], weight[kCount], bias[kCount];
-  LoadAs<kCount, float>(places.in[input], of_group, mean);
-  LoadAs<kCount, float>(places.in[input + 1], of_group, rstd);
+  float weight[kCount];
+  LoadAs<kCount, float>(places.in[input], of_group, channels->mean);
+  LoadAs<kCount, float>(places.in[input + 1], of_group, channels->scale);
   LoadAs<kCount, float>(places.in[input + 2], channel, weight);
-  LoadAs<kCount, float>(places.in[input + 3], channel, bias);
+  LoadAs<kCount, float>(places.in[input + 3], channel, channels->bias);
+  OF_UNROLL
+  for (int k = 0; k < kCount; ++k) channels->scale[k] *= weight[k];
+}
+template <int kCount>
+__device__ __forceinline__ void RunBatchNorm(const Channels<kCount>& channels,
+                                             float (&value)[kCount]) {
   OF_UNROLL
   for (int k = 0; k < kCount; ++k) {
-    value[k] = (value[k] - mean[k]) * (rstd[k] * weight[k]) + bias[k];
+    value[k] = (value[k] - channels.mean[k]) * channels.scale[k] + channels.bias[k];
   }
 }
 
 // Elements [p.begin, p.end), whose number is a multiple of kCount. Steps are found by number, so the problem stays in
-// constant memory: a copy for each thread would lie in local memory.
-template <int kCount>
+// constant memory: a copy for each thread would lie in local memory. kFixed: there is a batch norm, and all elements of
+// a thread lie in the channels of its first ones.
+template <int kCount, bool kFixed>
 __global__ void FusedKernel(const __grid_constant__ CudaFused p,
                             const __grid_constant__ Places places) {
+  Channels<kFixed ? kCount : 1> fixed;
+  if constexpr (kFixed) {
+    for (int s = 0; s < p.steps; ++s) {
+      if (p.step[s].kind != CudaFusedKind::kBatchNorm) continue;
+      LoadChannels<kCount>(p, places, p.step[s].input, p.begin + FirstItem() * kCount, &fixed);
+    }
+  }
   for (int64_t i = FirstItem(); i < (p.end - p.begin) / kCount; i += ItemStride()) {
     const int64_t at = p.begin + i * kCount;
+    Raw<kCount> ahead[kAhead];
+    if constexpr (kCount > 1) {
+      OF_UNROLL
+      for (int a = 0; a < kAhead; ++a) {
+        if (places.ahead[a] < 0) continue;
+        const CudaFusedStep& step = p.step[places.ahead[a]];
+        LoadRaw<kCount>(places.in[step.input], step.dtype, at, &ahead[a]);
+      }
+    }
     float value[kCount];
     Load<kCount>(places.in[0], p.dtype, at, value);
     for (int s = 0; s < p.steps; ++s) {
@@ -180,6 +253,10 @@ __global__ void FusedKernel(const __grid_constant__ CudaFused p,
             Load<1>(places.in[step.input], step.dtype, 0, one);
             OF_UNROLL
             for (int k = 0; k < kCount; ++k) beside[k] = one[0];
+          } else if (kCount > 1 && s == places.ahead[0]) {
+            Widen<kCount>(ahead[0], step.dtype, beside);
+          } else if (kCount > 1 && s == places.ahead[1]) {
+            Widen<kCount>(ahead[1], step.dtype, beside);
           } else {
             Load<kCount>(places.in[step.input], step.dtype, at, beside);
           }
@@ -191,7 +268,13 @@ __global__ void FusedKernel(const __grid_constant__ CudaFused p,
                              value);
           break;
         case CudaFusedKind::kBatchNorm:
-          RunBatchNorm<kCount>(p, places, step.input, at, value);
+          if constexpr (kFixed) {
+            RunBatchNorm<kCount>(fixed, value);
+          } else {
+            Channels<kCount> channels;
+            LoadChannels<kCount>(p, places, step.input, at, &channels);
+            RunBatchNorm<kCount>(channels, value);
+          }
           break;
       }
       Round<kCount>(step.dtype, value);
@@ -223,20 +306,40 @@ bool InPacks(const CudaFused& p, const Places& places) {
   return true;
 }
 
+// True if the threads of so many blocks stay in their channels from one element to the next.
+bool StaysInChannels(const CudaFused& p, int64_t blocks) {
+  for (int s = 0; s < p.steps; ++s) {
+    if (p.step[s].kind == CudaFusedKind::kBatchNorm) {
+      return blocks * kThreads * kNeighbours % p.c == 0;
+    }
+  }
+  return false;
+}
+
 CudaError Fused(const CudaFused* problem, const CudaOperands* a, CudaStreamHandle stream) {
   Places places = {};
+  int ahead = 0;
+  for (int s = 0; s < problem->steps; ++s) {
+    const CudaFusedStep& step = problem->step[s];
+    const bool reads = step.kind == CudaFusedKind::kBinary || step.kind == CudaFusedKind::kGradient;
+    if (reads && !step.repeated && ahead < kAhead) places.ahead[ahead++] = s;
+  }
+  while (ahead < kAhead) places.ahead[ahead++] = -1;
   for (int i = 0; i < problem->inputs; ++i) places.in[i] = a->in[i];
   places.out = a->out[0];
   CudaFused rest = *problem;
   if (InPacks(rest, places)) {
     CudaFused packs = rest;
     packs.end = rest.begin = packs.begin + (packs.end - packs.begin) / kNeighbours * kNeighbours;
+    const int64_t blocks = BlocksFor((packs.end - packs.begin) / kNeighbours);
     const CudaError error =
-        Launch(&FusedKernel<kNeighbours>, BlocksFor((packs.end - packs.begin) / kNeighbours),
-               kThreads, stream, packs, places);
+        Launch(StaysInChannels(packs, blocks) ? &FusedKernel<kNeighbours, true>
+                                              : &FusedKernel<kNeighbours, false>,
+               blocks, kThreads, stream, packs, places);
     if (error != 0) return error;
   }
-  return Launch(&FusedKernel<1>, BlocksFor(rest.end - rest.begin), kThreads, stream, rest, places);
+  return Launch(&FusedKernel<1, false>, BlocksFor(rest.end - rest.begin), kThreads, stream, rest,
+                places);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "kernels/cpu/lines.h"
 #include "kernels/cuda/definition.h"
 #include "kernels/cuda/draw_problem.h"
+#include "kernels/cuda/labelled_rows.h"
 #include "kernels/cuda/matmul_copies.h"
 #include "kernels/cuda/shares.h"
 #include "kernels/cuda/updates_problem.h"
@@ -79,11 +80,15 @@ KernelOr MakeRowMap(const CudaApi* api, const KernelSpec& spec) {
 
 KernelOr MakeLabelled(const CudaApi* api, const KernelSpec& spec) {
   const Shape& shape = spec.inputs.at(0).shape;
-  const CudaLabelled labelled = {{shape.at(0), shape.at(1), 1}, IsWide(spec.inputs.at(1))};
+  const int64_t classes = spec.attrs.Has("classes") ? spec.attrs.Int("classes") : 0;
+  const CudaLabelled labelled = {shape.at(0), shape.at(1), classes == 0 ? shape.at(1) : classes,
+                                 IsWide(spec.inputs.at(1)), spec.inputs.size() > 4};
   return CudaKernelOf(
       api, spec, api->find_cross_entropy(spec.op.c_str(), static_cast<int>(spec.inputs[0].dtype)),
       labelled);
 }
+// Scores of a vocabulary are the largest value of a model: one buffer holds them and their gradient.
+absl::StatusOr<Needs> DescribeCrossEntropyGrad(const KernelSpec&) { return Needs{0, {{0, 0}}}; }
 
 KernelOr MakeCtc(const CudaApi* api, const KernelSpec& spec) {
   return CudaKernelOf(api, spec,
@@ -265,6 +270,7 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   }
   g.m = out[out.size() - 2];
   g.n = out.back();
+  g.biased = spec.op == "linear";
   g.k = g.transpose_a ? a[a.size() - 2] : a.back();
   g.batches = 1;
   g.stride_d = g.m * g.n;
@@ -298,7 +304,8 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   return product;
 }
 
-bool IsEmpty(const CudaMatmul& g) { return g.m == 0 || g.n == 0 || g.k == 0; }
+// Nothing to do, or zeros.
+bool IsEmpty(const CudaMatmul& g) { return g.m == 0 || g.n == 0 || (g.k == 0 && !g.biased); }
 
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
@@ -325,7 +332,8 @@ KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
     for (int64_t i = 0; i < product.calls; ++i) {
       const CudaError error =
           api->matmul(plan.get(), In<char>(args, 0) + product.batches.OffsetOf(i, 0) * element,
-                      In<char>(args, 1) + product.batches.OffsetOf(i, 1) * element, d,
+                      In<char>(args, 1) + product.batches.OffsetOf(i, 1) * element,
+                      product.matmul.biased ? args.inputs[2] : nullptr, d,
                       AlignedSpace(args.workspace), stream);
       if (error != 0) return error;
       d += product.matmul.stride_d * element;
@@ -346,7 +354,7 @@ std::vector<CudaRow> CudaMathRows() {
       {"softmax_grad", NeedsNothing, MakeRowMap},
       {"log_softmax_grad", NeedsNothing, MakeRowMap},
       {"cross_entropy", NeedsNothing, MakeLabelled},
-      {"cross_entropy_grad", NeedsNothing, MakeLabelled},
+      {"cross_entropy_grad", DescribeCrossEntropyGrad, MakeLabelled},
       {"ctc_loss", NeedsNothing, MakeCtc},
       {"ctc_loss_grad", DescribeCtcGrad, MakeCtc},
       {"dropout", Elementwise, MakeDropout},
@@ -357,6 +365,7 @@ std::vector<CudaRow> CudaMathRows() {
       {"adamw_update", DescribeAdamW, MakeAdamW},
       {"adamw_updates", DescribeAdamWs, MakeAdamWs},
       {"matmul", DescribeMatmul, MakeMatmul},
+      {"linear", DescribeMatmul, MakeMatmul},
   };
 }
 

@@ -17,7 +17,7 @@ CudaNorm NormOf(const KernelSpec& spec) {
   norm.rows = norm.n = 1;
   for (size_t d = 0; d < shape.size(); ++d) (d < lead ? norm.rows : norm.n) *= shape[d];
   norm.eps = spec.attrs.Has("eps") ? NumberAttr(spec.attrs, "eps") : 1e-5;
-  norm.splits = SharesByThread(norm.n, norm.rows);
+  norm.splits = SharesOfRows(1, norm.rows, norm.n * SizeOf(spec.inputs[0].dtype));
   return norm;
 }
 
@@ -46,8 +46,8 @@ struct GroupedProblem {
 
   GroupedProblem(const KernelSpec& spec, const Operand& stats) : groups(spec.inputs[0], stats) {
     problem.c = spec.inputs[0].shape.back();
-    problem.splits = SharesByThread(problem.c, groups.rows());
-    if (spec.op == "bn_grad_input") {  // the one that has the attribute
+    problem.splits = SharesOfRows(1, groups.rows(), problem.c * SizeOf(spec.inputs[0].dtype));
+    if (spec.op == "bn_grad_input" || spec.op == "bn_join_squares") {  // that have the attribute
       const double count = NumberAttr(spec.attrs, "count");
       problem.per_count = count > 0 ? 1.0 / count : 0;
     }
@@ -86,6 +86,27 @@ absl::StatusOr<Needs> DescribeSums(const KernelSpec& spec) {
   return Needs{problem.splits == 1 ? 0 : problem.splits * sums * problem.c * 8, {}};
 }
 
+CudaBatchNorm SamplesOf(const KernelSpec& spec) {
+  const Shape& shape = spec.inputs.at(0).shape;
+  CudaBatchNorm problem = {};
+  problem.samples = shape.front();
+  problem.c = shape.back();
+  problem.end = 1;
+  for (size_t d = 1; d + 1 < shape.size(); ++d) problem.end *= shape[d];
+  problem.splits =
+      SharesOfRows(problem.samples, problem.end, problem.c * SizeOf(spec.inputs[0].dtype));
+  return problem;
+}
+KernelOr MakeSampleSums(const CudaApi* api, const KernelSpec& spec) {
+  return CudaKernelOf(api, spec,
+                      api->find_batch_norm(spec.op.c_str(), static_cast<int>(spec.inputs[0].dtype)),
+                      SamplesOf(spec));
+}
+absl::StatusOr<Needs> DescribeSampleSums(const KernelSpec& spec) {
+  const CudaBatchNorm problem = SamplesOf(spec);
+  return Needs{problem.splits == 1 ? 0 : problem.splits * problem.samples * 2 * problem.c * 8, {}};
+}
+
 KernelOr MakeApply(const CudaApi* api, const KernelSpec& spec) {
   return MakeGrouped(api, spec, spec.inputs.at(1));
 }
@@ -116,6 +137,8 @@ std::vector<CudaRow> CudaNormRows() {
       {"bn_sum", DescribeSums, MakeSums},
       {"bn_sq_sum", DescribeSums, MakeSums},
       {"bn_grad_sums", DescribeSums, MakeSums},
+      {"bn_sample_sums", DescribeSampleSums, MakeSampleSums},
+      {"bn_join_squares", DescribeSums, MakeSums},
       {"bn_apply", DescribeApply, MakeApply},
       {"bn_grad_input", DescribeGradInput, MakeGradInput},
       {"running_update", Elementwise, MakeRunningUpdate},

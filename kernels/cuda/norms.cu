@@ -236,10 +236,12 @@ __global__ void NormGradKernel(CudaNorm p, const T* x, const T* dy, const Comput
 }
 
 // dweight = sum dy * xhat, dbias = sum dy.
-template <typename T, bool kCentered>
+template <typename Element, bool kCentered>
 struct WeightSums {
+  using T = Element;
   using C = Compute<T>;
   static constexpr int kSums = kCentered ? 2 : 1;
+  static constexpr int kRows = 4;
   int64_t n;
   const T* x;
   const T* dy;
@@ -248,15 +250,34 @@ struct WeightSums {
   T* dweight;
   T* dbias;
 
-  __device__ __forceinline__ void Add(int64_t row, int64_t column, double* totals) const {
-    const C slope = dy[row * n + column];
-    const C centre = kCentered ? mean[row] : C{0};
-    totals[0] += slope * (static_cast<C>(x[row * n + column]) - centre) * rstd[row];
-    if constexpr (kCentered) totals[1] += slope;
+  template <int kCount>
+  struct Own {
+    __device__ __forceinline__ Own(const WeightSums&, const ColumnPlace&) {}
+  };
+  template <int kCount>
+  struct Row {
+    Pack<T, kCount> x, dy;
+    C centre, rstd;
+  };
+  template <int kCount>
+  __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t column) const {
+    return {*reinterpret_cast<const Pack<T, kCount>*>(x + row * n + column),
+            *reinterpret_cast<const Pack<T, kCount>*>(dy + row * n + column),
+            kCentered ? mean[row] : C{0}, rstd[row]};
   }
-  __device__ __forceinline__ void Write(int64_t column, const double* totals) const {
-    dweight[column] = T(static_cast<C>(totals[0]));
-    if constexpr (kCentered) dbias[column] = T(static_cast<C>(totals[1]));
+  template <int kCount>
+  __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>&,
+                                      double (&totals)[kSums][kCount]) const {
+    OF_UNROLL
+    for (int k = 0; k < kCount; ++k) {
+      const C slope = row.dy.item[k];
+      totals[0][k] += slope * (static_cast<C>(row.x.item[k]) - row.centre) * row.rstd;
+      if constexpr (kCentered) totals[1][k] += slope;
+    }
+  }
+  __device__ __forceinline__ void Write(const ColumnPlace& at, const double* totals) const {
+    dweight[at.column] = T(static_cast<C>(totals[0]));
+    if constexpr (kCentered) dbias[at.column] = T(static_cast<C>(totals[1]));
   }
 };
 
@@ -307,7 +328,8 @@ struct Norm {
                                            In<C>(*a, 1 + kStats),
                                            Out<T>(*a, 0),
                                            kCentered ? Out<T>(*a, 1) : nullptr};
-    return SumColumns(sums, {0, p->rows, p->n, p->splits}, a->workspace, stream);
+    return SumColumns(sums, {0, p->rows, p->n, p->splits}, {a->in[0], a->in[1]}, a->workspace,
+                      stream);
   }
 };
 

@@ -1,17 +1,15 @@
-// softmax, log_softmax, their gradients, cross_entropy and its gradient: formulas as in
-// kernels/cpu/softmax.cc, in the compute type (float for bf16 and f16). A block per row; a row is read
-// two or three times, from the nearest cache after the first.
+// softmax, log_softmax and their gradients: formulas as in kernels/cpu/softmax.cc, in the compute type
+// (float for bf16 and f16). A block per row; a row is read two or three times, from the nearest cache after
+// the first.
 //
-// Bytes per element of type T: softmax and log_softmax 2 T, gradients 3 T, cross_entropy 2 T and its
-// gradient 2 T; about 40 operations for an exponential, so f32 and narrower are bound by bytes:
-// softmax of rows of 4096 in f32 reaches 55 % of the copy rate on an H100. A label outside [0, c) is reported, gives a
-// NaN loss and gradient and reads nothing out of bounds.
+// Bytes per element of type T: softmax and log_softmax 2 T, gradients 3 T; about 40 operations for an
+// exponential, so f32 and narrower are bound by bytes: softmax of rows of 4096 in f32 reaches 55 % of the
+// copy rate on an H100.
 #include <cstring>
 #include <limits>
 
 #include "base/dtype.h"
 #include "kernels/cuda/block_join.h"
-#include "kernels/cuda/data_error.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
 #include "kernels/scalar/functions.h"
@@ -134,67 +132,8 @@ CudaRun<CudaRows> FindRowMap(const char* op, int dtype) {
   });
 }
 
-template <typename C>
-__global__ void CrossEntropyKernel(CudaRows rows, const C* logits, Indices labels, C* loss,
-                                   C* log_probs, StepBlock* block, uint32_t task) {
-  __shared__ C space[kThreads];
-  for (int64_t i = blockIdx.x; i < rows.rows; i += gridDim.x) {
-    const C* x = logits + i * rows.extent;
-    const LogNormaliser<C> by = NormaliserOf(RowAt(rows, i), logits, space);
-    for (int64_t k = threadIdx.x; k < rows.extent; k += blockDim.x) {
-      log_probs[i * rows.extent + k] = x[k] - by.most - by.log_sum;
-    }
-    if (threadIdx.x == 0) {
-      const int64_t label = labels[i];
-      const bool legal = label >= 0 && label < rows.extent;
-      if (!legal) ReportWrongIndex(block, task, label, rows.extent);
-      loss[i] = legal ? -(x[label] - by.most - by.log_sum) : std::numeric_limits<C>::quiet_NaN();
-    }
-  }
-}
-template <typename C>
-CudaError CrossEntropy(const CudaLabelled* p, const CudaOperands* a, CudaStreamHandle stream) {
-  return LaunchBlocks(&CrossEntropyKernel<C>, std::min(p->rows.rows, 16 * kMaxBlocks),
-                      ThreadsForRow(p->rows.extent), stream, p->rows,
-                      static_cast<const C*>(a->in[0]), Indices{a->in[1], p->wide},
-                      static_cast<C*>(a->out[0]), static_cast<C*>(a->out[1]), a->block, a->task);
-}
-
-template <typename C>
-__global__ void CrossEntropyGradKernel(CudaRows rows, const C* log_probs, Indices labels,
-                                       const C* dloss, C* dlogits) {
-  for (int64_t i = FirstItem(); i < rows.rows * rows.extent; i += ItemStride()) {
-    const int64_t row = i / rows.extent;
-    const int64_t label = labels[row];
-    const bool legal = label >= 0 && label < rows.extent;
-    const C scale = legal ? dloss[row] : std::numeric_limits<C>::quiet_NaN();
-    const C grad = ExpOf(log_probs[i]) * scale;
-    dlogits[i] = i - row * rows.extent == label ? grad - scale : grad;
-  }
-}
-template <typename C>
-CudaError CrossEntropyGrad(const CudaLabelled* p, const CudaOperands* a, CudaStreamHandle stream) {
-  return Launch(&CrossEntropyGradKernel<C>, BlocksFor(p->rows.rows * p->rows.extent), kThreads,
-                stream, p->rows, static_cast<const C*>(a->in[0]), Indices{a->in[1], p->wide},
-                static_cast<const C*>(a->in[2]), static_cast<C*>(a->out[0]));
-}
-
-CudaRun<CudaLabelled> FindCrossEntropy(const char* op, int dtype) {
-  const bool grad = std::strcmp(op, "cross_entropy_grad") == 0;
-  if (static_cast<DType>(dtype) == DType::kF32) {
-    return grad ? &CrossEntropyGrad<float> : &CrossEntropy<float>;
-  }
-  if (static_cast<DType>(dtype) == DType::kF64) {
-    return grad ? &CrossEntropyGrad<double> : &CrossEntropy<double>;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
-void AddRows(CudaApi* api) {
-  api->find_row_map = &FindRowMap;
-  api->find_cross_entropy = &FindCrossEntropy;
-}
+void AddRows(CudaApi* api) { api->find_row_map = &FindRowMap; }
 
 }  // namespace oneflow::kernels

@@ -29,6 +29,16 @@ inline int32_t SharesByBlock(int64_t results, int64_t joined) {
   return SharesOf(kFillingBlocks, results, joined, kShareByBlock);
 }
 
+// A block for each share of the rows of a matrix whose columns are summed, and each 512 bytes of its columns
+// (kernels/cuda/column_sums.h), of `matrices` of them: enough bytes that what it writes for the join is little.
+inline constexpr int64_t kShareBytes = 64 << 10;
+inline int32_t SharesOfRows(int64_t matrices, int64_t rows, int64_t row_bytes) {
+  const int64_t chunks = std::max<int64_t>(1, (row_bytes + 511) / 512);
+  const int64_t wanted = kFillingBlocks / std::max<int64_t>(1, matrices) / chunks;
+  const int64_t worth = rows * std::min<int64_t>(row_bytes, 512) / kShareBytes;
+  return static_cast<int32_t>(std::max<int64_t>(1, std::min(wanted, worth)));
+}
+
 }  // namespace oneflow::kernels
 
 #endif  // ONEFLOW_KERNELS_CUDA_SHARES_H_

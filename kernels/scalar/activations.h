@@ -36,13 +36,11 @@ struct Sigmoid {
 struct Gelu {
   template <typename T>
   OF_SCALAR static T Apply(T x, T) {
-    return x * static_cast<T>(0.5) * (T{1} + ErfOf(x * static_cast<T>(0.70710678118654752)));
+    return GeluOf(x);
   }
   template <typename T>
   OF_SCALAR static T Grad(T x, T dy, T) {
-    const T cdf = static_cast<T>(0.5) * (T{1} + ErfOf(x * static_cast<T>(0.70710678118654752)));
-    const T pdf = static_cast<T>(0.39894228040143268) * ExpOf(static_cast<T>(-0.5) * x * x);
-    return dy * (cdf + x * pdf);
+    return dy * GeluSlopeOf(x);
   }
 };
 // Gelu with tanh in place of erf, as GPT-2 has it.

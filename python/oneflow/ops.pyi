@@ -679,6 +679,51 @@ def bn_grad_sums(
         S: f32|f64, given by T
     """
 
+def bn_join_squares(
+    sums: Tensor,
+    squares: Tensor,
+    mean: Tensor,
+    *,
+    groups: int = ...,
+    count: int,
+) -> Tensor:
+    """
+    Sum of (x - mean)^2 of each channel over the samples of each group, from what bn_sample_sums has of x: that of squares + count * (sums / count - mean)^2.
+
+    Inputs:
+        sums: S. [n, c]; n a multiple of groups
+        squares: S. [n, c]
+        mean: S. [groups, c]
+
+    Attributes:
+        groups: int (default 1). G: groups of successive samples with statistics of their own
+        count: int. elements of a channel of one sample
+
+    Outputs:
+        sum: S. [groups, c]
+
+    Types:
+        S: f32|f64
+    """
+
+def bn_sample_sums(
+    x: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """
+    Of each channel of each sample: its sum, and the sum of the squares about its mean. One pass over x.
+
+    Inputs:
+        x: T. [n, ..., c]
+
+    Outputs:
+        sums: S. [n, c]
+        squares: S. [n, c]
+
+    Types:
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
+    """
+
 def bn_sq_sum(
     x: Tensor,
     mean: Tensor,
@@ -986,40 +1031,56 @@ def cosh_grad(
 def cross_entropy(
     logits: Tensor,
     labels: Tensor,
+    *,
+    classes: int = ...,
 ) -> tuple[Tensor, Tensor]:
     """
-    Negative log-likelihood of each sample's class: loss[i] = -log_softmax(logits[i])[labels[i]]. A label outside of 0 .. classes - 1 is a DataError.
+    Negative log-likelihood of each sample's class: loss[i] = lse[i] - logits[i][labels[i]]. Sums in float32, in float64 for f64. A label outside of 0 .. classes - 1 is a DataError.
 
     Inputs:
         logits: T. [n, classes]
         labels: i64. [n], class indices
 
+    Attributes:
+        classes: int (default 0). of each row of logits the first so many are classes, what lies behind them is not read; 0: all
+
     Outputs:
-        loss: T. [n]
-        log_probs: T. [n, classes], log_softmax of logits: kept for the gradient
+        loss: S. [n]
+        lse: S. [n], log(sum(exp(logits[i]))): kept for the gradient
 
     Types:
-        T: f32|f64
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def cross_entropy_grad(
-    log_probs: Tensor,
+    logits: Tensor,
     labels: Tensor,
+    lse: Tensor,
     dloss: Tensor,
+    dlse: Tensor | None = ...,
+    *,
+    classes: int = ...,
 ) -> Tensor:
     """
-    Gradient of cross_entropy: dlogits[i] = dloss[i] * (softmax(logits[i]) - onehot(labels[i])).
+    Gradient of cross_entropy: dlogits[i] = softmax(logits[i]) * (dloss[i] + dlse[i]) - onehot(labels[i]) * dloss[i]; 0 behind the classes.
 
     Inputs:
-        log_probs: T. [n, classes], second result of cross_entropy
+        logits: T. [n, classes]
         labels: i64. [n], class indices
-        dloss: T. [n], gradient of the loss of each sample
+        lse: S. [n], second result of cross_entropy
+        dloss: S. [n], gradient of the loss of each sample
+        dlse: optional, S. [n], gradient of lse; absent: 0
+
+    Attributes:
+        classes: int (default 0). of each row of logits the first so many are classes, what lies behind them is not read; 0: all
 
     Outputs:
-        dlogits: T. as log_probs
+        dlogits: T. as logits
 
     Types:
-        T: f32|f64
+        T: f32|f64|bf16|f16
+        S: f32|f64, given by T
     """
 
 def ctc_loss(

@@ -24,7 +24,6 @@ NARROWED = frozenset({"matmul", "conv2d", "attention"})
 FULL = frozenset(
     {
         *(
-            "cross_entropy",
             "ctc_loss",
             "log_softmax",
             "softmax",

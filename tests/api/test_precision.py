@@ -67,6 +67,31 @@ def test_products_are_narrow_and_the_rest_is_not(precision: str) -> None:
     assert model.weight.dtype is full and model.weight.numpy().dtype == np.float32
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_loss_reads_narrow_scores_as_they_are(precision: str, smoothing: float) -> None:
+    """With the bits that it has of scores in float32, and without a copy of these, but for the sum that smoothing
+    needs."""
+    runs = {}
+    for widened in (True, False):
+
+        def body(model: nn.Linear, x: Any, y: Any, widened: bool = widened) -> Any:
+            scores = model(x)
+            assert scores.dtype is not flow.float32
+            scores = scores.float() if widened else scores
+            return F.cross_entropy(scores, y, label_smoothing=smoothing)
+
+        step, model = make(precision, body)
+        losses = [float(step(X, Y)["loss"]) for _ in range(4)]
+        runs[widened] = losses, model.weight.numpy().copy()
+        assert ("f32[8,4]" in step.graph(X, Y)) == (widened or smoothing > 0)
+    assert runs[True][0][0] == runs[False][0][0]
+    # With smoothing scores have two gradients, and each is rounded before they are added, not their sum.
+    tolerance = 0 if smoothing == 0 else 2**-7
+    for ours, theirs in zip(runs[True], runs[False], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
 def test_losses_are_those_of_fp32_rounded_and_equal_under_layouts() -> None:
     def losses(precision: str, **axes: int) -> list[float]:
         step, _ = make(precision, **axes)

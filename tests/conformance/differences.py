@@ -87,9 +87,6 @@ RAISES = (
         "u8",
         "F.interpolate nn.Upsample F.upsample_bilinear nn.UpsamplingBilinear2d",
     ),
-    Difference(
-        "class indices take a kernel of float32", NARROW, "F.cross_entropy nn.CrossEntropyLoss"
-    ),
     Difference("a table of integers has no kernel", f"{WHOLE} bool", "F.embedding"),
     Difference(
         "activations and losses take floating point",

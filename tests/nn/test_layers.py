@@ -372,6 +372,30 @@ def test_sync_batch_norm_takes_over_parameters() -> None:
         nn.BatchNorm2d(4, momentum=None)(x)
 
 
+@pytest.mark.parametrize("layout", [{"dp": 1}, {"dp": 2}, {"dp": 2, "accumulate": 2}], ids=str)
+def test_batch_norm_of_a_mean_beyond_its_deviation(layout: dict[str, int]) -> None:
+    """In one pass over x, from the first step: no square of a mean of 1,000 deviations hides the variance."""
+    accumulate = layout.get("accumulate", 1)
+    x = (np.random.default_rng(5).standard_normal((8, 3, 6, 5)) + 1000).astype(np.float32)
+    theirs = torch.nn.BatchNorm2d(3).double().train()
+    parts = torch.from_numpy(x).double().chunk(accumulate)
+    expected = torch.cat([theirs(part) for part in parts]).square().mean()
+
+    model = nn.BatchNorm2d(3).train()
+    step = flow.train_step(
+        model=model,
+        optimizer=flow.optim.SGD(model.parameters(), lr=0.0),
+        mesh=flow.mesh("cpu", dp=layout["dp"]),
+        accumulate=accumulate,
+    )(lambda x: {"loss": model(x).square().mean()})
+    loss = float(step(x)["loss"])
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    close(model.running_mean.numpy(), theirs.running_mean.numpy())
+    np.testing.assert_allclose(
+        model.running_var.numpy(), theirs.running_var.numpy(), rtol=1e-4, atol=0
+    )
+
+
 REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: nn.MaxPool2d(2, dilation=2)(flow.ones(1, 1, 4, 4)), "dilation"),
     (lambda: nn.MaxPool2d(2, return_indices=True)(flow.ones(1, 1, 4, 4)), "return_indices"),

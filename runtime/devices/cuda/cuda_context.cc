@@ -1,5 +1,6 @@
 #include "runtime/devices/cuda/cuda_context.h"
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <set>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "runtime/spinning.h"
 
 namespace oneflow {
 
@@ -17,6 +19,10 @@ using kernels::CudaEvent;
 using kernels::CudaStatus;
 using kernels::CudaStream;
 
+namespace {
+constexpr int kMostCopying = 8;  // threads; as many as fill a GPU's link
+}  // namespace
+
 CudaContext::CudaContext(const kernels::CudaApi* api, bool captures, std::vector<int> placement,
                          double peer_seconds)
     : api_(api),
@@ -24,6 +30,8 @@ CudaContext::CudaContext(const kernels::CudaApi* api, bool captures, std::vector
       captures_(captures),
       placement_(std::move(placement)),
       peer_seconds_(peer_seconds),
+      // The other half of the cores is for what reads the next batch.
+      copies_(std::clamp(CoresOfRank(1, false) / 2, 1, kMostCopying)),
       comms_end_(api) {}
 
 absl::StatusOr<std::shared_ptr<CudaContext>> CudaContext::Make(const kernels::CudaApi* api,

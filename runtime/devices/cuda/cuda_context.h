@@ -29,6 +29,7 @@
 #include "runtime/devices/cuda/comms_end.h"
 #include "runtime/devices/cuda/cuda_comms.h"
 #include "runtime/devices/device.h"
+#include "runtime/io/copy_team.h"
 
 namespace oneflow {
 
@@ -61,6 +62,8 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   // Zeros on a GPU, and in pinned memory of the host. They outlive no stream's work.
   absl::StatusOr<Block> Allocate(int gpu, int64_t bytes);
   absl::StatusOr<Block> AllocatePinned(int64_t bytes);
+  // For copies into pinned memory.
+  CopyTeam* copies() { return &copies_; }
   absl::Status Zero(int gpu, void* data, int64_t bytes);
   // What `enqueue` puts into the GPU's own stream comes behind all that stream() was given, and before all
   // that it will be.
@@ -104,6 +107,7 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   std::set<uint32_t> own_;                  // devices
   std::set<std::vector<uint32_t>> joined_;  // groups over ranks, of all ranks
   const double peer_seconds_;
+  CopyTeam copies_;
   CommsEnd comms_end_;
   std::map<std::vector<uint32_t>, std::unique_ptr<CudaComms>>
       comms_;  // by devices; before their end

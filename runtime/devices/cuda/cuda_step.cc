@@ -236,8 +236,8 @@ absl::Status CudaStep::BringInputs(int64_t place, const std::byte* const* inputs
     const Gpu& gpu = gpus_[g];
     std::byte* staged = pinned_inputs_.data() + place * inputs_bytes_ + gpu.inputs_at;
     for (const Stretch& stretch : stretches_[g]) {
-      std::memcpy(staged + stretch.at, inputs[stretch.input] + stretch.begin,
-                  static_cast<size_t>(stretch.end - stretch.begin));
+      context_->copies()->Copy(staged + stretch.at, inputs[stretch.input] + stretch.begin,
+                               stretch.end - stretch.begin);
     }
     if (gpu.inputs_bytes == 0) continue;
     // On its own stream, so that all GPUs are brought theirs at once: behind the step before, whose

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...dispatch import apply
+from ...dispatch import apply, apply_all
 from ...dtypes import float32, float64
 from ...errors import DTypeError, Error, ShapeError
 from ...functions import add, cast, mul, permute, rsqrt, sub
@@ -11,6 +11,10 @@ from ...location import user_location
 from ...state import StateCell
 from ...tensor import Tensor
 from ...tracing import current_trace
+
+# Elements of a channel in a sample from which x is read once for both statistics: two numbers for each sample move
+# less than x does.
+_ONE_PASS = 16
 
 
 def _groups_of(groups: int | None) -> int:
@@ -91,6 +95,18 @@ def batch_norm(
     return permute(y, 0, rank - 1, *range(1, rank - 1))
 
 
+def _statistics(x: Tensor, count: int, groups: int) -> tuple[Tensor, Tensor]:
+    """Of each group and channel of x [n, ..., c]: the mean, and the sum of the squares about it."""
+    per_count = 1.0 / max(count, 1)
+    of_sample = count * groups // max(x.shape[0], 1)
+    if of_sample < _ONE_PASS:
+        mean = mul(apply("bn_sum", x, groups=groups), per_count)
+        return mean, apply("bn_sq_sum", x, mean, groups=groups)
+    sums, squares = apply_all("bn_sample_sums", [x])
+    mean = mul(apply("bn_sum", sums, groups=groups), per_count)
+    return mean, apply("bn_join_squares", sums, squares, mean, groups=groups, count=of_sample)
+
+
 def _normalised(
     x: Tensor,
     running_mean: Tensor | None,
@@ -115,8 +131,7 @@ def _normalised(
             "variance; use a larger batch, or eval()",
             user_location(),
         )
-    batch_mean = mul(apply("bn_sum", x, groups=count_groups), 1.0 / max(count, 1))
-    squares = apply("bn_sq_sum", x, batch_mean, groups=count_groups)
+    batch_mean, squares = _statistics(x, count, count_groups)
     rstd = rsqrt(mul(squares, 1.0 / max(count, 1)) + eps)
     y = apply("bn_apply", x, batch_mean, rstd, scale, shift, groups=count_groups, count=count)
     if running_mean is not None and running_var is not None:

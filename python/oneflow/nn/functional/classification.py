@@ -20,6 +20,7 @@ from ...functions import (
 )
 from ...functions import sum as _sum
 from ...location import user_location
+from ...precision import is_mixed
 from ...tensor import Tensor
 from .classes import check_indices, is_class, within
 from .reduction import reduce_loss, reduction_of
@@ -76,14 +77,15 @@ def _of_indices(
     rows: Tensor,
     target: Tensor,
     per_row: Tensor,
-    log_probs: Tensor,
     weight: Tensor | None,
     ignore_index: int | None,
-    label_smoothing: float,
     reduction: str,
     shape: tuple[int, ...],
+    label_smoothing: float = 0.0,
+    lse: Tensor | None = None,
 ) -> Tensor:
-    """The loss from `per_row` = -log_probs[target] of the labels that count; anything of the others."""
+    """The loss from `per_row` = -log_probs[target] of the labels that count; anything of the others. Smoothing needs
+    `lse`, what log_probs is less than `rows`."""
     classes = rows.shape[1]
     keep = None if ignore_index is None else ne(target, ignore_index)
     hits = None
@@ -94,12 +96,18 @@ def _of_indices(
             hits = logical_and(hits, reshape(keep, -1, 1))
         loss = mul(loss, _sum(where(hits, weight, 0.0), 1))
     if label_smoothing:
-        spread = neg(_sum(log_probs if weight is None else mul(log_probs, weight), 1))
+        assert lse is not None
+        wide = cast(rows, lse.dtype)
+        if weight is None:
+            spread = mul(lse, classes) - _sum(wide, 1)
+        else:
+            factors = cast(weight, lse.dtype)
+            spread = mul(lse, _sum(factors)) - _sum(mul(wide, factors), 1)
         loss = loss * (1 - label_smoothing) + spread * (label_smoothing / classes)
     if keep is not None:
         loss = where(keep, loss, 0.0)
     if reduction == "mean" and (keep is not None or weight is not None):
-        return _weighted_mean(loss, keep, weight, hits, rows.dtype)
+        return _weighted_mean(loss, keep, weight, hits, loss.dtype)
     return reduce_loss(reshape(loss, *shape) if reduction == "none" else loss, reduction)
 
 
@@ -121,6 +129,9 @@ def cross_entropy(
         ignore_index: elements with this label have neither loss nor gradient and do not count in the mean, which
             is nan if none counts. None ignores no label and saves counting them, a sum over all devices.
         label_smoothing: in [0, 1], the share of the target that is spread evenly over the classes.
+
+    Over class indices logits of bfloat16 and float16 are read as they are and summed in float32. The loss has their
+    dtype, in mixed precision float32.
 
     Raises ShapeError where shapes do not fit, DataError in a step for a label outside [0, c).
     """
@@ -145,22 +156,20 @@ def cross_entropy(
     _check_target("cross_entropy", input, target, shape)
     labels = reshape(check_indices("cross_entropy", target), -1)
     legal = labels if ignore_index is None else where(ne(labels, ignore_index), labels, 0)
-    per_row, log_probs = apply_all("cross_entropy", [rows, legal])
-    if label_smoothing:
-        # The op's second result has no gradient of its own.
-        log_probs = log_softmax(rows, 1)
-    return _of_indices(
+    per_row, lse = apply_all("cross_entropy", [rows, legal])
+    loss = _of_indices(
         "cross_entropy",
         rows,
         labels,
         per_row,
-        log_probs,
         weight,
         ignore_index,
-        label_smoothing,
         reduction,
         shape,
+        label_smoothing,
+        lse,
     )
+    return loss if is_mixed() else cast(loss, rows.dtype)
 
 
 def _of_probabilities(
@@ -203,6 +212,4 @@ def nll_loss(
     taken = neg(_sum(where(is_class(labels, classes), rows, 0.0), 1))
     # log(1) = 0 where the label is a class, log(-1) = nan where it is none.
     per_row = taken + cast(log(where(within(labels, classes), 1.0, -1.0)), taken.dtype)
-    return _of_indices(
-        "nll_loss", rows, labels, per_row, rows, weight, ignore_index, 0.0, reduction, shape
-    )
+    return _of_indices("nll_loss", rows, labels, per_row, weight, ignore_index, reduction, shape)

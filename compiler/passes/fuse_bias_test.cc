@@ -1,0 +1,129 @@
+// FuseBias: which products take the bias behind them and which must not; what the node computes is tested where
+// kernels are (kernels/cpu/matmul_test.cc, kernels/cuda/conformance_test.cc) and on whole steps (tests/e2e).
+#include "compiler/passes/fuse_bias.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "compiler/parallel/step_builder_for_test.h"
+#include "compiler/passes/bucket_sums.h"
+#include "compiler/passes/insert_reshard.h"
+#include "compiler/passes/remove_dead.h"
+
+namespace oneflow {
+namespace {
+
+struct Ops {
+  int linear = 0, matmul = 0, add = 0;
+  std::string layouts;  // of the last linear: "S(0),B,B->S(0)" on the first mesh axis
+};
+
+Ops OpsOf(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}}, int devices = 1,
+          const std::string& kind = "cuda") {
+  Graph graph = step.graph;
+  plan::Target target = CpuTarget(devices, 1);
+  RemoveDead(&graph);
+  absl::StatusOr<Decisions> decisions = Decide(&graph, MeshOf(std::move(axes)), 1, target);
+  EXPECT_TRUE(decisions.ok()) << decisions.status();
+  EXPECT_EQ(InsertReshard(&graph, &*decisions, 1, target), absl::OkStatus());
+  EXPECT_EQ(BucketSums(&graph, &*decisions, target), absl::OkStatus());
+  for (plan::TargetDevice& device : *target.mutable_devices()) device.set_kind(kind);
+  EXPECT_EQ(FuseBias(&graph, &*decisions, target), absl::OkStatus());
+  EXPECT_EQ(VerifyGraph(graph, "fuse_bias"), absl::OkStatus());
+  Ops ops;
+  for (NodeId id : graph.order()) {
+    const Node& node = graph.node(id);
+    ops.matmul += node.op == "matmul" ? 1 : 0;
+    ops.add += node.op == "add" ? 1 : 0;
+    if (node.op != "linear") continue;
+    ++ops.linear;
+    const NodeDecision& decision = decisions->nodes[id];
+    EXPECT_EQ(decision.shardings.inputs.size(), 3u);
+    ops.layouts.clear();
+    for (const Sharding& sharding : decision.shardings.inputs) {
+      ops.layouts += (ops.layouts.empty() ? "" : ",") + sharding.sbps.at(1).ToString();
+    }
+    ops.layouts += "->" + decision.shardings.outputs.at(0).sbps.at(1).ToString();
+  }
+  return ops;
+}
+
+// x . w + bias, the addition's operands in either order.
+StepBuilder Layer(bool right = false, StepBuilder::Annotation weight = {}) {
+  StepBuilder b;
+  const ValueId product =
+      b.Linear(b.Input("x", {8, 4}), b.Parameter("w", {4, 6}, std::move(weight)));
+  const ValueId bias = b.Parameter("bias", {6});
+  b.Output("y", b.Op("add", right ? std::vector<ValueId>{bias, product}
+                                  : std::vector<ValueId>{product, bias}));
+  return b;
+}
+
+TEST(FuseBiasTest, AProductAndItsBiasAreOneNode) {
+  for (const bool right : {false, true}) {
+    const Ops ops = OpsOf(Layer(right));
+    EXPECT_EQ(ops.linear, 1);
+    EXPECT_EQ(ops.matmul, 0);
+    EXPECT_EQ(ops.add, 0);
+  }
+}
+
+TEST(FuseBiasTest, OnGpusAlone) {
+  const Ops ops = OpsOf(Layer(), {{"dp", 1}}, 1, "cpu");
+  EXPECT_EQ(ops.linear, 0);
+  EXPECT_EQ(ops.matmul, 1);
+}
+
+TEST(FuseBiasTest, TheLayoutsAreThoseOfTheProductAndTheAddition) {
+  EXPECT_EQ(OpsOf(Layer(), {{"dp", 2}}, 2).layouts, "S(0),B,B->S(0)");
+  const Ops columns = OpsOf(Layer(false, {{"tp", {Sbp::kSplit, 1}}}), {{"tp", 2}}, 2);
+  EXPECT_EQ(columns.layouts, "B,S(1),S(0)->S(1)");
+}
+
+// Rows of w lie apart, and are many: each device has a share of every sum, and the bias is added once, behind them.
+TEST(FuseBiasTest, NotToPartialSums) {
+  StepBuilder b;
+  const ValueId x = b.Input("x", {8, 4096});
+  const ValueId product = b.Linear(x, b.Parameter("w", {4096, 512}, {{"tp", {Sbp::kSplit, 0}}}));
+  b.Output("y", b.Op("add", {product, b.Parameter("bias", {512})}));
+  const Ops ops = OpsOf(b, {{"tp", 2}}, 2);
+  EXPECT_EQ(ops.linear, 0);
+  EXPECT_EQ(ops.matmul, 1);
+  EXPECT_EQ(ops.add, 1);
+}
+
+TEST(FuseBiasTest, NotWhereOthersReadTheProduct) {
+  StepBuilder b;
+  const ValueId product = b.Linear(b.Input("x", {8, 4}), b.Parameter("w", {4, 6}));
+  b.Output("y", b.Op("add", {product, b.Parameter("bias", {6})}));
+  b.Output("z", b.Op("relu", {product}));
+  EXPECT_EQ(OpsOf(b).linear, 0);
+}
+
+TEST(FuseBiasTest, NotWhatIsNoBias) {
+  for (const Shape& shape : {Shape{8, 6}, Shape{8, 1}, Shape{1, 6}, Shape{1}}) {
+    StepBuilder b;
+    const ValueId product = b.Linear(b.Input("x", {8, 4}), b.Parameter("w", {4, 6}));
+    b.Output("y", b.Op("add", {product, b.Parameter("bias", shape)}));
+    EXPECT_EQ(OpsOf(b).linear, 0);
+  }
+}
+
+// Between the two stands only what the bias is made of: what the product reads is not held for others.
+TEST(FuseBiasTest, TheBiasMayBeMadeBetweenTheTwo) {
+  for (const bool others : {false, true}) {
+    StepBuilder b;
+    const ValueId x = b.Input("x", {8, 4});
+    const ValueId bias = b.Parameter("bias", {6});
+    const ValueId product = b.Linear(x, b.Parameter("w", {4, 6}));
+    if (others) b.Output("z", b.Op("relu", {x}));
+    b.Output("y", b.Op("add", {product, b.Op("exp", {b.Op("neg", {bias})})}));
+    EXPECT_EQ(OpsOf(b).linear, others ? 0 : 1);
+  }
+}
+
+}  // namespace
+}  // namespace oneflow
