@@ -13,6 +13,7 @@
 #include "compiler/passes/fuse_elementwise.h"
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/join_slices.h"
+#include "compiler/passes/join_updates.h"
 #include "compiler/passes/merge_common.h"
 #include "compiler/passes/narrow_updates.h"
 #include "compiler/passes/pack_attention.h"
@@ -117,6 +118,9 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   // the update that reads it.
   if (options.fuse) OF_RETURN_IF_ERROR(NarrowUpdates(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("narrow_updates"));
+  // A launch costs more than the update of a small parameter.
+  if (options.fuse) OF_RETURN_IF_ERROR(JoinUpdates(&graph, &logical.decisions));
+  OF_RETURN_IF_ERROR(border("join_updates"));
   // Attention reads q, k and v where one product left them.
   if (options.fuse) OF_RETURN_IF_ERROR(PackAttention(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("pack_attention"));

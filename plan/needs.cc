@@ -13,7 +13,9 @@ bool WritesState(const plan::Task& task) {
                      [](const plan::Port& port) { return port.has_state(); });
 }
 
-bool KeepsGate(const std::string& op) { return op == "sgd_update" || op == "adamw_update"; }
+bool KeepsGate(const std::string& op) {
+  return op == "sgd_update" || op == "adamw_update" || op == "adamw_updates";
+}
 
 plan::Need LeastNeed(const plan::Plan& plan, uint32_t from, uint32_t to) {
   const plan::Task& first = plan.tasks(static_cast<int>(from));

@@ -572,6 +572,18 @@ void AddRest(std::vector<OpCase>* cases) {
                     {"S(0),S(0),S(0),S(0),B,B->S(0),S(0),S(0)"},
                     {"B,P,B,B,B,B->B,B,B"}});
   const TensorType narrow{DType::kBF16, {4, 6}};
+  cases->push_back({"adamw_updates",
+                    {lr, step, x, narrow, x, x, F32({5}), F32({5}), F32({5}), F32({5})},
+                    {},
+                    {},
+                    {"B,B,S(0),S(0),S(0),S(0),S(0),S(0),S(0),S(0)->S(0),S(0),S(0),S(0),S(0),S(0)",
+                     "B,B,S(0),S(0),S(0),S(0),B,B,B,B->S(0),S(0),S(0),B,B,B",
+                     "B,B,B,P,B,B,B,B,B,B->B,B,B,B,B,B"}});
+  cases->push_back({"adamw_updates",
+                    {lr, step, x, narrow, x, x},
+                    {},
+                    {"B,B,S(1),S(1),S(1),S(1)->S(1),S(1),S(1)"},
+                    {}});
   cases->push_back({"adamw_update",
                     {x, narrow, x, x, lr, step},
                     {},

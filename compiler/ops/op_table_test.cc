@@ -183,7 +183,8 @@ const char* const kNames[] = {"input",
                               "dropout_grad",
                               "fused",
                               "sgd_update",
-                              "adamw_update"};
+                              "adamw_update",
+                              "adamw_updates"};
 
 TEST(OpTableTest, HoldsTheOpsOfTheArchitecture) {
   for (const char* name : kNames) EXPECT_NE(FindOp(name), nullptr) << name;

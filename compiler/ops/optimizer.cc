@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "compiler/ops/cost.h"
 #include "compiler/ops/families.h"
@@ -80,8 +81,15 @@ OpDef SgdUpdate() {
       .Cost(FlopsPerElement(6));
 }
 
+OpDef AdamwAttrs(OpDef def) {
+  return def.Attr("beta1", "float", 0.9, "decay of m, 0 <= beta1 < 1")
+      .Attr("beta2", "float", 0.999, "decay of v, 0 <= beta2 < 1")
+      .Attr("eps", "float", 1e-8, "keeps the quotient finite")
+      .Attr("weight_decay", "float", 0.01, "decoupled: scales p, not g");
+}
+
 OpDef AdamwUpdate() {
-  return OpDef("adamw_update")
+  return AdamwAttrs(OpDef("adamw_update"))
       .Doc(
           "One step of AdamW, as torch.optim.AdamW has it: p *= 1 - lr weight_decay; m and v are "
           "the "
@@ -98,10 +106,6 @@ OpDef AdamwUpdate() {
       .Out("p", "T", "the new parameter")
       .Out("m", "T", "the new first moment")
       .Out("v", "T", "the new second moment")
-      .Attr("beta1", "float", 0.9, "decay of m, 0 <= beta1 < 1")
-      .Attr("beta2", "float", 0.999, "decay of v, 0 <= beta2 < 1")
-      .Attr("eps", "float", 1e-8, "keeps the quotient finite")
-      .Attr("weight_decay", "float", 0.01, "decoupled: scales p, not g")
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_RETURN_IF_ERROR(CheckUpdate("adamw_update", op, {{1, "g"}, {2, "m"}, {3, "v"}},
                                        {{4, "lr"}, {5, "step"}}));
@@ -112,8 +116,57 @@ OpDef AdamwUpdate() {
       .Cost(FlopsPerElement(12));
 }
 
+// Each parameter's tensors have dims of their own: several are whole, for a split would have to be one of all results.
+std::string JoinedRule(const OpContext& op) {
+  std::vector<std::string> inputs = {".", "."}, outputs;
+  size_t factors = 0;
+  for (size_t i = 2; i < op.inputs.size(); i += 4) {
+    const size_t rank = op.inputs[i].shape.size();
+    const std::string dims = FactorNames(rank, factors);
+    inputs.insert(inputs.end(), 4, dims);
+    outputs.insert(outputs.end(), 3, dims);
+    factors += rank;
+  }
+  return absl::StrCat(absl::StrJoin(inputs, ", "), " -> ", absl::StrJoin(outputs, ", "));
+}
+
+OpDef AdamwUpdates() {
+  return AdamwAttrs(OpDef("adamw_updates"))
+      .Doc("adamw_update of several small parameters with one learning rate; made by the compiler.")
+      .In("lr", DType::kF32, "0-d, learning rate")
+      .In("step", DType::kI64, "0-d, steps done before this one")
+      .VariadicIn("tensors", GradientTypes(), "p, g, m and v of each parameter, as adamw_update's")
+      .VariadicOut("updated", DType::kF32, "p, m and v of each")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_RETURN_IF_ERROR(CheckRank("adamw_updates", "lr", op.inputs[0], 0, "a single number"));
+        OF_RETURN_IF_ERROR(CheckRank("adamw_updates", "step", op.inputs[1], 0, "a single number"));
+        Shapes shapes;
+        for (size_t i = 2; i < op.inputs.size(); i += 4) {
+          for (size_t k = i; k < i + 4; ++k) {
+            if (k < op.inputs.size() && op.inputs[k].shape == op.inputs[i].shape &&
+                (k == i + 1 || op.inputs[k].dtype == DType::kF32)) {
+              continue;
+            }
+            return MakeError(ErrorKind::kShape,
+                             "adamw_updates: tensors must be p, g, m and v of each parameter, of "
+                             "one shape, all but g f32");
+          }
+          shapes.insert(shapes.end(), 3, op.inputs[i].shape);
+        }
+        return shapes;
+      })
+      .Sharding(JoinedRule)
+      .NotDifferentiable(kReason)
+      .Cost([](const OpContext& op) {
+        OpCost cost = {0, BytesOf(op)};
+        for (const TensorType& out : op.outputs) cost.flops += 4 * NumElements(out.shape);
+        return cost;
+      })
+      .Internal();
+}
+
 }  // namespace
 
-std::vector<OpDef> OptimizerOps() { return {SgdUpdate(), AdamwUpdate()}; }
+std::vector<OpDef> OptimizerOps() { return {SgdUpdate(), AdamwUpdate(), AdamwUpdates()}; }
 
 }  // namespace oneflow

@@ -10,6 +10,9 @@
 //          p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps),  t = step + 1
 #include <cmath>
 #include <cstdint>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "kernels/cpu/definition.h"
 #include "kernels/cpu/families.h"
@@ -157,29 +160,99 @@ struct AdamWLoop {
   }
 };
 
+// What the attributes say.
+struct AdamWRates {
+  double beta1, beta2, eps, weight_decay;
+
+  static AdamWRates Of(const Attrs& attrs) {
+    return {NumberOr(attrs, "beta1", 0.9), NumberOr(attrs, "beta2", 0.999),
+            NumberOr(attrs, "eps", 1e-8), NumberOr(attrs, "weight_decay", 0.01)};
+  }
+  AdamWConstants At(double lr, int64_t step) const {
+    const double t = static_cast<double>(step) + 1;
+    return {static_cast<float>(1 - lr * weight_decay),
+            static_cast<float>(1 - beta1),
+            static_cast<float>(beta2),
+            static_cast<float>(1 - beta2),
+            static_cast<float>(lr / (1 - std::pow(beta1, t))),
+            static_cast<float>(std::sqrt(1 - std::pow(beta2, t))),
+            static_cast<float>(eps)};
+  }
+};
+
+// Updates one parameter of a call: inputs from `in` on are p, g, m and v, outputs from `out` on p, m and v.
+template <typename G>
+class OneAdamW {
+ public:
+  OneAdamW(int in, int out, int64_t n)
+      : in_(in), out_(out), n_(n), loop_(Vectorised<AdamWLoop<G>>()) {}
+  void operator()(const KernelArgs& args, const AdamWConstants& constants, int threads) const {
+    const float* p = In<float>(args, in_);
+    const G* g = In<G>(args, in_ + 1);
+    const float* m = In<float>(args, in_ + 2);
+    const float* v = In<float>(args, in_ + 3);
+    float* p_out = Out<float>(args, out_);
+    float* m_out = Out<float>(args, out_ + 1);
+    float* v_out = Out<float>(args, out_ + 2);
+    ParallelFor(threads, n_, kGrain / 2, [&](int64_t begin, int64_t end) {
+      loop_(p + begin, g + begin, m + begin, v + begin, p_out + begin, m_out + begin, v_out + begin,
+            constants, end - begin);
+    });
+  }
+
+ private:
+  int in_, out_;
+  int64_t n_;
+  decltype(&AdamWLoop<G>::Run) loop_;
+};
+
 template <typename G>
 KernelOr MakeAdamWOf(const KernelSpec& spec) {
-  const double beta1 = NumberOr(spec.attrs, "beta1", 0.9);
-  const double beta2 = NumberOr(spec.attrs, "beta2", 0.999);
-  const double eps = NumberOr(spec.attrs, "eps", 1e-8);
-  const double weight_decay = NumberOr(spec.attrs, "weight_decay", 0.01);
-  const int64_t n = NumElements(spec.inputs[0].shape);
-  const auto loop = Vectorised<AdamWLoop<G>>();
+  const AdamWRates rates = AdamWRates::Of(spec.attrs);
+  const OneAdamW<G> update(0, 0, NumElements(spec.inputs[0].shape));
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
-    const double lr = *In<float>(args, 4);
-    const double t = static_cast<double>(*In<int64_t>(args, 5)) + 1;
-    const AdamWConstants constants = {static_cast<float>(1 - lr * weight_decay),
-                                      static_cast<float>(1 - beta1),
-                                      static_cast<float>(beta2),
-                                      static_cast<float>(1 - beta2),
-                                      static_cast<float>(lr / (1 - std::pow(beta1, t))),
-                                      static_cast<float>(std::sqrt(1 - std::pow(beta2, t))),
-                                      static_cast<float>(eps)};
-    ParallelFor(threads, n, kGrain / 2, [&](int64_t begin, int64_t end) {
-      loop(In<float>(args, 0) + begin, In<G>(args, 1) + begin, In<float>(args, 2) + begin,
-           In<float>(args, 3) + begin, Out<float>(args, 0) + begin, Out<float>(args, 1) + begin,
-           Out<float>(args, 2) + begin, constants, end - begin);
-    });
+    update(args, rates.At(*In<float>(args, 4), *In<int64_t>(args, 5)), threads);
+  });
+}
+
+// (lr, step, p, g, m, v, ..) -> p, m, v, ..
+absl::Status CheckAdamWs(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Scalar(check.in(0), DType::kF32).Scalar(check.in(1), DType::kI64);
+  const size_t count = spec.inputs.size() < 2 ? 0 : (spec.inputs.size() - 2) / 4;
+  check.Require(count > 0 && spec.inputs.size() == 2 + 4 * count, "four tensors per parameter");
+  check.Outputs(3 * count);
+  for (size_t i = 0; i < count && check.ok(); ++i) {
+    const Operand& p = check.in(2 + 4 * i);
+    const Operand& g = check.in(3 + 4 * i);
+    check.Takes(p, {DType::kF32}).Takes(g, {DType::kF32, DType::kBF16, DType::kF16});
+    check.HasShape(g, p.shape).Same(check.in(4 + 4 * i), p).Same(check.in(5 + 4 * i), p);
+    for (size_t k = 3 * i; k < 3 * i + 3; ++k) check.Same(check.out(k), p);
+  }
+  for (const char* name : {"beta1", "beta2", "eps", "weight_decay"}) check.NumberOr(name, 0);
+  return check.status();
+}
+
+KernelOr MakeAdamWs(const KernelSpec& spec) {
+  std::vector<std::variant<OneAdamW<float>, OneAdamW<BF16>, OneAdamW<F16>>> updates;
+  for (size_t i = 2; i + 3 < spec.inputs.size(); i += 4) {
+    const int in = static_cast<int>(i), out = in / 4 * 3;
+    const int64_t n = NumElements(spec.inputs[i].shape);
+    const DType dtype = spec.inputs[i + 1].dtype;
+    if (dtype == DType::kBF16) {
+      updates.emplace_back(OneAdamW<BF16>(in, out, n));
+    } else if (dtype == DType::kF16) {
+      updates.emplace_back(OneAdamW<F16>(in, out, n));
+    } else {
+      updates.emplace_back(OneAdamW<float>(in, out, n));
+    }
+  }
+  return KernelOf([updates = std::move(updates), rates = AdamWRates::Of(spec.attrs),
+                   threads = spec.threads](const KernelArgs& args) {
+    const AdamWConstants constants = rates.At(*In<float>(args, 0), *In<int64_t>(args, 1));
+    for (const auto& update : updates) {
+      std::visit([&](const auto& one) { one(args, constants, threads); }, update);
+    }
   });
 }
 
@@ -199,11 +272,21 @@ absl::StatusOr<Needs> DescribeAdamW(const KernelSpec&) {
   return Needs{0, {{0, 0}, {1, 2}, {2, 3}}};
 }
 
+absl::StatusOr<Needs> DescribeAdamWs(const KernelSpec& spec) {
+  Needs needs;
+  for (int i = 0; i + 2 < static_cast<int>(spec.outputs.size()); i += 3) {
+    const int in = 2 + i / 3 * 4;
+    needs.aliases.insert(needs.aliases.end(), {{i, in}, {i + 1, in + 2}, {i + 2, in + 3}});
+  }
+  return needs;
+}
+
 }  // namespace
 
 std::vector<KernelDef> OptimizerKernels() {
   return {{"sgd_update", CheckSgd, DescribeSgd, MakeSgd},
-          {"adamw_update", CheckAdamW, DescribeAdamW, MakeAdamW}};
+          {"adamw_update", CheckAdamW, DescribeAdamW, MakeAdamW},
+          {"adamw_updates", CheckAdamWs, DescribeAdamWs, MakeAdamWs}};
 }
 
 }  // namespace oneflow::kernels

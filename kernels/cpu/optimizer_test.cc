@@ -140,6 +140,42 @@ TEST(Optimizers, NarrowGradientsAreWidenedFirst) {
   }
 }
 
+// One call for several parameters gives the bits of a call for each, in place or not.
+TEST(Optimizers, JoinedUpdatesHaveTheBitsOfEach) {
+  const Attrs attrs = {{"beta1", 0.9}, {"beta2", 0.99}, {"weight_decay", 0.05}};
+  const TestTensor lr = TestTensor::Of<float>({}, {0.01f});
+  const TestTensor step = TestTensor::Of<int64_t>({}, {3});
+  std::vector<TestTensor> inputs = {lr, step}, outputs, expected;
+  uint32_t seed = 0;
+  for (const auto& [n, dtype] :
+       {std::pair(int64_t{7}, DType::kF32), std::pair(int64_t{0}, DType::kF32),
+        std::pair(kSize, DType::kBF16), std::pair(int64_t{33}, DType::kF16)}) {
+    const TestTensor wide = RandomTensor({n}, ++seed);
+    TestTensor g = TestTensor::Empty(dtype, {n});
+    KernelCase cast("cast", {{"dtype", std::string(NameOf(dtype))}}, {wide}, {g});
+    cast.Run();
+    const std::vector<TestTensor> own = {RandomTensor({n}, ++seed), g, RandomTensor({n}, ++seed),
+                                         RandomTensor({n}, ++seed, 0, 1)};
+    inputs.insert(inputs.end(), own.begin(), own.end());
+    std::vector<TestTensor> alone;
+    for (int i = 0; i < 3; ++i) {
+      outputs.push_back(TestTensor::Empty(DType::kF32, {n}));
+      alone.push_back(TestTensor::Empty(DType::kF32, {n}));
+    }
+    KernelCase one("adamw_update", attrs, {own[0], own[1], own[2], own[3], lr, step}, alone, 2);
+    one.Run();
+    expected.insert(expected.end(), alone.begin(), alone.end());
+  }
+  KernelCase joined("adamw_updates", attrs, inputs, outputs, 2);
+  joined.Run();
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    EXPECT_EQ(outputs[i].Values<int32_t>(), expected[i].Values<int32_t>()) << i;
+    const int in = static_cast<int>(2 + i / 3 * 4 + (i % 3 == 0 ? 0 : i % 3 + 1));
+    EXPECT_TRUE(joined.needs().MayAlias(static_cast<int>(i), in));
+    EXPECT_FALSE(joined.needs().MayAlias(static_cast<int>(i), in + 1));
+  }
+}
+
 TEST(Optimizers, EmptyShard) {
   const TestTensor empty = TestTensor::Of<float>({0, 3}, {});
   const TestTensor lr = TestTensor::Of<float>({}, {0.1f});

@@ -20,9 +20,12 @@ struct StepBlock;      // kernels/step_block.h: standard layout, no pointers
 struct CtcProblem;     // kernels/scalar/ctc.h: the same
 struct CudaAttention;  // kernels/cuda/attention_problem.h: the same
 struct CudaFused;      // kernels/cuda/fused_problem.h: the same
-struct CudaLabelled;   // kernels/cuda/labelled_rows.h: the same
+struct CudaSgd;        // kernels/cuda/updates_problem.h: the same
+struct CudaAdamW;
+struct CudaAdamWs;
+struct CudaLabelled;  // kernels/cuda/labelled_rows.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 11;
+inline constexpr int32_t kCudaApiVersion = 12;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -97,21 +100,6 @@ struct CudaDropout {
 struct CudaGate {
   const StepBlock* blocks;
   int32_t count;
-};
-
-struct CudaSgd {
-  int64_t n;
-  float momentum, weight_decay, keep;  // keep = 1 - dampening
-  bool nesterov, has_momentum;
-  int32_t g_dtype;  // of the gradient
-  CudaGate gate;
-};
-
-struct CudaAdamW {
-  int64_t n;
-  double beta1, beta2, eps, weight_decay;
-  int32_t g_dtype;
-  CudaGate gate;
 };
 
 // d[m,n] = a . b, and + bias[n], row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
@@ -345,6 +333,7 @@ struct CudaApi {
   CudaError (*adamw)(const CudaAdamW*, const float* p, const void* g, const float* m,
                      const float* v, const float* lr, const int64_t* step, float* p_out,
                      float* m_out, float* v_out, CudaStreamHandle);
+  CudaError (*adamws)(const CudaAdamWs*, const CudaOperands*, CudaStreamHandle);
   // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by matmul_release.
   // `bias` is nullptr if the problem has none.
   CudaError (*matmul_plan)(const CudaMatmul*, void** plan);

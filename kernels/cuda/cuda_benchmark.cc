@@ -14,6 +14,7 @@
 #include "base/dtype.h"
 #include "base/status.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "kernels/cuda/updates_problem.h"
 
 namespace oneflow::kernels {
 namespace {

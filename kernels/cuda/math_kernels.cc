@@ -14,6 +14,7 @@
 #include "kernels/cuda/labelled_rows.h"
 #include "kernels/cuda/matmul_copies.h"
 #include "kernels/cuda/shares.h"
+#include "kernels/cuda/updates_problem.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -161,16 +162,20 @@ KernelOr MakeSgd(const CudaApi* api, const KernelSpec& spec) {
   });
 }
 
+CudaAdamW RatesOf(const Attrs& attrs) {
+  CudaAdamW c = {};
+  c.beta1 = NumberOr(attrs, "beta1", 0.9);
+  c.beta2 = NumberOr(attrs, "beta2", 0.999);
+  c.eps = NumberOr(attrs, "eps", 1e-8);
+  c.weight_decay = NumberOr(attrs, "weight_decay", 0.01);
+  return c;
+}
+
 KernelOr MakeAdamW(const CudaApi* api, const KernelSpec& spec) {
   if (spec.inputs.at(0).dtype != DType::kF32) return NoCudaKernel(spec);
-  const Attrs& attrs = spec.attrs;
-  const CudaAdamW c = {NumElements(spec.inputs[0].shape),
-                       NumberOr(attrs, "beta1", 0.9),
-                       NumberOr(attrs, "beta2", 0.999),
-                       NumberOr(attrs, "eps", 1e-8),
-                       NumberOr(attrs, "weight_decay", 0.01),
-                       static_cast<int32_t>(spec.inputs.at(1).dtype),
-                       {}};
+  CudaAdamW c = RatesOf(spec.attrs);
+  c.n = NumElements(spec.inputs[0].shape);
+  c.g_dtype = static_cast<int32_t>(spec.inputs.at(1).dtype);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     CudaAdamW now = c;
     now.gate = GateOf(args);
@@ -180,6 +185,22 @@ KernelOr MakeAdamW(const CudaApi* api, const KernelSpec& spec) {
   });
 }
 
+KernelOr MakeAdamWs(const CudaApi* api, const KernelSpec& spec) {
+  std::vector<int64_t> n;
+  std::vector<int32_t> g_dtype;
+  for (size_t i = 2; i + 3 < spec.inputs.size(); i += 4) {
+    n.push_back(NumElements(spec.inputs[i].shape));
+    g_dtype.push_back(static_cast<int32_t>(spec.inputs[i + 1].dtype));
+  }
+  return CudaKernelOf(
+      api, spec, [=, rates = RatesOf(spec.attrs)](const KernelArgs& args, CudaStreamHandle stream) {
+        CudaAdamWs now = {rates, static_cast<int32_t>(n.size()), n.data(), g_dtype.data()};
+        now.rates.gate = GateOf(args);
+        const CudaOperands operands = OperandsOf(args);
+        return api->adamws(&now, &operands, stream);
+      });
+}
+
 // Parameter and slots in place.
 absl::StatusOr<Needs> DescribeSgd(const KernelSpec& spec) {
   if (spec.outputs.size() < 2) return Needs{0, {{0, 0}}};
@@ -187,6 +208,14 @@ absl::StatusOr<Needs> DescribeSgd(const KernelSpec& spec) {
 }
 absl::StatusOr<Needs> DescribeAdamW(const KernelSpec&) {
   return Needs{0, {{0, 0}, {1, 2}, {2, 3}}};
+}
+absl::StatusOr<Needs> DescribeAdamWs(const KernelSpec& spec) {
+  Needs needs;
+  for (int i = 0; i + 2 < static_cast<int>(spec.outputs.size()); i += 3) {
+    const int in = 2 + i / 3 * 4;
+    needs.aliases.insert(needs.aliases.end(), {{i, in}, {i + 1, in + 2}, {i + 2, in + 3}});
+  }
+  return needs;
 }
 
 // ---- Products ----
@@ -334,6 +363,7 @@ std::vector<CudaRow> CudaMathRows() {
       {"normal", Elementwise, MakeDraw},
       {"sgd_update", DescribeSgd, MakeSgd},
       {"adamw_update", DescribeAdamW, MakeAdamW},
+      {"adamw_updates", DescribeAdamWs, MakeAdamWs},
       {"matmul", DescribeMatmul, MakeMatmul},
       {"linear", DescribeMatmul, MakeMatmul},
   };

@@ -14,6 +14,7 @@
 #include "kernels/cuda/soft_cuda_for_test.h"
 #include "kernels/cuda/soft_gpus_for_test.h"
 #include "kernels/cuda/soft_trace_for_test.h"
+#include "kernels/cuda/updates_problem.h"
 #include "kernels/step_block.h"
 
 namespace oneflow::kernels {
@@ -325,6 +326,14 @@ TEST(CudaGateTest, NothingIsWrittenWhileItIsShut) {
     p = 1, m = 2;
     CudaAdamW adamw = {1, 0.9, 0.99, 1e-8, 0, static_cast<int32_t>(DType::kF32), gate};
     ASSERT_EQ(api->adamw(&adamw, &p, &g, &m, &v, &lr, &step, &p, &m, &v, nullptr), 0);
+    EXPECT_EQ(p == 1 && m == 2 && v == 3, shut);
+    p = 1, m = 2, v = 3;
+    const int64_t n = 1;
+    CudaAdamWs adamws = {adamw, 1, &n, &adamw.g_dtype};
+    const void* const in[] = {&lr, &step, &p, &g, &m, &v};
+    void* const out[] = {&p, &m, &v};
+    const CudaOperands operands = {in, out, nullptr, nullptr, 0};
+    ASSERT_EQ(api->adamws(&adamws, &operands, nullptr), 0);
     EXPECT_EQ(p == 1 && m == 2 && v == 3, shut);
   }
 }

@@ -13,6 +13,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/gate.h"
+#include "kernels/cuda/updates_problem.h"
 #include "kernels/scalar/draws.h"
 
 namespace oneflow::kernels {
@@ -186,41 +187,54 @@ struct AdamWFactors {
   float keep, new1, beta2, new2, step_size, root_correction, eps;
   bool shut;
 };
+// A parameter of `n` elements, the first 4 * fours of them by fours; G: the gradient's type.
 template <typename G>
-__global__ void __launch_bounds__(kThreads, 4)
-    AdamWKernel(CudaAdamW c, const float* p, const G* g, const float* m, const float* v,
-                const float* lr_at, const int64_t* step, float* p_out, float* m_out, float* v_out,
-                int64_t fours) {
-  __shared__ AdamWFactors shared;
+struct AdamWTensors {
+  const float* p;
+  const G* g;
+  const float* m;
+  const float* v;
+  float* p_out;
+  float* m_out;
+  float* v_out;
+  int64_t n, fours;
+};
+
+// Block `block` of `blocks` that share a parameter. Ends without one where the gate is shut.
+template <typename G>
+__device__ __forceinline__ void UpdateByAdamW(const CudaAdamW& c, const AdamWTensors<G>& x,
+                                              const float* lr_at, const int64_t* step,
+                                              int64_t block, int64_t blocks, AdamWFactors* shared) {
+  const int64_t stride = blocks * kTogether * blockDim.x;
   // Its first elements are on their way while the factors are made.
-  int64_t at = FirstFour();
+  int64_t at = block * kTogether * blockDim.x + threadIdx.x;
   Four<G> grad[kTogether] = {};
   Four<float> param[kTogether] = {}, mean[kTogether] = {}, square[kTogether] = {};
   const auto load = [&] {
-    ForFours(at, fours, [&](int slot, int64_t i) {
-      grad[slot] = FourAt(g, i);
-      param[slot] = FourAt(p, i);
-      mean[slot] = FourAt(m, i);
-      square[slot] = FourAt(v, i);
+    ForFours(at, x.fours, [&](int slot, int64_t i) {
+      grad[slot] = FourAt(x.g, i);
+      param[slot] = FourAt(x.p, i);
+      mean[slot] = FourAt(x.m, i);
+      square[slot] = FourAt(x.v, i);
     });
   };
   load();
   const double t = static_cast<double>(*step) + 1;
   if (threadIdx.x == 0) {
     const double lr = *lr_at;
-    shared.keep = static_cast<float>(1 - lr * c.weight_decay);
-    shared.new1 = static_cast<float>(1 - c.beta1);
-    shared.beta2 = static_cast<float>(c.beta2);
-    shared.new2 = static_cast<float>(1 - c.beta2);
-    shared.step_size = static_cast<float>(lr / (1 - std::pow(c.beta1, t)));
-    shared.eps = static_cast<float>(c.eps);
+    shared->keep = static_cast<float>(1 - lr * c.weight_decay);
+    shared->new1 = static_cast<float>(1 - c.beta1);
+    shared->beta2 = static_cast<float>(c.beta2);
+    shared->new2 = static_cast<float>(1 - c.beta2);
+    shared->step_size = static_cast<float>(lr / (1 - std::pow(c.beta1, t)));
+    shared->eps = static_cast<float>(c.eps);
   }
   if (threadIdx.x == blockDim.x / 2) {
-    shared.root_correction = static_cast<float>(std::sqrt(1 - std::pow(c.beta2, t)));
-    shared.shut = IsShut(c.gate);
+    shared->root_correction = static_cast<float>(std::sqrt(1 - std::pow(c.beta2, t)));
+    shared->shut = IsShut(c.gate);
   }
   __syncthreads();
-  const AdamWFactors f = shared;
+  const AdamWFactors f = *shared;
   if (f.shut) return;
   const auto update = [&](float gradient, float* parameter, float* first, float* second) {
     *first = *first + f.new1 * (gradient - *first);
@@ -228,26 +242,80 @@ __global__ void __launch_bounds__(kThreads, 4)
     const float denominator = std::sqrt(*second) / f.root_correction + f.eps;
     *parameter = *parameter * f.keep - f.step_size * *first / denominator;
   };
-  while (at < fours) {
-    ForFours(at, fours, [&](int slot, int64_t i) {
+  while (at < x.fours) {
+    ForFours(at, x.fours, [&](int slot, int64_t i) {
       OF_UNROLL
       for (int k = 0; k < 4; ++k) {
         update(static_cast<float>(grad[slot].item[k]), &param[slot].item[k], &mean[slot].item[k],
                &square[slot].item[k]);
       }
-      StoreFour(param[slot], p_out, i);
-      StoreFour(mean[slot], m_out, i);
-      StoreFour(square[slot], v_out, i);
+      StoreFour(param[slot], x.p_out, i);
+      StoreFour(mean[slot], x.m_out, i);
+      StoreFour(square[slot], x.v_out, i);
     });
-    at += kTogether * ItemStride();
+    at += stride;
     load();
   }
-  for (int64_t i = 4 * fours + FirstItem(); i < c.n; i += ItemStride()) {
-    float parameter = p[i], first = m[i], second = v[i];
-    update(static_cast<float>(g[i]), &parameter, &first, &second);
-    p_out[i] = parameter;
-    m_out[i] = first;
-    v_out[i] = second;
+  for (int64_t i = 4 * x.fours + block * blockDim.x + threadIdx.x; i < x.n;
+       i += blocks * blockDim.x) {
+    float parameter = x.p[i], first = x.m[i], second = x.v[i];
+    update(static_cast<float>(x.g[i]), &parameter, &first, &second);
+    x.p_out[i] = parameter;
+    x.m_out[i] = first;
+    x.v_out[i] = second;
+  }
+}
+template <typename G>
+__global__ void __launch_bounds__(kThreads, 4)
+    AdamWKernel(CudaAdamW c, AdamWTensors<G> x, const float* lr, const int64_t* step) {
+  __shared__ AdamWFactors shared;
+  UpdateByAdamW(c, x, lr, step, blockIdx.x, gridDim.x, &shared);
+}
+
+// Whatever the gradient's type.
+template <>
+struct AdamWTensors<void> {
+  const float* p;
+  const void* g;
+  const float* m;
+  const float* v;
+  float* p_out;
+  float* m_out;
+  float* v_out;
+  int64_t n, fours;
+
+  template <typename G>
+  __device__ __forceinline__ AdamWTensors<G> As() const {
+    return {p, static_cast<const G*>(g), m, v, p_out, m_out, v_out, n, fours};
+  }
+};
+// As many parameters as the arguments of a launch have room for (4 KiB).
+constexpr int kJoined = 44;
+static_assert(kJoined < 64);
+struct AdamWList {
+  AdamWTensors<void> x[kJoined];
+  int32_t dtype[kJoined];
+  int32_t end[kJoined];  // of each one's blocks; behind the last of them no block is
+};
+__global__ void __launch_bounds__(kThreads, 4)
+    AdamWsKernel(CudaAdamW c, const __grid_constant__ AdamWList list, const float* lr,
+                 const int64_t* step) {
+  __shared__ AdamWFactors shared;
+  const int block = static_cast<int>(blockIdx.x);
+  int item = 0;
+  for (int half = 32; half > 0; half /= 2) {
+    if (item + half <= kJoined && list.end[item + half - 1] <= block) item += half;
+  }
+  const int begin = item == 0 ? 0 : list.end[item - 1];
+  const AdamWTensors<void>& x = list.x[item];
+  const int64_t mine = block - begin, blocks = list.end[item] - begin;
+  switch (static_cast<DType>(list.dtype[item])) {
+    case DType::kBF16:
+      return UpdateByAdamW(c, x.As<BF16>(), lr, step, mine, blocks, &shared);
+    case DType::kF16:
+      return UpdateByAdamW(c, x.As<F16>(), lr, step, mine, blocks, &shared);
+    default:
+      return UpdateByAdamW(c, x.As<float>(), lr, step, mine, blocks, &shared);
   }
 }
 
@@ -272,9 +340,43 @@ CudaError AdamW(const CudaAdamW* c, const float* p, const void* g, const float* 
                 CudaStreamHandle stream) {
   const int64_t fours = InFours({p, g, m, v, p_out, m_out, v_out}) ? c->n / 4 : 0;
   return ForGradient(c->g_dtype, [&]<typename G>() {
-    return LaunchBlocks(&AdamWKernel<G>, UpdateBlocks(fours, c->n), kThreads, stream, *c, p,
-                        static_cast<const G*>(g), m, v, lr, step, p_out, m_out, v_out, fours);
+    const AdamWTensors<G> x = {p, static_cast<const G*>(g), m, v, p_out, m_out, v_out, c->n, fours};
+    return LaunchBlocks(&AdamWKernel<G>, UpdateBlocks(fours, c->n), kThreads, stream, *c, x, lr,
+                        step);
   });
+}
+CudaError AdamWs(const CudaAdamWs* c, const CudaOperands* o, CudaStreamHandle stream) {
+  const float* const lr = static_cast<const float*>(o->in[0]);
+  const int64_t* const step = static_cast<const int64_t*>(o->in[1]);
+  for (int first = 0; first < c->count; first += kJoined) {
+    AdamWList list = {};
+    int64_t blocks = 0;
+    int count = 0;
+    std::fill_n(list.end, kJoined, INT32_MAX);
+    for (int i = first; i < std::min(first + kJoined, c->count); ++i) {
+      const void* const* in = o->in + 2 + 4 * i;
+      void* const* out = o->out + 3 * i;
+      const int64_t n = c->n[i];
+      if (n == 0) continue;  // an empty one has no blocks
+      const bool together = InFours({in[0], in[1], in[2], in[3], out[0], out[1], out[2]});
+      list.x[count] = {static_cast<const float*>(in[0]),
+                       in[1],
+                       static_cast<const float*>(in[2]),
+                       static_cast<const float*>(in[3]),
+                       static_cast<float*>(out[0]),
+                       static_cast<float*>(out[1]),
+                       static_cast<float*>(out[2]),
+                       n,
+                       together ? n / 4 : 0};
+      list.dtype[count] = c->g_dtype[i];
+      blocks += UpdateBlocks(list.x[count].fours, n);
+      list.end[count++] = static_cast<int32_t>(blocks);
+    }
+    const CudaError error =
+        LaunchBlocks(&AdamWsKernel, blocks, kThreads, stream, c->rates, list, lr, step);
+    if (error != 0) return error;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -284,6 +386,7 @@ void AddUpdates(CudaApi* api) {
   api->find_draw = &FindDraw;
   api->sgd = &Sgd;
   api->adamw = &AdamW;
+  api->adamws = &AdamWs;
 }
 
 }  // namespace oneflow::kernels

@@ -93,9 +93,13 @@ class Training:
 
     def narrow_updates(self) -> int:
         """How many updates read a gradient that is not f32."""
+        gradients = {"adamw_update": slice(1, 2), "sgd_update": slice(1, 2)}
+        gradients["adamw_updates"] = slice(3, None, 4)
         return sum(
-            kernel["op"] in ("adamw_update", "sgd_update") and kernel["inputs"][1][0] != "f32"
+            gradient[0] != "f32"
             for kernel in self.kernels()
+            if kernel["op"] in gradients
+            for gradient in kernel["inputs"][gradients[kernel["op"]]]
         )
 
     def packed(self) -> int:
@@ -131,6 +135,9 @@ def test_fusion_changes_no_bit(
         runs[fuse] = training.run(3)
         chains = training.chains()
         assert bool(chains) == fuse
+        updates = Counter(kernel["op"] for kernel in training.kernels())
+        assert bool(updates["adamw_updates"]) == fuse or layout == "tp2_fp16"
+        assert fuse or updates["adamw_update"] > 4
         assert bool(training.narrow_updates()) == (fuse and layout in NARROW)
         # BERT has three products. Heads that are split over devices are cut out of what they are packed in.
         if not fuse or name == "bert":
