@@ -1,4 +1,4 @@
-// Chains of elementwise ops for conformance_test.cc: every op that may stand in one, each element type, dropout on
+// Joined updates, and chains of elementwise ops for conformance_test.cc: every op that may stand in one, each element type, dropout on
 // shards, batch norm with whole packs of channels and without.
 #include <optional>
 
@@ -22,6 +22,26 @@ Attrs Chain(DType dtype, const Strings& ops, const Longs& reads, const Longs& re
 }
 
 }  // namespace
+
+// More parameters than a launch takes, of every kind.
+void AddJoinedUpdates(std::vector<Case>* cases) {
+  for (const int count : {1, 3, 100}) {
+    Case joined = {"adamw_updates", {{"beta1", 0.9}, {"beta2", 0.99}, {"weight_decay", 0.05}}};
+    joined.inputs = {TestTensor::Of<float>({}, {0.05f}), TestTensor::Of<int64_t>({}, {4})};
+    for (int i = 0; i < count; ++i) {
+      const Shape shape = {i % 7 == 3 ? 0 : i % 5 == 2 ? 2101 : i % 11 + 1};
+      const DType dtype = i % 3 == 0 ? DType::kF32 : i % 3 == 1 ? DType::kBF16 : DType::kF16;
+      const uint32_t seed = static_cast<uint32_t>(4 * i);
+      joined.inputs.push_back(RandomTensor(shape, seed));
+      joined.inputs.push_back(Values(dtype, shape, seed + 1));
+      joined.inputs.push_back(RandomTensor(shape, seed + 2));
+      joined.inputs.push_back(RandomTensor(shape, seed + 3, 0, 1));
+      for (int k = 0; k < 3; ++k) joined.outputs.push_back(Of(DType::kF32, shape));
+    }
+    joined.tolerance = 1e-6;
+    cases->push_back(std::move(joined));
+  }
+}
 
 void AddFusedCases(std::vector<Case>* cases) {
   constexpr double kClose = 4e-6;

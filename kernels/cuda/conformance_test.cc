@@ -378,26 +378,6 @@ void AddUpdates(std::vector<Case>* cases) {
   }
 }
 
-// More parameters than a launch takes, of every kind.
-void AddJoinedUpdates(std::vector<Case>* cases) {
-  for (const int count : {1, 3, 100}) {
-    Case joined = {"adamw_updates", {{"beta1", 0.9}, {"beta2", 0.99}, {"weight_decay", 0.05}}};
-    joined.inputs = {TestTensor::Of<float>({}, {0.05f}), TestTensor::Of<int64_t>({}, {4})};
-    for (int i = 0; i < count; ++i) {
-      const Shape shape = {i % 7 == 3 ? 0 : i % 5 == 2 ? 2101 : i % 11 + 1};
-      const DType dtype = i % 3 == 0 ? DType::kF32 : i % 3 == 1 ? DType::kBF16 : DType::kF16;
-      const uint32_t seed = static_cast<uint32_t>(4 * i);
-      joined.inputs.push_back(RandomTensor(shape, seed));
-      joined.inputs.push_back(Values(dtype, shape, seed + 1));
-      joined.inputs.push_back(RandomTensor(shape, seed + 2));
-      joined.inputs.push_back(RandomTensor(shape, seed + 3, 0, 1));
-      for (int k = 0; k < 3; ++k) joined.outputs.push_back(Of(DType::kF32, shape));
-    }
-    joined.tolerance = 1e-6;
-    cases->push_back(std::move(joined));
-  }
-}
-
 void AddMatmuls(std::vector<Case>* cases) {
   const auto add = [&](const Shape& a, const Shape& b, const Shape& out, bool ta, bool tb,
                        double tolerance = 2e-6) {
