@@ -102,10 +102,10 @@ TEST(CompileTest, DumpsFollowThePasses) {
   ASSERT_TRUE(compiled.ok()) << compiled.status();
   std::vector<std::string> passes;
   for (const auto& [pass, text] : compiled->dumps) passes.push_back(pass);
-  EXPECT_EQ(passes, (std::vector<std::string>{"trace", "cancel_permutes", "join_slices",
-                                              "merge_common", "remove_dead", "decide",
-                                              "insert_reshard", "bucket_sums", "narrow_updates",
-                                              "pack_attention", "fuse_bias", "fuse_elementwise"}));
+  EXPECT_EQ(passes, (std::vector<std::string>{
+                        "trace", "cancel_permutes", "join_slices", "merge_common", "remove_dead",
+                        "decide", "insert_reshard", "bucket_sums", "narrow_updates",
+                        "pack_attention", "fuse_bias", "join_norm_grads", "fuse_elementwise"}));
 }
 
 }  // namespace
