@@ -173,6 +173,7 @@ def norms(dtype: torch.dtype, name: str) -> None:
         ("", 2, None),
         ("_grad", 3, [True, False, False]),
         ("_weight_grad", 2, [False, True, True]),
+        ("_grads", 3, [True, True, True]),
     ):
 
         def work(mask: list[bool] | None = mask) -> object:

@@ -23,7 +23,15 @@ ATTENTION_16_BIT = {"attention": 92e12, "attention_grad": 100e12}
 CONVOLUTION = {"bf16": 448e12, "f16": 448e12, "f32": 20e12}
 
 OF_PRODUCTS = frozenset(
-    ("matmul", "conv2d", "conv2d_grad_input", "conv2d_grad_weight", "attention", "attention_grad")
+    (
+        "matmul",
+        "linear",
+        "conv2d",
+        "conv2d_grad_input",
+        "conv2d_grad_weight",
+        "attention",
+        "attention_grad",
+    )
 )
 
 
@@ -55,6 +63,7 @@ REACHED = {
     "layer_norm": Reached(0.91, True),
     "layer_norm_grad": Reached(0.95, True),
     "layer_norm_weight_grad": Reached(0.6, True),
+    "layer_norm_grads": Reached(0.85),
     "bn_sum": Reached(0.44, True),
     "bn_sq_sum": Reached(0.7),
     "bn_sample_sums": Reached(0.7),
@@ -76,6 +85,7 @@ NARROW_NORMS = {
     "layer_norm": Reached(0.77, True),
     "layer_norm_grad": Reached(0.88, True),
     "layer_norm_weight_grad": Reached(0.33, True),
+    "layer_norm_grads": Reached(0.75),
 }
 WINDOWS = Reached(0.77, True)  # bytes of a convolution of 1x1 in 16 bits
 OTHERS = Reached(0.88)  # the goal of elementwise kernels
@@ -127,7 +137,7 @@ def built_ns(op: str, inputs: Types, flops: int, size: int) -> float:
     """The time of our kernel, without what a launch costs."""
     rate, dtype = arithmetic(op, inputs), inputs[0][0] if inputs else ""
     reached = REACHED.get(op, OTHERS)
-    if op == "matmul" and dtype in ("bf16", "f16"):
+    if op in ("matmul", "linear") and dtype in ("bf16", "f16"):
         rate = MATMUL_16_BIT
     elif op.startswith("conv2d"):
         rate, reached = CONVOLUTION.get(dtype, FALLBACK), WINDOWS

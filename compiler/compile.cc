@@ -12,6 +12,7 @@
 #include "compiler/passes/fuse_bias.h"
 #include "compiler/passes/fuse_elementwise.h"
 #include "compiler/passes/insert_reshard.h"
+#include "compiler/passes/join_norm_grads.h"
 #include "compiler/passes/join_slices.h"
 #include "compiler/passes/join_updates.h"
 #include "compiler/passes/merge_common.h"
@@ -133,6 +134,9 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   // A GPU's product adds its bias while it writes.
   OF_RETURN_IF_ERROR(FuseBias(&graph, &logical.decisions, target));
   OF_RETURN_IF_ERROR(border("fuse_bias"));
+  // A GPU's layer norm reads x and dy once for all of its gradients.
+  OF_RETURN_IF_ERROR(JoinNormGrads(&graph, &logical.decisions, target));
+  OF_RETURN_IF_ERROR(border("join_norm_grads"));
   // A value that one elementwise op hands to the next stays in the cache, or in registers.
   if (options.fuse) OF_RETURN_IF_ERROR(FuseElementwise(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("fuse_elementwise"));

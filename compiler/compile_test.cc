@@ -105,7 +105,7 @@ TEST(CompileTest, DumpsFollowThePasses) {
   EXPECT_EQ(passes, (std::vector<std::string>{
                         "trace", "cancel_permutes", "join_slices", "merge_common", "remove_dead",
                         "decide", "insert_reshard", "bucket_sums", "narrow_updates", "join_updates",
-                        "pack_attention", "fuse_bias", "fuse_elementwise"}));
+                        "pack_attention", "fuse_bias", "join_norm_grads", "fuse_elementwise"}));
 }
 
 }  // namespace

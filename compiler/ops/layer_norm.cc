@@ -220,6 +220,34 @@ OpDef WeightGrad(const std::string& name, bool centered) {
       .Cost(FlopsPerElement(6));
 }
 
+// layer_norm_grad and layer_norm_weight_grad of the same x and dy, which are read once.
+OpDef LayerNormGrads() {
+  return GradInputs("layer_norm_grads", true)
+      .Doc(
+          "All gradients of layer_norm from what its forward op kept. Made by the compiler of "
+          "layer_norm_grad and layer_norm_weight_grad.")
+      .OptionalIn("weight", "T", "the forward op's weight")
+      .Out("dx", "T", "as x")
+      .Out("dweight", "T", "the last `dims` dims of x")
+      .Out("dbias", "T", "as dweight")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_RETURN_IF_ERROR(CheckSaved("layer_norm_grads", op, 2));
+        OF_RETURN_IF_ERROR(CheckTails("layer_norm_grads", op, 4));
+        return Shapes{op.inputs[0].shape, TailOf(op), TailOf(op)};
+      })
+      .Sharding([](const OpContext& op) {
+        const Names names = NamesOf(op);
+        std::string rule = SavedNames(names, 2);
+        if (op.inputs.size() > 4) absl::StrAppend(&rule, ", ", names.tail);
+        absl::StrAppend(&rule, " -> ", names.all, ", ", names.tail, ", ", names.tail, " ; whole ",
+                        names.tail);
+        if (names.lead != ".") absl::StrAppend(&rule, " ; sum ", names.lead);
+        return absl::StrCat(rule, " ; linear 1");
+      })
+      .Internal()
+      .Cost(FlopsPerElement(16));
+}
+
 }  // namespace
 
 std::vector<OpDef> LayerNormOps() {
@@ -229,6 +257,7 @@ std::vector<OpDef> LayerNormOps() {
               .Grad(NormGrad("layer_norm", true)),
           InputGrad("layer_norm_grad", true),
           WeightGrad("layer_norm_weight_grad", true),
+          LayerNormGrads(),
           Norm("rms_norm", false)
               .Doc("y = x / sqrt(mean(x^2) + eps) * weight over the last dims; statistics in "
                    "float32.")

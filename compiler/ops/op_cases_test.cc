@@ -131,6 +131,17 @@ void AddNormsAndIndices(std::vector<OpCase>* cases) {
                     last,
                     {"S(0),S(0),S(0),S(0)->P,P", "S(2),S(2),B,B->S(0),S(0)", "B,P,B,B->P,P"},
                     {"P,B,B,B->P,P"}});
+  cases->push_back(
+      {"layer_norm_grads",
+       {x, x, lead, lead, tail},
+       last,
+       {"S(0),S(0),S(0),S(0),B->S(0),P,P", "S(1),S(1),S(1),S(1),B->S(1),P,P", "B,P,B,B,B->P,P,P"},
+       {"P,B,B,B,B->P,P,P", "S(2),S(2),B,B,S(0)->S(2),S(0),S(0)"}});
+  cases->push_back({"layer_norm_grads",
+                    {x, x, F32({4}), F32({4})},
+                    {{"dims", int64_t{2}}},
+                    {"S(0),S(0),S(0),S(0)->S(0),P,P", "B,P,B,B->P,P,P"},
+                    {"S(1),S(1),B,B->S(1),S(0),S(0)"}});
   cases->push_back({"rms_norm",
                     {x, tail},
                     last,

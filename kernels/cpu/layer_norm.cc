@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/families.h"
@@ -324,6 +325,44 @@ std::unique_ptr<Kernel> MakeWeight(const KernelSpec& spec) {
   });
 }
 
+// ---- layer_norm_grads: the two kernels, one behind the other ----
+
+absl::Status CheckGrads(const KernelSpec& spec) {
+  SpecCheck check = CheckSaved<true>(spec, 1, 3);
+  if (spec.inputs.size() > 4) CheckTail(&check, check.in(4));
+  check.Same(check.out(0), check.in(0));
+  for (size_t i = 1; i < 3; ++i) CheckTail(&check, check.out(i));
+  return check.status();
+}
+
+KernelSpec InputGradOf(KernelSpec spec) {
+  spec.outputs.resize(1);
+  return spec;
+}
+KernelSpec WeightGradOf(KernelSpec spec) {
+  spec.inputs.resize(4);
+  spec.outputs.erase(spec.outputs.begin());
+  return spec;
+}
+
+absl::StatusOr<Needs> DescribeGrads(const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(const Needs input, (DescribeRows<3, 1>(InputGradOf(spec))));
+  OF_ASSIGN_OR_RETURN(const Needs weight, DescribeWeight(WeightGradOf(spec)));
+  return Needs{std::max(input.workspace_bytes, weight.workspace_bytes), {}};
+}
+
+template <typename T>
+std::unique_ptr<Kernel> MakeGrads(const KernelSpec& spec) {
+  const std::shared_ptr<Kernel> input = MakeBackward<T, true>(InputGradOf(spec));
+  const std::shared_ptr<Kernel> weight = MakeWeight<T, true>(WeightGradOf(spec));
+  return KernelOf([=](const KernelArgs& args) -> absl::Status {
+    OF_RETURN_IF_ERROR(input->Run(args, nullptr));
+    KernelArgs weights = args;
+    ++weights.outputs;
+    return weight->Run(weights, nullptr);
+  });
+}
+
 template <bool kCentered>
 void AddRows(const std::string& name, std::vector<KernelDef>* rows) {
   rows->push_back({name, CheckForward<kCentered>, DescribeRows<2, 2>, [](const KernelSpec& spec) {
@@ -349,6 +388,10 @@ std::vector<KernelDef> LayerNormKernels() {
   std::vector<KernelDef> rows;
   AddRows<true>("layer_norm", &rows);
   AddRows<false>("rms_norm", &rows);
+  rows.push_back({"layer_norm_grads", CheckGrads, DescribeGrads, [](const KernelSpec& spec) {
+                    return DispatchFloats(
+                        spec, [&]<typename T>() -> KernelOr { return MakeGrads<T>(spec); });
+                  }});
   return rows;
 }
 

@@ -75,6 +75,26 @@ __device__ __forceinline__ T BlockJoin(T value, T* space, const Join& join) {
   return joined;
 }
 
+// The same over each warp of the block, without a barrier on a GPU. `space`: of blockDim.x elements.
+template <typename T, typename Join>
+__device__ __forceinline__ T WarpJoin(T value, [[maybe_unused]] T* space, const Join& join) {
+#ifdef __CUDACC__
+  for (int mask = 16; mask > 0; mask /= 2) value = join(value, OfOtherLane(value, mask));
+  return value;
+#else
+  const unsigned lane = threadIdx.x % 32;
+  space[threadIdx.x] = value;
+  __syncthreads();
+  for (unsigned half = 16; half > 0; half /= 2) {
+    if (lane < half) space[threadIdx.x] = join(space[threadIdx.x], space[threadIdx.x + half]);
+    __syncthreads();
+  }
+  const T joined = space[threadIdx.x - lane];
+  __syncthreads();
+  return joined;
+#endif
+}
+
 }  // namespace oneflow::kernels
 
 #endif  // ONEFLOW_KERNELS_CUDA_BLOCK_JOIN_H_

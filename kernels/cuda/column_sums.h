@@ -142,6 +142,14 @@ __global__ void JoinColumnSums(Sums sums, ColumnRange range, const double* share
   }
 }
 
+template <typename Sums>
+CudaError JoinShares(const Sums& sums, const ColumnRange& range, const double* shares,
+                     CudaStreamHandle stream) {
+  const int64_t chunks = (range.columns + kJoinedColumns - 1) / kJoinedColumns;
+  return LaunchBlocks(&JoinColumnSums<Sums>, BlocksFor(chunks * range.matrices, 1), kThreads,
+                      stream, sums, range, shares);
+}
+
 // `operands`: what Load reads by packs; nullptr is none.
 template <typename Sums>
 CudaError SumColumns(const Sums& sums, const ColumnRange& range,
@@ -162,10 +170,7 @@ CudaError SumColumns(const Sums& sums, const ColumnRange& range,
       LaunchBlocks(packed ? &ColumnSumsKernel<kCount, Sums> : &ColumnSumsKernel<1, Sums>,
                    BlocksFor(blocks, 1), kThreads, stream, sums, range, shares);
   if (error != 0 || range.splits == 1) return error;
-  return LaunchBlocks(
-      &JoinColumnSums<Sums>,
-      BlocksFor((range.columns + kJoinedColumns - 1) / kJoinedColumns * range.matrices, 1),
-      kThreads, stream, sums, range, static_cast<const double*>(shares));
+  return JoinShares(sums, range, shares, stream);
 }
 
 }  // namespace oneflow::kernels

@@ -182,6 +182,8 @@ void MeasureNorms(const Layers& layers, const Sizes& sizes, DType t) {
              3 * bytes, "TB/s");
   layers.Run("layer_norm_weight_grad" + size, "layer_norm_weight_grad", dims, {x, x, stats, stats},
              {row, row}, 2 * bytes, "TB/s");
+  layers.Run("layer_norm_grads" + size, "layer_norm_grads", dims, {x, x, stats, stats, row},
+             {x, row, row}, 3 * bytes, "TB/s");
 }
 
 void MeasureImages(const Layers& layers, const Sizes& sizes, DType t) {

@@ -10,6 +10,11 @@ namespace {
 
 // ---- layer_norm, rms_norm ----
 
+// Of rows of n.
+bool IsOnePass(const KernelSpec& spec, int64_t n) {
+  return spec.op == "layer_norm_grads" && GradsInOnePass(n, SizeOf(spec.inputs.at(0).dtype));
+}
+
 CudaNorm NormOf(const KernelSpec& spec) {
   const Shape& shape = spec.inputs.at(0).shape;
   const size_t lead = shape.size() - static_cast<size_t>(spec.attrs.Int("dims"));
@@ -18,6 +23,7 @@ CudaNorm NormOf(const KernelSpec& spec) {
   for (size_t d = 0; d < shape.size(); ++d) (d < lead ? norm.rows : norm.n) *= shape[d];
   norm.eps = spec.attrs.Has("eps") ? NumberAttr(spec.attrs, "eps") : 1e-5;
   norm.splits = SharesOfRows(1, norm.rows, norm.n * SizeOf(spec.inputs[0].dtype));
+  if (IsOnePass(spec, norm.n)) norm.splits = SharesOfGrads(norm.rows);
   return norm;
 }
 
@@ -35,6 +41,13 @@ absl::StatusOr<Needs> DescribeWeightGrad(const KernelSpec& spec) {
   const CudaNorm norm = NormOf(spec);
   const int64_t sums = static_cast<int64_t>(spec.outputs.size());
   return Needs{norm.splits == 1 ? 0 : norm.splits * sums * norm.n * 8, {}};
+}
+
+absl::StatusOr<Needs> DescribeGrads(const KernelSpec& spec) {
+  const CudaNorm norm = NormOf(spec);
+  // The one pass joins its shares even where it has one.
+  const bool shared = norm.splits > 1 || IsOnePass(spec, norm.n);
+  return Needs{shared ? norm.splits * 2 * norm.n * 8 : 0, {}};
 }
 
 // ---- Batch norm ----
@@ -131,6 +144,7 @@ std::vector<CudaRow> CudaNormRows() {
       {"layer_norm", NeedsNothing, MakeNorm<1>},
       {"layer_norm_grad", NeedsNothing, MakeNorm<4>},
       {"layer_norm_weight_grad", DescribeWeightGrad, MakeNorm<4>},
+      {"layer_norm_grads", DescribeGrads, MakeNorm<4>},
       {"rms_norm", NeedsNothing, MakeNorm<1>},
       {"rms_norm_grad", NeedsNothing, MakeNorm<3>},
       {"rms_norm_weight_grad", DescribeWeightGrad, MakeNorm<3>},

@@ -5,18 +5,20 @@
 // by 16 bytes into registers and joins without barriers; others, and those that begin elsewhere, a block,
 // the first kHeld elements of whose threads stay in registers between the passes. So a row of up to 2048
 // is read from memory once. Bytes per element of type T: forward 2 T (read x, write y), gradient 3 T,
-// weight gradient 2 T. Operations: 8, 12, 6 an element, so all are bound by bytes. Measured on an H100,
-// rows of 1024, of the copy rate: forward 91 % in f32 and 77 % in bf16, gradient 96 % and 88 %; the
-// weight gradient 60 % and 33 % before it went by packs, predicted 75 % since.
+// weight gradient 2 T, layer_norm's both in one 3 T. Operations: 8, 12, 6, 16 an element, so all are bound by
+// bytes. Measured on an H100, rows of 1024, of the copy rate: forward 91 % in f32 and 77 % in bf16, gradient 96 %
+// and 88 %, weight gradient 86 % and 74 %.
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
+#include <type_traits>
 
 #include "base/dtype.h"
 #include "kernels/cuda/block_join.h"
 #include "kernels/cuda/column_sums.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/shares.h"
 #include "kernels/scalar/types.h"
 
 namespace oneflow::kernels {
@@ -281,6 +283,96 @@ struct WeightSums {
   }
 };
 
+// The columns of a row that a lane of a warp has: packs `lane`, `lane` + 32, ...
+inline constexpr int kLaneColumns = kRowColumns / 32;
+#ifdef __CUDACC__
+inline constexpr int kWarps = kBlockWarps;
+#else
+inline constexpr int kWarps = 2;  // fibers are dear
+#endif
+
+// layer_norm's three gradients: dx, and of a block's rows the sums that dweight and dbias are made of, f64 [blocks, 2,
+// n]. A warp has every so many rows. All of a row is on its way before any of it is needed; the sums of a lane's columns
+// stay in registers from row to row. So 3 T an element are moved, where two kernels move 5 T.
+// 64 sums and 64 elements a lane need more than 128 registers: a multiprocessor has one block, of twelve warps with 168
+// each, which keep 96 KB under way.
+// REQUIRES: GradsInOnePass.
+template <typename T>
+__global__ void __launch_bounds__(kWarps * 32, 1)
+    NormGradsKernel(CudaNorm p, const T* x, const T* dy, const float* mean_in, const float* rstd_in,
+                    const T* weight, T* dx, double* shares) {
+  constexpr int kPack = kPacked<T>;
+  constexpr int kPacks = kLaneColumns / kPack;
+  using Packed = Pack<T, kPack>;
+  __shared__ float space[kWarps][kRowColumns];
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const float count = static_cast<float>(p.n);
+  float of_weight[kLaneColumns] = {}, of_bias[kLaneColumns] = {};
+  // All warps of a block go round as often, behind the last row with no packs.
+  for (int64_t first = int64_t{blockIdx.x} * kWarps; first < p.rows;
+       first += int64_t{gridDim.x} * kWarps) {
+    const int64_t row = first + warp;
+    const int packs = row < p.rows ? static_cast<int>(p.n / kPack) : 0;
+    const auto each_pack = [&](const auto& body) {
+      OF_UNROLL
+      for (int k = 0; k < kPacks; ++k) {
+        const int i = lane + k * 32;
+        if (i < packs) body(i, k);
+      }
+    };
+    Packed in[kPacks], slope[kPacks];
+    each_pack([&](int i, int k) {
+      in[k] = reinterpret_cast<const Packed*>(x + row * p.n)[i];
+      slope[k] = reinterpret_cast<const Packed*>(dy + row * p.n)[i];
+    });
+    const float mean = packs > 0 ? mean_in[row] : 0;
+    const float rstd = packs > 0 ? rstd_in[row] : 0;
+    float along = 0, shift = 0;
+    each_pack([&](int i, int k) {
+      const auto scale = ColumnPack(weight, i, 1);
+      OF_UNROLL
+      for (int e = 0; e < kPack; ++e) {
+        const float up = slope[k].item[e];
+        const float centred = static_cast<float>(in[k].item[e]) - mean;
+        const float g = up * static_cast<float>(scale.item[e]);
+        along += g * centred;
+        shift += g;
+        of_weight[k * kPack + e] += up * centred * rstd;
+        of_bias[k * kPack + e] += up;
+      }
+    });
+    along = WarpJoin(along, space[0], Plus()) * rstd * rstd / count;
+    shift = WarpJoin(shift, space[0], Plus()) / count;
+    each_pack([&](int i, int k) {
+      const auto scale = ColumnPack(weight, i, 1);
+      Packed result;
+      OF_UNROLL
+      for (int e = 0; e < kPack; ++e) {
+        const float g = static_cast<float>(slope[k].item[e]) * static_cast<float>(scale.item[e]);
+        const float centred = static_cast<float>(in[k].item[e]) - mean;
+        result.item[e] = T(rstd * (g - shift - centred * along));
+      }
+      reinterpret_cast<Packed*>(dx + row * p.n)[i] = result;
+    });
+  }
+  const auto join = [&](const float(&sums)[kLaneColumns], int which) {
+    OF_UNROLL
+    for (int c = 0; c < kLaneColumns; ++c) {
+      space[warp][(lane + c / kPack * 32) * kPack + c % kPack] = sums[c];
+    }
+    __syncthreads();
+    for (int column = static_cast<int>(threadIdx.x); column < p.n; column += kWarps * 32) {
+      double total = 0;
+      for (int w = 0; w < kWarps; ++w) total += static_cast<double>(space[w][column]);
+      shares[(int64_t{blockIdx.x} * 2 + which) * p.n + column] = total;
+    }
+    __syncthreads();
+  };
+  join(of_weight, 0);
+  join(of_bias, 1);
+}
+
 template <typename T, bool kCentered>
 struct Norm {
   using C = Compute<T>;
@@ -331,6 +423,27 @@ struct Norm {
     return SumColumns(sums, {0, p->rows, p->n, p->splits}, {a->in[0], a->in[1]}, a->workspace,
                       stream);
   }
+  // dx, dweight, dbias.
+  static CudaError All(const CudaNorm* p, const CudaOperands* a, CudaStreamHandle stream) {
+    if constexpr (kCentered && std::is_same_v<C, float>) {
+      const T* weight = p->has_weight ? In<T>(*a, 4) : nullptr;
+      if (GradsInOnePass(p->n, sizeof(T)) && ByWarps(*p, {a->in[0], a->in[1], weight, a->out[0]})) {
+        double* shares = static_cast<double*>(a->workspace);
+        const CudaError error = LaunchBlocks(&NormGradsKernel<T>, p->splits, kWarps * 32, stream,
+                                             *p, In<T>(*a, 0), In<T>(*a, 1), In<float>(*a, 2),
+                                             In<float>(*a, 3), weight, Out<T>(*a, 0), shares);
+        if (error != 0) return error;
+        const WeightSums<T, true> sums = {p->n,         In<T>(*a, 0),  In<T>(*a, 1), In<C>(*a, 2),
+                                          In<C>(*a, 3), Out<T>(*a, 1), Out<T>(*a, 2)};
+        return JoinShares(sums, {0, p->rows, p->n, p->splits}, shares, stream);
+      }
+    }
+    const CudaError error = Backward(p, a, stream);
+    if (error != 0) return error;
+    CudaOperands weights = *a;
+    ++weights.out;
+    return Weights(p, &weights, stream);
+  }
 };
 
 template <bool kCentered>
@@ -339,6 +452,9 @@ CudaRun<CudaNorm> FindPass(const char* pass, DType dtype) {
     if (std::strcmp(pass, "") == 0) return &Norm<T, kCentered>::Forward;
     if (std::strcmp(pass, "_grad") == 0) return &Norm<T, kCentered>::Backward;
     if (std::strcmp(pass, "_weight_grad") == 0) return &Norm<T, kCentered>::Weights;
+    if constexpr (kCentered) {
+      if (std::strcmp(pass, "_grads") == 0) return &Norm<T, kCentered>::All;
+    }
     return nullptr;
   });
 }

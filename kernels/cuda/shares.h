@@ -42,6 +42,29 @@ inline int32_t SharesOfRows(int64_t matrices, int64_t rows, int64_t row_bytes) {
   return static_cast<int32_t>(shares < kFewestShares ? 1 : shares);
 }
 
+// ---- layer_norm_grads (kernels/cuda/norms.cu): a warp for each row, whose lanes hold the sums of their columns ----
+
+inline constexpr int64_t kRowBytes = 1024;    // less keeps too few bytes under way
+inline constexpr int64_t kRowColumns = 1024;  // 32 a lane
+// Whether one kernel makes all three gradients. Else two do, each of which reads x and dy.
+inline bool GradsInOnePass(int64_t n, int64_t element_bytes) {
+  return element_bytes <= 4 && n * element_bytes % 16 == 0 && n * element_bytes >= kRowBytes &&
+         n <= kRowColumns;
+}
+// A block each: one on each multiprocessor of a large GPU, or as many rounds of these as leave each warp no more than
+// kWarpRows rows, which it adds in f32.
+inline constexpr int64_t kMultiprocessors = 132;
+inline constexpr int64_t kBlockWarps = 12;
+inline constexpr int64_t kWarpRows = 128;
+inline int32_t SharesOfGrads(int64_t rows) {
+  constexpr int64_t kRound = kMultiprocessors * kBlockWarps;
+  constexpr int64_t kMostRounds = 1024;  // of a plan that nobody trusts
+  const int64_t rounds =
+      std::min(kMostRounds, (rows + kRound * kWarpRows - 1) / (kRound * kWarpRows));
+  const int64_t blocks = (rows + kBlockWarps - 1) / kBlockWarps;
+  return static_cast<int32_t>(std::max<int64_t>(1, std::min(blocks, rounds * kMultiprocessors)));
+}
+
 }  // namespace oneflow::kernels
 
 #endif  // ONEFLOW_KERNELS_CUDA_SHARES_H_

@@ -102,6 +102,43 @@ TEST(CudaSums, OfColumnsAreMadeInF64) {
   EXPECT_EQ(bias.Values<float>()[0], static_cast<float>(n - 2));
 }
 
+// A warp adds some rows in f32; what the warps have, 2^30 in one and -2^30 in another, is joined in f64.
+TEST(CudaSums, OfWarpsAreJoinedInF64) {
+  const int64_t rows = 1200, n = 256;
+  std::vector<float> values(static_cast<size_t>(rows * n), 1.0f);
+  for (int64_t c = 0; c < n; ++c) {
+    values[static_cast<size_t>(c)] = 1 << 30;
+    values[static_cast<size_t>((rows - 1) * n + c)] = -(1 << 30);
+  }
+  const TestTensor x = Floats({rows, n}, values);
+  const TestTensor stats = Floats({rows}, std::vector<float>(static_cast<size_t>(rows), 1.0f));
+  const TestTensor dx = Of(DType::kF32, {rows, n});
+  const TestTensor weight = Of(DType::kF32, {n}), bias = Of(DType::kF32, {n});
+  RunOnSoft({"layer_norm_grads", {{"dims", int64_t{1}}}, {x, x, stats, stats}, {dx, weight, bias}});
+  // But for the ones beside those two.
+  for (int64_t c = 0; c < n; ++c) {
+    EXPECT_NEAR(bias.Values<float>()[static_cast<size_t>(c)], rows, 20) << c;
+  }
+}
+
+// Whether one pass makes all gradients of a layer norm or two do, as for 6 columns, dx is the same.
+TEST(CudaSums, OfARowAreTheSameForAllGradients) {
+  for (const int64_t n : {int64_t{6}, int64_t{260}, int64_t{1024}}) {
+    const int64_t rows = 29;
+    const TestTensor x = RandomTensor({rows, n}, 1), dy = RandomTensor({rows, n}, 2);
+    const TestTensor weight = RandomTensor({n}, 3);
+    const TestTensor mean = RandomTensor({rows}, 4), rstd = RandomTensor({rows}, 5, 0.5f, 2.0f);
+    const TestTensor alone = Of(DType::kF32, {rows, n}), dx = Of(DType::kF32, {rows, n});
+    const Attrs dims = {{"dims", int64_t{1}}};
+    RunOnSoft({"layer_norm_grad", dims, {x, dy, mean, rstd, weight}, {alone}});
+    RunOnSoft({"layer_norm_grads",
+               dims,
+               {x, dy, mean, rstd, weight},
+               {dx, Of(DType::kF32, {n}), Of(DType::kF32, {n})}});
+    EXPECT_EQ(dx.Values<float>(), alone.Values<float>()) << n;
+  }
+}
+
 TEST(CudaSums, OfNarrowProductsAreMadeInF32) {
   const int64_t k = 1024;  // bf16 counts by ones to 256, f16 to 2048
   for (const DType dtype : {DType::kBF16, DType::kF16}) {

@@ -180,3 +180,49 @@ def test_updates_take_the_place_of_casts(
     assert runs[True][0] == runs[False][0]
     for key, value in runs[True][1].items():
         assert np.array_equal(value, runs[False][1][key]), key
+
+
+class Normed(flow.nn.Module):
+    """Norms of rows as wide as one kernel takes them for all gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.first = flow.nn.Linear(16, 256), flow.nn.LayerNorm(256)
+        self.last = flow.nn.LayerNorm(256)
+
+    def forward(self, x: flow.Tensor) -> flow.Tensor:
+        return self.last(F.relu(self.first(self.up(x))))
+
+
+@pytest.mark.parametrize("axes", [{}, {"dp": 2}], ids=["one", "dp2"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradients_of_a_norm_are_one_kernel(
+    monkeypatch: pytest.MonkeyPatch, kind: str, axes: dict[str, int]
+) -> None:
+    """The sums of rows that lie apart, in micro-batches too, are those of one CPU."""
+    if kind == "software":
+        monkeypatch.setenv("ONEFLOW_CUDA_LIBRARY", str(PLUGIN))
+    x = np.random.default_rng(3).standard_normal((48, 16)).astype(np.float32)
+    y = np.random.default_rng(4).standard_normal((48, 256)).astype(np.float32)
+    runs = {}
+    for device, split in (("cpu", {}), ("cuda", axes)):
+        flow.manual_seed(5)
+        model = Normed()
+        step = flow.train_step(
+            lambda x, y, model=model: (model(x) - y).square().mean(),
+            model=model,
+            optimizer=flow.optim.SGD(model.parameters(), lr=0.5),
+            mesh=flow.mesh(device, threads=1, **split),
+            accumulate=2,
+        )
+        for _ in range(3):
+            step(x, y)
+        ops = Counter(kernel["op"] for kernel in step.compile(x, y).kernels())
+        alone = ops["layer_norm_grad"], ops["layer_norm_weight_grad"]
+        assert (ops["layer_norm_grads"] == 0) == (device == "cpu")
+        assert alone == ((2, 2) if device == "cpu" else (0, 0))
+        runs[device] = {
+            key: value.numpy().copy() for key, value in flow.gather(model.state_dict()).items()
+        }
+    for key, value in runs["cpu"].items():
+        np.testing.assert_allclose(runs["cuda"][key], value, rtol=1e-4, atol=1e-5, err_msg=key)

@@ -128,6 +128,10 @@ TEST(BlockKernels, NormsAndUpdates) {
     const TestTensor mean = RandomTensor({2}, 3, -0.2f, 0.2f), rstd = RandomTensor({2}, 4, 1, 2);
     ExpectOneResult({"layer_norm", attrs, {x}, {Of(kF, {2, width}), Of(kF, {2}), Of(kF, {2})}});
     ExpectOneResult({"layer_norm_grad", attrs, {x, dy, mean, rstd}, {Of(kF, {2, width})}});
+    ExpectOneResult({"layer_norm_grads",
+                     attrs,
+                     {x, dy, mean, rstd},
+                     {Of(kF, {2, width}), Of(kF, {width}), Of(kF, {width})}});
   }
   const Shape n = {300};
   ExpectOneResult(
