@@ -43,6 +43,7 @@ void AddLayerCases(std::vector<Case>* cases);
 // Chains of elementwise ops (conformance_fused_test.cc).
 void AddFusedCases(std::vector<Case>* cases);
 void AddJoinedUpdates(std::vector<Case>* cases);
+void AddLinear(std::vector<Case>* cases);
 // Attention of the widths that tensor cores take, larger than their tiles.
 void AddTensorAttentionCases(std::vector<Case>* cases);
 

@@ -1,5 +1,6 @@
-// Joined updates, and chains of elementwise ops for conformance_test.cc: every op that may stand in one, each element type, dropout on
-// shards, batch norm with whole packs of channels and without.
+// Ops that the compiler makes, for conformance_test.cc: joined updates, products with a bias, and chains of elementwise
+// ops: every op that may stand in one, each element type, dropout on shards, batch norm with whole packs of channels and
+// without.
 #include <optional>
 
 #include "kernels/cuda/conformance_case_for_test.h"
@@ -41,6 +42,27 @@ void AddJoinedUpdates(std::vector<Case>* cases) {
     joined.tolerance = 1e-6;
     cases->push_back(std::move(joined));
   }
+}
+
+void AddLinear(std::vector<Case>* cases) {
+  const auto add = [&](const Shape& a, const Shape& b, const Shape& out, bool ta, bool tb,
+                       double tolerance = 2e-6) {
+    cases->push_back({"linear",
+                      {{"transpose_a", ta}, {"transpose_b", tb}},
+                      {RandomTensor(a, 1), RandomTensor(b, 2), RandomTensor({out.back()}, 3)},
+                      {Of(DType::kF32, out)},
+                      tolerance});
+  };
+  add({5, 7}, {7, 3}, {5, 3}, false, false);
+  add({64, 32}, {48, 32}, {64, 48}, false, true);
+  add({7, 5}, {3, 7}, {5, 3}, true, true);
+  add({2, 3, 4, 5}, {5, 6}, {2, 3, 4, 6}, false, false);
+  add({2, 3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);
+  add({3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);    // several calls
+  add({131, 136}, {133, 136}, {131, 133}, false, true, 1e-5);  // a copy of the result
+  add({131, 137}, {136, 137}, {131, 136}, false, true, 1e-5);  // of operands alone
+  add({0, 4}, {4, 3}, {0, 3}, false, false);
+  add({2, 0}, {0, 3}, {2, 3}, false, false);  // the bias alone
 }
 
 void AddFusedCases(std::vector<Case>* cases) {

@@ -403,24 +403,6 @@ void AddMatmuls(std::vector<Case>* cases) {
   add({3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);
   add({0, 4}, {4, 3}, {0, 3}, false, false);
   add({2, 0}, {0, 3}, {2, 3}, false, false);
-  const auto add_linear = [&](const Shape& a, const Shape& b, const Shape& out, bool ta, bool tb,
-                              double tolerance = 2e-6) {
-    cases->push_back({"linear",
-                      {{"transpose_a", ta}, {"transpose_b", tb}},
-                      {RandomTensor(a, 1), RandomTensor(b, 2), RandomTensor({out.back()}, 3)},
-                      {Of(DType::kF32, out)},
-                      tolerance});
-  };
-  add_linear({5, 7}, {7, 3}, {5, 3}, false, false);
-  add_linear({64, 32}, {48, 32}, {64, 48}, false, true);
-  add_linear({7, 5}, {3, 7}, {5, 3}, true, true);
-  add_linear({2, 3, 4, 5}, {5, 6}, {2, 3, 4, 6}, false, false);
-  add_linear({2, 3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);
-  add_linear({3, 4, 5}, {2, 3, 5, 6}, {2, 3, 4, 6}, false, false);    // several calls
-  add_linear({131, 136}, {133, 136}, {131, 133}, false, true, 1e-5);  // a copy of the result
-  add_linear({131, 137}, {136, 137}, {131, 136}, false, true, 1e-5);  // of operands alone
-  add_linear({0, 4}, {4, 3}, {0, 3}, false, false);
-  add_linear({2, 0}, {0, 3}, {2, 3}, false, false);  // the bias alone
 }
 
 void AddShapeOps(std::vector<Case>* cases) {
@@ -538,6 +520,7 @@ std::vector<Case> AllCases() {
   AddFusedCases(&cases);
   AddJoinedUpdates(&cases);
   AddMatmuls(&cases);
+  AddLinear(&cases);
   AddShapeOps(&cases);
   AddMovement(&cases);
   AddLayerCases(&cases);
@@ -725,6 +708,7 @@ TEST(CudaConformance, EveryFloatType) {
   AddUpdates(&cases);
   AddFusedCases(&cases);
   AddMatmuls(&cases);
+  AddLinear(&cases);
   AddUnary(&elementwise);
   AddBinary(&elementwise);
   AddGradients(&elementwise);
