@@ -3,8 +3,9 @@
 // no compiler at run time; steps round as their ops do, so the bits are those of the ops one by one.
 //
 // Bytes: those of the inputs and the output. Goal: 80 % of the copy rate for up to four cheap steps. A thread asks
-// for the first dense operands of its steps together with the value, so that it waits for memory once; of a batch norm
-// it reads the numbers of its channels once, where all its elements lie in the same ones.
+// for the first dense operands of its steps together with the value, so that it waits for memory once. Of a batch norm
+// it reads the numbers of its channels once, where all its elements lie in the same ones: these take registers, so
+// fewer threads are there, and each asks for its next elements before it computes.
 #include <utility>
 
 #include "base/dtype.h"
@@ -211,32 +212,58 @@ __device__ __forceinline__ void RunBatchNorm(const Channels<kCount>& channels,
   }
 }
 
+// What a thread asks of memory for its next elements.
+template <int kCount, int kAsked>
+struct Item {
+  Raw<kCount> value;
+  Raw<kCount> ahead[kAsked];
+};
+template <int kCount, int kAsked>
+__device__ __forceinline__ void LoadAhead(const CudaFused& p, const Places& places, int64_t at,
+                                          Item<kCount, kAsked>* item) {
+  OF_UNROLL
+  for (int a = 0; a < kAsked; ++a) {
+    if (places.ahead[a] < 0) continue;
+    const CudaFusedStep& step = p.step[places.ahead[a]];
+    LoadRaw<kCount>(places.in[step.input], step.dtype, at, &item->ahead[a]);
+  }
+}
+template <int kCount, int kAsked>
+__device__ __forceinline__ void LoadItem(const CudaFused& p, const Places& places, int64_t at,
+                                         Item<kCount, kAsked>* item) {
+  LoadRaw<kCount>(places.in[0], p.dtype, at, &item->value);
+  LoadAhead(p, places, at, item);
+}
+
 // Elements [p.begin, p.end), whose number is a multiple of kCount. Steps are found by number, so the problem stays in
 // constant memory: a copy for each thread would lie in local memory. kFixed: there is a batch norm, and all elements of
 // a thread lie in the channels of its first ones.
 template <int kCount, bool kFixed>
-__global__ void FusedKernel(const __grid_constant__ CudaFused p,
-                            const __grid_constant__ Places places) {
+__global__ void __launch_bounds__(kThreads, kFixed ? 2 : 4)
+    FusedKernel(const __grid_constant__ CudaFused p, const __grid_constant__ Places places) {
+  constexpr int kAsked = kFixed ? 1 : kAhead;
+  const int64_t items = (p.end - p.begin) / kCount;
+  Item<kCount, kAsked> next;
   Channels<kFixed ? kCount : 1> fixed;
   if constexpr (kFixed) {
     for (int s = 0; s < p.steps; ++s) {
       if (p.step[s].kind != CudaFusedKind::kBatchNorm) continue;
       LoadChannels<kCount>(p, places, p.step[s].input, p.begin + FirstItem() * kCount, &fixed);
     }
+    if (FirstItem() < items) LoadItem(p, places, p.begin + FirstItem() * kCount, &next);
   }
-  for (int64_t i = FirstItem(); i < (p.end - p.begin) / kCount; i += ItemStride()) {
+  for (int64_t i = FirstItem(); i < items; i += ItemStride()) {
     const int64_t at = p.begin + i * kCount;
-    Raw<kCount> ahead[kAhead];
-    if constexpr (kCount > 1) {
-      OF_UNROLL
-      for (int a = 0; a < kAhead; ++a) {
-        if (places.ahead[a] < 0) continue;
-        const CudaFusedStep& step = p.step[places.ahead[a]];
-        LoadRaw<kCount>(places.in[step.input], step.dtype, at, &ahead[a]);
-      }
-    }
     float value[kCount];
-    Load<kCount>(places.in[0], p.dtype, at, value);
+    Item<kCount, kAsked> item;
+    if constexpr (kFixed) {
+      item = next;
+      if (i + ItemStride() < items) LoadItem(p, places, at + ItemStride() * kCount, &next);
+      Widen<kCount>(item.value, p.dtype, value);
+    } else {
+      if constexpr (kCount > 1) LoadAhead(p, places, at, &item);
+      Load<kCount>(places.in[0], p.dtype, at, value);
+    }
     for (int s = 0; s < p.steps; ++s) {
       const CudaFusedStep& step = p.step[s];
       switch (step.kind) {
@@ -254,9 +281,9 @@ __global__ void FusedKernel(const __grid_constant__ CudaFused p,
             OF_UNROLL
             for (int k = 0; k < kCount; ++k) beside[k] = one[0];
           } else if (kCount > 1 && s == places.ahead[0]) {
-            Widen<kCount>(ahead[0], step.dtype, beside);
-          } else if (kCount > 1 && s == places.ahead[1]) {
-            Widen<kCount>(ahead[1], step.dtype, beside);
+            Widen<kCount>(item.ahead[0], step.dtype, beside);
+          } else if (kCount > 1 && kAsked > 1 && s == places.ahead[1]) {
+            Widen<kCount>(item.ahead[kAsked - 1], step.dtype, beside);
           } else {
             Load<kCount>(places.in[step.input], step.dtype, at, beside);
           }

@@ -101,15 +101,15 @@ TEST_F(CudaStepTest, FinishesWhenTheGpuHas) {
 }
 
 TEST_F(CudaStepTest, GoesToOtherMemoryWhenItIsBoundAgain) {
-  for (int64_t step = 0; step < 3; ++step) {
+  for (int64_t step = 0; step < 6; ++step) {  // all places have a graph
     Launch(step);
     Finish(step);
   }
   Block other = *context_->Allocate(0, 64);
   ASSERT_TRUE(step_->Rebind(Work(other.data())).ok());
   memory_ = std::move(other);  // the old block goes with `other`
-  Launch(3);
-  Finish(3);
+  Launch(6);
+  Finish(6);
   EXPECT_EQ(Value(), 1);
 }
 
