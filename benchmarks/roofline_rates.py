@@ -62,17 +62,19 @@ REACHED = {
     "adamw_updates": Reached(0.8),
     "layer_norm": Reached(0.91, True),
     "layer_norm_grad": Reached(0.95, True),
-    "layer_norm_weight_grad": Reached(0.6, True),
+    "layer_norm_weight_grad": Reached(0.86, True),
     "layer_norm_grads": Reached(0.85),
     "bn_sum": Reached(0.44, True),
     "bn_sq_sum": Reached(0.7),
-    "bn_sample_sums": Reached(0.7),
+    "bn_sample_sums": Reached(0.6, True),
     "bn_join_squares": Reached(0.2),
     "bn_apply": Reached(0.69, True),
-    "bn_grad_sums": Reached(0.7),
-    "bn_grad_input": Reached(0.75, True),
-    "cross_entropy": Reached(0.75),
-    "cross_entropy_grad": Reached(0.75),
+    "bn_grad_sums": Reached(0.81, True),
+    "bn_grad_input": Reached(0.92, True),
+    "cross_entropy": Reached(0.95, True),
+    "cross_entropy_grad": Reached(0.92, True),
+    "gelu": Reached(0.95, True),
+    "gelu_grad": Reached(0.95, True),
     "embedding": Reached(0.89, True),
     "embedding_grad": Reached(0.17, True),
     "max_pool2d": Reached(0.27, True),
@@ -84,14 +86,12 @@ REACHED = {
 NARROW_NORMS = {
     "layer_norm": Reached(0.77, True),
     "layer_norm_grad": Reached(0.88, True),
-    "layer_norm_weight_grad": Reached(0.33, True),
+    "layer_norm_weight_grad": Reached(0.74, True),
     "layer_norm_grads": Reached(0.75),
 }
 WINDOWS = Reached(0.77, True)  # bytes of a convolution of 1x1 in 16 bits
 OTHERS = Reached(0.88)  # the goal of elementwise kernels
-MATMUL_16_BIT = (
-    660e12  # mean over a step: predicted; squares of 4096 and 8192 measured 694e12 to 779e12
-)
+MATMUL_16_BIT = 760e12  # mean over a step of BERT-Large: measured
 
 # Goals in samples/s, and what others have published for the same model (the reference for GPUs, sections 2, 14, 15).
 GOALS: dict[str, dict[str, Any]] = {

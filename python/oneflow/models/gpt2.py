@@ -49,7 +49,8 @@ class Conv1D(nn.Module):
         self.bias = nn.Parameter(f.zeros(out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x @ self.weight + self.bias
+        y = x @ self.weight
+        return y + self.bias.to(y.dtype)  # in mixed precision narrow, as a Linear's
 
 
 class Attention(nn.Module):
