@@ -218,15 +218,23 @@ bool LayoutState::LeavesDp(ValueId value, int from, int to) const {
   if (dp_axis_ < 0 || from == to) return false;
   const Sbp& a = shardings_[from].sbps[dp_axis_];
   const Sbp& b = shardings_[to].sbps[dp_axis_];
-  if (a ==
-      b) {  // in other units devices have other samples: by groups of batch norm some have none
-    if (a.kind != Sbp::kSplit) return false;
-    const size_t dim = static_cast<size_t>(a.dim);
-    if (shardings_[from].units[dim] == shardings_[to].units[dim]) return false;
-  } else if (a.kind == Sbp::kBroadcast || (a.kind == Sbp::kPartial && b.kind != Sbp::kSplit)) {
-    return false;
+  const bool stays =
+      a == b
+          // Dealt out in fewer units than there are devices (groups of batch norm), some have none.
+          ? a.kind != Sbp::kSplit || HasShares(from, a.dim) == HasShares(to, a.dim)
+          : a.kind == Sbp::kBroadcast || (a.kind == Sbp::kPartial && b.kind != Sbp::kSplit);
+  return !stays && bound_.nodes[graph_.value(value).producer].role != NodeRole::kStateRead;
+}
+
+bool LayoutState::HasShares(int sharding, int dim) const {
+  const Sharding& of = shardings_[sharding];
+  int64_t parts = 1;
+  for (size_t axis = 0; axis < of.sbps.size(); ++axis) {
+    if (of.sbps[axis].kind == Sbp::kSplit && of.sbps[axis].dim == dim) {
+      parts *= bound_.axes[axis].size;
+    }
   }
-  return bound_.nodes[graph_.value(value).producer].role != NodeRole::kStateRead;
+  return of.units[static_cast<size_t>(dim)] >= parts;
 }
 
 int64_t LayoutState::NeedCost(ValueId value, int from, const Need& need, int* last) {

@@ -7,10 +7,10 @@
 //   layout share);
 // - over states: the time to touch each device's part kTouches times (this is what makes sharding a
 //   parameter and its optimizer state worth something), times `state_weight`;
-// - kGatherPenalty for each value that changes its split on `dp`, its units too, other than for an output, and for
-//   each sum that becomes split there (`dp` splits the batch from the first op to the last and
-//   nothing else, or it would not be used), and for each new value of a state that is not made in
-//   the state's own layout (updates happen in place).
+// - kGatherPenalty for each value that changes its split on `dp`, or is dealt out in so few units that
+//   devices have none, other than for an output, and for each sum that becomes split there (`dp` splits the
+//   batch from the first op to the last and nothing else, or it would not be used), and for each new value of
+//   a state that is not made in the state's own layout (updates happen in place).
 //
 // Owner: one search. Threads: one. Invariant: total() equals the sum above at any time; a node's
 // layouts are what its rule gives for its choice and its inputs' current layouts (changed units run
@@ -147,6 +147,8 @@ class LayoutState {
   int64_t ValueCostWith(ValueId value, NodeId id, const NodeLayout& layout);
   int64_t GroupCost(int group) const;
   bool LeavesDp(ValueId value, int from, int to) const;
+  // Each device along the axes that split the dim has a unit of it. REQUIRES: some axis does.
+  bool HasShares(int sharding, int dim) const;
 
   const BoundGraph& bound_;
   const Graph& graph_;
