@@ -174,8 +174,8 @@ def test_updates_take_the_place_of_casts(
         casts[fuse] = sum(
             kernel["op"] == "cast" and kernel["inputs"][0][0] == "bf16" for kernel in kernels
         )
-        # Those of the layer's four products; biases, norms and tables have sums in f32.
-        assert training.narrow_updates() == (4 if fuse else 0)
+        # Those of the layer's four products and their biases; norms and tables have sums in f32.
+        assert training.narrow_updates() == (8 if fuse else 0)
     assert casts[False] - casts[True] >= 4
     assert runs[True][0] == runs[False][0]
     for key, value in runs[True][1].items():
