@@ -125,18 +125,19 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   // Attention reads q, k and v where one product left them.
   if (options.fuse) OF_RETURN_IF_ERROR(PackAttention(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("pack_attention"));
-  // cuBLASLt takes rows of two-byte elements as they lie where they are multiples of 16 bytes. Of a vocabulary only the
-  // weights are padded for that, not the scores.
-  if (options.fuse && RunsOn(target, "cuda")) {
-    OF_RETURN_IF_ERROR(PadClasses(&graph, &logical.decisions));
-    OF_RETURN_IF_ERROR(border("pad_classes"));
+  if (RunsOn(target, "cuda")) {
+    // cuBLASLt takes rows of two-byte elements as they lie where they are multiples of 16 bytes. Of a vocabulary only
+    // the weights are padded for that, not the scores.
+    if (options.fuse) {
+      OF_RETURN_IF_ERROR(PadClasses(&graph, &logical.decisions));
+      OF_RETURN_IF_ERROR(border("pad_classes"));
+    }
+    // A GPU's product adds its bias while it writes, and its layer norm's gradients are one kernel.
+    OF_RETURN_IF_ERROR(FuseBias(&graph, &logical.decisions));
+    OF_RETURN_IF_ERROR(border("fuse_bias"));
+    OF_RETURN_IF_ERROR(JoinNormGrads(&graph, &logical.decisions));
+    OF_RETURN_IF_ERROR(border("join_norm_grads"));
   }
-  // A GPU's product adds its bias while it writes.
-  OF_RETURN_IF_ERROR(FuseBias(&graph, &logical.decisions, target));
-  OF_RETURN_IF_ERROR(border("fuse_bias"));
-  // A GPU's layer norm reads x and dy once for all of its gradients.
-  OF_RETURN_IF_ERROR(JoinNormGrads(&graph, &logical.decisions, target));
-  OF_RETURN_IF_ERROR(border("join_norm_grads"));
   // A value that one elementwise op hands to the next stays in the cache, or in registers.
   if (options.fuse) OF_RETURN_IF_ERROR(FuseElementwise(&graph, &logical.decisions));
   OF_RETURN_IF_ERROR(border("fuse_elementwise"));

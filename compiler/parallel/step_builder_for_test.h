@@ -21,6 +21,13 @@
 
 namespace oneflow {
 
+// Nodes of an op.
+inline int Count(const Graph& graph, const std::string& op) {
+  int count = 0;
+  for (NodeId id : graph.order()) count += graph.node(id).op == op ? 1 : 0;
+  return count;
+}
+
 class StepBuilder {
  public:
   using Annotation = std::map<std::string, Sbp>;

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "compiler/parallel/cost_model.h"
+#include "compiler/passes/decided_graph.h"
 
 namespace oneflow {
 namespace {
@@ -126,22 +127,18 @@ class Bucketing {
   // One reshard in the place of the last.
   absl::Status Join(const std::vector<Candidate>& members, int64_t bytes) {
     const Node last = graph_.node(members.back().node);
-    std::vector<ValueId> inputs;
-    for (const Candidate& member : members) inputs.push_back(graph_.node(member.node).inputs[0]);
-    OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
-                        graph_.InsertNode(last.id, "reshard", inputs, last.attrs, last));
-    decisions_.nodes.resize(graph_.num_nodes());
-    NodeDecision& decision = decisions_.nodes[graph_.value(made[0]).producer];
-    decision.reason = absl::StrCat("a bucket of ", members.size(), " sums, ", bytes, " bytes");
-    for (size_t i = 0; i < members.size(); ++i) {
-      const ValueId old = graph_.node(members[i].node).outputs[0];
-      graph_.mutable_value(made[i]).sharding = graph_.value(old).sharding;
-      decision.shardings.inputs.push_back(graph_.value(inputs[i]).sharding);
-      decision.shardings.outputs.push_back(graph_.value(old).sharding);
-      graph_.ReplaceUses(old, made[i]);
-      graph_.RemoveNode(members[i].node);
-      decisions_.nodes[members[i].node] = {};
+    std::vector<ValueId> inputs, results;
+    std::vector<NodeId> gone;
+    for (const Candidate& member : members) {
+      inputs.push_back(graph_.node(member.node).inputs[0]);
+      results.push_back(graph_.node(member.node).outputs[0]);
+      gone.push_back(member.node);
     }
+    OF_ASSIGN_OR_RETURN(const NodeId made, DecidedGraph(&graph_, &decisions_)
+                                               .Replace(last, "reshard", std::move(inputs),
+                                                        last.attrs, results, gone));
+    decisions_.nodes[made].reason =
+        absl::StrCat("a bucket of ", members.size(), " sums, ", bytes, " bytes");
     return absl::OkStatus();
   }
 

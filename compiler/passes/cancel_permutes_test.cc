@@ -21,12 +21,6 @@ std::vector<std::string> Ops(const Graph& graph) {
   return ops;
 }
 
-int Count(const Graph& graph, const std::string& op) {
-  int count = 0;
-  for (NodeId id : graph.order()) count += graph.node(id).op == op ? 1 : 0;
-  return count;
-}
-
 Graph Cancelled(const StepBuilder& step) {
   Graph graph = step.graph;
   const absl::Status status = CancelPermutes(&graph);

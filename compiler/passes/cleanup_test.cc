@@ -8,12 +8,6 @@
 namespace oneflow {
 namespace {
 
-int Count(const Graph& graph, const std::string& op) {
-  int count = 0;
-  for (NodeId id : graph.order()) count += graph.node(id).op == op ? 1 : 0;
-  return count;
-}
-
 TEST(MergeCommonTest, EqualNodesAreOne) {
   StepBuilder b;
   const ValueId x = b.Input("x", {4, 4});

@@ -1,19 +1,19 @@
 #include "compiler/passes/fuse_bias.h"
 
-#include <algorithm>
 #include <optional>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "base/status.h"
+#include "compiler/passes/decided_graph.h"
 
 namespace oneflow {
 namespace {
 
 class Fusing {
  public:
-  Fusing(Graph* graph, Decisions* decisions) : graph_(*graph), decisions_(*decisions) {}
+  Fusing(Graph* graph, Decisions* decisions) : graph_(*graph), edit_(graph, decisions) {}
 
   absl::Status Run() {
     const std::vector<NodeId> order = graph_.order();
@@ -63,39 +63,21 @@ class Fusing {
   }
 
   absl::Status Join(NodeId id, int product) {
-    const Node add = graph_.node(id);
-    const Node matmul = MakerOf(add.inputs[static_cast<size_t>(product)]);
-    const size_t bias = static_cast<size_t>(1 - product);
+    const Node& add = graph_.node(id);
+    const Node& matmul = MakerOf(add.inputs[static_cast<size_t>(product)]);
     std::vector<ValueId> inputs = matmul.inputs;
-    inputs.push_back(add.inputs[bias]);
-    std::vector<Sharding> shardings = decisions_.nodes[matmul.id].shardings.inputs;
-    shardings.push_back(decisions_.nodes[id].shardings.inputs[bias]);
-    OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
-                        graph_.InsertNode(id, "linear", std::move(inputs), matmul.attrs, add));
-    const ValueId old = add.outputs[0];
-    graph_.mutable_value(made[0]).sharding = graph_.value(old).sharding;
-    decisions_.nodes.resize(graph_.num_nodes());
-    decisions_.nodes[graph_.value(made[0]).producer].shardings = {std::move(shardings),
-                                                                  {graph_.value(old).sharding}};
-    graph_.ReplaceUses(old, made[0]);
-    for (const NodeId gone : {id, matmul.id}) {
-      graph_.RemoveNode(gone);
-      decisions_.nodes[gone] = {};
-    }
-    return absl::OkStatus();
+    inputs.push_back(add.inputs[static_cast<size_t>(1 - product)]);
+    return edit_
+        .Replace(add, "linear", std::move(inputs), matmul.attrs, add.outputs, {id, matmul.id})
+        .status();
   }
 
   Graph& graph_;
-  Decisions& decisions_;
+  DecidedGraph edit_;
 };
 
 }  // namespace
 
-absl::Status FuseBias(Graph* graph, Decisions* decisions, const plan::Target& target) {
-  const bool gpus =
-      std::all_of(target.devices().begin(), target.devices().end(),
-                  [](const plan::TargetDevice& device) { return device.kind() == "cuda"; });
-  return gpus ? Fusing(graph, decisions).Run() : absl::OkStatus();
-}
+absl::Status FuseBias(Graph* graph, Decisions* decisions) { return Fusing(graph, decisions).Run(); }
 
 }  // namespace oneflow

@@ -17,12 +17,11 @@
 #include "absl/status/status.h"
 #include "compiler/graph/graph.h"
 #include "compiler/parallel/decide.h"
-#include "plan/target.pb.h"
 
 namespace oneflow {
 
-// Nothing unless all devices of the target are GPUs. Grows decisions->nodes for new nodes.
-absl::Status FuseBias(Graph* graph, Decisions* decisions, const plan::Target& target);
+// For targets of GPUs. Grows decisions->nodes for new nodes.
+absl::Status FuseBias(Graph* graph, Decisions* decisions);
 
 }  // namespace oneflow
 

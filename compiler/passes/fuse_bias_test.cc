@@ -8,10 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "compiler/parallel/step_builder_for_test.h"
-#include "compiler/passes/bucket_sums.h"
-#include "compiler/passes/insert_reshard.h"
-#include "compiler/passes/remove_dead.h"
+#include "compiler/passes/decided_step_for_test.h"
 
 namespace oneflow {
 namespace {
@@ -21,32 +18,18 @@ struct Ops {
   std::string layouts;  // of the last linear: "S(0),B,B->S(0)" on the first mesh axis
 };
 
-Ops OpsOf(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}}, int devices = 1,
-          const std::string& kind = "cuda") {
-  Graph graph = step.graph;
-  plan::Target target = CpuTarget(devices, 1);
-  RemoveDead(&graph);
-  absl::StatusOr<Decisions> decisions = Decide(&graph, MeshOf(std::move(axes)), 1, target);
-  EXPECT_TRUE(decisions.ok()) << decisions.status();
-  EXPECT_EQ(InsertReshard(&graph, &*decisions, 1, target), absl::OkStatus());
-  EXPECT_EQ(BucketSums(&graph, &*decisions, target), absl::OkStatus());
-  for (plan::TargetDevice& device : *target.mutable_devices()) device.set_kind(kind);
-  EXPECT_EQ(FuseBias(&graph, &*decisions, target), absl::OkStatus());
-  EXPECT_EQ(VerifyGraph(graph, "fuse_bias"), absl::OkStatus());
+Ops OpsOf(const StepBuilder& traced, std::vector<Axis> axes = {{"dp", 1}}) {
+  DecidedStep step(traced.graph, std::move(axes));
+  EXPECT_EQ(FuseBias(&step.graph, &step.decisions), absl::OkStatus());
+  step.ExpectSound("fuse_bias");
   Ops ops;
-  for (NodeId id : graph.order()) {
-    const Node& node = graph.node(id);
-    ops.matmul += node.op == "matmul" ? 1 : 0;
-    ops.add += node.op == "add" ? 1 : 0;
-    if (node.op != "linear") continue;
+  for (const NodeId id : step.graph.order()) {
+    const std::string& op = step.graph.node(id).op;
+    ops.matmul += op == "matmul" ? 1 : 0;
+    ops.add += op == "add" ? 1 : 0;
+    if (op != "linear") continue;
     ++ops.linear;
-    const NodeDecision& decision = decisions->nodes[id];
-    EXPECT_EQ(decision.shardings.inputs.size(), 3u);
-    ops.layouts.clear();
-    for (const Sharding& sharding : decision.shardings.inputs) {
-      ops.layouts += (ops.layouts.empty() ? "" : ",") + sharding.sbps.at(1).ToString();
-    }
-    ops.layouts += "->" + decision.shardings.outputs.at(0).sbps.at(1).ToString();
+    ops.layouts = step.Layouts(id);
   }
   return ops;
 }
@@ -71,15 +54,9 @@ TEST(FuseBiasTest, AProductAndItsBiasAreOneNode) {
   }
 }
 
-TEST(FuseBiasTest, OnGpusAlone) {
-  const Ops ops = OpsOf(Layer(), {{"dp", 1}}, 1, "cpu");
-  EXPECT_EQ(ops.linear, 0);
-  EXPECT_EQ(ops.matmul, 1);
-}
-
 TEST(FuseBiasTest, TheLayoutsAreThoseOfTheProductAndTheAddition) {
-  EXPECT_EQ(OpsOf(Layer(), {{"dp", 2}}, 2).layouts, "S(0),B,B->S(0)");
-  const Ops columns = OpsOf(Layer(false, {{"tp", {Sbp::kSplit, 1}}}), {{"tp", 2}}, 2);
+  EXPECT_EQ(OpsOf(Layer(), {{"dp", 2}}).layouts, "S(0),B,B->S(0)");
+  const Ops columns = OpsOf(Layer(false, {{"tp", {Sbp::kSplit, 1}}}), {{"tp", 2}});
   EXPECT_EQ(columns.layouts, "B,S(1),S(0)->S(1)");
 }
 
@@ -89,7 +66,7 @@ TEST(FuseBiasTest, NotToPartialSums) {
   const ValueId x = b.Input("x", {8, 4096});
   const ValueId product = b.Linear(x, b.Parameter("w", {4096, 512}, {{"tp", {Sbp::kSplit, 0}}}));
   b.Output("y", b.Op("add", {product, b.Parameter("bias", {512})}));
-  const Ops ops = OpsOf(b, {{"tp", 2}}, 2);
+  const Ops ops = OpsOf(b, {{"tp", 2}});
   EXPECT_EQ(ops.linear, 0);
   EXPECT_EQ(ops.matmul, 1);
   EXPECT_EQ(ops.add, 1);

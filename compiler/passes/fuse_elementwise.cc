@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "compiler/passes/decided_graph.h"
 #include "plan/fused.h"
 
 namespace oneflow {
@@ -22,7 +23,7 @@ class Fusing {
  public:
   Fusing(Graph* graph, Decisions* decisions)
       : graph_(*graph),
-        decisions_(*decisions),
+        edit_(graph, decisions),
         order_(graph->order()),
         vacant_(order_.size(), false),
         position_(graph->num_nodes(), 0) {
@@ -170,8 +171,6 @@ class Fusing {
     std::vector<ValueId> inputs = {first.inputs[static_cast<size_t>(chain.front().value)]};
     std::vector<FusedStep> steps;
     Attrs attrs;
-    std::vector<Sharding> shardings = {
-        decisions_.nodes[first.id].shardings.inputs[static_cast<size_t>(chain.front().value)]};
     for (const Link& link : chain) {
       const Node& node = graph_.node(link.node);
       FusedStep step{node.op, link.role, 0, false, 0, TypeOf(node.outputs[0]).dtype};
@@ -181,7 +180,6 @@ class Fusing {
       for (size_t i = 0; i < node.inputs.size(); ++i) {
         if (static_cast<int>(i) == link.value) continue;
         inputs.push_back(node.inputs[i]);
-        shardings.push_back(decisions_.nodes[link.node].shardings.inputs[i]);
       }
       if (link.role == FusedRole::kDropout) {
         for (const char* name : {"p", "seed", "key"}) {
@@ -192,25 +190,20 @@ class Fusing {
     }
     SetFusedSteps(steps, &attrs);
     attrs.Set("dtype", std::string(NameOf(steps.back().dtype)));
-    OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
-                        graph_.InsertNode(last.id, "fused", std::move(inputs), attrs, last));
-    const ValueId old = last.outputs[0];
-    graph_.mutable_value(made[0]).sharding = graph_.value(old).sharding;
-    decisions_.nodes.resize(graph_.num_nodes());
-    NodeDecision& decision = decisions_.nodes[graph_.value(made[0]).producer];
-    decision.shardings = {std::move(shardings), {graph_.value(old).sharding}};
-    graph_.ReplaceUses(old, made[0]);
+    std::vector<NodeId> gone;
     for (size_t k = chain.size(); k-- > 0;) {
-      graph_.RemoveNode(chain[k].node);
-      decisions_.nodes[chain[k].node] = {};
+      gone.push_back(chain[k].node);
       vacant_[position_[static_cast<size_t>(chain[k].node)]] = k + 1 < chain.size();
     }
+    OF_RETURN_IF_ERROR(
+        edit_.Replace(last, "fused", std::move(inputs), std::move(attrs), last.outputs, gone)
+            .status());
     position_.resize(graph_.num_nodes(), position_[static_cast<size_t>(last.id)]);
     return absl::OkStatus();
   }
 
   Graph& graph_;
-  Decisions& decisions_;
+  DecidedGraph edit_;
   const std::vector<NodeId> order_;  // as it was
   std::vector<bool> vacant_;         // by position: its op has gone up into a chain
   std::vector<size_t> position_;     // of a node; of a chain: its last op's
@@ -219,6 +212,7 @@ class Fusing {
 // A reshape of what an op of one operand made becomes that op on a reshape, if an op behind it can stand in a chain:
 //   relu(reshape(cast(%1)))  ->  relu(cast(reshape(%1)))
 absl::Status MoveViewsUp(Graph* graph, Decisions* decisions) {
+  DecidedGraph edit(graph, decisions);
   for (const NodeId id : graph->order()) {
     if (graph->node(id).op != "reshape") continue;
     const std::vector<NodeId>& readers = graph->uses(graph->node(id).outputs[0]);
@@ -234,24 +228,14 @@ absl::Status MoveViewsUp(Graph* graph, Decisions* decisions) {
           maker.phase != reshape.phase) {
         break;
       }
-      const NodeDecision of_view = decisions->nodes[view];
+      const std::vector<Sharding> layout = {graph->value(reshape.outputs[0]).sharding};
       OF_ASSIGN_OR_RETURN(const std::vector<ValueId> seen,
-                          graph->InsertNode(view, "reshape", maker.inputs, reshape.attrs, reshape));
+                          edit.Insert(reshape, "reshape", maker.inputs, reshape.attrs, layout));
       OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
-                          graph->InsertNode(view, maker.op, seen, maker.attrs, maker));
-      decisions->nodes.resize(graph->num_nodes());
-      const ValueId old = reshape.outputs[0];
-      const Sharding sharding = graph->value(old).sharding;
-      for (const ValueId output : {seen[0], made[0]}) {
-        graph->mutable_value(output).sharding = sharding;
-      }
-      decisions->nodes[graph->value(seen[0]).producer] = of_view;
-      decisions->nodes[graph->value(made[0]).producer].shardings = {{sharding}, {sharding}};
-      graph->ReplaceUses(old, made[0]);
-      for (const NodeId gone : {view, maker.id}) {
-        graph->RemoveNode(gone);
-        decisions->nodes[gone] = {};
-      }
+                          edit.Insert(reshape, maker.op, seen, maker.attrs, layout));
+      graph->ReplaceUses(reshape.outputs[0], made[0]);
+      edit.Remove(view);
+      edit.Remove(maker.id);
       view = graph->value(seen[0]).producer;
     }
   }

@@ -4,12 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "compiler/parallel/step_builder_for_test.h"
-#include "compiler/passes/bucket_sums.h"
-#include "compiler/passes/cancel_permutes.h"
-#include "compiler/passes/insert_reshard.h"
-#include "compiler/passes/merge_common.h"
-#include "compiler/passes/remove_dead.h"
+#include "compiler/passes/decided_step_for_test.h"
 #include "plan/fused.h"
 
 namespace oneflow {
@@ -18,30 +13,19 @@ namespace {
 using Texts = std::vector<std::string>;
 
 // The ops of each chain that the pass makes of the step, in order, and where the value is the right operand.
-std::vector<Texts> ChainsOf(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}},
-                            int devices = 1, int micro_batches = 1) {
-  Graph graph = step.graph;
-  const plan::Target target = CpuTarget(devices, 1);
-  EXPECT_EQ(CancelPermutes(&graph), absl::OkStatus());
-  MergeCommon(&graph);
-  RemoveDead(&graph);
-  absl::StatusOr<Decisions> decisions =
-      Decide(&graph, MeshOf(std::move(axes)), micro_batches, target);
-  EXPECT_TRUE(decisions.ok()) << decisions.status();
-  EXPECT_EQ(InsertReshard(&graph, &*decisions, 1, target), absl::OkStatus());
-  EXPECT_EQ(BucketSums(&graph, &*decisions, target), absl::OkStatus());
-  EXPECT_EQ(FuseElementwise(&graph, &*decisions), absl::OkStatus());
-  EXPECT_EQ(VerifyGraph(graph, "fuse_elementwise"), absl::OkStatus());
+std::vector<Texts> ChainsOf(const StepBuilder& traced, std::vector<Axis> axes = {{"dp", 1}},
+                            int micro_batches = 1) {
+  DecidedStep step(traced.graph, std::move(axes), micro_batches);
+  EXPECT_EQ(FuseElementwise(&step.graph, &step.decisions), absl::OkStatus());
+  step.ExpectSound("fuse_elementwise");
   std::vector<Texts> chains;
-  for (NodeId id : graph.order()) {
-    const Node& node = graph.node(id);
-    EXPECT_EQ(decisions->nodes[id].shardings.outputs.size(), node.outputs.size()) << node.op;
+  for (const NodeId id : step.graph.order()) {
+    const Node& node = step.graph.node(id);
     if (node.op != "fused") continue;
     Texts& chain = chains.emplace_back(node.attrs.Strings("ops"));
     for (size_t k = 0; k < chain.size(); ++k) {
       if (node.attrs.Ints("reversed")[k] != 0) chain[k] += " from the right";
     }
-    EXPECT_EQ(decisions->nodes[id].shardings.inputs.size(), node.inputs.size());
   }
   return chains;
 }
@@ -79,7 +63,7 @@ TEST(FuseElementwiseTest, AViewMovesUpOverOpsOfOneOperand) {
       b.Op("reshape", {b.Op("neg", {b.Op("gelu", {x})})}, {{"shape", Shape{8, 2, 2}}});
   b.Output("z", b.Op("add", {view, y}));
   EXPECT_EQ(ChainsOf(b), (std::vector<Texts>{{"gelu", "neg", "add"}}));
-  EXPECT_EQ(ChainsOf(b, {{"dp", 2}}, 2), (std::vector<Texts>{{"gelu", "neg", "add"}}));
+  EXPECT_EQ(ChainsOf(b, {{"dp", 2}}), (std::vector<Texts>{{"gelu", "neg", "add"}}));
 }
 
 TEST(FuseElementwiseTest, AViewStaysBehindWhatOthersReadOrKnowsItsDims) {
@@ -145,7 +129,7 @@ TEST(FuseElementwiseTest, PartialSumsAreNotRun) {
   b.Output("z",
            b.Op("relu", {b.Op("neg", {b.Op("mul_scalar", {b.Linear(x, w)}, {{"value", 0.5}})})}));
   // mul_scalar and neg may pass partial sums on; relu may not.
-  for (const Texts& chain : ChainsOf(b, {{"tp", 2}}, 2)) {
+  for (const Texts& chain : ChainsOf(b, {{"tp", 2}})) {
     EXPECT_TRUE(chain.front() != "mul_scalar" || chain.back() == "relu");
   }
 }
@@ -164,7 +148,7 @@ TEST(FuseElementwiseTest, AResidualBlockIsOnePassForwardAndOneBack) {
   b.Train(b.CrossEntropy(pooled, labels));
   for (int dp : {1, 2}) {
     std::map<Texts, int> count;
-    for (const Texts& chain : ChainsOf(b, {{"dp", dp}}, dp)) ++count[chain];
+    for (const Texts& chain : ChainsOf(b, {{"dp", dp}})) ++count[chain];
     EXPECT_EQ((count[{"bn_apply", "relu"}]), 1) << dp;
     EXPECT_EQ((count[{"bn_apply", "add", "relu"}]), 2) << dp;
     EXPECT_EQ((count[{"add", "relu_grad from the right"}]), 2) << dp;

@@ -4,7 +4,7 @@
 //   %5 = layer_norm_grad(%1, %2, %3, %4, %w)
 //   %6, %7 = layer_norm_weight_grad(%1, %2, %3, %4)   ->   %5, %6, %7 = layer_norm_grads(%1, %2, %3, %4, %w)
 //
-// Joined are two of equal operands in the same layouts, in one stage and phase, of which that of x stands first, as autodiff
+// Joined are two of equal operands, in one stage and phase, of which that of x stands first, as autodiff
 // makes them. The node stands in its place and each result keeps its layout: sums over rows that lie apart are partial. So x
 // and dy are free no later than before, and only the sums, one row each, may be there earlier.
 //
@@ -16,12 +16,11 @@
 #include "absl/status/status.h"
 #include "compiler/graph/graph.h"
 #include "compiler/parallel/decide.h"
-#include "plan/target.pb.h"
 
 namespace oneflow {
 
-// Nothing unless all devices of the target are GPUs. Grows decisions->nodes for new nodes.
-absl::Status JoinNormGrads(Graph* graph, Decisions* decisions, const plan::Target& target);
+// For targets of GPUs. Grows decisions->nodes for new nodes.
+absl::Status JoinNormGrads(Graph* graph, Decisions* decisions);
 
 }  // namespace oneflow
 

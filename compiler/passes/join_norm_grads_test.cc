@@ -9,11 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "compiler/parallel/step_builder_for_test.h"
-#include "compiler/passes/bucket_sums.h"
-#include "compiler/passes/insert_reshard.h"
-#include "compiler/passes/merge_common.h"
-#include "compiler/passes/remove_dead.h"
+#include "compiler/passes/decided_step_for_test.h"
 
 namespace oneflow {
 namespace {
@@ -25,39 +21,17 @@ struct Ops {
   std::string layouts;  // of the last joined one: "S(0),B,B->S(0)" on the first mesh axis
 };
 
-Ops OpsOf(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}}, int devices = 1,
-          const std::string& kind = "cuda", const std::function<void(Graph*)>& edit = {}) {
-  Graph graph = step.graph;
-  plan::Target target = CpuTarget(devices, 1);
-  MergeCommon(&graph);
-  RemoveDead(&graph);
-  absl::StatusOr<Decisions> decisions = Decide(&graph, MeshOf(std::move(axes)), 1, target);
-  EXPECT_TRUE(decisions.ok()) << decisions.status();
-  EXPECT_EQ(InsertReshard(&graph, &*decisions, 1, target), absl::OkStatus());
-  EXPECT_EQ(BucketSums(&graph, &*decisions, target), absl::OkStatus());
-  for (plan::TargetDevice& device : *target.mutable_devices()) device.set_kind(kind);
-  if (edit) edit(&graph);
-  EXPECT_EQ(JoinNormGrads(&graph, &*decisions, target), absl::OkStatus());
-  EXPECT_EQ(VerifyGraph(graph, "join_norm_grads"), absl::OkStatus());
+Ops OpsOf(const StepBuilder& traced, std::vector<Axis> axes = {{"dp", 1}},
+          const std::function<void(Graph*)>& edit = {}) {
+  DecidedStep step(traced.graph, std::move(axes));
+  if (edit) edit(&step.graph);
+  EXPECT_EQ(JoinNormGrads(&step.graph, &step.decisions), absl::OkStatus());
+  step.ExpectSound("join_norm_grads");
   Ops ops;
-  const auto text = [](const std::vector<Sharding>& shardings) {
-    std::string layouts;
-    for (const Sharding& sharding : shardings) {
-      layouts += (layouts.empty() ? "" : ",") + sharding.sbps.at(1).ToString();
-    }
-    return layouts;
-  };
-  for (const NodeId id : graph.order()) {
-    const Node& node = graph.node(id);
-    if (node.op == "relu" || node.op.find("_norm_") != std::string::npos) {
-      ops.order.push_back(node.op);
-    }
-    if (node.op != "layer_norm_grads") continue;
-    const NodeShardings& shardings = decisions->nodes[id].shardings;
-    ops.layouts = text(shardings.inputs) + "->" + text(shardings.outputs);
-    for (size_t i = 0; i < node.outputs.size(); ++i) {
-      EXPECT_EQ(graph.value(node.outputs[i]).sharding, shardings.outputs.at(i));
-    }
+  for (const NodeId id : step.graph.order()) {
+    const std::string& op = step.graph.node(id).op;
+    if (op == "relu" || op.find("_norm_") != std::string::npos) ops.order.push_back(op);
+    if (op == "layer_norm_grads") ops.layouts = step.Layouts(id);
   }
   return ops;
 }
@@ -110,17 +84,13 @@ TEST(JoinNormGradsTest, WithoutAWeightToo) {
   EXPECT_EQ(ops.layouts, "B,B,B,B->B,B,B");
 }
 
-TEST(JoinNormGradsTest, OnGpusAlone) {
-  EXPECT_EQ(OpsOf(Model(), {{"dp", 1}}, 1, "cpu").order, kTwo);
-}
-
 TEST(JoinNormGradsTest, NotOfAnRmsNorm) {
   EXPECT_EQ(OpsOf(Model("rms_norm")).order, (Texts{"rms_norm_grad", "rms_norm_weight_grad"}));
 }
 
 // Of rows that lie apart each device has a part of the sums.
 TEST(JoinNormGradsTest, LayoutsAreThoseOfTheTwo) {
-  const Ops ops = OpsOf(Model(), {{"dp", 2}}, 2);
+  const Ops ops = OpsOf(Model(), {{"dp", 2}});
   EXPECT_EQ(ops.order, kOne);
   EXPECT_EQ(ops.layouts, "S(0),S(0),S(0),S(0),B->S(0),P,P");
 }
@@ -137,7 +107,7 @@ TEST(JoinNormGradsTest, OfTheSameOperandsAlone) {
 
 TEST(JoinNormGradsTest, InOneStageAndPhase) {
   const auto edited = [](const std::function<void(Node*)>& edit) {
-    return OpsOf(Model(), {{"dp", 1}}, 1, "cuda", [&](Graph* graph) {
+    return OpsOf(Model(), {{"dp", 1}}, [&](Graph* graph) {
       for (const NodeId id : graph->order()) {
         if (graph->node(id).op == "layer_norm_weight_grad") edit(&graph->mutable_node(id));
       }

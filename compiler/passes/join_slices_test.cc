@@ -11,12 +11,6 @@
 namespace oneflow {
 namespace {
 
-int Count(const Graph& graph, const std::string& op) {
-  int count = 0;
-  for (NodeId id : graph.order()) count += graph.node(id).op == op ? 1 : 0;
-  return count;
-}
-
 struct Part {
   int64_t start, stop;
   int64_t step = 1;

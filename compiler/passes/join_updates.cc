@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "compiler/passes/decided_graph.h"
 
 namespace oneflow {
 namespace {
@@ -20,7 +21,8 @@ using Kind = std::tuple<int, NodePhase, ValueId, ValueId, std::string>;
 
 class Joining {
  public:
-  Joining(Graph* graph, Decisions* decisions) : graph_(*graph), decisions_(*decisions) {}
+  Joining(Graph* graph, Decisions* decisions)
+      : graph_(*graph), decisions_(*decisions), edit_(graph, decisions) {}
 
   absl::Status Run() {
     std::map<Kind, std::vector<NodeId>> open;
@@ -74,37 +76,19 @@ class Joining {
     if (joined.size() < 2) return absl::OkStatus();
     const Node last = graph_.node(joined.back());
     std::vector<ValueId> inputs = {last.inputs[kRate], last.inputs[kStep]};
-    NodeShardings shardings;
-    for (const size_t i : {kRate, kStep}) {
-      shardings.inputs.push_back(decisions_.nodes[last.id].shardings.inputs[i]);
-    }
+    std::vector<ValueId> results;
     for (const NodeId id : joined) {
       const Node& node = graph_.node(id);
-      const NodeShardings& own = decisions_.nodes[id].shardings;
       inputs.insert(inputs.end(), node.inputs.begin(), node.inputs.begin() + kRate);
-      shardings.inputs.insert(shardings.inputs.end(), own.inputs.begin(),
-                              own.inputs.begin() + kRate);
-      shardings.outputs.insert(shardings.outputs.end(), own.outputs.begin(), own.outputs.end());
+      results.insert(results.end(), node.outputs.begin(), node.outputs.end());
     }
-    OF_ASSIGN_OR_RETURN(
-        const std::vector<ValueId> made,
-        graph_.InsertNode(last.id, "adamw_updates", std::move(inputs), last.attrs, last));
-    size_t next = 0;
-    for (const NodeId id : joined) {
-      for (const ValueId output : graph_.node(id).outputs) {
-        graph_.mutable_value(made[next]).sharding = graph_.value(output).sharding;
-        graph_.ReplaceUses(output, made[next++]);
-      }
-      graph_.RemoveNode(id);
-      decisions_.nodes[id] = {};
-    }
-    decisions_.nodes.resize(graph_.num_nodes());
-    decisions_.nodes[graph_.value(made[0]).producer].shardings = std::move(shardings);
-    return absl::OkStatus();
+    return edit_.Replace(last, "adamw_updates", std::move(inputs), last.attrs, results, joined)
+        .status();
   }
 
   Graph& graph_;
   Decisions& decisions_;
+  DecidedGraph edit_;
 };
 
 }  // namespace

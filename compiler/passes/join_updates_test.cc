@@ -4,8 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "compiler/parallel/step_builder_for_test.h"
-#include "compiler/passes/insert_reshard.h"
+#include "compiler/passes/decided_step_for_test.h"
 
 namespace oneflow {
 namespace {
@@ -37,23 +36,15 @@ struct Step {
 };
 
 // Parameters of each joined task, in order; ones that are alone are left out.
-std::vector<size_t> Joined(const StepBuilder& step, std::vector<Axis> axes = {{"tp", 1}}) {
-  Graph graph = step.graph;
-  int devices = 1;
-  for (const Axis& axis : axes) devices *= static_cast<int>(axis.size);
-  const plan::Target target = CpuTarget(devices, 1);
-  absl::StatusOr<Decisions> decisions = Decide(&graph, MeshOf(std::move(axes)), 1, target);
-  EXPECT_TRUE(decisions.ok()) << decisions.status();
-  EXPECT_EQ(InsertReshard(&graph, &*decisions, 1, target), absl::OkStatus());
-  EXPECT_EQ(JoinUpdates(&graph, &*decisions), absl::OkStatus());
-  EXPECT_EQ(VerifyGraph(graph, "join_updates"), absl::OkStatus());
+std::vector<size_t> Joined(const StepBuilder& traced, std::vector<Axis> axes = {{"tp", 1}}) {
+  DecidedStep step(traced.graph, std::move(axes));
+  EXPECT_EQ(JoinUpdates(&step.graph, &step.decisions), absl::OkStatus());
+  step.ExpectSound("join_updates");
+  const Graph& graph = step.graph;
   std::vector<size_t> sizes;
   std::map<std::string, std::string> written;
   for (NodeId id : graph.order()) {
     const Node& node = graph.node(id);
-    const NodeShardings& shardings = decisions->nodes[id].shardings;
-    EXPECT_EQ(shardings.inputs.size(), node.inputs.size()) << node.op;
-    EXPECT_EQ(shardings.outputs.size(), node.outputs.size()) << node.op;
     if (node.op == "adamw_updates") sizes.push_back(node.outputs.size() / 3);
     if (node.op != "state_write") continue;
     // Each state gets what was made of it.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "compiler/passes/decided_graph.h"
 
 namespace oneflow {
 namespace {
@@ -29,6 +30,7 @@ ValueId NarrowGradient(const Graph& graph, const Node& update) {
 }  // namespace
 
 absl::Status NarrowUpdates(Graph* graph, Decisions* decisions) {
+  DecidedGraph edit(graph, decisions);
   for (NodeId id : graph->order()) {
     const Node& node = graph->node(id);
     if (node.removed || !IsUpdate(node)) continue;
@@ -37,19 +39,9 @@ absl::Status NarrowUpdates(Graph* graph, Decisions* decisions) {
     const NodeId cast = graph->value(node.inputs[kGradient]).producer;
     std::vector<ValueId> inputs = node.inputs;
     inputs[kGradient] = narrow;
-    OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
-                        graph->InsertNode(id, node.op, std::move(inputs), node.attrs, node));
-    decisions->nodes.resize(graph->num_nodes());
-    NodeDecision& decision = decisions->nodes[graph->value(made[0]).producer];
-    decision = std::move(decisions->nodes[id]);
-    for (size_t i = 0; i < made.size(); ++i) {
-      graph->mutable_value(made[i]).sharding = graph->value(node.outputs[i]).sharding;
-      graph->ReplaceUses(node.outputs[i], made[i]);
-    }
-    for (const NodeId gone : {id, cast}) {
-      graph->RemoveNode(gone);
-      decisions->nodes[gone] = {};
-    }
+    OF_RETURN_IF_ERROR(
+        edit.Replace(node, node.op, std::move(inputs), node.attrs, node.outputs, {id, cast})
+            .status());
   }
   return absl::OkStatus();
 }

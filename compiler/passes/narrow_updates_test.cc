@@ -4,11 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "compiler/parallel/step_builder_for_test.h"
-#include "compiler/passes/bucket_sums.h"
-#include "compiler/passes/insert_reshard.h"
-#include "compiler/passes/merge_common.h"
-#include "compiler/passes/remove_dead.h"
+#include "compiler/passes/decided_step_for_test.h"
 
 namespace oneflow {
 namespace {
@@ -32,19 +28,10 @@ struct Result {
   Texts before, after;  // per update: the op that makes its gradient, and its type
   int casts = 0;        // gone
 };
-Result Narrow(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}},
+Result Narrow(const StepBuilder& traced, std::vector<Axis> axes = {{"dp", 1}},
               int micro_batches = 1) {
-  Graph graph = step.graph;
-  int devices = 1;
-  for (const Axis& axis : axes) devices *= static_cast<int>(axis.size);
-  const plan::Target target = CpuTarget(devices, 1);
-  MergeCommon(&graph);
-  RemoveDead(&graph);
-  absl::StatusOr<Decisions> decisions =
-      Decide(&graph, MeshOf(std::move(axes)), micro_batches, target);
-  EXPECT_TRUE(decisions.ok()) << decisions.status();
-  EXPECT_EQ(InsertReshard(&graph, &*decisions, 1, target), absl::OkStatus());
-  EXPECT_EQ(BucketSums(&graph, &*decisions, target), absl::OkStatus());
+  DecidedStep step(traced.graph, std::move(axes), micro_batches);
+  const Graph& graph = step.graph;
   Result result;
   const auto gradients = [&](int sign) {
     Texts texts;
@@ -58,19 +45,9 @@ Result Narrow(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}},
     return texts;
   };
   result.before = gradients(1);
-  EXPECT_EQ(NarrowUpdates(&graph, &*decisions), absl::OkStatus());
-  EXPECT_EQ(VerifyGraph(graph, "narrow_updates"), absl::OkStatus());
+  EXPECT_EQ(NarrowUpdates(&step.graph, &step.decisions), absl::OkStatus());
+  step.ExpectSound("narrow_updates");
   result.after = gradients(-1);
-  for (NodeId id : graph.order()) {
-    const Node& node = graph.node(id);
-    EXPECT_EQ(decisions->nodes[id].shardings.inputs.size(), node.inputs.size()) << node.op;
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      EXPECT_EQ(graph.value(node.inputs[i]).sharding, decisions->nodes[id].shardings.inputs[i]);
-    }
-    for (size_t i = 0; i < node.outputs.size(); ++i) {
-      EXPECT_EQ(graph.value(node.outputs[i]).sharding, decisions->nodes[id].shardings.outputs[i]);
-    }
-  }
   return result;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "compiler/passes/decided_graph.h"
 #include "plan/packed_heads.h"
 
 namespace oneflow {
@@ -28,7 +29,7 @@ struct Packing {
 
 class Packer {
  public:
-  Packer(Graph* graph, Decisions* decisions) : graph_(*graph), decisions_(*decisions) {}
+  Packer(Graph* graph, Decisions* decisions) : graph_(*graph), edit_(graph, decisions) {}
 
   absl::Status Run() {
     for (const NodeId id : graph_.order()) {
@@ -146,27 +147,6 @@ class Packer {
            Together(*cat, backward);
   }
 
-  // A node in the place of `like`, whose results lie as given and whose inputs as they are.
-  absl::StatusOr<std::vector<ValueId>> Insert(const Node& like, const std::string& op,
-                                              std::vector<ValueId> inputs, Attrs attrs,
-                                              const std::vector<Sharding>& shardings) {
-    OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
-                        graph_.InsertNode(like.id, op, std::move(inputs), std::move(attrs), like));
-    const NodeId id = graph_.value(made[0]).producer;
-    decisions_.nodes.resize(graph_.num_nodes());
-    NodeShardings& decided = decisions_.nodes[id].shardings;
-    for (const ValueId input : graph_.node(id).inputs) {
-      decided.inputs.push_back(graph_.value(input).sharding);
-    }
-    decided.outputs = shardings;
-    for (size_t i = 0; i < made.size(); ++i) graph_.mutable_value(made[i]).sharding = shardings[i];
-    return made;
-  }
-  void Remove(NodeId id) {
-    graph_.RemoveNode(id);
-    decisions_.nodes[id] = {};
-  }
-
   // The call again, of the tensor as heads.
   absl::StatusOr<std::vector<ValueId>> Call(const Node& node, ValueId heads,
                                             const Packing& packing) {
@@ -177,7 +157,7 @@ class Packer {
     std::vector<Sharding> shardings;
     for (const ValueId output : node.outputs) shardings.push_back(graph_.value(output).sharding);
     if (node.op == "attention_grad") shardings = {graph_.value(heads).sharding};
-    return Insert(node, node.op, std::move(inputs), std::move(attrs), shardings);
+    return edit_.Insert(node, node.op, std::move(inputs), std::move(attrs), shardings);
   }
 
   absl::Status Pack(const Packing& packing) {
@@ -186,33 +166,34 @@ class Packer {
     const Shape all = ShapeOf(packing.all);
     const int64_t width = ShapeOf(forward.inputs[0])[3];
     const Shape as_heads = {all[0], all[1], all[2] / width, width};
-    OF_ASSIGN_OR_RETURN(const std::vector<ValueId> heads,
-                        Insert(forward, "reshape", {packing.all},
-                               {{"shape", AttrValue(std::vector<int64_t>(as_heads))}}, {by_heads}));
+    OF_ASSIGN_OR_RETURN(
+        const std::vector<ValueId> heads,
+        edit_.Insert(forward, "reshape", {packing.all},
+                     {{"shape", AttrValue(std::vector<int64_t>(as_heads))}}, {by_heads}));
     OF_ASSIGN_OR_RETURN(const std::vector<ValueId> results, Call(forward, heads[0], packing));
     for (size_t i = 0; i < results.size(); ++i) {
       graph_.ReplaceUses(forward.outputs[i], results[i]);
     }
-    Remove(forward.id);
+    edit_.Remove(forward.id);
     if (packing.backward >= 0) {
       const Node backward = graph_.node(packing.backward);
       const Node cat = graph_.node(packing.cat);
       OF_ASSIGN_OR_RETURN(const std::vector<ValueId> gradient, Call(backward, heads[0], packing));
-      OF_ASSIGN_OR_RETURN(
-          const std::vector<ValueId> columns,
-          Insert(cat, "reshape", {gradient[0]}, {{"shape", AttrValue(std::vector<int64_t>(all))}},
-                 {graph_.value(cat.outputs[0]).sharding}));
+      OF_ASSIGN_OR_RETURN(const std::vector<ValueId> columns,
+                          edit_.Insert(cat, "reshape", {gradient[0]},
+                                       {{"shape", AttrValue(std::vector<int64_t>(all))}},
+                                       {graph_.value(cat.outputs[0]).sharding}));
       graph_.ReplaceUses(cat.outputs[0], columns[0]);
-      Remove(cat.id);
-      for (const NodeId reshape : packing.gradients) Remove(reshape);
-      Remove(backward.id);
+      edit_.Remove(cat.id);
+      for (const NodeId reshape : packing.gradients) edit_.Remove(reshape);
+      edit_.Remove(backward.id);
     }
-    for (const NodeId id : packing.slices) Remove(id);
+    for (const NodeId id : packing.slices) edit_.Remove(id);
     return absl::OkStatus();
   }
 
   Graph& graph_;
-  Decisions& decisions_;
+  DecidedGraph edit_;
 };
 
 }  // namespace

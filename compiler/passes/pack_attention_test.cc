@@ -7,12 +7,7 @@
 #include <map>
 #include <set>
 
-#include "compiler/parallel/step_builder_for_test.h"
-#include "compiler/passes/bucket_sums.h"
-#include "compiler/passes/insert_reshard.h"
-#include "compiler/passes/join_slices.h"
-#include "compiler/passes/merge_common.h"
-#include "compiler/passes/remove_dead.h"
+#include "compiler/passes/decided_step_for_test.h"
 
 namespace oneflow {
 namespace {
@@ -55,34 +50,17 @@ struct Result {
   std::map<std::string, int> ops;
   std::vector<Longs> packed;  // of each call that is
 };
-Result Packed(const StepBuilder& step, std::vector<Axis> axes = {{"dp", 1}}, int micro_batches = 1,
-              bool joined = true) {
-  Graph graph = step.graph;
-  int devices = 1;
-  for (const Axis& axis : axes) devices *= static_cast<int>(axis.size);
-  const plan::Target target = CpuTarget(devices, 1);
-  if (joined) EXPECT_EQ(JoinSlices(&graph), absl::OkStatus());
-  MergeCommon(&graph);
-  RemoveDead(&graph);
-  absl::StatusOr<Decisions> decisions =
-      Decide(&graph, MeshOf(std::move(axes)), micro_batches, target);
-  EXPECT_TRUE(decisions.ok()) << decisions.status();
-  EXPECT_EQ(InsertReshard(&graph, &*decisions, 1, target), absl::OkStatus());
-  EXPECT_EQ(BucketSums(&graph, &*decisions, target), absl::OkStatus());
-  EXPECT_EQ(PackAttention(&graph, &*decisions), absl::OkStatus());
-  EXPECT_EQ(VerifyGraph(graph, "pack_attention"), absl::OkStatus());
+Result Packed(const StepBuilder& traced, std::vector<Axis> axes = {{"dp", 1}},
+              int micro_batches = 1, bool joins = true) {
+  DecidedStep step(traced.graph, std::move(axes), micro_batches, joins);
+  EXPECT_EQ(PackAttention(&step.graph, &step.decisions), absl::OkStatus());
+  step.ExpectSound("pack_attention");
   Result result;
-  for (NodeId id : graph.order()) {
-    const Node& node = graph.node(id);
+  for (const NodeId id : step.graph.order()) {
+    const Node& node = step.graph.node(id);
     ++result.ops[node.op];
-    const NodeShardings& shardings = decisions->nodes[id].shardings;
-    EXPECT_EQ(shardings.inputs.size(), node.inputs.size()) << node.op;
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      EXPECT_EQ(graph.value(node.inputs[i]).sharding, shardings.inputs[i]) << node.op;
-    }
-    for (size_t i = 0; i < node.outputs.size(); ++i) {
-      const Value& output = graph.value(node.outputs[i]);
-      EXPECT_EQ(output.sharding, shardings.outputs[i]) << node.op;
+    for (const ValueId value : node.outputs) {
+      const Value& output = step.graph.value(value);
       EXPECT_EQ(output.sharding.units.size(), output.type.shape.size()) << node.op;
     }
     if (node.attrs.Has("packed") && !node.attrs.Ints("packed").empty()) {
@@ -140,7 +118,7 @@ TEST(PackAttentionTest, WhatOthersReadStays) {
 TEST(PackAttentionTest, AGradientThatIsNoCatStays) {
   Layer apart = LayerOf();
   apart.b.Train(apart.b.Mean(apart.out));
-  EXPECT_TRUE(Packed(apart.b, {{"dp", 1}}, 1, /*joined=*/false).packed.empty());
+  EXPECT_TRUE(Packed(apart.b, {{"dp", 1}}, 1, /*joins=*/false).packed.empty());
   Layer layer = LayerOf();
   layer.b.Train(layer.b.Op("add", {layer.b.Mean(layer.out), layer.b.Mean(layer.q)}));
   EXPECT_TRUE(Packed(layer.b).packed.empty());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "compiler/passes/decided_graph.h"
 
 namespace oneflow {
 namespace {
@@ -18,7 +19,7 @@ constexpr int64_t kMultiple = 8;  // two-byte elements in 16 bytes
 class Padding {
  public:
   Padding(Graph* graph, Decisions* decisions, NodeId product)
-      : graph_(*graph), decisions_(*decisions), product_(product) {}
+      : graph_(*graph), edit_(graph, decisions), product_(product) {}
 
   // True if every reader can pass over columns behind the classes.
   bool Fits() {
@@ -49,10 +50,7 @@ class Padding {
     std::vector<NodeId> old(readers_.begin(), readers_.end());
     std::sort(old.begin(), old.end(), [&](NodeId a, NodeId b) { return graph_.Before(a, b); });
     for (const NodeId id : old) OF_RETURN_IF_ERROR(Replace(id));
-    for (size_t i = old.size(); i-- > 0;) {
-      graph_.RemoveNode(old[i]);
-      decisions_.nodes[static_cast<size_t>(old[i])] = {};
-    }
+    for (size_t i = old.size(); i-- > 0;) edit_.Remove(old[i]);
     return absl::OkStatus();
   }
 
@@ -98,7 +96,7 @@ class Padding {
   }
 
   // What stands for `value` in a reader.
-  absl::StatusOr<ValueId> Padded(ValueId value, const Node& reader, const Sharding& sharding) {
+  absl::StatusOr<ValueId> Padded(ValueId value, const Node& reader) {
     const auto found = padded_of_.find(value);
     if (found != padded_of_.end()) return found->second;
     const TensorType type = TypeOf(value);
@@ -110,34 +108,19 @@ class Padding {
                 {"stop", classes_},
                 {"step", int64_t{1}},
                 {"extent", padded_}};
-    OF_ASSIGN_OR_RETURN(const ValueId made,
-                        Insert(reader, "slice_grad", {value}, attrs, {{sharding}, {sharding}}));
-    padded_of_[value] = made;
-    return made;
-  }
-
-  absl::StatusOr<ValueId> Insert(const Node& before, const std::string& op,
-                                 std::vector<ValueId> inputs, Attrs attrs,
-                                 NodeShardings shardings) {
     OF_ASSIGN_OR_RETURN(
         const std::vector<ValueId> made,
-        graph_.InsertNode(before.id, op, std::move(inputs), std::move(attrs), before));
-    for (size_t i = 0; i < made.size(); ++i) {
-      graph_.mutable_value(made[i]).sharding = shardings.outputs[i];
-    }
-    decisions_.nodes.resize(graph_.num_nodes());
-    decisions_.nodes[static_cast<size_t>(graph_.value(made[0]).producer)].shardings =
-        std::move(shardings);
+        edit_.Insert(reader, "slice_grad", {value}, attrs, {graph_.value(value).sharding}));
+    padded_of_[value] = made[0];
     return made[0];
   }
 
   // The same op over padded operands, before the old one; who reads no scores reads the new one's results.
   absl::Status Replace(NodeId id) {
     const Node node = graph_.node(id);
-    const NodeShardings shardings = decisions_.nodes[static_cast<size_t>(id)].shardings;
     std::vector<ValueId> inputs;
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      OF_ASSIGN_OR_RETURN(const ValueId input, Padded(node.inputs[i], node, shardings.inputs[i]));
+    for (const ValueId whole : node.inputs) {
+      OF_ASSIGN_OR_RETURN(const ValueId input, Padded(whole, node));
       inputs.push_back(input);
     }
     Attrs attrs = node.attrs;
@@ -149,9 +132,10 @@ class Padding {
       shape.back() = padded_;
       attrs.Set("shape", std::move(shape));
     }
-    OF_ASSIGN_OR_RETURN(const ValueId first,
-                        Insert(node, node.op, std::move(inputs), std::move(attrs), shardings));
-    const std::vector<ValueId> made = graph_.node(graph_.value(first).producer).outputs;
+    std::vector<Sharding> layouts;
+    for (const ValueId result : node.outputs) layouts.push_back(graph_.value(result).sharding);
+    OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
+                        edit_.Insert(node, node.op, std::move(inputs), std::move(attrs), layouts));
     for (size_t i = 0; i < made.size(); ++i) {
       const ValueId old = node.outputs[i];
       if (AreScores(old)) {
@@ -159,21 +143,20 @@ class Padding {
       } else if (TypeOf(old) == TypeOf(made[i])) {
         graph_.ReplaceUses(old, made[i]);
       } else {  // a gradient: [classes, ...]
-        const Sharding& sharding = shardings.outputs[i];
-        OF_ASSIGN_OR_RETURN(const ValueId cut, Insert(node, "slice", {made[i]},
-                                                      {{"dim", int64_t{0}},
-                                                       {"start", int64_t{0}},
-                                                       {"stop", classes_},
-                                                       {"step", int64_t{1}}},
-                                                      {{sharding}, {sharding}}));
-        graph_.ReplaceUses(old, cut);
+        OF_ASSIGN_OR_RETURN(const std::vector<ValueId> cut, edit_.Insert(node, "slice", {made[i]},
+                                                                         {{"dim", int64_t{0}},
+                                                                          {"start", int64_t{0}},
+                                                                          {"stop", classes_},
+                                                                          {"step", int64_t{1}}},
+                                                                         {layouts[i]}));
+        graph_.ReplaceUses(old, cut[0]);
       }
     }
     return absl::OkStatus();
   }
 
   Graph& graph_;
-  Decisions& decisions_;
+  DecidedGraph edit_;
   const NodeId product_;
   ValueId weight_ = -1;
   int64_t classes_ = 0, padded_ = 0;

@@ -4,11 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "compiler/parallel/step_builder_for_test.h"
-#include "compiler/passes/bucket_sums.h"
-#include "compiler/passes/insert_reshard.h"
-#include "compiler/passes/merge_common.h"
-#include "compiler/passes/remove_dead.h"
+#include "compiler/passes/decided_step_for_test.h"
 
 namespace oneflow {
 namespace {
@@ -52,28 +48,15 @@ struct Head {
 };
 
 // What the pass makes of a step: each op with a dim of `extent`, with its results.
-Texts OpsOf(const Head& head, int64_t extent, std::vector<Axis> axes = {{"dp", 1}}, int devices = 1,
+Texts OpsOf(const Head& head, int64_t extent, std::vector<Axis> axes = {{"dp", 1}},
             int micro_batches = 1) {
-  Graph graph = head.b.graph;
-  const plan::Target target = CpuTarget(devices, 1);
-  MergeCommon(&graph);
-  RemoveDead(&graph);
-  absl::StatusOr<Decisions> decisions =
-      Decide(&graph, MeshOf(std::move(axes)), micro_batches, target);
-  EXPECT_TRUE(decisions.ok()) << decisions.status();
-  EXPECT_EQ(InsertReshard(&graph, &*decisions, 1, target), absl::OkStatus());
-  EXPECT_EQ(BucketSums(&graph, &*decisions, target), absl::OkStatus());
-  EXPECT_EQ(PadClasses(&graph, &*decisions), absl::OkStatus());
-  EXPECT_EQ(VerifyGraph(graph, "pad_classes"), absl::OkStatus());
+  DecidedStep step(head.b.graph, std::move(axes), micro_batches);
+  EXPECT_EQ(PadClasses(&step.graph, &step.decisions), absl::OkStatus());
+  step.ExpectSound("pad_classes");
+  const Graph& graph = step.graph;
   Texts ops;
-  for (NodeId id : graph.order()) {
+  for (const NodeId id : graph.order()) {
     const Node& node = graph.node(id);
-    const NodeShardings& shardings = decisions->nodes[id].shardings;
-    EXPECT_EQ(shardings.outputs.size(), node.outputs.size()) << node.op;
-    EXPECT_EQ(shardings.inputs.size(), node.inputs.size()) << node.op;
-    for (size_t i = 0; i < node.outputs.size(); ++i) {
-      EXPECT_EQ(shardings.outputs[i], graph.value(node.outputs[i]).sharding) << node.op;
-    }
     const auto has = [&](ValueId value) {
       const Shape& shape = graph.value(value).type.shape;
       return std::find(shape.begin(), shape.end(), extent) != shape.end();
@@ -150,8 +133,8 @@ TEST(PadClassesTest, NotWhereSomebodyElseReadsTheScores) {
 }
 
 TEST(PadClassesTest, WhereSamplesAreSplitAndNotWhereClassesAre) {
-  EXPECT_FALSE(OpsOf(Head(37).Trained(), 40, {{"dp", 2}}, 2, 2).empty());
-  EXPECT_TRUE(OpsOf(Head(37, "bf16", {{"tp", Sbp::S(0)}}).Trained(), 40, {{"tp", 2}}, 2).empty());
+  EXPECT_FALSE(OpsOf(Head(37).Trained(), 40, {{"dp", 2}}, 2).empty());
+  EXPECT_TRUE(OpsOf(Head(37, "bf16", {{"tp", Sbp::S(0)}}).Trained(), 40, {{"tp", 2}}).empty());
 }
 
 }  // namespace
