@@ -104,6 +104,12 @@ ValueId GradOfB(GradBuilder& g) {
                      : Product(g, a, dy, !transpose_a, false);
 }
 
+int64_t ProductFlops(const OpContext& op) {
+  const Shape& a = op.inputs[0].shape;
+  const int64_t inner = a[a.size() - (op.attrs.Bool("transpose_a") ? 2 : 1)];
+  return 2 * NumElements(op.outputs[0].shape) * inner;
+}
+
 OpDef Matmul() {
   return OpDef("matmul")
       .Doc(
@@ -119,9 +125,7 @@ OpDef Matmul() {
       .Sharding(MatmulRule)
       .Grad(Grads({GradOfA, GradOfB}))
       .Cost([](const OpContext& op) {
-        const Shape& a = op.inputs[0].shape;
-        const int64_t inner = a[a.size() - (op.attrs.Bool("transpose_a") ? 2 : 1)];
-        return OpCost{2 * NumElements(op.outputs[0].shape) * inner, BytesOf(op)};
+        return OpCost{ProductFlops(op), BytesOf(op)};
       });
 }
 
@@ -148,9 +152,7 @@ OpDef Linear() {
       .NotDifferentiable("it is made behind the gradients")
       .Internal()
       .Cost([](const OpContext& op) {
-        const Shape& a = op.inputs[0].shape;
-        const int64_t inner = a[a.size() - (op.attrs.Bool("transpose_a") ? 2 : 1)];
-        return OpCost{(2 * inner + 1) * NumElements(op.outputs[0].shape), BytesOf(op)};
+        return OpCost{ProductFlops(op) + NumElements(op.outputs[0].shape), BytesOf(op)};
       });
 }
 

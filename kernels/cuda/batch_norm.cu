@@ -25,6 +25,21 @@ U* Out(const CudaOperands& a, int i) {
   return static_cast<U*>(a.out[i]);
 }
 
+// Neighbours of row `row` of x [rows, c], from column j on.
+template <int kCount, typename T>
+__device__ __forceinline__ Pack<T, kCount> PackAt(const T* x, int64_t c, int64_t row, int64_t j) {
+  return *reinterpret_cast<const Pack<T, kCount>*>(x + row * c + j);
+}
+// The means of a thread's columns.
+template <typename C, int kCount>
+struct Means {
+  C mean[kCount];
+  __device__ __forceinline__ Means(const C* means, const ColumnPlace& at) {
+    OF_UNROLL
+    for (int k = 0; k < kCount; ++k) mean[k] = means[at.column + k];
+  }
+};
+
 template <typename Element>
 struct PlainSum {
   using T = Element;
@@ -42,7 +57,7 @@ struct PlainSum {
   using Row = Pack<T, kCount>;
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return *reinterpret_cast<const Row<kCount>*>(x + row * c + j);
+    return PackAt<kCount>(x, c, row, j);
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>&,
@@ -65,18 +80,15 @@ struct SquareSum {
   const C* mean;
   C* out;
   template <int kCount>
-  struct Own {
-    C mean[kCount];
-    __device__ __forceinline__ Own(const SquareSum& sums, const ColumnPlace& at) {
-      OF_UNROLL
-      for (int k = 0; k < kCount; ++k) mean[k] = sums.mean[at.column + k];
-    }
+  struct Own : Means<C, kCount> {
+    __device__ __forceinline__ Own(const SquareSum& sums, const ColumnPlace& at)
+        : Means<C, kCount>(sums.mean, at) {}
   };
   template <int kCount>
   using Row = Pack<T, kCount>;
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return *reinterpret_cast<const Row<kCount>*>(x + row * c + j);
+    return PackAt<kCount>(x, c, row, j);
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>& own,
@@ -105,12 +117,9 @@ struct GradSums {
   C* sum_dy;
   C* sum_dy_xhat;
   template <int kCount>
-  struct Own {
-    C mean[kCount];
-    __device__ __forceinline__ Own(const GradSums& sums, const ColumnPlace& at) {
-      OF_UNROLL
-      for (int k = 0; k < kCount; ++k) mean[k] = sums.mean[at.column + k];
-    }
+  struct Own : Means<C, kCount> {
+    __device__ __forceinline__ Own(const GradSums& sums, const ColumnPlace& at)
+        : Means<C, kCount>(sums.mean, at) {}
   };
   template <int kCount>
   struct Row {
@@ -118,8 +127,7 @@ struct GradSums {
   };
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return {*reinterpret_cast<const Pack<T, kCount>*>(x + row * c + j),
-            *reinterpret_cast<const Pack<T, kCount>*>(dy + row * c + j)};
+    return {PackAt<kCount>(x, c, row, j), PackAt<kCount>(dy, c, row, j)};
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>& own,
@@ -163,7 +171,7 @@ struct SampleSums {
   using Row = Pack<T, kCount>;
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return *reinterpret_cast<const Row<kCount>*>(x + row * c + j);
+    return PackAt<kCount>(x, c, row, j);
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>& own,
@@ -196,12 +204,9 @@ struct JoinedSquares {
   T* out;
   double per_count;  // 1 / elements of a sample
   template <int kCount>
-  struct Own {
-    T mean[kCount];
-    __device__ __forceinline__ Own(const JoinedSquares& joined, const ColumnPlace& at) {
-      OF_UNROLL
-      for (int k = 0; k < kCount; ++k) mean[k] = joined.mean[at.column + k];
-    }
+  struct Own : Means<T, kCount> {
+    __device__ __forceinline__ Own(const JoinedSquares& joined, const ColumnPlace& at)
+        : Means<T, kCount>(joined.mean, at) {}
   };
   template <int kCount>
   struct Row {
@@ -209,8 +214,7 @@ struct JoinedSquares {
   };
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return {*reinterpret_cast<const Pack<T, kCount>*>(sums + row * c + j),
-            *reinterpret_cast<const Pack<T, kCount>*>(squares + row * c + j)};
+    return {PackAt<kCount>(sums, c, row, j), PackAt<kCount>(squares, c, row, j)};
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>& own,

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/dtype.h"
+#include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/ctc.h"
 #include "kernels/cpu/dropout_mask.h"
 #include "kernels/cpu/lines.h"
@@ -201,22 +202,8 @@ KernelOr MakeAdamWs(const CudaApi* api, const KernelSpec& spec) {
       });
 }
 
-// Parameter and slots in place.
-absl::StatusOr<Needs> DescribeSgd(const KernelSpec& spec) {
-  if (spec.outputs.size() < 2) return Needs{0, {{0, 0}}};
-  return Needs{0, {{0, 0}, {1, 4}}};
-}
-absl::StatusOr<Needs> DescribeAdamW(const KernelSpec&) {
-  return Needs{0, {{0, 0}, {1, 2}, {2, 3}}};
-}
-absl::StatusOr<Needs> DescribeAdamWs(const KernelSpec& spec) {
-  Needs needs;
-  for (int i = 0; i + 2 < static_cast<int>(spec.outputs.size()); i += 3) {
-    const int in = 2 + i / 3 * 4;
-    needs.aliases.insert(needs.aliases.end(), {{i, in}, {i + 1, in + 2}, {i + 2, in + 3}});
-  }
-  return needs;
-}
+// Parameter and slots in place, as on a CPU.
+absl::StatusOr<Needs> DescribeUpdate(const KernelSpec& spec) { return CpuKernels().Describe(spec); }
 
 // ---- Products ----
 
@@ -361,9 +348,9 @@ std::vector<CudaRow> CudaMathRows() {
       {"dropout_grad", Elementwise, MakeDropout},
       {"uniform", Elementwise, MakeDraw},
       {"normal", Elementwise, MakeDraw},
-      {"sgd_update", DescribeSgd, MakeSgd},
-      {"adamw_update", DescribeAdamW, MakeAdamW},
-      {"adamw_updates", DescribeAdamWs, MakeAdamWs},
+      {"sgd_update", DescribeUpdate, MakeSgd},
+      {"adamw_update", DescribeUpdate, MakeAdamW},
+      {"adamw_updates", DescribeUpdate, MakeAdamWs},
       {"matmul", DescribeMatmul, MakeMatmul},
       {"linear", DescribeMatmul, MakeMatmul},
   };

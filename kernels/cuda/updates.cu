@@ -187,11 +187,10 @@ struct AdamWFactors {
   float keep, new1, beta2, new2, step_size, root_correction, eps;
   bool shut;
 };
-// A parameter of `n` elements, the first 4 * fours of them by fours; G: the gradient's type.
-template <typename G>
+// A parameter of `n` elements, the first 4 * fours of them by fours.
 struct AdamWTensors {
   const float* p;
-  const G* g;
+  const void* g;  // of its gradient's type
   const float* m;
   const float* v;
   float* p_out;
@@ -202,9 +201,10 @@ struct AdamWTensors {
 
 // Block `block` of `blocks` that share a parameter. Ends without one where the gate is shut.
 template <typename G>
-__device__ __forceinline__ void UpdateByAdamW(const CudaAdamW& c, const AdamWTensors<G>& x,
+__device__ __forceinline__ void UpdateByAdamW(const CudaAdamW& c, const AdamWTensors& x,
                                               const float* lr_at, const int64_t* step,
                                               int64_t block, int64_t blocks, AdamWFactors* shared) {
+  const G* const gradient = static_cast<const G*>(x.g);
   const int64_t stride = blocks * kTogether * blockDim.x;
   // Its first elements are on their way while the factors are made.
   int64_t at = block * kTogether * blockDim.x + threadIdx.x;
@@ -212,7 +212,7 @@ __device__ __forceinline__ void UpdateByAdamW(const CudaAdamW& c, const AdamWTen
   Four<float> param[kTogether] = {}, mean[kTogether] = {}, square[kTogether] = {};
   const auto load = [&] {
     ForFours(at, x.fours, [&](int slot, int64_t i) {
-      grad[slot] = FourAt(x.g, i);
+      grad[slot] = FourAt(gradient, i);
       param[slot] = FourAt(x.p, i);
       mean[slot] = FourAt(x.m, i);
       square[slot] = FourAt(x.v, i);
@@ -236,9 +236,9 @@ __device__ __forceinline__ void UpdateByAdamW(const CudaAdamW& c, const AdamWTen
   __syncthreads();
   const AdamWFactors f = *shared;
   if (f.shut) return;
-  const auto update = [&](float gradient, float* parameter, float* first, float* second) {
-    *first = *first + f.new1 * (gradient - *first);
-    *second = f.beta2 * *second + f.new2 * gradient * gradient;
+  const auto update = [&](float slope, float* parameter, float* first, float* second) {
+    *first = *first + f.new1 * (slope - *first);
+    *second = f.beta2 * *second + f.new2 * slope * slope;
     const float denominator = std::sqrt(*second) / f.root_correction + f.eps;
     *parameter = *parameter * f.keep - f.step_size * *first / denominator;
   };
@@ -259,7 +259,7 @@ __device__ __forceinline__ void UpdateByAdamW(const CudaAdamW& c, const AdamWTen
   for (int64_t i = 4 * x.fours + block * blockDim.x + threadIdx.x; i < x.n;
        i += blocks * blockDim.x) {
     float parameter = x.p[i], first = x.m[i], second = x.v[i];
-    update(static_cast<float>(x.g[i]), &parameter, &first, &second);
+    update(static_cast<float>(gradient[i]), &parameter, &first, &second);
     x.p_out[i] = parameter;
     x.m_out[i] = first;
     x.v_out[i] = second;
@@ -267,33 +267,16 @@ __device__ __forceinline__ void UpdateByAdamW(const CudaAdamW& c, const AdamWTen
 }
 template <typename G>
 __global__ void __launch_bounds__(kThreads, 4)
-    AdamWKernel(CudaAdamW c, AdamWTensors<G> x, const float* lr, const int64_t* step) {
+    AdamWKernel(CudaAdamW c, AdamWTensors x, const float* lr, const int64_t* step) {
   __shared__ AdamWFactors shared;
-  UpdateByAdamW(c, x, lr, step, blockIdx.x, gridDim.x, &shared);
+  UpdateByAdamW<G>(c, x, lr, step, blockIdx.x, gridDim.x, &shared);
 }
 
-// Whatever the gradient's type.
-template <>
-struct AdamWTensors<void> {
-  const float* p;
-  const void* g;
-  const float* m;
-  const float* v;
-  float* p_out;
-  float* m_out;
-  float* v_out;
-  int64_t n, fours;
-
-  template <typename G>
-  __device__ __forceinline__ AdamWTensors<G> As() const {
-    return {p, static_cast<const G*>(g), m, v, p_out, m_out, v_out, n, fours};
-  }
-};
 // As many parameters as the arguments of a launch have room for (4 KiB).
 constexpr int kJoined = 44;
 static_assert(kJoined < 64);
 struct AdamWList {
-  AdamWTensors<void> x[kJoined];
+  AdamWTensors x[kJoined];
   int32_t dtype[kJoined];
   int32_t end[kJoined];  // of each one's blocks; behind the last of them no block is
 };
@@ -307,15 +290,15 @@ __global__ void __launch_bounds__(kThreads, 4)
     if (item + half <= kJoined && list.end[item + half - 1] <= block) item += half;
   }
   const int begin = item == 0 ? 0 : list.end[item - 1];
-  const AdamWTensors<void>& x = list.x[item];
+  const AdamWTensors& x = list.x[item];
   const int64_t mine = block - begin, blocks = list.end[item] - begin;
   switch (static_cast<DType>(list.dtype[item])) {
     case DType::kBF16:
-      return UpdateByAdamW(c, x.As<BF16>(), lr, step, mine, blocks, &shared);
+      return UpdateByAdamW<BF16>(c, x, lr, step, mine, blocks, &shared);
     case DType::kF16:
-      return UpdateByAdamW(c, x.As<F16>(), lr, step, mine, blocks, &shared);
+      return UpdateByAdamW<F16>(c, x, lr, step, mine, blocks, &shared);
     default:
-      return UpdateByAdamW(c, x.As<float>(), lr, step, mine, blocks, &shared);
+      return UpdateByAdamW<float>(c, x, lr, step, mine, blocks, &shared);
   }
 }
 
@@ -340,7 +323,7 @@ CudaError AdamW(const CudaAdamW* c, const float* p, const void* g, const float* 
                 CudaStreamHandle stream) {
   const int64_t fours = InFours({p, g, m, v, p_out, m_out, v_out}) ? c->n / 4 : 0;
   return ForGradient(c->g_dtype, [&]<typename G>() {
-    const AdamWTensors<G> x = {p, static_cast<const G*>(g), m, v, p_out, m_out, v_out, c->n, fours};
+    const AdamWTensors x = {p, g, m, v, p_out, m_out, v_out, c->n, fours};
     return LaunchBlocks(&AdamWKernel<G>, UpdateBlocks(fours, c->n), kThreads, stream, *c, x, lr,
                         step);
   });
