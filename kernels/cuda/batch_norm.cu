@@ -27,7 +27,8 @@ U* Out(const CudaOperands& a, int i) {
 
 // Neighbours of row `row` of x [rows, c], from column j on.
 template <int kCount, typename T>
-__device__ __forceinline__ Pack<T, kCount> PackAt(const T* x, int64_t c, int64_t row, int64_t j) {
+__device__ __forceinline__ Pack<T, kCount> NeighboursAt(const T* x, int64_t c, int64_t row,
+                                                        int64_t j) {
   return *reinterpret_cast<const Pack<T, kCount>*>(x + row * c + j);
 }
 // The means of a thread's columns.
@@ -57,7 +58,7 @@ struct PlainSum {
   using Row = Pack<T, kCount>;
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return PackAt<kCount>(x, c, row, j);
+    return NeighboursAt<kCount>(x, c, row, j);
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>&,
@@ -88,7 +89,7 @@ struct SquareSum {
   using Row = Pack<T, kCount>;
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return PackAt<kCount>(x, c, row, j);
+    return NeighboursAt<kCount>(x, c, row, j);
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>& own,
@@ -127,7 +128,7 @@ struct GradSums {
   };
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return {PackAt<kCount>(x, c, row, j), PackAt<kCount>(dy, c, row, j)};
+    return {NeighboursAt<kCount>(x, c, row, j), NeighboursAt<kCount>(dy, c, row, j)};
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>& own,
@@ -171,7 +172,7 @@ struct SampleSums {
   using Row = Pack<T, kCount>;
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return PackAt<kCount>(x, c, row, j);
+    return NeighboursAt<kCount>(x, c, row, j);
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>& own,
@@ -214,7 +215,7 @@ struct JoinedSquares {
   };
   template <int kCount>
   __device__ __forceinline__ Row<kCount> Load(int64_t row, int64_t j) const {
-    return {PackAt<kCount>(sums, c, row, j), PackAt<kCount>(squares, c, row, j)};
+    return {NeighboursAt<kCount>(sums, c, row, j), NeighboursAt<kCount>(squares, c, row, j)};
   }
   template <int kCount>
   __device__ __forceinline__ void Add(const Row<kCount>& row, const Own<kCount>& own,
