@@ -69,28 +69,24 @@ __global__ void __launch_bounds__(kBlockThreads<kColumns>, 2)
 
   const int64_t stride = a.k_pitch;  // of v too: it is as wide
   const RowCopies<KeysAsColumns, kKeys, kColumns, kThreadsOfBlock> copies(stride, a.width);
-  int64_t rows_at = head.KeyAt(0);
   const auto begin_keys = [&](int tile) {
     const int begun = tile * kKeys;
     T* const k_tile = kv_tiles + tile % 2 * 2 * kKeys * kRow;
+    const int64_t rows_at = head.KeyAt(begun);
     copies.Begin(k_tile, in.k + rows_at, keys - begun);
     copies.Begin(k_tile + kKeys * kRow, in.v + rows_at, keys - begun);
     CommitCopies();
     if ((key_mask || begun + kKeys > keys) && threadIdx.x < kKeys) {
       biases[tile % 2 * kKeys + threadIdx.x] = BiasOfKey(head, int64_t{begun} + threadIdx.x);
     }
-    rows_at += kKeys * stride;
   };
   RowCopies<InOrder, kQueries<kColumns>, kColumns, kThreadsOfBlock>(a.q_pitch, a.width)
       .Begin(q_tile, in.q + head.QueryAt(query), rows);
   begin_keys(0);
 
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int group = Lane() / 4, quad = Lane() % 4;
   T* const warp_rows = q_tile + warp * 16 * kR * kRow;
   const int first_row = warp * 16 * kR;
-  int warp_seen = a.causal ? before + first_row + 16 * kR : keys;
-  if (first_row >= rows) warp_seen = 0;
   const float scale = static_cast<float>(a.scale) * kLog2E;
   const Draws draws(a, in.extra.step);
 
@@ -117,7 +113,8 @@ __global__ void __launch_bounds__(kBlockThreads<kColumns>, 2)
     }
     if (tile + 1 < key_tiles) begin_keys(tile + 1);
     const int key = tile * kKeys;
-    if (key >= warp_seen) continue;
+    const int group = Lane() / 4, quad = Lane() % 4;
+    if (first_row >= rows || (a.causal && key >= before + first_row + 16 * kR)) continue;
     const T* const k_tile = kv_tiles + tile % 2 * 2 * kKeys * kRow;
     const T* const v_tile = k_tile + kKeys * kRow;
     const float* const bias = biases + tile % 2 * kKeys;
@@ -278,6 +275,7 @@ __global__ void __launch_bounds__(kBlockThreads<kColumns>, 2)
     }
   }
   if (first_row >= rows) return;
+  const int group = Lane() / 4, quad = Lane() % 4;
 
   // Through the warp's rows of q, so that whole rows are stored.
   OF_UNROLL

@@ -33,7 +33,16 @@ constexpr int64_t kBlocks = 2;  // small problems too have blocks with several t
 
 template <int kColumns>
 constexpr int kQueries = kColumns == 64 ? 128 : 32;
-constexpr int kPart = 32;  // queries whose scores are in registers at a time
+// Queries whose scores are in registers at a time. On GPUs before sm_90 the assembler is a few registers short of 32
+// beside the sums of wide heads.
+template <int kColumns>
+__device__ constexpr int PartOf() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  return kColumns == 64 ? 32 : 16;
+#else
+  return 32;
+#endif
+}
 // What each row of pairs needs beside its operands: an exponent is a score less lse; `less` is the sum of out and
 // dout less dlse.
 struct alignas(8) RowNumbers {
@@ -171,6 +180,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   constexpr int kRow = TileRow(kColumns);
   constexpr int kTiles = kColumns / 8;
   constexpr int kM = kQueries<kColumns>;
+  constexpr int kPart = PartOf<kColumns>();
   constexpr int kSlopeRow = TileRow(kM);
   char* const space = SharedSpace<kSpace<kColumns>>();
   T* const k_tile = reinterpret_cast<T*>(space + 2 * kStage<kColumns>);
