@@ -7,6 +7,7 @@
 #define ONEFLOW_COMM_FRAME_H_
 
 #include <cstdint>
+#include <string>
 
 #include "base/crc32c.h"
 
@@ -20,7 +21,11 @@ enum class FrameType : uint32_t {
   kAbort = 4,    // the sender failed; the payload is the cause
   kBye = 5,      // the sender leaves in peace; nothing follows
   kWritten = 6,  // the next message of a channel lies in its slot, by shared memory
+  kStop = 7,     // of where all ranks stop; `channel` is a StopWord, the payload a number
 };
+
+// What ranks say of where they stop (comm/stop_agreement.h).
+enum class StopWord : uint32_t { kAsk = 0, kHold = 1, kPassed = 2, kStop = 3 };
 
 constexpr uint64_t kLongestControl = 4u << 20;
 constexpr uint64_t kLongestAbort = 64u << 10;
@@ -37,6 +42,10 @@ struct FrameHeader {
   FrameType frame_type() const { return static_cast<FrameType>(type); }
 };
 static_assert(sizeof(FrameHeader) == 24);
+
+// Why such a frame may not come, whatever it is about: its type, or its length. Empty if it may. A message
+// has its channel's length, which the reader of channels knows.
+std::string WrongLength(const FrameHeader& header);
 
 }  // namespace oneflow::comm
 

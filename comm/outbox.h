@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/frame.h"
@@ -34,6 +35,15 @@ struct OutFrame {
   std::string owned;
   ChannelId sender = 0;  // kData: whose source it is
 
+  // Of any type but kData.
+  static OutFrame Of(FrameType type, uint32_t channel = 0, std::string text = "") {
+    OutFrame frame;
+    frame.type = type;
+    frame.channel = channel;
+    frame.bytes = text.size();
+    frame.owned = std::move(text);
+    return frame;
+  }
   const char* data() const { return payload != nullptr ? payload : owned.data(); }
 };
 

@@ -31,6 +31,7 @@
 #include "comm/outbox.h"
 #include "comm/rdma_peers.h"
 #include "comm/reception.h"
+#include "comm/stop_agreement.h"
 #include "comm/wire.h"
 
 namespace oneflow::comm {
@@ -59,6 +60,8 @@ class TcpTransport final : public Transport {
         neighbours_(static_cast<int>(links.data.size())),
         rdma_(static_cast<int>(links.data.size())),
         collectives_(rank, static_cast<int>(links.data.size())),
+        stopping_(rank, static_cast<int>(links.data.size()),
+                  [this](int to, StopWord word, uint64_t number) { SayStop(to, word, number); }),
         epoll_(epoll_create1(EPOLL_CLOEXEC)),
         wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     OF_CHECK(epoll_.open() && wake_.open());
@@ -88,9 +91,7 @@ class TcpTransport final : public Transport {
   ~TcpTransport() override {
     // What was promised to peers goes out first, but a dead peer cannot hold us.
     WaitUntil(std::chrono::seconds(1), [this] { return rdma_.idle(); });
-    OutFrame bye;
-    bye.type = FrameType::kBye;
-    for (size_t r = 0; r < peers_.size(); ++r) PushTo(r, bye);
+    for (size_t r = 0; r < peers_.size(); ++r) PushTo(r, OutFrame::Of(FrameType::kBye));
     WaitForOutboxes(std::chrono::seconds(1));
     Command([this] { stop_ = true; });
     thread_.join();
@@ -246,13 +247,15 @@ class TcpTransport final : public Transport {
 
   absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) override {
     return collectives_.Gather(bytes, timeout_, [this](uint32_t number, const std::string& piece) {
-      OutFrame frame;
-      frame.type = FrameType::kControl;
-      frame.channel = number;
-      frame.owned = piece;
-      frame.bytes = piece.size();
-      for (size_t r = 0; r < peers_.size(); ++r) PushTo(r, frame);
+      for (size_t r = 0; r < peers_.size(); ++r) {
+        PushTo(r, OutFrame::Of(FrameType::kControl, number, piece));
+      }
     });
+  }
+
+  void AskToStop() override { stopping_.Ask(); }
+  Boundary PassBoundary(std::chrono::milliseconds limit) override {
+    return stopping_.PassBoundary(limit);
   }
 
   std::byte* AllocateShared(size_t bytes) override { return neighbours_.Allocate(bytes); }
@@ -353,10 +356,7 @@ class TcpTransport final : public Transport {
     }
     SharedLink* link = neighbours_.link(channel.peer);
     if (link != nullptr && link->Notify({kind, channel.remote})) return;
-    OutFrame frame;
-    frame.type = type;
-    frame.channel = channel.remote;
-    PushTo(static_cast<size_t>(channel.peer), std::move(frame));
+    PushTo(static_cast<size_t>(channel.peer), OutFrame::Of(type, channel.remote));
   }
 
   // Wakes the thread if it sleeps, or will before it looks at `work_`.
@@ -399,6 +399,12 @@ class TcpTransport final : public Transport {
       MarkDirty(rank);
     }
     // kBroken: what the peer said last may still be unread; reading on finds the end.
+  }
+
+  void SayStop(int to, StopWord word, uint64_t number) {
+    std::string text(reinterpret_cast<const char*>(&number), sizeof(number));
+    PushTo(static_cast<size_t>(to),
+           OutFrame::Of(FrameType::kStop, static_cast<uint32_t>(word), std::move(text)));
   }
 
   template <typename Done>
@@ -450,6 +456,7 @@ class TcpTransport final : public Transport {
   // Everything of this rank stops with this cause; the first one counts. True for it.
   bool Fail(const absl::Status& cause) {
     if (!collectives_.Fail(cause)) return false;
+    stopping_.Fail();
     error_pending_.store(true);
     Wake();
     return true;
@@ -580,6 +587,7 @@ class TcpTransport final : public Transport {
     peer.outbox.Close();
     heartbeat_->Excuse(static_cast<int>(rank));
     collectives_.Left(static_cast<int>(rank));
+    stopping_.Left(static_cast<int>(rank));
   }
 
   void Lose(int rank, const std::string& how) {
@@ -618,24 +626,10 @@ class TcpTransport final : public Transport {
 
   std::string BeginFrame(int rank, const FrameHeader& header, char** target) {
     if (peers_[static_cast<size_t>(rank)].left.load()) return "a frame came after its farewell";
-    const auto longer = [&](const char* what, uint64_t limit) {
-      return absl::StrCat(what, " of ", header.bytes, " bytes; at most ", limit, " may come");
-    };
-    switch (header.frame_type()) {
-      case FrameType::kData:
-        return reception_.BeginMessage(rank, header, target);
-      case FrameType::kCredit:
-        return header.bytes == 0 ? "" : longer("a credit", 0);
-      case FrameType::kWritten:
-        return header.bytes == 0 ? "" : longer("word of a message in shared memory", 0);
-      case FrameType::kControl:
-        return header.bytes <= kLongestControl ? "" : longer("a control frame", kLongestControl);
-      case FrameType::kAbort:
-        return header.bytes <= kLongestAbort ? "" : longer("an abort", kLongestAbort);
-      case FrameType::kBye:
-        return header.bytes == 0 ? "" : longer("a farewell", 0);
+    if (header.frame_type() == FrameType::kData) {
+      return reception_.BeginMessage(rank, header, target);
     }
-    return absl::StrCat("a frame of the unknown type ", header.type);
+    return WrongLength(header);
   }
 
   std::string EndFrame(int rank, const FrameHeader& header, std::string text) {
@@ -653,6 +647,11 @@ class TcpTransport final : public Transport {
       case FrameType::kBye:
         HearBye(rank);
         return "";
+      case FrameType::kStop: {
+        uint64_t number = 0;
+        std::memcpy(&number, text.data(), sizeof(number));
+        return stopping_.Hear(rank, header.channel, number);
+      }
     }
     return "";
   }
@@ -749,6 +748,7 @@ class TcpTransport final : public Transport {
   ChannelTable channels_;
   Reception reception_{&channels_};
   Collectives collectives_;
+  StopAgreement stopping_;
   Socket epoll_;
   Socket wake_;
   std::atomic<uint64_t> sent_{0};

@@ -18,6 +18,7 @@
 #ifndef ONEFLOW_COMM_TRANSPORT_H_
 #define ONEFLOW_COMM_TRANSPORT_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -75,6 +76,13 @@ struct TransportCallbacks {
   std::function<void(int rank)> on_left;
 };
 
+// What becomes of a program between two steps.
+enum class Boundary {
+  kGoOn,
+  kStop,        // all ranks stop here
+  kNotDecided,  // the ranks have not agreed yet on where they stop: ask again
+};
+
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -129,6 +137,13 @@ class Transport {
   // Tells all peers to stop with this cause, once; they blame the rank that it blames, or this one.
   // Waits up to half a second for it to be on its way.
   virtual void Abort(const absl::Status& cause) = 0;
+  // All ranks are to stop at the same boundary between two steps, which PassBoundary tells. Returns at
+  // once; once for all ranks.
+  virtual void AskToStop() {}
+  // Every rank calls it at the same places of its program, whether or not it wants to stop. Waits for
+  // `limit` at most, and only once a rank has asked.
+  virtual Boundary PassBoundary(std::chrono::milliseconds) { return Boundary::kGoOn; }
+
   // A barrier with a payload: returns every rank's bytes, by rank. For collective calls (numbers,
   // lines).
   virtual absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) = 0;

@@ -3,6 +3,9 @@
 
 #include <pybind11/stl.h>
 
+#include <chrono>
+#include <optional>
+
 #include "base/status.h"
 #include "comm/rendezvous.h"
 #include "python/bindings/bindings.h"
@@ -49,6 +52,19 @@ void BindTransport(py::module_& module) {
            [](TransportHandle& handle, const std::string& cause) {
              py::gil_scoped_release release;
              handle.transport->Abort(MakeError(ErrorKind::kError, cause));
+           })
+      .def("ask_to_stop",
+           [](TransportHandle& handle) {
+             py::gil_scoped_release release;
+             handle.transport->AskToStop();
+           })
+      .def("pass_boundary",
+           [](TransportHandle& handle, double seconds) -> std::optional<bool> {
+             const auto limit = std::chrono::milliseconds(static_cast<int64_t>(1000 * seconds));
+             py::gil_scoped_release release;
+             const comm::Boundary boundary = handle.transport->PassBoundary(limit);
+             if (boundary == comm::Boundary::kNotDecided) return std::nullopt;
+             return boundary == comm::Boundary::kStop;
            })
       .def_property_readonly(
           "paths", [](const TransportHandle& handle) { return handle.transport->paths(); })

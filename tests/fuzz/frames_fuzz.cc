@@ -35,24 +35,13 @@ class Sink : public FrameSink {
     OF_CHECK(begun_ < sent_->size());
     OF_CHECK(std::memcmp(&header, &(*sent_)[begun_].header, sizeof(header)) == 0);
     ++begun_;
-    switch (header.frame_type()) {
-      case FrameType::kData:
-        if (header.channel >= kChannels || header.bytes != header.channel * kPerChannel) {
-          return "another length";
-        }
-        slot_ = std::make_unique<char[]>(header.bytes);  // of exactly its size, so that ASan sees
-        *target = header.channel % 2 == 1 ? slot_.get() : nullptr;
-        return "";
-      case FrameType::kControl:
-        return header.bytes > kLongestControl ? "too long" : "";
-      case FrameType::kAbort:
-        return header.bytes > kLongestAbort ? "too long" : "";
-      case FrameType::kCredit:
-      case FrameType::kBye:
-      case FrameType::kWritten:
-        return header.bytes != 0 ? "a payload" : "";
+    if (header.frame_type() != FrameType::kData) return WrongLength(header);
+    if (header.channel >= kChannels || header.bytes != header.channel * kPerChannel) {
+      return "another length";
     }
-    return "an unknown type";
+    slot_ = std::make_unique<char[]>(header.bytes);  // of exactly its size, so that ASan sees
+    *target = header.channel % 2 == 1 ? slot_.get() : nullptr;
+    return "";
   }
 
   std::string EndFrame(const FrameHeader& header, std::string text) override {

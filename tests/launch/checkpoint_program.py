@@ -1,7 +1,7 @@
 """One rank of a job that restores a checkpoint, writes it again, goes on with a run and writes that; test_checkpoints.py.
 
 Arguments: axes of the mesh as JSON, a folder to write into, a checkpoint to restore or "", the folder of the run, its
-steps. `PLANT` in the environment makes one rank misbehave.
+steps. In the environment `EVERY` says how often it is saved, and `PLANT` makes one rank misbehave.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ X = np.random.default_rng(0).standard_normal((32, 8)).astype(np.float32)
 Y = np.random.default_rng(1).integers(0, 4, 32)
 AXES: dict[str, int] = json.loads(sys.argv[1]) if __name__ == "__main__" else {}
 PLANT = os.environ.get("PLANT", "")
+EVERY = int(os.environ.get("EVERY", "2"))
 
 
 class Run:
@@ -88,7 +89,7 @@ def main() -> None:
         other.step.restore(before)
         other.step.save(folder / "again")
     run = Run(AXES)
-    for metrics in run.step.run(run.loader, steps, checkpoint=flow.Checkpoint(kept, every=2)):
+    for metrics in run.step.run(run.loader, steps, checkpoint=flow.Checkpoint(kept, every=EVERY)):
         print("loss", int(metrics["step"]), float(metrics["loss"]).hex(), flush=True)
     run.step.save(folder / "end", extra={"steps": run.step.optimizer.steps})
 

@@ -47,23 +47,42 @@ for i in range(steps):
 print("loss", loss.hex(), flush=True)
 """
 
+# The same, with a run that keeps checkpoints in a folder of its second argument.
+SAVING = (
+    PROGRAM.split("for i in")[0]
+    + """
+kept = flow.Checkpoint(sys.argv[2], every=10**6)
+for metrics in step.run(flow.data.DataLoader(flow.data.TensorDataset(x, y), 8), steps, checkpoint=kept):
+    if int(metrics["step"]) == 1:
+        print("running", flow.rank(), os.getpid(), flush=True)
+    time.sleep(0.002 * (1 + flow.rank()))
+"""
+)
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with Cluster() as made:
         (made.folder / "train.py").write_text(PROGRAM)
+        (made.folder / "saving.py").write_text(SAVING)
         yield made
 
 
 def launch(
-    cluster: Cluster, *arguments: str, hosts: int = 4, steps: str = "5", ranks: int = 1
+    cluster: Cluster,
+    *arguments: str,
+    hosts: int = 4,
+    steps: str = "5",
+    ranks: int = 1,
+    program: tuple[str, ...] = ("train.py",),
 ) -> list[subprocess.Popen[str]]:
     """The launcher on each host; the first one's first."""
     return [
         cluster.start(
             number + 1,
             [*LAUNCH, "--nnodes", str(hosts), "--node_rank", str(number), "--master-addr", "h1"]
-            + ["--nproc_per_node", str(ranks), *arguments, str(cluster.folder / "train.py"), steps],
+            + ["--nproc_per_node", str(ranks), *arguments, str(cluster.folder / program[0]), steps]
+            + [*program[1:]],
             ONEFLOW_SECRET=SECRET,
         )
         for number in range(hosts)
@@ -148,6 +167,29 @@ def test_a_twin_is_turned_away_and_an_interrupt_ends_all(cluster: Cluster) -> No
     (code, lines), (other, _) = (end(launcher) for launcher in launchers)
     assert code == other == 128 + signal.SIGTERM
     assert lines[-1] == "oneflow-launch: interrupted by SIGTERM; all ranks ended"
+    cluster.assert_nothing_runs()
+
+
+@pytest.mark.parametrize("signalled", [(0,), (1,), (0, 1)], ids=str)
+def test_sigterm_to_the_launcher_of_any_host_saves_one_step_of_all(
+    cluster: Cluster, signalled: tuple[int, ...]
+) -> None:
+    folder = cluster.folder / f"run{signalled}"
+    program = ("saving.py", str(folder))
+    launchers = launch(cluster, steps="1000000", hosts=2, ranks=2, program=program)
+    rank_pids(launchers, 2)
+    for number in signalled:
+        launchers[number].send_signal(signal.SIGTERM)
+    ends = [end(launcher) for launcher in launchers]
+    # A host that leaves by itself is one that the job has lost: it may be started again without it.
+    assert ends[0][0] == (69 if signalled == (1,) else 128 + signal.SIGTERM), ends
+    assert ends[1][0] == 128 + signal.SIGTERM, ends
+    said = [line for _, lines in ends for line in lines if "as SIGTERM asked" in line]
+    match = re.search(r"ends at step (\d+), ", "".join(said))
+    assert len(said) == 1 and match, ends
+    assert [path.name for path in folder.iterdir()] == [f"step-{int(match[1]):08}"]
+    if signalled == (1,):
+        assert "host h2: its launcher was ended by SIGTERM" in ends[0][1][-1], ends
     cluster.assert_nothing_runs()
 
 

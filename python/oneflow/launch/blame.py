@@ -56,6 +56,8 @@ class Ending:
             )
         if self.exit_code < 0:
             return f"killed by signal {-self.exit_code} {_of_signal(-self.exit_code)}"
+        if self.exit_code == 128 + signal.SIGTERM:
+            return "ended in order after SIGTERM: the scheduler took its host, or a person ended it"
         return f"exit code {self.exit_code}; what it wrote last says why"
 
 

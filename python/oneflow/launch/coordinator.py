@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .blame import Ending, root_cause
 from .hosts import Host, RemoteHost
-from .job import GRACE_SECONDS
+from .job import GRACE_SECONDS, STOP_SECONDS
 from .output import Console, say
 from .program import Share
 
@@ -59,9 +59,11 @@ class Coordinator:
         self.max_restarts = max_restarts
         self.renew = renew  # brings a lost host back, unless it is told to stop
         self.interrupted: int | None = None
+        self._interrupts = 0
         self._restarts_left = max_restarts
 
     def interrupt(self, number: int) -> None:
+        self._interrupts += 1
         self.interrupted = number
 
     def is_interrupted(self) -> bool:
@@ -94,6 +96,8 @@ class Coordinator:
         problem = self._start(epoch)
         if problem is None:
             self._watch()
+            if self.interrupted == signal.SIGTERM or self._signalled():
+                self._stop_in_order()
             problem = self._judge()
         self._end()
         return problem
@@ -114,6 +118,25 @@ class Coordinator:
             begin += host.count
         return None
 
+    def _signalled(self) -> list[Host]:
+        return [host for host in self.hosts if host.signalled()]
+
+    def _stop_in_order(self) -> None:
+        """Until all ranks have ended by themselves, for STOP_SECONDS at most, or until a second signal."""
+        for host in self.hosts:
+            if not host.lost():
+                host.stop()
+        before = self._interrupts
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline and not self.console.is_gone():
+            for host in self.hosts:
+                host.poll()
+            if all(host.lost() or None not in host.codes() for host in self.hosts):
+                return
+            if self._interrupts > max(before, 1):
+                return
+            time.sleep(0.02)
+
     def _over(self) -> bool:
         """Something ends the job, whatever the ranks do."""
         return (
@@ -130,7 +153,7 @@ class Coordinator:
             codes = [code for host in self.hosts for code in host.codes()]
             if self.interrupted is not None or self.console.is_gone() or None not in codes:
                 return
-            if any(host.unable() for host in self.hosts):
+            if self._signalled() or any(host.unable() for host in self.hosts):
                 return
             if any(codes) or self._over():
                 self._settle()
@@ -161,13 +184,14 @@ class Coordinator:
                 where = f" on host {host.name}" if host.name else ""
                 return Outcome(CANNOT_START, f"ranks{where}: {why}", "it")
         endings = [ending for host in self.hosts for ending in host.endings()]
-        # A scheduler signals the ranks together with their launcher.
-        failed = [
-            ending
-            for ending in endings
-            if ending.failed and (self.interrupted is None or ending.exit_code != -self.interrupted)
-        ]
+        # A scheduler signals the ranks together with their launcher, which hands the signal on.
+        signals = {self.interrupted or 0, signal.SIGTERM if self._signalled() else 0} - {0}
+        expected = {code for number in signals for code in (-number, 128 + number)}
+        failed = [e for e in endings if e.failed and e.exit_code not in expected]
         lost = [(host, why) for host in self.hosts if (why := host.lost())]
+        lost += [
+            (host, f"its launcher was ended by {host.signalled()}") for host in self._signalled()
+        ]
         if any(not ending.is_echo for ending in failed):
             return self._failed(root_cause(endings), endings)
         if self.interrupted is not None:

@@ -43,6 +43,12 @@ class Host(Protocol):
     def endings(self) -> list[Ending]:
         """One for each rank, as far as it is known."""
 
+    def stop(self) -> None:
+        """Tells its ranks to end in order."""
+
+    def signalled(self) -> str:
+        """The signal that ends its launcher once its ranks have ended; empty if there is none."""
+
     def end(self) -> None:
         """Ends all ranks there; `is_clean` is true soon."""
 
@@ -110,6 +116,13 @@ class LocalHost:
             ending.host = self.name
         return endings
 
+    def stop(self) -> None:
+        if self._job is not None:
+            self._job.stop()
+
+    def signalled(self) -> str:
+        return ""  # the coordinator is told itself
+
     def end(self) -> None:
         if self._job is not None:
             self._job.end()
@@ -136,6 +149,7 @@ class _Seen:
     clean: bool = False
     unable: str = ""
     gone: str = ""  # why it leaves the job
+    signalled: str = ""
 
 
 class RemoteHost:
@@ -179,6 +193,13 @@ class RemoteHost:
     def endings(self) -> list[Ending]:
         with self._lock:
             return list((self._seen.endings or {}).values())
+
+    def stop(self) -> None:
+        self._send(do="stop")
+
+    def signalled(self) -> str:
+        with self._lock:
+            return self._seen.signalled
 
     def end(self) -> None:
         self._send(do="end")
@@ -224,6 +245,8 @@ class RemoteHost:
             self._seen.unable = str(message["why"])
         elif said == "clean":
             self._seen.clean = True
+        elif said == "signalled":
+            self._seen.signalled = str(message["signal"])
         elif said == "leaving":
             self._seen.gone = str(message["why"])
         elif said == "rank" and self._seen.endings is not None:

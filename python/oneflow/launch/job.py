@@ -20,6 +20,8 @@ from .output import Emit, open_log, read_lines
 from .program import Program, Share
 
 GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+# For ranks to write a checkpoint when a launcher is ended by SIGTERM; Kubernetes and Slurm kill after 30 s.
+STOP_SECONDS = 20.0
 ORPHAN_GRACE_SECONDS = 2.0  # the same when the launcher itself was killed
 # A rank that was stopped for so long has failed. Ranks that need it lose it earlier, by its heartbeat; this is for
 # when none is connected to it yet, or needs it any more.
@@ -178,6 +180,13 @@ class Job:
         when = report.get("time")
         when = float(when) if isinstance(when, (int, float)) else rank.ended
         return Ending(rank.number, rank.exit_code, rank.stopped, when, report)
+
+    def stop(self) -> None:
+        """Tells the ranks that the job is to end in order; they take the time that they need for it."""
+        for rank in self.running():
+            # Not their process groups: workers of loaders are needed until the end.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(rank.process.pid, signal.SIGTERM)
 
     def end(self) -> None:
         """SIGTERM, grace, SIGKILL, for every rank's whole process group, then for all that is left."""

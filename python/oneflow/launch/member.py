@@ -12,12 +12,13 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from .. import addresses
 from . import guardian
 from .coordinator import HOST_LOST
-from .job import Job
+from .job import STOP_SECONDS, Job
 from .link import Link, Message
 from .output import Emit, say
 from .program import Program, Share
@@ -35,6 +36,7 @@ class Member:
         self.program: Program | None = None
         self.link: Link | None = None
         self.interrupted: int | None = None
+        self._stop_by: float | None = None  # the job ends in order, because of `interrupted`
         self._inbox: queue.Queue[Message] = queue.Queue()
         self._listener: Any = None
         self._job: Job | None = None
@@ -45,6 +47,8 @@ class Member:
         self._inbox.put(message)
 
     def interrupt(self, number: int) -> None:
+        if self._stop_by is not None:  # a second one does not wait
+            self._stop_by = 0.0
         self.interrupted = number
 
     def serve(self, prepare: Callable[[Message], dict[str, Any]]) -> int:
@@ -64,7 +68,7 @@ class Member:
                 if message:
                     self._obey(message, prepare)
                 self._tell()
-                if self.interrupted is not None:
+                if self.interrupted is not None and not self._stops_in_order():
                     name = signal.Signals(self.interrupted).name
                     self.link.send(said="leaving", why=f"its launcher was ended by {name}")
                     return 128 + self.interrupted
@@ -78,6 +82,17 @@ class Member:
         finally:
             self._end()
             self.link.close()
+
+    def _stops_in_order(self) -> bool:
+        """Whether ranks are still on their way to the checkpoint behind which this host leaves the job. The
+        coordinator tells all ranks of all hosts."""
+        assert self.link is not None
+        if self._job is None or not self._job.running() or self.interrupted != signal.SIGTERM:
+            return False
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + STOP_SECONDS
+            self.link.send(said="signalled", signal="SIGTERM")
+        return time.monotonic() < self._stop_by
 
     def _quit(self, code: int, why: str) -> int:
         if code and why:
@@ -97,6 +112,9 @@ class Member:
                 self.link.send(said="listening", address=name[0], port=name[1])
             elif do == "start":
                 self._start(Share(**message["share"]))
+            elif do == "stop":
+                if self._job is not None:
+                    self._job.stop()
             elif do == "end":
                 self._end()
                 self.link.send(said="clean")
@@ -148,9 +166,14 @@ class Member:
 
 
 def take_signals(interrupt: Callable[[int], None], launcher: int) -> None:
-    """Signals that end a launcher in order, and the death of the process that the user started."""
+    """Signals that end a launcher, and the death of the process that the user started, which counts as SIGHUP."""
+
+    def take(number: int, _frame: FrameType | None) -> None:
+        orphaned = os.getppid() != launcher
+        interrupt(signal.SIGHUP if orphaned else number)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: interrupt(number))
+        signal.signal(number, take)
     guardian.die_with(launcher, signal.SIGTERM)
 
 

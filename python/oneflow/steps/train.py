@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -256,7 +256,8 @@ class TrainStep(Step):
 
         With `checkpoint`, a folder or a flow.Checkpoint, the run is saved, and goes on from the newest checkpoint
         that is further than the optimizer: `resume` is "auto", "must" (an error if there is none) or "never". A
-        loader with `state_dict` goes on at its next batch. SIGTERM saves and ends a program of one process.
+        loader with `state_dict` goes on at its next batch. SIGTERM to any
+        rank saves once more and ends the program, with exit code 143, at the same step on all ranks.
         """
         if resume not in ("auto", "must", "never"):
             raise Error(f"resume={resume!r}: 'auto', 'must' or 'never'", user_location())
@@ -307,14 +308,14 @@ class TrainStep(Step):
                         break
                     args, kwargs = self._arguments_of(batch)
                     metrics = self(*args, **kwargs)
+                    stops = kept is not None and ending.stops_here()
                     if kept is not None and (
-                        ending.asked or (kept.every and self.optimizer.steps % kept.every == 0)
+                        stops or (kept.every and self.optimizer.steps % kept.every == 0)
                     ):
                         saved = self.optimizer.steps
                         self._keep(kept, loader, metrics)
-                        if ending.asked:
-                            self._raise_if_unsaved()
-                            ending.end_if_asked()
+                        if stops:
+                            self._end(kept, ending)
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
                 if steps is None:
@@ -332,6 +333,19 @@ class TrainStep(Step):
                 if self.optimizer.steps > saved:
                     self._keep(kept, loader, None)
                 self._raise_if_unsaved()
+                if ending.asked:  # behind the last step
+                    self._end(kept, ending)
+
+    def _end(self, kept: Checkpoint, ending: Termination) -> NoReturn:
+        self._raise_if_unsaved()
+        if environment.rank() == 0:
+            steps = self.optimizer.steps
+            print(
+                f"oneflow: {self._name} ends at step {steps}, as SIGTERM asked: {kept.path(steps)} is written, and the "
+                "same command goes on from there",
+                file=sys.stderr,
+            )
+        ending.end()
 
     # Checkpoints.
 
