@@ -140,6 +140,32 @@ def credits_for_channels_of_others(job: Job) -> None:
     run(job, blow, BROKE.format("a credit for channel "))
 
 
+def stop_word(word: int, number: int) -> Blow:
+    def blow(pipe: Pipe, frame: wire.Frame) -> None:
+        pipe.send(wire.Frame(wire.STOP, word, struct.pack("<Q", number)))
+        pipe.send(frame)
+
+    return blow
+
+
+@attack(fast=True)
+def a_follower_that_says_where_to_stop(job: Job) -> None:
+    run(job, stop_word(3, 1), BROKE.format("the word 3 of where to stop"))
+
+
+@attack()
+def a_count_of_steps_that_nobody_has_asked_for(job: Job) -> None:
+    run(job, stop_word(2, 2**64 - 1), BROKE.format("the word 2 of where to stop"))
+
+
+@attack()
+def a_stop_word_without_its_number(job: Job) -> None:
+    def blow(pipe: Pipe, frame: wire.Frame) -> None:
+        pipe.send(wire.Frame(wire.STOP, 0))
+
+    run(job, blow, BROKE.format("a word of where to stop without its number"))
+
+
 @attack()
 def messages_without_a_slot(job: Job) -> None:
     def blow(pipe: Pipe, frame: wire.Frame) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 MAGIC = 0x4F464C57
 VERSION = 4
-DATA, CREDIT, CONTROL, ABORT, BYE = 1, 2, 3, 4, 5
+DATA, CREDIT, CONTROL, ABORT, BYE, STOP = 1, 2, 3, 4, 5, 7
 TO_DATA, TO_BEATS = 0, 1
 WELCOME = b"\0\0\0\0"
 

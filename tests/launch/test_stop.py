@@ -149,6 +149,22 @@ def test_a_job_that_was_stopped_by_one_of_its_ranks_is_started_again(tmp_path: P
     assert contents(tmp_path / "run")["steps"] > step
 
 
+def test_ranks_that_stop_in_order_get_longer_than_those_of_a_failed_job(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import signal, sys, time\n"
+        "def stop(*_):\n    time.sleep(6)\n    print('saved', flush=True)\n    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, stop)\nprint('here', flush=True)\nwhile True: time.sleep(0.1)\n"
+    )
+    launcher: Any = subprocess.Popen(
+        [sys.executable, "-m", "oneflow.launch", str(program)], stdout=subprocess.PIPE, text=True
+    )
+    assert launcher.stdout.readline() == "[rank0]: here\n"
+    launcher.send_signal(signal.SIGTERM)
+    assert launcher.stdout.readline() == "[rank0]: saved\n"
+    assert launcher.wait(timeout=15) == 128 + signal.SIGTERM
+
+
 def test_a_rank_that_does_not_end_is_not_waited_for_after_a_second_sigterm(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
