@@ -339,6 +339,46 @@ def disk_full(trial: Trial, bits: str) -> None:
     trial.assert_all_gone(AT_ONCE)
 
 
+def _preempted(trial: Trial, bits: str, hosts: list[int]) -> None:
+    """SIGTERM to the launchers of these hosts: a step of all ranks is saved if one has begun, and the next start
+    goes on there."""
+    with trial.at_event():
+        for host in hosts:
+            trial.launchers[host - 1].send_signal(signal.SIGTERM)  # nsenter has become the launcher
+    codes = trial.end()
+    assert time.monotonic() - trial.struck < AT_ONCE, trial.text()
+    trial.assert_all_gone(AT_ONCE)
+    ended = 128 + signal.SIGTERM
+    # A job may be over by then; and a host that leaves by itself is lost to the first one.
+    allowed = {0, ended} if 1 in hosts else {0, HOST_LOST}
+    assert codes[0] in allowed and all(codes[host - 1] in (0, ended) for host in hosts), (
+        codes,
+        trial.text(),
+    )
+    said = re.findall(r"ends at step (\d+), as SIGTERM asked", trial.text())
+    assert len(said) <= 1, trial.text()
+    if trial.stage in ("first step", "mid step", "checkpoint"):
+        assert said, trial.text()
+    if said:
+        assert (trial.folder / "checkpoints" / f"step-{int(said[0]):08d}").exists(), trial.text()
+    trial.options |= {"count": 0}
+    trial.launchers.clear()
+    trial.start()
+    assert_same_bits(trial, bits)
+    if said and int(said[0]) < STEPS:
+        assert f"resumes at step {said[0]} " in trial.text(), trial.text()
+
+
+@fault()
+def job_preempted(trial: Trial, bits: str) -> None:
+    _preempted(trial, bits, [1, 2, 3])
+
+
+@fault()
+def host_preempted(trial: Trial, bits: str) -> None:
+    _preempted(trial, bits, [trial.host])
+
+
 @fault()
 def launcher_killed(trial: Trial, bits: str) -> None:
     with trial.at_event():

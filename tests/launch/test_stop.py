@@ -95,8 +95,8 @@ def stopped_at(job: Launched, folder: Path) -> int:
     match = re.search(r"ends at step (\d+), .*/run/step-(\d+) is written", said[0])
     assert match and int(match[1]) == int(match[2]), said
     step = int(match[1])
-    # Metrics count from 0, and those of the last step are not handed on any more.
-    assert {max(losses) for losses in job.losses().values()} == {step - 2}
+    # Metrics count steps from 0; those of the last one are handed on too.
+    assert {max(losses) for losses in job.losses().values()} == {step - 1}
     assert contents(folder / "run")["steps"] == step
     return step
 

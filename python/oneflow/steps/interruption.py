@@ -104,4 +104,7 @@ class Termination:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        left_early = self._active and self.asked and kind is GeneratorExit
         self._reset()
+        if left_early:  # the program would go on without having ended
+            signal.raise_signal(signal.SIGTERM)

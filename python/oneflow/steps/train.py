@@ -314,10 +314,10 @@ class TrainStep(Step):
                     ):
                         saved = self.optimizer.steps
                         self._keep(kept, loader, metrics)
-                        if stops:
-                            self._end(kept, ending)
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
+                    if kept is not None and stops:
+                        self._end(kept, ending)
                 if steps is None:
                     break
                 # A loader that resumes behind the last batch of an epoch is empty once.
