@@ -16,7 +16,7 @@ namespace {
 
 constexpr auto kBeat = std::chrono::milliseconds(500);
 constexpr auto kSuspect = std::chrono::seconds(2);
-constexpr auto kSilence = std::chrono::seconds(7);
+constexpr auto kSilence = std::chrono::seconds(5);
 constexpr auto kOwnGap = std::chrono::seconds(2);
 // A peer closes this connection with the other one, whose last frames may still be read.
 constexpr auto kClosed = std::chrono::seconds(1);
@@ -115,7 +115,7 @@ void Heartbeat::Judge(int rank, Link* link, Clock::time_point now) {
     return;
   }
   if (now - link->heard > kSilence) {
-    Lose(rank, "no heartbeat for 7 s: the process is stopped, or its host is");
+    Lose(rank, "no heartbeat for 5 s: the process is stopped, or its host is");
   } else if (now - link->heard > kSuspect) {
     if (!link->suspected) {
       std::fprintf(stderr, "oneflow: rank %d has not heard from rank %d for 2 s\n", rank_, rank);

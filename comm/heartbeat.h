@@ -3,7 +3,7 @@
 //
 // Owned by the transport, which outlives it. One thread, which allocates nothing and shares no lock
 // with the rest. Each side sends a beat every 0.5 s; a peer silent for 2 s is suspected (one line on
-// stderr), for 7 s lost; so what is stopped for 5 s and goes on harms nobody. A thread that finds it
+// stderr), for 5 s lost; so what is stopped for 4 s and goes on harms nobody. A thread that finds it
 // was itself stopped gives everybody another period. Read next: docs/wire_format.md.
 #ifndef ONEFLOW_COMM_HEARTBEAT_H_
 #define ONEFLOW_COMM_HEARTBEAT_H_

@@ -39,7 +39,7 @@ namespace {
 
 // What is written and not acknowledged for longer means a dead link; longer than the heartbeat's
 // patience, which finds stopped processes.
-constexpr unsigned kUnacknowledgedMs = 8000;
+constexpr unsigned kUnacknowledgedMs = 6000;
 constexpr uint32_t kNobody = ~uint32_t{0};  // kAbort: the sender itself failed
 // A peer that takes the arming of its bell away without ringing delays its notices by so much.
 constexpr int kLongestSleepMs = 1000;

@@ -279,7 +279,7 @@ def a_connection_cut_in_a_payload(job: Job) -> None:
 
 @attack()
 def silent_heartbeats(job: Job) -> None:
-    words = LOST.format("no heartbeat for 7 s")
+    words = LOST.format("no heartbeat for 5 s")
     run(job, lambda pipe, frame: pipe.send(frame), words, beats=lambda _: b"", limit=AFTER_SILENCE)
 
 

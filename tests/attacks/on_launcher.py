@@ -91,7 +91,7 @@ def an_exception(job: Job) -> None:
 
 @attack(fast=True, paths=BOTH)
 def a_stopped_rank(job: Job) -> None:
-    """For ever: lost after 7 s, and it is the one that is named."""
+    """For ever: lost after 5 s, and it is the one that is named."""
     launcher = job.launched("1000000", "pass", ranks=2)
     pids = ranks_of(launcher)
     os.kill(pids[1], signal.SIGSTOP)
@@ -100,11 +100,11 @@ def a_stopped_rank(job: Job) -> None:
 
 
 @attack(paths=BOTH)
-def a_rank_stopped_for_5_s(job: Job) -> None:
+def a_rank_stopped_for_4_s(job: Job) -> None:
     launcher = job.launched("4000", "pass")
     pids = ranks_of(launcher)
     os.kill(pids[1], signal.SIGSTOP)
-    time.sleep(5)
+    time.sleep(4)
     os.kill(pids[1], signal.SIGCONT)
     assert launcher.end() == 0, launcher.text()
     assert len({line.split()[-1] for line in launcher.wait_for("loss", 2)}) == 1

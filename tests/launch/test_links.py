@@ -94,6 +94,21 @@ def test_silence_loses_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
     pair.close()
 
 
+def test_who_was_stopped_itself_gives_the_other_side_another_period(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link, "SILENCE_SECONDS", 1.0)
+    pair = Pair(lambda line: [])
+    assert pair.reader.lost() == ""
+    hour = time.monotonic() + 3600
+    monkeypatch.setattr(link.time, "monotonic", lambda: hour)
+    assert pair.reader.lost() == ""
+    monkeypatch.setattr(link.time, "monotonic", lambda: hour + 1.5)
+    assert "no sign of life" in pair.reader.lost()  # and this time it has looked meanwhile
+    monkeypatch.undo()
+    pair.close()
+
+
 class House:
     """A door at a free port, and whoever came in."""
 

@@ -16,7 +16,7 @@ from .link import Link, Message
 from .output import Emit
 from .program import Program, Share
 
-_SUSPICIOUS_SILENCE = 4.0  # of a host, when somebody must be to blame
+_SUSPICIOUS_SILENCE = 3.0  # of a host, when somebody must be to blame
 
 
 class Host(Protocol):

@@ -25,7 +25,7 @@ STOP_SECONDS = 20.0
 ORPHAN_GRACE_SECONDS = 2.0  # the same when the launcher itself was killed
 # A rank that was stopped for so long has failed. Ranks that need it lose it earlier, by its heartbeat; this is for
 # when none is connected to it yet, or needs it any more.
-STOPPED_SECONDS = 10.0
+STOPPED_SECONDS = 5.0
 _LOOK_SECONDS = 0.5  # between two looks at whether ranks run
 
 

@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-BEAT_SECONDS = 1.0
-SILENCE_SECONDS = 10.0  # then the other side counts as lost
+BEAT_SECONDS = 0.5
+SILENCE_SECONDS = 5.0  # then the other side counts as lost
+_OWN_GAP_SECONDS = 2.0  # between two looks: then it was this process that did not run
 _LONGEST_MESSAGE = 8 << 20
 _WAITING_MESSAGES = 1000  # then whoever has more to say waits
 
@@ -50,6 +51,7 @@ class Link:
         self._keys = keys
         self._outbox: queue.Queue[Message | None] = queue.Queue(_WAITING_MESSAGES)
         self._heard: float | None = None  # when something came; None: not begun
+        self._looked = time.monotonic()
         self._delivering = False
         self._why = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -68,7 +70,12 @@ class Link:
                 return
 
     def lost(self) -> str:
-        """Why the other side is out of reach; empty while it is not."""
+        """Why the other side is out of reach; empty while it is not. Looked at all the time: who was stopped himself
+        gives the other side another period."""
+        now = time.monotonic()
+        if self._heard is not None and now - self._looked > _OWN_GAP_SECONDS:
+            self._heard = now
+        self._looked = now
         if not self._why and self.silence() > SILENCE_SECONDS:
             self._why = f"no sign of life for {SILENCE_SECONDS:.0f} s"
         return self._why

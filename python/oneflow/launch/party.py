@@ -12,7 +12,7 @@ from .output import say
 
 _REPORT_SECONDS = 5.0
 # After a host was lost: by then what was left there has ended itself (link.SILENCE_SECONDS and the grace).
-_QUIET_SECONDS = 20.0
+_QUIET_SECONDS = 12.0
 
 
 class _Expected(RemoteHost):

@@ -28,7 +28,7 @@ from .output import Emit, say
 GREETING = b"oneflow-launch: this is the launcher of a host, version 1\n"
 _LINES_BEFORE_IT = 1000
 # After a host was lost: by then its ranks have ended themselves (link.SILENCE_SECONDS and the grace).
-_QUIET_SECONDS = 20.0
+_QUIET_SECONDS = 12.0
 _HOST = re.compile(r"(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9._:][A-Za-z0-9._:-]*")
 
 
