@@ -400,6 +400,8 @@ class ReshardEmitter {
         bytes += own.bytes();
       }
       SetAttrs(stage, pieces.ToAttrs(ring.buffer_type.shape.size(), false));
+      // What nothing else reads goes round where it lies.
+      if (!gathers && parts.size() == 1) draft_.may_alias[draft_.IdOf(stage)] = {plan::Alias()};
       ring.buffer = Output(stage, ring.buffer_type, member.device, level_);
       SetCost(stage, bytes);
     }

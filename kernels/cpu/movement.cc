@@ -146,6 +146,7 @@ KernelOr MakePack(const KernelSpec& spec) {
 KernelOr MakeAssemble(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Assembly assembly, AssemblyOf(spec));
   return KernelOf([assembly, threads = spec.threads](const KernelArgs& args) {
+    if (assembly.is_copy && args.inputs[0] == args.outputs[0]) return;
     if (assembly.zero_bytes > 0) std::memset(args.outputs[0], 0, assembly.zero_bytes);
     for (const Piece& piece : assembly.pieces) {
       Combine(piece.mode, piece.region, args.inputs[piece.input], args.outputs[0], threads);
@@ -230,7 +231,7 @@ absl::StatusOr<Needs> DescribeRingReduce(const KernelSpec&) { return Needs{0, {{
 std::vector<KernelDef> MovementKernels() {
   return {
       {"pack", CheckPack, NeedsNothing, MakePack},
-      {"assemble", CheckAssemble, NeedsNothing, MakeAssemble},
+      {"assemble", CheckAssemble, DescribeAssembly, MakeAssemble},
       {"ring_send", CheckRingSend, NeedsNothing, MakeRingSend},
       {"ring_reduce", CheckRingReduce, DescribeRingReduce, MakeRingReduce},
       {"accumulate", CheckAccumulate, NeedsNothing, MakeAccumulate},

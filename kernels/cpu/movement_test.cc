@@ -91,6 +91,26 @@ TEST(Assemble, Scalars) {
   EXPECT_EQ(test.Output<float>(), (std::vector<float>{5}));
 }
 
+TEST(Assemble, InPlaceOnlyWhereItCopiesAll) {
+  const auto needs = [](Shape in, Longs source, Longs extent, const std::string& mode) {
+    KernelCase test("assemble",
+                    {{"mode", mode},
+                     {"rank", int64_t{1}},
+                     {"zero", false},
+                     {"piece_input", Longs{0}},
+                     {"src_begin", std::move(source)},
+                     {"dst_begin", Longs{0}},
+                     {"extent", std::move(extent)}},
+                    {RandomTensor(in, 1)}, {TestTensor::Empty(DType::kF32, {4})});
+    EXPECT_TRUE(test.Make());
+    return test.needs().aliases;
+  };
+  EXPECT_EQ(needs({4}, {0}, {4}, "copy"), (std::vector<Alias>{{0, 0}}));
+  EXPECT_TRUE(needs({5}, {1}, {4}, "copy").empty());
+  EXPECT_TRUE(needs({4}, {0}, {3}, "copy").empty());
+  EXPECT_TRUE(needs({4}, {0}, {4}, "sum").empty());  // it would add to itself
+}
+
 TEST(Assemble, RefusesStrayPieces) {
   const auto make = [](int64_t input, Longs dst) {
     KernelCase test("assemble",

@@ -146,9 +146,16 @@ absl::StatusOr<Assembly> AssemblyOf(const KernelSpec& spec) {
     if (spec.attrs.Has("piece_mode")) {
       OF_ASSIGN_OR_RETURN(piece.mode, ParseCombineMode(spec.attrs.Strings("piece_mode").at(i)));
     }
+    assembly.is_copy = inputs.size() == 1 && spec.inputs.size() == 1 && extent == in.shape &&
+                       extent == out.shape && in.dtype == out.dtype &&
+                       piece.mode == CombineMode::kCopy;
     assembly.pieces.push_back(std::move(piece));
   }
   return assembly;
+}
+absl::StatusOr<Needs> DescribeAssembly(const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(const Assembly assembly, AssemblyOf(spec));
+  return assembly.is_copy ? Needs{0, {{0, 0}}} : Needs{};
 }
 
 absl::StatusOr<Shares> Shares::Of(const KernelSpec& spec, const Shape& shape) {

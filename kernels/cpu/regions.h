@@ -47,8 +47,11 @@ struct Piece {
 struct Assembly {
   int64_t zero_bytes = 0;
   std::vector<Piece> pieces;
+  bool is_copy =
+      false;  // of all of its one input, element by element: in place there is nothing to do
 };
 absl::StatusOr<Assembly> AssemblyOf(const KernelSpec& spec);
+absl::StatusOr<Needs> DescribeAssembly(const KernelSpec& spec);
 
 // One dim dealt out in `parts` shares of whole units (the ring).
 class Shares {

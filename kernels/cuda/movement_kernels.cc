@@ -96,7 +96,9 @@ KernelOr MakeAssemble(const CudaApi* api, const KernelSpec& spec) {
     pieces.emplace_back(piece.input, region);
   }
   const int64_t zero_bytes = assembly.zero_bytes;
+  const bool is_copy = assembly.is_copy;
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+    if (is_copy && args.inputs[0] == args.outputs[0]) return CudaError{0};
     CudaError error = ZeroBytes(api, args.outputs[0], zero_bytes, stream);
     for (size_t i = 0; error == 0 && i < pieces.size(); ++i) {
       error = pieces[i].second.Run(args.inputs[pieces[i].first], args.outputs[0], stream);
@@ -206,7 +208,7 @@ std::vector<CudaRow> CudaMovementRows() {
       {"slice_grad", NeedsNothing, MakeSliceGrad},
       {"constant", NeedsNothing, MakeConstant},
       {"pack", NeedsNothing, MakePack},
-      {"assemble", NeedsNothing, MakeAssemble},
+      {"assemble", DescribeAssembly, MakeAssemble},
       {"ring_send", NeedsNothing, MakeRingSend},
       {"ring_reduce", DescribeRingReduce, MakeRingReduce},
       {"accumulate", NeedsNothing, MakeAccumulate},
