@@ -12,6 +12,7 @@ take the same one. Read next: snapshot.py (what is written), publication.py (how
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import sys
@@ -26,6 +27,7 @@ from . import environment, manifest
 from .errors import CheckpointError, Error
 from .location import user_location
 from .manifest import check_file, read_manifest
+from .publication import free_bytes, mib
 from .serialization import load as load_file
 from .serialization import read_json
 from .snapshot import of_all_ranks
@@ -59,6 +61,23 @@ class Checkpoint:
         """Those beyond the newest `keep` that were made up to this number of steps."""
         made = [path for number, path in _numbered(self.directory) if number <= steps]
         return made[: -self.keep]
+
+    def why_no_room(self, num_bytes: int, made: int, steps: int | None) -> str:
+        """Why a run from step `made` to `steps`, whose checkpoints have so many bytes, must fail for want of room;
+        "" if it need not, as far as can be told. One more than `keep` are there while it is written."""
+        free = free_bytes(Path(self.directory))
+        if not self.every:
+            due: float = 1
+        else:
+            due = math.inf if steps is None else -(-(steps - made) // self.every)
+        more = max(1, min(due, self.keep + 1 - len(_numbered(self.directory))))
+        if free is None or due < 1 or free >= more * num_bytes:
+            return ""
+        return (
+            f"{os.fspath(self.directory)} has {mib(free)} free, and a run that keeps {self.keep} checkpoints of "
+            f"{mib(num_bytes)} needs {mib(more * num_bytes)} more than it has there: free some, let keep= or every= "
+            "ask for fewer, or give another folder"
+        )
 
 
 def _numbered(directory: str | os.PathLike[str]) -> list[tuple[int, Path]]:

@@ -213,18 +213,19 @@ def why_not(error: OSError, path: Path, needed: int) -> str:
     """What the system said, and on a full disk what is needed and there."""
     why = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        why += f": it needs {_mib(needed)}, and {_mib(_free_bytes(path))} are free there"
+        why += f": it needs {mib(needed)}, and {mib(free_bytes(path) or 0)} are free there"
     return why
 
 
-def _mib(count: int) -> str:
+def mib(count: int) -> str:
     return f"{count / 2**20:.1f} MiB"
 
 
-def _free_bytes(path: Path) -> int:
-    """Of the file system that a path is to lie on; 0 if it cannot be told."""
+def free_bytes(path: Path) -> int | None:
+    """Of the file system that a path is to lie on; None if it cannot be told."""
     while not path.exists() and path != path.parent:
         path = path.parent
-    with contextlib.suppress(OSError):
+    try:
         return shutil.disk_usage(path).free
-    return 0
+    except OSError:
+        return None

@@ -120,8 +120,7 @@ def take(target: Path, contents: Contents, location: Any) -> Snapshot:
         why = "it is written beside its place and takes its name then: give a folder that has one"
         raise _unwritten(target, why, location)
     rank, ranks = environment.rank(), environment.world_size()
-    states = {_cell_of(t) for t in (*contents.model.values(), *contents.optimizer.values())}
-    num_bytes = sum(map(_bytes_of, states))
+    num_bytes = bytes_of_states(contents.model, contents.optimizer)
     claim: Claim | None = None
     refused: OSError | None = None
     of_all_ranks(None)  # no rank writes any more into what rank 0 clears away now
@@ -220,6 +219,12 @@ def _groups(cells: Sequence[StateCell]) -> Iterator[list[StateCell]]:
         size += _bytes_of(cell)
     if group:
         yield group
+
+
+def bytes_of_states(*named: Mapping[str, Tensor]) -> int:
+    """Of the tensors of a checkpoint; one that has several names counts once."""
+    cells = {_cell_of(tensor) for tensors in named for tensor in tensors.values()}
+    return sum(map(_bytes_of, cells))
 
 
 def _cell_of(tensor: Tensor) -> StateCell:

@@ -273,3 +273,36 @@ def test_the_error_of_a_lost_rank_does_not_wait_for_its_part(
     gate.set()
     assert run.step._writing.wait() is None
     assert checkpoint.find(tmp_path) is not None
+
+
+def free(monkeypatch: pytest.MonkeyPatch, count: int | None) -> None:
+    monkeypatch.setattr(checkpoint, "free_bytes", lambda _: count)
+
+
+def test_a_run_without_room_for_its_checkpoints_ends_behind_its_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run()
+    run.train(1)
+    size = snapshot.bytes_of_states(*run.step._stored_states())
+    kept = flow.Checkpoint(tmp_path, every=2, keep=2)
+    free(monkeypatch, 3 * size - 1)  # two, and the one that is written
+    with pytest.raises(flow.CheckpointError, match="a run that keeps 2 checkpoints of .* needs"):
+        Run().train(100, checkpoint=kept)
+    assert not list(tmp_path.iterdir())
+    free(monkeypatch, 3 * size)
+    assert len(Run().train(7, checkpoint=kept)) == 7
+    # Those that are there make room for it; and no more is asked than the run will write.
+    free(monkeypatch, size)
+    assert len(Run().train(20, checkpoint=kept)) == 13
+    monkeypatch.undo()
+    for room, steps in ((2 * size - 1, 4), (2 * size, 4)):
+        free(monkeypatch, room)
+        other = flow.Checkpoint(tmp_path / str(room), every=2, keep=5)
+        if room < 2 * size:
+            with pytest.raises(flow.CheckpointError, match="free some"):
+                Run().train(steps, checkpoint=other)
+        else:
+            Run().train(steps, checkpoint=other)
+    free(monkeypatch, None)  # nobody knows
+    Run().train(2, checkpoint=tmp_path / "unknown")

@@ -25,7 +25,7 @@ from ..optim.optimizer import Optimizer
 from ..publication import drop_old
 from ..random import default_generator
 from ..sharding import Parallel
-from ..snapshot import Contents, Snapshot, of_all_ranks, take
+from ..snapshot import Contents, Snapshot, bytes_of_states, of_all_ranks, take
 from ..tensor import Tensor
 from ..tracing import Trace
 from .clipping import clip_by_norm
@@ -287,10 +287,19 @@ class TrainStep(Step):
         if environment.rank() == 0:
             print(f"oneflow: {self._name} {says}", file=sys.stderr)
 
+    def _check_room(self, kept: Checkpoint, steps: int | None) -> None:
+        """Behind the first step of a run: then all states are there."""
+        why = ""
+        if environment.rank() == 0:
+            size = bytes_of_states(*self._stored_states())
+            why = kept.why_no_room(size, self.optimizer.steps - 1, steps)
+        if why := of_all_ranks(why)[0]:
+            raise CheckpointError(why, user_location())
+
     def _run(
         self, loader: Iterable[Any], steps: int | None, kept: Checkpoint | None
     ) -> Iterator[Metrics]:
-        saved = self.optimizer.steps
+        begun = saved = self.optimizer.steps
         was_empty = False
         with (
             Progress(self._name, steps) as progress,
@@ -308,6 +317,8 @@ class TrainStep(Step):
                         break
                     args, kwargs = self._arguments_of(batch)
                     metrics = self(*args, **kwargs)
+                    if kept is not None and self.optimizer.steps == begun + 1:
+                        self._check_room(kept, steps)
                     stops = kept is not None and ending.stops_here()
                     if kept is not None and (
                         stops or (kept.every and self.optimizer.steps % kept.every == 0)
