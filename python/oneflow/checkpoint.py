@@ -75,7 +75,7 @@ class Checkpoint:
             return ""
         return (
             f"{os.fspath(self.directory)} has {mib(free)} free, and a run that keeps {self.keep} checkpoints of "
-            f"{mib(num_bytes)} needs {mib(more * num_bytes)} more than it has there: free some, let keep= or every= "
+            f"{mib(num_bytes)} needs {mib(int(more) * num_bytes)} more than it has there: free some, let keep= or every= "
             "ask for fewer, or give another folder"
         )
 
