@@ -3,7 +3,7 @@
 //
 // Input: records. A byte of what is done to the frame (0 to 191: nothing), a byte of type, one of the
 // channel, one of its length, then the payload; the frame gets the checksums and the number that it
-// should have. The last byte of all cuts the stream into pieces.
+// should have. The last byte of all cuts the stream into pieces, of which the first ones are small.
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +20,9 @@ namespace {
 
 constexpr uint32_t kChannels = 4;       // channel c takes c times as many bytes
 constexpr uint64_t kPerChannel = 9000;  // channel 2 and 3: read without the buffer
+// Pieces as the input says; what is left comes in large ones, for a call to the kernel costs more than all else.
+constexpr size_t kSmallPieces = 48;
+constexpr size_t kLargePiece = 60'000;
 
 struct Sent {
   FrameHeader header;
@@ -71,7 +74,7 @@ class Sink : public FrameSink {
 }  // namespace
 
 void FuzzFrames(const uint8_t* data, size_t size) {
-  const size_t piece = size == 0 ? 1 : 1 + data[size - 1] * size_t{97};
+  const size_t small = size == 0 ? 1 : 1 + data[size - 1] * size_t{97};
   FuzzInput input{data, size};
   std::vector<Sent> sent;
   std::string stream;
@@ -117,8 +120,9 @@ void FuzzFrames(const uint8_t* data, size_t size) {
   Sink sink(&sent);
   std::string wrong;
   bool broken = false;
-  for (size_t at = 0; at < stream.size() && !broken; at += piece) {
-    const size_t count = std::min(piece, stream.size() - at);
+  size_t pieces = 0;
+  for (size_t at = 0, count = 0; at < stream.size() && !broken; at += count) {
+    count = std::min(pieces++ < kSmallPieces ? small : kLargePiece, stream.size() - at);
     OF_CHECK(write(ends[0], stream.data() + at, count) == static_cast<ssize_t>(count));
     FrameReader::End end = FrameReader::End::kMore;
     while (end == FrameReader::End::kMore) end = reader.Read(ends[1], &sink, &wrong);

@@ -15,13 +15,7 @@ namespace oneflow::comm {
 namespace {
 
 // A ring of zeros; of exactly its size, so that ASan sees what is beside it.
-std::unique_ptr<NoticeRing> MakeRing() {
-  auto ring = std::make_unique<NoticeRing>();
-  ring->armed = 0;
-  ring->taken = 0;
-  for (auto& place : ring->places) place = 0;
-  return ring;
-}
+std::unique_ptr<NoticeRing> MakeRing() { return std::make_unique<NoticeRing>(); }
 
 // Both sides keep the rules: what is put is taken, in order.
 void Honest(FuzzInput input) {
