@@ -117,5 +117,36 @@ TEST(ByLevelTest, TheNetworkCarriesAShareForEachDevice) {
   EXPECT_GT(BytesOverNetwork(flat[3], 4), 3 * BytesOverNetwork(by_level[3], 4));
 }
 
+// Processes of one host are no level of the machine: who holds which device decides no order.
+TEST(ByLevelTest, ProcessesAreNoLevel) {
+  for (const int per_rank : {1, 2, 4, 16}) {
+    plan::Target target = CpuTarget(16, per_rank);
+    target.mutable_links(2)->set_latency_ns(500'000);
+    CompileOptions options;
+    options.mesh = MeshOf({{"dp", 16}});
+    options.world_size = 16 / per_rank;
+    const auto compiled = CompileComplete(Mlp(2, 64, 512).graph, &target, options, false, Describe);
+    ASSERT_TRUE(compiled.ok()) << compiled.status();
+    EXPECT_NE(compiled->held_decisions.find(" dp <(B)>"), std::string::npos);
+    EXPECT_EQ(compiled->held_decisions.find("dp/"), std::string::npos) << per_rank;
+  }
+}
+
+// Tasks and channels follow the number of rounds, not of hosts.
+TEST(ByLevelTest, APlanDoesNotGrowWithTheHosts) {
+  const auto plan_of = [](int devices) {
+    plan::Target target = Hosts(devices, 8);
+    CompileOptions options;
+    options.mesh = MeshOf({{"dp", devices}});
+    options.world_size = devices;
+    const auto compiled = CompileComplete(Mlp(60, 2 * devices, 256).graph, &target, options, false, Describe);
+    EXPECT_TRUE(compiled.ok()) << compiled.status();
+    return compiled.ok() ? *compiled->plan : plan::Plan();
+  };
+  const plan::Plan few = plan_of(16), many = plan_of(256);
+  EXPECT_LE(many.tasks_size() * 10, few.tasks_size() * 11);
+  EXPECT_LE(many.channels_size(), few.channels_size() + 2 * (7 + 3));  // rounds of the loss
+}
+
 }  // namespace
 }  // namespace oneflow

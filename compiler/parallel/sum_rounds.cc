@@ -94,7 +94,7 @@ int64_t RoundsNs(const CostModel& cost, int axis, const std::vector<Round>& roun
     const int64_t whole = bytes / parts;
     switch (round.kind) {
       case Round::kDirect:
-        ns += link.Ns(1, whole * (n - 1)) + cost.MemoryNs(2 * n * whole);
+        ns += link.Ns(1, whole * (n - 1)) + cost.MemoryNs((3 * n - 1) * whole);
         break;
       case Round::kSum:
         ns += link.Ns(2 * (n - 1), 2 * whole * (n - 1) / n) + cost.MemoryNs(4 * whole);
