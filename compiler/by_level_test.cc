@@ -42,8 +42,8 @@ absl::StatusOr<plan::KernelRow> Describe(const KernelQuery& query, const plan::P
 }
 
 // The plans of all ranks, proved.
-std::vector<plan::Plan> CompileAll(const StepBuilder& step, std::vector<Axis> axes, plan::Target target,
-                                   int micro_batches = 1) {
+std::vector<plan::Plan> CompileAll(const StepBuilder& step, std::vector<Axis> axes,
+                                   plan::Target target, int micro_batches = 1) {
   CompileOptions options;
   options.micro_batches = micro_batches;
   options.mesh = MeshOf(std::move(axes));
@@ -51,7 +51,8 @@ std::vector<plan::Plan> CompileAll(const StepBuilder& step, std::vector<Axis> ax
   std::vector<plan::Plan> plans;
   std::vector<const plan::Plan*> all;
   for (options.rank = 0; options.rank < options.world_size; ++options.rank) {
-    absl::StatusOr<Compiled> compiled = CompileComplete(step.graph, &target, options, false, Describe);
+    absl::StatusOr<Compiled> compiled =
+        CompileComplete(step.graph, &target, options, false, Describe);
     EXPECT_TRUE(compiled.ok()) << compiled.status();
     if (!compiled.ok()) return {};
     plans.push_back(*compiled->plan);
@@ -80,16 +81,21 @@ TEST(ByLevelTest, PlansOfAllRanksPassTheProofs) {
     int per_host, per_rank, micro, layers;
     int64_t width;
   } cases[] = {
-      {{{"dp", 16}}, 8, 1, 1, 2, 64}, {{{"dp", 16}}, 4, 1, 1, 2, 64},  {{{"dp", 12}}, 4, 2, 1, 2, 64},
-      {{{"dp", 12}}, 4, 1, 1, 1, 8},  {{{"dp", 22}}, 2, 2, 1, 1, 40},   {{{"dp", 16}}, 4, 4, 2, 2, 64},
-      {{{"dp", 16}}, 4, 8, 1, 2, 8}, {{{"dp", 10}, {"tp", 2}}, 4, 2, 1, 2, 64},
+      {{{"dp", 16}}, 8, 1, 1, 2, 64},
+      {{{"dp", 16}}, 4, 1, 1, 2, 64},
+      {{{"dp", 12}}, 4, 2, 1, 2, 64},
+      {{{"dp", 12}}, 4, 1, 1, 1, 8},
+      {{{"dp", 22}}, 2, 2, 1, 1, 40},
+      {{{"dp", 16}}, 4, 4, 2, 2, 64},
+      {{{"dp", 16}}, 4, 8, 1, 2, 8},
+      {{{"dp", 10}, {"tp", 2}}, 4, 2, 1, 2, 64},
       {{{"pp", 2}, {"dp", 12}}, 4, 2, 2, 2, 64},
   };
   for (const auto& c : cases) {
     int devices = 1;
     for (const Axis& axis : c.axes) devices *= static_cast<int>(axis.size);
-    const auto plans = CompileAll(Mlp(c.layers, 4 * devices, c.width), c.axes, Hosts(devices, c.per_host, c.per_rank),
-                                  c.micro);
+    const auto plans = CompileAll(Mlp(c.layers, 4 * devices, c.width), c.axes,
+                                  Hosts(devices, c.per_host, c.per_rank), c.micro);
     bool by_level = false;
     for (const plan::Plan& plan : plans) {
       for (const plan::Task& task : plan.tasks()) {
@@ -98,7 +104,8 @@ TEST(ByLevelTest, PlansOfAllRanksPassTheProofs) {
       for (const plan::ChannelProto& channel : plan.channels())
         by_level |= channel.name().find("direct.1") != std::string::npos;
     }
-    EXPECT_TRUE(by_level) << c.axes.back().name << ":" << c.axes.back().size << " width " << c.width;
+    EXPECT_TRUE(by_level) << c.axes.back().name << ":" << c.axes.back().size << " width "
+                          << c.width;
   }
 }
 
@@ -115,6 +122,31 @@ TEST(ByLevelTest, TheNetworkCarriesAShareForEachDevice) {
     EXPECT_NEAR(static_cast<double>(bytes), 2.0 * sum / 4 * 3 / 4, 0.02 * sum) << rank;
   }
   EXPECT_GT(BytesOverNetwork(flat[3], 4), 3 * BytesOverNetwork(by_level[3], 4));
+}
+
+// Saved where hosts have four devices, followed where they have 16: the same sums, in one process and in many.
+TEST(ByLevelTest, DecisionsHoldTheGroups) {
+  const auto compile = [](int per_host, int per_rank, std::vector<HeldDecisions> held) {
+    plan::Target target = Hosts(16, per_host, per_rank);
+    CompileOptions options;
+    options.mesh = MeshOf({{"dp", 16}});
+    options.world_size = 16 / per_rank;
+    options.decisions = std::move(held);
+    auto compiled = CompileComplete(Mlp(2, 64, 512).graph, &target, options, false, Describe);
+    EXPECT_TRUE(compiled.ok()) << compiled.status();
+    return *std::move(compiled);
+  };
+  const Compiled saved = compile(4, 1, {});
+  EXPECT_NE(saved.held_decisions.find(" dp/4 <(B)>"), std::string::npos) << saved.held_decisions;
+  const auto held = HeldDecisions::Parse(saved.held_decisions);
+  ASSERT_TRUE(held.ok()) << held.status();
+  for (const int per_rank : {1, 16}) {
+    const Compiled followed = compile(16, per_rank, {*held});
+    EXPECT_EQ(followed.held_decisions, saved.held_decisions);
+    EXPECT_EQ(followed.plan->graph_fingerprint(), saved.plan->graph_fingerprint());
+    EXPECT_NE(compile(16, per_rank, {}).plan->graph_fingerprint(),
+              saved.plan->graph_fingerprint());
+  }
 }
 
 // Processes of one host are no level of the machine: who holds which device decides no order.
@@ -139,7 +171,8 @@ TEST(ByLevelTest, APlanDoesNotGrowWithTheHosts) {
     CompileOptions options;
     options.mesh = MeshOf({{"dp", devices}});
     options.world_size = devices;
-    const auto compiled = CompileComplete(Mlp(60, 2 * devices, 256).graph, &target, options, false, Describe);
+    const auto compiled =
+        CompileComplete(Mlp(60, 2 * devices, 256).graph, &target, options, false, Describe);
     EXPECT_TRUE(compiled.ok()) << compiled.status();
     return compiled.ok() ? *compiled->plan : plan::Plan();
   };

@@ -95,7 +95,8 @@ class ReshardEmitter {
                                : *collective == Collective::kScatter ? Round::kScatter
                                                                      : Round::kGather;
       std::vector<Round> rounds;
-      for (const std::string& text : node_.attrs.Strings("rounds")) rounds.push_back(ParseRound(text));
+      for (const std::string& text : node_.attrs.Strings("rounds"))
+        rounds.push_back(ParseRound(text));
       if (rounds.empty()) rounds = {{flat, axes_[axis].size, 1}};
       EmitRounds(axis, rounds);
     }
@@ -117,7 +118,8 @@ class ReshardEmitter {
 
   plan::Task* Move(const std::string& op, int stage, int device, Sub sub,
                    StreamKind stream = StreamKind::kComm) {
-    plan::Task* task = draft_.AddTask(node_, op, plan::MOVE, stage, device, stream, sub, piece_, round_);
+    plan::Task* task =
+        draft_.AddTask(node_, op, plan::MOVE, stage, device, stream, sub, piece_, round_);
     task->set_reshard(change_);
     return task;
   }
@@ -189,8 +191,8 @@ class ReshardEmitter {
   }
 
   std::string ChannelName(const std::string& path, int source, int destination) const {
-    return absl::StrCat("reshard.", node_.id, "/", path, round_ > 0 ? absl::StrCat(".", round_) : "", "/", source,
-                        ">", destination);
+    return absl::StrCat("reshard.", node_.id, "/", path,
+                        round_ > 0 ? absl::StrCat(".", round_) : "", "/", source, ">", destination);
   }
 
   void EmitMicro() {
@@ -296,7 +298,8 @@ class ReshardEmitter {
   void EmitRounds(int axis, const std::vector<Round>& rounds) {
     const Collective collective = *CollectiveOf(from_.sbps[axis], to_.sbps[axis]);
     std::map<int, Parts> held;  // by position
-    ForEachLocal(to_.stage, [&](int position, int device) { held[position] = PartsAt(position, device); });
+    ForEachLocal(to_.stage,
+                 [&](int position, int device) { held[position] = PartsAt(position, device); });
     for (const Round& round : rounds) {
       if (round.kind == Round::kDirect) {
         EmitDirect(axis, round, &held);
@@ -378,8 +381,9 @@ class ReshardEmitter {
     Frame frame;
     if (collective == Collective::kSum) {
       // A gathering brings back what was scattered: the values of the node.
-      frame.type = WholeOf(gathers ? PartsAt(position, draft_.LocalIndex(draft_.StageDevices(to_.stage)[position]))
-                                   : parts);
+      frame.type = WholeOf(
+          gathers ? PartsAt(position, draft_.LocalIndex(draft_.StageDevices(to_.stage)[position]))
+                  : parts);
       frame.units = frame.type.shape[0];
       return frame;
     }
@@ -409,7 +413,8 @@ class ReshardEmitter {
   }
 
   // The buffer that a member's ring goes round in: what it has, in its place.
-  Buffer StageRing(const Frame& frame, const Round& round, const Member& member, bool in_a_row, const Parts& parts) {
+  Buffer StageRing(const Frame& frame, const Round& round, const Member& member, bool in_a_row,
+                   const Parts& parts) {
     const bool gathers = round.kind == Round::kGather;
     if (!gathers && parts.size() == 1 && parts[0].own) return parts[0].buffer;
     plan::Task* stage = Move("assemble", to_.stage, member.device, Sub::kStage);
@@ -424,7 +429,8 @@ class ReshardEmitter {
       }
       const TensorType own{type_.dtype, place.extent};
       draft_.AddInput(stage, parts[i].buffer, own);
-      pieces.Add(static_cast<int64_t>(i), Shape(place.begin.size(), 0), place.begin, place.extent, "copy");
+      pieces.Add(static_cast<int64_t>(i), Shape(place.begin.size(), 0), place.begin, place.extent,
+                 "copy");
       bytes += own.bytes();
     }
     SetAttrs(stage, pieces.ToAttrs(frame.type.shape.size(), false));
@@ -433,8 +439,8 @@ class ReshardEmitter {
     return buffer;
   }
 
-  void EmitRing(int axis, const Round& round, Collective collective, const std::vector<Round>& rounds,
-                std::map<int, Parts>* held) {
+  void EmitRing(int axis, const Round& round, Collective collective,
+                const std::vector<Round>& rounds, std::map<int, Parts>* held) {
     const int n = static_cast<int>(round.size);
     const bool gathers = round.kind == Round::kGather;
     const bool reduces_all = round.kind == Round::kSum;
@@ -478,8 +484,8 @@ class ReshardEmitter {
       draft_.SetChunks(reduce, chunks);
       draft_.AddInput(reduce, ring.buffer, ring.frame.type);
       draft_.AddInput(reduce, *ring.link, ring.link_type);
-      Attrs attrs = RingAttrs(ring.frame.dim, ring.frame.units, n,
-                              gathers ? member.index : member.index - 1);
+      Attrs attrs =
+          RingAttrs(ring.frame.dim, ring.frame.units, n, gathers ? member.index : member.index - 1);
       attrs.Set("reduce_chunks", static_cast<int64_t>(gathers ? 0 : n - 1));
       attrs.Set("mode", std::string(ModeOf(from_.sbps[axis].reduce)));
       SetAttrs(reduce, attrs);
@@ -497,7 +503,8 @@ class ReshardEmitter {
   }
 
   // What a member has when its ring has gone round.
-  Parts AfterRing(const Round& round, Collective collective, const Frame& frame, Buffer result, const Member& member) {
+  Parts AfterRing(const Round& round, Collective collective, const Frame& frame, Buffer result,
+                  const Member& member) {
     if (round.kind == Round::kScatter) {  // the device's own share
       plan::Task* extract = Move("pack", to_.stage, member.device, Sub::kExtract);
       draft_.AddInput(extract, result, frame.type);
@@ -509,7 +516,8 @@ class ReshardEmitter {
       return {{local, 0, buffer, true}};
     }
     const bool leaves = collective == Collective::kSum && node_.inputs.size() > 1 &&
-                        (round.kind == Round::kGather || frame.type == WholeOf(PartsAt(member.position, member.device)));
+                        (round.kind == Round::kGather ||
+                         frame.type == WholeOf(PartsAt(member.position, member.device)));
     if (!leaves) return {{frame.type, 0, result, true}};
     // The members of a bucket leave the buffer that went round.
     Parts parts = PartsAt(member.position, member.device);

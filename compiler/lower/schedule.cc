@@ -117,7 +117,8 @@ bool Schedule::BehindFailures(NodeId id) const {
   });
 }
 
-plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub, uint32_t piece, uint32_t round) const {
+plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub, uint32_t piece,
+                                 uint32_t round) const {
   const NodeSchedule& entry = nodes_[id];
   plan::StampProto stamp;
   // What follows a chunk loop of the same node stands behind all of its chunks.

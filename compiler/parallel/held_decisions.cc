@@ -288,8 +288,10 @@ class DecisionsParser {
       std::string name = at->Word("an axis");
       ReshardStep step;
       if (const size_t slash = name.find('/'); slash != std::string::npos) {
-        if (!absl::SimpleAtoi(name.substr(slash + 1), &step.group) || step.group < 2 || name[0] == '*')
-          at->Fail(absl::StrCat("expected an axis, or one and the devices of a group as in dp/8, got '", name, "'"));
+        if (!absl::SimpleAtoi(name.substr(slash + 1), &step.group) || step.group < 2 ||
+            name[0] == '*')
+          at->Fail(absl::StrCat(
+              "expected an axis, or one and the devices of a group as in dp/8, got '", name, "'"));
         name.resize(slash);
       }
       const auto axis = std::find_if(axes_.begin(), axes_.end(),

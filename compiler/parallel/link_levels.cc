@@ -26,7 +26,10 @@ uint32_t DevicesPerProcess(const plan::Target& target) {
 
 LinkLevels::LinkLevels(const plan::Target& target) {
   for (const plan::Link& link : target.links()) {
-    Level level{link.name(), link.group(), {std::max<int64_t>(link.latency_ns(), 0), 1}, link.of_processes()};
+    Level level{link.name(),
+                link.group(),
+                {std::max<int64_t>(link.latency_ns(), 0), 1},
+                link.of_processes()};
     level.rate.bytes_per_us = link.bytes_per_us() > 0 ? link.bytes_per_us()
                               : levels_.empty()       ? kAssumedMemory.bytes_per_us
                                                       : kAssumedNetwork.bytes_per_us;

@@ -127,11 +127,12 @@ absl::Status ReshardPaths::Fix(const std::vector<HeldMove>& moves) {
                          " on ", held.axis < 0 ? "*" : cost_->axes()[held.axis].name));
       }
       if (held.group != 0 && !GoesByLevel(*at, *step, held.group)) {
-        return MakeError(ErrorKind::kPlan,
-                         absl::StrCat("decisions, line ", move.line, ": no step by level on ",
-                                      held.axis < 0 ? "*" : cost_->axes()[held.axis].name, " in groups of ",
-                                      held.group, " leads from ", at->ToString(cost_->axes()), " to ",
-                                      held.to.ToString(cost_->axes())));
+        return MakeError(
+            ErrorKind::kPlan,
+            absl::StrCat("decisions, line ", move.line, ": no step by level on ",
+                         held.axis < 0 ? "*" : cost_->axes()[held.axis].name, " in groups of ",
+                         held.group, " leads from ", at->ToString(cost_->axes()), " to ",
+                         held.to.ToString(cost_->axes())));
       }
       path.steps.push_back(*step);
       if (held.group != step->group) {
@@ -240,7 +241,8 @@ bool ReshardPaths::GoesByLevel(const Sharding& from, const ReshardStep& step, in
   return GroupsFit(cost_->axes(), step.axis, group, split);
 }
 
-ReshardStep ReshardPaths::AxisStep(const TensorType& type, const Sharding& from, Sharding to, int axis) const {
+ReshardStep ReshardPaths::AxisStep(const TensorType& type, const Sharding& from, Sharding to,
+                                   int axis) const {
   ReshardStep step{axis, std::move(to)};
   step.cost_ns = AxisStepNs(type, from, step.to, axis, 0);
   for (const int64_t group : cost_->Groups(axis)) {
@@ -253,8 +255,8 @@ ReshardStep ReshardPaths::AxisStep(const TensorType& type, const Sharding& from,
   return step;
 }
 
-int64_t ReshardPaths::AxisStepNs(const TensorType& type, const Sharding& from, const Sharding& to, int axis,
-                                 int64_t group) const {
+int64_t ReshardPaths::AxisStepNs(const TensorType& type, const Sharding& from, const Sharding& to,
+                                 int axis, int64_t group) const {
   const std::vector<Axis>& axes = cost_->axes();
   const int64_t n = axes[axis].size;
   const int64_t before = LargestShard(type, from, axes).bytes();
@@ -273,8 +275,9 @@ int64_t ReshardPaths::AxisStepNs(const TensorType& type, const Sharding& from, c
     return firings * (link.Ns(n - 1, before * (n - 1) / n) + cost_->MemoryNs(2 * (before + after)));
   }
   const int64_t whole = *collective == Collective::kGather ? after : before;
-  const std::vector<Round> rounds = group > 0 ? RoundsByLevel(*cost_, axis, *collective, group, whole)
-                                              : FlatRounds(*cost_, axis, *collective);
+  const std::vector<Round> rounds = group > 0
+                                        ? RoundsByLevel(*cost_, axis, *collective, group, whole)
+                                        : FlatRounds(*cost_, axis, *collective);
   return firings * RoundsNs(*cost_, axis, rounds, whole);
 }
 

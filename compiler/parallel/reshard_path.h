@@ -56,7 +56,8 @@ struct ReshardStep {
   int axis = -1;  // layout axis, -1 for a general exchange
   Sharding to;
   int64_t cost_ns = 0;  // per step of the program: all micro-batches
-  int64_t group = 0;    // by level, so many consecutive places of the axis first (sum_rounds.h); 0: flat
+  int64_t group =
+      0;  // by level, so many consecutive places of the axis first (sum_rounds.h); 0: flat
 };
 
 // How to get from one layout to another.

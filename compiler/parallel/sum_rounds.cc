@@ -14,7 +14,8 @@ constexpr const char* kNames[] = {"direct", "scatter", "sum", "gather"};
 
 // Sizes of direct rounds whose product is `devices`: as few rounds as can be, then as few messages. None if there are
 // no such sizes under which a device brings the others less than latency x rate.
-std::optional<std::vector<int64_t>> DirectSizes(const CostModel& cost, int64_t devices, int64_t bytes, int64_t most) {
+std::optional<std::vector<int64_t>> DirectSizes(const CostModel& cost, int64_t devices,
+                                                int64_t bytes, int64_t most) {
   if (devices == 1) return std::vector<int64_t>();
   std::optional<std::vector<int64_t>> best;
   int64_t best_messages = 0;
@@ -36,7 +37,8 @@ std::optional<std::vector<int64_t>> DirectSizes(const CostModel& cost, int64_t d
 }
 
 // Adds direct rounds among `devices` that stand `stride` apart; false if they are no such.
-bool AddDirect(const CostModel& cost, int64_t devices, int64_t stride, int64_t bytes, std::vector<Round>* rounds) {
+bool AddDirect(const CostModel& cost, int64_t devices, int64_t stride, int64_t bytes,
+               std::vector<Round>* rounds) {
   const auto sizes = DirectSizes(cost, devices, bytes, CostModel::kMostDirect);
   if (!sizes.has_value()) return false;
   for (const int64_t size : *sizes) {
@@ -62,7 +64,8 @@ std::vector<Round> FlatRounds(const CostModel& cost, int axis, Collective collec
   return {{kind, cost.axes()[axis].size, 1}};
 }
 
-std::vector<Round> RoundsByLevel(const CostModel& cost, int axis, Collective collective, int64_t group, int64_t bytes) {
+std::vector<Round> RoundsByLevel(const CostModel& cost, int axis, Collective collective,
+                                 int64_t group, int64_t bytes) {
   const int64_t groups = cost.axes()[axis].size / group;
   OF_CHECK(group * groups == cost.axes()[axis].size);
   if (collective == Collective::kScatter)
@@ -130,7 +133,8 @@ std::string RoundText(const Round& round) {
 Round ParseRound(const std::string& text) {
   const size_t space = text.find(' '), slash = text.find('/');
   OF_CHECK(space != std::string::npos && slash != std::string::npos && space < slash) << text;
-  const auto name = std::find(std::begin(kNames), std::end(kNames), std::string_view(text).substr(0, space));
+  const auto name =
+      std::find(std::begin(kNames), std::end(kNames), std::string_view(text).substr(0, space));
   Round round;
   OF_CHECK(name != std::end(kNames)) << text;
   round.kind = static_cast<Round::Kind>(name - std::begin(kNames));

@@ -43,7 +43,8 @@ std::optional<Collective> CollectiveOf(const Sbp& from, const Sbp& to);
 std::vector<Round> FlatRounds(const CostModel& cost, int axis, Collective collective);
 // By level. `bytes`: of the whole on the axis, a device's summand or what it gathers. Flat where a share would be next
 // to nothing. REQUIRES: `group` divides the axis.
-std::vector<Round> RoundsByLevel(const CostModel& cost, int axis, Collective collective, int64_t group, int64_t bytes);
+std::vector<Round> RoundsByLevel(const CostModel& cost, int axis, Collective collective,
+                                 int64_t group, int64_t bytes);
 
 // Predicted time of one firing.
 int64_t RoundsNs(const CostModel& cost, int axis, const std::vector<Round>& rounds, int64_t bytes);

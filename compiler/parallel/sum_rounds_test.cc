@@ -35,22 +35,26 @@ std::vector<std::string> Texts(int devices, Collective collective, int64_t group
 using Rounds = std::vector<std::string>;
 
 TEST(SumRoundsTest, LargeSumsAreScatteredInTheGroups) {
-  EXPECT_EQ(Texts(256, Collective::kSum, 8, 64 << 20), (Rounds{"scatter 8/1", "sum 32/8", "gather 8/1"}));
+  EXPECT_EQ(Texts(256, Collective::kSum, 8, 64 << 20),
+            (Rounds{"scatter 8/1", "sum 32/8", "gather 8/1"}));
   EXPECT_EQ(Texts(256, Collective::kScatter, 8, 64 << 20), (Rounds{"scatter 8/1", "scatter 32/8"}));
   EXPECT_EQ(Texts(256, Collective::kGather, 8, 64 << 20), (Rounds{"gather 32/8", "gather 8/1"}));
 }
 
 // Latency x rate is 1.11 MB: seven copies of a direct sum among eight are to be less.
 TEST(SumRoundsTest, SmallSumsAreDirectRoundByRound) {
-  EXPECT_EQ(Texts(256, Collective::kSum, 8, 16'384), (Rounds{"direct 8/1", "direct 8/8", "direct 4/64"}));
+  EXPECT_EQ(Texts(256, Collective::kSum, 8, 16'384),
+            (Rounds{"direct 8/1", "direct 8/8", "direct 4/64"}));
   EXPECT_EQ(Texts(16, Collective::kSum, 8, 4), (Rounds{"direct 8/1", "direct 2/8"}));
   // Three copies, but not seven: more rounds of fewer.
   EXPECT_EQ(Texts(256, Collective::kSum, 8, 300'000),
             (Rounds{"direct 4/1", "direct 2/4", "direct 4/8", "direct 4/32", "direct 2/128"}));
   // The share that goes over the network is small, the sum is not.
-  EXPECT_EQ(Texts(64, Collective::kSum, 8, 1'200'000), (Rounds{"scatter 8/1", "direct 8/8", "gather 8/1"}));
+  EXPECT_EQ(Texts(64, Collective::kSum, 8, 1'200'000),
+            (Rounds{"scatter 8/1", "direct 8/8", "gather 8/1"}));
   // 11 hosts are no product of eight and less.
-  EXPECT_EQ(Texts(88, Collective::kSum, 8, 16'384), (Rounds{"scatter 8/1", "sum 11/8", "gather 8/1"}));
+  EXPECT_EQ(Texts(88, Collective::kSum, 8, 16'384),
+            (Rounds{"scatter 8/1", "sum 11/8", "gather 8/1"}));
   EXPECT_EQ(Texts(88, Collective::kSum, 8, 4), (Rounds{"sum 88/1"}));
 }
 
@@ -63,8 +67,10 @@ TEST(SumRoundsTest, TimeIsThatOfAllRounds) {
   // Twice 7/8 over NVLink, and twice 7/8 of an eighth over the network.
   const int64_t nvlink = 2 * (7 * 3'000 + bytes / 8 * 7 * 1000 / 370'000);
   const int64_t network = 14 * 8'000 + 2 * (bytes / 8) / 8 * 7 * 1000 / 45'000;
-  const int64_t memory = cost.MemoryNs(3 * bytes) + cost.MemoryNs(4 * (bytes / 8)) + cost.MemoryNs(2 * bytes);
-  EXPECT_NEAR(static_cast<double>(RoundsNs(cost, 1, rounds, bytes)), static_cast<double>(nvlink + network + memory), 5);
+  const int64_t memory =
+      cost.MemoryNs(3 * bytes) + cost.MemoryNs(4 * (bytes / 8)) + cost.MemoryNs(2 * bytes);
+  EXPECT_NEAR(static_cast<double>(RoundsNs(cost, 1, rounds, bytes)),
+              static_cast<double>(nvlink + network + memory), 5);
   // A gathering is the way back of a scattering.
   const auto gather = RoundsByLevel(cost, 1, Collective::kGather, 8, bytes);
   EXPECT_NEAR(static_cast<double>(RoundsNs(cost, 1, gather, bytes)),
@@ -75,7 +81,8 @@ TEST(SumRoundsTest, TimeIsThatOfAllRounds) {
 }
 
 // The step of an all-reduce, as the search and InsertReshard get it.
-ReshardStep StepOf(const plan::Target& target, std::vector<Axis> axes, int64_t elements, Sbp from, Sbp to) {
+ReshardStep StepOf(const plan::Target& target, std::vector<Axis> axes, int64_t elements, Sbp from,
+                   Sbp to) {
   const CostModel cost(target, MeshOf(std::move(axes)), 1);
   Sharding source = Sharding::Broadcast(0, cost.axes().size(), 1), goal = source;
   source.sbps[1] = from;

@@ -83,8 +83,8 @@ class Bucketing {
         !BehindTheLoop(node)) {
       return std::nullopt;
     }
-    return Kind{axis, node.attrs.Int("group"), value.sharding.stage, node.phase, value.type.dtype,
-                value.sharding.sbps[axis].reduce};
+    return Kind{axis,       node.attrs.Int("group"), value.sharding.stage,
+                node.phase, value.type.dtype,        value.sharding.sbps[axis].reduce};
   }
 
   // With micro-batches all members must be sums over them: what stands before the loop stays there.
@@ -160,7 +160,8 @@ class Bucketing {
     for (NodeId id : graph_.order()) {
       Node& node = graph_.mutable_node(id);
       if (node.op != "reshard") continue;
-      if (const int axis = SummedAxis(node); axis > 0 && cost.SumsDirectly(axis, BytesOf(node.inputs))) {
+      if (const int axis = SummedAxis(node);
+          axis > 0 && cost.SumsDirectly(axis, BytesOf(node.inputs))) {
         node.attrs.Set("direct", true);
         continue;
       }
@@ -170,7 +171,8 @@ class Bucketing {
       const auto collective = CollectiveOf(graph_.value(node.inputs[0]).sharding.sbps[axis],
                                            graph_.value(node.outputs[0]).sharding.sbps[axis]);
       OF_CHECK(collective.has_value()) << node.attrs.ToString();
-      const int64_t bytes = BytesOf(*collective == Collective::kGather ? node.outputs : node.inputs);
+      const int64_t bytes =
+          BytesOf(*collective == Collective::kGather ? node.outputs : node.inputs);
       std::vector<std::string> rounds;
       for (const Round& round : RoundsByLevel(cost, axis, *collective, group, bytes))
         rounds.push_back(RoundText(round));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oneflow as flow
@@ -30,23 +31,32 @@ def by_level(text: str, group: int) -> str:
     )
 
 
-def train(devices: int, decisions: flow.Decisions | None) -> tuple[list[str], flow.Plan]:
-    """Losses of four steps of a perceptron and its parameters, as hex; and the plan."""
+def step_of(
+    devices: int, decisions: flow.Decisions | None, kind: str = "cpu", width: int = 240
+) -> tuple[Any, Any, nn.Module]:
+    """A train step of a perceptron, a batch, and the perceptron."""
     flow.manual_seed(3)
-    random = np.random.default_rng(1)
-    model = nn.Sequential(nn.Linear(96, 240), nn.GELU(), nn.Linear(240, 48))
+    model = nn.Sequential(nn.Linear(96, width), nn.GELU(), nn.Linear(width, 48))
+    threads = {"threads": 1} if kind == "cpu" else {}
     step = flow.train_step(
+        lambda x, y: {"loss": F.cross_entropy(model(x), y)},
         model=model,
         optimizer=flow.optim.AdamW(model.parameters(), lr=1e-2),
-        mesh=flow.mesh("cpu", threads=1, dp=devices),
-        **({"parallel": decisions} if decisions else {}),
-    )(lambda x, y: {"loss": F.cross_entropy(model(x), y)})
-    found = []
-    for _ in range(4):
-        x = random.standard_normal((48, 96)).astype(np.float32)
-        y = random.integers(0, 48, 48)
-        found.append(float(step(x, y)["loss"]).hex())
-    plan = step.compile(x, y)
+        mesh=flow.mesh(kind, dp=devices, **threads),
+        parallel=decisions or "auto",
+    )
+    random = np.random.default_rng(1)
+    batch = (random.standard_normal((48, 96)).astype(np.float32), random.integers(0, 48, 48))
+    return step, batch, model
+
+
+def train(
+    devices: int, decisions: flow.Decisions | None, kind: str = "cpu", width: int = 240
+) -> tuple[list[str], flow.Plan]:
+    """Losses of four steps and the parameters behind them, as hex; and the plan."""
+    step, batch, model = step_of(devices, decisions, kind, width)
+    found = [float(step(*batch)["loss"]).hex() for _ in range(4)]
+    plan = step.compile(*batch)
     for value in flow.gather(model.state_dict()).values():
         found.append(value.numpy().tobytes().hex())
     return found, plan

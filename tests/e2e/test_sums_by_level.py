@@ -4,15 +4,20 @@ whatever holds the devices, the values are those of a flat sum, and untrusted gr
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import oneflow as flow
 import pytest
+from oneflow.target import Link
 
-from tests.e2e.sums_by_level import by_level, train
+from tests.e2e.soft_gpus import soft_gpus
+from tests.e2e.soft_trace import PLUGIN, traced
+from tests.e2e.sums_by_level import by_level, step_of, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,3 +93,48 @@ def test_a_group_that_is_none_is_refused(group: str) -> None:
     assert text != plan.decisions.text
     with pytest.raises(flow.PlanError, match=r"line \d+"):
         train(4, flow.Decisions(text))
+
+
+# So wide that nothing of the sum is small for a GPU.
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_gpus_give_the_values_of_cpus(
+    gpus: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert PLUGIN.exists(), "./dev build makes it"
+    expected, plan = train(4, None, width=8000)
+    decisions = flow.Decisions(by_level(plan.decisions.text, 2))
+    monkeypatch.setenv("ONEFLOW_CUDA_LIBRARY", str(PLUGIN))
+    with soft_gpus(gpus, nccl=True), traced() as calls:
+        found, plan = train(4, decisions, "cuda", width=8000)
+    assert " dp/2 " in plan.decisions.text
+    np.testing.assert_allclose(values(found), values(expected), rtol=5e-3, atol=5e-4)
+    # Scattered, summed and gathered: calls of the two communicators that a GPU is in.
+    captured = Counter(call.gpu for call in calls if call.captured and call.name == "collective")
+    assert set(captured) == set(range(4) if gpus == 4 else ())
+    assert all(count % 3 == 0 and count == captured[0] for count in captured.values())
+    assert sum(call.name == "comms_create" for call in calls) == (4 if gpus == 4 else 0)
+    assert "software NCCL" not in capfd.readouterr().err  # no call that could not meet
+
+
+def without_comments(decisions: flow.Decisions) -> str:
+    return re.sub(r"  # .*", "", decisions.text)
+
+
+def test_a_target_with_hosts_decides_it_and_the_job_follows() -> None:
+    hosts = flow.Target(
+        name="hosts",
+        kind="cpu",
+        hosts=2,
+        devices_per_host=2,
+        tflops=0.05,
+        memory_gb_per_s=10,
+        links=(Link("host", 5, 10, devices=2), Link("network", 40, 0.2)),
+    )
+    _, flat = train(4, None)
+    step, batch, _ = step_of(4, None)
+    plan = step.compile_for(hosts, *batch)
+    assert "<(P)> dp/2 <(B)>" in plan.decisions.text
+    assert " dp/" not in flat.decisions.text
+    found, followed = train(4, plan.decisions)
+    assert without_comments(followed.decisions) == without_comments(plan.decisions)
+    assert found == train(4, flow.Decisions(by_level(flat.decisions.text, 2)))[0]
