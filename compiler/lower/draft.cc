@@ -114,7 +114,7 @@ std::vector<int64_t> Draft::Coordinates(int position) const {
 }
 
 plan::Task* Draft::AddTask(const Node& node, const std::string& op, plan::TaskKind kind, int stage,
-                           int device, StreamKind stream, Sub sub, uint32_t piece) {
+                           int device, StreamKind stream, Sub sub, uint32_t piece, uint32_t round) {
   plan::Task* task = plan.add_tasks();
   task_ids_[task] = plan.tasks_size() - 1;
   std::string name = absl::StrCat(node.op, ".", node.id);
@@ -127,7 +127,7 @@ plan::Task* Draft::AddTask(const Node& node, const std::string& op, plan::TaskKi
   task->set_device(device);
   task->set_stream(device * kStreamsPerDevice + static_cast<int>(stream));
   task->set_level(schedule.node(node.id).level());
-  *task->mutable_stamp() = schedule.Stamp(node.id, stage, sub, piece);
+  *task->mutable_stamp() = schedule.Stamp(node.id, stage, sub, piece, round);
   task->set_location(node.location);
   return task;
 }

@@ -54,7 +54,8 @@ class Draft {
 
   // A task of `node` on a local device of `stage`. `level` is the node's unless it is a CHUNK task.
   plan::Task* AddTask(const Node& node, const std::string& op, plan::TaskKind kind, int stage,
-                      int device, StreamKind stream, Sub sub, uint32_t piece = 0);
+                      int device, StreamKind stream, Sub sub, uint32_t piece = 0,
+                      uint32_t round = 0);
   // Makes the task a CHUNK task inside the node's loop.
   void SetChunks(plan::Task* task, int chunks);
   // A RECV stands on a stream that holds no thread: one per local device and device that sends.

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "compiler/lower/state_writes.h"
+#include "compiler/parallel/sum_rounds.h"
 
 namespace oneflow {
 namespace {
@@ -84,15 +85,20 @@ class ReshardEmitter {
     } else {
       const Sbp a = from_.sbps[axis];
       const Sbp b = to_.sbps[axis];
-      const bool ring = (a.kind == Sbp::kPartial && b.kind != Sbp::kPartial) ||
-                        (a.kind == Sbp::kSplit && b.kind == Sbp::kBroadcast);
-      if (node_.attrs.Bool("direct")) {
-        EmitDirect(axis);
-      } else if (ring) {
-        EmitRing(axis);
-      } else {
+      const auto collective = CollectiveOf(a, b);
+      if (!collective.has_value()) {
         EmitExchange();
+        return;
       }
+      const Round::Kind flat = node_.attrs.Bool("direct")            ? Round::kDirect
+                               : *collective == Collective::kSum     ? Round::kSum
+                               : *collective == Collective::kScatter ? Round::kScatter
+                                                                     : Round::kGather;
+      std::vector<Round> rounds;
+      for (const std::string& text : node_.attrs.Strings("rounds"))
+        rounds.push_back(ParseRound(text));
+      if (rounds.empty()) rounds = {{flat, axes_[axis].size, 1}};
+      EmitRounds(axis, rounds);
     }
   }
 
@@ -112,7 +118,8 @@ class ReshardEmitter {
 
   plan::Task* Move(const std::string& op, int stage, int device, Sub sub,
                    StreamKind stream = StreamKind::kComm) {
-    plan::Task* task = draft_.AddTask(node_, op, plan::MOVE, stage, device, stream, sub, piece_);
+    plan::Task* task =
+        draft_.AddTask(node_, op, plan::MOVE, stage, device, stream, sub, piece_, round_);
     task->set_reshard(change_);
     return task;
   }
@@ -145,7 +152,7 @@ class ReshardEmitter {
     SetCost(producer, type.bytes(), here ? ns : draft_.CopyNs(type.bytes()));
     if (here) return buffer;
     plan::Task* send = draft_.AddTask(node_, "send", plan::SEND, stage, device, StreamKind::kComm,
-                                      Sub::kSend, piece_);
+                                      Sub::kSend, piece_, round_);
     Follow(producer, send);
     draft_.AddInput(send, buffer, type);
     SetCost(send, type.bytes(), ns);
@@ -159,7 +166,7 @@ class ReshardEmitter {
   Buffer Receive(int source, int device, int stage, const TensorType& type, const std::string& path,
                  int chunks) {
     plan::Task* task = draft_.AddTask(node_, "recv", plan::RECV, stage, device, StreamKind::kComm,
-                                      Sub::kReceive, piece_);
+                                      Sub::kReceive, piece_, round_);
     if (chunks > 0) draft_.SetChunks(task, chunks);
     draft_.MoveToReceiveStream(task, source);
     task->set_reshard(change_);
@@ -173,7 +180,7 @@ class ReshardEmitter {
     task->set_channel(
         draft_.AddChannel(ChannelName(path, source, draft_.plan.devices(device).id()),
                           draft_.RankOf(source), draft_.rank, type.bytes(), slots,
-                          draft_.schedule.Stamp(node_.id, stage, Sub::kSend, piece_)));
+                          draft_.schedule.Stamp(node_.id, stage, Sub::kSend, piece_, round_)));
     return buffer;
   }
 
@@ -184,7 +191,8 @@ class ReshardEmitter {
   }
 
   std::string ChannelName(const std::string& path, int source, int destination) const {
-    return absl::StrCat("reshard.", node_.id, "/", path, "/", source, ">", destination);
+    return absl::StrCat("reshard.", node_.id, "/", path,
+                        round_ > 0 ? absl::StrCat(".", round_) : "", "/", source, ">", destination);
   }
 
   void EmitMicro() {
@@ -221,20 +229,20 @@ class ReshardEmitter {
     });
   }
 
-  // A device of the ring and its neighbours, as positions in the stage.
+  // A device of a round and its neighbours, as positions in the stage.
   struct Member {
     int position, device, index, next, previous, stride;
     // The position of the member with another index.
     int At(int other) const { return position + (other - index) * stride; }
   };
 
-  std::vector<Member> LocalMembers(int axis) {
+  std::vector<Member> LocalMembers(int axis, const Round& round) {
     std::vector<Member> members;
-    int stride = 1;
+    int stride = static_cast<int>(round.stride);
     for (size_t a = axes_.size(); --a > static_cast<size_t>(axis);) {
       stride *= static_cast<int>(axes_[a].size);
     }
-    const int n = static_cast<int>(axes_[axis].size);
+    const int n = static_cast<int>(round.size);
     ForEachLocal(to_.stage, [&](int position, int device) {
       const int index = position / stride % n;
       const int base = position - index * stride;
@@ -244,63 +252,85 @@ class ReshardEmitter {
     return members;
   }
 
-  // What one member of a bucket is on a device: a stretch of the buffer that goes round.
+  // What a device has of one value between rounds; several of a bucket stand side by side where they travel.
   struct Part {
-    ValueId value, result;
     TensorType local;
-    int64_t begin;
+    int64_t begin = 0;
+    Buffer buffer;
+    bool own = false;  // nobody else reads the buffer: a ring may go round in it
+  };
+  using Parts = std::vector<Part>;
+
+  // What a ring goes round in: its shares are units of one dim.
+  struct Frame {
+    TensorType type;
+    int64_t dim = 0, units = 0, unit_extent = 1;
+    Slice Share(int64_t parts, int64_t index) const {
+      const UnitRange range = DealUnits(units, parts, index);
+      Slice share{Shape(type.shape.size(), 0), type.shape};
+      share.begin[dim] = range.begin * unit_extent;
+      share.extent[dim] = range.count * unit_extent;
+      return share;
+    }
   };
 
-  // The values of the node, one after the other; a reshard of one value has one part.
-  std::vector<Part> PartsAt(int position) const {
-    std::vector<Part> parts;
+  // The values of the node before the first round, one after the other.
+  Parts PartsAt(int position, int device) const {
+    Parts parts;
     int64_t begin = 0;
-    for (size_t i = 0; i < node_.inputs.size(); ++i) {
-      const Value& value = draft_.graph.value(node_.inputs[i]);
+    for (const ValueId input : node_.inputs) {
+      const Value& value = draft_.graph.value(input);
       const TensorType local =
           LocalType(value.type, value.sharding, axes_, draft_.Coordinates(position));
-      parts.push_back({node_.inputs[i], node_.outputs[i], Flat(local), begin});
+      parts.push_back({Flat(local), begin, draft_.At(input, device)});
       begin += NumElements(local.shape);
     }
     return parts;
   }
 
-  // The members of a bucket leave the buffer that went round.
-  void Unpack(const std::vector<Part>& parts, Buffer buffer, const TensorType& buffer_type,
-              int device) {
-    for (const Part& part : parts) {
-      ++piece_;
-      plan::Task* unpack = Move("pack", to_.stage, device, Sub::kExtract);
-      draft_.AddInput(unpack, buffer, buffer_type);
-      SetAttrs(unpack, {{"begin", Shape{part.begin}}, {"extent", part.local.shape}});
-      draft_.SetBuffer(part.result, device, Output(unpack, part.local, device, level_));
-      SetCost(unpack, part.local.bytes());
-    }
-    piece_ = 0;
-  }
-
   // All parts side by side: what a device has of a sum.
-  static TensorType WholeOf(const std::vector<Part>& parts) {
+  static TensorType WholeOf(const Parts& parts) {
     TensorType whole = parts.back().local;
     whole.shape[0] += parts.back().begin;
     return whole;
   }
 
+  void EmitRounds(int axis, const std::vector<Round>& rounds) {
+    const Collective collective = *CollectiveOf(from_.sbps[axis], to_.sbps[axis]);
+    std::map<int, Parts> held;  // by position
+    ForEachLocal(to_.stage,
+                 [&](int position, int device) { held[position] = PartsAt(position, device); });
+    for (const Round& round : rounds) {
+      if (round.kind == Round::kDirect) {
+        EmitDirect(axis, round, &held);
+      } else {
+        EmitRing(axis, round, collective, rounds, &held);
+      }
+      ++round_;
+    }
+    round_ = 0;
+    ForEachLocal(to_.stage, [&](int position, int device) {
+      const Parts& parts = held.at(position);
+      for (size_t i = 0; i < parts.size(); ++i)
+        draft_.SetBuffer(node_.outputs[i], device, parts[i].buffer);
+    });
+  }
+
   // Each device brings all it has to every other, and all add in the mesh's order. Message `piece_` goes
   // to the device so many places (and one) further on, so both ends count it alike.
-  void EmitDirect(int axis) {
-    const int n = static_cast<int>(axes_[axis].size);
+  void EmitDirect(int axis, const Round& round, std::map<int, Parts>* held) {
+    const int n = static_cast<int>(round.size);
     const std::vector<int> devices = draft_.StageDevices(to_.stage);
-    const std::vector<Member> members = LocalMembers(axis);
+    const std::vector<Member> members = LocalMembers(axis, round);
     std::map<std::pair<int, int>, Buffer> links;  // by positions of source and destination
     for (const Member& member : members) {
-      const std::vector<Part> parts = PartsAt(member.position);
+      const Parts& parts = held->at(member.position);
       for (int away = 1; away < n; ++away, ++piece_) {
         const int destination = member.At((member.index + away) % n);
         plan::Task* give = Move("assemble", to_.stage, member.device, Sub::kPack);
         AssembleAttrs pieces;
         for (size_t i = 0; i < parts.size(); ++i) {
-          draft_.AddInput(give, draft_.At(parts[i].value, member.device), parts[i].local);
+          draft_.AddInput(give, parts[i].buffer, parts[i].local);
           pieces.Add(static_cast<int64_t>(i), {0}, {parts[i].begin}, parts[i].local.shape, "copy");
         }
         SetAttrs(give, pieces.ToAttrs(1, false));
@@ -312,7 +342,7 @@ class ReshardEmitter {
     }
     const std::string mode = ModeOf(from_.sbps[axis].reduce);
     for (const Member& member : members) {
-      const std::vector<Part> parts = PartsAt(member.position);
+      Parts& parts = held->at(member.position);
       const TensorType whole = WholeOf(parts);
       for (int away = 1; away < n; ++away, ++piece_) {
         const int source = member.At((member.index + n - away) % n);
@@ -321,13 +351,13 @@ class ReshardEmitter {
             Receive(devices[source], member.device, to_.stage, whole, "direct", 0);
       }
       piece_ = 0;
-      for (const Part& part : parts) {
+      for (Part& part : parts) {
         plan::Task* add = Move("assemble", to_.stage, member.device, Sub::kCombine);
         AssembleAttrs pieces;
         for (int index = 0; index < n; ++index) {
           const bool own = index == member.index;
           if (own) {
-            draft_.AddInput(add, draft_.At(part.value, member.device), part.local);
+            draft_.AddInput(add, part.buffer, part.local);
           } else {
             draft_.AddInput(add, links.at({member.At(index), member.position}), whole);
           }
@@ -335,8 +365,7 @@ class ReshardEmitter {
                      index == 0 ? "copy" : mode);
         }
         SetAttrs(add, pieces.ToAttrs(1, false));
-        draft_.SetBuffer(part.result, member.device,
-                         Output(add, part.local, member.device, level_));
+        part.buffer = Output(add, part.local, member.device, level_);
         SetCost(add, (n - 1) * part.local.bytes());
         ++piece_;
       }
@@ -344,20 +373,86 @@ class ReshardEmitter {
     }
   }
 
-  void EmitRing(int axis) {
-    const Sbp a = from_.sbps[axis];
-    const Sbp b = to_.sbps[axis];
-    const int n = static_cast<int>(axes_[axis].size);
-    const bool gathers = a.kind == Sbp::kSplit;
-    const bool reduces_all = a.kind == Sbp::kPartial && b.kind == Sbp::kBroadcast;
+  // The buffer of a member's ring. Of a sum the elements in a row. Flat, what a split cuts is the value itself; by
+  // level it is seen as [outer dims, groups, places, the rest], so that each round cuts one dim.
+  Frame FrameOf(int axis, const Round& round, Collective collective, bool by_level, int position,
+                const Parts& parts) const {
+    const bool gathers = round.kind == Round::kGather;
+    Frame frame;
+    if (collective == Collective::kSum) {
+      // A gathering brings back what was scattered: the values of the node.
+      frame.type = WholeOf(
+          gathers ? PartsAt(position, draft_.LocalIndex(draft_.StageDevices(to_.stage)[position]))
+                  : parts);
+      frame.units = frame.type.shape[0];
+      return frame;
+    }
+    const Sharding& split = gathers ? from_ : to_;
+    const int64_t dim = split.sbps[axis].dim;
+    const TensorType whole = LocalAt(collective == Collective::kGather ? to_ : from_, position);
+    if (!by_level) {
+      frame.type = whole;
+      frame.dim = dim;
+      const int64_t units = split.units[dim];
+      frame.unit_extent = units == 0 ? 1 : type_.shape[dim] / units;
+      frame.units = frame.unit_extent == 0 ? 0 : whole.shape[dim] / frame.unit_extent;
+      OF_CHECK(frame.units * frame.unit_extent == whole.shape[dim]) << change_;
+      return frame;
+    }
+    const auto begin = whole.shape.begin();
+    const int64_t n = axes_[axis].size;
+    const bool within = round.stride == 1;  // among the places of a group
+    const int64_t group = within ? round.size : round.stride;
+    OF_CHECK(whole.shape[dim] % n == 0) << change_;
+    frame.type = {type_.dtype,
+                  {NumElements(Shape(begin, begin + dim)), n / group, within ? group : 1,
+                   NumElements(Shape(begin + dim, whole.shape.end())) / n}};
+    frame.dim = within ? 2 : 1;
+    frame.units = round.size;
+    return frame;
+  }
+
+  // The buffer that a member's ring goes round in: what it has, in its place.
+  Buffer StageRing(const Frame& frame, const Round& round, const Member& member, bool in_a_row,
+                   const Parts& parts) {
+    const bool gathers = round.kind == Round::kGather;
+    if (!gathers && parts.size() == 1 && parts[0].own) return parts[0].buffer;
+    plan::Task* stage = Move("assemble", to_.stage, member.device, Sub::kStage);
+    AssembleAttrs pieces;
+    int64_t bytes = 0;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      Slice place{Shape(frame.type.shape.size(), 0), frame.type.shape};
+      if (gathers) {
+        place = frame.Share(round.size, member.index);
+      } else if (in_a_row) {
+        place = {{parts[i].begin}, parts[i].local.shape};
+      }
+      const TensorType own{type_.dtype, place.extent};
+      draft_.AddInput(stage, parts[i].buffer, own);
+      pieces.Add(static_cast<int64_t>(i), Shape(place.begin.size(), 0), place.begin, place.extent,
+                 "copy");
+      bytes += own.bytes();
+    }
+    SetAttrs(stage, pieces.ToAttrs(frame.type.shape.size(), false));
+    // What nothing else reads goes round where it lies.
+    if (!gathers && parts.size() == 1) draft_.may_alias[draft_.IdOf(stage)] = {plan::Alias()};
+    const Buffer buffer = Output(stage, frame.type, member.device, level_);
+    SetCost(stage, bytes);
+    return buffer;
+  }
+
+  void EmitRing(int axis, const Round& round, Collective collective,
+                const std::vector<Round>& rounds, std::map<int, Parts>* held) {
+    const int n = static_cast<int>(round.size);
+    const bool gathers = round.kind == Round::kGather;
+    const bool reduces_all = round.kind == Round::kSum;
     const int chunks = reduces_all ? 2 * (n - 1) : n - 1;
     const std::vector<int> devices = draft_.StageDevices(to_.stage);
-    const std::vector<Member> members = LocalMembers(axis);
+    const std::vector<Member> members = LocalMembers(axis, round);
 
     struct Ring {
-      TensorType buffer_type;
+      Frame frame;
       TensorType link_type;
-      int64_t dim = 0, units = 0, unit_extent = 1;
       Buffer buffer;
       plan::Task* send = nullptr;
       std::optional<Buffer> link;  // what this member receives
@@ -365,53 +460,18 @@ class ReshardEmitter {
     std::map<int, Ring> rings;  // by position
     for (const Member& member : members) {
       Ring& ring = rings[member.position];
-      const TensorType whole = LocalAt(gathers ? to_ : from_, member.position);
-      const std::vector<Part> parts = PartsAt(member.position);
-      if (reduces_all) {
-        ring.buffer_type = WholeOf(parts);
-        ring.units = ring.buffer_type.shape[0];
-      } else {
-        const Sharding& split = gathers ? from_ : to_;
-        ring.buffer_type = whole;
-        ring.dim = split.sbps[axis].dim;
-        const int64_t units = split.units[ring.dim];
-        ring.unit_extent = units == 0 ? 1 : type_.shape[ring.dim] / units;
-        ring.units = ring.unit_extent == 0 ? 0 : whole.shape[ring.dim] / ring.unit_extent;
-        OF_CHECK(ring.units * ring.unit_extent == whole.shape[ring.dim]) << change_;
-      }
-      Shape share = ring.buffer_type.shape;
-      share[ring.dim] = DealUnits(ring.units, n, 0).count * ring.unit_extent;
-      ring.link_type = {type_.dtype, {NumElements(share)}};
-
-      // The device's own part.
-      plan::Task* stage = Move("assemble", to_.stage, member.device, Sub::kStage);
-      AssembleAttrs pieces;
-      int64_t bytes = 0;
-      for (size_t i = 0; i < parts.size(); ++i) {
-        const TensorType own = reduces_all ? parts[i].local : LocalAt(from_, member.position);
-        draft_.AddInput(stage, draft_.At(parts[i].value, member.device), own);
-        const Shape zero(own.shape.size(), 0);
-        Shape at = zero;
-        at[0] = parts[i].begin;
-        if (gathers) {
-          at[ring.dim] = DealUnits(ring.units, n, member.index).begin * ring.unit_extent;
-        }
-        pieces.Add(static_cast<int64_t>(i), zero, at, own.shape, "copy");
-        bytes += own.bytes();
-      }
-      SetAttrs(stage, pieces.ToAttrs(ring.buffer_type.shape.size(), false));
-      // What nothing else reads goes round where it lies.
-      if (!gathers && parts.size() == 1) draft_.may_alias[draft_.IdOf(stage)] = {plan::Alias()};
-      ring.buffer = Output(stage, ring.buffer_type, member.device, level_);
-      SetCost(stage, bytes);
+      const Parts& parts = held->at(member.position);
+      ring.frame = FrameOf(axis, round, collective, rounds.size() > 1, member.position, parts);
+      ring.link_type = Flat({type_.dtype, ring.frame.Share(n, 0).extent});
+      ring.buffer = StageRing(ring.frame, round, member, collective == Collective::kSum, parts);
     }
     for (const Member& member : members) {
       Ring& ring = rings[member.position];
       ring.send = Move("ring_send", to_.stage, member.device, Sub::kPack);
       draft_.SetChunks(ring.send, chunks);
-      draft_.AddInput(ring.send, ring.buffer, ring.buffer_type);
-      SetAttrs(ring.send,
-               RingAttrs(ring.dim, ring.units, n, gathers ? member.index : member.index - 1));
+      draft_.AddInput(ring.send, ring.buffer, ring.frame.type);
+      SetAttrs(ring.send, RingAttrs(ring.frame.dim, ring.frame.units, n,
+                                    gathers ? member.index : member.index - 1));
       const auto link =
           Ship(ring.send, member.device, devices[member.next], to_.stage, ring.link_type, "ring");
       if (link.has_value()) rings.at(member.next).link = link;
@@ -424,13 +484,14 @@ class ReshardEmitter {
       }
       plan::Task* reduce = Move("ring_reduce", to_.stage, member.device, Sub::kCombine);
       draft_.SetChunks(reduce, chunks);
-      draft_.AddInput(reduce, ring.buffer, ring.buffer_type);
+      draft_.AddInput(reduce, ring.buffer, ring.frame.type);
       draft_.AddInput(reduce, *ring.link, ring.link_type);
-      Attrs attrs = RingAttrs(ring.dim, ring.units, n, gathers ? member.index : member.index - 1);
+      Attrs attrs =
+          RingAttrs(ring.frame.dim, ring.frame.units, n, gathers ? member.index : member.index - 1);
       attrs.Set("reduce_chunks", static_cast<int64_t>(gathers ? 0 : n - 1));
-      attrs.Set("mode", std::string(ModeOf(a.reduce)));
+      attrs.Set("mode", std::string(ModeOf(from_.sbps[axis].reduce)));
       SetAttrs(reduce, attrs);
-      Buffer result = Output(reduce, ring.buffer_type, member.device, level_);
+      const Buffer result = Output(reduce, ring.frame.type, member.device, level_);
       draft_.plan.mutable_registers(result.id)->set_in_place_of(ring.buffer.id);
       *reduce->add_aliases() = plan::Alias();  // output 0 over input 0
       SetCost(reduce, ring.link_type.bytes());
@@ -439,23 +500,39 @@ class ReshardEmitter {
       edge->set_task(draft_.IdOf(reduce));
       edge->set_level(plan::CHUNK);
       edge->set_lag(1);
-
-      if (node_.inputs.size() > 1) {
-        Unpack(PartsAt(member.position), result, ring.buffer_type, member.device);
-        continue;
-      }
-      if (!reduces_all && !gathers) {  // reduce-scatter: the device's own share is the result
-        plan::Task* extract = Move("pack", to_.stage, member.device, Sub::kExtract);
-        draft_.AddInput(extract, result, ring.buffer_type);
-        const TensorType local = LocalAt(to_, member.position);
-        Shape begin(local.shape.size(), 0);
-        begin[ring.dim] = DealUnits(ring.units, n, member.index).begin * ring.unit_extent;
-        SetAttrs(extract, {{"begin", begin}, {"extent", local.shape}});
-        result = Output(extract, local, member.device, level_);
-        SetCost(extract, local.bytes());
-      }
-      draft_.SetBuffer(result_, member.device, result);
+      held->at(member.position) = AfterRing(round, collective, ring.frame, result, member);
     }
+  }
+
+  // What a member has when its ring has gone round.
+  Parts AfterRing(const Round& round, Collective collective, const Frame& frame, Buffer result,
+                  const Member& member) {
+    if (round.kind == Round::kScatter) {  // the device's own share
+      plan::Task* extract = Move("pack", to_.stage, member.device, Sub::kExtract);
+      draft_.AddInput(extract, result, frame.type);
+      const Slice share = frame.Share(round.size, member.index);
+      SetAttrs(extract, {{"begin", share.begin}, {"extent", share.extent}});
+      const TensorType local{type_.dtype, share.extent};
+      const Buffer buffer = Output(extract, local, member.device, level_);
+      SetCost(extract, local.bytes());
+      return {{local, 0, buffer, true}};
+    }
+    const bool leaves = collective == Collective::kSum && node_.inputs.size() > 1 &&
+                        (round.kind == Round::kGather ||
+                         frame.type == WholeOf(PartsAt(member.position, member.device)));
+    if (!leaves) return {{frame.type, 0, result, true}};
+    // The members of a bucket leave the buffer that went round.
+    Parts parts = PartsAt(member.position, member.device);
+    for (Part& part : parts) {
+      ++piece_;
+      plan::Task* unpack = Move("pack", to_.stage, member.device, Sub::kExtract);
+      draft_.AddInput(unpack, result, frame.type);
+      SetAttrs(unpack, {{"begin", Shape{part.begin}}, {"extent", part.local.shape}});
+      part.buffer = Output(unpack, part.local, member.device, level_);
+      SetCost(unpack, part.local.bytes());
+    }
+    piece_ = 0;
+    return parts;
   }
 
   static Attrs RingAttrs(int64_t dim, int64_t units, int n, int base) {
@@ -537,6 +614,7 @@ class ReshardEmitter {
   const plan::Level level_;
   std::string change_;
   uint32_t piece_ = 0;  // of an exchange
+  uint32_t round_ = 0;  // of a movement in several
 };
 
 }  // namespace

@@ -25,6 +25,10 @@
 //   %5 = reshard(%3) P->B on dp   ->   link = assemble(r0)         all of it, into each other device
 //                                      r2 = assemble(r0, link, ..) in the mesh's order
 //
+// By level of links (`rounds`, compiler/parallel/sum_rounds.h) these stand one behind the other, each among the devices
+// of one line of the axis and at positions of its own in the order: what a scattering leaves is one share, in whose
+// buffer the next ring goes round.
+//
 // Where the next device is on another rank the chunk goes through SEND and RECV; the order of the
 // additions is the mesh's, never the links', so one process and many give the same bits.
 // Pure; edits the draft of one call. Read next: docs/sharding.md, compiler/lower/plan_exchange.cc.

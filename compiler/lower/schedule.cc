@@ -25,6 +25,11 @@ bool LeavesMicroLoop(const Graph& graph, ValueId value) {
   return graph.value(value).sharding.sbps[0].kind == Sbp::kBroadcast;
 }
 
+uint32_t PositionsOf(const Node& node) {
+  if (node.op != "reshard") return 1;
+  return std::max<uint32_t>(1, static_cast<uint32_t>(node.attrs.Strings("rounds").size()));
+}
+
 }  // namespace
 
 absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& decisions) {
@@ -37,11 +42,15 @@ absl::StatusOr<Schedule> Schedule::Make(const Graph& graph, const Decisions& dec
   }
   // States are written at the end: whoever reads one sees it as the step found it.
   uint32_t position = 0, end = 0;
-  for (NodeId id : graph.order()) end += graph.node(id).op == "state_write" ? 0 : 1;
+  for (NodeId id : graph.order()) {
+    if (graph.node(id).op != "state_write") end += PositionsOf(graph.node(id));
+  }
   for (NodeId id : graph.order()) {
     const Node& node = graph.node(id);
     NodeSchedule& entry = schedule.nodes_[id];
-    entry.position = node.op == "state_write" ? end++ : position++;
+    uint32_t& next = node.op == "state_write" ? end : position;
+    entry.position = next;
+    next += PositionsOf(node);
     if (schedule.micro_batches_ == 1) continue;
     if (node.op == "state_write" && !schedule.may_fail_.empty()) {
       entry.phase = Phase::kEpilogue;
@@ -108,11 +117,12 @@ bool Schedule::BehindFailures(NodeId id) const {
   });
 }
 
-plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub, uint32_t piece) const {
+plan::StampProto Schedule::Stamp(NodeId id, int stage, Sub sub, uint32_t piece,
+                                 uint32_t round) const {
   const NodeSchedule& entry = nodes_[id];
   plan::StampProto stamp;
   // What follows a chunk loop of the same node stands behind all of its chunks.
-  stamp.set_position(2 * entry.position + (sub == Sub::kExtract ? 1 : 0));
+  stamp.set_position(2 * (entry.position + round) + (sub == Sub::kExtract ? 1 : 0));
   stamp.set_sub(static_cast<uint32_t>(sub) * kPiecesPerSub + piece);
   const int p = stages_;
   switch (entry.phase) {

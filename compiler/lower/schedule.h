@@ -30,7 +30,8 @@ enum class Phase { kPrologue, kForward, kBackward, kEpilogue };
 // Where one node stands in the step.
 struct NodeSchedule {
   Phase phase = Phase::kPrologue;
-  uint32_t position = 0;  // in graph order: equal on all ranks
+  uint32_t position =
+      0;  // in graph order: equal on all ranks; what has several rounds has as many positions
   bool in_micro_loop() const { return phase == Phase::kForward || phase == Phase::kBackward; }
   plan::Level level() const { return in_micro_loop() ? plan::MICRO : plan::STEP; }
 };
@@ -55,7 +56,9 @@ class Schedule {
 
   const NodeSchedule& node(NodeId id) const { return nodes_[id]; }
   // Stamp of a task of `id` that runs on a device of `stage`.
-  plan::StampProto Stamp(NodeId id, int stage, Sub sub, uint32_t piece = 0) const;
+  // `round`: of a movement in several (sum_rounds.h), which stand one behind the other.
+  plan::StampProto Stamp(NodeId id, int stage, Sub sub, uint32_t piece = 0,
+                         uint32_t round = 0) const;
   // True if all firings of a node stand behind those of every node whose kernel may find something
   // wrong in the data: what it writes is not written in a step that fails.
   bool BehindFailures(NodeId id) const;

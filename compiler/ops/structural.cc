@@ -113,7 +113,11 @@ OpDef Reshard() {
       .VariadicOut("y", "T", "as x, one for each")
       .Attr("axis", "int", int64_t{-1}, "layout axis on which it changes; -1: a general exchange")
       .Attr("change", "string", "", "for readers: \"P->B on dp\"")
-      .Attr("direct", "bool", false, "a sum of two devices that goes round no ring")
+      .Attr("direct", "bool", false, "a sum of few devices that goes round no ring")
+      .Attr("group", "int", int64_t{0},
+            "by level of links: so many consecutive places of the axis first; 0: flat")
+      .Attr("rounds", "strings", std::vector<std::string>(),
+            "then, one after the other: \"scatter 8/1\"")
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         Shapes shapes;
         for (const TensorType& input : op.inputs) shapes.push_back(input.shape);

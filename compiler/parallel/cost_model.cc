@@ -21,21 +21,47 @@ CostModel::CostModel(const plan::Target& target, const Mesh& mesh, int micro_bat
   bytes_per_us_ = PositiveOr(known ? target.devices(first).bytes_per_us() : 0, kAssumedBytesPerUs);
   task_overhead_ns_ = std::max<int64_t>(target.task_overhead_ns(), 0);
 
+  FindLevels();
+}
+
+void CostModel::FindLevels() {
   axis_levels_.assign(axes_.size(), 0);
-  for (int stage = 0; stage < mesh.stages(); ++stage) {
-    const std::vector<int> devices = mesh.StageDevices(stage);
-    size_t stride = 1;
-    for (size_t axis = axes_.size(); axis-- > 1;) {
-      const auto size = static_cast<size_t>(axes_[axis].size);
-      for (size_t i = 0; i < devices.size(); ++i) {
-        const size_t first = i - i / stride % size * stride;  // of the line through i
-        axis_levels_[axis] =
-            std::max(axis_levels_[axis], levels_.Between(devices[first], devices[i]));
+  levels_within_.resize(axes_.size());
+  groups_.resize(axes_.size());
+  std::vector<size_t> strides(axes_.size(), 1);
+  for (size_t axis = axes_.size() - 1; axis > 0; --axis)
+    strides[axis - 1] = strides[axis] * static_cast<size_t>(axes_[axis].size);
+  for (size_t axis = 1; axis < axes_.size(); ++axis) {
+    const int64_t size = axes_[axis].size;
+    std::map<int64_t, int>& within = levels_within_[axis];
+    for (int64_t places = 1; places <= size; ++places) {
+      if (size % places == 0) within[places] = LevelWithin(strides[axis], size, places);
+    }
+    axis_levels_[axis] = within.at(size);
+    for (int level = axis_levels_[axis]; level-- > 1;) {
+      if (levels_.of_processes(level)) continue;
+      int64_t group = 1;
+      for (const auto& [places, outermost] : within) {
+        if (outermost <= level) group = places;
       }
-      stride *= size;
+      if (group > 1 && (groups_[axis].empty() || group < groups_[axis].back()))
+        groups_[axis].push_back(group);
     }
   }
   stage_level_ = *std::max_element(axis_levels_.begin(), axis_levels_.end());
+}
+
+int CostModel::LevelWithin(size_t stride, int64_t size, int64_t places) const {
+  int level = 0;
+  for (int stage = 0; stage < mesh_.stages(); ++stage) {
+    const std::vector<int> devices = mesh_.StageDevices(stage);
+    for (size_t i = 0; i < devices.size(); ++i) {
+      const size_t index = i / stride % static_cast<size_t>(size);
+      const size_t first = i - index % static_cast<size_t>(places) * stride;
+      level = std::max(level, levels_.Between(devices[first], devices[i]));
+    }
+  }
+  return level;
 }
 
 int64_t CostModel::ComputeNs(const OpCost& cost) const {

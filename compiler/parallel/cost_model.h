@@ -8,6 +8,7 @@
 #define ONEFLOW_COMPILER_PARALLEL_COST_MODEL_H_
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "compiler/ops/op_def.h"
@@ -36,6 +37,13 @@ class CostModel {
   // stage: what a collective on the axis waits for.
   int AxisLevel(int axis) const { return axis_levels_[axis]; }
   const LinkRate& AxisLink(int axis) const { return levels_.rate(axis_levels_[axis]); }
+  // The outermost link between devices of so many consecutive places on the axis. REQUIRES: they divide it.
+  const LinkRate& LinkWithin(int axis, int64_t places) const {
+    return levels_.rate(levels_within_[axis].at(places));
+  }
+  // Numbers of consecutive places on the axis that a level of the machine inside the axis's own joins, from the
+  // largest: what a sum may do first (sum_rounds.h). None on the axis micro.
+  const std::vector<int64_t>& Groups(int axis) const { return groups_[axis]; }
   // The outermost link within a stage.
   const LinkRate& StageLink() const { return levels_.rate(stage_level_); }
   const LinkLevels& levels() const { return levels_; }
@@ -57,7 +65,12 @@ class CostModel {
   std::vector<Axis> axes_;
   Mesh mesh_;
   LinkLevels levels_;
+  void FindLevels();
+  int LevelWithin(size_t stride, int64_t size, int64_t places) const;
+
   std::vector<int> axis_levels_;
+  std::vector<std::map<int64_t, int>> levels_within_;  // by axis, then places
+  std::vector<std::vector<int64_t>> groups_;           // by axis
   int stage_level_ = 0;
   int64_t flops_per_us_ = 1;
   int64_t bytes_per_us_ = 1;

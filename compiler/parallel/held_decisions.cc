@@ -6,6 +6,7 @@
 #include <set>
 #include <string_view>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/hash.h"
 #include "base/status.h"
@@ -29,8 +30,9 @@ std::string MoveText(const HeldMove& move, const std::vector<Axis>& axes) {
   std::string text =
       absl::StrCat("move ", move.type.ToString(), " <", move.from.ToString(axes), ">");
   for (const ReshardStep& step : move.steps) {
-    absl::StrAppend(&text, " ", step.axis < 0 ? "*" : axes[step.axis].name, " <",
-                    step.to.ToString(axes), ">");
+    absl::StrAppend(&text, " ", step.axis < 0 ? "*" : axes[step.axis].name);
+    if (step.group > 0) absl::StrAppend(&text, "/", step.group);
+    absl::StrAppend(&text, " <", step.to.ToString(axes), ">");
   }
   return text;
 }
@@ -283,8 +285,15 @@ class DecisionsParser {
     move.type = at->Type();
     move.from = at->Layout(axes_, move.type);
     while (at->ok() && !at->AtEnd()) {
-      const std::string name = at->Word("an axis");
+      std::string name = at->Word("an axis");
       ReshardStep step;
+      if (const size_t slash = name.find('/'); slash != std::string::npos) {
+        if (!absl::SimpleAtoi(name.substr(slash + 1), &step.group) || step.group < 2 ||
+            name[0] == '*')
+          at->Fail(absl::StrCat(
+              "expected an axis, or one and the devices of a group as in dp/8, got '", name, "'"));
+        name.resize(slash);
+      }
       const auto axis = std::find_if(axes_.begin(), axes_.end(),
                                      [&](const Axis& other) { return other.name == name; });
       if (axis != axes_.end()) {

@@ -9,12 +9,13 @@
 //   state "fc1.weight" f32[64,32] <(B,S(0))>
 //   node %12 matmul @0 {dp S(0),B->S(0); tp B,S(1)->S(1)}  # model.py:12
 //   move f32[64,10] <(B,P)> tp <(B,B)>
+//   move f32[64,32] <(P,B)> dp/8 <(B,B)>
 //
 // `graph`: name and key of the graph that it was decided for. A state: its layout. A node: the stage
 // and, per layout axis, the signature of its sharding rule (`#2` behind one that prints as another
 // does); it is named by its first output, as in dumps and plan.explain, and stands here if there was
-// a choice. A move: from layout, then step by step the axis (`*`: a general exchange) and the layout
-// behind it. A line that begins with `#`, and what follows `#` behind a node, is a comment.
+// a choice. A move: from layout, then step by step the axis (`*`: a general exchange; `dp/8`: by level, in groups
+// of eight first, sum_rounds.h) and the layout behind it. A line that begins with `#`, and what follows `#` behind a node, is a comment.
 //
 // A value; equal decisions give equal bytes. Threads: any. The text is untrusted: parsing is total,
 // and Decide checks each line against the graph. Read next: compiler/parallel/decide.h,

@@ -186,8 +186,8 @@ TEST(LayoutSearchTest, TensorsAreCutInsideAHostAndTheBatchAcross) {
   const auto [inside, cut_inside] = BestOn({{"dp", 2}, {"tp", 8}}, Hosts(16));
   const auto [across, cut_across] = BestOn({{"tp", 8}, {"dp", 2}}, Hosts(16));
   EXPECT_EQ(cut_inside, 4);
-  EXPECT_EQ(cut_across, 4);  // it was named, so it is used: at the network's price
-  EXPECT_LT(3 * inside, 2 * across);
+  EXPECT_EQ(cut_across, 4);   // it was named, so it is used: at the network's price
+  EXPECT_LT(inside, across);  // by less than a half: what is summed on `tp` goes by level
 }
 
 // The bookkeeping: whatever is tried and taken back, the total is that of a state built anew.

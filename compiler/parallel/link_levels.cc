@@ -26,17 +26,20 @@ uint32_t DevicesPerProcess(const plan::Target& target) {
 
 LinkLevels::LinkLevels(const plan::Target& target) {
   for (const plan::Link& link : target.links()) {
-    Level level{link.name(), link.group(), {std::max<int64_t>(link.latency_ns(), 0), 1}};
+    Level level{link.name(),
+                link.group(),
+                {std::max<int64_t>(link.latency_ns(), 0), 1},
+                link.of_processes()};
     level.rate.bytes_per_us = link.bytes_per_us() > 0 ? link.bytes_per_us()
                               : levels_.empty()       ? kAssumedMemory.bytes_per_us
                                                       : kAssumedNetwork.bytes_per_us;
     levels_.push_back(std::move(level));
   }
   if (levels_.empty()) {
-    levels_.push_back({"memory", 1, kAssumedMemory});
-    levels_.push_back({"process", DevicesPerProcess(target), kAssumedProcess});
+    levels_.push_back({"memory", 1, kAssumedMemory, false});
+    levels_.push_back({"process", DevicesPerProcess(target), kAssumedProcess, true});
   }
-  if (target.links_size() < 2) levels_.push_back({"network", 0, kAssumedNetwork});
+  if (target.links_size() < 2) levels_.push_back({"network", 0, kAssumedNetwork, false});
 }
 
 int LinkLevels::Between(int device_a, int device_b) const {

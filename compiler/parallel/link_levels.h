@@ -37,6 +37,8 @@ class LinkLevels {
   // The innermost level that joins two devices (global ids).
   int Between(int device_a, int device_b) const;
   const LinkRate& rate(int level) const { return levels_[level].rate; }
+  // True if the level follows the processes: no order of sums may look at its group.
+  bool of_processes(int level) const { return levels_[level].of_processes; }
   const std::string& name(int level) const { return levels_[level].name; }
   int size() const { return static_cast<int>(levels_.size()); }
 
@@ -45,6 +47,7 @@ class LinkLevels {
     std::string name;
     int64_t group = 0;  // consecutive devices; 0: all
     LinkRate rate;
+    bool of_processes = false;
   };
   std::vector<Level> levels_;
 };

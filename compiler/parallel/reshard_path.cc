@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "compiler/parallel/sum_rounds.h"
 
 namespace oneflow {
 namespace {
@@ -86,7 +87,8 @@ std::string ChangeText(const std::vector<Axis>& axes, const Sharding& from,
                        const ReshardStep& step) {
   if (step.axis < 0) return absl::StrCat(from.ToString(axes), "->", step.to.ToString(axes));
   return absl::StrCat(from.sbps[step.axis].ToString(), "->", step.to.sbps[step.axis].ToString(),
-                      " on ", axes[step.axis].name);
+                      " on ", axes[step.axis].name,
+                      step.group > 0 ? absl::StrCat(" by ", step.group) : "");
 }
 
 ReshardPaths::Key ReshardPaths::KeyOf(const TensorType& type, const Sharding& from,
@@ -124,8 +126,20 @@ absl::Status ReshardPaths::Fix(const std::vector<HeldMove>& moves) {
                          at->ToString(cost_->axes()), " to ", held.to.ToString(cost_->axes()),
                          " on ", held.axis < 0 ? "*" : cost_->axes()[held.axis].name));
       }
-      path.cost_ns += step->cost_ns;
+      if (held.group != 0 && !GoesByLevel(*at, *step, held.group)) {
+        return MakeError(
+            ErrorKind::kPlan,
+            absl::StrCat("decisions, line ", move.line, ": no step by level on ",
+                         held.axis < 0 ? "*" : cost_->axes()[held.axis].name, " in groups of ",
+                         held.group, " leads from ", at->ToString(cost_->axes()), " to ",
+                         held.to.ToString(cost_->axes())));
+      }
       path.steps.push_back(*step);
+      if (held.group != step->group) {
+        path.steps.back().group = held.group;
+        path.steps.back().cost_ns = AxisStepNs(move.type, *at, held.to, held.axis, held.group);
+      }
+      path.cost_ns += path.steps.back().cost_ns;
       at = &held.to;
     }
     paths_[KeyOf(move.type, move.from, goal)] = std::move(path);
@@ -186,8 +200,7 @@ std::vector<ReshardStep> ReshardPaths::NextSteps(const TensorType& type, const S
     for (const Sbp& sbp : candidates) {
       std::optional<Sharding> next = ChangeAxis(at, axis, sbp, to, axes, type.shape);
       if (!next.has_value()) continue;
-      const int64_t cost = AxisStepNs(type, at, *next, static_cast<int>(axis));
-      steps.push_back({static_cast<int>(axis), std::move(*next), cost});
+      steps.push_back(AxisStep(type, at, std::move(*next), static_cast<int>(axis)));
     }
   }
   if (!exchange) return steps;
@@ -218,14 +231,37 @@ std::vector<ReshardStep> ReshardPaths::NextSteps(const TensorType& type, const S
   return steps;
 }
 
+bool ReshardPaths::GoesByLevel(const Sharding& from, const ReshardStep& step, int64_t group) const {
+  if (step.axis < 1) return false;
+  const auto collective = CollectiveOf(from.sbps[step.axis], step.to.sbps[step.axis]);
+  if (!collective.has_value()) return false;
+  const Sharding* split = *collective == Collective::kSum       ? nullptr
+                          : *collective == Collective::kScatter ? &step.to
+                                                                : &from;
+  return GroupsFit(cost_->axes(), step.axis, group, split);
+}
+
+ReshardStep ReshardPaths::AxisStep(const TensorType& type, const Sharding& from, Sharding to,
+                                   int axis) const {
+  ReshardStep step{axis, std::move(to)};
+  step.cost_ns = AxisStepNs(type, from, step.to, axis, 0);
+  for (const int64_t group : cost_->Groups(axis)) {
+    if (!GoesByLevel(from, step, group)) continue;
+    const int64_t ns = AxisStepNs(type, from, step.to, axis, group);
+    if (ns >= step.cost_ns) continue;
+    step.cost_ns = ns;
+    step.group = group;
+  }
+  return step;
+}
+
 int64_t ReshardPaths::AxisStepNs(const TensorType& type, const Sharding& from, const Sharding& to,
-                                 int axis) const {
+                                 int axis, int64_t group) const {
   const std::vector<Axis>& axes = cost_->axes();
   const int64_t n = axes[axis].size;
   const int64_t before = LargestShard(type, from, axes).bytes();
   const int64_t after = LargestShard(type, to, axes).bytes();
   const Sbp::Kind source = from.sbps[axis].kind;
-  const Sbp::Kind target = to.sbps[axis].kind;
   if (axis == 0) {
     // Accumulation reads both and writes one; the others copy the piece of one micro-batch.
     if (source == Sbp::kPartial) return n * cost_->MemoryNs(3 * before);
@@ -233,18 +269,16 @@ int64_t ReshardPaths::AxisStepNs(const TensorType& type, const Sharding& from, c
   }
   const int64_t firings = from.sbps[0].kind == Sbp::kBroadcast ? 1 : cost_->micro_batches();
   if (source == Sbp::kBroadcast) return firings * cost_->MemoryNs(2 * after);
-  const LinkRate& link = cost_->AxisLink(axis);
-  int64_t ns = 0;
-  if (target == Sbp::kBroadcast) {
-    const int64_t rounds = source == Sbp::kPartial ? 2 : 1;
-    ns = link.Ns(rounds * (n - 1), rounds * after * (n - 1) / n) +
-         cost_->MemoryNs(2 * rounds * after);
-  } else if (source == Sbp::kPartial) {
-    ns = link.Ns(n - 1, before * (n - 1) / n) + cost_->MemoryNs(3 * before);
-  } else {
-    ns = link.Ns(n - 1, before * (n - 1) / n) + cost_->MemoryNs(2 * (before + after));
+  const auto collective = CollectiveOf(from.sbps[axis], to.sbps[axis]);
+  if (!collective.has_value()) {
+    const LinkRate& link = cost_->AxisLink(axis);
+    return firings * (link.Ns(n - 1, before * (n - 1) / n) + cost_->MemoryNs(2 * (before + after)));
   }
-  return firings * ns;
+  const int64_t whole = *collective == Collective::kGather ? after : before;
+  const std::vector<Round> rounds = group > 0
+                                        ? RoundsByLevel(*cost_, axis, *collective, group, whole)
+                                        : FlatRounds(*cost_, axis, *collective);
+  return firings * RoundsNs(*cost_, axis, rounds, whole);
 }
 
 int64_t ReshardPaths::ExchangeNs(const TensorType& type, const Sharding& from,

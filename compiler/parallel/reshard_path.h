@@ -27,6 +27,9 @@
 // Dijkstra over the lattice of layouts whose every axis is the source's, the target's or B: at most
 // 3^axes of them.
 //
+// P -> B, P -> S and S -> B on an axis that spans several levels of links go flat or by level
+// (sum_rounds.h), by predicted time; which of them is part of the step, and so of held decisions.
+//
 // A general exchange has a task per peer and moves each Partial piece whole, so a plan with it
 // grows with the group: within a stage it is taken only where one-axis steps do not reach.
 //
@@ -53,6 +56,8 @@ struct ReshardStep {
   int axis = -1;  // layout axis, -1 for a general exchange
   Sharding to;
   int64_t cost_ns = 0;  // per step of the program: all micro-batches
+  int64_t group =
+      0;  // by level, so many consecutive places of the axis first (sum_rounds.h); 0: flat
 };
 
 // How to get from one layout to another.
@@ -92,15 +97,19 @@ class ReshardPaths {
   // Steps from `at` towards `to`.
   std::vector<ReshardStep> NextSteps(const TensorType& type, const Sharding& at, const Sharding& to,
                                      bool exchange) const;
-  int64_t AxisStepNs(const TensorType& type, const Sharding& from, const Sharding& to,
-                     int axis) const;
+  // Flat, or by level if that is faster.
+  ReshardStep AxisStep(const TensorType& type, const Sharding& from, Sharding to, int axis) const;
+  // True if a step can go by level with that group.
+  bool GoesByLevel(const Sharding& from, const ReshardStep& step, int64_t group) const;
+  int64_t AxisStepNs(const TensorType& type, const Sharding& from, const Sharding& to, int axis,
+                     int64_t group) const;
   int64_t ExchangeNs(const TensorType& type, const Sharding& from, const Sharding& to) const;
 
   const CostModel* cost_;
   std::map<Key, ReshardPath> paths_;
 };
 
-// The change that a step makes, for dumps: "P->B on dp", "(S(0))->(B)@1".
+// The change that a step makes, for dumps: "P->B on dp", "P->B on dp by 8" (by level), "(S(0))->(B)@1".
 std::string ChangeText(const std::vector<Axis>& axes, const Sharding& from,
                        const ReshardStep& step);
 

@@ -214,6 +214,7 @@ inline plan::Target CpuTarget(int devices, int per_rank) {
   }
   AddLink("memory", 1, 500, 10'000, &target);
   AddLink("process", per_rank, 2'000, 4'000, &target);
+  target.mutable_links(1)->set_of_processes(true);
   AddLink("network", 0, 20'000, 1'500, &target);
   target.set_cores(devices);
   target.set_task_overhead_ns(1'000);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "compiler/parallel/cost_model.h"
+#include "compiler/parallel/sum_rounds.h"
 #include "compiler/passes/decided_graph.h"
 
 namespace oneflow {
@@ -19,8 +21,8 @@ namespace {
 // A message of that many times latency x rate spends a fifth of its time on its start.
 constexpr int64_t kMessagesOfLatency = 4;
 
-// What can share a ring: axis, stage, phase, dtype, mode.
-using Kind = std::tuple<int, int, NodePhase, DType, Sbp::Reduce>;
+// What can share a ring: axis, group (by level), stage, phase, dtype, mode.
+using Kind = std::tuple<int, int64_t, int, NodePhase, DType, Sbp::Reduce>;
 
 // A sum that could wait for others.
 struct Candidate {
@@ -53,7 +55,7 @@ class Bucketing {
       const int64_t devices = decisions_.axes[std::get<0>(kind)].size;
       OF_RETURN_IF_ERROR(Fill(list, BucketBytes(target_, decisions_, devices)));
     }
-    MarkDirect();
+    MarkRounds();
     return absl::OkStatus();
   }
 
@@ -81,8 +83,8 @@ class Bucketing {
         !BehindTheLoop(node)) {
       return std::nullopt;
     }
-    return Kind{axis, value.sharding.stage, node.phase, value.type.dtype,
-                value.sharding.sbps[axis].reduce};
+    return Kind{axis,       node.attrs.Int("group"), value.sharding.stage,
+                node.phase, value.type.dtype,        value.sharding.sbps[axis].reduce};
   }
 
   // With micro-batches all members must be sums over them: what stands before the loop stays there.
@@ -142,18 +144,39 @@ class Bucketing {
     return absl::OkStatus();
   }
 
-  void MarkDirect() {
+  // Bytes of all values of one side on the largest device.
+  int64_t BytesOf(const std::vector<ValueId>& values) const {
+    int64_t bytes = 0;
+    for (ValueId each : values) {
+      const Value& value = graph_.value(each);
+      bytes += LargestShard(value.type, value.sharding, decisions_.axes).bytes();
+    }
+    return bytes;
+  }
+
+  // Sums that are direct, and what goes by level.
+  void MarkRounds() {
     const CostModel cost(target_, decisions_.mesh, decisions_.micro_batches);
     for (NodeId id : graph_.order()) {
       Node& node = graph_.mutable_node(id);
-      const int axis = SummedAxis(node);
-      if (axis == 0) continue;
-      int64_t bytes = 0;
-      for (ValueId input : node.inputs) {
-        const Value& value = graph_.value(input);
-        bytes += LargestShard(value.type, value.sharding, decisions_.axes).bytes();
+      if (node.op != "reshard") continue;
+      if (const int axis = SummedAxis(node);
+          axis > 0 && cost.SumsDirectly(axis, BytesOf(node.inputs))) {
+        node.attrs.Set("direct", true);
+        continue;
       }
-      if (cost.SumsDirectly(axis, bytes)) node.attrs.Set("direct", true);
+      const int64_t group = node.attrs.Int("group");
+      if (group == 0) continue;
+      const int axis = static_cast<int>(node.attrs.Int("axis"));
+      const auto collective = CollectiveOf(graph_.value(node.inputs[0]).sharding.sbps[axis],
+                                           graph_.value(node.outputs[0]).sharding.sbps[axis]);
+      OF_CHECK(collective.has_value()) << node.attrs.ToString();
+      const int64_t bytes =
+          BytesOf(*collective == Collective::kGather ? node.outputs : node.inputs);
+      std::vector<std::string> rounds;
+      for (const Round& round : RoundsByLevel(cost, axis, *collective, group, bytes))
+        rounds.push_back(RoundText(round));
+      if (rounds.size() > 1) node.attrs.Set("rounds", std::move(rounds));
     }
   }
 

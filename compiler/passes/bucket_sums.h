@@ -15,6 +15,9 @@
 // are marked {direct=true}: each gives all others its own, half a ring's messages, and none waits for
 // another.
 //
+// What goes by level (`group`, insert_reshard.h) gets its rounds here, when the bytes of buckets are known
+// (sum_rounds.h): {group=8, rounds=["scatter 8/1", "sum 32/8", "gather 8/1"]}.
+//
 // After InsertReshard: only then is it known what moves. The sizes follow from the target alone, not
 // from which rank holds which device, so one process and many add in one order. Pure. Threads: any.
 // Read next: compiler/lower/emit_reshard.h.

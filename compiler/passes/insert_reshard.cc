@@ -156,7 +156,8 @@ class ReshardInserter {
     Node like = place.like;
     like.stage = step.to.stage;
     const Attrs attrs{{"axis", AttrValue(static_cast<int64_t>(step.axis))},
-                      {"change", AttrValue(ChangeText(cost_.axes(), from, step))}};
+                      {"change", AttrValue(ChangeText(cost_.axes(), from, step))},
+                      {"group", AttrValue(step.group)}};
     OF_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
                         graph_.InsertNode(place.before, "reshard", {value}, attrs, like));
     graph_.mutable_value(made[0]).sharding = step.to;

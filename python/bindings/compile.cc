@@ -89,6 +89,7 @@ plan::Target CpuTarget(const std::vector<uint32_t>& ranks, uint32_t threads, int
     AddLink({"memory", 1, 0, kBytesPerMicrosecond}, &target);
     AddLink({"process", DevicesPerProcess(target), kDeviceLatencyNs, kBytesPerMicrosecond},
             &target);
+    target.mutable_links(1)->set_of_processes(true);
     AddLink({"network", 0, kRankLatencyNs, kRankBytesPerMicrosecond}, &target);
   }
   return target;
