@@ -30,7 +30,7 @@ class Neighbours {
   explicit Neighbours(int world_size);
   // Collective. An error on all ranks if one of them insists on shared memory that a pair does not get.
   // Notices may be there when it returns.
-  absl::Status Meet(int rank, PathChoice choice, const AllGatherFn& all_gather);
+  absl::Status Meet(int rank, PathChoice choice, const ExchangeFn& exchange);
 
   // nullptr: that rank is reached by TCP.
   SharedLink* link(int rank) const { return links_[static_cast<size_t>(rank)].get(); }
@@ -51,7 +51,8 @@ class Neighbours {
 
   std::byte* Allocate(size_t bytes);
   void Free(std::byte* data);
-  std::vector<Offer> offers() const;
+  // Of the memory in which one of these addresses lies.
+  std::vector<Offer> OffersOf(const std::vector<const std::byte*>& addresses) const;
 
  private:
   std::vector<std::unique_ptr<SharedLink>> links_;

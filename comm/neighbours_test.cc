@@ -25,8 +25,10 @@ Met Meet(const std::vector<PathChoice>& choices, const Gathering::Change& change
   std::vector<std::thread> threads;
   for (int r = 0; r < size; ++r) met.ranks.push_back(std::make_unique<Neighbours>(size));
   for (int r = 0; r < size; ++r) {
-    threads.emplace_back(
-        [&, r] { met.statuses[r] = met.ranks[r]->Meet(r, choices[r], gathering.Of(r)); });
+    threads.emplace_back([&, r] {
+      met.statuses[r] = met.ranks[r]->Meet(r, choices[r], gathering.Of(r));
+      gathering.Leave(r);
+    });
   }
   for (std::thread& thread : threads) thread.join();
   return met;
@@ -68,7 +70,6 @@ TEST(NeighboursTest, AnotherHostIsReachedByTcp) {
 // What is named is there, but is not what was offered.
 TEST(NeighboursTest, AnInboxWithAnotherNonceIsNotUsedByEitherSide) {
   const Met met = Meet({kAuto, kAuto}, [](int rank, int call, std::string said) {
-    if (rank == 1 && call == 0) said.back() ^= 1;  // not for rank 0
     if (rank == 0 && call == 0) said.back() ^= 1;  // of the bell for rank 1
     return said;
   });
@@ -80,6 +81,22 @@ TEST(NeighboursTest, AnInboxWithAnotherNonceIsNotUsedByEitherSide) {
               std::string::npos)
         << met.ranks[r]->paths()[1 - r];
   }
+}
+
+TEST(NeighboursTest, OfferedIsTheMemoryInWhichSlotsLieAlone) {
+  const Met met = Meet({kAuto, kAuto}, Unchanged);
+  Neighbours& rank = *met.ranks[0];
+  std::byte* first = rank.Allocate(100);
+  std::byte* second = rank.Allocate(5000);
+  ASSERT_TRUE(first != nullptr && second != nullptr);
+  EXPECT_TRUE(rank.OffersOf({}).empty());
+  EXPECT_TRUE(rank.OffersOf({nullptr}).empty());
+  const auto offers = rank.OffersOf({second + 4999, second, second + 7});
+  ASSERT_EQ(offers.size(), 1u);
+  EXPECT_EQ(offers[0].base, reinterpret_cast<uint64_t>(second));
+  EXPECT_EQ(rank.OffersOf({first, second}).size(), 2u);
+  rank.Free(second);
+  EXPECT_TRUE(rank.OffersOf({second}).empty());
 }
 
 TEST(NeighboursTest, WhoInsistsHearsWhyNot) {
