@@ -1,8 +1,9 @@
 #include "comm/neighbours.h"
 
+#include <openssl/evp.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -10,31 +11,20 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status.h"
 
 namespace oneflow::comm {
 namespace {
 
-// Where descriptors of a process can be opened by its number: one boot of one kernel, one PID
-// namespace. Only saves vain attempts; what is opened proves itself.
-std::string HostName() {
-  std::ifstream boot("/proc/sys/kernel/random/boot_id");
-  std::string name((std::istreambuf_iterator<char>(boot)), std::istreambuf_iterator<char>());
-  struct stat pids {};
-  if (name.empty() || stat("/proc/self/ns/pid", &pids) != 0) return "";
-  return absl::StrCat(name, pids.st_ino);
-}
-
 // What a rank says first to another.
 struct Introduction {
   Stance stance;
-  std::string host;
   std::optional<InboxOffer> inbox;  // where the other is to write
 
   std::string Encode() const {
     ByteWriter writer;
     Write(stance.choice, &writer);
-    writer.Text(host);
     writer.Text(stance.why_not);
     writer.Integer(inbox ? 1 : 0);
     if (inbox) inbox->Write(&writer);
@@ -44,7 +34,6 @@ struct Introduction {
   bool Decode(const std::string& bytes) {
     ByteReader reader(bytes);
     stance.choice = ReadChoice(&reader);
-    host = reader.Text();
     stance.why_not = reader.Text();
     const uint64_t has_inbox = reader.Integer();
     inbox.reset();
@@ -53,29 +42,35 @@ struct Introduction {
   }
 };
 
-// Why these two do not even try; empty if they do.
-std::string WhyNotShared(const Introduction& own, const Introduction& other, size_t rank) {
-  std::string why = WhyNot(PathChoice::kShared, own.stance, other.stance, rank);
-  if (why.empty() && (own.host.empty() || own.host != other.host)) {
-    why = absl::StrCat("rank ", rank, " runs on another host, or in another container");
-  }
-  return why;
-}
-
 }  // namespace
+
+HostId OwnHost() {
+  std::ifstream boot("/proc/sys/kernel/random/boot_id");
+  std::string name((std::istreambuf_iterator<char>(boot)), std::istreambuf_iterator<char>());
+  struct stat pids {};
+  HostId id{};
+  if (name.empty() || stat("/proc/self/ns/pid", &pids) != 0) return id;
+  absl::StrAppend(&name, pids.st_ino);
+  uint8_t digest[32];
+  OF_CHECK(EVP_Digest(name.data(), name.size(), digest, nullptr, EVP_sha256(), nullptr) == 1);
+  std::copy_n(digest, id.size(), id.begin());
+  return id;
+}
 
 Neighbours::Neighbours(int world_size)
     : links_(static_cast<size_t>(world_size)),
       listening_(links_.size()),
       paths_(links_.size(), "tcp") {}
 
-absl::Status Neighbours::Meet(int rank, PathChoice choice, const ExchangeFn& exchange) {
+absl::Status Neighbours::Meet(int rank, PathChoice choice, const std::vector<HostId>& hosts,
+                              const ExchangeFn& exchange) {
   const size_t world = links_.size();
   const size_t self = static_cast<size_t>(rank);
   std::vector<std::unique_ptr<SharedLink>> links(world);
-  Introduction own{{choice, ""}, HostName(), {}};
+  const auto is_near = [&](size_t r) { return hosts[r] == hosts[self] && hosts[r] != HostId{}; };
+  Introduction own{{choice, ""}, {}};
   for (size_t r = 0; Wants(choice, PathChoice::kShared) && r < world; ++r) {
-    if (r == self) continue;
+    if (r == self || !is_near(r)) continue;
     absl::StatusOr<std::unique_ptr<SharedLink>> made = SharedLink::Make();
     if (!made.ok()) {
       own.stance.why_not = MessageOf(made.status());
@@ -98,7 +93,10 @@ absl::Status Neighbours::Meet(int rank, PathChoice choice, const ExchangeFn& exc
     if (!other.Decode(said[r])) return BrokeMeeting(r);
     choices[r] = other.stance.choice;
     if (r == self) continue;
-    reasons[r] = WhyNotShared(own, other, r);
+    reasons[r] = WhyNot(PathChoice::kShared, own.stance, other.stance, r);
+    if (reasons[r].empty() && !is_near(r)) {
+      reasons[r] = absl::StrCat("rank ", r, " runs on another host, or in another container");
+    }
     if (reasons[r].empty() && !other.inbox) return BrokeMeeting(r);
     if (!reasons[r].empty()) continue;
     if (const absl::Status joined = links[r]->Join(*other.inbox); !joined.ok()) {

@@ -41,6 +41,19 @@ absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& addr
   return std::make_pair(address.substr(0, colon), port);
 }
 
+// What a rank says of itself on its connection to rank 0, and all are told.
+struct Place {
+  Endpoint listens;  // rank 0's: zeros
+  HostId host{};
+};
+static_assert(sizeof(Place) == 36);
+
+std::vector<HostId> HostsOf(const std::vector<Place>& table) {
+  std::vector<HostId> hosts;
+  for (const Place& place : table) hosts.push_back(place.host);
+  return hosts;
+}
+
 // Both connections of a rank, as they come.
 class Arrivals {
  public:
@@ -135,20 +148,21 @@ std::vector<int> Range(int begin, int end) {
   return range;
 }
 
-// Rank 0: every rank says where it listens; all get the table.
-absl::Status ShareTable(std::vector<Endpoint> table, Links* links, Deadline deadline) {
+// Rank 0: every rank says where it is; all get the table.
+absl::Status ShareTable(std::vector<Place>* places, Links* links, Deadline deadline) {
+  std::vector<Place>& table = *places;
   const auto left = [](size_t rank, const absl::Status& status) {
     return PeerFailure(static_cast<int>(rank),
                        absl::StrCat("rank ", rank, " left while ranks were gathering: ",
                                     MessageOf(status), "; its message says why"));
   };
   for (size_t r = 1; r < table.size(); ++r) {
-    const absl::Status read = links->data[r].ReadAll(&table[r], sizeof(Endpoint), deadline);
+    const absl::Status read = links->data[r].ReadAll(&table[r], sizeof(Place), deadline);
     if (!read.ok()) return left(r, read);
   }
   for (size_t r = 1; r < table.size(); ++r) {
     const absl::Status written =
-        links->data[r].WriteAll(table.data(), table.size() * sizeof(Endpoint), deadline);
+        links->data[r].WriteAll(table.data(), table.size() * sizeof(Place), deadline);
     if (!written.ok()) return left(r, written);
   }
   return absl::OkStatus();
@@ -185,7 +199,7 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
   }
   const size_t world = static_cast<size_t>(options.world_size);
   Links links{std::vector<Socket>(world), std::vector<Socket>(world)};
-  std::vector<Endpoint> table(world);
+  std::vector<Place> table(world);
 
   if (options.rank == 0) {
     OF_ASSIGN_OR_RETURN(Socket listener, options.listener >= 0
@@ -193,7 +207,9 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
                                              : Socket::Listen(port, host));
     Arrivals arrivals(&links, Range(1, options.world_size));
     OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, true, deadline));
-    OF_RETURN_IF_ERROR(ShareTable(std::move(table), &links, deadline));
+    table[0].host = OwnHost();
+    OF_RETURN_IF_ERROR(ShareTable(&table, &links, deadline));
+    links.hosts = HostsOf(table);
     auto door = std::make_unique<Doorkeeper>(std::move(listener), self);
     RdmaOptions rdma = RdmaOf(options, links);
     return MakeTransport(0, std::move(links), options.collective_seconds, std::move(door),
@@ -203,18 +219,20 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
   // Where rank 0 is reached from, the other ranks reach this one.
   OF_ASSIGN_OR_RETURN(const Endpoint near, links.data[0].own_end());
   OF_ASSIGN_OR_RETURN(const Socket listener, Socket::Listen(0, near.host()));
-  OF_ASSIGN_OR_RETURN(const Endpoint announced, listener.own_end());
+  OF_ASSIGN_OR_RETURN(const Endpoint listens, listener.own_end());
+  const Place announced{listens, OwnHost()};
   absl::Status gathered = links.data[0].WriteAll(&announced, sizeof(announced), deadline);
   if (gathered.ok()) {
-    gathered = links.data[0].ReadAll(table.data(), table.size() * sizeof(Endpoint), deadline);
+    gathered = links.data[0].ReadAll(table.data(), table.size() * sizeof(Place), deadline);
   }
   if (!gathered.ok()) {
     return PeerFailure(0, absl::StrCat("rank 0 left while ranks were gathering: ",
                                        MessageOf(gathered), "; its message says why"));
   }
+  links.hosts = HostsOf(table);
   // The lower rank accepts.
   for (int r = 1; r < options.rank; ++r) {
-    const Endpoint& there = table[static_cast<size_t>(r)];
+    const Endpoint& there = table[static_cast<size_t>(r)].listens;
     OF_RETURN_IF_ERROR(
         ConnectBoth(there.host(), static_cast<int>(there.port), self, r, deadline, &links));
   }

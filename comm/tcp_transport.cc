@@ -93,9 +93,10 @@ class TcpTransport final : public Transport {
   }
 
   // Collective, before anything else.
-  absl::Status MeetNeighbours(PathChoice choice, RdmaOptions options) {
+  absl::Status MeetNeighbours(PathChoice choice, const std::vector<HostId>& hosts,
+                              RdmaOptions options) {
     const auto exchange = [this](const std::vector<std::string>& words) { return Exchange(words); };
-    OF_RETURN_IF_ERROR(neighbours_.Meet(rank_, choice, exchange));
+    OF_RETURN_IF_ERROR(neighbours_.Meet(rank_, choice, hosts, exchange));
     OF_RETURN_IF_ERROR(rdma_.Meet(rank_, choice, std::move(options), neighbours_, exchange));
     for (size_t r = 0; r < peers_.size(); ++r) {
       const SharedLink* link = neighbours_.link(static_cast<int>(r));
@@ -744,9 +745,10 @@ absl::StatusOr<std::unique_ptr<Transport>> MakeTransport(int rank, Links links,
                                                          double timeout_seconds,
                                                          std::unique_ptr<Doorkeeper> door,
                                                          PathChoice choice, RdmaOptions rdma) {
+  const std::vector<HostId> hosts = std::move(links.hosts);
   auto transport =
       std::make_unique<TcpTransport>(rank, std::move(links), timeout_seconds, std::move(door));
-  OF_RETURN_IF_ERROR(transport->MeetNeighbours(choice, std::move(rdma)));
+  OF_RETURN_IF_ERROR(transport->MeetNeighbours(choice, hosts, std::move(rdma)));
   return transport;
 }
 

@@ -100,7 +100,8 @@ void Introduce(std::vector<std::string> said) {
     }
     return texts;
   };
-  const absl::Status met = neighbours.Meet(0, PathChoice::kTcp, exchange);
+  const absl::Status met =
+      neighbours.Meet(0, PathChoice::kTcp, std::vector<HostId>(said.size()), exchange);
   OF_CHECK(met.ok() || KindOf(met) == ErrorKind::kPeer);
   OF_CHECK(!neighbours.any());
   CheckBlame(met, said.size());
