@@ -1,5 +1,7 @@
 #include "comm/rendezvous.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
@@ -39,6 +41,30 @@ absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& addr
                                                     "MASTER_PORT, or start with oneflow-launch"));
   }
   return std::make_pair(address.substr(0, colon), port);
+}
+
+// Descriptors for each other rank: its two connections; and on the own host an inbox (its memory, and a pipe's ends)
+// and the other's (its pipe's end).
+constexpr uint64_t kConnections = 2, kInboxes = 4;
+// For all else that a process opens: files of data, libraries, memory, GPUs; and the least of it.
+constexpr uint64_t kOthers = 512, kFewOthers = 64;
+
+// Raises this process's limit of descriptors, as far as it may, for so many ranks.
+absl::Status AllowDescriptors(uint64_t world_size) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return absl::OkStatus();
+  const uint64_t least = kConnections * world_size + kFewOthers;
+  if (limit.rlim_max < least) {
+    return MakeError(ErrorKind::kPeer,
+                     absl::StrCat("a rank of ", world_size, " needs ", least,
+                                  " descriptors, and this process may have ", limit.rlim_max,
+                                  "; raise the hard limit (ulimit -Hn)"));
+  }
+  const uint64_t wanted = (kConnections + kInboxes) * world_size + kOthers;
+  if (limit.rlim_cur >= wanted) return absl::OkStatus();
+  limit.rlim_cur = std::min<uint64_t>(wanted, limit.rlim_max);
+  (void)setrlimit(RLIMIT_NOFILE, &limit);  // up to the hard limit anybody may
+  return absl::OkStatus();
 }
 
 // What a rank says of itself on its connection to rank 0, and all are told.
@@ -198,6 +224,7 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
                                   "); start the ranks with oneflow-launch"));
   }
   const size_t world = static_cast<size_t>(options.world_size);
+  OF_RETURN_IF_ERROR(AllowDescriptors(world));
   Links links{std::vector<Socket>(world), std::vector<Socket>(world)};
   std::vector<Place> table(world);
 

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <future>
@@ -394,6 +396,26 @@ TEST(RendezvousTest, MissingRanksAreNamedAtTheTimeLimit) {
   options.timeout_seconds = 0.2;
   const absl::Status status = Connect(options).status();
   EXPECT_NE(MessageOf(status).find("rank(s) 1, 2"), std::string::npos) << status;
+}
+
+TEST(RendezvousTest, DescriptorsForAllRanksAreAllowedOrAskedFor) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  RendezvousOptions options = Options(0, 1 << 30, FreePort());
+  if (before.rlim_max < (1u << 31)) {
+    const absl::Status status = Connect(options).status();
+    EXPECT_NE(MessageOf(status).find("needs 2147483712 descriptors"), std::string::npos) << status;
+  }
+  rlimit low = before;
+  low.rlim_cur = 256;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  RendezvousOptions alone = Options(0, 2, FreePort());
+  alone.timeout_seconds = 0.1;
+  EXPECT_FALSE(Connect(alone).ok());
+  rlimit after{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &after), 0);
+  EXPECT_EQ(after.rlim_cur, std::min<rlim_t>(512 + 6 * 2, before.rlim_max));
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 TEST(RendezvousTest, ABadAddressIsExplained) {
