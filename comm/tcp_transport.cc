@@ -96,8 +96,13 @@ class TcpTransport final : public Transport {
   absl::Status MeetNeighbours(PathChoice choice, const std::vector<HostId>& hosts,
                               RdmaOptions options) {
     const auto exchange = [this](const std::vector<std::string>& words) { return Exchange(words); };
-    OF_RETURN_IF_ERROR(neighbours_.Meet(rank_, choice, hosts, exchange));
-    OF_RETURN_IF_ERROR(rdma_.Meet(rank_, choice, std::move(options), neighbours_, exchange));
+    absl::Status met = neighbours_.Meet(rank_, choice, hosts, exchange);
+    if (met.ok()) met = rdma_.Meet(rank_, choice, std::move(options), neighbours_, exchange);
+    if (!met.ok()) {
+      // The others may not see it: what a rank says goes to each apart.
+      if (BlamedRank(met)) Blame(met);
+      return met;
+    }
     for (size_t r = 0; r < peers_.size(); ++r) {
       const SharedLink* link = neighbours_.link(static_cast<int>(r));
       const RdmaLink* rdma = rdma_.link(static_cast<int>(r));
