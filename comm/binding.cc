@@ -44,24 +44,6 @@ std::optional<uint32_t> KeyOf(const Channel& channel, const std::map<uint32_t, u
 
 }  // namespace
 
-absl::StatusOr<std::vector<Announcement>> Agreement(const std::vector<std::string>& said) {
-  std::vector<Announcement> all;
-  for (size_t r = 0; r < said.size(); ++r) {
-    absl::StatusOr<Announcement> announcement = Decode(said[r]);
-    if (!announcement.ok()) {
-      return PeerFailure(
-          static_cast<int>(r),
-          absl::StrCat("rank ", r, " broke the protocol: ", MessageOf(announcement.status())));
-    }
-    all.push_back(*std::move(announcement));
-  }
-  if (const std::string difference = Compare(all); !difference.empty()) {
-    const std::optional<int> odd = OddRank(all);
-    return odd ? PeerFailure(*odd, difference) : MakeError(ErrorKind::kPeer, difference);
-  }
-  return all;
-}
-
 absl::Status RegisterRegion(const RdmaPeers& rdma, Channel* channel) {
   RdmaLink* link = rdma.link(channel->peer);
   channel->registered.reset();
@@ -75,40 +57,78 @@ absl::Status RegisterRegion(const RdmaPeers& rdma, Channel* channel) {
   return absl::OkStatus();
 }
 
-void BindChannels(int rank, const std::vector<Announcement>& all, const std::vector<ChannelId>& ids,
+std::vector<Announcement> AnnounceChannels(
+    size_t world_size, const Digest& digest, const std::vector<ChannelId>& ids,
+    const std::vector<ChannelSpec>& specs,
+    const std::vector<std::pair<ChannelId, std::byte*>>& moved, const Neighbours& neighbours,
+    const ChannelTable& channels) {
+  std::vector<Announcement> own(world_size);
+  std::vector<std::vector<const std::byte*>> slots(world_size);  // that the rank may write
+  for (Announcement& one : own) one.digest = digest;
+  const auto open_slots = [&](ChannelId id) {
+    const Channel& channel = *channels.Find(id);
+    const size_t peer = static_cast<size_t>(channel.peer);
+    if (channel.sends) return;
+    if (neighbours.link(channel.peer) != nullptr) slots[peer].push_back(channel.region.base);
+    if (channel.registered == nullptr) return;
+    own[peer].keys.push_back({id, channel.registered->remote_key()});
+  };
+  for (const auto& [id, base] : moved) {
+    own[static_cast<size_t>(channels.Find(id)->peer)].moved.push_back({id, base});
+    open_slots(id);
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    own[static_cast<size_t>(specs[i].peer)].channels.push_back({ids[i], specs[i]});
+    open_slots(ids[i]);
+  }
+  for (size_t r = 0; r < world_size; ++r) {
+    if (!slots[r].empty()) own[r].memory = neighbours.OffersOf(slots[r]);
+  }
+  return own;
+}
+
+void BindChannels(const std::vector<Announcement>& own, const std::vector<Announcement>& all,
                   const Neighbours& neighbours, const RdmaPeers& rdma, ChannelTable* channels) {
-  std::vector<std::map<uint32_t, uint32_t>> keys(all.size());  // by rank, by its number
+  std::vector<std::map<uint32_t, std::byte*>> moved(all.size());  // by rank, by its number
+  std::vector<std::map<uint32_t, uint32_t>> keys(all.size());
+  bool any_moved = false;
   for (size_t r = 0; r < all.size(); ++r) {
     if (rdma.link(static_cast<int>(r)) != nullptr) {
       keys[r] = {all[r].keys.begin(), all[r].keys.end()};
     }
     SharedLink* link = neighbours.link(static_cast<int>(r));
     if (link != nullptr) link->SetOffers(all[r].memory);
+    for (const auto& [number, base] : all[r].moved) moved[r][number] = base;
+    any_moved |= !moved[r].empty();
   }
-  for (uint32_t id = 0; id < channels->size(); ++id) {
+  const auto bind = [&](Channel* channel, const Region& region) {
+    channel->remote_region = region;
+    channel->target = MapTarget(*channel, neighbours);
+    channel->remote_key = KeyOf(*channel, keys[static_cast<size_t>(channel->peer)]);
+  };
+  for (uint32_t id = 0; any_moved && id < channels->size(); ++id) {
     Channel* channel = channels->Find(id);
     if (!channel->bound.load()) continue;
-    for (const auto& [moved, base] : all[static_cast<size_t>(channel->peer)].moved) {
-      if (moved != channel->remote) continue;
-      channel->remote_region.base = base;
-      channel->target = MapTarget(*channel, neighbours);
-      channel->remote_key = KeyOf(*channel, keys[static_cast<size_t>(channel->peer)]);
+    const auto& of_peer = moved[static_cast<size_t>(channel->peer)];
+    const auto found = of_peer.find(channel->remote);
+    if (found == of_peer.end()) continue;
+    Region region = channel->remote_region;
+    region.base = found->second;
+    bind(channel, region);
+  }
+  for (size_t r = 0; r < all.size(); ++r) {
+    std::map<std::pair<std::string, bool>, const Announcement::End*> theirs;
+    for (const Announcement::End& end : all[r].channels) {
+      theirs[{end.spec.name, end.spec.sends}] = &end;
+    }
+    for (const Announcement::End& end : own[r].channels) {
+      const Announcement::End& other = *theirs.at({end.spec.name, !end.spec.sends});
+      Channel* channel = channels->Find(end.number);
+      channel->remote = other.number;
+      bind(channel, other.spec.region);
+      channel->bound.store(true);
     }
   }
-  const std::vector<ChannelSpec>& own = all[static_cast<size_t>(rank)].channels;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const Announcement& other = all[static_cast<size_t>(own[i].peer)];
-    for (size_t j = 0; j < other.channels.size(); ++j) {
-      const ChannelSpec& end = other.channels[j];
-      if (end.name != own[i].name || end.peer != rank || end.sends == own[i].sends) continue;
-      Channel* channel = channels->Find(ids[i]);
-      channel->remote = other.first_channel + static_cast<uint32_t>(j);
-      channel->remote_region = end.region;
-      channel->target = MapTarget(*channel, neighbours);
-      channel->remote_key = KeyOf(*channel, keys[static_cast<size_t>(own[i].peer)]);
-    }
-  }
-  for (ChannelId id : ids) channels->Find(id)->bound.store(true);
 }
 
 }  // namespace oneflow::comm

@@ -30,16 +30,18 @@ class Collectives {
   bool Fail(const absl::Status& cause);
   absl::Status failure() const;
 
-  // A collective call: says `bytes` to all others in pieces, by `say`, and returns what each has said, by
+  // A collective call: says *words[r] to rank r in pieces, by `say`, and returns what each has said, by
   // rank. `limit` is each piece's. One at a time, by its lock.
-  using Say = std::function<void(uint32_t number, const std::string& piece)>;
-  absl::StatusOr<std::vector<std::string>> Gather(const std::string& bytes,
-                                                  std::chrono::milliseconds limit, const Say& say);
-
-  // Waits for piece `number` of every other rank. Own place in the result: empty.
-  absl::StatusOr<std::vector<std::string>> Take(uint32_t number, std::chrono::milliseconds limit);
+  using Say = std::function<void(int rank, uint32_t number, std::string piece)>;
+  absl::StatusOr<std::vector<std::string>> Exchange(const std::vector<const std::string*>& words,
+                                                    std::chrono::milliseconds limit,
+                                                    const Say& say);
 
  private:
+  // Waits for the next piece of each of these ranks. Of others the result is empty.
+  absl::StatusOr<std::vector<std::string>> Take(const std::vector<size_t>& ranks,
+                                                std::chrono::milliseconds limit);
+
   static constexpr uint64_t kLongest = 1u << 30;
   static constexpr size_t kUnread = 16;              // pieces of one peer
   static constexpr size_t kUnreadBytes = 16u << 20;  // of one peer
@@ -53,7 +55,7 @@ class Collectives {
   absl::Status failure_;
 
   std::mutex gather_mutex_;
-  uint32_t next_number_ = 0;
+  std::vector<uint32_t> next_numbers_;  // by rank: a pair says as many pieces each way
 };
 
 }  // namespace oneflow::comm

@@ -1,4 +1,4 @@
-// Gathering: the all-gathers of ranks that are threads of a test, without transports.
+// Gathering: the collective calls of ranks that are threads of a test, without transports.
 //
 // Owned by a test. Threads: one for each rank. Read next: comm/neighbours_test.cc.
 #ifndef ONEFLOW_COMM_GATHERING_FOR_TEST_H_
@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,36 +19,54 @@
 
 namespace oneflow::comm {
 
-// All-gathers of threads of this process; what a rank says may be changed on its way.
+// Exchanges of threads of this process; what a rank says to another may be changed on its way.
 class Gathering {
  public:
   using Change = std::function<std::string(int rank, int call, std::string said)>;
-  Gathering(int size, Change change) : change_(std::move(change)), said_(size), calls_(size) {}
+  Gathering(int size, Change change)
+      : change_(std::move(change)), said_(size), calls_(size), left_(size) {}
 
-  AllGatherFn Of(int rank) {
-    return [this, rank](const std::string& bytes) -> absl::StatusOr<std::vector<std::string>> {
+  ExchangeFn Of(int rank) {
+    return [this, rank](
+               const std::vector<std::string>& words) -> absl::StatusOr<std::vector<std::string>> {
       std::unique_lock lock(mutex_);
       const size_t call = calls_[rank]++;
-      said_[rank].push_back(change_(rank, static_cast<int>(call), bytes));
+      said_[rank].push_back(words);
+      for (size_t to = 0; to < words.size(); ++to) {
+        if (static_cast<int>(to) == rank) continue;
+        said_[rank].back()[to] = change_(rank, static_cast<int>(call), words[to]);
+      }
       changed_.notify_all();
+      std::optional<int> missing;
       changed_.wait(lock, [&] {
-        for (const auto& of_rank : said_) {
-          if (of_rank.size() <= call) return false;
+        for (size_t r = 0; r < said_.size(); ++r) {
+          if (said_[r].size() > call) continue;
+          missing = static_cast<int>(r);
+          return bool{left_[r]};
         }
+        missing.reset();
         return true;
       });
+      if (missing) return PeerFailure(*missing, "it left");
       std::vector<std::string> all;
-      for (const auto& of_rank : said_) all.push_back(of_rank[call]);
+      for (const auto& of_rank : said_) all.push_back(of_rank[call][static_cast<size_t>(rank)]);
       return all;
     };
+  }
+  // The rank makes no more calls: those who wait for it hear so.
+  void Leave(int rank) {
+    std::lock_guard lock(mutex_);
+    left_[rank] = true;
+    changed_.notify_all();
   }
 
  private:
   const Change change_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<std::vector<std::string>> said_;  // by rank, by call
+  std::vector<std::vector<std::vector<std::string>>> said_;  // by rank, by call, by who hears it
   std::vector<size_t> calls_;
+  std::vector<bool> left_;
 };
 
 inline std::string Unchanged(int, int, std::string said) { return said; }

@@ -13,6 +13,7 @@
 #include "base/crc32c.h"
 #include "base/status.h"
 #include "comm/blame.h"
+#include "comm/frame.h"
 #include "comm/tcp_transport.h"
 
 namespace oneflow::comm {
@@ -64,6 +65,48 @@ TEST(LostPeerTest, AResetWhileMuchIsToBeWrittenIsAnErrorOfThePeer) {
   }
 }
 
+// A frame of a collective call's only piece.
+std::string ControlFrame(uint32_t number, const std::string& words) {
+  const uint64_t length = words.size();
+  const std::string payload =
+      std::string(reinterpret_cast<const char*>(&length), sizeof(length)) + words;
+  FrameHeader header;
+  header.type = static_cast<uint32_t>(FrameType::kControl);
+  header.channel = number;
+  header.bytes = payload.size();
+  header.sequence = number;
+  header.crc = header.ExpectedCrc();
+  const uint32_t crc = Crc32c(payload.data(), payload.size());
+  return std::string(reinterpret_cast<const char*>(&header), sizeof(header)) + payload +
+         std::string(reinterpret_cast<const char*>(&crc), sizeof(crc));
+}
+
+// What a rank says of how it is reached goes to each apart: of nonsense that rank 0 alone has heard it tells rank 2.
+TEST(LostPeerTest, WhoTalksNonsenseToOneRankIsKnownToAll) {
+  Links links{std::vector<Socket>(3), std::vector<Socket>(3), std::vector<HostId>(3)};
+  Socket data[3], beats[3];
+  for (size_t r : {1u, 2u}) {
+    std::tie(links.data[r], data[r]) = SocketPair();
+    std::tie(links.beats[r], beats[r]) = SocketPair();
+  }
+  const std::string nonsense = ControlFrame(0, "x"), sense = ControlFrame(0, std::string(24, '\0'));
+  ASSERT_GT(send(data[1].fd(), nonsense.data(), nonsense.size(), 0), 0);
+  ASSERT_GT(send(data[2].fd(), sense.data(), sense.size(), 0), 0);
+  const auto made = MakeTransport(0, std::move(links), 20, nullptr, PathChoice::kTcp, {});
+  EXPECT_EQ(BlamedRank(made.status()), 1) << made.status();
+  const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  FrameHeader header;
+  std::string payload;
+  do {
+    ASSERT_TRUE(data[2].ReadAll(&header, sizeof(header), deadline).ok());
+    payload.resize(header.bytes > 0 ? header.bytes + 4 : 0);
+    ASSERT_TRUE(data[2].ReadAll(payload.data(), payload.size(), deadline).ok());
+  } while (header.frame_type() == FrameType::kControl);
+  EXPECT_EQ(header.frame_type(), FrameType::kAbort);
+  EXPECT_EQ(header.channel, 1u);
+  EXPECT_NE(payload.find("rank 1 broke the protocol"), std::string::npos) << payload;
+}
+
 // Callbacks belong to a session that is gone once OpenChannels has failed.
 TEST(LostPeerTest, ChannelsThatCouldNotBeOpenedCallNobody) {
   std::atomic<int> calls = 0;
@@ -79,15 +122,7 @@ TEST(LostPeerTest, ChannelsThatCouldNotBeOpenedCallNobody) {
       calls = 0;
       return status;
     });
-    // A piece that is no announcement: a length of 4, and four bytes.
-    std::string frame = std::string("\3\0\0\0", 4) + std::string(4, '\0');
-    const uint64_t length = 12;
-    frame.append(reinterpret_cast<const char*>(&length), 8).append(4, '\0');
-    const uint32_t header_crc = Crc32c(frame.data(), frame.size());
-    frame.append(reinterpret_cast<const char*>(&header_crc), 4);
-    const std::string payload = std::string("\4", 1) + std::string(7, '\0') + "none";
-    const uint32_t payload_crc = Crc32c(payload.data(), payload.size());
-    frame.append(payload).append(reinterpret_cast<const char*>(&payload_crc), 4);
+    const std::string frame = ControlFrame(0, "none");  // no announcement
     ASSERT_EQ(send(pair.data.fd(), frame.data(), frame.size(), 0),
               static_cast<ssize_t>(frame.size()));
     const absl::Status status = opened.get();

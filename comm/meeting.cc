@@ -1,10 +1,17 @@
 #include "comm/meeting.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "comm/blame.h"
 
 namespace oneflow::comm {
+namespace {
+
+constexpr size_t kLongestObjection = 64u << 10;
+
+}  // namespace
 
 const char* NameOf(PathChoice choice) {
   switch (choice) {
@@ -44,18 +51,52 @@ std::string WhyNot(PathChoice way, const Stance& own, const Stance& other, size_
   return "";
 }
 
-absl::StatusOr<std::vector<std::vector<std::string>>> ExchangeReasons(
-    const std::vector<std::string>& reasons, const AllGatherFn& all_gather) {
-  ByteWriter writer;
-  for (const std::string& reason : reasons) writer.Text(reason);
-  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, all_gather(writer.bytes));
-  std::vector<std::vector<std::string>> all(said.size());
+absl::StatusOr<std::vector<std::string>> ExchangeReasons(const std::vector<std::string>& reasons,
+                                                         const std::string& objection,
+                                                         const ExchangeFn& exchange) {
+  std::vector<std::string> words;
+  for (const std::string& reason : reasons) {
+    ByteWriter writer;
+    writer.Text(reason);
+    writer.Text(objection);
+    words.push_back(std::move(writer.bytes));
+  }
+  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, exchange(words));
+  std::vector<std::string> theirs;
+  std::string first;
   for (size_t r = 0; r < said.size(); ++r) {
     ByteReader reader(said[r]);
-    for (size_t other = 0; other < said.size(); ++other) all[r].push_back(reader.Text());
+    theirs.push_back(reader.Text());
+    const std::string objects = reader.Text();
     if (!reader.ok || !reader.done()) return BrokeMeeting(r);
+    if (first.empty()) first = objects;
   }
-  return all;
+  if (!first.empty()) return MakeError(ErrorKind::kPeer, first);
+  return theirs;
+}
+
+absl::StatusOr<std::string> FirstObjection(const std::string& own, size_t world_size,
+                                           const ExchangeFn& exchange) {
+  const std::vector<std::string> words(world_size, own.substr(0, kLongestObjection));
+  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, exchange(words));
+  std::string first;
+  for (size_t r = 0; r < said.size(); ++r) {
+    if (said[r].size() > kLongestObjection) return BrokeMeeting(r);
+    if (first.empty()) first = said[r];
+  }
+  return first;
+}
+
+std::string ObjectionOf(size_t self, const std::vector<PathChoice>& choices, PathChoice way,
+                        const std::vector<std::string>& reasons,
+                        const std::function<std::string(size_t, size_t)>& in_words) {
+  for (size_t other = 0; other < reasons.size(); ++other) {
+    if (reasons[other].empty()) continue;
+    for (const size_t end : {self, other}) {
+      if (choices[end] == way) return in_words(end, other);
+    }
+  }
+  return "";
 }
 
 absl::Status BrokeMeeting(size_t rank) {

@@ -1,5 +1,5 @@
 // Meeting: what ranks say to each other when they agree how each pair is reached, by shared memory (comm/neighbours.h)
-// or by RDMA (comm/rdma_peers.h): first which ways each wants and has, at last what each has against every other.
+// or by RDMA (comm/rdma_peers.h): first which ways each wants and has, at last what the two of a pair have against it.
 //
 // Values and functions. Threads: any. Total on what a peer says; the rank that says something else is blamed. Read
 // next: comm/neighbours.cc, comm/rdma_peers.cc.
@@ -16,8 +16,9 @@
 
 namespace oneflow::comm {
 
-// A collective call: every rank's bytes, by rank.
-using AllGatherFn = std::function<absl::StatusOr<std::vector<std::string>>(const std::string&)>;
+// A collective call: what this rank says to each, by rank; gives what each has said to it.
+using ExchangeFn =
+    std::function<absl::StatusOr<std::vector<std::string>>(const std::vector<std::string>&)>;
 
 // What a rank says of one way to be reached.
 struct Stance {
@@ -32,10 +33,22 @@ bool Wants(PathChoice choice, PathChoice way);
 // Why this rank and that do not even try it; empty if they do.
 std::string WhyNot(PathChoice way, const Stance& own, const Stance& other, size_t rank);
 
-// Collective: what each rank has against each other, by rank and rank; empty: nothing. All of a rank's words have been
-// read when it returns.
-absl::StatusOr<std::vector<std::vector<std::string>>> ExchangeReasons(
-    const std::vector<std::string>& reasons, const AllGatherFn& all_gather);
+// Collective: tells each rank what this one has against their pair, empty for nothing, and all what it has against the
+// job; gives what each has against its pair with this rank. An error, the same on all ranks, if any objects. All of a
+// rank's words have been read when it returns.
+absl::StatusOr<std::vector<std::string>> ExchangeReasons(const std::vector<std::string>& reasons,
+                                                         const std::string& objection,
+                                                         const ExchangeFn& exchange);
+
+// Collective: the sentence of the first rank, in their order, that has one; empty if none has. The same for all.
+absl::StatusOr<std::string> FirstObjection(const std::string& own, size_t world_size,
+                                           const ExchangeFn& exchange);
+
+// What this rank has to say against the job: its first pair, by rank, that has a reason against a way on which one end
+// insists, as `in_words(end, other)` puts it.
+std::string ObjectionOf(size_t self, const std::vector<PathChoice>& choices, PathChoice way,
+                        const std::vector<std::string>& reasons,
+                        const std::function<std::string(size_t, size_t)>& in_words);
 
 // That rank's words are none of this protocol.
 absl::Status BrokeMeeting(size_t rank);

@@ -1,120 +1,120 @@
 #include "comm/neighbours.h"
 
+#include <openssl/evp.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status.h"
 
 namespace oneflow::comm {
 namespace {
 
-// Where descriptors of a process can be opened by its number: one boot of one kernel, one PID
-// namespace. Only saves vain attempts; what is opened proves itself.
-std::string HostName() {
-  std::ifstream boot("/proc/sys/kernel/random/boot_id");
-  std::string name((std::istreambuf_iterator<char>(boot)), std::istreambuf_iterator<char>());
-  struct stat pids {};
-  if (name.empty() || stat("/proc/self/ns/pid", &pids) != 0) return "";
-  return absl::StrCat(name, pids.st_ino);
-}
-
-// What a rank says first.
+// What a rank says first to another.
 struct Introduction {
   Stance stance;
-  std::string host;
-  std::vector<InboxOffer> inboxes;  // by rank that is to write there
+  std::optional<InboxOffer> inbox;  // where the other is to write
 
   std::string Encode() const {
     ByteWriter writer;
     Write(stance.choice, &writer);
-    writer.Text(host);
     writer.Text(stance.why_not);
-    writer.Integer(inboxes.size());
-    for (const InboxOffer& inbox : inboxes) inbox.Write(&writer);
+    writer.Integer(inbox ? 1 : 0);
+    if (inbox) inbox->Write(&writer);
     return writer.bytes;
   }
-  // False on anything but what Encode of a rank of this world gives.
-  bool Decode(const std::string& bytes, size_t world_size) {
+  // False on anything but what Encode gives.
+  bool Decode(const std::string& bytes) {
     ByteReader reader(bytes);
     stance.choice = ReadChoice(&reader);
-    host = reader.Text();
     stance.why_not = reader.Text();
-    inboxes.clear();
-    for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
-      inboxes.push_back(InboxOffer::Read(&reader));
-    }
-    return reader.ok && reader.done() && (inboxes.empty() || inboxes.size() == world_size);
+    const uint64_t has_inbox = reader.Integer();
+    inbox.reset();
+    if (has_inbox == 1) inbox = InboxOffer::Read(&reader);
+    return reader.ok && reader.done() && has_inbox <= 1;
   }
 };
 
-// Why these two do not even try; empty if they do.
-std::string WhyNotShared(const Introduction& own, const Introduction& other, size_t rank) {
-  std::string why = WhyNot(PathChoice::kShared, own.stance, other.stance, rank);
-  if (why.empty() && (own.host.empty() || own.host != other.host)) {
-    why = absl::StrCat("rank ", rank, " runs on another host, or in another container");
-  }
-  return why;
-}
-
 }  // namespace
+
+HostId OwnHost() {
+  std::ifstream boot("/proc/sys/kernel/random/boot_id");
+  std::string name((std::istreambuf_iterator<char>(boot)), std::istreambuf_iterator<char>());
+  struct stat pids {};
+  HostId id{};
+  if (name.empty() || stat("/proc/self/ns/pid", &pids) != 0) return id;
+  absl::StrAppend(&name, pids.st_ino);
+  uint8_t digest[32];
+  OF_CHECK(EVP_Digest(name.data(), name.size(), digest, nullptr, EVP_sha256(), nullptr) == 1);
+  std::copy_n(digest, id.size(), id.begin());
+  return id;
+}
 
 Neighbours::Neighbours(int world_size)
     : links_(static_cast<size_t>(world_size)),
       listening_(links_.size()),
       paths_(links_.size(), "tcp") {}
 
-absl::Status Neighbours::Meet(int rank, PathChoice choice, const AllGatherFn& all_gather) {
+absl::Status Neighbours::Meet(int rank, PathChoice choice, const std::vector<HostId>& hosts,
+                              const ExchangeFn& exchange) {
   const size_t world = links_.size();
   const size_t self = static_cast<size_t>(rank);
   std::vector<std::unique_ptr<SharedLink>> links(world);
-  Introduction own{{choice, ""}, HostName(), {}};
+  const auto is_near = [&](size_t r) { return hosts[r] == hosts[self] && hosts[r] != HostId{}; };
+  Introduction own{{choice, ""}, {}};
   for (size_t r = 0; Wants(choice, PathChoice::kShared) && r < world; ++r) {
-    own.inboxes.emplace_back();
-    if (r == self) continue;
+    if (r == self || !is_near(r)) continue;
     absl::StatusOr<std::unique_ptr<SharedLink>> made = SharedLink::Make();
     if (!made.ok()) {
       own.stance.why_not = MessageOf(made.status());
-      own.inboxes.clear();
+      links = std::vector<std::unique_ptr<SharedLink>>(world);
       break;
     }
     links[r] = *std::move(made);
-    own.inboxes.back() = links[r]->offer();
   }
-  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, all_gather(own.Encode()));
+  std::vector<std::string> words;
+  for (const std::unique_ptr<SharedLink>& link : links) {
+    own.inbox.reset();
+    if (link != nullptr) own.inbox = link->offer();
+    words.push_back(own.Encode());
+  }
+  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, exchange(words));
   std::vector<std::string> reasons(world);  // why the path to that rank is not shared memory
   std::vector<PathChoice> choices(world);
   for (size_t r = 0; r < world; ++r) {
     Introduction other;
-    if (!other.Decode(said[r], world)) return BrokeMeeting(r);
+    if (!other.Decode(said[r])) return BrokeMeeting(r);
     choices[r] = other.stance.choice;
     if (r == self) continue;
-    reasons[r] = WhyNotShared(own, other, r);
-    if (reasons[r].empty() && other.inboxes.empty()) return BrokeMeeting(r);
+    reasons[r] = WhyNot(PathChoice::kShared, own.stance, other.stance, r);
+    if (reasons[r].empty() && !is_near(r)) {
+      reasons[r] = absl::StrCat("rank ", r, " runs on another host, or in another container");
+    }
+    if (reasons[r].empty() && !other.inbox) return BrokeMeeting(r);
     if (!reasons[r].empty()) continue;
-    if (const absl::Status joined = links[r]->Join(other.inboxes[self]); !joined.ok()) {
+    if (const absl::Status joined = links[r]->Join(*other.inbox); !joined.ok()) {
       reasons[r] = absl::StrCat("rank ", rank, " cannot use the memory of rank ", r, ": ",
                                 MessageOf(joined));
     }
   }
-  OF_ASSIGN_OR_RETURN(const auto answers, ExchangeReasons(reasons, all_gather));
+  const auto in_words = [&](size_t end, size_t other) {
+    return absl::StrCat("ONEFLOW_TRANSPORT=shm on rank ", end, ", but ranks ", self, " and ", other,
+                        " share no memory (", reasons[other],
+                        "); unset it, and such ranks use TCP");
+  };
+  OF_ASSIGN_OR_RETURN(
+      const std::vector<std::string> answers,
+      ExchangeReasons(reasons, ObjectionOf(self, choices, PathChoice::kShared, reasons, in_words),
+                      exchange));
   for (size_t r = 0; r < world; ++r) {
-    for (size_t other = 0; other < world; ++other) {
-      const std::string& reason = answers[r][other];
-      if (other == self && reasons[r].empty()) reasons[r] = reason;
-      if (reason.empty()) continue;
-      for (size_t end : {r, other}) {
-        if (choices[end] != PathChoice::kShared) continue;
-        return MakeError(
-            ErrorKind::kPeer,
-            absl::StrCat("ONEFLOW_TRANSPORT=shm on rank ", end, ", but ranks ", r, " and ", other,
-                         " share no memory (", reason, "); unset it, and such ranks use TCP"));
-      }
-    }
+    if (reasons[r].empty()) reasons[r] = answers[r];
   }
   all_ = true;
   for (size_t r = 0; r < world; ++r) {
@@ -169,10 +169,19 @@ void Neighbours::Free(std::byte* data) {
   memory_.erase(data);
 }
 
-std::vector<Offer> Neighbours::offers() const {
+std::vector<Offer> Neighbours::OffersOf(const std::vector<const std::byte*>& addresses) const {
   std::lock_guard lock(memory_mutex_);
+  std::set<const SharedMemory*> named;
+  for (const std::byte* address : addresses) {
+    const auto behind = memory_.upper_bound(const_cast<std::byte*>(address));
+    if (behind == memory_.begin()) continue;
+    const SharedMemory& memory = *std::prev(behind)->second;
+    if (address < memory.data() + memory.bytes()) named.insert(&memory);
+  }
   std::vector<Offer> offers;
-  for (const auto& [data, memory] : memory_) offers.push_back(memory->offer());
+  for (const auto& [data, memory] : memory_) {
+    if (named.contains(memory.get())) offers.push_back(memory->offer());
+  }
   return offers;
 }
 

@@ -1,16 +1,17 @@
 // Neighbours: the ranks of this host, as this rank reaches them through shared memory.
 //
-// Made by a collective exchange once all ranks are connected (Meet): each says whether it wants shared
-// memory, on which host it runs, and where its inboxes are; each opens what it can and says what it
-// could not. A pair of ranks uses shared memory if both could, else TCP. Also owns the memory that this
+// Made by a collective exchange once all ranks are connected (Meet): each tells those of its host whether
+// it wants shared memory, and where their inboxes are; each opens what it can and says what it could not. A pair of ranks uses shared memory if both could, else TCP. Also owns the memory that this
 // rank lets its neighbours write into. Owned by the transport. Threads: Meet before others know of it;
 // Allocate and Free from any; the rest as SharedLink. Read next: comm/shared_link.h,
 // comm/tcp_transport.cc.
 #ifndef ONEFLOW_COMM_NEIGHBOURS_H_
 #define ONEFLOW_COMM_NEIGHBOURS_H_
 
+#include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -24,13 +25,19 @@
 
 namespace oneflow::comm {
 
+// Where descriptors of a process can be opened by its number: one boot of one kernel, one PID namespace. Zeros: not
+// known. Only saves inboxes and vain attempts; what is opened proves itself.
+using HostId = std::array<uint8_t, 16>;
+HostId OwnHost();
+
 class Neighbours {
  public:
   // Nobody.
   explicit Neighbours(int world_size);
-  // Collective. An error on all ranks if one of them insists on shared memory that a pair does not get.
-  // Notices may be there when it returns.
-  absl::Status Meet(int rank, PathChoice choice, const AllGatherFn& all_gather);
+  // Collective. `hosts`: of all ranks. An error on all ranks if one of them insists on shared memory that a pair
+  // does not get. Notices may be there when it returns.
+  absl::Status Meet(int rank, PathChoice choice, const std::vector<HostId>& hosts,
+                    const ExchangeFn& exchange);
 
   // nullptr: that rank is reached by TCP.
   SharedLink* link(int rank) const { return links_[static_cast<size_t>(rank)].get(); }
@@ -51,7 +58,8 @@ class Neighbours {
 
   std::byte* Allocate(size_t bytes);
   void Free(std::byte* data);
-  std::vector<Offer> offers() const;
+  // Of the memory in which one of these addresses lies.
+  std::vector<Offer> OffersOf(const std::vector<const std::byte*>& addresses) const;
 
  private:
   std::vector<std::unique_ptr<SharedLink>> links_;

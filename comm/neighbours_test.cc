@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <thread>
 
 #include "base/status.h"
@@ -17,16 +19,23 @@ struct Met {
   std::vector<absl::Status> statuses;
 };
 
-Met Meet(const std::vector<PathChoice>& choices, const Gathering::Change& change) {
+constexpr HostId kHere{1}, kElsewhere{2};
+
+// `hosts`: all on one if there are none.
+Met Meet(const std::vector<PathChoice>& choices, const Gathering::Change& change,
+         std::vector<HostId> hosts = {}) {
   const int size = static_cast<int>(choices.size());
   Gathering gathering(size, change);
   Met met;
   met.statuses.resize(choices.size());
+  hosts.resize(choices.size(), kHere);
   std::vector<std::thread> threads;
   for (int r = 0; r < size; ++r) met.ranks.push_back(std::make_unique<Neighbours>(size));
   for (int r = 0; r < size; ++r) {
-    threads.emplace_back(
-        [&, r] { met.statuses[r] = met.ranks[r]->Meet(r, choices[r], gathering.Of(r)); });
+    threads.emplace_back([&, r] {
+      met.statuses[r] = met.ranks[r]->Meet(r, choices[r], hosts, gathering.Of(r));
+      gathering.Leave(r);
+    });
   }
   for (std::thread& thread : threads) thread.join();
   return met;
@@ -53,22 +62,34 @@ TEST(NeighboursTest, EachPairFindsItsOwnWay) {
   EXPECT_EQ(notice.channel, 7u);
 }
 
-// Another boot, or another container: descriptors of the one are not those of the other.
+// Another boot, or another container: descriptors of the one are not those of the other, so no inbox is made.
 TEST(NeighboursTest, AnotherHostIsReachedByTcp) {
-  const Met met = Meet({kAuto, kAuto}, [](int rank, int call, std::string said) {
-    if (rank == 1 && call == 0) said[16] ^= 1;  // in the host's name
+  std::atomic<size_t> longest = 0;
+  const auto measure = [&](int, int call, std::string said) {
+    if (call == 0) longest = std::max(longest.load(), said.size());
     return said;
-  });
-  EXPECT_TRUE(met.statuses[0].ok()) << met.statuses[0];
-  EXPECT_EQ(met.ranks[0]->link(1), nullptr);
-  EXPECT_NE(met.ranks[0]->paths()[1].find("another host"), std::string::npos)
-      << met.ranks[0]->paths()[1];
+  };
+  const Met met = Meet({kAuto, kAuto}, measure, {kHere, kElsewhere});
+  EXPECT_LT(longest.load(), 30u);  // three integers
+  const Met unknown = Meet({kAuto, kAuto}, Unchanged, {HostId{}, HostId{}});
+  for (const Met* one : {&met, &unknown}) {
+    for (int r = 0; r < 2; ++r) {
+      EXPECT_TRUE(one->statuses[r].ok()) << one->statuses[r];
+      EXPECT_EQ(one->ranks[r]->link(1 - r), nullptr);
+      EXPECT_NE(one->ranks[r]->paths()[1 - r].find("another host"), std::string::npos)
+          << one->ranks[r]->paths()[1 - r];
+    }
+  }
+}
+
+TEST(NeighboursTest, RanksKnowWhichHostTheyShare) {
+  EXPECT_NE(OwnHost(), HostId{});
+  EXPECT_EQ(OwnHost(), OwnHost());
 }
 
 // What is named is there, but is not what was offered.
 TEST(NeighboursTest, AnInboxWithAnotherNonceIsNotUsedByEitherSide) {
   const Met met = Meet({kAuto, kAuto}, [](int rank, int call, std::string said) {
-    if (rank == 1 && call == 0) said.back() ^= 1;  // not for rank 0
     if (rank == 0 && call == 0) said.back() ^= 1;  // of the bell for rank 1
     return said;
   });
@@ -80,6 +101,22 @@ TEST(NeighboursTest, AnInboxWithAnotherNonceIsNotUsedByEitherSide) {
               std::string::npos)
         << met.ranks[r]->paths()[1 - r];
   }
+}
+
+TEST(NeighboursTest, OfferedIsTheMemoryInWhichSlotsLieAlone) {
+  const Met met = Meet({kAuto, kAuto}, Unchanged);
+  Neighbours& rank = *met.ranks[0];
+  std::byte* first = rank.Allocate(100);
+  std::byte* second = rank.Allocate(5000);
+  ASSERT_TRUE(first != nullptr && second != nullptr);
+  EXPECT_TRUE(rank.OffersOf({}).empty());
+  EXPECT_TRUE(rank.OffersOf({nullptr}).empty());
+  const auto offers = rank.OffersOf({second + 4999, second, second + 7});
+  ASSERT_EQ(offers.size(), 1u);
+  EXPECT_EQ(offers[0].base, reinterpret_cast<uint64_t>(second));
+  EXPECT_EQ(rank.OffersOf({first, second}).size(), 2u);
+  rank.Free(second);
+  EXPECT_TRUE(rank.OffersOf({second}).empty());
 }
 
 TEST(NeighboursTest, WhoInsistsHearsWhyNot) {

@@ -46,32 +46,35 @@ QueuePairAddress ReadAddress(ByteReader* reader) {
   return address;
 }
 
-// What a rank says first.
+// What a rank says first to another.
 struct Introduction {
   Stance stance;
+  bool tries = false;                       // it has an address for some rank
   std::string port;                         // its name; empty if there is none
-  std::vector<QueuePairAddress> addresses;  // by rank that is to connect; number 0: to none
+  std::optional<QueuePairAddress> address;  // where the other is to connect
 
   std::string Encode() const {
     ByteWriter writer;
     Write(stance.choice, &writer);
     writer.Text(stance.why_not);
+    writer.Integer(tries ? 1 : 0);
     writer.Text(port);
-    writer.Integer(addresses.size());
-    for (const QueuePairAddress& address : addresses) Write(address, &writer);
+    writer.Integer(address ? 1 : 0);
+    if (address) Write(*address, &writer);
     return writer.bytes;
   }
-  // False on anything but what Encode of a rank of this world gives.
-  bool Decode(const std::string& bytes, size_t world_size) {
+  // False on anything but what Encode gives.
+  bool Decode(const std::string& bytes) {
     ByteReader reader(bytes);
     stance.choice = ReadChoice(&reader);
     stance.why_not = reader.Text();
+    const uint64_t says_tries = reader.Integer();
+    tries = says_tries == 1;
     port = reader.Text();
-    addresses.clear();
-    for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
-      addresses.push_back(ReadAddress(&reader));
-    }
-    return reader.ok && reader.done() && (addresses.empty() || addresses.size() == world_size);
+    const uint64_t has_address = reader.Integer();
+    address.reset();
+    if (has_address == 1) address = ReadAddress(&reader);
+    return reader.ok && reader.done() && says_tries <= 1 && has_address <= 1;
   }
 };
 
@@ -84,7 +87,7 @@ RdmaPeers::RdmaPeers(int world_size)
       suspicions_(links_.size()) {}
 
 absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
-                             const Neighbours& neighbours, const AllGatherFn& all_gather) {
+                             const Neighbours& neighbours, const ExchangeFn& exchange) {
   const size_t world = links_.size();
   const size_t self = static_cast<size_t>(rank);
   paths_ = neighbours.paths();
@@ -94,49 +97,58 @@ absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
   };
 
   // 1: who has what.
-  Introduction own{{choice, ""}, "", {}};
+  Introduction own{{choice, ""}, false, "", {}};
   const bool needs_port = Wants(choice, PathChoice::kRdma) && !neighbours.all();
   if (needs_port) {
     if (options.verbs == nullptr) options.verbs = SystemVerbs();
     auto port = options.verbs->Open(options.device, options.near);
     if (!port.ok()) own.stance.why_not = MessageOf(port.status());
     for (size_t r = 0; port.ok() && r < world; ++r) {
-      own.addresses.emplace_back();
       if (!tries(r)) continue;
       absl::StatusOr<std::unique_ptr<RdmaLink>> made = RdmaLink::Make(*port);
       if (!made.ok()) {
         own.stance.why_not = MessageOf(made.status());
-        own.addresses.clear();
+        links = std::vector<std::unique_ptr<RdmaLink>>(world);
         break;
       }
       links[r] = *std::move(made);
-      own.addresses.back() = links[r]->address();
       own.port = (*port)->name();
     }
   }
-  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, all_gather(own.Encode()));
+  own.tries = std::any_of(links.begin(), links.end(),
+                          [](const std::unique_ptr<RdmaLink>& link) { return link != nullptr; });
+  std::vector<std::string> words;
+  for (const std::unique_ptr<RdmaLink>& link : links) {
+    own.address.reset();
+    if (link != nullptr) own.address = link->address();
+    words.push_back(own.Encode());
+  }
+  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, exchange(words));
   std::vector<Introduction> all(world);
   std::vector<std::string> reasons(world);  // why the path to that rank is not RDMA
+  std::vector<PathChoice> choices(world);
   bool any_tries = false;
   for (size_t r = 0; r < world; ++r) {
-    if (!all[r].Decode(said[r], world)) return BrokeMeeting(r);
-    any_tries |= !all[r].addresses.empty() || all[r].stance.choice == PathChoice::kRdma;
+    if (!all[r].Decode(said[r])) return BrokeMeeting(r);
+    choices[r] = all[r].stance.choice;
+    any_tries |= all[r].tries || choices[r] == PathChoice::kRdma;
     if (!tries(r)) continue;
     reasons[r] = WhyNot(PathChoice::kRdma, own.stance, all[r].stance, r);
     if (!reasons[r].empty()) continue;
-    if (all[r].addresses.empty() || all[r].addresses[self].number == 0) return BrokeMeeting(r);
+    if (!all[r].address || all[r].address->number == 0) return BrokeMeeting(r);
   }
   // 2: all are connected before anybody sends.
   if (any_tries) {
     for (size_t r = 0; r < world; ++r) {
       if (!tries(r) || !reasons[r].empty()) continue;
-      const absl::Status joined = links[r]->Join(all[r].addresses[self]);
+      const absl::Status joined = links[r]->Join(*all[r].address);
       if (!joined.ok()) reasons[r] = MessageOf(joined);
     }
-    OF_ASSIGN_OR_RETURN(const auto answers, ExchangeReasons(reasons, all_gather));
+    OF_ASSIGN_OR_RETURN(const std::vector<std::string> answers,
+                        ExchangeReasons(reasons, "", exchange));
     std::vector<size_t> open;
     for (size_t r = 0; r < world; ++r) {
-      if (!tries(r) || !reasons[r].empty() || !answers[r][self].empty()) continue;
+      if (!tries(r) || !reasons[r].empty() || !answers[r].empty()) continue;
       open.push_back(r);
       links[r]->Probe();
     }
@@ -152,22 +164,18 @@ absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
     }
     for (size_t r : open) reasons[r] = "its probe did not come";
     // 3: what both have seen to work is used.
-    OF_ASSIGN_OR_RETURN(const auto verdicts, ExchangeReasons(reasons, all_gather));
+    const auto in_words = [&](size_t end, size_t other) {
+      return absl::StrCat("ONEFLOW_TRANSPORT=rdma on rank ", end, ", but ranks ", self, " and ",
+                          other, " do not reach each other by RDMA (", reasons[other],
+                          "); unset it, and such ranks use TCP");
+    };
+    OF_ASSIGN_OR_RETURN(
+        const std::vector<std::string> verdicts,
+        ExchangeReasons(reasons, ObjectionOf(self, choices, PathChoice::kRdma, reasons, in_words),
+                        exchange));
     for (size_t r = 0; r < world; ++r) {
-      for (size_t other = 0; other < world; ++other) {
-        const std::string& reason = verdicts[r][other];
-        if (reason.empty()) continue;
-        for (size_t end : {r, other}) {
-          if (all[end].stance.choice != PathChoice::kRdma) continue;
-          return MakeError(ErrorKind::kPeer,
-                           absl::StrCat("ONEFLOW_TRANSPORT=rdma on rank ", end, ", but ranks ", r,
-                                        " and ", other, " do not reach each other by RDMA (",
-                                        reason, "); unset it, and such ranks use TCP"));
-        }
-        if (other == self && reasons[r].empty()) {
-          reasons[r] = absl::StrCat("rank ", r, ": ", reason);
-        }
-      }
+      if (!reasons[r].empty() || verdicts[r].empty()) continue;
+      reasons[r] = absl::StrCat("rank ", r, ": ", verdicts[r]);
     }
   }
   for (size_t r = 0; r < world; ++r) {

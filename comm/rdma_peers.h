@@ -40,7 +40,7 @@ class RdmaPeers {
   // Collective. `neighbours` have met. An error on all ranks if one of them insists on RDMA that a pair
   // does not get.
   absl::Status Meet(int rank, PathChoice choice, RdmaOptions options, const Neighbours& neighbours,
-                    const AllGatherFn& all_gather);
+                    const ExchangeFn& exchange);
 
   // nullptr: that rank is reached otherwise.
   RdmaLink* link(int rank) const { return links_[static_cast<size_t>(rank)].get(); }

@@ -248,6 +248,7 @@ Met Meet(FakeFabric* fabric, const std::vector<PathChoice>& choices,
       options.probe_time = std::chrono::milliseconds(300);
       met.statuses[r] = met.ranks[r]->Meet(r, choices[r], std::move(options), *met.neighbours[r],
                                            gathering.Of(r));
+      gathering.Leave(r);
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -1,5 +1,7 @@
 #include "comm/rendezvous.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
@@ -39,6 +41,43 @@ absl::StatusOr<std::pair<std::string, int>> SplitAddress(const std::string& addr
                                                     "MASTER_PORT, or start with oneflow-launch"));
   }
   return std::make_pair(address.substr(0, colon), port);
+}
+
+// Descriptors for each other rank: its two connections; and on the own host an inbox (its memory, and a pipe's ends)
+// and the other's (its pipe's end).
+constexpr uint64_t kConnections = 2, kInboxes = 4;
+// For all else that a process opens: files of data, libraries, memory, GPUs; and the least of it.
+constexpr uint64_t kOthers = 512, kFewOthers = 64;
+
+// Raises this process's limit of descriptors, as far as it may, for so many ranks.
+absl::Status AllowDescriptors(uint64_t world_size) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return absl::OkStatus();
+  const uint64_t least = kConnections * world_size + kFewOthers;
+  if (limit.rlim_max < least) {
+    return MakeError(ErrorKind::kPeer,
+                     absl::StrCat("a rank of ", world_size, " needs ", least,
+                                  " descriptors, and this process may have ", limit.rlim_max,
+                                  "; raise the hard limit (ulimit -Hn)"));
+  }
+  const uint64_t wanted = (kConnections + kInboxes) * world_size + kOthers;
+  if (limit.rlim_cur >= wanted) return absl::OkStatus();
+  limit.rlim_cur = std::min<uint64_t>(wanted, limit.rlim_max);
+  (void)setrlimit(RLIMIT_NOFILE, &limit);  // up to the hard limit anybody may
+  return absl::OkStatus();
+}
+
+// What a rank says of itself on its connection to rank 0, and all are told.
+struct Place {
+  Endpoint listens;  // rank 0's: zeros
+  HostId host{};
+};
+static_assert(sizeof(Place) == 36);
+
+std::vector<HostId> HostsOf(const std::vector<Place>& table) {
+  std::vector<HostId> hosts;
+  for (const Place& place : table) hosts.push_back(place.host);
+  return hosts;
 }
 
 // Both connections of a rank, as they come.
@@ -135,20 +174,21 @@ std::vector<int> Range(int begin, int end) {
   return range;
 }
 
-// Rank 0: every rank says where it listens; all get the table.
-absl::Status ShareTable(std::vector<Endpoint> table, Links* links, Deadline deadline) {
+// Rank 0: every rank says where it is; all get the table.
+absl::Status ShareTable(std::vector<Place>* places, Links* links, Deadline deadline) {
+  std::vector<Place>& table = *places;
   const auto left = [](size_t rank, const absl::Status& status) {
     return PeerFailure(static_cast<int>(rank),
                        absl::StrCat("rank ", rank, " left while ranks were gathering: ",
                                     MessageOf(status), "; its message says why"));
   };
   for (size_t r = 1; r < table.size(); ++r) {
-    const absl::Status read = links->data[r].ReadAll(&table[r], sizeof(Endpoint), deadline);
+    const absl::Status read = links->data[r].ReadAll(&table[r], sizeof(Place), deadline);
     if (!read.ok()) return left(r, read);
   }
   for (size_t r = 1; r < table.size(); ++r) {
     const absl::Status written =
-        links->data[r].WriteAll(table.data(), table.size() * sizeof(Endpoint), deadline);
+        links->data[r].WriteAll(table.data(), table.size() * sizeof(Place), deadline);
     if (!written.ok()) return left(r, written);
   }
   return absl::OkStatus();
@@ -184,8 +224,9 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
                                   "); start the ranks with oneflow-launch"));
   }
   const size_t world = static_cast<size_t>(options.world_size);
+  OF_RETURN_IF_ERROR(AllowDescriptors(world));
   Links links{std::vector<Socket>(world), std::vector<Socket>(world)};
-  std::vector<Endpoint> table(world);
+  std::vector<Place> table(world);
 
   if (options.rank == 0) {
     OF_ASSIGN_OR_RETURN(Socket listener, options.listener >= 0
@@ -193,7 +234,9 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
                                              : Socket::Listen(port, host));
     Arrivals arrivals(&links, Range(1, options.world_size));
     OF_RETURN_IF_ERROR(AcceptRanks(listener, self, &arrivals, true, deadline));
-    OF_RETURN_IF_ERROR(ShareTable(std::move(table), &links, deadline));
+    table[0].host = OwnHost();
+    OF_RETURN_IF_ERROR(ShareTable(&table, &links, deadline));
+    links.hosts = HostsOf(table);
     auto door = std::make_unique<Doorkeeper>(std::move(listener), self);
     RdmaOptions rdma = RdmaOf(options, links);
     return MakeTransport(0, std::move(links), options.collective_seconds, std::move(door),
@@ -203,18 +246,20 @@ absl::StatusOr<std::unique_ptr<Transport>> Connect(const RendezvousOptions& opti
   // Where rank 0 is reached from, the other ranks reach this one.
   OF_ASSIGN_OR_RETURN(const Endpoint near, links.data[0].own_end());
   OF_ASSIGN_OR_RETURN(const Socket listener, Socket::Listen(0, near.host()));
-  OF_ASSIGN_OR_RETURN(const Endpoint announced, listener.own_end());
+  OF_ASSIGN_OR_RETURN(const Endpoint listens, listener.own_end());
+  const Place announced{listens, OwnHost()};
   absl::Status gathered = links.data[0].WriteAll(&announced, sizeof(announced), deadline);
   if (gathered.ok()) {
-    gathered = links.data[0].ReadAll(table.data(), table.size() * sizeof(Endpoint), deadline);
+    gathered = links.data[0].ReadAll(table.data(), table.size() * sizeof(Place), deadline);
   }
   if (!gathered.ok()) {
     return PeerFailure(0, absl::StrCat("rank 0 left while ranks were gathering: ",
                                        MessageOf(gathered), "; its message says why"));
   }
+  links.hosts = HostsOf(table);
   // The lower rank accepts.
   for (int r = 1; r < options.rank; ++r) {
-    const Endpoint& there = table[static_cast<size_t>(r)];
+    const Endpoint& there = table[static_cast<size_t>(r)].listens;
     OF_RETURN_IF_ERROR(
         ConnectBoth(there.host(), static_cast<int>(there.port), self, r, deadline, &links));
   }

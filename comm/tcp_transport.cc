@@ -3,28 +3,28 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstdio>
 #include <cstring>
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "comm/agreement.h"
 #include "comm/binding.h"
 #include "comm/blame.h"
 #include "comm/channel_table.h"
 #include "comm/collectives.h"
+#include "comm/event_queue.h"
 #include "comm/frame_reader.h"
 #include "comm/heartbeat.h"
 #include "comm/neighbours.h"
@@ -61,10 +61,7 @@ class TcpTransport final : public Transport {
         rdma_(static_cast<int>(links.data.size())),
         collectives_(rank, static_cast<int>(links.data.size())),
         stopping_(rank, static_cast<int>(links.data.size()),
-                  [this](int to, StopWord word, uint64_t number) { SayStop(to, word, number); }),
-        epoll_(epoll_create1(EPOLL_CLOEXEC)),
-        wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    OF_CHECK(epoll_.open() && wake_.open());
+                  [this](int to, StopWord word, uint64_t number) { SayStop(to, word, number); }) {
     for (size_t r = 0; r < peers_.size(); ++r) {
       Peer& peer = peers_[r];
       peer.sink.Bind(this, static_cast<int>(r));
@@ -78,13 +75,12 @@ class TcpTransport final : public Transport {
       setsockopt(peer.socket.fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnacknowledgedMs,
                  sizeof(kUnacknowledgedMs));
       peer.outbox.Open(peer.socket.fd());
-      Watch(EPOLL_CTL_ADD, peer.socket.fd(), EPOLLIN, r);
+      queue_.Watch(EPOLL_CTL_ADD, peer.socket.fd(), EPOLLIN, r);
     }
-    Watch(EPOLL_CTL_ADD, wake_.fd(), EPOLLIN, peers_.size());
-    heartbeat_ = std::make_unique<Heartbeat>(rank, std::move(links.beats),
-                                             [this](int lost, const std::string& how) {
-                                               Command([this, lost, how] { Lose(lost, how); });
-                                             });
+    heartbeat_ = std::make_unique<Heartbeat>(
+        rank, std::move(links.beats), [this](int lost, const std::string& how) {
+          queue_.Command([this, lost, how] { Lose(lost, how); });
+        });
     thread_ = std::thread([this] { Loop(); });
   }
 
@@ -93,24 +89,30 @@ class TcpTransport final : public Transport {
     WaitUntil(std::chrono::seconds(1), [this] { return rdma_.idle(); });
     for (size_t r = 0; r < peers_.size(); ++r) PushTo(r, OutFrame::Of(FrameType::kBye));
     WaitForOutboxes(std::chrono::seconds(1));
-    Command([this] { stop_ = true; });
+    queue_.Command([this] { stop_ = true; });
     thread_.join();
   }
 
   // Collective, before anything else.
-  absl::Status MeetNeighbours(PathChoice choice, RdmaOptions options) {
-    const auto all_gather = [this](const std::string& bytes) { return AllGather(bytes); };
-    OF_RETURN_IF_ERROR(neighbours_.Meet(rank_, choice, all_gather));
-    OF_RETURN_IF_ERROR(rdma_.Meet(rank_, choice, std::move(options), neighbours_, all_gather));
+  absl::Status MeetNeighbours(PathChoice choice, const std::vector<HostId>& hosts,
+                              RdmaOptions options) {
+    const auto exchange = [this](const std::vector<std::string>& words) { return Exchange(words); };
+    absl::Status met = neighbours_.Meet(rank_, choice, hosts, exchange);
+    if (met.ok()) met = rdma_.Meet(rank_, choice, std::move(options), neighbours_, exchange);
+    if (!met.ok()) {
+      // The others may not see it: what a rank says goes to each apart.
+      if (BlamedRank(met)) Blame(met);
+      return met;
+    }
     for (size_t r = 0; r < peers_.size(); ++r) {
       const SharedLink* link = neighbours_.link(static_cast<int>(r));
       const RdmaLink* rdma = rdma_.link(static_cast<int>(r));
-      const size_t number = peers_.size() + 1 + r;
+      const size_t number = peers_.size() + r;
       // Only now: until then the bell holds the nonce for the peer.
-      if (link != nullptr) Watch(EPOLL_CTL_ADD, link->bell(), EPOLLIN, number);
-      if (rdma != nullptr) Watch(EPOLL_CTL_ADD, rdma->bell(), EPOLLIN, number);
+      if (link != nullptr) queue_.Watch(EPOLL_CTL_ADD, link->bell(), EPOLLIN, number);
+      if (rdma != nullptr) queue_.Watch(EPOLL_CTL_ADD, rdma->bell(), EPOLLIN, number);
     }
-    Wake();  // it arms, and takes what is there
+    queue_.Wake();  // it arms, and takes what is there
     return absl::OkStatus();
   }
 
@@ -122,16 +124,16 @@ class TcpTransport final : public Transport {
                                                       const std::vector<ChannelSpec>& specs,
                                                       TransportCallbacks callbacks) override {
     std::lock_guard opening(open_mutex_);
-    Announcement own{fingerprint, rows, specs, channels_.size(), {}, neighbours_.offers()};
+    std::vector<std::pair<ChannelId, std::byte*>> moved;
     {
       std::lock_guard lock(moved_mutex_);
-      own.moved.swap(moved_);
+      moved.swap(moved_);
     }
     if (specs.size() > ChannelTable::capacity() - channels_.size()) {
       return MakeError(ErrorKind::kPeer, absl::StrCat("more than ", ChannelTable::capacity(),
                                                       " channels were opened in this process"));
     }
-    for (const auto& [id, base] : own.moved) Register(id, channels_.Find(id), &own);
+    for (const auto& [id, base] : moved) Register(channels_.Find(id));
     auto shared = std::make_shared<TransportCallbacks>(std::move(callbacks));
     std::vector<ChannelId> ids;
     for (const ChannelSpec& spec : specs) {
@@ -144,12 +146,21 @@ class TcpTransport final : public Transport {
       channel->region = spec.region;
       channel->callbacks = shared;
       ids.push_back(channels_.size() + static_cast<uint32_t>(ids.size()));
-      Register(ids.back(), channel, &own);
+      Register(channel);
       // Data to the peer or credits: never more at once than there are slots.
       peers_[static_cast<size_t>(spec.peer)].outbox.Reserve(spec.slots);
     }
     channels_.Publish(static_cast<uint32_t>(ids.size()));
-    const absl::Status opened = Agree(own, ids);
+    const RankProgram program{fingerprint, rows};
+    const std::vector<Announcement> own = AnnounceChannels(peers_.size(), DigestOf(program), ids,
+                                                           specs, moved, neighbours_, channels_);
+    const absl::Status opened = comm::Agree(
+        rank_, program, own,
+        [this](const std::vector<std::string>& words) { return Exchange(words); },
+        [&](const std::vector<Announcement>& all) {
+          BindChannels(own, all, neighbours_, rdma_, &channels_);
+        },
+        [this](const absl::Status& unseen) { Blame(unseen); });
     if (!opened.ok()) {
       CloseChannels(ids);
       return opened;
@@ -211,7 +222,8 @@ class TcpTransport final : public Transport {
 
   void CloseChannels(const std::vector<ChannelId>& ids) override {
     // Between two turns of the reader no callback runs and no slot is written.
-    RunOnThread([&] {
+    OF_CHECK(!InCallback()) << "a callback may not close channels";
+    queue_.Run([&] {
       for (ChannelId id : ids) {
         Channel* channel = channels_.Find(id);
         if (channel->closed.exchange(true)) continue;
@@ -246,11 +258,7 @@ class TcpTransport final : public Transport {
   }
 
   absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) override {
-    return collectives_.Gather(bytes, timeout_, [this](uint32_t number, const std::string& piece) {
-      for (size_t r = 0; r < peers_.size(); ++r) {
-        PushTo(r, OutFrame::Of(FrameType::kControl, number, piece));
-      }
-    });
+    return Say(std::vector<const std::string*>(peers_.size(), &bytes));
   }
 
   void AskToStop() override { stopping_.Ask(); }
@@ -272,7 +280,7 @@ class TcpTransport final : public Transport {
   void EndLooking() override {
     if (!neighbours_.any() || lookers_.fetch_sub(1) != 1) return;
     // What has come since the last look is left to the own thread.
-    if (!neighbours_.Arm()) Wake();
+    if (!neighbours_.Arm()) queue_.Wake();
   }
   bool looking_suffices() const override { return neighbours_.all(); }
   std::vector<std::string> paths() const override { return rdma_.paths(); }
@@ -311,14 +319,6 @@ class TcpTransport final : public Transport {
     Sink sink;
   };
 
-  void Watch(int operation, int fd, uint32_t events, size_t number) {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    // A peer that was lost meanwhile is watched no more: nothing to do.
-    (void)epoll_ctl(epoll_.fd(), operation, fd, &event);
-  }
-
   bool OnOwnThread() const { return std::this_thread::get_id() == thread_id_.load(); }
   bool InCallback() const { return std::this_thread::get_id() == dispatcher_.load(); }
 
@@ -335,17 +335,15 @@ class TcpTransport final : public Transport {
     return channel.remote_key.has_value() && channel.registered != nullptr;
   }
   void PushWrite(int rank, const RdmaLink::Order& order) {
-    if (!rdma_.link(rank)->Push(order)) Wake();  // it is broken: a turn finds out how
+    if (!rdma_.link(rank)->Push(order)) queue_.Wake();  // it is broken: a turn finds out how
   }
   // What the adapter may reach of a channel whose peer is reached by RDMA.
-  void Register(ChannelId id, Channel* channel, Announcement* own) {
+  void Register(Channel* channel) {
     const absl::Status registered = RegisterRegion(rdma_, channel);
     if (!registered.ok() && !unregistered_.exchange(true)) {
       std::fprintf(stderr, "oneflow: rank %d sends some messages by TCP: %s\n", rank_,
                    MessageOf(registered).c_str());
     }
-    if (channel->registered == nullptr || channel->sends) return;
-    own->keys.push_back({id, channel->registered->remote_key()});
   }
 
   // The peer of a channel: by RDMA, through shared memory if there is some, and room, else by a frame.
@@ -359,17 +357,9 @@ class TcpTransport final : public Transport {
     PushTo(static_cast<size_t>(channel.peer), OutFrame::Of(type, channel.remote));
   }
 
-  // Wakes the thread if it sleeps, or will before it looks at `work_`.
-  void Wake() {
-    work_.store(true);
-    if (!parked_.exchange(false)) return;
-    const uint64_t one = 1;
-    (void)!write(wake_.fd(), &one, sizeof(one));
-  }
-
   void MarkDirty(size_t rank) {
     peers_[rank].dirty.store(true);
-    Wake();
+    queue_.Wake();
   }
 
   // True if the frame is written already.
@@ -384,17 +374,17 @@ class TcpTransport final : public Transport {
     Follow(rank, next);
     if (!others.empty()) {
       {
-        std::lock_guard lock(work_mutex_);
+        std::lock_guard lock(sent_mutex_);
         sent_elsewhere_.insert(sent_elsewhere_.end(), others.begin(), others.end());
       }
-      Wake();
+      queue_.Wake();
     }
     return written;
   }
 
   void Follow(size_t rank, Outbox::Next next) {
     if (next == Outbox::Next::kBlocked) {
-      Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN | EPOLLOUT, rank);
+      queue_.Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN | EPOLLOUT, rank);
     } else if (next == Outbox::Next::kLeft) {
       MarkDirty(rank);
     }
@@ -421,36 +411,18 @@ class TcpTransport final : public Transport {
     });
   }
 
-  void Command(std::function<void()> command) {
-    {
-      std::lock_guard lock(work_mutex_);
-      commands_.push_back(std::move(command));
-    }
-    Wake();
+  // A collective call, in which each other rank is told its own words.
+  absl::StatusOr<std::vector<std::string>> Exchange(const std::vector<std::string>& words) {
+    std::vector<const std::string*> places;
+    for (const std::string& one : words) places.push_back(&one);
+    return Say(places);
   }
-
-  void RunOnThread(const std::function<void()>& command) {
-    OF_CHECK(!InCallback()) << "a callback may not close channels";
-    std::mutex mutex;
-    std::condition_variable done_changed;
-    bool done = false;
-    Command([&] {
-      command();
-      std::lock_guard lock(mutex);
-      done = true;
-      done_changed.notify_all();
-    });
-    std::unique_lock lock(mutex);
-    done_changed.wait(lock, [&] { return done; });
-  }
-
-  // Compares what all ranks are about to run, and binds the channels.
-  absl::Status Agree(const Announcement& own, const std::vector<ChannelId>& ids) {
-    OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, AllGather(Encode(own)));
-    OF_ASSIGN_OR_RETURN(const std::vector<Announcement> all, Agreement(said));
-    BindChannels(rank_, all, ids, neighbours_, rdma_, &channels_);
-    // Nobody writes into a channel that its reader has not bound.
-    return AllGather("").status();
+  absl::StatusOr<std::vector<std::string>> Say(const std::vector<const std::string*>& words) {
+    return collectives_.Exchange(
+        words, timeout_, [this](int r, uint32_t number, std::string piece) {
+          PushTo(static_cast<size_t>(r),
+                 OutFrame::Of(FrameType::kControl, number, std::move(piece)));
+        });
   }
 
   // Everything of this rank stops with this cause; the first one counts. True for it.
@@ -458,7 +430,7 @@ class TcpTransport final : public Transport {
     if (!collectives_.Fail(cause)) return false;
     stopping_.Fail();
     error_pending_.store(true);
-    Wake();
+    queue_.Wake();
     return true;
   }
 
@@ -480,13 +452,13 @@ class TcpTransport final : public Transport {
 
   void Loop() {
     thread_id_.store(std::this_thread::get_id());
-    std::vector<epoll_event> events(16);
-    int count = 0, sleep_ms = -1;
+    std::span<const epoll_event> events;
+    int sleep_ms = -1;
     while (true) {
       {
         std::lock_guard turn(dispatch_mutex_);
         RunTurn([&] {
-          for (int i = 0; i < count; ++i) HandleEvent(events[static_cast<size_t>(i)]);
+          for (const epoll_event& event : events) HandleEvent(event);
           TakeNotices();
           DoWork();
           sleep_ms = rdma_.any()         ? rdma_.longest_sleep_ms()
@@ -495,28 +467,19 @@ class TcpTransport final : public Transport {
         });
       }
       if (stop_) return;
-      parked_.store(true);
       // Those who look see to notices themselves, and arm when they stop.
-      const bool news = lookers_.load() == 0 && !neighbours_.Arm();
-      const int timeout = news || work_.load() ? 0 : sleep_ms;
-      count = epoll_wait(epoll_.fd(), events.data(), static_cast<int>(events.size()), timeout);
-      parked_.store(false);
+      events = queue_.Wait(sleep_ms, [this] { return lookers_.load() == 0 && !neighbours_.Arm(); });
     }
   }
 
   void HandleEvent(const epoll_event& event) {
     const size_t rank = event.data.u64;
-    if (rank == peers_.size()) {
-      uint64_t drained;
-      (void)!read(wake_.fd(), &drained, sizeof(drained));
-      return;
-    }
-    if (rank > peers_.size()) {
-      SilenceBell(static_cast<int>(rank - peers_.size() - 1));
+    if (rank >= peers_.size()) {
+      SilenceBell(static_cast<int>(rank - peers_.size()));
       return;
     }
     if (event.events & EPOLLOUT) {
-      Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN, rank);
+      queue_.Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN, rank);
       WriteTo(rank, /*writable=*/true);
     }
     if (event.events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ReadFrom(rank);
@@ -527,21 +490,18 @@ class TcpTransport final : public Transport {
     SharedLink* shared = neighbours_.link(rank);
     rdma != nullptr ? rdma->Arm() : shared->SilenceBell();
     if (rdma_.listens(rank) || neighbours_.listens(rank)) return;
-    const int bell = rdma != nullptr ? rdma->bell() : shared->bell();
-    epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, bell, nullptr);
+    queue_.Forget(rdma != nullptr ? rdma->bell() : shared->bell());
   }
 
   // What other threads have left to this one, and frames that gathered.
   void DoWork() {
-    if (work_.exchange(false)) {
-      std::vector<std::function<void()>> commands;
+    if (std::vector<EventQueue::Work> commands; queue_.TakeCommands(&commands)) {
       std::vector<ChannelId> sent;
       {
-        std::lock_guard lock(work_mutex_);
-        commands.swap(commands_);
+        std::lock_guard lock(sent_mutex_);
         sent.swap(sent_elsewhere_);
       }
-      for (const std::function<void()>& command : commands) command();
+      for (const EventQueue::Work& command : commands) command();
       ReportSent(sent);
     }
     for (size_t r = 0; r < peers_.size(); ++r) {
@@ -580,7 +540,7 @@ class TcpTransport final : public Transport {
   void Leave(size_t rank) {
     Peer& peer = peers_[rank];
     if (peer.gone.exchange(true)) return;
-    epoll_ctl(epoll_.fd(), EPOLL_CTL_DEL, peer.socket.fd(), nullptr);
+    queue_.Forget(peer.socket.fd());
     neighbours_.Drop(static_cast<int>(rank));
     rdma_.Drop(static_cast<int>(rank));
     shutdown(peer.socket.fd(), SHUT_RDWR);
@@ -600,8 +560,10 @@ class TcpTransport final : public Transport {
   }
   // Those that see less of it hear whom to blame; so does that rank, if it still hears.
   void Blame(int rank, const std::string& how) {
-    const std::string words = absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how);
-    if (Fail(PeerFailure(rank, words))) TellAll(static_cast<uint32_t>(rank), words);
+    Blame(PeerFailure(rank, absl::StrCat("rank ", rank_, " lost rank ", rank, " (", how)));
+  }
+  void Blame(const absl::Status& cause) {
+    if (Fail(cause)) TellAll(static_cast<uint32_t>(*BlamedRank(cause)), MessageOf(cause));
   }
 
   void ReadFrom(size_t rank) {
@@ -666,7 +628,7 @@ class TcpTransport final : public Transport {
   void TakeWritesOf(int rank) {
     // As with notices: no more at once than there can be.
     for (uint32_t i = 0; rdma_.listens(rank); ++i) {
-      if (i == RdmaLink::kWindow) return Wake();
+      if (i == RdmaLink::kWindow) return queue_.Wake();
       const RdmaLink::Event event = rdma_.link(rank)->Take();
       std::string wrong;
       switch (event.kind) {
@@ -674,7 +636,7 @@ class TcpTransport final : public Transport {
           return;
         case RdmaLink::Event::Kind::kBroken:
           rdma_.Suspect(rank, event.wrong);
-          return Wake();
+          return queue_.Wake();
         case RdmaLink::Event::Kind::kSent:
           ReportSent({event.channel});
           break;
@@ -692,7 +654,8 @@ class TcpTransport final : public Transport {
   void Denounce(int rank, const std::string& wrong) {
     neighbours_.Drop(rank);
     rdma_.Drop(rank);
-    Command([this, rank, wrong] { Lose(rank, absl::StrCat("it broke the protocol: ", wrong)); });
+    queue_.Command(
+        [this, rank, wrong] { Lose(rank, absl::StrCat("it broke the protocol: ", wrong)); });
   }
   void TakeNoticesOf(int rank) {
     if (!neighbours_.listens(rank)) return;
@@ -749,8 +712,7 @@ class TcpTransport final : public Transport {
   Reception reception_{&channels_};
   Collectives collectives_;
   StopAgreement stopping_;
-  Socket epoll_;
-  Socket wake_;
+  EventQueue queue_;
   std::atomic<uint64_t> sent_{0};
   std::atomic<bool> aborted_{false};
 
@@ -764,11 +726,8 @@ class TcpTransport final : public Transport {
   std::atomic<int> lookers_{0};
 
   // For the transport's thread.
-  std::atomic<bool> work_{false};
-  std::atomic<bool> parked_{false};
   std::atomic<bool> error_pending_{false};
-  std::mutex work_mutex_;
-  std::vector<std::function<void()>> commands_;
+  std::mutex sent_mutex_;
   std::vector<ChannelId> sent_elsewhere_;
 
   // Its own.
@@ -790,9 +749,10 @@ absl::StatusOr<std::unique_ptr<Transport>> MakeTransport(int rank, Links links,
                                                          double timeout_seconds,
                                                          std::unique_ptr<Doorkeeper> door,
                                                          PathChoice choice, RdmaOptions rdma) {
+  const std::vector<HostId> hosts = std::move(links.hosts);
   auto transport =
       std::make_unique<TcpTransport>(rank, std::move(links), timeout_seconds, std::move(door));
-  OF_RETURN_IF_ERROR(transport->MeetNeighbours(choice, std::move(rdma)));
+  OF_RETURN_IF_ERROR(transport->MeetNeighbours(choice, hosts, std::move(rdma)));
   return transport;
 }
 

@@ -17,16 +17,18 @@
 #include <vector>
 
 #include "comm/doorkeeper.h"
+#include "comm/neighbours.h"
 #include "comm/rdma_peers.h"
 #include "comm/socket.h"
 #include "comm/transport.h"
 
 namespace oneflow::comm {
 
-// The connections to the other ranks, by rank; the own place is closed in both.
+// The connections to the other ranks, by rank; the own place is closed in both. And where all ranks run.
 struct Links {
   std::vector<Socket> data;
   std::vector<Socket> beats;
+  std::vector<HostId> hosts = {};
 };
 
 // `timeout_seconds` bounds every collective call. `door` lives as long as the transport; rank 0 has

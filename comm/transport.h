@@ -91,8 +91,9 @@ class Transport {
 
   // Collective: all ranks call it in the same order with the fingerprint of what they are about to
   // run and one row per logical node ("hash location"): a mismatch fails on all ranks within 5 s
-  // and names both ranks and the first row that differs. Both ends of every channel are compared
-  // and learn each other's region. After an error no callback runs or will run.
+  // and names both ranks and the first row that differs (comm/agreement.h). Both ends of every
+  // channel are compared by their ranks and learn each other's region; ends that do not fit fail
+  // on all ranks. After an error no callback runs or will run.
   virtual absl::StatusOr<std::vector<ChannelId>> OpenChannels(
       const std::string& fingerprint, const std::vector<std::string>& rows,
       const std::vector<ChannelSpec>& channels, TransportCallbacks callbacks) = 0;

@@ -1,12 +1,12 @@
 // The bytes that OpenChannels exchanges: length-prefixed, little-endian, total on arbitrary input.
 //
-// Values. Threads: any. Read next: comm/tcp_transport.cc.
+// Values. Threads: any. Read next: comm/agreement.h.
 #ifndef ONEFLOW_COMM_WIRE_H_
 #define ONEFLOW_COMM_WIRE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,31 +17,39 @@
 
 namespace oneflow::comm {
 
-// What one rank says when channels are opened.
-struct Announcement {
+// What a rank is about to run: a fingerprint, and a row for each logical node, "hash location".
+struct RankProgram {
   std::string fingerprint;
   std::vector<std::string> rows;
-  std::vector<ChannelSpec> channels;
-  uint32_t first_channel = 0;  // number of channels[0] at the rank that says this
+};
+
+// Of the fingerprint and the rows' hashes: ranks with the same digest run the same. Where the user wrote
+// an op is said, not compared.
+using Digest = std::array<char, 32>;
+Digest DigestOf(const RankProgram& program);
+
+std::string Encode(const RankProgram& program);
+absl::StatusOr<RankProgram> DecodeProgram(const std::string& bytes);
+
+// What one rank says to another when channels are opened: of their own channels alone, but for the digest.
+struct Announcement {
+  Digest digest{};
+  struct End {
+    uint32_t number = 0;  // of the channel at the rank that says this
+    ChannelSpec spec;     // whose peer is the one that hears it, and is not sent
+  };
+  std::vector<End> channels = {};
   // Earlier channels whose region has moved: number at the rank that says this, and new base.
   std::vector<std::pair<uint32_t, std::byte*>> moved = {};
-  // Memory of this rank that others of its host may map, all of it that there is.
+  // Memory of this rank that holds slots of the channels above, and that the other may map.
   std::vector<Offer> memory = {};
-  // Channels of this rank whose slots their sender may write by RDMA: number, and key of the slots. Of
-  // those that are opened or have moved.
+  // Channels of this rank whose slots the other may write by RDMA: number, and key of the slots. Of
+  // those above.
   std::vector<std::pair<uint32_t, uint32_t>> keys = {};
 };
 
 std::string Encode(const Announcement& announcement);
 absl::StatusOr<Announcement> Decode(const std::string& bytes);
-
-// Empty if all announcements fit together, else one sentence for all ranks: the fingerprint's first
-// differing row, or the channel whose ends differ. Pure, so every rank comes to the same words.
-std::string Compare(const std::vector<Announcement>& by_rank);
-
-// The first rank that runs something else than more than half of all ranks; none if all agree, or if
-// no program has a majority.
-std::optional<int> OddRank(const std::vector<Announcement>& by_rank);
 
 }  // namespace oneflow::comm
 

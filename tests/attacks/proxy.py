@@ -85,8 +85,8 @@ class Proxy:
             self._start(self._forward, connector, acceptor, self._beats)
             self._start(self._forward, acceptor, connector, lambda part: part)
             return
-        self._pass(connector, acceptor, 20)  # where it listens
-        self._pass(acceptor, connector, 40)  # the table
+        self._pass(connector, acceptor, 36)  # where it is
+        self._pass(acceptor, connector, 72)  # the table
         self._start(self._forward, acceptor, connector, lambda part: part)
         self._start(self._forward_frames, Pipe(connector, acceptor))
 

@@ -1,13 +1,15 @@
-// Any bytes as what ranks announce when channels are opened, and as how they introduce themselves to
+// Any bytes as what ranks announce and compare when channels are opened, and as how they introduce themselves to
 // their neighbours, and their adapters: refused with the rank that said it, or an announcement that encodes to the same.
 //
-// Input: a byte that chooses; a byte of ranks (up to 4); then for each a length (u16) and its bytes.
+// Input: a byte that chooses; a byte of ranks (up to 4); then for each a length (u16) and its bytes; then, where
+// channels are announced, for each the same of the next call.
 #include <vector>
 
 #include "base/check.h"
 #include "base/status.h"
-#include "comm/binding.h"
+#include "comm/agreement.h"
 #include "comm/blame.h"
+#include "comm/channel_table.h"
 #include "comm/neighbours.h"
 #include "comm/rdma_peers.h"
 #include "comm/wire.h"
@@ -16,30 +18,62 @@
 namespace oneflow::comm {
 namespace {
 
-void Announce(const std::vector<std::string>& said) {
-  for (const std::string& text : said) {
-    const absl::StatusOr<Announcement> one = Decode(text);
-    if (!one.ok()) continue;
+// Of rank 0, to which the others announce theirs.
+const RankProgram kProgram{"f", {"a mlp.py:3", "b mlp.py:8"}};
+
+std::vector<Announcement> OwnAnnouncements(size_t world_size) {
+  std::vector<Announcement> own(world_size);
+  for (Announcement& one : own) one.digest = DigestOf(kProgram);
+  if (world_size > 1) {
+    own[1].channels = {{0, {"c", 1, true, 64, 2, "s", {}}}, {1, {"d", 1, false, 64, 2, "s", {}}}};
+  }
+  return own;
+}
+
+void CheckText(const std::string& text) {
+  if (const absl::StatusOr<Announcement> one = Decode(text); one.ok()) {
     const absl::StatusOr<Announcement> again = Decode(Encode(*one));
     OF_CHECK(again.ok()) << again.status().ToString();
     OF_CHECK(Encode(*again) == Encode(*one));
-    for (const ChannelSpec& channel : one->channels) {
-      OF_CHECK(channel.region.slots > 0 && channel.region.per_slot > 0);
+    for (const Announcement::End& end : one->channels) {
+      OF_CHECK(end.spec.region.slots > 0 && end.spec.region.per_slot > 0);
+      OF_CHECK(end.number < ChannelTable::capacity());
     }
   }
-  const absl::StatusOr<std::vector<Announcement>> all = Agreement(said);
-  if (all.ok()) {
-    OF_CHECK(all->size() == said.size());
-    for (const Announcement& one : *all) {
-      OF_CHECK(one.fingerprint == all->front().fingerprint);
-    }
-    return;
+  if (const absl::StatusOr<RankProgram> program = DecodeProgram(text); program.ok()) {
+    OF_CHECK(Encode(*program) == text);
   }
-  OF_CHECK(KindOf(all.status()) == ErrorKind::kPeer);
-  const std::optional<int> blamed = BlamedRank(all.status());
-  OF_CHECK(!blamed || (*blamed >= 0 && *blamed < static_cast<int>(said.size())));
-  for (size_t r = 0; r < said.size(); ++r) {
-    if (Decode(said[r]).ok()) continue;
+}
+
+// said[call][r]: what rank r says.
+void Announce(const std::vector<std::string> (&said)[2]) {
+  const size_t world = said[0].size();
+  for (const auto& call : said) {
+    for (const std::string& text : call) CheckText(text);
+  }
+  size_t calls = 0, bound = 0, told = 0;
+  const absl::Status agreed = Agree(
+      0, kProgram, OwnAnnouncements(world),
+      [&](const std::vector<std::string>& words) -> absl::StatusOr<std::vector<std::string>> {
+        OF_CHECK(calls < 2 && words.size() == world);
+        std::vector<std::string> texts = said[calls++];
+        texts[0] = words[0];
+        return texts;
+      },
+      [&](const std::vector<Announcement>& all) {
+        ++bound;
+        OF_CHECK(all.size() == world);
+        for (const Announcement& one : all) OF_CHECK(one.digest == DigestOf(kProgram));
+        // What binding takes for granted.
+        for (size_t r = 1; r < world; ++r) OF_CHECK(all[r].channels.size() == (r == 1 ? 2u : 0u));
+      },
+      [&](const absl::Status&) { ++told; });
+  OF_CHECK(told == (calls == 1 ? 1u : 0u) && bound <= 1);
+  OF_CHECK(agreed.ok() ? bound == 1 && calls == 2 : KindOf(agreed) == ErrorKind::kPeer);
+  const std::optional<int> blamed = BlamedRank(agreed);
+  OF_CHECK(!blamed || (*blamed >= 0 && *blamed < static_cast<int>(world)));
+  for (size_t r = 1; r < world; ++r) {
+    if (Decode(said[0][r]).ok()) continue;
     OF_CHECK(blamed == static_cast<int>(r)) << "the first one that is malformed was not named";
     break;
   }
@@ -55,9 +89,10 @@ void CheckBlame(const absl::Status& met, size_t world_size) {
 void Introduce(std::vector<std::string> said) {
   int call = 0;
   Neighbours neighbours(static_cast<int>(said.size()));
-  const auto all_gather = [&](const std::string& own) -> absl::StatusOr<std::vector<std::string>> {
+  const auto exchange =
+      [&](const std::vector<std::string>& words) -> absl::StatusOr<std::vector<std::string>> {
     std::vector<std::string> texts = said;
-    texts[0] = own;
+    texts[0] = words[0];
     if (call++ > 0) {  // the verdicts: the second half of what each one says
       for (size_t r = 1; r < texts.size(); ++r) texts[r] = texts[r].substr(texts[r].size() / 2);
     } else {
@@ -65,7 +100,8 @@ void Introduce(std::vector<std::string> said) {
     }
     return texts;
   };
-  const absl::Status met = neighbours.Meet(0, PathChoice::kTcp, all_gather);
+  const absl::Status met =
+      neighbours.Meet(0, PathChoice::kTcp, std::vector<HostId>(said.size()), exchange);
   OF_CHECK(met.ok() || KindOf(met) == ErrorKind::kPeer);
   OF_CHECK(!neighbours.any());
   CheckBlame(met, said.size());
@@ -76,8 +112,9 @@ void IntroduceAdapters(const std::vector<std::string>& said) {
   size_t call = 0;
   const Neighbours neighbours(static_cast<int>(said.size()));
   RdmaPeers peers(static_cast<int>(said.size()));
-  const auto all_gather = [&](const std::string& own) -> absl::StatusOr<std::vector<std::string>> {
-    std::vector<std::string> texts = {own};
+  const auto exchange =
+      [&](const std::vector<std::string>& words) -> absl::StatusOr<std::vector<std::string>> {
+    std::vector<std::string> texts = {words[0]};
     for (size_t r = 1; r < said.size(); ++r) {
       const size_t third = said[r].size() / 3;
       texts.push_back(said[r].substr(call * third, third));
@@ -85,7 +122,7 @@ void IntroduceAdapters(const std::vector<std::string>& said) {
     ++call;
     return texts;
   };
-  const absl::Status met = peers.Meet(0, PathChoice::kTcp, {}, neighbours, all_gather);
+  const absl::Status met = peers.Meet(0, PathChoice::kTcp, {}, neighbours, exchange);
   OF_CHECK(met.ok() || KindOf(met) == ErrorKind::kPeer);
   OF_CHECK(!peers.any());
   CheckBlame(met, said.size());
@@ -99,7 +136,10 @@ void FuzzAnnouncements(const uint8_t* data, size_t size) {
   std::vector<std::string> said(1 + input.Next<uint8_t>() % 4);
   for (std::string& text : said) text = input.Text(input.Next<uint16_t>());
   if (what % 2 == 0) {
-    Announce(said);
+    std::vector<std::string> later(said.size());
+    for (std::string& text : later) text = input.Text(input.Next<uint16_t>());
+    const std::vector<std::string> calls[2] = {said, later};
+    Announce(calls);
   } else if (what < 128) {
     Introduce(said);
   } else {
