@@ -144,8 +144,7 @@ TEST(ByLevelTest, DecisionsHoldTheGroups) {
     const Compiled followed = compile(16, per_rank, {*held});
     EXPECT_EQ(followed.held_decisions, saved.held_decisions);
     EXPECT_EQ(followed.plan->graph_fingerprint(), saved.plan->graph_fingerprint());
-    EXPECT_NE(compile(16, per_rank, {}).plan->graph_fingerprint(),
-              saved.plan->graph_fingerprint());
+    EXPECT_NE(compile(16, per_rank, {}).plan->graph_fingerprint(), saved.plan->graph_fingerprint());
   }
 }
 
