@@ -23,13 +23,16 @@ plan::Target Hosts(int devices, int per_host, int per_rank = 1) {
   return target;
 }
 
-// An MLP of `layers` square layers; trained with momentum.
+// An MLP of so many layers of different sizes; trained with momentum.
 StepBuilder Mlp(int layers, int64_t batch, int64_t width) {
   StepBuilder b;
   ValueId x = b.Input("x", {batch, width});
   const ValueId labels = b.Input("labels", {batch}, "i64");
+  int64_t in = width;
   for (int i = 0; i < layers; ++i) {
-    x = b.Op("relu", {b.Linear(x, b.Parameter("fc" + std::to_string(i), {width, width}))});
+    const int64_t out = i + 1 == layers ? width : width * (1 + (i + 1) % 3);
+    x = b.Op("relu", {b.Linear(x, b.Parameter("fc" + std::to_string(i), {in, out}))});
+    in = out;
   }
   b.Train(b.CrossEntropy(x, labels));
   return b;
@@ -90,6 +93,7 @@ TEST(ByLevelTest, PlansOfAllRanksPassTheProofs) {
       {{{"dp", 16}}, 4, 8, 1, 2, 8},
       {{{"dp", 10}, {"tp", 2}}, 4, 2, 1, 2, 64},
       {{{"pp", 2}, {"dp", 12}}, 4, 2, 2, 2, 64},
+      {{{"dp", 16}}, 4, 2, 1, 8, 128},
   };
   for (const auto& c : cases) {
     int devices = 1;
