@@ -73,9 +73,11 @@ class Counter {
     }
     for (size_t device = 0; device < gpu_of_.size(); ++device) {
       const int64_t bytes = plan_.devices(static_cast<int>(device)).arena_bytes();
-      const int64_t held = device < placement_.arenas.size() ? placement_.arenas[device] : 0;
-      // One that grows is there twice for a moment.
-      if (bytes > held) Add(gpu_of_[device], &GpuMemory::arenas, bytes);
+      const HeldArena held =
+          device < placement_.arenas.size() ? placement_.arenas[device] : HeldArena();
+      if (bytes <= held.bytes) continue;
+      // One that does not grow where it lies is there twice for a moment.
+      Add(gpu_of_[device], &GpuMemory::arenas, held.grows ? bytes - held.bytes : bytes);
     }
   }
 

@@ -43,12 +43,18 @@ struct GpuMemory {
   int64_t communicators = 0;  // of NCCL: how many the GPU takes part in
 };
 
+// An arena that is there. `grows`: where it lies; else a larger one is allocated beside it.
+struct HeldArena {
+  int64_t bytes = 0;
+  bool grows = false;
+};
+
 // Where the devices of a plan lie, and what a session that loads it holds already.
 struct GpuPlacement {
   std::vector<uint32_t> gpus;  // by position in the plan; the first one leads
   RingIsOneCall one_call;      // nullptr: all rings go round
   int64_t granule_bytes = 0;
-  std::vector<int64_t> arenas;                    // bytes of arenas, by position; empty: none
+  std::vector<HeldArena> arenas;                  // by position; empty: none
   std::set<std::string> states;                   // names
   std::set<std::vector<uint32_t>> communicators;  // of devices, by global ids
 };

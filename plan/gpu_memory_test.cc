@@ -48,10 +48,12 @@ TEST(GpuMemory, WhatIsThereIsNotTakenAgain) {
   const int64_t arena = plan.devices(0).arena_bytes();
   GpuPlacement placement = {{0}};
   placement.states = {"w"};
-  placement.arenas = {arena};
+  placement.arenas = {{arena, false}};
   EXPECT_EQ(GpuMemoryOf(plan, placement)[0].Bytes(), 3 * 256);
-  placement.arenas = {arena - 64};  // it grows: all of the new one
+  placement.arenas = {{arena - 64, false}};  // it is allocated anew: all of the new one
   EXPECT_EQ(GpuMemoryOf(plan, placement)[0].arenas, arena);
+  placement.arenas = {{arena - 64, true}};  // where it lies
+  EXPECT_EQ(GpuMemoryOf(plan, placement)[0].arenas, 64);
 }
 
 TEST(GpuMemory, OnlyWhatKeepsNoGateTakesADetour) {

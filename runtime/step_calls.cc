@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "plan/firings.h"
 
 namespace oneflow {
 namespace {
@@ -293,6 +294,8 @@ plan::RankOrder OrderOf(const Program& program, const StepCalls& calls) {
     }
     order.add_order(found->second);
   };
+  uint32_t in_group = 0;
+  Stamp last = {-1};  // the place of the message before
   for (const StepWork::Firing& firing : work->firings) {
     if (firing.kind == StepWork::Kind::kCollective) {
       const WholeRing& ring = calls.rings[firing.ring];
@@ -308,64 +311,148 @@ plan::RankOrder OrderOf(const Program& program, const StepCalls& calls) {
         }
       }
       add(CallName(ring, plan), ranks);
+      order.add_groups(1);
     } else if (firing.kind == StepWork::Kind::kSend || firing.kind == StepWork::Kind::kReceive) {
       const plan::ChannelProto& channel =
           plan.channels(static_cast<int>(plan.tasks(static_cast<int>(firing.task)).channel()));
       order.set_messages(true);
       add(absl::StrCat("a message of ", firing.bytes, " bytes on channel \"", channel.name(), "\""),
           {channel.source(), channel.destination()});
+      const auto number = static_cast<size_t>(&firing - work->firings.data());
+      const Stamp stamp = BeginStampOf(plan, {firing.task, 0, firing.micro, firing.chunk});
+      if (firing.first_of_call == number && last == PlaceOf(stamp)) {
+        plan::CallBreak* begins = order.add_breaks();
+        begins->mutable_stamp()->Add(stamp.begin(), stamp.end());
+        begins->set_channel(channel.name());
+      }
+      last = PlaceOf(stamp);
+      ++in_group;
+      if (!firing.last_of_call) continue;
+      order.add_groups(in_group);
+      in_group = 0;
     }
   }
   return order;
 }
 
+namespace {
+
+// All ranks run through their steps, call by call.
+class Walk {
+ public:
+  Walk(const std::string& plan, const std::vector<plan::RankOrder>& ranks)
+      : plan_(plan), ranks_(ranks), calls_(ranks.size()), at_(ranks.size(), 0) {}
+
+  absl::Status Run() {
+    OF_RETURN_IF_ERROR(LookUp());
+    std::vector<uint32_t> look;  // ranks whose next call may have all its ranks now
+    for (uint32_t rank = 0; rank < ranks_.size(); ++rank) look.push_back(rank);
+    while (!look.empty()) {
+      const std::set<uint32_t> those = MeetingOf(look.back());
+      look.pop_back();
+      for (const uint32_t rank : those) ++at_[rank];
+      look.insert(look.end(), those.begin(), those.end());
+    }
+    std::string stuck;
+    for (uint32_t rank = 0; rank < ranks_.size(); ++rank) {
+      if (Head(rank) == nullptr) continue;
+      absl::StrAppend(&stuck, "\n  rank ", rank, ", call ", at_[rank],
+                      " of its step: ", absl::StrJoin(*Head(rank), " with "));
+    }
+    if (stuck.empty()) return absl::OkStatus();
+    return Refuse(plan_,
+                  absl::StrCat("the ranks make their calls in orders that never meet:", stuck));
+  }
+
+ private:
+  using Call = std::vector<std::string>;  // what it is of, each by name
+
+  absl::Status LookUp() {
+    std::map<std::string, std::set<uint32_t>> named;
+    for (uint32_t rank = 0; rank < ranks_.size(); ++rank) {
+      const plan::RankOrder& said = ranks_[rank];
+      // Who makes a call: those that have it in their order. A ring's neighbours are all in it, so a rank
+      // that lacks it is told by them.
+      for (const plan::StepCall& call : said.calls()) {
+        makers_[call.name()].insert(rank);
+        named[call.name()].insert(call.ranks().begin(), call.ranks().end());
+      }
+      std::vector<uint32_t> groups(said.groups().begin(), said.groups().end());
+      if (groups.empty()) groups.assign(static_cast<size_t>(said.order_size()), 1);
+      int next = 0;
+      for (const uint32_t group : groups) {
+        if (group == 0 || group > static_cast<uint32_t>(said.order_size() - next)) {
+          return Refuse(plan_, absl::StrCat("rank ", rank, " has groups of calls that it lacks"));
+        }
+        Call& call = calls_[rank].emplace_back();
+        for (uint32_t i = 0; i < group; ++i) {
+          const uint32_t position = said.order(next++);
+          if (position >= static_cast<uint32_t>(said.calls_size())) {
+            return Refuse(plan_,
+                          absl::StrCat("rank ", rank, " makes a call that it does not name"));
+          }
+          call.push_back(said.calls(static_cast<int>(position)).name());
+        }
+      }
+      if (next < said.order_size()) {
+        return Refuse(plan_, absl::StrCat("rank ", rank, " has calls that are of no group"));
+      }
+    }
+    for (const auto& [name, those] : makers_) {
+      if (those == named.at(name) && those.size() > 1) continue;
+      return Refuse(plan_,
+                    absl::StrCat(name, " is a call of ranks ", absl::StrJoin(named.at(name), ","),
+                                 ", but ranks ", absl::StrJoin(those, ","),
+                                 " make it; compile the plan again on all ranks"));
+    }
+    return absl::OkStatus();
+  }
+
+  const Call* Head(uint32_t rank) const {
+    return at_[rank] < calls_[rank].size() ? &calls_[rank][at_[rank]] : nullptr;
+  }
+
+  // What of the rank's next call is for the other too.
+  Call Between(uint32_t rank, uint32_t other) const {
+    Call shared;
+    if (Head(rank) == nullptr) return shared;
+    for (const std::string& name : *Head(rank)) {
+      if (makers_.at(name).contains(other)) shared.push_back(name);
+    }
+    return shared;
+  }
+
+  // The ranks whose next calls are for each other, from this one on; none while one of them is not there.
+  std::set<uint32_t> MeetingOf(uint32_t first) const {
+    std::set<uint32_t> those;
+    std::vector<uint32_t> look = {first};
+    while (!look.empty()) {
+      const uint32_t rank = look.back();
+      look.pop_back();
+      if (Head(rank) == nullptr) return {};
+      if (!those.insert(rank).second) continue;
+      for (const std::string& name : *Head(rank)) {
+        for (const uint32_t other : makers_.at(name)) {
+          if (other == rank) continue;
+          if (Between(rank, other) != Between(other, rank)) return {};
+          look.push_back(other);
+        }
+      }
+    }
+    return those;
+  }
+
+  const std::string& plan_;
+  const std::vector<plan::RankOrder>& ranks_;
+  std::map<std::string, std::set<uint32_t>> makers_;
+  std::vector<std::vector<Call>> calls_;  // by rank
+  std::vector<size_t> at_;
+};
+
+}  // namespace
+
 absl::Status CheckOrders(const std::string& plan, const std::vector<plan::RankOrder>& ranks) {
-  // Who makes a call: those that have it in their order. A ring's neighbours are all in it, so a rank that
-  // lacks it is told by them.
-  std::map<std::string, std::set<uint32_t>> makers, named;
-  for (uint32_t rank = 0; rank < ranks.size(); ++rank) {
-    for (const plan::StepCall& call : ranks[rank].calls()) {
-      makers[call.name()].insert(rank);
-      named[call.name()].insert(call.ranks().begin(), call.ranks().end());
-    }
-    for (const uint32_t call : ranks[rank].order()) {
-      if (call < static_cast<uint32_t>(ranks[rank].calls_size())) continue;
-      return Refuse(plan, absl::StrCat("rank ", rank, " makes a call that it does not name"));
-    }
-  }
-  for (const auto& [name, those] : makers) {
-    if (those == named.at(name) && those.size() > 1) continue;
-    return Refuse(plan,
-                  absl::StrCat(name, " is a call of ranks ", absl::StrJoin(named.at(name), ","),
-                               ", but ranks ", absl::StrJoin(those, ","),
-                               " make it; compile the plan again on all ranks"));
-  }
-  std::vector<int> at(ranks.size(), 0);
-  const auto head = [&](uint32_t rank) -> const std::string* {
-    if (at[rank] >= ranks[rank].order_size()) return nullptr;
-    return &ranks[rank].calls(static_cast<int>(ranks[rank].order(at[rank]))).name();
-  };
-  std::vector<uint32_t> look;  // ranks whose next call may have all its ranks now
-  for (uint32_t rank = 0; rank < ranks.size(); ++rank) look.push_back(rank);
-  while (!look.empty()) {
-    const std::string* call = head(look.back());
-    look.pop_back();
-    if (call == nullptr) continue;
-    const std::set<uint32_t>& those = makers.at(*call);
-    const bool all = std::all_of(those.begin(), those.end(), [&](uint32_t rank) {
-      return head(rank) != nullptr && *head(rank) == *call;
-    });
-    if (!all) continue;
-    for (const uint32_t rank : those) ++at[rank];
-    look.insert(look.end(), those.begin(), those.end());
-  }
-  std::string stuck;
-  for (uint32_t rank = 0; rank < ranks.size(); ++rank) {
-    if (head(rank) == nullptr) continue;
-    absl::StrAppend(&stuck, "\n  rank ", rank, ", call ", at[rank], " of its step: ", *head(rank));
-  }
-  if (stuck.empty()) return absl::OkStatus();
-  return Refuse(plan, absl::StrCat("the ranks make their calls in orders that never meet:", stuck));
+  return Walk(plan, ranks).Run();
 }
 
 absl::StatusOr<StepCalls> AgreeOnCalls(const Program& program, const Exchange& exchange) {
@@ -389,7 +476,26 @@ absl::StatusOr<StepCalls> AgreeOnCalls(const Program& program, const Exchange& e
     if (!has_none(orders[rank])) continue;
     return Refuse(plan, absl::StrCat("rank ", rank, ": ", orders[rank].error()));
   }
-  OF_RETURN_IF_ERROR(CheckOrders(plan, orders));
+  // A group ends where one has to on any rank.
+  for (uint32_t rank = 0; rank < orders.size(); ++rank) {
+    for (const plan::CallBreak& each : orders[rank].breaks()) {
+      Stamp stamp = {};
+      if (static_cast<size_t>(each.stamp_size()) != stamp.size()) {
+        return Refuse(plan, absl::StrCat("rank ", rank, " ends a group nowhere"));
+      }
+      std::copy(each.stamp().begin(), each.stamp().end(), stamp.begin());
+      calls.breaks.emplace(stamp, each.channel());
+    }
+  }
+  if (!calls.breaks.empty()) {
+    OF_ASSIGN_OR_RETURN(orders, Tell(OrderOf(program, calls), plan, exchange));
+  }
+  // All ranks decide alike, from what all have said.
+  if (!CheckOrders(plan, orders).ok()) {
+    calls.groups = false;
+    for (plan::RankOrder& order : orders) order.clear_groups();
+    OF_RETURN_IF_ERROR(CheckOrders(plan, orders));
+  }
   const auto has_messages = [](const plan::RankOrder& order) { return order.messages(); };
   if (std::any_of(orders.begin(), orders.end(), has_messages)) {
     groups.push_back(calls.messengers);

@@ -6,6 +6,10 @@
 //   rank 1: all_reduce A, receive m1, all_reduce B
 //   rank 1: receive m1, all_reduce A, ...              refused: neither could go on
 //
+// Messages that stand side by side are one call of several, a group, in which all that a rank exchanges with
+// another is the same for both: where one rank has to end it, since the memory of what is sent is that of what comes,
+// it ends on all. Where that leaves no order the ranks make one call for each message.
+//
 // Each rank says what its plan has (plan/rank_calls.proto); all decide alike from what all said, so the outcome,
 // a refusal too, is the same everywhere. Collective: all ranks call it for their parts of one plan, whose
 // fingerprints have been compared. Threads: the session's caller. Invariants: nothing of a peer is believed:
@@ -42,7 +46,8 @@ absl::StatusOr<StepCalls> MatchParts(const Program& program,
                                      std::vector<std::vector<uint32_t>>* groups);
 // The calls of a step with other ranks, in order.
 plan::RankOrder OrderOf(const Program& program, const StepCalls& calls);
-// OK if all ranks get to the end of their step.
+// OK if all ranks get to the end of their step. A group is over when the groups of all that it is for have been
+// come to, and what two of them have for each other is the same.
 absl::Status CheckOrders(const std::string& plan, const std::vector<plan::RankOrder>& ranks);
 
 }  // namespace oneflow

@@ -76,6 +76,54 @@ TEST(StepCallsTest, CallsThatSomeRankLacksAreRefused) {
               HasSubstr("rank 1 makes a call that it does not"));
 }
 
+// What stands between bars is one call: {"a:01", "|", "b:01", "c:01"}.
+std::vector<plan::RankOrder> Grouped(const std::vector<std::vector<std::string>>& ranks) {
+  std::vector<std::vector<std::string>> calls = ranks;
+  for (std::vector<std::string>& rank : calls) std::erase(rank, "|");
+  std::vector<plan::RankOrder> orders = Orders(calls);
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    uint32_t group = 0;
+    for (const std::string& name : ranks[rank]) {
+      if (name != "|") {
+        ++group;
+        continue;
+      }
+      orders[rank].add_groups(group);
+      group = 0;
+    }
+    orders[rank].add_groups(group);
+  }
+  return orders;
+}
+
+TEST(StepCallsTest, GroupsMeetAsAWhole) {
+  const auto meet = [](const std::vector<std::vector<std::string>>& ranks) {
+    return MessageOf(CheckOrders("p", Grouped(ranks)));
+  };
+  // The middle one exchanges with two that have nothing between them.
+  EXPECT_EQ(meet({{"a:01", "|", "s:01"}, {"a:01", "b:12", "|", "s:01"}, {"b:12"}}), "");
+  // One rank makes one call of what is two of another.
+  EXPECT_THAT(
+      meet({{"a:01", "b:01"}, {"a:01", "|", "b:01"}}),
+      AllOf(HasSubstr("never meet"), HasSubstr("rank 0, call 0 of its step: a:01 with b:01"),
+            HasSubstr("rank 1, call 0 of its step: a:01")));
+  // In another order.
+  EXPECT_THAT(meet({{"a:01", "b:01"}, {"b:01", "a:01"}}), HasSubstr("never meet"));
+  // What a group waits for stands behind it elsewhere.
+  EXPECT_THAT(meet({{"a:01", "c:02"}, {"a:01"}, {"d:02", "|", "c:02"}}), HasSubstr("but ranks 2"));
+  EXPECT_THAT(meet({{"a:01", "c:02", "|", "d:02"}, {"a:01"}, {"d:02", "|", "c:02"}}),
+              HasSubstr("rank 1, call 0 of its step: a:01"));
+}
+
+TEST(StepCallsTest, GroupsThatCannotBeAreRefused) {
+  for (const std::vector<uint32_t>& groups :
+       {std::vector<uint32_t>{1}, {3}, {2, 1}, {0, 2}, {1, ~0u}}) {
+    std::vector<plan::RankOrder> orders = Orders({{"a:01", "b:01"}, {"a:01", "b:01"}});
+    for (const uint32_t group : groups) orders[1].add_groups(group);
+    EXPECT_THAT(MessageOf(CheckOrders("p", orders)), HasSubstr("rank 1 has "));
+  }
+}
+
 // Rank 0 of two whose sums go straight across.
 class StepPartsTest : public testing::Test {
  protected:
@@ -118,6 +166,11 @@ TEST_F(StepPartsTest, MessagesHaveBothEnds) {
   EXPECT_EQ(order.order_size(), program_->plan().channels_size());
   EXPECT_THAT(order.calls(0).name(), HasSubstr("512 bytes on channel \"reshard.28/direct/0>1\""));
   EXPECT_THAT(order.calls(1).name(), HasSubstr("512 bytes on channel \"reshard.28/direct/1>0\""));
+  // What goes there and what comes back are one call.
+  EXPECT_THAT(order.groups(), ElementsAre(2, 2));
+  StepCalls one_by_one = *calls;
+  one_by_one.groups = false;
+  EXPECT_THAT(OrderOf(*program_, one_by_one).groups(), ElementsAre(1, 1, 1, 1));
 }
 
 TEST_F(StepPartsTest, RanksThatCannotCallAreRefused) {

@@ -45,6 +45,7 @@ class Scheduler {
     OF_RETURN_IF_ERROR(OrderFirings());
     OF_RETURN_IF_ERROR(AddWaits());
     for (uint32_t i = 0; i < work_.firings.size(); ++i) Describe(i);
+    GroupMessages();
     for (const plan::DeviceProto& device : plan_.devices()) work_.devices.push_back(device.id());
     work_.window = Invocation::kWindow;
     work_.input_bytes.resize(static_cast<size_t>(plan_.inputs_size()));
@@ -73,14 +74,15 @@ class Scheduler {
 
   // Of calls with one stamp the names decide, on all ranks alike.
   void NumberCalls() {
-    std::map<std::string, std::vector<uint32_t>> tasks_of;
+    std::map<std::pair<bool, std::string>, std::vector<uint32_t>> tasks_of;  // messages last
     for (const WholeRing& ring : work_.rings) {
       if (!IsShared(ring)) continue;
-      std::vector<uint32_t>& tasks = tasks_of[CallName(ring, plan_)];
+      std::vector<uint32_t>& tasks = tasks_of[{false, CallName(ring, plan_)}];
       for (const WholeRing::Member& member : ring.members) tasks.push_back(member.send);
     }
     for (uint32_t t = 0; t < program_.tasks().size(); ++t) {
-      if (IsMessage(t) && member_of_[t].ring == 0) tasks_of[ChannelOf(t).name()].push_back(t);
+      if (!IsMessage(t) || member_of_[t].ring != 0) continue;
+      tasks_of[{true, ChannelOf(t).name()}].push_back(t);
     }
     uint32_t place = 0;
     for (const auto& [name, tasks] : tasks_of) {
@@ -298,6 +300,37 @@ class Scheduler {
     return absl::OkStatus();
   }
 
+  static bool IsEnd(const StepWork::Firing& firing) {
+    return firing.kind == StepWork::Kind::kSend || firing.kind == StepWork::Kind::kReceive;
+  }
+
+  std::pair<Stamp, std::string> KeyOf(uint32_t i) const {
+    const uint32_t task = work_.firings[i].task;
+    return {BeginStampOf(plan_, program_.FiringAt(task, ordinals_[i])), ChannelOf(task).name()};
+  }
+
+  // Runs of messages of one place, none of which waits for another of its run: the memory of one that is sent may
+  // be that of one that comes.
+  void GroupMessages() {
+    std::vector<StepWork::Firing>& firings = work_.firings;
+    std::pair<Stamp, std::string> before;
+    for (uint32_t i = 0; i < firings.size(); ++i) {
+      if (!IsEnd(firings[i])) continue;
+      firings[i].first_of_call = i;
+      const auto last = std::exchange(before, KeyOf(i));
+      if (!calls_.groups || i == 0 || !IsEnd(firings[i - 1])) continue;
+      const uint32_t first = firings[i - 1].first_of_call;
+      if (PlaceOf(before.first) != PlaceOf(last.first) || i - first >= kMostInCall) continue;
+      if (calls_.breaks.upper_bound(last) != calls_.breaks.upper_bound(before)) continue;
+      FindEdges(i);
+      if (std::any_of(before_.begin(), before_.end(), [&](uint32_t b) { return b >= first; })) {
+        continue;
+      }
+      firings[i].first_of_call = first;
+      firings[i - 1].last_of_call = false;
+    }
+  }
+
   absl::Status NoOrder(uint32_t firing) const {
     return MakeError(
         ErrorKind::kPlan,
@@ -393,6 +426,11 @@ std::string NameOf(const WholeRing& ring, const plan::Plan& plan) {
 
 std::string CallName(const WholeRing& ring, const plan::Plan& plan) {
   return absl::StrCat(NameOf(ring, plan), " of devices ", absl::StrJoin(ring.devices, ","));
+}
+
+Stamp PlaceOf(Stamp stamp) {
+  stamp.back() = 0;
+  return stamp;
 }
 
 bool IsShared(const WholeRing& ring) { return ring.members.size() < ring.devices.size(); }

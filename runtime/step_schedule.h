@@ -10,7 +10,8 @@
 //
 // A message between ranks is a call of both ends: the RECV stands where its SEND does, for its post waits for
 // nothing behind that, and what waits for its arrival is behind it. So the calls of all ranks have one order, by
-// stamp and name, in which each comes to its own. Pure. Threads: any. Read next: runtime/step_calls.h,
+// stamp and name, in which each comes to its own. Messages of one place (a node's exchange in one iteration: all of
+// the stamp but its last part) between which nothing stands are one call: a group. Pure. Threads: any. Read next: runtime/step_calls.h,
 // runtime/devices/step_work.h, docs/cuda.md.
 #ifndef ONEFLOW_RUNTIME_STEP_SCHEDULE_H_
 #define ONEFLOW_RUNTIME_STEP_SCHEDULE_H_
@@ -19,10 +20,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "plan/firings.h"
 #include "plan/rings.h"
 #include "runtime/devices/step_work.h"
 #include "runtime/program.h"
@@ -37,7 +41,16 @@ struct StepCalls {
   std::vector<uint32_t> messengers;
   std::map<std::string, uint32_t> peers;
   std::map<uint32_t, uint32_t> messenger_of;
+  // Messages that stand side by side are one call, which ends where one of these begins, on any rank.
+  bool groups = true;
+  std::set<std::pair<Stamp, std::string>> breaks;  // by stamp and channel
 };
+
+// Of all messages of a node's exchange in an iteration: the stamp without its last part, which numbers them.
+Stamp PlaceOf(Stamp stamp);
+
+// The most messages that are one call: NCCL's documentation allows 2048.
+inline constexpr size_t kMostInCall = 1024;
 
 // "all_reduce sum of 64 f32 at (0, 1, 14)": what its parts on all ranks have in common.
 std::string NameOf(const WholeRing& ring, const plan::Plan& plan);

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "compiler/lower/first_fit.h"
+#include "compiler/lower/schedule.h"
 #include "plan/firings.h"
 #include "plan/happens_before.h"
 
@@ -75,8 +76,11 @@ class MemoryPlanner {
       time_[firing.task][ordinal] = 2 * static_cast<int64_t>(i) + 1;
       if (plan_.tasks(firing.task).kind() != plan::RECV) continue;
       begin_[firing.task].resize(time_[firing.task].size());
+      // With the first piece of its exchange: what is received into memory of what is sent beside it would wait.
+      Stamp post = BeginStampOf(plan_, firing);
+      post.back() -= post.back() % int64_t{kPiecesPerSub};
       const auto posted = std::lower_bound(
-          order.begin(), order.end(), BeginStampOf(plan_, firing),
+          order.begin(), order.end(), post,
           [](const auto& entry, const Stamp& stamp) { return entry.first < stamp; });
       begin_[firing.task][ordinal] = 2 * (posted - order.begin());
     }

@@ -25,7 +25,7 @@ struct CudaAdamW;
 struct CudaAdamWs;
 struct CudaLabelled;  // kernels/cuda/labelled_rows.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 12;
+inline constexpr int32_t kCudaApiVersion = 14;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -377,6 +377,14 @@ struct CudaApi {
   CudaError (*collective)(const CudaCollective*, void* buffer, CudaCommHandle, CudaStreamHandle);
   CudaError (*message)(const CudaMessage*, void* data, CudaCommHandle, CudaStreamHandle);
   CudaError (*group_end)();  // kNcclPending: what was called is enqueued when comm_state is 0
+
+  // ---- Memory that grows where it lies (the driver's virtual memory) ----
+  // Addresses for so many bytes on the device, behind which there is nothing yet; 801: it has no such memory. Then
+  // the first `bytes` of them are memory, and stay so with what they hold. Devices that can reach the device's
+  // memory reach it. Released as a whole.
+  CudaError (*growing_reserve)(void** data, int64_t bytes, int device);
+  CudaError (*growing_grow)(void* data, int64_t bytes);
+  CudaError (*growing_release)(void* data);
 };
 
 }  // namespace oneflow::kernels

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/cudnn_convolution.h"
 #include "kernels/cuda/families.h"
+#include "kernels/cuda/growing_memory.h"
 #include "kernels/cuda/memory_figures.h"
 #include "kernels/cuda/nccl.h"
 
@@ -210,6 +211,7 @@ CudaApi MakeTable() {
   api.copy_in = &CopyIn;
   api.zero = &Zero;
   AddKernels(&api);
+  AddGrowingMemory(&api);
   AddNccl(&api);
   return api;
 }

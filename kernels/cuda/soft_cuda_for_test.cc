@@ -50,6 +50,10 @@ extern "C" __attribute__((visibility("default"))) void oneflow_soft_cuda_set_mem
     int64_t total, int64_t reserved, int64_t later, int64_t communicator, int64_t granule) {
   SoftMemory::Of().SetSize({total, total - reserved, later, communicator, granule});
 }
+// Memory of GPUs grows where it lies, or does not (it does at first).
+extern "C" __attribute__((visibility("default"))) void oneflow_soft_cuda_set_growth(int grows) {
+  SoftMemory::Of().SetGrowth(grows != 0);
+}
 // Valid until the next call.
 extern "C" __attribute__((visibility("default"))) const char* oneflow_soft_cuda_trace() {
   static std::string text;

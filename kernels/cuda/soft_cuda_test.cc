@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
 #include "kernels/cuda/soft_gpus_for_test.h"
+#include "kernels/cuda/soft_memory_for_test.h"
 #include "kernels/cuda/soft_trace_for_test.h"
 #include "kernels/cuda/updates_problem.h"
 #include "kernels/step_block.h"
@@ -102,6 +104,49 @@ TEST(SoftCuda, TellsOfAWriteOutOfBounds) {
   }
   int other = 0;
   EXPECT_EQ(api->release(&other), 1);  // none of its own
+}
+
+TEST(SoftCuda, MemoryGrowsWhereItLies) {
+  const CudaApi* api = SoftCudaApi();
+  CudaMemory before = {}, after = {};
+  ASSERT_EQ(api->device_memory(0, &before), 0);
+  void* data = nullptr;
+  ASSERT_EQ(api->growing_reserve(&data, 1 << 20, 0), 0);
+  ASSERT_EQ(api->growing_grow(data, 100), 0);
+  char* bytes = static_cast<char*>(data);
+  bytes[99] = 7;
+  ASSERT_EQ(api->growing_grow(data, 10'000), 0);
+  EXPECT_EQ(bytes[99], 7);
+  bytes[9'999] = 8;
+  ASSERT_EQ(api->device_memory(0, &after), 0);
+  EXPECT_EQ(before.free - after.free, 10'000);  // once
+  EXPECT_EQ(api->growing_grow(data, (1 << 20) + 1), 1);
+  EXPECT_EQ(api->growing_grow(data, 10), 1);  // it does not shrink
+  EXPECT_EQ(api->release(data), 1);           // memory of another kind
+  const size_t blocks = SoftMemory::Of().grown();
+  EXPECT_EQ(api->growing_release(data), 0);
+  EXPECT_EQ(api->growing_release(data), 1);
+  EXPECT_EQ(SoftMemory::Of().grown(), blocks - 1);  // none is left behind
+  ASSERT_EQ(api->device_memory(0, &after), 0);
+  EXPECT_EQ(before.free, after.free);
+}
+
+TEST(SoftCuda, TellsOfAWriteBehindWhatGrows) {
+  const CudaApi* api = SoftCudaApi();
+  void* data = nullptr;
+  ASSERT_EQ(api->growing_reserve(&data, 1 << 20, 0), 0);
+  ASSERT_EQ(api->growing_grow(data, 100), 0);
+  static_cast<char*>(data)[100] = 1;
+  EXPECT_EQ(api->growing_grow(data, 200), 700);
+  // Addresses without memory: the call is told and not made.
+  CudaStreamHandle stream = nullptr;
+  ASSERT_EQ(api->stream_create(&stream), 0);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(api->zero(static_cast<char*>(data) + 8192, 1, stream), 700);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::HasSubstr("touches addresses with no memory"));
+  EXPECT_EQ(api->stream_destroy(stream), 0);
+  EXPECT_EQ(api->growing_release(data), 0);
 }
 
 // Two GPUs; the thread is with the first.

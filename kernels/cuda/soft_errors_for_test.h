@@ -14,6 +14,7 @@ inline constexpr CudaError kSoftNoDevice = 101;   // cudaErrorInvalidDevice
 // A stream or an event of another device than it takes.
 inline constexpr CudaError kSoftInvalidHandle = 400;
 inline constexpr CudaError kSoftIllegalAddress = 700;
+inline constexpr CudaError kSoftNotSupported = 801;
 // Of NCCL: what was called cannot meet; software NCCL has written how.
 inline constexpr CudaError kSoftCollective = kNcclErrors + 5;  // ncclInvalidUsage
 // The host waits for a stream or an event that is being captured.

@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "base/dtype.h"
 #include "kernels/cuda/soft_errors_for_test.h"
@@ -24,8 +25,13 @@ namespace {
 std::atomic<bool> there{false};
 std::atomic<bool> deaf{false};
 std::atomic<double> patience{60};
-// Of the calling thread: how deep it stands in groups.
+// Of the calling thread: how deep it stands in groups, and what it has called there.
+struct Pending {
+  CudaStreamHandle stream;
+  std::shared_ptr<SoftCall> call;
+};
 thread_local int group_depth = 0;
+thread_local std::vector<Pending> pending;
 
 const char* TypeName(int dtype) {
   switch (static_cast<DType>(dtype)) {
@@ -188,11 +194,20 @@ CudaError GroupBegin() {
   ++group_depth;
   return 0;
 }
-CudaError GroupEnd() {
-  --group_depth;
-  return 0;
+CudaError EnqueuePending() {
+  CudaError first = 0;
+  for (Pending& each : std::exchange(pending, {})) {
+    if (!each.call->ends.empty()) {
+      TraceSoftCall("messages", each.stream, IsCaptured(each.stream), nullptr,
+                    SoftGpuOf(each.stream));
+    }
+    const CudaError error = EnqueueSoftCall(each.stream, std::move(each.call));
+    if (first == 0) first = error;
+  }
+  return first;
 }
-CudaError Enqueue(const char* name, SoftComm* comm, CudaStreamHandle stream,
+CudaError GroupEnd() { return --group_depth == 0 ? EnqueuePending() : 0; }
+CudaError Enqueue(const char* name, SoftComm* comm, CudaStreamHandle stream, void* buffer,
                   std::shared_ptr<SoftCall> call) {
   TraceSoftCall(name, stream, IsCaptured(stream), nullptr, SoftGpuOf(stream));
   // One thread that calls for several devices one by one may wait in the first call for ever.
@@ -203,15 +218,16 @@ CudaError Enqueue(const char* name, SoftComm* comm, CudaStreamHandle stream,
   call->number = comm->calls++;
   call->problem.rank = comm->rank;
   if (SoftGpuOf(stream) != call->gpu()) return kSoftInvalidHandle;
-  SoftMemory::Of().Touch(call->gpu(), call->buffer, name);
-  return EnqueueSoftCall(stream, std::move(call));
+  SoftMemory::Of().Touch(call->gpu(), buffer, name);
+  pending.push_back({stream, std::move(call)});
+  return group_depth == 0 ? EnqueuePending() : 0;
 }
 CudaError Collective(const CudaCollective* problem, void* buffer, CudaCommHandle handle,
                      CudaStreamHandle stream) {
   auto call = std::make_shared<SoftCall>();
   call->problem = *problem;
   call->buffer = buffer;
-  return Enqueue("collective", static_cast<SoftComm*>(handle), stream, std::move(call));
+  return Enqueue("collective", static_cast<SoftComm*>(handle), stream, buffer, std::move(call));
 }
 CudaError Message(const CudaMessage* message, void* data, CudaCommHandle handle,
                   CudaStreamHandle stream) {
@@ -220,21 +236,52 @@ CudaError Message(const CudaMessage* message, void* data, CudaCommHandle handle,
       message->peer == comm->part->rank) {
     return kNcclErrors + 4;
   }
+  const char* name = message->sends ? "send" : "receive";
+  for (Pending& each : pending) {
+    if (each.call->part != comm->part || each.call->ends.empty()) continue;
+    // NCCL would take another stream too; whoever calls says which waits for which.
+    if (each.stream != stream) return kSoftCollective;
+    TraceSoftCall(name, stream, IsCaptured(stream), nullptr, SoftGpuOf(stream));
+    SoftMemory::Of().Touch(each.call->gpu(), data, name);
+    each.call->ends.push_back({*message, data});
+    return 0;
+  }
   auto call = std::make_shared<SoftCall>();
-  call->is_message = true;
-  call->message = *message;
-  call->buffer = data;
-  return Enqueue(message->sends ? "send" : "receive", static_cast<SoftComm*>(handle), stream,
-                 std::move(call));
+  call->ends.push_back({*message, data});
+  return Enqueue(name, static_cast<SoftComm*>(handle), stream, data, std::move(call));
 }
 
 }  // namespace
 
 std::string SoftCall::What() const {
   static const char* const kKinds[] = {"all_reduce", "reduce_scatter", "all_gather"};
-  if (is_message) return "a message of " + std::to_string(message.bytes) + " bytes";
+  if (ends.size() == 1) return EndText(0);
+  if (!ends.empty()) {
+    std::string text = "a group of ";
+    for (size_t end = 0; end < ends.size(); ++end) {
+      text += (end == 0 ? "" : " and ") + EndText(end) +
+              (ends[end].message.sends ? " to " : " from ") +
+              std::to_string(ends[end].message.peer);
+    }
+    return text;
+  }
   return std::string(kKinds[static_cast<int>(problem.kind)]) + " of " +
          std::to_string(problem.elements) + " " + TypeName(problem.dtype);
+}
+
+std::string SoftCall::EndText(size_t end) const {
+  const CudaMessage& message = ends[end].message;
+  size_t place = 0, there = 0, back = 0;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    if (ends[i].message.peer != message.peer) continue;
+    const bool same = ends[i].message.sends == message.sends;
+    ++(same ? there : back);
+    if (same && i <= end) ++place;
+  }
+  std::string text = "a message of " + std::to_string(message.bytes) + " bytes";
+  if (there > 1) text += ", " + std::to_string(place) + " of " + std::to_string(there);
+  if (back > 0) text += ", with " + std::to_string(back) + " back";
+  return text;
 }
 
 std::string SoftCall::Text() const {

@@ -4,7 +4,7 @@
 // them, and the last to come adds the buffers up in the order of the ranks. A GPU does one collective at a
 // time, as a GPU may whose blocks all wait: so calls of two communicators that stand in no common order on
 // their GPUs end in a deadlock sooner or later. What cannot meet is told instead of hanging: calls that
-// differ in kind, count or type, and a deadlock, with the names of all calls that wait. Of a communicator over
+// differ in kind, count or type, messages whose group is not that of their other end, and a deadlock, with the names of all calls that wait. Of a communicator over
 // processes each rank does its part by itself (soft_nccl_shared_for_test.h). Test code only. Threads: any.
 // Read next: kernels/cuda/soft_streams_for_test.h.
 #ifndef ONEFLOW_KERNELS_CUDA_SOFT_NCCL_FOR_TEST_H_
@@ -26,15 +26,20 @@ struct SoftClique {
   std::vector<int> gpus;
 };
 
-// One rank's part of a collective, or of a message.
+// One end of a message.
+struct SoftEnd {
+  CudaMessage message = {};
+  void* buffer = nullptr;
+};
+
+// One rank's part of a collective; or its ends of the messages of a group, which is over when all of them are.
 struct SoftCall {
   std::shared_ptr<const SoftClique> clique;  // of one process
   std::shared_ptr<SoftPart> part;            // over processes
   uint64_t number = 0;                       // in the clique
-  bool is_message = false;
   CudaCollective problem = {};
-  CudaMessage message = {};
   void* buffer = nullptr;
+  std::vector<SoftEnd> ends;  // none: a collective
 
   using Key = std::pair<const SoftClique*, uint64_t>;
   Key key() const { return {clique.get(), number}; }
@@ -42,8 +47,11 @@ struct SoftCall {
     return part != nullptr ? part->gpu : clique->gpus[static_cast<size_t>(problem.rank)];
   }
   size_t ranks() const { return clique->gpus.size(); }
-  // "all_reduce of 16 f32", "a message of 64 bytes".
+  // "all_reduce of 16 f32", "a message of 64 bytes", "a group of a message of 64 bytes to 1 and ...".
   std::string What() const;
+  // What both ends say of one of the messages: "a message of 64 bytes, 1 of 2, with 3 back". All that a call has for
+  // one rank is to be all that this one's has for it.
+  std::string EndText(size_t end) const;
   // "call 3 of GPUs 0,1 on GPU 1: all_reduce of 16 f32", "a call of rank 1 of 2 on GPU 1: ...".
   std::string Text() const;
 };

@@ -4,12 +4,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/dtype.h"
@@ -28,7 +30,6 @@ int LaneOfRank(int rank) { return rank; }
 int LaneOfPair(int from, int to) { return SoftSegment::kMostRanks * (1 + from) + to; }
 
 size_t BytesOf(const SoftCall& call) {
-  if (call.is_message) return static_cast<size_t>(call.message.bytes);
   size_t element = 4;
   switch (static_cast<DType>(call.problem.dtype)) {
     case DType::kF64:
@@ -140,34 +141,28 @@ SoftMeeting::SoftMeeting(const SoftCall& call, double patience)
       until_(std::chrono::steady_clock::now() +
              std::chrono::duration_cast<std::chrono::steady_clock::duration>(
                  std::chrono::duration<double>(patience))) {
-  if (!call_.is_message) {
-    lane_ = LaneOfRank(part_.rank);
-  } else if (call_.message.sends) {
-    lane_ = LaneOfPair(part_.rank, call_.message.peer);
-  } else {
-    lane_ = LaneOfPair(call_.message.peer, part_.rank);
+  for (const SoftEnd& end : call_.ends) {
+    const CudaMessage& message = end.message;
+    ends_.push_back({message.sends ? LaneOfPair(part_.rank, message.peer)
+                                   : LaneOfPair(message.peer, part_.rank)});
   }
-  SoftLanes::Lane& lane = part_.segment->lanes()->lane[lane_];
-  number_ = call_.is_message && !call_.message.sends ? lane.read.load() : lane.posted.load();
-  if (part_.aborted.load() || (call_.is_message && !call_.message.sends)) return;
-  Post();
+  if (!ends_.empty() || part_.aborted.load()) return;
+  lane_ = LaneOfRank(part_.rank);
+  number_ = part_.segment->lanes()->lane[lane_].posted.load();
+  Post(lane_, number_, call_.buffer, BytesOf(call_), call_.What());
 }
 
 // Nobody reads the lane: its last call is over, for this rank has waited for that.
-void SoftMeeting::Post() {
-  SoftLanes::Lane& lane = part_.segment->lanes()->lane[lane_];
-  const size_t bytes = BytesOf(call_);
+void SoftMeeting::Post(int lane, uint64_t number, const void* data, size_t bytes,
+                       const std::string& text) {
+  SoftLanes::Lane& written = part_.segment->lanes()->lane[lane];
   if (bytes > kLaneBytes) {
-    Fail("more bytes than software NCCL carries", lane_);
+    Fail("more bytes than software NCCL carries", lane);
   } else if (bytes > 0) {
-    std::memcpy(part_.segment->DataOf(lane_), call_.buffer, bytes);
+    std::memcpy(part_.segment->DataOf(lane), data, bytes);
   }
-  std::snprintf(lane.text, sizeof(lane.text), "%s", call_.What().c_str());
-  lane.posted.store(number_ + 1);
-}
-
-bool SoftMeeting::IsSame(int lane) const {
-  return call_.What() == part_.segment->lanes()->lane[lane].text;
+  std::snprintf(written.text, sizeof(written.text), "%s", text.c_str());
+  written.posted.store(number + 1);
 }
 
 void SoftMeeting::Fail(const char* what, int lane) const {
@@ -177,7 +172,7 @@ void SoftMeeting::Fail(const char* what, int lane) const {
 
 bool SoftMeeting::Over() {
   if (part_.aborted.load()) return true;
-  if (call_.is_message ? OverMessage() : OverCollective()) return true;
+  if (ends_.empty() ? OverCollective() : OverMessages()) return true;
   if (std::chrono::steady_clock::now() < until_) return false;
   TellSoftDeadlock({&call_});
   return true;
@@ -195,7 +190,7 @@ bool SoftMeeting::OverCollective() {
     }
     bool same = true;
     for (int rank = 0; rank < part_.ranks; ++rank) {
-      if (IsSame(LaneOfRank(rank)) || !same) continue;
+      if (call_.What() == lanes[LaneOfRank(rank)].text || !same) continue;
       same = false;
       Fail("ranks differ", LaneOfRank(rank));
     }
@@ -210,16 +205,47 @@ bool SoftMeeting::OverCollective() {
   return true;
 }
 
-bool SoftMeeting::OverMessage() {
-  SoftLanes::Lane& lane = part_.segment->lanes()->lane[lane_];
-  if (call_.message.sends) return lane.read.load() > number_;
-  if (lane.posted.load() <= number_) return false;
-  if (!IsSame(lane_)) {
-    Fail("ends of a message differ", lane_);
-  } else if (call_.message.bytes > 0) {
-    std::memcpy(call_.buffer, part_.segment->DataOf(lane_), BytesOf(call_));
+bool SoftMeeting::OverMessages() {
+  bool over = true;
+  for (size_t end = 0; end < ends_.size(); ++end) {
+    if (ends_[end].over) continue;
+    const auto waits_for = [&](const End& other) {
+      return other.lane == ends_[end].lane && !other.over;
+    };
+    const auto here = ends_.begin() + static_cast<ptrdiff_t>(end);
+    if (std::none_of(ends_.begin(), here, waits_for)) {
+      Begin(end);
+      ends_[end].over = OverEnd(end);
+    }
+    over &= ends_[end].over;
   }
-  lane.read.store(number_ + 1);
+  return over;
+}
+
+void SoftMeeting::Begin(size_t number) {
+  End& end = ends_[number];
+  if (std::exchange(end.begun, true)) return;
+  const SoftLanes::Lane& lane = part_.segment->lanes()->lane[end.lane];
+  const SoftEnd& wanted = call_.ends[number];
+  end.number = wanted.message.sends ? lane.posted.load() : lane.read.load();
+  if (!wanted.message.sends) return;
+  Post(end.lane, end.number, wanted.buffer, static_cast<size_t>(wanted.message.bytes),
+       call_.EndText(number));
+}
+
+bool SoftMeeting::OverEnd(size_t number) {
+  const End& end = ends_[number];
+  const SoftEnd& wanted = call_.ends[number];
+  SoftLanes::Lane& lane = part_.segment->lanes()->lane[end.lane];
+  if (wanted.message.sends) return lane.read.load() > end.number;
+  if (lane.posted.load() <= end.number) return false;
+  if (call_.EndText(number) != lane.text) {
+    Fail("ends of a message differ", end.lane);
+  } else if (wanted.message.bytes > 0) {
+    std::memcpy(wanted.buffer, part_.segment->DataOf(end.lane),
+                static_cast<size_t>(wanted.message.bytes));
+  }
+  lane.read.store(end.number + 1);
   return true;
 }
 

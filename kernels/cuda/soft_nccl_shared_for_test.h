@@ -13,6 +13,8 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "kernels/cuda/cuda_api.h"
 
@@ -64,19 +66,28 @@ class SoftMeeting {
   bool Over();
 
  private:
-  void Post();
+  // One end of a message, in the lane of its pair. Those of one lane go one after the other.
+  struct End {
+    int lane = 0;
+    uint64_t number = 0;
+    bool begun = false;
+    bool over = false;
+  };
+  void Post(int lane, uint64_t number, const void* data, size_t bytes, const std::string& text);
   bool OverCollective();
-  bool OverMessage();
-  // A lane's text equals this call's.
-  bool IsSame(int lane) const;
+  bool OverMessages();
+  void Begin(size_t end);
+  bool OverEnd(size_t end);
   void Fail(const char* what, int lane) const;
 
   const SoftCall& call_;
   SoftPart& part_;
   const std::chrono::steady_clock::time_point until_;
-  int lane_ = 0;         // written by this rank, or by the peer whose message it is
-  uint64_t number_ = 0;  // of the call there
+  // Of a collective: the lane that this rank writes, and the number of the call there.
+  int lane_ = 0;
+  uint64_t number_ = 0;
   bool read_ = false;
+  std::vector<End> ends_;  // of messages
 };
 
 }  // namespace oneflow::kernels

@@ -61,6 +61,19 @@ CudaError Release(void* data) {
   Trace("release");
   return SoftMemory::Of().Release(data);
 }
+CudaError GrowingReserve(void** data, int64_t bytes, int device) {
+  Trace("growing_reserve");
+  if (device < 0 || device >= SoftGpus::Of().count()) return kSoftNoDevice;
+  return SoftMemory::Of().Reserve(data, bytes, device);
+}
+CudaError GrowingGrow(void* data, int64_t bytes) {
+  Trace("growing_grow");
+  return SoftMemory::Of().Grow(data, bytes);
+}
+CudaError GrowingRelease(void* data) {
+  Trace("growing_release");
+  return SoftMemory::Of().ReleaseGrown(data);
+}
 
 // ---- Streams, events, graphs: as in soft_streams_for_test.h, with a line in the trace ----
 
@@ -113,8 +126,10 @@ CudaError GraphExecDestroy(CudaGraphExecHandle exec) {
 
 CudaError Copy(void* to, const void* from, int64_t bytes, CudaStreamHandle stream) {
   Trace("copy", stream);
-  SoftMemory::Of().Touch(SoftGpuOf(stream), to, "a copy");
-  SoftMemory::Of().Touch(SoftGpuOf(stream), from, "a copy");
+  if (!SoftMemory::Of().Touch(SoftGpuOf(stream), to, "a copy") ||
+      !SoftMemory::Of().Touch(SoftGpuOf(stream), from, "a copy")) {
+    return SoftMemory::Of().TellError();
+  }
   return EnqueueSoft(stream, [=] { std::memmove(to, from, static_cast<size_t>(bytes)); });
 }
 CudaError CopyPeer(void* to, int to_gpu, const void* from, int from_gpu, int64_t bytes,
@@ -137,7 +152,9 @@ CudaError CopyIn(void* to, const void* from, int64_t bytes, CudaStreamHandle str
 }
 CudaError Zero(void* data, int64_t bytes, CudaStreamHandle stream) {
   Trace("zero", stream);
-  SoftMemory::Of().Touch(SoftGpuOf(stream), data, "a fill with zeros");
+  if (!SoftMemory::Of().Touch(SoftGpuOf(stream), data, "a fill with zeros")) {
+    return SoftMemory::Of().TellError();
+  }
   return EnqueueSoft(stream, [=] { std::memset(data, 0, static_cast<size_t>(bytes)); });
 }
 
@@ -154,6 +171,9 @@ CudaApi SoftCudaRuntime() {
   api.enable_peer = &EnablePeer;
   api.allocate = &Allocate;
   api.release = &Release;
+  api.growing_reserve = &GrowingReserve;
+  api.growing_grow = &GrowingGrow;
+  api.growing_release = &GrowingRelease;
   api.allocate_pinned = &AllocatePinned;
   api.release_pinned = &Release;
   api.stream_create = &SoftStreamCreate;

@@ -48,6 +48,8 @@ class Block {
 
   std::byte* data() const { return data_; }
   size_t bytes() const { return bytes_; }
+  // It has grown where it lies.
+  void set_bytes(size_t bytes) { bytes_ = bytes; }
 
  private:
   std::byte* data_ = nullptr;
@@ -66,6 +68,10 @@ class Device {
   virtual absl::StatusOr<Block> Allocate(int64_t bytes) = 0;
   // The same, but the host can read and write it too while nothing runs: the steps' blocks.
   virtual absl::StatusOr<Block> AllocateShared(int64_t bytes) { return Allocate(bytes); }
+  // The same for an arena; and more behind one, zeros again, where it lies: false if it cannot, then it is as it was.
+  virtual absl::StatusOr<Block> AllocateArena(int64_t bytes) { return Allocate(bytes); }
+  virtual absl::StatusOr<bool> GrowArena(Block*, int64_t) { return false; }
+  virtual bool Grows(const Block&) const { return false; }
   // The most bytes that it can ever give; an arena beyond that is refused when a plan is loaded.
   virtual int64_t capacity_bytes() const { return std::numeric_limits<int64_t>::max(); }
   // The GPU that it lies on, by the driver's number; -1: none.

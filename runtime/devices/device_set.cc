@@ -107,14 +107,15 @@ absl::StatusOr<Block> DeviceSet::AllocateArena(Device* device, int64_t bytes) co
       });
     }
   }
-  return device->Allocate(bytes);
+  return device->AllocateArena(bytes);
 }
 
 absl::Status DeviceSet::CheckMemory(const plan::Plan& plan, std::set<std::string> states) const {
   if (plan.devices_size() == 0 || plan.devices(0).kind() != "cuda") return absl::OkStatus();
-  std::vector<int64_t> arenas;
+  std::vector<HeldArena> arenas;
   for (const plan::DeviceProto& device : plan.devices()) {
-    arenas.push_back(static_cast<int64_t>(entries_.at(device.id()).arena.bytes()));
+    const Entry& entry = entries_.at(device.id());
+    arenas.push_back({static_cast<int64_t>(entry.arena.bytes()), entry.device->Grows(entry.arena)});
   }
   return CheckCudaMemory(*cuda_context_, plan, std::move(arenas), std::move(states));
 }
@@ -123,6 +124,10 @@ absl::StatusOr<bool> DeviceSet::GrowArena(uint32_t id, int64_t bytes) {
   Entry& entry = entries_.at(id);
   if (static_cast<int64_t>(entry.arena.bytes()) >= bytes || !entry.device->holds_bytes()) {
     return false;
+  }
+  if (entry.arena.data() != nullptr) {
+    OF_ASSIGN_OR_RETURN(const bool grown, entry.device->GrowArena(&entry.arena, bytes));
+    if (grown) return false;
   }
   // The old one stays until the new one is there: plans are bound to it if this fails.
   OF_ASSIGN_OR_RETURN(Block larger, AllocateArena(entry.device.get(), bytes));

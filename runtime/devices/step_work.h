@@ -65,10 +65,13 @@ struct StepWork {
     // side by side, in their order.
     uint32_t ring = 0;
     uint32_t member = 0;
-    // kSend, kReceive: inputs[0] or outputs[0], so many bytes, between two of `messengers`, by position.
+    // kSend, kReceive: inputs[0] or outputs[0], so many bytes, between two of `messengers`, by position. Ends
+    // that stand side by side are one call, from the one that is the first of them (a position) to the last.
     uint32_t own = 0;
     uint32_t peer = 0;
     int64_t bytes = 0;
+    uint32_t first_of_call = 0;
+    bool last_of_call = true;
     // kFeed, kFetch: the region of input or output `index` that it is, `offset` bytes further.
     uint32_t index = 0;
     int64_t offset = 0;

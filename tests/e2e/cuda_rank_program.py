@@ -46,8 +46,9 @@ def train(model: str, layout: str) -> tuple[Results, list[int]]:
 
 
 def what_was_done(calls: list[Call]) -> dict[str, int]:
-    """Kernels, calls and messages of the captured step by GPU, "launch 0", and communicators."""
-    names = ("launch", "collective", "send", "receive")
+    """Kernels, calls, ends of messages and the calls that they are ("messages") of the captured step by GPU,
+    "launch 0", and communicators."""
+    names = ("launch", "collective", "send", "receive", "messages")
     counts = Counter(f"{c.name} {c.gpu}" for c in calls if c.captured and c.name in names)
     return counts + Counter(c.name for c in calls if c.name in ("comms_join", "comms_create"))
 

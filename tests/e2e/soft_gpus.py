@@ -25,6 +25,17 @@ def soft_gpus(
 
 
 @contextmanager
+def no_growth() -> Iterator[None]:
+    """No GPU has memory that grows where it lies."""
+    library = ctypes.CDLL(str(PLUGIN))
+    library.oneflow_soft_cuda_set_growth(0)
+    try:
+        yield
+    finally:
+        library.oneflow_soft_cuda_set_growth(1)
+
+
+@contextmanager
 def soft_memory(
     total: int, reserved: int = 0, later: int = 0, communicator: int = 0, granule: int = 0
 ) -> Iterator[None]:

@@ -7,6 +7,7 @@ import gc
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 from tests.api.test_wrong_data import Trainer, batch
 from tests.e2e.layouts import LAYOUTS, Layout, Run, make_batch
-from tests.e2e.soft_gpus import soft_gpus, soft_memory
+from tests.e2e.soft_gpus import no_growth, soft_gpus, soft_memory
 from tests.e2e.soft_trace import PLUGIN, traced
 from tests.e2e.test_cuda_steps import MODELS, Training
 
@@ -256,6 +257,35 @@ def test_plans_of_one_session_share_what_they_have() -> None:
             float(train(x, y)["loss"])
             float(test(x))
             float(train(x, y)["loss"])
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_an_arena_that_grows_is_there_once(grows: bool) -> None:
+    """A larger plan comes to a session. Where memory grows where it lies only what is more is taken, and graphs that
+    were captured stay; elsewhere the arena is there twice for a moment, and graphs are made anew."""
+    gc.collect()
+    with no_growth() if not grows else nullcontext(), soft_gpus(1) as peak_of:
+        flow.manual_seed(0)
+        model = flow.nn.Linear(64, 64)
+        step = flow.eval_step(
+            lambda x: (model(x) * 3).sum(), model=model, mesh=flow.mesh("cuda", dp=2)
+        )
+        small, large = (np.ones((rows, 64), np.float32) for rows in (64, 1024))
+        first = [float(step(small)) for _ in range(8)]
+        before = peak_of(0)
+        (a,), (b,) = step.compile(small).gpu_memory(), step.compile(large).gpu_memory()
+        assert b["arenas"] > a["arenas"] > 0
+        more = b["arenas"] - (a["arenas"] if grows else 0) + b["inputs"] + b["outputs"]
+        # What is free is what it needs by that reckoning, to the byte.
+        with soft_memory(before + more - 1), pytest.raises(flow.OutOfMemoryError):
+            step(large)
+        with soft_memory(before + more), traced() as calls:
+            assert float(step(large)) == pytest.approx(16 * first[0], rel=1e-5)
+            assert [float(step(small)) for _ in range(8)] == first
+        assert peak_of(0) <= before + more
+        captures = [call for call in calls if call.name == "capture_begin"]
+        assert bool(captures) == (not grows)
+        assert bool([call for call in calls if call.name == "growing_grow"]) == grows
 
 
 def test_the_user_gives_less_than_there_is() -> None:

@@ -115,13 +115,19 @@ absl::Status CudaComms::Run(const WholeRing& ring, const std::vector<void*>& buf
   return InGroup(enqueue, "a collective");
 }
 
-absl::Status CudaComms::Carry(const kernels::CudaMessage& message, void* data,
-                              kernels::CudaStream* stream) {
-  const size_t member = static_cast<size_t>(
-      std::find(numbers_.begin(), numbers_.end(), message.rank) - numbers_.begin());
-  return InGroup(
-      [&] { return api_->message(&message, data, handles_.at(member), stream->handle()); },
-      "a message");
+absl::Status CudaComms::Carry(const std::vector<End>& ends) {
+  const auto enqueue = [&] {
+    CudaError error = 0;
+    for (size_t i = 0; i < ends.size() && error == 0; ++i) {
+      const size_t member = static_cast<size_t>(
+          std::find(numbers_.begin(), numbers_.end(), ends[i].message.rank) - numbers_.begin());
+      error = api_->message(&ends[i].message, ends[i].data, handles_.at(member),
+                            ends[i].stream->handle());
+      if (error == kernels::kNcclPending) error = 0;
+    }
+    return error;
+  };
+  return InGroup(enqueue, "a message");
 }
 
 absl::Status CudaComms::InGroup(const std::function<CudaError()>& calls, const char* what) {

@@ -50,8 +50,15 @@ class CudaComms {
   // Enqueues the parts of all ranks of this process: buffers and streams by member.
   absl::Status Run(const WholeRing& ring, const std::vector<void*>& buffers,
                    const std::vector<kernels::CudaStream*>& streams);
-  // One end of a message. REQUIRES: it was joined.
-  absl::Status Carry(const kernels::CudaMessage& message, void* data, kernels::CudaStream* stream);
+  // An end of a message, and where it is read or written.
+  struct End {
+    kernels::CudaMessage message;
+    void* data = nullptr;
+    kernels::CudaStream* stream = nullptr;
+  };
+  // All of them in one call, which is over when each has met its other end. REQUIRES: it was joined; the ends
+  // of one member are on one stream.
+  absl::Status Carry(const std::vector<End>& ends);
 
  private:
   CudaComms(const kernels::CudaApi* api, int ranks, double seconds, CommsEnd* end)

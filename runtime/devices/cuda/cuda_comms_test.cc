@@ -69,9 +69,14 @@ class CudaCommsTest : public testing::Test {
   absl::Status Sum() {
     return comms_->Run(ring_, {data_[0], data_[1]}, {streams_[0].get(), streams_[1].get()});
   }
+  // Of the floats of a rank from `at` on.
+  CudaComms::End EndOf(int rank, int peer, bool sends, int64_t bytes, size_t at = 0) {
+    return {{sends, rank, peer, bytes},
+            data_[static_cast<size_t>(rank)] + at,
+            streams_[static_cast<size_t>(rank)].get()};
+  }
   absl::Status Carry(int rank, int peer, bool sends, int64_t bytes) {
-    return comms_->Carry({sends, rank, peer, bytes}, data_[static_cast<size_t>(rank)],
-                         streams_[static_cast<size_t>(rank)].get());
+    return comms_->Carry({EndOf(rank, peer, sends, bytes)});
   }
   // What the stream of a rank tells when all of it is over.
   kernels::CudaError Drain(size_t rank) {
@@ -152,6 +157,66 @@ TEST_F(CudaCommsTest, EndsThatDifferAreTold) {
       "software NCCL: ends of a message differ: a call of rank 1 of 2 on GPU 1: a message of 8 "
       "bytes and a "
       "message of 16 bytes\n";
+}
+
+// One by one each would wait for the other to receive what it sends.
+TEST_F(CudaCommsTest, EndsOfAGroupWaitForNoneOfThem) {
+  ASSERT_TRUE(Join(2, 10).ok());
+  for (const bool captured : {false, true}) {
+    std::vector<std::unique_ptr<CudaGraph>> graphs;
+    for (int rank = 0; rank < 2; ++rank) {
+      float* data = data_[static_cast<size_t>(rank)];
+      for (int i = 0; i < 4; ++i) data[i] = static_cast<float>(10 * rank + i);
+      CudaStream* stream = streams_[static_cast<size_t>(rank)].get();
+      if (captured) ASSERT_TRUE(stream->BeginCapture().ok());
+      // The first two floats there, one by one, and into the last two what comes.
+      ASSERT_TRUE(
+          comms_
+              ->Carry({EndOf(rank, 1 - rank, true, 4, 0), EndOf(rank, 1 - rank, true, 4, 1),
+                       EndOf(rank, 1 - rank, false, 4, 2), EndOf(rank, 1 - rank, false, 4, 3)})
+              .ok());
+      if (captured) graphs.push_back(*stream->EndCapture());
+    }
+    for (size_t rank = 0; rank < graphs.size(); ++rank) {
+      ASSERT_TRUE(streams_[rank]->Launch(*graphs[rank]).ok());
+    }
+    EXPECT_EQ(Drain(0), 0);
+    EXPECT_EQ(Drain(1), 0);
+    EXPECT_EQ(data_[0][2], 10);
+    EXPECT_EQ(data_[0][3], 11);
+    EXPECT_EQ(data_[1][2], 0);
+    EXPECT_EQ(data_[1][3], 1);
+  }
+}
+
+// The other rank has the same messages, one call for each.
+TEST_F(CudaCommsTest, GroupsThatDifferAreTold) {
+  ASSERT_TRUE(Join(2, 10).ok());
+  ASSERT_TRUE(comms_->Carry({EndOf(0, 1, true, 4), EndOf(0, 1, false, 4, 1)}).ok());
+  ASSERT_TRUE(Carry(1, 0, false, 4).ok());
+  ASSERT_TRUE(Carry(1, 0, true, 4).ok());
+  EXPECT_EQ(Drain(1), kTold);
+  Drain(0);
+  told_ =
+      "software NCCL: ends of a message differ: a call of rank 1 of 2 on GPU 1: a message of 4 "
+      "bytes and "
+      "a message of 4 bytes, with 1 back\n"
+      "software NCCL: ends of a message differ: a call of rank 0 of 2 on GPU 0: a group of a "
+      "message of 4 "
+      "bytes, with 1 back to 1 and a message of 4 bytes, with 1 back from 1 and a message of 4 "
+      "bytes\n";
+}
+
+TEST_F(CudaCommsTest, GroupsThatNeverMeetAreADeadlock) {
+  kernels::SetSoftPatience(0.2);
+  ASSERT_TRUE(Join(2, 10).ok());
+  ASSERT_TRUE(comms_->Carry({EndOf(0, 1, true, 4), EndOf(0, 1, true, 4, 1)}).ok());
+  EXPECT_EQ(Drain(0), kTold);
+  told_ =
+      "software NCCL: deadlock, each waits for ranks that never come:\n"
+      "  a call of rank 0 of 2 on GPU 0: a group of a message of 4 bytes, 1 of 2 to 1 and a "
+      "message of 4 "
+      "bytes, 2 of 2 to 1\n";
 }
 
 }  // namespace

@@ -116,6 +116,41 @@ absl::StatusOr<Block> CudaContext::Allocate(int gpu, int64_t bytes) {
   return block;
 }
 
+absl::StatusOr<Block> CudaContext::AllocateGrowing(int gpu, int64_t bytes) {
+  if (bytes == 0) return Block();
+  OF_RETURN_IF_ERROR(Enter(gpu));
+  kernels::CudaMemory memory = {};
+  void* data = nullptr;
+  if (api_->device_memory(gpu, &memory) != 0 || bytes > memory.total ||
+      api_->growing_reserve(&data, memory.total, gpu) != 0) {
+    return Allocate(gpu, bytes);
+  }
+  Block block(static_cast<std::byte*>(data), 0,
+              [context = shared_from_this()](std::byte* addresses, size_t) {
+                context->Drain();  // what is enqueued may use it
+                context->growing_.erase(addresses);
+                context->api_->growing_release(addresses);
+              });
+  growing_[data] = memory.total;
+  OF_ASSIGN_OR_RETURN(const bool grown, Grow(gpu, &block, bytes));
+  return grown ? absl::StatusOr<Block>(std::move(block)) : Allocate(gpu, bytes);
+}
+
+absl::StatusOr<bool> CudaContext::Grow(int gpu, Block* block, int64_t bytes) {
+  const auto found = growing_.find(block->data());
+  if (found == growing_.end() || bytes > found->second) return false;
+  OF_RETURN_IF_ERROR(Enter(gpu));
+  if (api_->growing_grow(block->data(), bytes) != 0) {
+    return MakeError(ErrorKind::kOutOfMemory,
+                     absl::StrCat("GPU ", gpu, " has no ", bytes - block->bytes(),
+                                  " bytes more for a cuda device"));
+  }
+  const int64_t before = static_cast<int64_t>(block->bytes());
+  block->set_bytes(static_cast<size_t>(bytes));
+  OF_RETURN_IF_ERROR(Zero(gpu, block->data() + before, bytes - before));
+  return true;
+}
+
 absl::StatusOr<Block> CudaContext::AllocatePinned(int64_t bytes) {
   if (bytes == 0) return Block();
   OF_RETURN_IF_ERROR(Enter(lead_));

@@ -62,6 +62,11 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   // Zeros on a GPU, and in pinned memory of the host. They outlive no stream's work.
   absl::StatusOr<Block> Allocate(int gpu, int64_t bytes);
   absl::StatusOr<Block> AllocatePinned(int64_t bytes);
+  // Zeros that can grow where they lie, up to all that the GPU has, if it can that; and more of them, unless the
+  // block is none of these.
+  absl::StatusOr<Block> AllocateGrowing(int gpu, int64_t bytes);
+  absl::StatusOr<bool> Grow(int gpu, Block* block, int64_t bytes);
+  bool Grows(const Block& block) const { return growing_.contains(block.data()); }
   // For copies into pinned memory.
   CopyTeam* copies() { return &copies_; }
   absl::Status Zero(int gpu, void* data, int64_t bytes);
@@ -104,6 +109,7 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   int lead_ = 0;
   std::map<int, Gpu> gpus_;  // those that are open, by the driver's numbers
   std::map<std::pair<uint32_t, std::string>, std::unique_ptr<kernels::CudaStream>> streams_;
+  std::map<const void*, int64_t> growing_;  // blocks that grow, and how far
   std::set<uint32_t> own_;                  // devices
   std::set<std::vector<uint32_t>> joined_;  // groups over ranks, of all ranks
   const double peer_seconds_;

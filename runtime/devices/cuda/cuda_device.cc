@@ -27,6 +27,13 @@ class CudaDevice final : public Device {
   bool runs_whole_steps() const override { return true; }
 
   absl::StatusOr<Block> Allocate(int64_t bytes) override { return context_->Allocate(gpu_, bytes); }
+  absl::StatusOr<Block> AllocateArena(int64_t bytes) override {
+    return context_->AllocateGrowing(gpu_, bytes);
+  }
+  absl::StatusOr<bool> GrowArena(Block* arena, int64_t bytes) override {
+    return context_->Grow(gpu_, arena, bytes);
+  }
+  bool Grows(const Block& arena) const override { return context_->Grows(arena); }
   absl::StatusOr<Block> AllocateShared(int64_t bytes) override {
     return context_->AllocatePinned(bytes);
   }

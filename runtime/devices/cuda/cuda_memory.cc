@@ -10,7 +10,7 @@
 namespace oneflow {
 
 absl::Status CheckCudaMemory(const CudaContext& context, const plan::Plan& plan,
-                             std::vector<int64_t> arenas, std::set<std::string> states) {
+                             std::vector<HeldArena> arenas, std::set<std::string> states) {
   const kernels::CudaApi& api = context.api();
   GpuPlacement placement;
   for (const plan::DeviceProto& device : plan.devices()) {

@@ -13,15 +13,16 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "plan/gpu_memory.h"
 #include "plan/plan.pb.h"
 #include "runtime/devices/cuda/cuda_context.h"
 
 namespace oneflow {
 
-// OutOfMemoryError if some GPU has less free than loading the plan allocates there. `arenas`: bytes that its devices
+// OutOfMemoryError if some GPU has less free than loading the plan allocates there. `arenas`: those that its devices
 // have, by position; `states`: those that are there.
 absl::Status CheckCudaMemory(const CudaContext& context, const plan::Plan& plan,
-                             std::vector<int64_t> arenas, std::set<std::string> states);
+                             std::vector<HeldArena> arenas, std::set<std::string> states);
 
 }  // namespace oneflow
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <set>
 #include <string>
 #include <tuple>
@@ -342,7 +343,7 @@ absl::Status CudaStep::EnqueueFiring(size_t at) {
       return Collect(at, stream);
     case StepWork::Kind::kSend:
     case StepWork::Kind::kReceive:
-      return Carry(at, stream);
+      return firing.last_of_call ? Carry(at) : absl::OkStatus();
   }
   return firing.awaited ? stream->Record(events_[at].get()) : absl::OkStatus();
 }
@@ -393,18 +394,37 @@ absl::Status CudaStep::FollowCalls(size_t at, CudaStream* stream) {
   return absl::OkStatus();
 }
 
-absl::Status CudaStep::Carry(size_t at, CudaStream* stream) {
-  const StepWork::Firing& firing = work_.firings[at];
-  const bool sends = firing.kind == StepWork::Kind::kSend;
-  OF_RETURN_IF_ERROR(FollowCalls(at, stream));
-  if (firing.bytes > 0) {
+// On each GPU one stream has all its ends: that of the first, which waits for the others', as they do for it.
+absl::Status CudaStep::Carry(size_t at) {
+  std::map<size_t, size_t> first_on;  // by GPU
+  std::vector<CudaComms::End> ends;
+  for (size_t i = work_.firings[at].first_of_call; i <= at; ++i) {
+    const StepWork::Firing& firing = work_.firings[i];
+    const auto [first, is_new] = first_on.emplace(GpuOfFiring(i), i);
+    CudaStream* stream = streams_[work_.firings[first->second].lane];
+    if (is_new) OF_RETURN_IF_ERROR(FollowCalls(i, stream));
+    if (CudaStream* own = streams_[firing.lane]; own != stream) {
+      OF_RETURN_IF_ERROR(own->Record(events_[i].get()));
+      OF_RETURN_IF_ERROR(stream->Wait(*events_[i]));
+    }
+    if (firing.bytes == 0) continue;
+    const bool sends = firing.kind == StepWork::Kind::kSend;
     const kernels::CudaMessage message = {sends, static_cast<int32_t>(firing.own),
                                           static_cast<int32_t>(firing.peer), firing.bytes};
     // NCCL reads what is sent.
     void* data = sends ? const_cast<void*>(firing.inputs[0]) : firing.outputs[0];
-    OF_RETURN_IF_ERROR(messages_->Carry(message, data, stream));
+    ends.push_back({message, data, stream});
   }
-  return stream->Record(events_[at].get());
+  if (!ends.empty()) OF_RETURN_IF_ERROR(messages_->Carry(ends));
+  for (size_t i = work_.firings[at].first_of_call; i <= at; ++i) {
+    const size_t first = first_on.at(GpuOfFiring(i));
+    CudaStream* own = streams_[work_.firings[i].lane];
+    if (own != streams_[work_.firings[first].lane]) {
+      OF_RETURN_IF_ERROR(own->Wait(*events_[first]));
+    }
+    OF_RETURN_IF_ERROR(own->Record(events_[i].get()));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CudaStep::RunKernel(size_t at, CudaStream* stream) {

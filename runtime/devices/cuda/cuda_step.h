@@ -94,8 +94,8 @@ class CudaStep final : public StepRunner {
   absl::Status Fetch(size_t at, kernels::CudaStream* stream);
   // The waits of one member of a ring that is one call; behind those of the last, the call.
   absl::Status Collect(size_t at, kernels::CudaStream* stream);
-  // One end of a message from or to another rank.
-  absl::Status Carry(size_t at, kernels::CudaStream* stream);
+  // Behind the waits of the last of them: the ends of messages from or to other ranks that are one call.
+  absl::Status Carry(size_t at);
   // Behind the last call of the GPU, which this one is from now on.
   absl::Status FollowCalls(size_t at, kernels::CudaStream* stream);
   kernels::StepBlock* ReportsOn(size_t gpu) const;
