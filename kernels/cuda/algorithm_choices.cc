@@ -179,8 +179,8 @@ bool AlgorithmChoices::measures() const {
 
 absl::Status AlgorithmChoices::Choose(const AlgorithmKey& key,
                                       const std::vector<std::string>& candidates,
-                                      const AlgorithmTimer& timer,
-                                      const std::weak_ptr<void>& plan, Use use) {
+                                      const AlgorithmTimer& timer, const std::weak_ptr<void>& plan,
+                                      Use use) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (!measures_ || candidates.empty() || !IsField(key.place) || !IsField(key.problem) ||
       !std::all_of(candidates.begin(), candidates.end(), IsField)) {

@@ -80,7 +80,8 @@ class AlgorithmChoicesTest : public ::testing::Test {
 TEST(FastestAlgorithm, TheFirstStaysUnlessOneIsFasterByAMargin) {
   const auto fastest = [](const std::vector<double>& seconds) {
     std::vector<double> times;
-    return *FastestAlgorithm(seconds.size(), [&](size_t i) { return seconds[i]; }, &times);
+    return *FastestAlgorithm(
+        seconds.size(), [&](size_t i) { return seconds[i]; }, &times);
   };
   EXPECT_EQ(fastest({1.0, 0.98, 0.99}), 0u);
   EXPECT_EQ(fastest({1.0, 1.0, 1.0}), 0u);
@@ -289,8 +290,8 @@ TEST_F(AlgorithmChoicesTest, AProductTakesTheFilesAlgorithm) {
     void *da = nullptr, *db = nullptr, *dd = nullptr;
     CudaStreamHandle stream = nullptr;
     api->stream_create(&stream);
-    for (const auto& [place, bytes] : {std::pair(&da, a.size()), std::pair(&db, b.size()),
-                                       std::pair(&dd, d.size())}) {
+    for (const auto& [place, bytes] :
+         {std::pair(&da, a.size()), std::pair(&db, b.size()), std::pair(&dd, d.size())}) {
       api->allocate(place, static_cast<int64_t>(bytes * sizeof(float)));
     }
     api->copy(da, a.data(), static_cast<int64_t>(a.size() * sizeof(float)), stream);

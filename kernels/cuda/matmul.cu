@@ -218,7 +218,7 @@ struct Plan {
 #endif
   CudaAlgorithms offered = {};
   bool backwards = false;  // the own kernel, in tests
-  bool adds = false;  // the product itself adds the bias
+  bool adds = false;       // the product itself adds the bias
 };
 
 #ifdef ONEFLOW_CUBLASLT
@@ -454,7 +454,8 @@ bool NameOf(const cublasLtMatmulAlgo_t& algo, bool first, char (&name)[192]) {
     if (field.bytes == 2) value = narrow;
     // Shares in the result's type are rounded once more, and those in place may be added as they come.
     if (!first && field.attribute == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME &&
-        value != CUBLASLT_REDUCTION_SCHEME_NONE && value != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) {
+        value != CUBLASLT_REDUCTION_SCHEME_NONE &&
+        value != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) {
       return false;
     }
     const int more = std::snprintf(name + at, sizeof(name) - at, "%s%s %u", at == 0 ? "" : " ",

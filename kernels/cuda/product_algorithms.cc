@@ -76,8 +76,8 @@ class ProductTimer {
     bias_ = b_ + AlignedBytes((last * g_.stride_b + g_.k * g_.n) * element);
     d_ = bias_ + AlignedBytes(g_.n * element);
     workspace_ = d_ + AlignedBytes((last * g_.stride_d + g_.m * g_.n) * element);
-    const int64_t all = workspace_ + g_.workspace_bytes + MatmulCopies(g_).bytes() +
-                        2 * kLibraryAlignment;
+    const int64_t all =
+        workspace_ + g_.workspace_bytes + MatmulCopies(g_).bytes() + 2 * kLibraryAlignment;
     void* data = nullptr;
     CudaError error = api_->allocate(&data, all);
     if (error == 0) {
@@ -139,8 +139,7 @@ absl::Status ChooseProductAlgorithm(const CudaApi* api, const CudaMatmul& proble
     return timer.Seconds();
   };
   const auto use = [api, made = plan.get()](const std::string& name) {
-    return CudaStatus(*api, api->matmul_use(made, name.c_str()),
-                      "choosing a product's algorithm");
+    return CudaStatus(*api, api->matmul_use(made, name.c_str()), "choosing a product's algorithm");
   };
   return choices->Choose({offered.place, TextOf(problem)}, names, time, plan, use);
 }

@@ -221,7 +221,8 @@ class PyVirtualRuntime {
 void BindSession(py::module_& module) {
   py::class_<PySession>(module, "Session", "Owns everything alive (runtime/session.h).")
       .def(py::init<std::shared_ptr<TransportHandle>, double, double, std::string, std::string,
-                    std::string, bool, std::vector<int>, std::string, std::string, bool, std::string>(),
+                    std::string, bool, std::vector<int>, std::string, std::string, bool,
+                    std::string>(),
            py::arg("transport"), py::arg("watchdog_seconds"), py::arg("peer_seconds"),
            py::arg("trace_path"), py::arg("cuda_library") = "", py::arg("cublaslt") = "",
            py::arg("cuda_graphs") = true, py::arg("cuda_placement") = std::vector<int>(),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 import oneflow as flow
+import pytest
 from oneflow import environment
 
 
