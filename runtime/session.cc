@@ -474,13 +474,16 @@ class SessionImpl : public Session {
   // Where steps run as a whole, what goes between ranks are calls of their devices.
   absl::Status MakeRunner(LoadedPlan* loaded, std::unique_ptr<StepRunner>* runner) {
     comm::Transport* transport = options_.transport;
+    Device* device = loaded->program->device(0);
     if (transport == nullptr || transport->world_size() == 1) {
+      OF_RETURN_IF_ERROR(device->SettleKernels(nullptr));
       loaded->calls = OwnCalls(*loaded->program);
     } else {
-      OF_ASSIGN_OR_RETURN(loaded->calls,
-                          AgreeOnCalls(*loaded->program, [transport](const std::string& mine) {
-                            return transport->AllGather(mine);
-                          }));
+      const Exchange exchange = [transport](const std::string& mine) {
+        return transport->AllGather(mine);
+      };
+      OF_RETURN_IF_ERROR(device->SettleKernels(exchange));
+      OF_ASSIGN_OR_RETURN(loaded->calls, AgreeOnCalls(*loaded->program, exchange));
     }
     OF_ASSIGN_OR_RETURN(*runner, MakeStepRunner(*loaded->program, loaded->calls));
     return absl::OkStatus();

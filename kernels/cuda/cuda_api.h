@@ -25,7 +25,7 @@ struct CudaAdamW;
 struct CudaAdamWs;
 struct CudaLabelled;  // kernels/cuda/labelled_rows.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 14;
+inline constexpr int32_t kCudaApiVersion = 15;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -116,6 +116,16 @@ struct CudaMatmul {
   // library's part, a's, b's and d's, each from a multiple of kLibraryAlignment on; 0: as they are. An
   // operand has a copy if a dim of it is rounded up: with zeros there. For one product of 2-byte elements.
   int64_t padded_m, padded_n, padded_k;
+};
+
+// What a product may be done by, by names that stand for the same in every process with the same `place` (kind of
+// GPU, version of the library). The first is what its plan has when it is made. Each sums as the first does, with
+// the same bits in every run.
+inline constexpr int kMostAlgorithms = 8;
+struct CudaAlgorithms {
+  char place[384];
+  int32_t count;
+  char names[kMostAlgorithms][192];
 };
 
 // layer_norm and rms_norm: `n` elements a row; shares of a sum over rows.
@@ -340,6 +350,9 @@ struct CudaApi {
   CudaError (*matmul)(void* plan, const void* a, const void* b, const void* bias, void* d,
                       void* workspace, CudaStreamHandle);
   void (*matmul_release)(void* plan);
+  CudaError (*matmul_algorithms)(void* plan, CudaAlgorithms*);
+  // Calls of the plan take it from now on. An error if it is none of those that matmul_algorithms has given.
+  CudaError (*matmul_use)(void* plan, const char* name);
   // Opens cuBLASLt at `path`, or where the loader finds it if that is empty; before the first plan,
   // else the loader's is taken. "cuBLASLt 13.0.2", or why it is not there.
   const char* (*matmul_library)(const char* path);

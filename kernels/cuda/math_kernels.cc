@@ -14,6 +14,7 @@
 #include "kernels/cuda/draw_problem.h"
 #include "kernels/cuda/labelled_rows.h"
 #include "kernels/cuda/matmul_copies.h"
+#include "kernels/cuda/product_algorithms.h"
 #include "kernels/cuda/shares.h"
 #include "kernels/cuda/updates_problem.h"
 
@@ -313,6 +314,8 @@ KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
   OF_RETURN_IF_ERROR(
       CudaStatus(*api, api->matmul_plan(&product.matmul, &made), "planning a matmul"));
   const std::shared_ptr<void> plan(made, api->matmul_release);
+  OF_RETURN_IF_ERROR(
+      ChooseProductAlgorithm(api, product.matmul, plan, &AlgorithmChoices::OfProcess()));
   const int64_t element = SizeOf(spec.inputs[0].dtype);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     char* d = Out<char>(args, 0);

@@ -11,10 +11,12 @@
 // results back: 4 bytes for each of their elements, at the copy rate.
 //
 // cuBLASLt is column-major, so d = a . b is asked for as d^T = b^T . a^T. The algorithm is its
-// heuristic's first that fits the workspace; the choice is made once, when a plan is loaded.
+// heuristic's first that fits the workspace; the choice is made once, when a plan is loaded, and may be another of
+// its first eight by measurement (kernels/cuda/algorithm_choices.h).
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -66,7 +68,8 @@ CudaError RunResize(const Resize& r, const void* from, void* to, CudaStreamHandl
 }
 
 template <typename T>
-__global__ void ProductKernel(CudaMatmul g, const T* a, const T* b, const T* bias, T* d) {
+__global__ void ProductKernel(CudaMatmul g, bool backwards, const T* a, const T* b, const T* bias,
+                              T* d) {
   using C = Compute<T>;
   const int64_t result = g.m * g.n;
   const int64_t a_row = g.transpose_a ? 1 : g.k, a_column = g.transpose_a ? g.m : 1;
@@ -76,7 +79,8 @@ __global__ void ProductKernel(CudaMatmul g, const T* a, const T* b, const T* bia
     const T* left = a + batch * g.stride_a + row * a_row;
     const T* right = b + batch * g.stride_b + column * b_column;
     C total = 0;
-    for (int64_t j = 0; j < g.k; ++j) {
+    for (int64_t i_k = 0; i_k < g.k; ++i_k) {
+      const int64_t j = backwards ? g.k - 1 - i_k : i_k;
       total += static_cast<C>(left[j * a_column]) * static_cast<C>(right[j * b_row]);
     }
     if (bias != nullptr) total += static_cast<C>(bias[column]);
@@ -84,9 +88,9 @@ __global__ void ProductKernel(CudaMatmul g, const T* a, const T* b, const T* bia
   }
 }
 template <typename T>
-CudaError RunProduct(const CudaMatmul& g, const void* a, const void* b, const void* bias, void* d,
-                     CudaStreamHandle stream) {
-  return Launch(&ProductKernel<T>, BlocksFor(g.batches * g.m * g.n), kThreads, stream, g,
+CudaError RunProduct(const CudaMatmul& g, bool backwards, const void* a, const void* b,
+                     const void* bias, void* d, CudaStreamHandle stream) {
+  return Launch(&ProductKernel<T>, BlocksFor(g.batches * g.m * g.n), kThreads, stream, g, backwards,
                 static_cast<const T*>(a), static_cast<const T*>(b), static_cast<const T*>(bias),
                 static_cast<T*>(d));
 }
@@ -138,6 +142,7 @@ struct Library {
   decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy = nullptr;
   decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set = nullptr;
   decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic = nullptr;
+  decltype(&cublasLtMatmulAlgoConfigGetAttribute) algo_get = nullptr;
   bool opened = false;
   char text[512] = "";
 };
@@ -165,7 +170,8 @@ void Open(const char* path, Library* library) {
       Resolve(opened, "cublasLtMatmulPreferenceCreate", &library->preference_create) &&
       Resolve(opened, "cublasLtMatmulPreferenceDestroy", &library->preference_destroy) &&
       Resolve(opened, "cublasLtMatmulPreferenceSetAttribute", &library->preference_set) &&
-      Resolve(opened, "cublasLtMatmulAlgoGetHeuristic", &library->heuristic);
+      Resolve(opened, "cublasLtMatmulAlgoGetHeuristic", &library->heuristic) &&
+      Resolve(opened, "cublasLtMatmulAlgoConfigGetAttribute", &library->algo_get);
   cublasLtHandle_t first = nullptr;
   if (!all || library->create(&first) != CUBLAS_STATUS_SUCCESS) {
     std::snprintf(library->text, sizeof(library->text),
@@ -207,9 +213,12 @@ struct Plan {
   cublasLtMatmulDesc_t desc = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;
   cublasLtMatmulAlgo_t algo;
+  cublasLtMatmulAlgo_t algos[kMostAlgorithms];  // that may be used, by CudaAlgorithms
   bool library = false;
 #endif
-  bool adds = false;  // the product itself adds the bias
+  CudaAlgorithms offered = {};
+  bool backwards = false;  // the own kernel, in tests
+  bool adds = false;       // the product itself adds the bias
 };
 
 #ifdef ONEFLOW_CUBLASLT
@@ -263,6 +272,41 @@ bool DescribeBias(const Library& lt, cublasLtMatmulDesc_t desc) {
              CUBLAS_STATUS_SUCCESS;
 }
 
+// The heuristics' first `wanted` that fit the workspace; how many there are. REQUIRES: the plan is described.
+int Proposals(const Plan& plan, int wanted, cublasLtMatmulAlgo_t* algos) {
+  const Library& lt = OpenedLibrary();
+  const CudaMatmul& g = plan.copies.problem;
+  cublasLtMatmulPreference_t preference = nullptr;
+  if (lt.preference_create(&preference) != CUBLAS_STATUS_SUCCESS) return 0;
+  const uint64_t workspace = static_cast<uint64_t>(g.workspace_bytes);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+                    sizeof(workspace));
+  // An odd row length moves later batches off the first one's alignment.
+  const uint32_t element = static_cast<uint32_t>(BytesOf(g.math));
+  const auto alignment = [&](int64_t stride) {
+    uint32_t bytes = static_cast<uint32_t>(g.alignment);
+    while (g.batches > 1 && stride * element % bytes != 0) bytes /= 2;
+    return bytes;
+  };
+  const uint32_t align_a = alignment(g.stride_b), align_b = alignment(g.stride_a);
+  const uint32_t align_d = alignment(g.stride_d);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_a, 4);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align_b, 4);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align_d, 4);
+  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align_d, 4);
+  cublasLtMatmulHeuristicResult_t found[kMostAlgorithms] = {};
+  int count = 0;
+  const cublasStatus_t status = lt.heuristic(plan.handle, plan.desc, plan.b, plan.a, plan.d, plan.d,
+                                             preference, wanted, found, &count);
+  lt.preference_destroy(preference);
+  int taken = 0;
+  for (int i = 0; i < count && status == CUBLAS_STATUS_SUCCESS; ++i) {
+    // The first was always believed.
+    if (i == 0 || found[i].state == CUBLAS_STATUS_SUCCESS) algos[taken++] = found[i].algo;
+  }
+  return taken;
+}
+
 // True if cuBLASLt has an algorithm for the plan's problem.
 bool Choose(Plan* plan) {
   const Library& lt = OpenedLibrary();
@@ -289,31 +333,7 @@ bool Choose(Plan* plan) {
              &plan->a) == CUBLAS_STATUS_SUCCESS &&
       Layout(lt, type, g.m, g.n, g.batches, g.stride_d, &plan->d) == CUBLAS_STATUS_SUCCESS;
   if (!described || (plan->adds && !DescribeBias(lt, plan->desc))) return false;
-  cublasLtMatmulPreference_t preference = nullptr;
-  if (lt.preference_create(&preference) != CUBLAS_STATUS_SUCCESS) return false;
-  const uint64_t workspace = static_cast<uint64_t>(g.workspace_bytes);
-  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                    sizeof(workspace));
-  // An odd row length moves later batches off the first one's alignment.
-  const uint32_t element = static_cast<uint32_t>(BytesOf(g.math));
-  const auto alignment = [&](int64_t stride) {
-    uint32_t bytes = static_cast<uint32_t>(g.alignment);
-    while (g.batches > 1 && stride * element % bytes != 0) bytes /= 2;
-    return bytes;
-  };
-  const uint32_t align_a = alignment(g.stride_b), align_b = alignment(g.stride_a);
-  const uint32_t align_d = alignment(g.stride_d);
-  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_a, 4);
-  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align_b, 4);
-  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align_d, 4);
-  lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align_d, 4);
-  cublasLtMatmulHeuristicResult_t found = {};
-  int count = 0;
-  const cublasStatus_t status = lt.heuristic(plan->handle, plan->desc, plan->b, plan->a, plan->d,
-                                             plan->d, preference, 1, &found, &count);
-  lt.preference_destroy(preference);
-  plan->algo = found.algo;
-  return status == CUBLAS_STATUS_SUCCESS && count > 0;
+  return Proposals(*plan, 1, &plan->algo) == 1;
 }
 
 #endif  // ONEFLOW_CUBLASLT
@@ -352,16 +372,16 @@ CudaError Multiply(const Plan& plan, const void* a, const void* b, const void* b
   static_cast<void>(workspace);
   switch (g.math) {
     case CudaMath::kBF16:
-      return RunProduct<BF16>(g, a, b, bias, d, stream);
+      return RunProduct<BF16>(g, plan.backwards, a, b, bias, d, stream);
     case CudaMath::kF16:
-      return RunProduct<F16>(g, a, b, bias, d, stream);
+      return RunProduct<F16>(g, plan.backwards, a, b, bias, d, stream);
     case CudaMath::kF64:
-      return RunProduct<double>(g, a, b, bias, d, stream);
+      return RunProduct<double>(g, plan.backwards, a, b, bias, d, stream);
     case CudaMath::kF32:
     case CudaMath::kTF32:
       break;
   }
-  return RunProduct<float>(g, a, b, bias, d, stream);
+  return RunProduct<float>(g, plan.backwards, a, b, bias, d, stream);
 }
 
 CudaError Matmul(void* made, const void* a, const void* b, const void* bias, void* d,
@@ -402,6 +422,109 @@ void MatmulRelease(void* made) {
   delete plan;
 }
 
+#ifdef ONEFLOW_CUBLASLT
+
+// What an algorithm is, field by field. False: it cannot be told, or would not do.
+bool NameOf(const cublasLtMatmulAlgo_t& algo, bool first, char (&name)[192]) {
+  struct Field {
+    const char* name;
+    cublasLtMatmulAlgoConfigAttributes_t attribute;
+    size_t bytes;
+  };
+  constexpr Field kFields[] = {{"id", CUBLASLT_ALGO_CONFIG_ID, 4},
+                               {"tile", CUBLASLT_ALGO_CONFIG_TILE_ID, 4},
+                               {"stages", CUBLASLT_ALGO_CONFIG_STAGES_ID, 4},
+                               {"splits", CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 4},
+                               {"reduction", CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 4},
+                               {"swizzle", CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 4},
+                               {"option", CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, 4},
+                               {"inner", CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, 2},
+                               {"cluster", CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, 2}};
+  const Library& lt = OpenedLibrary();
+  size_t at = 0;
+  for (const Field& field : kFields) {
+    uint32_t value = 0;
+    uint16_t narrow = 0;
+    size_t written = 0;
+    void* place = field.bytes == 2 ? static_cast<void*>(&narrow) : &value;
+    if (lt.algo_get(&algo, field.attribute, place, field.bytes, &written) !=
+        CUBLAS_STATUS_SUCCESS) {
+      return false;
+    }
+    if (field.bytes == 2) value = narrow;
+    // Shares in the result's type are rounded once more, and those in place may be added as they come.
+    if (!first && field.attribute == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME &&
+        value != CUBLASLT_REDUCTION_SCHEME_NONE &&
+        value != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) {
+      return false;
+    }
+    const int more = std::snprintf(name + at, sizeof(name) - at, "%s%s %u", at == 0 ? "" : " ",
+                                   field.name, value);
+    at += static_cast<size_t>(more);
+    if (more < 0 || at >= sizeof(name)) return false;
+  }
+  return true;
+}
+
+void OfferLibrary(Plan* plan, CudaAlgorithms* offered) {
+  int device = 0;
+  cudaDeviceProp properties = {};
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaGetDeviceProperties(&properties, device) != cudaSuccess ||
+      !NameOf(plan->algo, true, offered->names[0])) {
+    return;
+  }
+  std::snprintf(offered->place, sizeof(offered->place), "%s, sm_%d%d, %d multiprocessors, %s",
+                properties.name, properties.major, properties.minor, properties.multiProcessorCount,
+                OpenedLibrary().text);
+  plan->algos[0] = plan->algo;
+  offered->count = 1;
+  cublasLtMatmulAlgo_t proposed[kMostAlgorithms];
+  const int count = Proposals(*plan, kMostAlgorithms, proposed);
+  for (int p = 0; p < count && offered->count < kMostAlgorithms; ++p) {
+    char(&name)[192] = offered->names[offered->count];
+    if (!NameOf(proposed[p], false, name)) continue;
+    bool known = false;
+    for (int i = 0; i < offered->count; ++i) known |= std::strcmp(name, offered->names[i]) == 0;
+    if (known) continue;
+    plan->algos[offered->count++] = proposed[p];
+  }
+}
+
+#endif  // ONEFLOW_CUBLASLT
+
+CudaError MatmulAlgorithms(void* made, CudaAlgorithms* offered) {
+  Plan* plan = static_cast<Plan*>(made);
+  *offered = {};
+#ifdef ONEFLOW_CUBLASLT
+  if (plan->library) OfferLibrary(plan, offered);
+#endif
+#ifndef __CUDACC__
+  // Two whose bits differ, for tests of who chooses what.
+  std::snprintf(offered->place, sizeof(offered->place), "software CUDA");
+  std::snprintf(offered->names[0], sizeof(offered->names[0]), "forwards");
+  std::snprintf(offered->names[1], sizeof(offered->names[1]), "backwards");
+  offered->count = 2;
+#endif
+  plan->offered = *offered;
+  return 0;
+}
+
+CudaError MatmulUse(void* made, const char* name) {
+  Plan* plan = static_cast<Plan*>(made);
+  for (int i = 0; i < plan->offered.count; ++i) {
+    if (std::strcmp(name, plan->offered.names[i]) != 0) continue;
+#ifdef ONEFLOW_CUBLASLT
+    plan->algo = plan->algos[i];
+#endif
+#ifndef __CUDACC__
+    plan->backwards = i == 1;
+#endif
+    return 0;
+  }
+  return 1;  // cudaErrorInvalidValue
+}
+
 const char* MatmulLibrary([[maybe_unused]] const char* path) {
 #ifdef ONEFLOW_CUBLASLT
   return OpenedLibrary(path).text;
@@ -416,6 +539,8 @@ void AddMatmul(CudaApi* api) {
   api->matmul_plan = &MatmulPlan;
   api->matmul = &Matmul;
   api->matmul_release = &MatmulRelease;
+  api->matmul_algorithms = &MatmulAlgorithms;
+  api->matmul_use = &MatmulUse;
   api->matmul_library = &MatmulLibrary;
 }
 

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "compiler/ops/rule_of_task.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cuda/algorithm_choices.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "python/bindings/bindings.h"
 #include "python/bindings/convert.h"
@@ -22,12 +23,14 @@ class PySession {
   PySession(std::shared_ptr<TransportHandle> transport, double watchdog_seconds,
             double peer_seconds, const std::string& trace_path, const std::string& cuda_library,
             const std::string& cublaslt, bool cuda_graphs, std::vector<int> cuda_placement,
-            const std::string& nccl, const std::string& cudnn)
+            const std::string& nccl, const std::string& cudnn, bool measures,
+            const std::string& algorithms)
       : transport_(std::move(transport)) {
     SessionOptions options;
     options.cpu_kernels = &kernels::CpuKernels();
     if (!cuda_library.empty()) {
       options.cuda = ValueOrThrow(kernels::OpenCuda(cuda_library, cublaslt, nccl, cudnn));
+      if (measures) kernels::AlgorithmChoices::OfProcess().Measure(algorithms);
     }
     options.cuda_graphs = cuda_graphs;
     options.cuda_placement = std::move(cuda_placement);
@@ -218,11 +221,13 @@ class PyVirtualRuntime {
 void BindSession(py::module_& module) {
   py::class_<PySession>(module, "Session", "Owns everything alive (runtime/session.h).")
       .def(py::init<std::shared_ptr<TransportHandle>, double, double, std::string, std::string,
-                    std::string, bool, std::vector<int>, std::string, std::string>(),
+                    std::string, bool, std::vector<int>, std::string, std::string, bool,
+                    std::string>(),
            py::arg("transport"), py::arg("watchdog_seconds"), py::arg("peer_seconds"),
            py::arg("trace_path"), py::arg("cuda_library") = "", py::arg("cublaslt") = "",
            py::arg("cuda_graphs") = true, py::arg("cuda_placement") = std::vector<int>(),
-           py::arg("nccl") = "", py::arg("cudnn") = "")
+           py::arg("nccl") = "", py::arg("cudnn") = "", py::arg("measures") = false,
+           py::arg("algorithms") = "")
       .def("close", &PySession::Close)
       .def("load", &Load, py::arg("plan"))
       .def("unload", &Unload, py::arg("plan"))

@@ -217,6 +217,24 @@ def cuda_graphs() -> bool:
     return choice == "on"
 
 
+def cuda_algorithms() -> dict[str, Any]:
+    """ONEFLOW_CUDA_ALGORITHMS: heuristics, measured, or measured:FILE, where measured ones are kept; by the names that
+    oneflow._core has for it."""
+    choice = os.environ.get("ONEFLOW_CUDA_ALGORITHMS", "") or "heuristics"
+    kind, colon, path = choice.partition(":")
+    if kind not in ("heuristics", "measured") or (colon and (kind != "measured" or not path)):
+        raise Error(
+            f"the environment variable ONEFLOW_CUDA_ALGORITHMS is {choice!r}; it may be heuristics, measured or "
+            "measured:FILE"
+        )
+    if kind == "measured" and not path:
+        cache = os.environ.get("XDG_CACHE_HOME", "")
+        if not os.path.isabs(cache):  # as its specification says
+            cache = os.path.expanduser("~/.cache")
+        path = os.path.join(cache, "oneflow", "algorithms.txt")
+    return {"measures": kind == "measured", "algorithms": path and os.path.abspath(path)}
+
+
 def cublaslt() -> str:
     """ONEFLOW_CUBLASLT: the file of cuBLASLt; by default that of the package nvidia-cublas, else the loader's."""
     named = os.environ.get("ONEFLOW_CUBLASLT", "")

@@ -99,6 +99,7 @@ class Store:
                 cuda_library=environment.cuda_library() if self.mesh.kind == "cuda" else "",
                 cuda_graphs=environment.cuda_graphs(),
                 cuda_placement=list(self.mesh.gpus),
+                **(environment.cuda_algorithms() if self.mesh.kind == "cuda" else {}),
                 **(environment.cuda_files() if self.mesh.kind == "cuda" else {}),
             )
         return self._session

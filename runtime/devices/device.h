@@ -113,6 +113,9 @@ class Device {
     if (groups.empty()) return absl::OkStatus();
     return absl::UnimplementedError(lack_of_calls());
   }
+  // Collective where `exchange` is not nullptr: the kernels made so far of all ranks have the same bits where they
+  // lie on the same hardware.
+  virtual absl::Status SettleKernels(const Exchange&) { return absl::OkStatus(); }
   // Called once on a thread before it runs kernels for a team of `threads`.
   virtual void EnterThread(int threads) const = 0;
   // What kernels of devices that answer at once are given, and what steps begin and end on where they

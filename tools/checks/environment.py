@@ -1,4 +1,5 @@
-"""Environment: every variable that is read stands in docs/environment.md, at most 12 of them are our own."""
+"""Environment: every variable that is read stands in docs/environment.md, at most 12 of them are our own beside the
+launcher's contract."""
 
 from __future__ import annotations
 
@@ -38,9 +39,11 @@ def check(root: Path) -> list[str]:
         for name in sorted({r for r in rows if rows.count(r) > 1})
     ]
     own = [name for name in rows if name.startswith("ONEFLOW_")]
-    if len(own) > LIMIT:
+    contract = document.read_text().partition("\n## The launcher's contract\n")[2].partition("\n## ")[0]
+    users = set(own) - set(ROW.findall(contract))
+    if len(users) > LIMIT:
         problems.append(
-            f"docs/environment.md: {len(own)} variables of our own, at most {LIMIT} are allowed"
+            f"docs/environment.md: {len(users)} variables of our own, at most {LIMIT} are allowed"
         )
     read: set[str] = set()
     for path in files(root, ".h", ".cc", ".cu", ".py"):

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "kernels/cuda/algorithm_choices.h"
 #include "runtime/devices/cuda/cuda_step.h"
 
 namespace oneflow {
@@ -57,6 +58,10 @@ class CudaDevice final : public Device {
   absl::Status Join(const std::vector<std::vector<uint32_t>>& groups,
                     const Exchange& exchange) override {
     return context_->Join(groups, exchange);
+  }
+
+  absl::Status SettleKernels(const Exchange& exchange) override {
+    return kernels::AlgorithmChoices::OfProcess().Settle(exchange);
   }
 
   absl::StatusOr<std::unique_ptr<StepRunner>> MakeStepRunner(StepWork work) override {
