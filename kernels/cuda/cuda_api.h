@@ -23,7 +23,8 @@ struct CudaFused;      // kernels/cuda/fused_problem.h: the same
 struct CudaSgd;        // kernels/cuda/updates_problem.h: the same
 struct CudaAdamW;
 struct CudaAdamWs;
-struct CudaLabelled;  // kernels/cuda/labelled_rows.h: the same
+struct CudaLabelled;    // kernels/cuda/labelled_rows.h: the same
+struct CudaAlgorithms;  // kernels/cuda/offered_algorithms.h: the same
 
 inline constexpr int32_t kCudaApiVersion = 15;
 inline constexpr int kCudaMaxRank = 16;
@@ -116,16 +117,6 @@ struct CudaMatmul {
   // library's part, a's, b's and d's, each from a multiple of kLibraryAlignment on; 0: as they are. An
   // operand has a copy if a dim of it is rounded up: with zeros there. For one product of 2-byte elements.
   int64_t padded_m, padded_n, padded_k;
-};
-
-// What a product may be done by, by names that stand for the same in every process with the same `place` (kind of
-// GPU, version of the library). The first is what its plan has when it is made. Each sums as the first does, with
-// the same bits in every run.
-inline constexpr int kMostAlgorithms = 8;
-struct CudaAlgorithms {
-  char place[384];
-  int32_t count;
-  char names[kMostAlgorithms][192];
 };
 
 // layer_norm and rms_norm: `n` elements a row; shares of a sum over rows.

@@ -24,6 +24,7 @@
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/matmul_copies.h"
+#include "kernels/cuda/offered_algorithms.h"
 #include "kernels/cuda/open_library.h"
 #include "kernels/scalar/types.h"
 

@@ -11,6 +11,7 @@
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/library_space.h"
 #include "kernels/cuda/matmul_copies.h"
+#include "kernels/cuda/offered_algorithms.h"
 #include "kernels/scalar/types.h"
 
 namespace oneflow::kernels {

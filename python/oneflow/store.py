@@ -91,6 +91,9 @@ class Store:
     @property
     def session(self) -> _core.Session:
         if self._session is None:
+            options: dict[str, Any] = {}
+            if self.mesh.kind == "cuda":
+                options = {**environment.cuda_files(), **environment.cuda_algorithms()}
             self._session = _core.Session(
                 transport=environment.transport(),
                 watchdog_seconds=environment.watchdog_seconds(),
@@ -99,8 +102,7 @@ class Store:
                 cuda_library=environment.cuda_library() if self.mesh.kind == "cuda" else "",
                 cuda_graphs=environment.cuda_graphs(),
                 cuda_placement=list(self.mesh.gpus),
-                **(environment.cuda_algorithms() if self.mesh.kind == "cuda" else {}),
-                **(environment.cuda_files() if self.mesh.kind == "cuda" else {}),
+                **options,
             )
         return self._session
 

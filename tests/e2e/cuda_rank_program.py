@@ -88,7 +88,14 @@ def go_wrong(action: str, folder: Path) -> None:
     print(f"rank {rank} goes on", flush=True)
 
 
+def choose_algorithms() -> None:
+    """TEST_ALGORITHMS has a value of ONEFLOW_CUDA_ALGORITHMS for each rank."""
+    if values := os.environ.get("TEST_ALGORITHMS"):
+        os.environ["ONEFLOW_CUDA_ALGORITHMS"] = values.split(",")[flow.rank()]
+
+
 def main() -> None:
+    choose_algorithms()
     action, gpus, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     with soft_gpus(gpus, nccl=os.environ.get("TEST_NCCL", "on") == "on"):
         if action == "deaf":

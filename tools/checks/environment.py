@@ -39,7 +39,9 @@ def check(root: Path) -> list[str]:
         for name in sorted({r for r in rows if rows.count(r) > 1})
     ]
     own = [name for name in rows if name.startswith("ONEFLOW_")]
-    contract = document.read_text().partition("\n## The launcher's contract\n")[2].partition("\n## ")[0]
+    contract = (
+        document.read_text().partition("\n## The launcher's contract\n")[2].partition("\n## ")[0]
+    )
     users = set(own) - set(ROW.findall(contract))
     if len(users) > LIMIT:
         problems.append(
