@@ -1,6 +1,6 @@
 // CudaAlgorithms: what cuBLASLt, or software CUDA, offers for a product, by name.
 //
-// Plain data that crosses the seam (kernels/cuda/cuda_api.h). Owner: the caller. Invariant: names end within their
+// Plain data that crosses the seam (kernels/cuda/cuda_api.h). Owner: the caller. Threads: one. Invariant: names end within their
 // places. Read next: kernels/cuda/product_algorithms.h.
 #ifndef ONEFLOW_KERNELS_CUDA_OFFERED_ALGORITHMS_H_
 #define ONEFLOW_KERNELS_CUDA_OFFERED_ALGORITHMS_H_
