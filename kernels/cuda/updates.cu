@@ -280,6 +280,7 @@ struct AdamWList {
   int32_t dtype[kJoined];
   int32_t end[kJoined];  // of each one's blocks; behind the last of them no block is
 };
+// Three types of gradients at once: registers for more than two blocks would be spilled (sm_100).
 __global__ void __launch_bounds__(kThreads, 2)
     AdamWsKernel(CudaAdamW c, const __grid_constant__ AdamWList list, const float* lr,
                  const int64_t* step) {

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -149,35 +148,40 @@ def test_a_job_that_was_stopped_by_one_of_its_ranks_is_started_again(tmp_path: P
     assert contents(tmp_path / "run")["steps"] > step
 
 
+class Rank:
+    """A launcher with one rank that says `here` and then does, at each SIGTERM, what `stop` has."""
+
+    def __init__(self, folder: Path, stop: str) -> None:
+        program = folder / "program.py"
+        program.write_text(
+            f"import signal, sys, time\ndef stop(*_):\n    {stop}\n"
+            "signal.signal(signal.SIGTERM, stop)\nprint('here', flush=True)\nwhile True: time.sleep(0.1)\n"
+        )
+        self.launcher = subprocess.Popen(
+            [sys.executable, "-m", "oneflow.launch", str(program)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.expect("here")
+
+    def expect(self, word: str) -> None:
+        assert self.launcher.stdout is not None
+        assert self.launcher.stdout.readline() == f"[rank0]: {word}\n"
+
+    def terminate_and_expect(self, word: str) -> None:
+        self.launcher.send_signal(signal.SIGTERM)
+        self.expect(word)
+
+
 def test_ranks_that_stop_in_order_get_longer_than_those_of_a_failed_job(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import signal, sys, time\n"
-        "def stop(*_):\n    time.sleep(6)\n    print('saved', flush=True)\n    sys.exit(143)\n"
-        "signal.signal(signal.SIGTERM, stop)\nprint('here', flush=True)\nwhile True: time.sleep(0.1)\n"
-    )
-    launcher: Any = subprocess.Popen(
-        [sys.executable, "-m", "oneflow.launch", str(program)], stdout=subprocess.PIPE, text=True
-    )
-    assert launcher.stdout.readline() == "[rank0]: here\n"
-    launcher.send_signal(signal.SIGTERM)
-    assert launcher.stdout.readline() == "[rank0]: saved\n"
-    assert launcher.wait(timeout=15) == 128 + signal.SIGTERM
+    rank = Rank(tmp_path, "time.sleep(6); print('saved', flush=True); sys.exit(143)")
+    rank.terminate_and_expect("saved")
+    assert rank.launcher.wait(timeout=15) == 128 + signal.SIGTERM
 
 
 def test_a_rank_that_does_not_end_is_not_waited_for_after_a_second_sigterm(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
-        "print('here', flush=True)\nwhile True: time.sleep(0.1)\n"
-    )
-    launcher: Any = subprocess.Popen(
-        [sys.executable, "-m", "oneflow.launch", str(program)], stdout=subprocess.PIPE, text=True
-    )
-    assert launcher.stdout.readline() == "[rank0]: here\n"
-    launcher.send_signal(signal.SIGTERM)
-    assert launcher.stdout.readline() == "[rank0]: asked\n"
-    launcher.send_signal(signal.SIGTERM)
+    rank = Rank(tmp_path, "print('asked', flush=True)")
+    rank.terminate_and_expect("asked")
     # The launcher's own end of a rank is another SIGTERM, and SIGKILL behind its grace of 5 s.
-    assert launcher.stdout.readline() == "[rank0]: asked\n"
-    assert launcher.wait(timeout=15) == 128 + signal.SIGTERM
+    rank.terminate_and_expect("asked")
+    assert rank.launcher.wait(timeout=15) == 128 + signal.SIGTERM

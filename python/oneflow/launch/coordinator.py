@@ -126,14 +126,13 @@ class Coordinator:
         for host in self.hosts:
             if not host.lost():
                 host.stop()
-        before = self._interrupts
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline and not self.console.is_gone():
             for host in self.hosts:
                 host.poll()
             if all(host.lost() or None not in host.codes() for host in self.hosts):
                 return
-            if self._interrupts > max(before, 1):
+            if self._interrupts > 1:
                 return
             time.sleep(0.02)
 

@@ -256,8 +256,8 @@ class TrainStep(Step):
 
         With `checkpoint`, a folder or a flow.Checkpoint, the run is saved, and goes on from the newest checkpoint
         that is further than the optimizer: `resume` is "auto", "must" (an error if there is none) or "never". A
-        loader with `state_dict` goes on at its next batch. SIGTERM to any
-        rank saves once more and ends the program, with exit code 143, at the same step on all ranks.
+        loader with `state_dict` goes on at its next batch. SIGTERM to any rank saves once more and ends the
+        program, with exit code 143, at the same step on all ranks.
         """
         if resume not in ("auto", "must", "never"):
             raise Error(f"resume={resume!r}: 'auto', 'must' or 'never'", user_location())
@@ -328,7 +328,7 @@ class TrainStep(Step):
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
                     if kept is not None and stops:
-                        self._end(kept, ending)
+                        self._end(kept)
                 if steps is None:
                     break
                 # A loader that resumes behind the last batch of an epoch is empty once.
@@ -345,9 +345,9 @@ class TrainStep(Step):
                     self._keep(kept, loader, None)
                 self._raise_if_unsaved()
                 if ending.asked:  # behind the last step
-                    self._end(kept, ending)
+                    self._end(kept)
 
-    def _end(self, kept: Checkpoint, ending: Termination) -> NoReturn:
+    def _end(self, kept: Checkpoint) -> NoReturn:
         self._raise_if_unsaved()
         if environment.rank() == 0:
             steps = self.optimizer.steps
@@ -356,7 +356,7 @@ class TrainStep(Step):
                 "same command goes on from there",
                 file=sys.stderr,
             )
-        ending.end()
+        Termination.end()
 
     # Checkpoints.
 
