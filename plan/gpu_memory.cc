@@ -142,7 +142,7 @@ class Counter {
         }
         bytes = Aligned(bytes + begin % kAlignment + end - begin);
       }
-      Add(g, &GpuMemory::inputs, bytes);
+      Add(g, &GpuMemory::inputs, InputsComeAhead(bytes) ? 2 * bytes : bytes);
     }
   }
 

@@ -26,6 +26,10 @@ namespace oneflow {
 // True if the devices can do the ring by one call of NCCL, where that is and they lie on different GPUs.
 using RingIsOneCall = std::function<bool(const WholeRing&)>;
 
+// True if a step's inputs of so many bytes on a GPU come while the step before it runs, which takes room for two of
+// them and two calls of the driver. A link of 25 to 50 GB/s brings less than this in the time of a few kernels.
+constexpr bool InputsComeAhead(int64_t bytes) { return bytes > (int64_t{1} << 20); }
+
 struct GpuMemory {
   uint32_t gpu = 0;
   std::vector<uint32_t> devices;  // positions in the plan
@@ -33,7 +37,7 @@ struct GpuMemory {
   // Blocks that are allocated.
   int64_t states = 0;    // parameters, optimizer, buffers
   int64_t arenas = 0;    // activations, gradients, workspaces
-  int64_t inputs = 0;    // of a step, as they come from the host
+  int64_t inputs = 0;    // of a step, as they come from the host; of two, where they come ahead
   int64_t outputs = 0;   // of a step, with its reports of wrong data
   int64_t messages = 0;  // to and from devices on other GPUs
   int64_t detours = 0;   // of states, by kernels that keep no gate

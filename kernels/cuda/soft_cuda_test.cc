@@ -2,6 +2,7 @@
 // GPU would tell of or hide.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <set>
 #include <string>
@@ -21,6 +22,31 @@
 
 namespace oneflow::kernels {
 namespace {
+
+// As CUDA has it: who waits for an event waits for its last record of then, whatever comes of a later one.
+TEST(SoftCuda, ALaterRecordOfAnEventIsAnotherOne) {
+  const CudaApi* api = SoftCudaApi();
+  auto held = CudaStream::Make(api), quick = CudaStream::Make(api), waits = CudaStream::Make(api);
+  auto event = CudaEvent::Make(api);
+  std::atomic<bool> open{false}, over{false};
+  const auto hold = [](void* argument) {
+    while (!static_cast<std::atomic<bool>*>(argument)->load()) std::this_thread::yield();
+  };
+  ASSERT_TRUE((*held)->OnComplete(hold, &open).ok());
+  ASSERT_TRUE((*held)->Record(event->get()).ok());
+  ASSERT_TRUE((*waits)->Wait(**event).ok());
+  const auto note = [](void* argument) { static_cast<std::atomic<bool>*>(argument)->store(true); };
+  ASSERT_TRUE((*waits)->OnComplete(note, &over).ok());
+  ASSERT_TRUE((*quick)->Record(event->get()).ok());
+  (*quick)->Drain();
+  EXPECT_TRUE((*event)->Done());
+  EXPECT_TRUE((*event)->Synchronize().ok());
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_FALSE(over.load());
+  open.store(true);
+  (*waits)->Drain();
+  EXPECT_TRUE((*event)->Synchronize().ok());
+}
 
 TEST(SoftCuda, StreamsRunInOrderAndWaitForEvents) {
   const CudaApi* api = SoftCudaApi();

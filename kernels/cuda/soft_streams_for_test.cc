@@ -170,12 +170,17 @@ class SoftStream {
 
 // Records are numbered; a wait waits for the number that stood when it was enqueued.
 struct SoftEvent {
+  // One record. Who waits waits for the one that was the last then: a later one, on another stream, may be reached
+  // before it.
+  struct Mark {
+    bool reached = false;
+    std::chrono::steady_clock::time_point when;
+  };
+
   const int gpu = SoftGpus::Current();
   std::mutex mutex;
   std::condition_variable changed;
-  uint64_t recorded = 0;
-  uint64_t reached = 0;
-  std::chrono::steady_clock::time_point when;
+  std::shared_ptr<Mark> last;  // nullptr: none yet
   // Where it stands in a capture, if it was recorded last in one.
   std::shared_ptr<Capture> capture;
   std::vector<size_t> tail;
@@ -185,6 +190,14 @@ SoftStream* Stream(CudaStreamHandle stream) { return static_cast<SoftStream*>(st
 // Work that is enqueued keeps its event: one may be destroyed before it is reached.
 std::shared_ptr<SoftEvent> Event(CudaEventHandle event) {
   return *static_cast<std::shared_ptr<SoftEvent>*>(event);
+}
+std::shared_ptr<SoftEvent::Mark> LastOf(SoftEvent* event) {
+  std::lock_guard<std::mutex> lock(event->mutex);
+  return event->last;
+}
+void WaitFor(SoftEvent* event, const SoftEvent::Mark* mark) {
+  std::unique_lock<std::mutex> lock(event->mutex);
+  event->changed.wait(lock, [&] { return mark == nullptr || mark->reached; });
 }
 
 // The host may not wait for what only stands in a graph.
@@ -271,15 +284,8 @@ CudaError SoftStreamWait(CudaStreamHandle handle, CudaEventHandle event_handle) 
     stream->capture->broken = kSoftCaptureInvalidated;
     return kSoftCaptureIsolation;
   }
-  uint64_t until = 0;
-  {
-    std::lock_guard<std::mutex> lock(event->mutex);
-    until = event->recorded;
-  }
-  return EnqueueSoft(handle, [event, until] {
-    std::unique_lock<std::mutex> lock(event->mutex);
-    event->changed.wait(lock, [&] { return event->reached >= until; });
-  });
+  return EnqueueSoft(handle,
+                     [event, mark = LastOf(event.get())] { WaitFor(event.get(), mark.get()); });
 }
 
 CudaError SoftEventCreate(CudaEventHandle* event, bool) {
@@ -298,15 +304,15 @@ CudaError SoftEventRecord(CudaEventHandle handle, CudaStreamHandle stream) {
     event->tail = Stream(stream)->tail;
     return 0;
   }
-  uint64_t number = 0;
+  const auto mark = std::make_shared<SoftEvent::Mark>();
   {
     std::lock_guard<std::mutex> lock(event->mutex);
-    number = ++event->recorded;
+    event->last = mark;
   }
-  return EnqueueSoft(stream, [event, number] {
+  return EnqueueSoft(stream, [event, mark] {
     std::lock_guard<std::mutex> lock(event->mutex);
-    event->reached = number;
-    event->when = std::chrono::steady_clock::now();
+    mark->reached = true;
+    mark->when = std::chrono::steady_clock::now();
     event->changed.notify_all();
   });
 }
@@ -314,22 +320,19 @@ CudaError SoftEventQuery(CudaEventHandle handle, bool* finished) {
   const std::shared_ptr<SoftEvent> event = Event(handle);
   if (event->capture != nullptr) return Refuse(event->capture.get());
   std::lock_guard<std::mutex> lock(event->mutex);
-  *finished = event->reached == event->recorded;
+  *finished = event->last == nullptr || event->last->reached;
   return 0;
 }
 CudaError SoftEventSynchronize(CudaEventHandle handle) {
   const std::shared_ptr<SoftEvent> event = Event(handle);
   if (event->capture != nullptr) return Refuse(event->capture.get());
-  {
-    std::unique_lock<std::mutex> lock(event->mutex);
-    const uint64_t until = event->recorded;
-    event->changed.wait(lock, [&] { return event->reached >= until; });
-  }
+  WaitFor(event.get(), LastOf(event.get()).get());
   return SoftMemory::Of().TellError();
 }
 CudaError SoftEventMilliseconds(CudaEventHandle begin, CudaEventHandle end, float* milliseconds) {
-  *milliseconds =
-      std::chrono::duration<float, std::milli>(Event(end)->when - Event(begin)->when).count();
+  const auto first = LastOf(Event(begin).get()), last = LastOf(Event(end).get());
+  if (first == nullptr || last == nullptr) return kSoftInvalid;
+  *milliseconds = std::chrono::duration<float, std::milli>(last->when - first->when).count();
   return 0;
 }
 

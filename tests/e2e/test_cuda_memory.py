@@ -104,6 +104,22 @@ def test_a_plan_of_a_model_takes_what_it_says(name: str, mesh: str, gpus: int) -
     assert sum(one["arenas"] for one in said) == sum(one["arena_bytes"] for one in memory)
 
 
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_large_inputs_have_room_for_two_steps(gpus: int) -> None:
+    for rows in (256, 2100):  # 1.0 and 8.2 KiB a row
+        step = step_of(flow.mesh("cuda", threads=1, dp=2))
+        batch = batch_of(rows)
+        said = assert_allocated(
+            gpus,
+            lambda: step.compile(*batch),  # noqa: B023
+            lambda: [float(step(*batch)["loss"]) for _ in range(3)] and None,  # noqa: B023
+        )
+        for one in said:
+            of_a_step = sum(array.nbytes for array in batch) / gpus
+            places = 2 if of_a_step > MIB else 1
+            assert places * of_a_step <= one["inputs"] <= places * of_a_step + 4096
+
+
 def test_states_that_keep_no_gate_have_room_beside_them() -> None:
     """A step that may find wrong data writes running statistics on a detour."""
     training = Training("resnet", "dp2")

@@ -15,6 +15,7 @@ from oneflow.models import tensor_parallel
 
 from tests.api.test_wrong_data import Trainer, batch
 from tests.e2e.layouts import LAYOUTS, Layout, Run, make_batch
+from tests.e2e.soft_gpus import soft_gpus
 from tests.e2e.soft_trace import PLUGIN, WAITS, steps_of, traced
 from tests.e2e.test_cuda import KINDS, bert, gpt2, resnet
 
@@ -98,6 +99,58 @@ def test_a_captured_step_is_three_calls_and_no_wait(name: str, mesh: str) -> Non
     assert {call.name for call in steps.waits} == {"event_synchronize"}
     assert [call.thing for call in steps.waits] == steps.ends
     assert len(set(steps.ends)) == IN_FLIGHT
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_large_inputs_come_ahead_by_two_calls_more(gpus: int) -> None:
+    """Their copies are a graph of their own, on the stream that the step before does not use, and the losses are those
+    of inputs that come with their step."""
+    random = np.random.default_rng(4)
+    batches = [random.standard_normal((512, 1024)).astype(np.float32) for _ in range(2 * IN_FLIGHT)]
+    labels = random.integers(0, 9, 512)
+
+    def losses(cut: int) -> tuple[list[float], list[Any]]:
+        flow.manual_seed(1)
+        model = flow.nn.Linear(1024, 9)
+        step = flow.train_step(
+            lambda x, y: F.cross_entropy(model(x), y),
+            model=model,
+            optimizer=flow.optim.SGD(model.parameters(), lr=0.1),
+            mesh=flow.mesh("cuda", threads=1, dp=2),
+        )
+        float(step(batches[0][:cut], labels[:cut])["loss"])
+        with traced() as calls:
+            given = [step(x[:cut], labels[:cut])["loss"] for x in (*batches, *batches)]
+            found = [float(loss) for loss in given]
+        return found, steps_of(calls).launches[IN_FLIGHT:]
+
+    with soft_gpus(gpus):
+        ahead, launches = losses(512)  # 2 MiB, 1 MiB and labels on each of two GPUs
+        _, small = losses(64)
+    for step in launches:
+        # Two launches, the wait for the step before, its end; the other thread's wait is the fifth.
+        assert [call.name for call in step] == [
+            "graph_launch",
+            "stream_wait",
+            "graph_launch",
+            "event_record",
+        ]
+        assert step[0].stream == step[2].stream
+    streams = [step[0].stream for step in launches]
+    assert streams[::2] == [streams[0]] * len(streams[::2])
+    assert streams[1::2] == [streams[1]] * len(streams[1::2])
+    assert streams[0] != streams[1]
+    assert all([call.name for call in step] == REPLAYED for step in small)
+    flow.manual_seed(1)
+    weights = flow.nn.Linear(1024, 9)
+    on_cpu = flow.train_step(
+        lambda x, y: F.cross_entropy(weights(x), y),
+        model=weights,
+        optimizer=flow.optim.SGD(weights.parameters(), lr=0.1),
+        mesh=flow.mesh("cpu", threads=1, dp=2),
+    )
+    expected = [float(on_cpu(x, labels)["loss"]) for x in (batches[0], *batches, *batches)]
+    np.testing.assert_allclose(ahead, expected[1:], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("mesh", ["dp2", "tp2", "pp2"])

@@ -65,7 +65,6 @@ absl::Status CudaContext::Open(int gpu) {
   if (gpus_.contains(gpu)) return absl::OkStatus();
   OF_RETURN_IF_ERROR(Enter(gpu));
   Gpu opened;
-  OF_ASSIGN_OR_RETURN(opened.stream, CudaStream::Make(api_));
   OF_ASSIGN_OR_RETURN(opened.done, CudaEvent::Make(api_));
   for (const auto& [other, ready] : gpus_) {
     for (const auto& [from, to] : {std::pair(gpu, other), std::pair(other, gpu)}) {
@@ -74,7 +73,16 @@ absl::Status CudaContext::Open(int gpu) {
       OF_RETURN_IF_ERROR(CudaStatus(*api_, api_->enable_peer(from, to, &direct), "enable_peer"));
     }
   }
-  if (gpus_.empty()) lead_ = gpu;
+  OF_RETURN_IF_ERROR(Enter(gpu));
+  if (gpus_.empty()) {
+    lead_ = gpu;
+    for (std::unique_ptr<CudaStream>& stream : turns_) {
+      OF_ASSIGN_OR_RETURN(stream, CudaStream::Make(api_));
+    }
+    OF_ASSIGN_OR_RETURN(turned_, CudaEvent::Make(api_));
+  } else {
+    OF_ASSIGN_OR_RETURN(opened.stream, CudaStream::Make(api_));
+  }
   gpus_[gpu] = std::move(opened);
   return absl::OkStatus();
 }
@@ -179,6 +187,7 @@ absl::Status CudaContext::Zero(int gpu, void* data, int64_t bytes) {
 
 absl::Status CudaContext::Aside(int gpu, const std::function<absl::Status(CudaStream*)>& enqueue) {
   OF_RETURN_IF_ERROR(Enter(gpu));
+  Stay();
   if (gpu == lead_) return enqueue(stream());
   const Gpu& here = gpus_.at(gpu);
   OF_RETURN_IF_ERROR(stream()->Record(gpus_.at(lead_).done.get()));
@@ -286,10 +295,29 @@ absl::Status CudaContext::JoinOne(const std::vector<uint32_t>& devices,
   return absl::OkStatus();
 }
 
-void CudaContext::Drain() const {
+absl::Status CudaContext::Turn() {
+  const CudaEvent* behind = ended_;
+  if (behind == nullptr) {
+    OF_RETURN_IF_ERROR(stream()->Record(turned_.get()));
+    behind = turned_.get();
+  }
+  turn_ = 1 - turn_;
+  Stay();
+  return stream()->Wait(*behind);
+}
+
+absl::Status CudaContext::Ended(CudaEvent* over) {
+  OF_RETURN_IF_ERROR(stream()->Record(over));
+  ended_ = over;
+  return absl::OkStatus();
+}
+
+void CudaContext::Drain() {
+  Stay();
   if (gpus_.empty() || !Enter(lead_).ok()) return;  // the GPU is lost
   for (const auto& [role, stream] : streams_) stream->Drain();
-  for (const auto& [gpu, opened] : gpus_) opened.stream->Drain();
+  for (const auto& [gpu, opened] : gpus_) StreamOfGpu(gpu)->Drain();
+  next_stream()->Drain();
 }
 
 }  // namespace oneflow

@@ -2,7 +2,8 @@
 //
 // Device i (its global id) lies on GPU i mod the number of visible GPUs, or where the user says
 // (`placement`). A GPU is opened when the first device on it is made; the first one opened leads: the steps of
-// all begin and end on its stream().
+// all begin and end on its stream(). That is one of two, by turns where a step is large enough (Turn): so that what a
+// step needs from the host comes while the step before it runs.
 //
 // Shared by its devices, by what they allocated and by the steps that run there. Threads: Open, Allocate,
 // StreamOf, Aside, Join, Drain from the session's caller; Enter and Abandon from any. Invariants: what is enqueued on stream(),
@@ -50,11 +51,22 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   absl::Status Add(uint32_t device);
   // Makes the GPU ready; again does nothing.
   absl::Status Open(int gpu);
-  // The GPU that leads, and its stream. REQUIRES: one is open.
+  // The GPU that leads, and its stream of now. REQUIRES: one is open.
   int lead() const { return lead_; }
-  kernels::CudaStream* stream() const { return StreamOfGpu(lead_); }
+  kernels::CudaStream* stream() const { return turns_[turn_].get(); }
+  // The one that Turn makes stream(): behind all but what came since the last Turn.
+  kernels::CudaStream* next_stream() const { return turns_[1 - turn_].get(); }
+  // next_stream() is stream() now, and what comes into it from here is behind all that the other was given. One
+  // call to the driver if that ends with the step that was Ended, else two.
+  absl::Status Turn();
+  // Or it is stream() for one more step.
+  void Stay() { ended_ = nullptr; }
+  // A step has been enqueued: `over`, which stays until stream() was given more, is recorded behind it.
+  absl::Status Ended(kernels::CudaEvent* over);
   // A GPU's own stream, for Aside and for the inputs of steps.
-  kernels::CudaStream* StreamOfGpu(int gpu) const { return gpus_.at(gpu).stream.get(); }
+  kernels::CudaStream* StreamOfGpu(int gpu) const {
+    return gpu == lead_ ? stream() : gpus_.at(gpu).stream.get();
+  }
   // The stream for that role of a logical device, on its GPU; made when it is first asked for.
   absl::StatusOr<kernels::CudaStream*> StreamOf(uint32_t device, const std::string& name);
   // The calling thread works with this GPU from now on.
@@ -87,13 +99,13 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
                     const Device::Exchange& exchange);
   // Ends what waits for other ranks. From any thread, at once.
   void Abandon() { comms_end_.Begin(); }
-  // Waits until nothing is enqueued.
-  void Drain() const;
+  // Waits until nothing is enqueued. Of events that were Ended none is looked at any more.
+  void Drain();
 
  private:
   struct Gpu {
-    std::unique_ptr<kernels::CudaStream> stream;
-    std::unique_ptr<kernels::CudaEvent> done;  // what was done aside
+    std::unique_ptr<kernels::CudaStream> stream;  // nullptr: the one that leads has turns_
+    std::unique_ptr<kernels::CudaEvent> done;     // what was done aside
   };
 
   CudaContext(const kernels::CudaApi* api, bool captures, std::vector<int> placement,
@@ -107,6 +119,10 @@ class CudaContext : public std::enable_shared_from_this<CudaContext> {
   const bool captures_;
   const std::vector<int> placement_;
   int lead_ = 0;
+  std::unique_ptr<kernels::CudaStream> turns_[2];  // of the GPU that leads
+  std::unique_ptr<kernels::CudaEvent> turned_;
+  const kernels::CudaEvent* ended_ = nullptr;  // behind all of stream(); nullptr: no event is
+  size_t turn_ = 0;
   std::map<int, Gpu> gpus_;  // those that are open, by the driver's numbers
   std::map<std::pair<uint32_t, std::string>, std::unique_ptr<kernels::CudaStream>> streams_;
   std::map<const void*, int64_t> growing_;  // blocks that grow, and how far

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "plan/gpu_memory.h"
 #include "plan/needs.h"
 
 namespace oneflow {
@@ -73,7 +74,10 @@ absl::Status CudaStep::Prepare() {
     results_bytes_ += Aligned(bytes);
   }
   for (Gpu& gpu : gpus_) {
-    OF_ASSIGN_OR_RETURN(gpu.inputs, context_->Allocate(gpu.number, gpu.inputs_bytes));
+    gpu.ahead = InputsComeAhead(gpu.inputs_bytes);
+    ahead_ |= gpu.ahead;
+    OF_ASSIGN_OR_RETURN(gpu.inputs,
+                        context_->Allocate(gpu.number, gpu.inputs_bytes * (gpu.ahead ? 2 : 1)));
     if (&gpu == &gpus_.front()) continue;
     OF_ASSIGN_OR_RETURN(gpu.reports, context_->Allocate(gpu.number, ReportsBytes(work_)));
   }
@@ -85,6 +89,7 @@ absl::Status CudaStep::Prepare() {
     OF_ASSIGN_OR_RETURN(over_.emplace_back(), CudaEvent::Make(&context_->api()));
   }
   graphs_.resize(static_cast<size_t>(work_.window));
+  inputs_graphs_.resize(static_cast<size_t>(work_.window));
   OF_ASSIGN_OR_RETURN(start_, CudaEvent::Make(&context_->api()));
   OF_ASSIGN_OR_RETURN(begin_, CudaEvent::Make(&context_->api()));
   for (const StepWork::Lane& lane : work_.lanes) {
@@ -221,13 +226,15 @@ absl::Status CudaStep::Launch(int64_t step, const std::byte* const* inputs) {
   OF_RETURN_IF_ERROR(context_->Enter(context_->lead()));
   const int64_t place = step % work_.window;
   StageInputs(place, inputs);
-  if (!warm_ || !captures_) {
-    warm_ = true;
-    OF_RETURN_IF_ERROR(Enqueue(place));
+  if (ahead_) {
+    OF_RETURN_IF_ERROR(BringAhead(place));
   } else {
-    OF_RETURN_IF_ERROR(LaunchGraph(place));
+    context_->Stay();
   }
-  return context_->stream()->Record(over_[static_cast<size_t>(place)].get());
+  OF_RETURN_IF_ERROR(LaunchGraph(context_->stream(), &graphs_[static_cast<size_t>(place)],
+                                 [&] { return Enqueue(place); }));
+  warm_ = true;
+  return context_->Ended(over_[static_cast<size_t>(place)].get());
 }
 
 // The step that had the place before is over, so nobody reads what lies there.
@@ -241,12 +248,22 @@ void CudaStep::StageInputs(int64_t place, const std::byte* const* inputs) {
   }
 }
 
-absl::Status CudaStep::LaunchGraph(int64_t place) {
-  CudaStream* stream = context_->stream();
-  std::unique_ptr<kernels::CudaGraph>& graph = graphs_[static_cast<size_t>(place)];
-  if (graph == nullptr) {
+absl::Status CudaStep::BringAhead(int64_t place) {
+  CudaStream* stream = context_->next_stream();
+  // A number was left out, so the step before reads that half.
+  if (place % 2 == last_place_ % 2) OF_RETURN_IF_ERROR(context_->Turn());
+  last_place_ = place;
+  OF_RETURN_IF_ERROR(LaunchGraph(stream, &inputs_graphs_[static_cast<size_t>(place)],
+                                 [&] { return BringInputs(place, true, stream); }));
+  return stream == context_->stream() ? absl::OkStatus() : context_->Turn();
+}
+
+absl::Status CudaStep::LaunchGraph(CudaStream* stream, std::unique_ptr<kernels::CudaGraph>* graph,
+                                   const std::function<absl::Status()>& enqueue) {
+  if (!warm_ || !captures_) return enqueue();
+  if (*graph == nullptr) {
     OF_RETURN_IF_ERROR(stream->BeginCapture());
-    const absl::Status enqueued = Enqueue(place);
+    const absl::Status enqueued = enqueue();
     absl::StatusOr<std::unique_ptr<kernels::CudaGraph>> captured = stream->EndCapture();
     const absl::Status& status = enqueued.ok() ? captured.status() : enqueued;
     if (!status.ok()) {
@@ -254,35 +271,34 @@ absl::Status CudaStep::LaunchGraph(int64_t place) {
       std::fprintf(stderr, "oneflow: steps are enqueued kernel by kernel: %s\n",
                    MessageOf(status).c_str());
       captures_ = false;
-      return Enqueue(place);
+      return enqueue();
     }
-    graph = *std::move(captured);
+    *graph = *std::move(captured);
   }
-  return stream->Launch(*graph);
+  return stream->Launch(**graph);
 }
 
-// All GPUs are brought theirs at once, each on its own stream, behind the step before, whose FEEDs read the same
-// blocks.
-absl::Status CudaStep::BringInputs(int64_t place) {
+// All GPUs are brought theirs at once, each on its own stream, behind what reads the same blocks: all that the
+// stream has.
+absl::Status CudaStep::BringInputs(int64_t place, bool ahead, CudaStream* stream) {
   const kernels::CudaApi& api = context_->api();
-  CudaStream* lead = context_->stream();
-  if (gpus_.size() > 1) OF_RETURN_IF_ERROR(lead->Record(start_.get()));
-  for (size_t g = 0; g < gpus_.size(); ++g) {
-    const Gpu& gpu = gpus_[g];
-    if (gpu.inputs_bytes == 0) continue;
+  const auto brings = [&](const Gpu& gpu) { return gpu.inputs_bytes > 0 && gpu.ahead == ahead; };
+  if (gpus_.size() > 1) OF_RETURN_IF_ERROR(stream->Record(start_.get()));
+  for (const Gpu& gpu : gpus_) {
+    if (!brings(gpu)) continue;
+    const bool leads = &gpu == &gpus_.front();
     OF_RETURN_IF_ERROR(context_->Enter(gpu.number));
-    CudaStream* stream = context_->StreamOfGpu(gpu.number);
-    if (g > 0) OF_RETURN_IF_ERROR(stream->Wait(*start_));
+    CudaStream* own = leads ? stream : context_->StreamOfGpu(gpu.number);
+    if (!leads) OF_RETURN_IF_ERROR(own->Wait(*start_));
     const std::byte* staged = pinned_inputs_.data() + place * inputs_bytes_ + gpu.inputs_at;
     OF_RETURN_IF_ERROR(
-        CudaStatus(api, api.copy(gpu.inputs.data(), staged, gpu.inputs_bytes, stream->handle()),
+        CudaStatus(api, api.copy(gpu.InputsOf(place), staged, gpu.inputs_bytes, own->handle()),
                    "a step's inputs"));
-    if (g > 0) OF_RETURN_IF_ERROR(stream->Record(gpu.brought.get()));
+    if (!leads) OF_RETURN_IF_ERROR(own->Record(gpu.brought.get()));
   }
   OF_RETURN_IF_ERROR(context_->Enter(context_->lead()));
   for (const Gpu& gpu : gpus_) {
-    if (gpu.brought == nullptr || gpu.inputs_bytes == 0) continue;
-    OF_RETURN_IF_ERROR(lead->Wait(*gpu.brought));
+    if (gpu.brought != nullptr && brings(gpu)) OF_RETURN_IF_ERROR(stream->Wait(*gpu.brought));
   }
   return absl::OkStatus();
 }
@@ -290,11 +306,11 @@ absl::Status CudaStep::BringInputs(int64_t place) {
 absl::Status CudaStep::Enqueue(int64_t place) {
   CudaStream* stream = context_->stream();
   collected_.assign(gpus_.size(), kNone);
-  OF_RETURN_IF_ERROR(BringInputs(place));
+  OF_RETURN_IF_ERROR(BringInputs(place, false, stream));
   OF_RETURN_IF_ERROR(stream->Record(begin_.get()));
   for (CudaStream* lane : streams_) OF_RETURN_IF_ERROR(lane->Wait(*begin_));
   for (size_t i = 0; i < work_.firings.size(); ++i) {
-    if (absl::Status status = EnqueueFiring(i); !status.ok()) {
+    if (absl::Status status = EnqueueFiring(i, place); !status.ok()) {
       return WithContext(status, work_.names[work_.firings[i].task]);
     }
   }
@@ -320,7 +336,7 @@ absl::Status CudaStep::Enqueue(int64_t place) {
                     "a step's outputs");
 }
 
-absl::Status CudaStep::EnqueueFiring(size_t at) {
+absl::Status CudaStep::EnqueueFiring(size_t at, int64_t place) {
   const StepWork::Firing& firing = work_.firings[at];
   const Gpu& gpu = gpus_[GpuOfFiring(at)];
   CudaStream* stream = streams_[firing.lane];
@@ -330,7 +346,7 @@ absl::Status CudaStep::EnqueueFiring(size_t at) {
     case StepWork::Kind::kFeed:
       OF_RETURN_IF_ERROR(CudaStatus(
           context_->api(),
-          regions_[at].Run(gpu.inputs.data(), firing.outputs[0], stream->handle(), shifts_[at]),
+          regions_[at].Run(gpu.InputsOf(place), firing.outputs[0], stream->handle(), shifts_[at]),
           "a feed"));
       break;
     case StepWork::Kind::kFetch:

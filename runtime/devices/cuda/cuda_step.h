@@ -7,6 +7,14 @@
 // (inputs, among them lr and the number of the step) lies in pinned memory, which has a place for each of the steps
 // that may be in flight, and each place has a graph; the StepBlocks of kernels have no number here.
 //
+// Where inputs are large (plan/gpu_memory.h says which are), they come ahead, while the step before runs:
+//
+//   stream 0   inputs 0 | step 0 ....... | inputs 2 | . | step 2 ....... | inputs 4
+//   stream 1            | inputs 1 |     . step 1 ....... | inputs 3 |   . step 3 ...
+//
+// Their block has a half for every second step. Steps take turns on the context's two streams, so a half is written
+// behind the step that read it, without an event for it, and the firings wait for the step before.
+//
 // Between two GPUs no kernel reaches across: what a task writes into a register of another GPU (a message)
 // goes into a block of its lane, and from there by a peer copy, on the lane's stream; what is fetched
 // elsewhere goes to the GPU that leads and gets its place in the result there; each GPU has all reports of
@@ -25,6 +33,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -60,7 +69,11 @@ class CudaStep final : public StepRunner {
     Block inputs;              // stretches of the logical inputs
     int64_t inputs_bytes = 0;  // of one step
     int64_t inputs_at = 0;     // in the step's pinned inputs
-    Block reports;             // a StepBlock for each device; of the GPU that leads in its results
+    bool ahead = false;        // the inputs come ahead
+    std::byte* InputsOf(int64_t place) const {
+      return inputs.data() + (ahead ? place % 2 * inputs_bytes : 0);
+    }
+    Block reports;  // a StepBlock for each device; of the GPU that leads in its results
     std::unique_ptr<kernels::CudaEvent> brought;  // the inputs; nullptr for the GPU that leads
   };
   // A stretch of a logical input that some FEED of a GPU reads, and where it lies in the GPU's inputs.
@@ -75,11 +88,16 @@ class CudaStep final : public StepRunner {
   void PlaceInputs();
   absl::Status PrepareFirings();
   void StageInputs(int64_t place, const std::byte* const* inputs);
-  absl::Status LaunchGraph(int64_t place);
+  // Those that come ahead; the context's stream is another one then.
+  absl::Status BringAhead(int64_t place);
+  // What `enqueue` puts into the stream, by its graph, which is captured where there is none yet.
+  absl::Status LaunchGraph(kernels::CudaStream* stream, std::unique_ptr<kernels::CudaGraph>* graph,
+                           const std::function<absl::Status()>& enqueue);
   // All of a step with the waits between its streams, from the context's stream and back to it.
   absl::Status Enqueue(int64_t place);
-  absl::Status BringInputs(int64_t place);
-  absl::Status EnqueueFiring(size_t at);
+  // Of the GPUs whose inputs come ahead, or of the others, from the stream and back to it.
+  absl::Status BringInputs(int64_t place, bool ahead, kernels::CudaStream* stream);
+  absl::Status EnqueueFiring(size_t at, int64_t place);
   absl::Status RunKernel(size_t at, kernels::CudaStream* stream);
   // The kernel with its operands there; states through the gate.
   absl::Status RunGated(size_t at, const std::vector<const void*>& inputs,
@@ -136,8 +154,10 @@ class CudaStep final : public StepRunner {
   std::vector<Block> crossings_;  // by lane: operands whose registers lie on other GPUs
 
   bool warm_ = false;
-  std::vector<std::unique_ptr<kernels::CudaGraph>>
-      graphs_;  // by step % window; nullptr: not captured yet
+  bool ahead_ = false;       // some GPU's inputs come ahead
+  int64_t last_place_ = -1;  // of the step that was launched last
+  // By step % window; nullptr: not captured yet.
+  std::vector<std::unique_ptr<kernels::CudaGraph>> graphs_, inputs_graphs_;
 };
 
 }  // namespace oneflow

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "kernels/cuda/soft_gpus_for_test.h"
 #include "kernels/cuda/soft_memory_for_test.h"
 #include "kernels/cuda/soft_nccl_for_test.h"
+#include "plan/gpu_memory.h"
 
 namespace oneflow {
 namespace {
@@ -331,6 +333,121 @@ TEST_F(CudaStepOnTwoGpusTest, WhatIsDoneAsideWaitsForTheSteps) {
   EXPECT_EQ(read, 5);
   Finish(0);
 }
+
+// Counts the copies of large inputs that are over.
+std::atomic<int> brought{0};
+kernels::CudaError CopyAndCount(void* to, const void* from, int64_t bytes,
+                                kernels::CudaStreamHandle stream) {
+  const kernels::CudaApi* api = kernels::SoftCudaApi();
+  const kernels::CudaError error = api->copy(to, from, bytes, stream);
+  if (error != 0 || !InputsComeAhead(bytes)) return error;
+  return api->stream_callback(
+      stream, [](void*) { ++brought; }, nullptr);
+}
+
+// register[0] <- the only input, a large one, then total += register[0], behind what the test holds; on the GPU that
+// leads or the other, in graphs or not.
+class LargeInputsTest : public CudaStepOnTwoGpusTest,
+                        public testing::WithParamInterface<std::tuple<uint32_t, bool>> {
+ protected:
+  static constexpr int64_t kElements = (int64_t{1} << 18) + 64;
+  void SetUp() override {
+    CudaStepOnTwoGpusTest::SetUp();
+    const auto [device, captures] = GetParam();
+    counting_.copy = &CopyAndCount;
+    context_ = *CudaContext::Make(&counting_, captures);
+    for (const int gpu : {0, 1}) ASSERT_TRUE(context_->Open(gpu).ok());
+    register_ = *context_->Allocate(static_cast<int>(device), kElements * 4);
+    context_->Drain();
+    work_.input_bytes = {kElements * 4};
+    StepWork::Firing feed = On(device, nullptr);
+    feed.kind = StepWork::Kind::kFeed;
+    feed.dtype = DType::kF32;
+    feed.logical = feed.extent = {kElements};
+    feed.begin = {0};
+    feed.outputs = {register_.data()};
+    StepWork::Firing add = On(device, &adds_[0]);
+    add.inputs = {register_.data()};
+    add.outputs = {device == 0 ? near_ : far_};
+    work_.firings = {On(device, &holds_), feed, add};
+    step_ = *CudaStep::Make(context_, work_, captures);
+    open_.store(true);
+    for (; next_ < 6; ++next_) {  // all places have their graphs
+      LaunchOf(0);
+      Finish(next_);
+    }
+    brought.store(0);
+    open_.store(false);
+  }
+  void TearDown() override {
+    open_.store(true);
+    step_.reset();
+    register_ = Block();
+    CudaStepOnTwoGpusTest::TearDown();
+  }
+  void LaunchOf(float value) { LaunchAs(next_, value); }
+  void LaunchAs(int64_t step, float value) {
+    const std::vector<float> input(kElements, value);
+    const auto* bytes = reinterpret_cast<const std::byte*>(input.data());
+    ASSERT_TRUE(step_->Launch(step, &bytes).ok());
+  }
+  // True if so many have come before the test has waited for long.
+  static bool Brought(int wanted) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (brought.load() < wanted && std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
+    }
+    return brought.load() == wanted;
+  }
+  float Total() const { return std::get<0>(GetParam()) == 0 ? near_[0] : far_[0]; }
+
+  kernels::CudaApi counting_ = *kernels::SoftCudaApi();
+  Block register_;
+  int64_t next_ = 0;
+};
+
+TEST_P(LargeInputsTest, ComeWhileTheStepBeforeRuns) {
+  LaunchAs(6, 1);
+  LaunchAs(7, 10);
+  LaunchAs(8, 100);
+  EXPECT_TRUE(Brought(2));
+  Pause();
+  EXPECT_TRUE(Brought(2)) << "the third overwrites what the first reads";
+  open_.store(true);
+  for (const int64_t step : {6, 7, 8}) Finish(step);
+  EXPECT_EQ(Total(), 111);
+}
+
+TEST_P(LargeInputsTest, WaitForTheStepThatReadsTheSameHalf) {
+  LaunchAs(6, 1);
+  LaunchAs(8, 10);
+  Pause();
+  EXPECT_TRUE(Brought(1));
+  open_.store(true);
+  for (const int64_t step : {6, 8}) Finish(step);
+  EXPECT_EQ(Total(), 11);
+}
+
+TEST_P(LargeInputsTest, WhatIsDoneAsideStandsBetweenTwoSteps) {
+  LaunchAs(6, 1);
+  LaunchAs(7, 2);
+  const float written = 100;
+  const int gpu = static_cast<int>(std::get<0>(GetParam()));
+  const auto write = [&](kernels::CudaStream* stream) -> absl::Status {
+    OF_RETURN_IF_ERROR(stream->OnComplete(
+        [](void*) { std::this_thread::sleep_for(std::chrono::milliseconds(30)); }, nullptr));
+    return kernels::CudaStatus(
+        *api_, api_->copy_in(gpu == 0 ? near_ : far_, &written, 4, stream->handle()), "a write");
+  };
+  ASSERT_TRUE(context_->Aside(gpu, write).ok());
+  LaunchAs(8, 3);
+  open_.store(true);
+  for (const int64_t step : {6, 7, 8}) Finish(step);
+  EXPECT_EQ(Total(), 103);
+}
+
+INSTANTIATE_TEST_SUITE_P(OnAGpu, LargeInputsTest,
+                         testing::Combine(testing::Values(0u, 1u), testing::Bool()));
 
 // A ring that is one call, then a task of each member that reads the result; another ring of the same GPUs
 // on other streams.
