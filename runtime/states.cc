@@ -124,7 +124,6 @@ absl::StatusOr<HostTensor> StateStore::Read(const std::string& name, bool check_
   if (found == states_.end()) return Unknown(name);
   const State& state = found->second;
   HostTensor value = HostTensor::Allocate(state.dtype, state.logical_shape);
-  std::memset(value.data.get(), 0, static_cast<size_t>(value.bytes()));
   // Shards are equal or disjoint: a Split deals a dim out, B repeats it.
   int64_t covered = 0;
   for (size_t i = 0; i < state.shards.size(); ++i) {
