@@ -1,6 +1,9 @@
 // What a message between two processes costs, by each path, beside what it is made of: memcpy for large
 // ones, a byte there and back over a bare TCP connection for small ones. `./dev bench transports` runs
 // it; a line a figure.
+//
+// With arguments RANK HOST PORT it is one of two processes on two hosts, of which rank 0's is HOST: TCP alone, beside
+// a bare connection (on the next port). `./dev bench hosts` runs these.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -11,12 +14,15 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "base/check.h"
 #include "comm/rendezvous.h"
 #include "comm/socket.h"
@@ -119,11 +125,11 @@ class End {
   int64_t sent_ = 0, received_ = 0;
 };
 
-void RunRank(int rank, int port, PathChoice path, const char* name) {
+void RunRank(int rank, const std::string& host, int port, PathChoice path, const char* name) {
   RendezvousOptions options;
   options.rank = rank;
   options.world_size = 2;
-  options.address = "127.0.0.1:" + std::to_string(port);
+  options.address = host + ":" + std::to_string(port);
   options.secret = std::string(32, 's');
   options.job = "benchmark";
   options.path = path;
@@ -170,31 +176,50 @@ void InTwo(const std::function<void(int)>& rank) {
   OF_CHECK(waitpid(child, &status, 0) == child && status == 0) << "rank 1 failed";
 }
 
+void Trips(int rank, const Socket& socket) {
+  OF_CHECK(fcntl(socket.fd(), F_SETFL, 0) == 0) << "fcntl";  // calls that wait
+  constexpr int kTrips = 3000;
+  std::vector<char> message(kSmall);
+  const auto send = [&] {
+    OF_CHECK(::send(socket.fd(), message.data(), message.size(), 0) == kSmall) << "send";
+  };
+  const auto receive = [&] {
+    OF_CHECK(recv(socket.fd(), message.data(), message.size(), MSG_WAITALL) == kSmall) << "recv";
+  };
+  const double seconds = Best([&] {
+    for (int i = 0; i < kTrips; ++i) {
+      if (rank == 0) send();
+      receive();
+      if (rank == 1) send();
+    }
+  });
+  if (rank == 0) std::printf("bare_socket_round_trip_us %.2f\n", 1e6 * seconds / kTrips);
+}
+
+Deadline InAMinute() { return Clock::now() + std::chrono::seconds(60); }
+
 void BareSocket() {
-  const Deadline deadline = Clock::now() + std::chrono::seconds(60);
   const Socket listener = *Socket::Listen(0);
   const int port = *listener.port();
   InTwo([&](int rank) {
-    const Socket socket =
-        rank == 0 ? *listener.Accept(deadline) : *Socket::Connect("127.0.0.1", port, deadline);
-    OF_CHECK(fcntl(socket.fd(), F_SETFL, 0) == 0) << "fcntl";  // calls that wait
-    constexpr int kTrips = 3000;
-    std::vector<char> message(kSmall);
-    const auto send = [&] {
-      OF_CHECK(::send(socket.fd(), message.data(), message.size(), 0) == kSmall) << "send";
-    };
-    const auto receive = [&] {
-      OF_CHECK(recv(socket.fd(), message.data(), message.size(), MSG_WAITALL) == kSmall) << "recv";
-    };
-    const double seconds = Best([&] {
-      for (int i = 0; i < kTrips; ++i) {
-        if (rank == 0) send();
-        receive();
-        if (rank == 1) send();
-      }
-    });
-    if (rank == 0) std::printf("bare_socket_round_trip_us %.2f\n", 1e6 * seconds / kTrips);
+    Trips(rank, rank == 0 ? *listener.Accept(InAMinute())
+                          : *Socket::Connect("127.0.0.1", port, InAMinute()));
   });
+}
+
+// The other process may come later.
+void BareSocketBetween(int rank, const std::string& host, int port) {
+  if (rank == 0) {
+    const Socket listener = *Socket::Listen(port, host);
+    Trips(rank, *listener.Accept(InAMinute()));
+    return;
+  }
+  absl::StatusOr<Socket> socket = Socket::Connect(host, port, InAMinute());
+  while (absl::IsUnavailable(socket.status())) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    socket = Socket::Connect(host, port, InAMinute());
+  }
+  Trips(rank, *socket);
 }
 
 void Memcpy() {
@@ -211,13 +236,19 @@ void Memcpy() {
 
 void RunPath(PathChoice path, const char* name) {
   const int port = *Socket::Listen(0)->port();
-  InTwo([&](int rank) { RunRank(rank, port, path, name); });
+  InTwo([&](int rank) { RunRank(rank, "127.0.0.1", port, path, name); });
 }
 
 }  // namespace
 }  // namespace oneflow::comm
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc == 4) {
+    const int rank = std::atoi(argv[1]), port = std::atoi(argv[3]);
+    oneflow::comm::BareSocketBetween(rank, argv[2], port + 1);
+    oneflow::comm::RunRank(rank, argv[2], port, oneflow::comm::PathChoice::kTcp, "tcp");
+    return 0;
+  }
   oneflow::comm::Memcpy();
   oneflow::comm::BareSocket();
   oneflow::comm::RunPath(oneflow::comm::PathChoice::kShared, "shm");
