@@ -447,14 +447,17 @@ class VirtualRuntimeImpl : public VirtualRuntime {
       Push(event, duration);
       return;
     }
-    // The network carries it; the thread goes on. Messages of a channel arrive in order.
+    // The network carries it, as long as the receiver's end says; the thread goes on. Messages of a channel arrive in
+    // order.
     if (!event.late) Transfer(r, task, ordinal);
     event.kind = Event::kSent;
     const int64_t sent = static_cast<int64_t>(static_cast<double>(duration) * random_.Uniform());
     Push(event, sent);
     const ChannelEnd& receiver = rank.peer[task];
+    const plan::Task& recv = *ranks_[receiver.rank]->program->tasks()[receiver.task].proto;
+    const int64_t carried = std::max(sent, Jittered(recv.duration_ns()));
     int64_t& last = ranks_[receiver.rank]->last_arrival[receiver.task];
-    last = std::min(kEndOfTime, std::max(last, now_ + duration) + 1);
+    last = std::min(kEndOfTime, std::max(last, now_ + carried) + 1);
     PushMessage(receiver.rank, {MessageKind::kArrived, 0, receiver.task, 0}, last - now_);
     StartWork(r, lane_id);
   }

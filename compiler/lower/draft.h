@@ -51,6 +51,10 @@ class Draft {
   int64_t TransferNs(int64_t bytes, int from, int to) const {
     return levels_.rate(levels_.Between(from, to)).Ns(1, bytes);
   }
+  // How long such a transfer keeps who sends from sending more: its start overlaps with others.
+  int64_t OccupiedNs(int64_t bytes, int from, int to) const {
+    return levels_.rate(levels_.Between(from, to)).Ns(0, bytes);
+  }
 
   // A task of `node` on a local device of `stage`. `level` is the node's unless it is a CHUNK task.
   plan::Task* AddTask(const Node& node, const std::string& op, plan::TaskKind kind, int stage,

@@ -155,7 +155,7 @@ class ReshardEmitter {
                                       Sub::kSend, piece_, round_);
     Follow(producer, send);
     draft_.AddInput(send, buffer, type);
-    SetCost(send, type.bytes(), ns);
+    SetCost(send, type.bytes(), draft_.OccupiedNs(type.bytes(), source, destination));
     send->set_channel(draft_.AddChannel(
         ChannelName(path, draft_.plan.devices(device).id(), destination), draft_.rank,
         draft_.RankOf(destination), type.bytes(), slots, send->stamp()));
