@@ -103,6 +103,7 @@ def kernels() -> None:
         product("tf32", side, torch.float32, True)
         product("bf16", side, torch.bfloat16, False)
         linear(side)
+        matmul_sums(side)
 
 
 def fused_sgd(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor) -> None:
@@ -140,6 +141,18 @@ def linear(side: int) -> None:
         2.0 * side**3,
         "TFLOP/s",
         lambda: torch.addmm(bias, a, b),
+    )
+
+
+def matmul_sums(side: int) -> None:
+    """A layer's gradients of weight and bias, which PyTorch makes by two kernels."""
+    a, b = (uniform(side, side, dtype=torch.bfloat16) for _ in range(2))
+    measure(
+        f"matmul_sums bf16 {side}x{side}x{side}",
+        3 if side > 4000 else 20,
+        2.0 * side**3,
+        "TFLOP/s",
+        lambda: (torch.matmul(a.t(), b), b.sum(0)),
     )
 
 

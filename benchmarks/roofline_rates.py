@@ -26,6 +26,7 @@ OF_PRODUCTS = frozenset(
     (
         "matmul",
         "linear",
+        "matmul_sums",
         "conv2d",
         "conv2d_grad_input",
         "conv2d_grad_weight",
@@ -137,7 +138,7 @@ def built_ns(op: str, inputs: Types, flops: int, size: int) -> float:
     """The time of our kernel, without what a launch costs."""
     rate, dtype = arithmetic(op, inputs), inputs[0][0] if inputs else ""
     reached = REACHED.get(op, OTHERS)
-    if op in ("matmul", "linear") and dtype in ("bf16", "f16"):
+    if op in ("matmul", "linear", "matmul_sums") and dtype in ("bf16", "f16"):
         rate = MATMUL_16_BIT
     elif op.startswith("conv2d"):
         rate, reached = CONVOLUTION.get(dtype, FALLBACK), WINDOWS

@@ -12,6 +12,7 @@
 #include "compiler/passes/fuse_bias.h"
 #include "compiler/passes/fuse_elementwise.h"
 #include "compiler/passes/insert_reshard.h"
+#include "compiler/passes/join_bias_grads.h"
 #include "compiler/passes/join_norm_grads.h"
 #include "compiler/passes/join_slices.h"
 #include "compiler/passes/join_updates.h"
@@ -132,9 +133,12 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
       OF_RETURN_IF_ERROR(PadClasses(&graph, &logical.decisions));
       OF_RETURN_IF_ERROR(border("pad_classes"));
     }
-    // A GPU's product adds its bias while it writes, and its layer norm's gradients are one kernel.
+    // A GPU's product adds its bias while it writes, that of a layer's weight sums the bias's gradient while it
+    // reads, and its layer norm's gradients are one kernel.
     OF_RETURN_IF_ERROR(FuseBias(&graph, &logical.decisions));
     OF_RETURN_IF_ERROR(border("fuse_bias"));
+    OF_RETURN_IF_ERROR(JoinBiasGrads(&graph, &logical.decisions));
+    OF_RETURN_IF_ERROR(border("join_bias_grads"));
     OF_RETURN_IF_ERROR(JoinNormGrads(&graph, &logical.decisions));
     OF_RETURN_IF_ERROR(border("join_norm_grads"));
   }

@@ -1,4 +1,5 @@
-// matmul: the op that tensor parallelism is about; and linear, which adds a bias before it rounds.
+// matmul: the op that tensor parallelism is about; linear, which adds a bias before it rounds; and matmul_sums, which
+// sums one of its operands too.
 #include <string>
 #include <utility>
 
@@ -67,6 +68,14 @@ std::string LinearRule(const OpContext& op) {
   const size_t end = product.find(" ; ");
   return absl::StrCat(product.substr(0, inputs), ", n", product.substr(inputs, end - inputs),
                       " ; whole k");
+}
+
+// The sums of an operand have its other dim, and are linear in it alone.
+std::string MatmulSumsRule(const OpContext& op) {
+  const bool of_a = op.attrs.String("of") == "a";
+  const std::string product = MatmulRule(op);
+  return absl::StrCat(product.substr(0, product.find(" ; ")), of_a ? ", m" : ", n",
+                      " ; sum k ; linear ", of_a ? 0 : 1);
 }
 
 ValueId Product(GradBuilder& g, ValueId a, ValueId b, bool transpose_a, bool transpose_b) {
@@ -156,8 +165,39 @@ OpDef Linear() {
       });
 }
 
+OpDef MatmulSums() {
+  return OpDef("matmul_sums")
+      .Doc(
+          "A product of two matrices and the sums of one of them over k: a layer's gradients of "
+          "weight and bias. "
+          "Made by the compiler of a matmul and a sum.")
+      .Type("T", AnyFloat())
+      .In("a", "T", "[m, k], or [k, m] with transpose_a")
+      .In("b", "T", "[k, n], or [n, k] with transpose_b")
+      .Out("y", "T", "[m, n]")
+      .Out("sums", "T", "[m] of a, [n] of b")
+      .Attr("transpose_a", "bool", false, "a's dims are swapped")
+      .Attr("transpose_b", "bool", false, "b's dims are swapped")
+      .Enum("of", {"a", "b"}, std::nullopt, "the operand that is summed")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_ASSIGN_OR_RETURN(Shapes shapes, MatmulShape(op));
+        if (op.inputs[0].shape.size() != 2 || op.inputs[1].shape.size() != 2) {
+          return MakeError(ErrorKind::kShape, "matmul_sums takes two matrices");
+        }
+        shapes.push_back({shapes[0][op.attrs.String("of") == "a" ? 0 : 1]});
+        return shapes;
+      })
+      .Sharding(MatmulSumsRule)
+      .NotDifferentiable("it is made behind the gradients")
+      .Internal()
+      .Cost([](const OpContext& op) {
+        const size_t of = op.attrs.String("of") == "a" ? 0 : 1;
+        return OpCost{ProductFlops(op) + NumElements(op.inputs[of].shape), BytesOf(op)};
+      });
+}
+
 }  // namespace
 
-std::vector<OpDef> MatmulOps() { return {Matmul(), Linear()}; }
+std::vector<OpDef> MatmulOps() { return {Matmul(), Linear(), MatmulSums()}; }
 
 }  // namespace oneflow

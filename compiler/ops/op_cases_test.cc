@@ -313,6 +313,21 @@ void AddLinear(std::vector<OpCase>* cases) {
                     {"S(2),S(1),B->P"}});
 }
 
+// A layer's gradients: dW = dy^T x or x^T dy, and the sums of dy. A rule has no word for sums that are whole where
+// the other operand is cut.
+void AddMatmulSums(std::vector<OpCase>* cases) {
+  cases->push_back({"matmul_sums",
+                    {F32({6, 4}), F32({6, 5})},
+                    {{"transpose_a", true}, {"of", std::string("a")}},
+                    {"S(0),S(0)->P,P", "S(1),B->S(0),S(0)", "P,B->P,P"},
+                    {"S(0),S(0)->P,B", "B,P->P,P", "S(1),B->S(0),B", "B,S(1)->S(1),B"}});
+  cases->push_back({"matmul_sums",
+                    {F32({4, 6}), F32({5, 6})},
+                    {{"transpose_b", true}, {"of", std::string("b")}},
+                    {"S(1),S(1)->P,P", "B,S(0)->S(1),S(0)", "B,P->P,P"},
+                    {"P,B->P,P", "S(1),S(1)->S(0),P", "S(0),B->S(0),B"}});
+}
+
 void AddAttention(std::vector<OpCase>* cases) {
   const TensorType step = I64({});
   const TensorType lse = F32({2, 4, 6});
@@ -625,6 +640,7 @@ std::vector<OpCase> OpCases() {
   AddReductionsAndShapes(&cases);
   AddMatmul(&cases);
   AddLinear(&cases);
+  AddMatmulSums(&cases);
   AddAttention(&cases);
   AddImages(&cases);
   AddBatchNorm(&cases);

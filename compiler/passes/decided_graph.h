@@ -20,17 +20,22 @@ class DecidedGraph {
  public:
   DecidedGraph(Graph* graph, Decisions* decisions) : graph_(*graph), decisions_(*decisions) {}
 
-  // A node before `like`, in its stage, phase and scope. `layouts`: of its results.
+  // A node before `like`, or before `place` if that is a node, in the stage, phase and scope of `like`. `layouts`: of
+  // its results.
   absl::StatusOr<std::vector<ValueId>> Insert(const Node& like, const std::string& op,
                                               std::vector<ValueId> inputs, Attrs attrs,
-                                              const std::vector<Sharding>& layouts);
+                                              const std::vector<Sharding>& layouts,
+                                              NodeId place = -1);
   // The same, of which result i takes the place and the layout of values[i]; `gone` are removed, readers first.
   // Returns the node.
   absl::StatusOr<NodeId> Replace(const Node& like, const std::string& op,
                                  std::vector<ValueId> inputs, Attrs attrs,
                                  const std::vector<ValueId>& values,
-                                 const std::vector<NodeId>& gone);
+                                 const std::vector<NodeId>& gone, NodeId place = -1);
   void Remove(NodeId id);
+  // Whether the op's rule allows that it reads `inputs` and leaves what lies and is as `results`.
+  bool Allows(const std::string& op, const Attrs& attrs, const std::vector<ValueId>& inputs,
+              const std::vector<ValueId>& results) const;
 
  private:
   Graph& graph_;

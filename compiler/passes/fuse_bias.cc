@@ -11,6 +11,12 @@
 namespace oneflow {
 namespace {
 
+// A product, the view of it that an addition reads (the product's own result, if none), and the other addend.
+struct Biased {
+  NodeId product;
+  ValueId view, bias;
+};
+
 class Fusing {
  public:
   Fusing(Graph* graph, Decisions* decisions) : graph_(*graph), edit_(graph, decisions) {}
@@ -18,9 +24,9 @@ class Fusing {
   absl::Status Run() {
     const std::vector<NodeId> order = graph_.order();
     for (size_t i = 0; i < order.size(); ++i) {
-      const std::optional<int> product = ProductOf(graph_.node(order[i]));
-      if (!product.has_value() || !StandTogether(order, i, *product)) continue;
-      OF_RETURN_IF_ERROR(Join(order[i], *product));
+      const std::optional<Biased> found = ProductOf(graph_.node(order[i]));
+      if (!found.has_value() || !StandTogether(order, i, *found)) continue;
+      OF_RETURN_IF_ERROR(Join(order[i], *found));
     }
     return absl::OkStatus();
   }
@@ -28,33 +34,46 @@ class Fusing {
  private:
   const Node& MakerOf(ValueId value) const { return graph_.node(graph_.value(value).producer); }
 
-  // Which input of an addition is a product that can take the other as its bias.
-  std::optional<int> ProductOf(const Node& add) const {
+  // What of an addition is a product that can take the other as its bias.
+  std::optional<Biased> ProductOf(const Node& add) const {
     if (add.removed || add.op != "add") return std::nullopt;
     const Value& out = graph_.value(add.outputs[0]);
     for (const Sbp& sbp : out.sharding.sbps) {
       if (sbp.kind == Sbp::kPartial) return std::nullopt;
     }
-    for (const int i : {0, 1}) {
-      const ValueId product = add.inputs[static_cast<size_t>(i)];
-      const Value& bias = graph_.value(add.inputs[static_cast<size_t>(1 - i)]);
-      const Node& maker = MakerOf(product);
-      if (maker.op == "matmul" && graph_.uses(product).size() == 1 && maker.stage == add.stage &&
-          maker.phase == add.phase && graph_.value(product).type == out.type &&
-          graph_.value(product).sharding == out.sharding &&
-          bias.type == TensorType{out.type.dtype, {out.type.shape.back()}}) {
-        return i;
+    for (const size_t i : {size_t{0}, size_t{1}}) {
+      const ValueId view = add.inputs[i], bias = add.inputs[1 - i];
+      const Node* maker = &MakerOf(view);
+      if (!JoinsWith(*maker, view, add) || graph_.value(view).type != out.type ||
+          graph_.value(view).sharding != out.sharding) {
+        continue;
+      }
+      if (maker->op == "reshape") {
+        const ValueId product = maker->inputs[0];
+        maker = &MakerOf(product);
+        if (!JoinsWith(*maker, product, add)) continue;
+      }
+      if (maker->op != "matmul") continue;
+      const TensorType& type = graph_.value(maker->outputs[0]).type;
+      std::vector<ValueId> inputs = maker->inputs;
+      inputs.push_back(bias);
+      if (type.shape.back() == out.type.shape.back() &&
+          graph_.value(bias).type == TensorType{type.dtype, {type.shape.back()}} &&
+          edit_.Allows("linear", maker->attrs, inputs, maker->outputs)) {
+        return Biased{maker->id, view, bias};
       }
     }
     return std::nullopt;
   }
 
-  // Between product and addition, which is order[at], stands only what the bias is made of.
-  bool StandTogether(const std::vector<NodeId>& order, size_t at, int product) const {
-    const Node& add = graph_.node(order[at]);
-    const NodeId first = MakerOf(add.inputs[static_cast<size_t>(product)]).id;
-    std::set<NodeId> needed = {MakerOf(add.inputs[static_cast<size_t>(1 - product)]).id};
-    while (at-- > 0 && order[at] != first) {
+  bool JoinsWith(const Node& maker, ValueId value, const Node& add) const {
+    return graph_.uses(value).size() == 1 && maker.stage == add.stage && maker.phase == add.phase;
+  }
+
+  // Between product and addition, which is order[at], stands only the view and what the bias is made of.
+  bool StandTogether(const std::vector<NodeId>& order, size_t at, const Biased& found) const {
+    std::set<NodeId> needed = {MakerOf(found.bias).id, MakerOf(found.view).id};
+    while (at-- > 0 && order[at] != found.product) {
       if (graph_.node(order[at]).removed) continue;
       if (!needed.contains(order[at])) return false;
       for (const ValueId input : graph_.node(order[at]).inputs) needed.insert(MakerOf(input).id);
@@ -62,13 +81,21 @@ class Fusing {
     return true;
   }
 
-  absl::Status Join(NodeId id, int product) {
+  absl::Status Join(NodeId id, const Biased& found) {
     const Node& add = graph_.node(id);
-    const Node& matmul = MakerOf(add.inputs[static_cast<size_t>(product)]);
-    std::vector<ValueId> inputs = matmul.inputs;
-    inputs.push_back(add.inputs[static_cast<size_t>(1 - product)]);
-    return edit_
-        .Replace(add, "linear", std::move(inputs), matmul.attrs, add.outputs, {id, matmul.id})
+    const Node& product = graph_.node(found.product);
+    std::vector<ValueId> inputs = product.inputs;
+    inputs.push_back(found.bias);
+    if (found.view == product.outputs[0]) {
+      return edit_
+          .Replace(add, "linear", std::move(inputs), product.attrs, add.outputs, {id, product.id})
+          .status();
+    }
+    const Node& view = MakerOf(found.view);
+    OF_ASSIGN_OR_RETURN(const std::vector<ValueId> sum,
+                        edit_.Insert(add, "linear", std::move(inputs), product.attrs,
+                                     {graph_.value(product.outputs[0]).sharding}));
+    return edit_.Replace(add, "reshape", sum, view.attrs, add.outputs, {id, view.id, product.id})
         .status();
   }
 

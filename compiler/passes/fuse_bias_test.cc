@@ -60,6 +60,24 @@ TEST(FuseBiasTest, TheLayoutsAreThoseOfTheProductAndTheAddition) {
   EXPECT_EQ(columns.layouts, "B,S(1),S(0)->S(1)");
 }
 
+// x as rows, as layers of GPT-2's kind have it: the view stands behind the joined node.
+TEST(FuseBiasTest, ThroughAViewOfTheProduct) {
+  const auto layer = [](const Shape& view, const Shape& bias, bool read = false) {
+    StepBuilder b;
+    const ValueId product = b.Linear(b.Input("x", {8, 4}), b.Parameter("w", {4, 6}));
+    const ValueId seen = b.Op("reshape", {product}, {{"shape", view}});
+    b.Output("y", b.Op("add", {seen, b.Parameter("bias", bias)}));
+    if (read) b.Output("z", b.Op("relu", {seen}));
+    return b;
+  };
+  const Ops ops = OpsOf(layer({2, 4, 6}, {6}));
+  EXPECT_EQ(ops.linear, 1);
+  EXPECT_EQ(ops.add, 0);
+  EXPECT_EQ(OpsOf(layer({2, 4, 6}, {6}), {{"dp", 2}}).layouts, "S(0),B,B->S(0)");
+  EXPECT_EQ(OpsOf(layer({8, 2, 3}, {3})).linear, 0);
+  EXPECT_EQ(OpsOf(layer({2, 4, 6}, {6}, true)).linear, 0);
+}
+
 // Rows of w lie apart, and are many: each device has a share of every sum, and the bias is added once, behind them.
 TEST(FuseBiasTest, NotToPartialSums) {
   StepBuilder b;

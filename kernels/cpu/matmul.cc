@@ -4,7 +4,7 @@
 // f32 by the micro-kernels of this machine, bf16 by its instructions for bf16. Where it has none, and
 // in f16, operands are widened to f32 as a whole and the result is narrowed: sums are f32 always. f64,
 // which is for references, row by row. linear adds bias[n] to each row before it rounds: so its narrow types
-// are multiplied widened on every machine.
+// are multiplied widened on every machine. matmul_sums is the kernels of matmul and sum, one behind the other.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -16,6 +16,7 @@
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/loop_nest.h"
+#include "kernels/cpu/operand_sum.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/widened.h"
 
@@ -42,18 +43,26 @@ bool BoolAttr(const Attrs& attrs, const std::string& name) {
 }
 
 bool IsBiased(const KernelSpec& spec) { return spec.op == "linear"; }
+bool HasSums(const KernelSpec& spec) { return spec.op == "matmul_sums"; }
 
 absl::Status CheckMatmul(const KernelSpec& spec) {
   SpecCheck check(spec);
   const bool biased = IsBiased(spec);
-  check.Inputs(biased ? 3 : 2).Outputs(1).SameDType();
+  check.Inputs(biased ? 3 : 2).Outputs(HasSums(spec) ? 2 : 1).SameDType();
   check.Takes(check.in(0), {DType::kF32, DType::kF64, DType::kBF16, DType::kF16});
   for (const Operand* operand : {&check.in(0), &check.in(1), &check.out(0)}) {
-    check.Rank(*operand, 2, kMaxRank);
+    check.Rank(*operand, 2, HasSums(spec) ? 2 : kMaxRank);
   }
   const bool transpose_a = check.BoolOr("transpose_a", false);
   const bool transpose_b = check.BoolOr("transpose_b", false);
   if (biased) check.Rank(check.in(2), 1, 1);
+  if (HasSums(spec)) {
+    const std::string of = check.Text("of");
+    check.Require(of == "a" || of == "b", "the sums are of a or b");
+    check.Rank(check.out(1), 1, 1);
+    if (!check.ok()) return check.status();
+    check.HasShape(check.out(1), {check.out(0).shape[of == "a" ? 0 : 1]});
+  }
   if (!check.ok()) return check.status();
   if (biased) check.Require(spec.inputs[2].shape[0] == spec.outputs[0].shape.back(), "bias is [n]");
   const Seen a = SeenAs(spec.inputs[0].shape, transpose_a);
@@ -254,11 +263,46 @@ KernelOr MakeLinear(const KernelSpec& spec) {
   return WithBias<float>(spec, std::move(product));
 }
 
+// The product of matmul_sums.
+KernelSpec ProductOf(const KernelSpec& spec) {
+  KernelSpec product = spec;
+  product.op = "matmul";
+  product.outputs.resize(1);
+  return product;
+}
+KernelDef SumKernel() {
+  for (KernelDef& def : ReductionKernels()) {
+    if (def.op == "sum") return std::move(def);
+  }
+  return {};
+}
+
+absl::StatusOr<Needs> DescribeMatmulSums(const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(const Needs product, DescribeMatmul(ProductOf(spec)));
+  OF_ASSIGN_OR_RETURN(const Needs sum, SumKernel().describe(OperandSumOf(spec)));
+  return Needs{std::max(product.workspace_bytes, sum.workspace_bytes), {}};
+}
+
+KernelOr MakeMatmulSums(const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> product, MakeMatmul(ProductOf(spec)));
+  OF_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> sum, SumKernel().make(OperandSumOf(spec)));
+  return KernelOf([of = SummedOperand(spec), product = std::shared_ptr<Kernel>(std::move(product)),
+                   sum = std::shared_ptr<Kernel>(std::move(sum))](const KernelArgs& args) {
+    absl::Status status = product->Run(args, nullptr);
+    KernelArgs of_sum = args;
+    of_sum.inputs = args.inputs + of;
+    of_sum.outputs = args.outputs + 1;
+    status.Update(sum->Run(of_sum, nullptr));
+    return status;
+  });
+}
+
 }  // namespace
 
 std::vector<KernelDef> MatmulKernels() {
   return {{"matmul", CheckMatmul, DescribeMatmul, MakeMatmul},
-          {"linear", CheckMatmul, DescribeMatmul, MakeLinear}};
+          {"linear", CheckMatmul, DescribeMatmul, MakeLinear},
+          {"matmul_sums", CheckMatmul, DescribeMatmulSums, MakeMatmulSums}};
 }
 
 }  // namespace oneflow::kernels

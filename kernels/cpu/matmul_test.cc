@@ -112,6 +112,33 @@ TEST(Linear, AddsTheBiasBeforeItRounds) {
   }
 }
 
+// The bits of the two ops, whichever operand is summed and however it lies.
+TEST(MatmulSums, AreAProductAndASum) {
+  const int64_t m = 37, n = 21, k = 300;
+  for (const bool ta : {false, true}) {
+    for (const bool tb : {false, true}) {
+      for (const bool of_a : {false, true}) {
+        const Attrs attrs = {{"transpose_a", ta}, {"transpose_b", tb}};
+        const TestTensor a = RandomTensor(ta ? Shape{k, m} : Shape{m, k}, 1);
+        const TestTensor b = RandomTensor(tb ? Shape{n, k} : Shape{k, n}, 2);
+        Attrs joined = attrs;
+        joined.Set("of", std::string(of_a ? "a" : "b"));
+        const TestTensor d = TestTensor::Empty(DType::kF32, {m, n});
+        const TestTensor sums = TestTensor::Empty(DType::kF32, {of_a ? m : n});
+        KernelCase test("matmul_sums", joined, {a, b}, {d, sums}, 2);
+        ASSERT_TRUE(test.Make()) << test.status;
+        test.Run();
+        EXPECT_EQ(d.Values<float>(), RunKernel("matmul", attrs, {a, b}, {m, n}, 2));
+        const bool rows = of_a ? ta : !tb;
+        EXPECT_EQ(
+            sums.Values<float>(),
+            RunKernel("sum", {{"dims", std::vector<int64_t>{rows ? 0 : 1}}, {"keepdim", false}},
+                      {of_a ? a : b}, {of_a ? m : n}, 2));
+      }
+    }
+  }
+}
+
 TEST(Matmul, SameBitsInEveryRun) {
   const TestTensor a = RandomTensor({256, 300}, 1);
   const TestTensor b = RandomTensor({300, 200}, 2);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cuda/matmul_problem.h"
 #include "kernels/cuda/product_algorithms.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
 
@@ -296,7 +297,8 @@ TEST_F(AlgorithmChoicesTest, AProductTakesTheFilesAlgorithm) {
     }
     api->copy(da, a.data(), static_cast<int64_t>(a.size() * sizeof(float)), stream);
     api->copy(db, b.data(), static_cast<int64_t>(b.size() * sizeof(float)), stream);
-    EXPECT_EQ(api->matmul(plan.get(), da, db, nullptr, dd, nullptr, stream), 0);
+    const CudaMatmulOperands operands = {da, db, nullptr, dd, nullptr};
+    EXPECT_EQ(api->matmul(plan.get(), &operands, nullptr, stream), 0);
     api->copy(d.data(), dd, static_cast<int64_t>(d.size() * sizeof(float)), stream);
     api->stream_synchronize(stream);
     api->stream_destroy(stream);
@@ -325,6 +327,32 @@ TEST_F(AlgorithmChoicesTest, AProductTakesTheFilesAlgorithm) {
   ASSERT_EQ(api->matmul_plan(&problem, &made), 0);
   EXPECT_NE(api->matmul_use(made, "backwards"), 0);  // none was listed
   api->matmul_release(made);
+}
+
+// A product that does something beside is another problem: it has a line of its own.
+TEST_F(AlgorithmChoicesTest, AProductIsKnownByWhatItDoesBeside) {
+  const CudaApi* api = SoftCudaApi();
+  AlgorithmChoices choices;
+  choices.Measure(path_);
+  for (const CudaEpilogue epilogue :
+       {CudaEpilogue::kNone, CudaEpilogue::kBias, CudaEpilogue::kSumsOfA, CudaEpilogue::kSumsOfB}) {
+    CudaMatmul problem = {};
+    problem.m = problem.n = problem.k = 8;
+    problem.batches = 1;
+    problem.stride_d = 64;
+    problem.alignment = 64;
+    problem.math = CudaMath::kBF16;
+    problem.epilogue = epilogue;
+    void* made = nullptr;
+    ASSERT_EQ(api->matmul_plan(&problem, &made), 0);
+    ASSERT_NE(made, nullptr);
+    const std::shared_ptr<void> plan(made, api->matmul_release);
+    EXPECT_TRUE(ChooseProductAlgorithm(api, problem, plan, &choices).ok());
+    EXPECT_TRUE(choices.Settle(nullptr).ok());
+  }
+  AlgorithmTable table;
+  ASSERT_EQ(ReadAlgorithms(path_, &table), "");
+  EXPECT_EQ(table.size(), 4u);
 }
 
 }  // namespace

@@ -65,6 +65,30 @@ void AddLinear(std::vector<Case>* cases) {
   add({2, 0}, {0, 3}, {2, 3}, false, false);  // the bias alone
 }
 
+// In 16 bits the product makes the sums, if nothing is copied; else a kernel behind it.
+void AddMatmulSums(std::vector<Case>* cases) {
+  for (const bool ta : {false, true}) {
+    for (const bool tb : {false, true}) {
+      const auto add = [&](int64_t m, int64_t n, int64_t k, const char* of) {
+        cases->push_back({"matmul_sums",
+                          {{"transpose_a", ta}, {"transpose_b", tb}, {"of", std::string(of)}},
+                          {RandomTensor(ta ? Shape{k, m} : Shape{m, k}, 1),
+                           RandomTensor(tb ? Shape{n, k} : Shape{k, n}, 2)},
+                          {Of(DType::kF32, {m, n}), Of(DType::kF32, {of[0] == 'a' ? m : n})},
+                          1e-5});
+      };
+      for (const char* of : {"a", "b"}) {
+        add(5, 3, 7, of);
+        add(24, 40, 130, of);
+        add(0, 5, 6, of);  // the sums alone, or nothing
+        add(5, 0, 6, of);
+        add(4, 3, 0, of);  // of nothing
+      }
+      add(131, 136, 133, "a");  // through copies
+    }
+  }
+}
+
 void AddFusedCases(std::vector<Case>* cases) {
   constexpr double kClose = 4e-6;
   const TestTensor step = TestTensor::Of<int64_t>({}, {3});

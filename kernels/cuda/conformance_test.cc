@@ -521,6 +521,7 @@ std::vector<Case> AllCases() {
   AddJoinedUpdates(&cases);
   AddMatmuls(&cases);
   AddLinear(&cases);
+  AddMatmulSums(&cases);
   AddShapeOps(&cases);
   AddMovement(&cases);
   AddLayerCases(&cases);
@@ -709,6 +710,7 @@ TEST(CudaConformance, EveryFloatType) {
   AddFusedCases(&cases);
   AddMatmuls(&cases);
   AddLinear(&cases);
+  AddMatmulSums(&cases);
   AddUnary(&elementwise);
   AddBinary(&elementwise);
   AddGradients(&elementwise);

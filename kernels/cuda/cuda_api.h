@@ -23,10 +23,12 @@ struct CudaFused;      // kernels/cuda/fused_problem.h: the same
 struct CudaSgd;        // kernels/cuda/updates_problem.h: the same
 struct CudaAdamW;
 struct CudaAdamWs;
+struct CudaMatmul;  // kernels/cuda/matmul_problem.h: the same
+struct CudaMatmulOperands;
 struct CudaLabelled;    // kernels/cuda/labelled_rows.h: the same
 struct CudaAlgorithms;  // kernels/cuda/offered_algorithms.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 15;
+inline constexpr int32_t kCudaApiVersion = 16;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -101,22 +103,6 @@ struct CudaDropout {
 struct CudaGate {
   const StepBlock* blocks;
   int32_t count;
-};
-
-// d[m,n] = a . b, and + bias[n], row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
-// What operands and result are; kTF32: f32, multiplied as TF32. Sums are f32, of f64 f64.
-enum class CudaMath : int32_t { kF32, kTF32, kBF16, kF16, kF64 };
-struct CudaMatmul {
-  int64_t m, n, k;
-  bool transpose_a, transpose_b, biased;
-  int64_t batches, stride_a, stride_b, stride_d;
-  CudaMath math;
-  int64_t workspace_bytes;  // of the library
-  int32_t alignment;        // bytes on which a, b and d of every call lie, a power of two
-  // What m, n and k are rounded up to in copies of the operands, which lie in the workspace behind the
-  // library's part, a's, b's and d's, each from a multiple of kLibraryAlignment on; 0: as they are. An
-  // operand has a copy if a dim of it is rounded up: with zeros there. For one product of 2-byte elements.
-  int64_t padded_m, padded_n, padded_k;
 };
 
 // layer_norm and rms_norm: `n` elements a row; shares of a sum over rows.
@@ -335,11 +321,10 @@ struct CudaApi {
                      const float* v, const float* lr, const int64_t* step, float* p_out,
                      float* m_out, float* v_out, CudaStreamHandle);
   CudaError (*adamws)(const CudaAdamWs*, const CudaOperands*, CudaStreamHandle);
-  // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by matmul_release.
-  // `bias` is nullptr if the problem has none.
+  // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by matmul_release; nullptr: no
+  // product makes these sums.
   CudaError (*matmul_plan)(const CudaMatmul*, void** plan);
-  CudaError (*matmul)(void* plan, const void* a, const void* b, const void* bias, void* d,
-                      void* workspace, CudaStreamHandle);
+  CudaError (*matmul)(void* plan, const CudaMatmulOperands*, void* workspace, CudaStreamHandle);
   void (*matmul_release)(void* plan);
   CudaError (*matmul_algorithms)(void* plan, CudaAlgorithms*);
   // Calls of the plan take it from now on. An error if it is none of those that matmul_algorithms has given.

@@ -14,6 +14,7 @@
 #include "base/dtype.h"
 #include "base/status.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "kernels/cuda/matmul_problem.h"
 #include "kernels/cuda/updates_problem.h"
 
 namespace oneflow::kernels {
@@ -90,12 +91,18 @@ void Print(const std::string& name, const Times& times, double amount, const cha
 }
 
 void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t k, CudaMath math,
-             bool biased = false) {
+             CudaEpilogue epilogue = CudaEpilogue::kNone) {
   const bool bf16 = math == CudaMath::kBF16;
-  CudaMatmul problem = {m, n, k, false, false, biased, 1, 0, 0, m * n, math, 32 << 20, 64, 0, 0, 0};
+  const bool sums = epilogue == CudaEpilogue::kSumsOfB;
+  CudaMatmul problem = {m, n,     k,    sums,     false, epilogue, 1, 0,
+                        0, m * n, math, 32 << 20, 64,    0,        0, 0};
   void* plan = nullptr;
   if (const CudaError error = api->matmul_plan(&problem, &plan); error != 0) {
     std::fprintf(stderr, "%s: no plan: %s\n", name, api->error_text(error));
+    return;
+  }
+  if (plan == nullptr) {
+    std::fprintf(stderr, "%s: the library has no algorithm\n", name);
     return;
   }
   void* a = RandomBytes(api, m * k, bf16);
@@ -104,6 +111,8 @@ void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t
   void* d = RandomBytes(api, m * n, bf16);
   void* workspace = nullptr;
   Check(api, api->allocate(&workspace, problem.workspace_bytes), "allocate");
+  const CudaMatmulOperands operands = {a, b, epilogue == CudaEpilogue::kBias ? bias : nullptr, d,
+                                       sums ? bias : nullptr};
   const double flops =
       2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   const int inner = flops > 1e11 ? 3 : 20;
@@ -111,7 +120,7 @@ void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t
             std::to_string(k),
         Measure(api, inner,
                 [&](CudaStreamHandle stream) {
-                  return api->matmul(plan, a, b, biased ? bias : nullptr, d, workspace, stream);
+                  return api->matmul(plan, &operands, workspace, stream);
                 }),
         flops, "TFLOP/s");
   for (void* data : {a, b, bias, d, workspace}) api->release(data);
@@ -234,7 +243,8 @@ int Main(const char* path, const char* cublaslt, bool small) {
     Product(api, "matmul f32", size, size, size, CudaMath::kF32);
     Product(api, "matmul tf32", size, size, size, CudaMath::kTF32);
     Product(api, "matmul bf16", size, size, size, CudaMath::kBF16);
-    Product(api, "linear bf16", size, size, size, CudaMath::kBF16, true);
+    Product(api, "linear bf16", size, size, size, CudaMath::kBF16, CudaEpilogue::kBias);
+    Product(api, "matmul_sums bf16", size, size, size, CudaMath::kBF16, CudaEpilogue::kSumsOfB);
   }
   return 0;
 }

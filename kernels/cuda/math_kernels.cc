@@ -10,10 +10,12 @@
 #include "kernels/cpu/ctc.h"
 #include "kernels/cpu/dropout_mask.h"
 #include "kernels/cpu/lines.h"
+#include "kernels/cpu/operand_sum.h"
 #include "kernels/cuda/definition.h"
 #include "kernels/cuda/draw_problem.h"
 #include "kernels/cuda/labelled_rows.h"
 #include "kernels/cuda/matmul_copies.h"
+#include "kernels/cuda/matmul_problem.h"
 #include "kernels/cuda/product_algorithms.h"
 #include "kernels/cuda/shares.h"
 #include "kernels/cuda/updates_problem.h"
@@ -258,7 +260,7 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   }
   g.m = out[out.size() - 2];
   g.n = out.back();
-  g.biased = spec.op == "linear";
+  g.epilogue = spec.op == "linear" ? CudaEpilogue::kBias : CudaEpilogue::kNone;
   g.k = g.transpose_a ? a[a.size() - 2] : a.back();
   g.batches = 1;
   g.stride_d = g.m * g.n;
@@ -293,7 +295,9 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
 }
 
 // Nothing to do, or zeros.
-bool IsEmpty(const CudaMatmul& g) { return g.m == 0 || g.n == 0 || (g.k == 0 && !g.biased); }
+bool IsEmpty(const CudaMatmul& g) {
+  return g.m == 0 || g.n == 0 || (g.k == 0 && g.epilogue != CudaEpilogue::kBias);
+}
 
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
@@ -320,15 +324,64 @@ KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     char* d = Out<char>(args, 0);
     for (int64_t i = 0; i < product.calls; ++i) {
+      const CudaMatmulOperands operands = {
+          In<char>(args, 0) + product.batches.OffsetOf(i, 0) * element,
+          In<char>(args, 1) + product.batches.OffsetOf(i, 1) * element,
+          product.matmul.epilogue == CudaEpilogue::kBias ? args.inputs[2] : nullptr, d, nullptr};
       const CudaError error =
-          api->matmul(plan.get(), In<char>(args, 0) + product.batches.OffsetOf(i, 0) * element,
-                      In<char>(args, 1) + product.batches.OffsetOf(i, 1) * element,
-                      product.matmul.biased ? args.inputs[2] : nullptr, d,
-                      AlignedSpace(args.workspace), stream);
+          api->matmul(plan.get(), &operands, AlignedSpace(args.workspace), stream);
       if (error != 0) return error;
       d += product.matmul.stride_d * element;
     }
     return 0;
+  });
+}
+
+// ---- A product and the sums of an operand ----
+
+// One after the other, if the product makes no sums: they have the same space.
+absl::StatusOr<Needs> DescribeMatmulSums(const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(Needs needs, DescribeMatmul(spec));
+  OF_ASSIGN_OR_RETURN(const Needs sum, DescribeReduction(OperandSumOf(spec)));
+  needs.workspace_bytes = std::max(needs.workspace_bytes, sum.workspace_bytes);
+  return needs;
+}
+
+KernelOr MakeMatmulSums(const CudaApi* api, const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(Product product, ProductOf(spec));
+  CudaMatmul& g = product.matmul;
+  const int summed = SummedOperand(spec);
+  const DType dtype = spec.outputs.at(1).dtype;
+  const CudaReduce run = api->find_reduce("sum", static_cast<int>(dtype), static_cast<int>(dtype));
+  if (run == nullptr) return NoCudaKernel(spec);
+  const CudaReduction reduction = ReductionOf(OperandSumOf(spec));
+  std::shared_ptr<void> plan;
+  bool sums = false;  // the product makes them
+  if (!IsEmpty(g)) {
+    for (const CudaEpilogue epilogue :
+         {summed == 0 ? CudaEpilogue::kSumsOfA : CudaEpilogue::kSumsOfB, CudaEpilogue::kNone}) {
+      g.epilogue = epilogue;
+      void* made = nullptr;
+      OF_RETURN_IF_ERROR(CudaStatus(*api, api->matmul_plan(&g, &made), "planning sums"));
+      if (made == nullptr) continue;
+      sums = epilogue != CudaEpilogue::kNone;
+      plan = std::shared_ptr<void>(made, api->matmul_release);
+      break;
+    }
+    OF_RETURN_IF_ERROR(ChooseProductAlgorithm(api, g, plan, &AlgorithmChoices::OfProcess()));
+  }
+  const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(dtype);
+  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+    CudaError error = 0;
+    if (plan != nullptr) {
+      const CudaMatmulOperands operands = {args.inputs[0], args.inputs[1], nullptr, args.outputs[0],
+                                           sums ? args.outputs[1] : nullptr};
+      error = api->matmul(plan.get(), &operands, AlignedSpace(args.workspace), stream);
+    } else if (bytes > 0) {
+      error = api->zero(args.outputs[0], bytes, stream);
+    }
+    if (error != 0 || sums) return error;
+    return run(&reduction, args.inputs[summed], args.outputs[1], args.workspace, stream);
   });
 }
 
@@ -356,6 +409,7 @@ std::vector<CudaRow> CudaMathRows() {
       {"adamw_updates", DescribeUpdate, MakeAdamWs},
       {"matmul", DescribeMatmul, MakeMatmul},
       {"linear", DescribeMatmul, MakeMatmul},
+      {"matmul_sums", DescribeMatmulSums, MakeMatmulSums},
   };
 }
 

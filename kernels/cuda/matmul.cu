@@ -1,7 +1,9 @@
 // Products: cuBLASLt where the library is, else an own kernel (a thread per result: right, and slow;
 // what tests without a GPU run). f32 without TF32, bf16 and f16 with f32 sums, f64. A bias is added before a
 // result is rounded: by the library's epilogue, or, where that cannot be (f64, a result that passes through a
-// copy), by a kernel of its own behind the product, rounded twice.
+// copy, no algorithm), by a kernel of its own behind the product, rounded twice. The sums of an operand over k are
+// an epilogue too (BGRADA, BGRADB), of 16-bit types, in f32; where that cannot be there is no plan, and the caller
+// sums by a kernel of its own (kernels/cuda/reductions.cu).
 //
 // Operations: 2 m n k; bytes: a, b and d once, with the library. Predicted 80 % of the datasheet's rate
 // for bf16 and f16 from 2048^3 on, 90 % of the f32 rate without tensor cores; the own kernel reads 2 k
@@ -10,7 +12,7 @@
 // Operands whose rows do not begin on 16 bytes are copied into rows that do (CudaMatmul::padded_n), and
 // results back: 4 bytes for each of their elements, at the copy rate.
 //
-// cuBLASLt is column-major, so d = a . b is asked for as d^T = b^T . a^T. The algorithm is its
+// cuBLASLt is column-major, so d = a . b is asked for as d^T = b^T . a^T: its A is our b. The algorithm is its
 // heuristic's first that fits the workspace; the choice is made once, when a plan is loaded, and may be another of
 // its first eight by measurement (kernels/cuda/algorithm_choices.h).
 
@@ -24,6 +26,7 @@
 #include "kernels/cuda/device_code.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/matmul_copies.h"
+#include "kernels/cuda/matmul_problem.h"
 #include "kernels/cuda/offered_algorithms.h"
 #include "kernels/cuda/open_library.h"
 #include "kernels/scalar/types.h"
@@ -94,6 +97,28 @@ CudaError RunProduct(const CudaMatmul& g, bool backwards, const void* a, const v
   return Launch(&ProductKernel<T>, BlocksFor(g.batches * g.m * g.n), kThreads, stream, g, backwards,
                 static_cast<const T*>(a), static_cast<const T*>(b), static_cast<const T*>(bias),
                 static_cast<T*>(d));
+}
+
+// sums[i] = the sum over k of an operand, k_stride apart.
+template <typename T>
+__global__ void OperandSumsKernel(int64_t count, int64_t stride, int64_t k, int64_t k_stride,
+                                  const T* x, T* sums) {
+  using C = Compute<T>;
+  for (int64_t i = FirstItem(); i < count; i += ItemStride()) {
+    C total = 0;
+    for (int64_t j = 0; j < k; ++j) total += static_cast<C>(x[i * stride + j * k_stride]);
+    sums[i] = T(total);
+  }
+}
+template <typename T>
+CudaError RunOperandSums(const CudaMatmul& g, const CudaMatmulOperands& of,
+                         CudaStreamHandle stream) {
+  const bool of_a = g.epilogue == CudaEpilogue::kSumsOfA;
+  const int64_t count = of_a ? g.m : g.n;
+  const bool rows = of_a ? g.transpose_a : !g.transpose_b;  // of k
+  return Launch(&OperandSumsKernel<T>, BlocksFor(count), kThreads, stream, count,
+                rows ? int64_t{1} : g.k, g.k, rows ? count : int64_t{1},
+                static_cast<const T*>(of_a ? of.a : of.b), static_cast<T*>(of.sums));
 }
 
 // d[row, j] += bias[j].
@@ -218,8 +243,8 @@ struct Plan {
   bool library = false;
 #endif
   CudaAlgorithms offered = {};
-  bool backwards = false;  // the own kernel, in tests
-  bool adds = false;       // the product itself adds the bias
+  bool backwards = false;                    // the own kernel, in tests
+  CudaEpilogue joins = CudaEpilogue::kNone;  // what the product does itself
 };
 
 #ifdef ONEFLOW_CUBLASLT
@@ -230,6 +255,8 @@ void ReleaseDescriptions(Plan* plan) {
   if (plan->a != nullptr) lt.layout_destroy(plan->a);
   if (plan->b != nullptr) lt.layout_destroy(plan->b);
   if (plan->d != nullptr) lt.layout_destroy(plan->d);
+  plan->desc = nullptr;
+  plan->a = plan->b = plan->d = nullptr;
 }
 
 // A row-major [rows, columns] matrix, as cuBLASLt sees it: [columns, rows].
@@ -264,8 +291,12 @@ int BytesOf(CudaMath math) {
 }
 
 // The pointer is another in each call; the heuristic looks at its alignment.
-bool DescribeBias(const Library& lt, cublasLtMatmulDesc_t desc) {
-  const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+bool DescribeEpilogue(const Library& lt, CudaEpilogue joins, cublasLtMatmulDesc_t desc) {
+  if (joins == CudaEpilogue::kNone) return true;
+  // Sums have the result's type.
+  const cublasLtEpilogue_t epilogue = joins == CudaEpilogue::kSumsOfA   ? CUBLASLT_EPILOGUE_BGRADB
+                                      : joins == CudaEpilogue::kSumsOfB ? CUBLASLT_EPILOGUE_BGRADA
+                                                                        : CUBLASLT_EPILOGUE_BIAS;
   const void* aligned = reinterpret_cast<const void*>(uintptr_t{256});
   return lt.desc_set(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)) ==
              CUBLAS_STATUS_SUCCESS &&
@@ -308,11 +339,12 @@ int Proposals(const Plan& plan, int wanted, cublasLtMatmulAlgo_t* algos) {
   return taken;
 }
 
-// True if cuBLASLt has an algorithm for the plan's problem.
+// True if cuBLASLt has an algorithm for the plan's problem and what it joins.
 bool Choose(Plan* plan) {
   const Library& lt = OpenedLibrary();
   plan->handle = HandleOfDevice();
   if (plan->handle == nullptr) return false;
+  ReleaseDescriptions(plan);
   const CudaMatmul& g = plan->copies.problem;
   const cudaDataType_t type = TypeOf(g.math);
   const bool wide = g.math == CudaMath::kF64;
@@ -333,25 +365,55 @@ bool Choose(Plan* plan) {
       Layout(lt, type, g.transpose_a ? g.k : g.m, g.transpose_a ? g.m : g.k, g.batches, g.stride_a,
              &plan->a) == CUBLAS_STATUS_SUCCESS &&
       Layout(lt, type, g.m, g.n, g.batches, g.stride_d, &plan->d) == CUBLAS_STATUS_SUCCESS;
-  if (!described || (plan->adds && !DescribeBias(lt, plan->desc))) return false;
+  if (!described || !DescribeEpilogue(lt, plan->joins, plan->desc)) return false;
   return Proposals(*plan, 1, &plan->algo) == 1;
 }
 
 #endif  // ONEFLOW_CUBLASLT
 
+bool IsSums(CudaEpilogue epilogue) {
+  return epilogue == CudaEpilogue::kSumsOfA || epilogue == CudaEpilogue::kSumsOfB;
+}
+
+// Whether a product may do it itself. Sums in f32 are rounded to 16 bits; wider results have a right to f64.
+bool MayJoin(const CudaMatmul& g, const MatmulCopies& copies) {
+  if (!IsSums(g.epilogue)) {
+    return g.epilogue == CudaEpilogue::kBias && g.math != CudaMath::kF64 && !copies.d.copied();
+  }
+  return (g.math == CudaMath::kBF16 || g.math == CudaMath::kF16) && g.k > 0 && g.batches == 1 &&
+         !copies.a.copied() && !copies.b.copied() && !copies.d.copied();
+}
+
+void MatmulRelease(void* made);
+
 CudaError MatmulPlan(const CudaMatmul* problem, void** out) {
   Plan* plan = new Plan(*problem);
-  plan->adds = problem->biased && problem->math != CudaMath::kF64 && !plan->copies.d.copied();
+  *out = plan;
+  if (MayJoin(*problem, plan->copies)) plan->joins = problem->epilogue;
 #ifdef ONEFLOW_CUBLASLT
   plan->library = problem->k > 0 && Choose(plan);
+  if (!plan->library && plan->handle != nullptr && plan->joins != CudaEpilogue::kNone) {
+    plan->joins = CudaEpilogue::kNone;
+    plan->library = !IsSums(problem->epilogue) && Choose(plan);
+  }
 #endif
-  *out = plan;
+  if (IsSums(problem->epilogue) && plan->joins == CudaEpilogue::kNone) {
+    MatmulRelease(plan);
+    *out = nullptr;
+  }
   return 0;
 }
 
-// d = a . b (+ bias), of the copies where there are some.
-CudaError Multiply(const Plan& plan, const void* a, const void* b, const void* bias, void* d,
-                   void* workspace, CudaStreamHandle stream) {
+template <typename T>
+CudaError RunOwn(const Plan& plan, const CudaMatmulOperands& of, CudaStreamHandle stream) {
+  const CudaMatmul& g = plan.copies.problem;
+  const CudaError error = RunProduct<T>(g, plan.backwards, of.a, of.b, of.bias, of.d, stream);
+  return error != 0 || of.sums == nullptr ? error : RunOperandSums<T>(g, of, stream);
+}
+
+// Of the copies where there are some, and with what the plan joins alone.
+CudaError Multiply(const Plan& plan, const CudaMatmulOperands& of, void* workspace,
+                   CudaStreamHandle stream) {
   const CudaMatmul& g = plan.copies.problem;
 #ifdef ONEFLOW_CUBLASLT
   if (plan.library) {
@@ -361,32 +423,34 @@ CudaError Multiply(const Plan& plan, const void* a, const void* b, const void* b
     const bool wide = g.math == CudaMath::kF64;
     const void* alpha = wide ? static_cast<const void*>(&wide_one) : &one;
     const void* beta = wide ? static_cast<const void*>(&wide_zero) : &zero;
-    if (bias != nullptr) {
-      lt.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
+    if (plan.joins != CudaEpilogue::kNone) {
+      const void* vector = IsSums(plan.joins) ? of.sums : of.bias;
+      lt.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector, sizeof(vector));
     }
-    const cublasStatus_t status = lt.matmul(
-        plan.handle, plan.desc, alpha, b, plan.b, a, plan.a, beta, d, plan.d, d, plan.d, &plan.algo,
-        workspace, static_cast<size_t>(g.workspace_bytes), static_cast<cudaStream_t>(stream));
+    const cublasStatus_t status =
+        lt.matmul(plan.handle, plan.desc, alpha, of.b, plan.b, of.a, plan.a, beta, of.d, plan.d,
+                  of.d, plan.d, &plan.algo, workspace, static_cast<size_t>(g.workspace_bytes),
+                  static_cast<cudaStream_t>(stream));
     return status == CUBLAS_STATUS_SUCCESS ? 0 : kLibraryErrors + static_cast<CudaError>(status);
   }
 #endif
   static_cast<void>(workspace);
   switch (g.math) {
     case CudaMath::kBF16:
-      return RunProduct<BF16>(g, plan.backwards, a, b, bias, d, stream);
+      return RunOwn<BF16>(plan, of, stream);
     case CudaMath::kF16:
-      return RunProduct<F16>(g, plan.backwards, a, b, bias, d, stream);
+      return RunOwn<F16>(plan, of, stream);
     case CudaMath::kF64:
-      return RunProduct<double>(g, plan.backwards, a, b, bias, d, stream);
+      return RunOwn<double>(plan, of, stream);
     case CudaMath::kF32:
     case CudaMath::kTF32:
       break;
   }
-  return RunProduct<float>(g, plan.backwards, a, b, bias, d, stream);
+  return RunOwn<float>(plan, of, stream);
 }
 
-CudaError Matmul(void* made, const void* a, const void* b, const void* bias, void* d,
-                 void* workspace, CudaStreamHandle stream) {
+CudaError Matmul(void* made, const CudaMatmulOperands* operands, void* workspace,
+                 CudaStreamHandle stream) {
   using Matrix = MatmulCopies::Matrix;
   const Plan& plan = *static_cast<const Plan*>(made);
   const MatmulCopies& copies = plan.copies;
@@ -398,21 +462,22 @@ CudaError Matmul(void* made, const void* a, const void* b, const void* bias, voi
         RunResize({x.rows, x.columns, x.copied_rows, x.copied_columns}, data, space + x.at, stream);
     return space + x.at;
   };
-  a = bring(copies.a, a);
-  b = bring(copies.b, b);
+  CudaMatmulOperands of = *operands;
+  of.a = bring(copies.a, of.a);
+  of.b = bring(copies.b, of.b);
   const Matrix& x = copies.d;
-  void* result = x.copied() ? space + x.at : d;
-  if (error == 0) {
-    error = Multiply(plan, a, b, plan.adds ? bias : nullptr, result, workspace, stream);
-  }
+  if (x.copied()) of.d = space + x.at;
+  if (plan.joins != CudaEpilogue::kBias) of.bias = nullptr;
+  if (error == 0) error = Multiply(plan, of, workspace, stream);
   if (error == 0 && x.copied()) {
-    error = RunResize({x.copied_rows, x.copied_columns, x.rows, x.columns}, result, d, stream);
+    error =
+        RunResize({x.copied_rows, x.copied_columns, x.rows, x.columns}, of.d, operands->d, stream);
   }
-  if (error != 0 || plan.adds || bias == nullptr) return error;
+  if (error != 0 || of.bias != nullptr || operands->bias == nullptr) return error;
   CudaMatmul of_result = copies.problem;
   of_result.m = x.rows;
   of_result.n = x.columns;
-  return AddBias(of_result, bias, d, stream);
+  return AddBias(of_result, operands->bias, operands->d, stream);
 }
 
 void MatmulRelease(void* made) {

@@ -1,14 +1,14 @@
 // MatmulCopies: where the copies of a product's operands lie, and the problem that is left with them.
 //
 // A value. Threads: any. Invariant: what the compiler plans as workspace is what the launcher uses, for both
-// ask here. Read next: kernels/cuda/cuda_api.h (CudaMatmul), kernels/cuda/matmul.cu.
+// ask here. Read next: kernels/cuda/matmul_problem.h, kernels/cuda/matmul.cu.
 #ifndef ONEFLOW_KERNELS_CUDA_MATMUL_COPIES_H_
 #define ONEFLOW_KERNELS_CUDA_MATMUL_COPIES_H_
 
 #include <cstdint>
 
-#include "kernels/cuda/cuda_api.h"
 #include "kernels/cuda/library_space.h"
+#include "kernels/cuda/matmul_problem.h"
 
 namespace oneflow::kernels {
 

@@ -11,6 +11,7 @@
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/library_space.h"
 #include "kernels/cuda/matmul_copies.h"
+#include "kernels/cuda/matmul_problem.h"
 #include "kernels/cuda/offered_algorithms.h"
 #include "kernels/scalar/types.h"
 
@@ -19,12 +20,26 @@ namespace {
 
 constexpr int kRuns = 8;  // between two events
 
+const char* TextOf(CudaEpilogue epilogue) {
+  switch (epilogue) {
+    case CudaEpilogue::kBias:
+      return " bias";
+    case CudaEpilogue::kSumsOfA:
+      return " sums a";
+    case CudaEpilogue::kSumsOfB:
+      return " sums b";
+    case CudaEpilogue::kNone:
+      break;
+  }
+  return "";
+}
+
 std::string TextOf(const CudaMatmul& g) {
   return absl::StrCat("product ", g.m, "x", g.n, "x", g.k, " type ", static_cast<int>(g.math),
-                      g.transpose_a ? " ta" : "", g.transpose_b ? " tb" : "",
-                      g.biased ? " bias" : "", " batches ", g.batches, " strides ", g.stride_a, ",",
-                      g.stride_b, ",", g.stride_d, " padded ", g.padded_m, ",", g.padded_n, ",",
-                      g.padded_k, " workspace ", g.workspace_bytes, " aligned ", g.alignment);
+                      g.transpose_a ? " ta" : "", g.transpose_b ? " tb" : "", TextOf(g.epilogue),
+                      " batches ", g.batches, " strides ", g.stride_a, ",", g.stride_b, ",",
+                      g.stride_d, " padded ", g.padded_m, ",", g.padded_n, ",", g.padded_k,
+                      " workspace ", g.workspace_bytes, " aligned ", g.alignment);
 }
 
 int64_t BytesOf(CudaMath math) {
@@ -75,7 +90,8 @@ class ProductTimer {
     const int64_t element = BytesOf(g_.math), last = g_.batches - 1;
     b_ = AlignedBytes((last * g_.stride_a + g_.m * g_.k) * element);
     bias_ = b_ + AlignedBytes((last * g_.stride_b + g_.k * g_.n) * element);
-    d_ = bias_ + AlignedBytes(g_.n * element);
+    sums_ = bias_ + AlignedBytes(g_.n * element);
+    d_ = sums_ + AlignedBytes(std::max(g_.m, g_.n) * element);
     workspace_ = d_ + AlignedBytes((last * g_.stride_d + g_.m * g_.n) * element);
     const int64_t all =
         workspace_ + g_.workspace_bytes + MatmulCopies(g_).bytes() + 2 * kLibraryAlignment;
@@ -110,8 +126,11 @@ class ProductTimer {
     return CudaStatus(*api_, error, "memory to time a product in");
   }
   CudaError Run() {
-    return api_->matmul(plan_, At(0), At(b_), g_.biased ? At(bias_) : nullptr, At(d_),
-                        At(workspace_), stream_);
+    const bool biased = g_.epilogue == CudaEpilogue::kBias;
+    const bool plain = g_.epilogue == CudaEpilogue::kNone;
+    const CudaMatmulOperands operands = {At(0), At(b_), biased ? At(bias_) : nullptr, At(d_),
+                                         biased || plain ? nullptr : At(sums_)};
+    return api_->matmul(plan_, &operands, At(workspace_), stream_);
   }
   char* At(int64_t offset) { return AlignedSpace(data_) + offset; }
 
@@ -119,7 +138,7 @@ class ProductTimer {
   const CudaMatmul g_;
   void* const plan_;
   void* data_ = nullptr;
-  int64_t b_ = 0, bias_ = 0, d_ = 0, workspace_ = 0;
+  int64_t b_ = 0, bias_ = 0, sums_ = 0, d_ = 0, workspace_ = 0;
   CudaStreamHandle stream_ = nullptr;
   CudaEventHandle begin_ = nullptr, end_ = nullptr;
 };

@@ -86,6 +86,33 @@ TEST(CudaSums, OfFloatsAreMadeInF64) {
   }
 }
 
+// Beside a product: in 16 bits by the product itself, in f32; else by a kernel behind it, in f64.
+TEST(CudaSums, BesideAProductAreMadeInF32OrByAKernelOfTheirOwn) {
+  const int64_t k = 10;
+  const std::vector<float> values = Cancelling(k, 3);
+  for (const bool copied : {false, true}) {  // a product through copies makes no sums
+    const int64_t m = copied ? 129 : 2, n = copied ? 130 : 3, rows = copied ? 128 : k;
+    std::vector<BF16> b(static_cast<size_t>(rows * n), BF16(1.0f));
+    for (int64_t c = 0; c < n; ++c) {
+      b[static_cast<size_t>(c)] = BF16(kLarge);
+      b[static_cast<size_t>((rows - 1) * n + c)] = BF16(-kLarge);
+    }
+    const std::vector<BF16> zeros(static_cast<size_t>(rows * m), BF16(0.0f));
+    const TestTensor sums = Of(DType::kBF16, {n});
+    RunOnSoft({"matmul_sums",
+               {{"transpose_a", true}, {"of", std::string("b")}},
+               {TestTensor::Of<BF16>({rows, m}, zeros), TestTensor::Of<BF16>({rows, n}, b)},
+               {Of(DType::kBF16, {m, n}), sums}});
+    EXPECT_EQ(static_cast<float>(sums.Values<BF16>()[2]), copied ? 126.0f : 0.0f);
+  }
+  const TestTensor sums = Of(DType::kF32, {3});
+  RunOnSoft({"matmul_sums",
+             {{"transpose_a", true}, {"of", std::string("b")}},
+             {Floats({k, 2}, std::vector<float>(20, 0.0f)), Floats({k, 3}, values)},
+             {Of(DType::kF32, {2, 3}), sums}});
+  EXPECT_EQ(sums.Values<float>()[2], 8.0f);
+}
+
 TEST(CudaSums, OfColumnsAreMadeInF64) {
   const int64_t n = 700;
   const TestTensor x = Floats({n, 3}, Cancelling(n, 3));

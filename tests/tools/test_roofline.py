@@ -49,6 +49,15 @@ def test_a_linear_layer() -> None:
         assert product["firings"] == 1 and not product["moves"]
 
 
+def test_the_gradients_of_a_layer_with_a_bias() -> None:
+    """Of the same with a bias: its sums read no more than the product does."""
+    model = nn.Linear(64, 96)
+    kernels = kernels_of(model, lambda x: model(x).square().mean(), flow.spec((48, 64)))
+    (joined,) = of(kernels, "matmul_sums")
+    assert joined["flops"] == 2 * 48 * 96 * 64 + 48 * 96
+    assert joined["bytes"] == BF16 * (48 * 64 + 48 * 96 + 96 * 64 + 96)
+
+
 def test_a_layer_norm() -> None:
     """Of [48, 64] in f32: x and y, weight and bias, a mean and a deviation of each row."""
     model = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))
@@ -110,14 +119,14 @@ def test_what_ours_reach_is_no_more_than_the_limit() -> None:
 def test_the_whole_models_have_the_flops_that_their_goals_were_reckoned_with() -> None:
     """Training a sample costs 3 times its forward products: 240.6 Gflop of BERT-Large at 128 words, 24.3 of
     ResNet-50 (less the first layer's gradient of its images)."""
-    products = ("matmul", "linear", "conv2d", "conv2d_grad_input", "conv2d_grad_weight")
+    products = ("matmul", "linear", "matmul_sums", "conv2d", "conv2d_grad_input")
     for case, expected in ((roofline.CASES[0], 240.6e9), (roofline.CASES[2], 24.3e9)):
         step, batch = roofline.step_of(case)
         kernels = step.compile_for(roofline.one_gpu(), **batch).kernels()
         flops = sum(
             one["flops"] * one["firings"]
             for one in kernels
-            if one["op"] in (*products, "attention", "attention_grad")
+            if one["op"] in (*products, "conv2d_grad_weight", "attention", "attention_grad")
         )
         assert flops / case.batch == pytest.approx(expected, rel=0.02)
         assert GOALS[case.model]["goal"] > 0
