@@ -49,6 +49,7 @@ from .errors import (
     PlanError,
     ShapeError,
     ShardingError,
+    StaleRunError,
 )
 from .functions import *  # noqa: F403
 from .gather import gather
@@ -168,6 +169,7 @@ __all__ = [
     "S",
     "ShapeError",
     "ShardingError",
+    "StaleRunError",
     "Target",
     "Tensor",
     "as_tensor",

@@ -23,6 +23,12 @@ class Background:
     def is_busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def outcome(self) -> CheckpointError | None:
+        """Why the last job failed, as far as that is known by now; `wait` says it again."""
+        failed = None if self.is_busy else self._result
+        return failed if isinstance(failed, CheckpointError) else None
+
     def start(self, job: Callable[[], CheckpointError | None]) -> None:
         """Begins a job; what it returns is the reason why it has failed. The one before must be over: `wait`."""
         assert self._thread is None, "two jobs would write at once"

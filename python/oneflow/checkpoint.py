@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from . import environment, manifest
-from .errors import CheckpointError, Error
+from . import environment, epochs, manifest
+from .epochs import Epoch
+from .errors import CheckpointError, Error, StaleRunError
 from .location import user_location
 from .manifest import check_file, read_manifest
-from .publication import free_bytes, mib
+from .publication import free_bytes, mib, why_not
 from .serialization import load as load_file
 from .serialization import read_json
 from .snapshot import of_all_ranks
@@ -88,6 +89,34 @@ def _numbered(directory: str | os.PathLike[str]) -> list[tuple[int, Path]]:
             if (match := _NAME.fullmatch(path.name)) and path.is_dir():
                 found.setdefault(int(match[2]), path)
     return sorted(found.items())
+
+
+def begin(directory: str | os.PathLike[str], must_resume: bool) -> Epoch | None:
+    """A run that keeps checkpoints in a folder begins: the epoch that it has claimed, the same on all ranks, which all
+    call it before they look for a checkpoint. None if it must resume and there is nothing to resume from."""
+    path, location = Path(directory), user_location()
+    number, why, is_stale = 0, "", False
+    if environment.rank() == 0 and not (must_resume and not _own_candidates(path)):
+        try:
+            number = epochs.claim(path, _newest_epoch(path)).number
+        except StaleRunError as error:
+            why, is_stale = error.message, True
+        except OSError as error:
+            said = why_not(error, path, 0)
+            why = f"{path} cannot be claimed for a run that keeps checkpoints there: {said}"
+    number, why, is_stale = of_all_ranks([number, why, is_stale])[0]
+    if why:
+        raise (StaleRunError if is_stale else CheckpointError)(why, location)
+    return Epoch(path, number) if number else None
+
+
+def _newest_epoch(directory: Path) -> int:
+    """Of the checkpoints in a folder: they may have been copied there without the claims of their runs."""
+    newest = 0
+    for path in _own_candidates(directory):
+        with contextlib.suppress(CheckpointError):  # told where it is read
+            newest = max(newest, manifest.read_manifest(path, None).epoch)
+    return newest
 
 
 @dataclass(frozen=True)
@@ -164,18 +193,20 @@ def _refusal(findings: list[tuple[str, int]]) -> str:
     return ""
 
 
-def _candidates(directory: Path, told: Callable[[Any], list[Any]]) -> list[Path]:
-    """Newest first, as rank 0 sees them."""
+def _own_candidates(directory: Path) -> list[Path]:
+    """Newest first, as this rank sees them."""
     places = [directory]
     if directory.name:  # "." and "/" are never put aside
         places.append(directory.with_name(directory.name + ".replaced"))
     for path in places:
         if any((path / name).exists() for name in (manifest.NAME, _EARLIER)):
-            found = [path]
-            break
-    else:
-        found = [path for _, path in reversed(_numbered(directory))]
-    names = told([path.name for path in found])[0]
+            return [path]
+    return [path for _, path in reversed(_numbered(directory))]
+
+
+def _candidates(directory: Path, told: Callable[[Any], list[Any]]) -> list[Path]:
+    """Newest first, as rank 0 sees them."""
+    names = told([path.name for path in _own_candidates(directory)])[0]
     here = directory.name
     return [
         directory.with_name(name) if name in (here, here + ".replaced") else directory / name

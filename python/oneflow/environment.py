@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from . import addresses, schedulers
-from .errors import Error, PeerError
+from .errors import Error, PeerError, StaleRunError
 
 # Variables that the package has set itself because they were unset; the launcher does not hand them on.
 own_defaults: set[str] = set()
@@ -332,7 +332,7 @@ def _users_line(trace: TracebackType | None) -> str:
 def report_failures() -> None:
     """Under the launcher: an uncaught exception is left in the job's folder and told to the other ranks,
     so that all stop at once and the launcher can name the root cause."""
-    if not os.environ.get("ONEFLOW_JOB_DIR") or world_size() == 1:
+    if not os.environ.get("ONEFLOW_JOB_DIR"):
         return
     here = launch()
     shown = sys.excepthook
@@ -340,6 +340,12 @@ def report_failures() -> None:
     def report(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
+        is_final = isinstance(error, StaleRunError)
+        if (
+            world_size() == 1 and not is_final
+        ):  # the launcher has its exit code, the user its traceback
+            shown(kind, error, trace)
+            return
         when = time.time()
         place = getattr(error, "location", None)
         where = place.short() if place else _users_line(trace)
@@ -351,6 +357,7 @@ def report_failures() -> None:
             # Whom all others blame is no echo of theirs.
             "peer": isinstance(error, PeerError) and error.rank != here.rank,
             "blames": error.rank if isinstance(error, PeerError) else None,
+            "final": is_final,  # to start again would not help
             "time": when,
         }
         path = os.path.join(here.job_dir, f"error.{here.rank}.json")

@@ -65,6 +65,10 @@ class CheckpointError(Error):
     """A file or state dict that does not fit the model, is damaged or cannot be written."""
 
 
+class StaleRunError(CheckpointError):
+    """A newer run keeps its checkpoints in the same folder: this one writes there no more, and is not started again."""
+
+
 class PeerError(Error):
     """Another rank is lost or does something else than this one. `.rank` is that rank, if it is known."""
 

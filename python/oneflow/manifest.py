@@ -1,7 +1,7 @@
 """The manifest of a checkpoint: what was written, with checksums, so that nothing else is ever loaded.
 
 `manifest.json` is one JSON object. Its first line holds the CRC32C of all bytes behind that line; then come the
-number of steps, what goes on (loader, seeds, `extra`), and for each tensor file its size, the CRC32C of its head and
+epoch of the run, the number of steps, what goes on (loader, seeds, `extra`), and for each tensor file its size, the CRC32C of its head and
 those of the pieces of 1 MiB of each tensor. So every byte of a checkpoint is under a checksum that was computed from
 memory, before it was written. The text is untrusted like the files: reading it is bounded, names are plain file names
 of this format, and all that does not fit is a CheckpointError.
@@ -29,6 +29,7 @@ KINDS = ("model", "optimizer")
 
 _FILE = re.compile(r"(model|optimizer)(?:-(\d{5})-of-(\d{5}))?\.safetensors")
 _DIGITS = re.compile(r"[0-9a-f]*")
+MOST = (1 << 62) - 1  # of what is counted
 _MOST_BYTES = 100_000_000
 _FIRST_LINE = len('{"crc32c":"00000000",\n')
 _READ = 16 * PIECE  # bytes at a time
@@ -64,12 +65,14 @@ class Manifest:
     seeds: Any  # of masks and of random tensors
     extra: Any
     files: Mapping[str, StoredFile]
+    epoch: int = 0  # of the run that has written it (epochs.py); 0: of none, or from before there were epochs
 
     def text(self) -> bytes:
         """ValueError or TypeError where the loader's position or `extra` is no JSON."""
         return sealed(
             {
                 "format": FORMAT,
+                "epoch": self.epoch,
                 "steps": self.steps,
                 "loader": self.loader,
                 "seeds": self.seeds,
@@ -100,8 +103,10 @@ def first_line(rest: bytes) -> bytes:
     return b'{"crc32c":"%08x",\n' % _core.crc32c(rest)
 
 
-def unsealed(text: bytes, keys: set[str]) -> dict[str, Any]:
-    """The object, which must have these entries; ValueError, which says why, if the text is not what was written."""
+def unsealed(
+    text: bytes, keys: set[str], defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The object, which must have these entries, and may lack those with a default; ValueError, which says why, if the text is not what was written."""
     rest = text[_FIRST_LINE:]
     if text[:_FIRST_LINE] != first_line(rest):
         raise ValueError(
@@ -113,7 +118,9 @@ def unsealed(text: bytes, keys: set[str]) -> dict[str, Any]:
         raise ValueError(f"it is not JSON ({error})") from None
     if isinstance(body, dict) and body.get("format", FORMAT) != FORMAT:
         raise ValueError(f"it has format {body['format']!r:.60}, and this version reads {FORMAT}")
-    _expect(body, keys | {"crc32c"}, "it")
+    if isinstance(body, dict):
+        body = {**(defaults or {}), **body}
+    _expect(body, keys | set(defaults or {}) | {"crc32c"}, "it")
     return dict(body)
 
 
@@ -186,10 +193,15 @@ def _open(path: Path) -> int:
 
 def parse(text: bytes) -> Manifest:
     """ValueError, which says why, unless the text is that of a manifest."""
-    body = unsealed(text, {"format", "steps", "loader", "seeds", "extra", "files"})
+    body = unsealed(text, {"format", "steps", "loader", "seeds", "extra", "files"}, {"epoch": 0})
     files = files_of(body["files"])
     manifest = Manifest(
-        _count(body["steps"], "steps"), body["loader"], body["seeds"], body["extra"], files
+        _count(body["steps"], "steps"),
+        body["loader"],
+        body["seeds"],
+        body["extra"],
+        files,
+        _count(body["epoch"], "epoch"),
     )
     for kind in KINDS:
         _check_parts(kind, manifest.names(kind))
@@ -215,7 +227,7 @@ def _expect(value: Any, keys: set[str], what: str) -> None:
 
 
 def _count(value: Any, what: str) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 62:
+    if type(value) is not int or not 0 <= value <= MOST:
         raise ValueError(f"{what:.200}: {value!r:.60} is no count")
     return value
 

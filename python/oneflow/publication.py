@@ -5,6 +5,10 @@ folder; the manifest, and the folder again; what has the name already is put asi
 name, and its parent is forced onto the disk. Only then does `commit` return, and only then is anything older removed.
 A crash leaves `NAME.partial`, which nobody reads, or `NAME.replaced` alone, which readers take for NAME.
 
+A run has an epoch (epochs.py) and writes into `NAME.epoch-E.partial`. After a look for a higher one it asks for nothing
+but renames that need this folder; who claims an epoch takes those of all lower ones away. So whichever comes first, the
+look or the claim, a run whose folder has been passed on neither publishes nor removes anything.
+
 A file whose fsync failed is lost: it is never tried again, the next attempt writes a new one. One writer at a time:
 the folder that is written is locked, and the lock goes with the process.
 """
@@ -19,6 +23,7 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -27,46 +32,79 @@ from .manifest import StoredFile
 from .serialization import Packed
 
 _AT_ONCE = 64 << 20  # bytes of one call: the system takes no more than 2 GiB
-_NUMBERED = re.compile(r"(step-\d{8,})(\.partial|\.replaced|)")
+_NUMBERED = re.compile(
+    r"(?P<name>step-\d{8,})(\.epoch-(?P<epoch>\d{6,}))?(?P<fenced>\.fenced)?(?P<kind>\.partial|\.replaced|)"
+)
 _OURS = re.compile(
     r"(model|optimizer)(-\d{5}-of-\d{5})?\.safetensors|manifest\.json|progress\.json"
 )
 
 
+class Fence(Protocol):
+    """The epoch of a run, as epochs.Epoch."""
+
+    @property
+    def number(self) -> int:
+        """From 1."""
+
+    def check(self) -> None:
+        """StaleRunError if a higher epoch is claimed."""
+
+
 class Claim:
     """A new folder beside its place, to be written into by one job alone. Owner: the rank that commits. Threads: one
-    at a time. It ends by `commit` or `abandon`."""
+    at a time. It ends by `commit` or `abandon`. StaleRunError, and nothing is changed, behind a fence that has fallen."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, fence: Fence | None = None) -> None:
         self.target = target
-        self.partial = partial_of(target)
-        old = _aside(target)
-        _make_folders(target.parent)
-        for folder in (target, old):
+        self.partial = partial_of(target, fence)
+        self._fence = fence
+        self._has_put_aside = False
+        self._lock = -1
+        try:
+            self._make(fence)
+        except OSError:
+            if fence is not None:  # what a newer run has removed is missed as any file is
+                fence.check()
+            raise
+
+    def _make(self, fence: Fence | None) -> None:
+        old = _aside(self.target)
+        _make_folders(self.target.parent)
+        if fence is not None:
+            fence.check()
+        for folder in (self.target, old):
             _refuse_to_replace(folder)
         if old.exists():
-            if target.exists():
+            if self.target.exists():
                 _remove(old)
             else:  # a crash between two renames: it is the one that counts
-                os.rename(old, target)
-        _refuse_if_locked(self.partial)
+                os.rename(old, self.target)
+        for partial in (partial_of(self.target), self.partial):
+            _refuse_if_locked(partial)
         _remove(self.partial)
-        if _NUMBERED.fullmatch(target.name):
-            remove_leftovers(target.parent)  # a disk that was full needs the room now
+        if _NUMBERED.fullmatch(self.target.name):
+            # A disk that was full needs the room now.
+            remove_leftovers(self.target.parent, fence.number if fence is not None else 0)
         os.mkdir(self.partial)
         self._lock = os.open(self.partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _lock(self._lock, self.partial)
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             raise
 
     def commit(self, text: bytes) -> None:
         """All files are there: adds the manifest and gives the folder its name. When this returns it is on the disk."""
         _write(self.partial / manifest.NAME, [text])
         _sync(self.partial)
-        if self.target.exists():
+        # Before the look: what a newer run publishes behind it is in the way of the last rename, and stays.
+        replaces = self.target.exists()
+        if self._fence is not None:
+            self._fence.check()
+        if replaces:
             os.rename(self.target, _aside(self.target))
+            self._has_put_aside = True
         os.rename(self.partial, self.target)
         _sync(self.target.parent)
         self._unlock()
@@ -77,7 +115,7 @@ class Claim:
         """Removes what was written: on a full disk that is room for the next attempt."""
         try:
             with contextlib.suppress(OSError):
-                if _aside(self.target).exists() and not self.target.exists():
+                if self._has_put_aside and not self.target.exists():
                     os.rename(_aside(self.target), self.target)
                 _remove(self.partial)
         finally:
@@ -89,9 +127,10 @@ class Claim:
             os.close(descriptor)
 
 
-def partial_of(target: Path) -> Path:
-    """Where the files of a checkpoint are written."""
-    return target.with_name(target.name + ".partial")
+def partial_of(target: Path, fence: Fence | None = None) -> Path:
+    """Where the files of a checkpoint are written; those of a run in a folder that no other run writes into."""
+    epoch = "" if fence is None else f".epoch-{fence.number:06d}"
+    return target.with_name(f"{target.name}{epoch}.partial")
 
 
 def write_files(partial: Path, files: Mapping[str, Packed]) -> dict[str, StoredFile]:
@@ -103,29 +142,61 @@ def write_files(partial: Path, files: Mapping[str, Packed]) -> dict[str, StoredF
     return stored
 
 
-def drop_old(older: Iterable[Path]) -> None:
-    """Removes checkpoints of a run, but none that holds something else. A newer one is on the disk."""
-    for path in older:
-        if _foreign(path):
-            continue
-        # By another name first: half a folder under this one would be a damaged checkpoint.
-        dropped = path.with_name(path.name + ".partial")
-        _remove(dropped)
-        os.rename(path, dropped)
+def drop_old(older: Iterable[Path], fence: Fence | None = None) -> None:
+    """Removes checkpoints of a run, but none that holds something else. A newer one is on the disk. StaleRunError, and
+    nothing is removed, behind a fence that has fallen."""
+    try:
+        _drop(older, fence)
+    except OSError:
+        if fence is not None:  # what a newer run has removed is missed as any file is
+            fence.check()
+        raise
+
+
+def _drop(older: Iterable[Path], fence: Fence | None) -> None:
+    paths = [path for path in older if not _foreign(path)]
+    if not paths:
+        return
+    # Into another folder first: half of one under its name would be a damaged checkpoint.
+    dropped = partial_of(paths[0], fence)
+    _remove(dropped)
+    os.mkdir(dropped)
+    try:
+        if fence is not None:
+            fence.check()
+        for path in paths:
+            os.rename(path, dropped / path.name)
+    finally:
         _remove(dropped)
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Removes what crashes have left of the checkpoints of a run."""
+def remove_leftovers(directory: Path, epoch: int = 0) -> None:
+    """Removes what crashes have left of the checkpoints of a run: of runs up to this epoch, and of no run's."""
     for path in sorted(directory.iterdir()):
         match = _NUMBERED.fullmatch(path.name)
-        if match and (
-            match[2] == ".partial"
-            or (match[2] == ".replaced" and path.with_name(match[1]).exists())
-        ):
+        if match is None or int(match["epoch"] or 0) > epoch:
+            continue
+        is_replaced = match["kind"] == ".replaced" and path.with_name(match["name"]).exists()
+        if match["kind"] == ".partial" or is_replaced:
             with contextlib.suppress(BlockingIOError):  # another program's, which has not crashed
                 _refuse_if_locked(path)
                 _remove(path)
+
+
+def take_away_partial(directory: Path, epoch: int) -> None:
+    """Takes from all runs of lower epochs what they have not published yet: their next rename finds nothing."""
+    for path in sorted(directory.iterdir()):
+        match = _NUMBERED.fullmatch(path.name)
+        if match is None or match["kind"] != ".partial" or match["epoch"] is None:
+            continue
+        if match["fenced"] or int(match["epoch"]) >= epoch:
+            continue
+        taken = path.with_name(f"{match['name']}.epoch-{match['epoch']}.fenced.partial")
+        _remove(taken)
+        with contextlib.suppress(FileNotFoundError):  # it was faster
+            os.rename(path, taken)
+        with contextlib.suppress(OSError):  # a later start tries again
+            _remove(taken)
 
 
 def _aside(target: Path) -> Path:

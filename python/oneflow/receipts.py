@@ -42,6 +42,8 @@ def collect(partial: Path, ranks: int, seconds: float) -> dict[str, StoredFile]:
     for rank in range(1, ranks):
         path = _path(partial, rank)
         while not path.exists():
+            if not partial.exists():  # nobody can write into it any more
+                raise FileNotFoundError(errno.ENOENT, f"{partial} was removed while it was written")
             if not threading.main_thread().is_alive():  # the job is over, well or not
                 deadline = min(deadline, time.monotonic() + _AFTER_THE_END)
                 seconds = _AFTER_THE_END

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from . import environment, receipts
-from .errors import CheckpointError
+from .epochs import Epoch
+from .errors import CheckpointError, StaleRunError
 from .manifest import KINDS, Manifest, file_name
 from .publication import Claim, partial_of, why_not, write_files
 from .serialization import Packed, pack, read_json
@@ -39,6 +40,7 @@ class Contents:
     loader: Any = None
     seeds: Any = None
     extra: Any = None
+    epoch: int = 0  # of the run
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Snapshot:
     ranks: int
     seconds: float  # that rank 0 waits for the others
     location: Any
+    epoch: int = 0
+    fence: Epoch | None = None  # of a run, in its own folder
 
     def write(self) -> None:
         """Writes this rank's part; on rank 0 the checkpoint is on the disk when it returns, or CheckpointError. Any
@@ -67,19 +71,33 @@ class Snapshot:
         try:
             stored = write_files(self.claim.partial, self.files)
             stored |= receipts.collect(self.claim.partial, self.ranks, self.seconds)
-            made = Manifest(self.steps, self.loader, self.seeds, self.extra, stored)
+            made = Manifest(self.steps, self.loader, self.seeds, self.extra, stored, self.epoch)
             self.claim.commit(made.text())
+        except StaleRunError as error:
+            self.claim.abandon()
+            raise StaleRunError(error.message, self.location) from None
         except OSError as error:
             self.claim.abandon()
+            self._raise_if_stale()
             why = why_not(error, self.target, self.num_bytes)
             raise _unwritten(self.target, why, self.location) from error
         except BaseException:
             self.claim.abandon()
             raise
 
+    def _raise_if_stale(self) -> None:
+        """What a newer run has taken away is missed as a file is."""
+        try:
+            if self.fence is not None:
+                self.fence.check()
+        except StaleRunError as error:
+            raise StaleRunError(error.message, self.location) from None
+        except OSError:
+            pass
+
     def _write_part(self) -> None:
         """Rank 0 says what has become of the checkpoint; it learns from here what it needs for that."""
-        partial = partial_of(self.target)
+        partial = partial_of(self.target, self.fence)
         deadline = time.monotonic() + _VISIBLE_SECONDS
         while not partial.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -107,8 +125,9 @@ def of_all_ranks(value: Any) -> list[Any]:
     return [json.loads(one) for one in told]
 
 
-def take(target: Path, contents: Contents, location: Any) -> Snapshot:
-    """The state of now. All ranks call it alike; CheckpointError on all of them if rank 0 cannot write there."""
+def take(target: Path, contents: Contents, location: Any, fence: Epoch | None = None) -> Snapshot:
+    """The state of now. All ranks call it alike; CheckpointError on all of them if rank 0 cannot write there, and
+    StaleRunError if the fence of a run has fallen."""
     try:
         read_json(json.dumps([contents.loader, contents.extra]).encode(), any_float=True)
     except (RecursionError, TypeError, ValueError) as error:
@@ -122,16 +141,22 @@ def take(target: Path, contents: Contents, location: Any) -> Snapshot:
     rank, ranks = environment.rank(), environment.world_size()
     num_bytes = bytes_of_states(contents.model, contents.optimizer)
     claim: Claim | None = None
-    refused: OSError | None = None
+    refused: OSError | StaleRunError | None = None
     of_all_ranks(None)  # no rank writes any more into what rank 0 clears away now
     if rank == 0:
         try:
-            claim = Claim(target)
-        except OSError as error:
+            claim = Claim(target, fence)
+        except (OSError, StaleRunError) as error:
             refused = error
+    if isinstance(refused, OSError):
+        told = why_not(refused, target, num_bytes)
+    else:
+        told = "" if refused is None else refused.message
     try:
-        files = _files(contents, "" if refused is None else why_not(refused, target, num_bytes))
+        files = _files(contents, told, isinstance(refused, StaleRunError))
     except _Refused as why:
+        if why.is_stale:
+            raise StaleRunError(str(why), location) from None
         raise _unwritten(target, str(why), location) from (refused or OSError(str(why)))
     except BaseException:
         if claim is not None:
@@ -150,14 +175,20 @@ def take(target: Path, contents: Contents, location: Any) -> Snapshot:
         ranks,
         environment.peer_seconds() / 2,  # others wait for rank 0 when the next one is due
         location,
+        contents.epoch,
+        fence,
     )
 
 
 class _Refused(Exception):
     """Rank 0 cannot write, and says why."""
 
+    def __init__(self, why: str, is_stale: bool) -> None:
+        super().__init__(why)
+        self.is_stale = is_stale
 
-def _files(contents: Contents, refused: str) -> dict[str, Packed]:
+
+def _files(contents: Contents, refused: str, is_stale: bool) -> dict[str, Packed]:
     """This rank's files by name."""
     rank, ranks = environment.rank(), environment.world_size()
     tensors = dict(zip(KINDS, (contents.model, contents.optimizer), strict=True))
@@ -166,10 +197,10 @@ def _files(contents: Contents, refused: str) -> dict[str, Packed]:
         for name, tensor in named.items():
             cells.setdefault(_cell_of(tensor), f"{kind}.{name}")
     held = sum(1 << i for i, cell in enumerate(cells) if _is_whole_here(cell))
-    told = of_all_ranks([refused, f"{held:x}"])
+    told = of_all_ranks([refused, is_stale, f"{held:x}"])
     if told[0][0]:
-        raise _Refused(told[0][0])
-    masks = [int(mask, 16) for _, mask in told]
+        raise _Refused(*told[0][:2])
+    masks = [int(mask, 16) for _, _, mask in told]
     holders = [[r for r in range(ranks) if masks[r] >> i & 1] for i in range(len(cells))]
     owners = dict(
         zip(

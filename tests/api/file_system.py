@@ -1,7 +1,8 @@
 """What a checkpoint asks of the file system, call by call: stopped at any of them, or replayed to a power cut.
 
 `Calls` stands in place of `os` and `shutil` in oneflow.publication, does what is asked and keeps a list of it. With
-`stop_at` the process is dead from that call on: it and all later ones raise. `Disk` replays a list and says what may
+`stop_at` the process is dead from that call on: it and all later ones raise; with `meanwhile` it stands before that call
+while something else happens. `Disk` replays a list and says what may
 lie on the disk when the power goes: names and bytes that no fsync has forced may be there or not.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,16 @@ class Dead(BaseException):
 class Calls:
     """See the module."""
 
-    def __init__(self, root: Path, stop_at: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        stop_at: int | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         self.root = root
         self.stop_at = stop_at
+        self.meanwhile = meanwhile
+        self._stands = False  # what is called then is another's
         self.log: list[tuple[Any, ...]] = []
         self._open: dict[int, str] = {}
 
@@ -32,8 +40,14 @@ class Calls:
         return str(Path(path).relative_to(self.root))
 
     def _note(self, *call: Any) -> None:
+        if self._stands:
+            return
         if self.stop_at is not None and len(self.log) >= self.stop_at:
-            raise Dead(call)
+            if self.meanwhile is None:
+                raise Dead(call)
+            self._stands, self.stop_at = True, None
+            self.meanwhile()
+            self._stands = False
         self.log.append(call)
 
     def __getattr__(self, name: str) -> Any:
@@ -58,6 +72,14 @@ class Calls:
         """As the system does when a process ends."""
         for descriptor in list(self._open):
             self.close(descriptor)
+
+    def listdir(self, path: Any) -> list[str]:
+        self._note("look", self._of(path))
+        return os.listdir(path)
+
+    def unlink(self, path: Any) -> None:
+        self._note("unlink", self._of(path))
+        os.unlink(path)
 
     def write(self, descriptor: int, data: Any) -> int:
         data = bytes(data[: max(1, len(data) // 2)])  # short writes are legal
@@ -129,6 +151,8 @@ class Disk:
         kind, *rest = call
         if kind == "acknowledged":
             self.is_acknowledged = True
+        elif kind == "look":
+            pass
         elif kind in ("mkdir", "create"):
             names, name = self._folder(rest[0])
             names[name] = Node({} if kind == "mkdir" else None)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from oneflow import checkpoint
+from oneflow.epochs import Epoch
 from oneflow.manifest import KINDS, file_name
 from oneflow.publication import Claim
 from oneflow.serialization import pack
@@ -26,7 +27,9 @@ def values(kind: str, steps: int) -> dict[str, np.ndarray]:
     }
 
 
-def snapshot(target: Path, steps: int, extra: Any = None, parts: int = 1) -> Snapshot:
+def snapshot(
+    target: Path, steps: int, extra: Any = None, parts: int = 1, fence: Epoch | None = None
+) -> Snapshot:
     """As rank 0 of one takes it; of several parts, as if so many ranks had written."""
     files = {}
     for kind in KINDS:
@@ -36,13 +39,22 @@ def snapshot(target: Path, steps: int, extra: Any = None, parts: int = 1) -> Sna
             files[file_name(kind, part, parts)] = pack({name: tensors[name] for name in names})
     seeds, loader = {"step": 1, "tensors": [0, 0]}, {"epoch": 0, "batch": steps, "seed": 3}
     size = sum(packed.num_bytes for packed in files.values())
+    claim, number = Claim(target, fence), 0 if fence is None else fence.number
     return Snapshot(
-        target, files, steps, loader, seeds, extra, size, Claim(target), 0, 1, 1.0, None
+        target, files, steps, loader, seeds, extra, size, claim, 0, 1, 1.0, None, number, fence
     )
 
 
 def write(target: Path, steps: int, **options: Any) -> None:
     snapshot(target, steps, **options).write()
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder of checkpoints, sorted; but the claim of the last run, which must be there alone."""
+    found = sorted(path.name for path in folder.iterdir())
+    claims = [name for name in found if name.endswith(".claim")]
+    assert len(claims) == 1, claims
+    return [name for name in found if name not in claims]
 
 
 def steps_found(directory: Path) -> int:

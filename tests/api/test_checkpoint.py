@@ -17,6 +17,8 @@ import oneflow.nn.functional as F
 import pytest
 from oneflow import nn
 
+from tests.api import stored
+
 X = np.random.default_rng(0).standard_normal((22, 4)).astype(np.float32)
 Y = np.random.default_rng(1).integers(0, 3, 22)
 
@@ -81,7 +83,7 @@ def test_a_resumed_run_has_the_same_bits(tmp_path: Path, broken_at: int) -> None
 def test_checkpoints_come_every_so_many_steps_and_the_newest_stay(tmp_path: Path) -> None:
     run = Run()
     run.train(10, checkpoint=flow.Checkpoint(tmp_path, every=2, keep=2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000008", "step-00000010"]
+    assert stored.names(tmp_path) == ["step-00000008", "step-00000010"]
     files = sorted(path.name for path in (tmp_path / "step-00000010").iterdir())
     assert files == ["manifest.json", "model.safetensors", "optimizer.safetensors"]
     again = Run()
@@ -219,9 +221,7 @@ def test_a_run_that_starts_anew_keeps_what_it_writes(tmp_path: Path) -> None:
     """Older checkpoints are those of fewer steps: what a longer run has left is not counted."""
     Run().train(8, checkpoint=flow.Checkpoint(tmp_path, every=2, keep=3))
     Run().train(3, checkpoint=flow.Checkpoint(tmp_path, every=1, keep=1), resume="never")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"step-{n:08d}" for n in (3, 4, 6, 8)
-    ]
+    assert stored.names(tmp_path) == [f"step-{n:08d}" for n in (3, 4, 6, 8)]
 
 
 def test_a_loss_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_loss_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(flow.NumericsError):
         for _ in run.step.run(run.loader, 5, checkpoint=flow.Checkpoint(tmp_path, every=1)):
             pass
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+    assert stored.names(tmp_path) == ["step-00000001", "step-00000002"]
 
 
 PROGRAM = """
@@ -363,5 +363,5 @@ def test_what_is_no_checkpoint_is_neither_replaced_nor_removed(tmp_path: Path) -
         if int(metrics["step"]) == 2:
             again.step.save(tmp_path / "other")  # waits for what is being written
             notes(kept.path(3))
-    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    names = stored.names(tmp_path / "run")
     assert names == ["step-00000003", "step-00000004"]

@@ -16,6 +16,7 @@ import numpy as np
 import oneflow as flow
 import pytest
 from oneflow import checkpoint, environment, receipts, snapshot
+from oneflow.epochs import Epoch
 from oneflow.publication import Claim, partial_of
 
 from tests.api import stored
@@ -46,7 +47,8 @@ def test_training_goes_on_while_one_is_written(
     for metrics in run.step.run(run.loader, 6, checkpoint=flow.Checkpoint(tmp_path, every=4)):
         states[int(metrics["step"]) + 1] = run.state()
         if int(metrics["step"]) == 4:  # the fifth step: the checkpoint of four is on its way
-            assert partial_of(tmp_path / "step-00000004").exists() and not passed
+            partial = partial_of(tmp_path / "step-00000004", Epoch(tmp_path, 1))
+            assert partial.exists() and not passed
             gate.set()
     assert passed == [True, True]
     for steps in (4, 6):  # what was written is the state of then
@@ -74,9 +76,7 @@ def test_a_writer_slower_than_the_interval_holds_training_up(
     expected = Run().train(6)
     assert run.train(6, checkpoint=flow.Checkpoint(tmp_path, every=1, keep=9)) == expected
     assert most == [1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"step-{n:08d}" for n in range(1, 7)
-    ]
+    assert stored.names(tmp_path) == [f"step-{n:08d}" for n in range(1, 7)]
     assert "waits for the checkpoint before it to be written; every=1 is less" in (
         capsys.readouterr().err
     )
@@ -102,7 +102,7 @@ def test_what_the_file_system_refuses_is_told_and_the_next_attempt_works(
     before_writing(monkeypatch, failing(2, error))
     run = Run()
     assert run.train(6, checkpoint=flow.Checkpoint(tmp_path, every=2)) == Run().train(6)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000006"]
+    assert stored.names(tmp_path) == ["step-00000002", "step-00000006"]
     said = capsys.readouterr().err
     assert f"no checkpoint at step 4: {tmp_path}/step-00000004 cannot be written: No space" in said
     assert "MiB are free there; older ones stay" in said
@@ -132,7 +132,7 @@ def test_a_mistake_of_ours_is_not_hidden(tmp_path: Path, monkeypatch: pytest.Mon
     before_writing(monkeypatch, failing(1, ZeroDivisionError("planted")))
     with pytest.raises(ZeroDivisionError, match="planted"):
         Run().train(4, checkpoint=flow.Checkpoint(tmp_path, every=2))
-    assert list(tmp_path.iterdir()) == []
+    assert stored.names(tmp_path) == []
 
 
 def test_a_file_that_was_not_forced_onto_the_disk_is_none(
@@ -202,7 +202,7 @@ def test_a_program_that_ends_waits_for_the_writer(tmp_path: Path, end: str) -> N
         timeout=LIMIT,
     )
     assert ran.returncode == {"r": 3, "k": 1, "b": 0}[end[0]], ran.stderr
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["step-00000002"]
+    assert stored.names(tmp_path / "kept") == ["step-00000002"]
     found = checkpoint.find(tmp_path / "kept")
     assert found is not None and found.steps == 2
 
@@ -289,7 +289,7 @@ def test_a_run_without_room_for_its_checkpoints_ends_behind_its_first_step(
     free(monkeypatch, 3 * size - 1)  # two, and the one that is written
     with pytest.raises(flow.CheckpointError, match="a run that keeps 2 checkpoints of .* needs"):
         Run().train(100, checkpoint=kept)
-    assert not list(tmp_path.iterdir())
+    assert stored.names(tmp_path) == []
     free(monkeypatch, 3 * size)
     assert len(Run().train(7, checkpoint=kept)) == 7
     # Those that are there make room for it; and no more is asked than the run will write.

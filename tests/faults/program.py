@@ -69,8 +69,8 @@ def watched(call: Any) -> Any:
         event("checkpoint")
         try:
             return call(*arguments)
-        except flow.CheckpointError:
-            if RANK == 0:
+        except flow.CheckpointError as error:
+            if RANK == 0 and not isinstance(error, flow.StaleRunError):  # that one ends the job
                 strike("failed")
             raise
 

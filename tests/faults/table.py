@@ -17,6 +17,7 @@ from pathlib import Path
 
 from oneflow.launch import guardian
 
+from tests.api import stored
 from tests.faults.job import RANKS, STAGES, STEPS, Trial, digest
 from tests.launch.cluster import DISK_BYTES, output_of
 
@@ -278,7 +279,7 @@ def _saved(trial: Trial) -> tuple[list[str], list[str]]:
     )
     seen.unlink()
     copy.rename(seen)
-    names = sorted(path.name for path in seen.iterdir())
+    names = stored.names(seen)
     whole = []
     for name in names:
         expected = {"model": 70_000, "optimizer": 140_000, "manifest": 1_000}
@@ -377,6 +378,40 @@ def job_preempted(trial: Trial, bits: str) -> None:
 @fault()
 def host_preempted(trial: Trial, bits: str) -> None:
     _preempted(trial, bits, [trial.host])
+
+
+@fault(stages=CONNECTED, first_checkpoints=3)
+def stale_run(trial: Trial, bits: str) -> None:
+    """The whole job stands, launchers too; another one goes on from its checkpoints to the end; the first continues."""
+    trial.flags = ["--max-restarts", "1"]
+    with trial.at_event():
+        pids = [pid for host in range(1, RANKS + 1) for pid in trial.cluster.processes(host)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        stale = list(trial.launchers)
+        trial.launchers.clear()
+        trial.options |= {"count": 0}
+        trial.flags = ["--master-port", "29600"]
+        trial.start()
+        codes = trial.end()
+        assert codes == [0] * RANKS, (codes, trial.text())
+        before = _bytes_of(trial.folder / "checkpoints")
+    trial.launchers[:0] = stale
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    codes = trial.end()[:RANKS]
+    assert 0 not in codes, (codes, trial.text())
+    assert time.monotonic() - trial.struck < AFTER_SILENCE, trial.text()
+    trial.assert_all_gone(AT_ONCE)
+    assert _bytes_of(trial.folder / "checkpoints") == before, trial.text()
+    assert "StaleRunError" in trial.lines(1)[-1], trial.text()
+    assert "epoch 1 of " in trial.lines(1)[-1], trial.text()
+    for rank in range(RANKS):
+        assert digest(trial.folder, rank) == bits, f"other bits\n{trial.text()}"
+
+
+def _bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @fault()

@@ -15,6 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from oneflow import manifest
+
 PROGRAM = """
 import json, os, signal, sys
 from pathlib import Path
@@ -75,13 +77,14 @@ for metrics in step.run(loader, steps=steps, checkpoint=checkpoint):
         file.write(json.dumps(record) + "\\n")
     event()
 """
+ENTRIES = {"steps", "loader", "seeds", "extra", "files"}
 MOST_EVENTS = 60  # of a rank in its first 14 steps; later draws kill nobody, and the job ends
 
 
 @dataclass
 class Result:
     ledger: dict[int, object]  # by step: samples and loss
-    files: dict[str, bytes]  # of the last checkpoint
+    files: dict[str, bytes]  # of the last checkpoint, but for the epoch of its run
     restarts: int
 
 
@@ -125,6 +128,10 @@ def run(folder: Path, steps: int, kills: list[tuple[int, int]]) -> Result:
             for n in (1, 2)
         ),
     ]
+    body = manifest.unsealed(files["manifest.json"], {"format", "epoch", *ENTRIES})
+    assert 1 <= body.pop("epoch") <= 1 + len(kills)
+    del body["crc32c"]
+    files["manifest.json"] = manifest.sealed(body)
     return Result(ledger, files, ran.stderr.count("oneflow-launch: restart "))
 
 

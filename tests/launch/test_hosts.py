@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.api import stored
 from tests.launch.cluster import (
     LAUNCH,
     Cluster,
@@ -187,7 +188,7 @@ def test_sigterm_to_the_launcher_of_any_host_saves_one_step_of_all(
     said = [line for _, lines in ends for line in lines if "as SIGTERM asked" in line]
     match = re.search(r"ends at step (\d+), ", "".join(said))
     assert len(said) == 1 and match, ends
-    assert [path.name for path in folder.iterdir()] == [f"step-{int(match[1]):08}"]
+    assert stored.names(folder) == [f"step-{int(match[1]):08}"]
     if signalled == (1,):
         assert "host h2: its launcher was ended by SIGTERM" in ends[0][1][-1], ends
     cluster.assert_nothing_runs()

@@ -28,6 +28,11 @@ class Ending:
         return bool(self.report.get("peer"))
 
     @property
+    def is_final(self) -> bool:
+        """True if the job is not to be started again: another has taken its place."""
+        return self.report.get("final") is True
+
+    @property
     def blames(self) -> int | None:
         blamed = self.report.get("blames")
         return blamed if isinstance(blamed, int) else None

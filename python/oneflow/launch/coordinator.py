@@ -214,7 +214,7 @@ class Coordinator:
             f"{cause.name()}: {cause.text()}",
             cause.name(),
             len(endings) - 1,
-            may_restart=self.interrupted is None,
+            may_restart=self.interrupted is None and not any(e.is_final for e in endings),
         )
 
     def _lost(self, host: Host, why: str) -> Outcome:

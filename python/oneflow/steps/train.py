@@ -15,9 +15,10 @@ import numpy as np
 
 from .. import environment, tree
 from ..background import Background
-from ..checkpoint import Checkpoint, Stored, array_of, check_fits, find
+from ..checkpoint import Checkpoint, Stored, array_of, begin, check_fits, find
 from ..dtypes import float32
-from ..errors import CheckpointError, DataError, Error, PeerError
+from ..epochs import Epoch
+from ..errors import CheckpointError, DataError, Error, PeerError, StaleRunError
 from ..location import user_location
 from ..mesh import Mesh
 from ..nn.module import Module
@@ -94,6 +95,7 @@ class TrainStep(Step):
         self._writing = Background()
         # A checkpoint was due before the last one was written, and that was told.
         self._was_late = False
+        self._epoch: Epoch | None = None  # of the last run that kept checkpoints
         super().__init__(fn, **options)
         settings = loss_scale_of(loss_scale, self.precision)
         self._scaling = None if settings is None else Scaling(settings)
@@ -256,8 +258,9 @@ class TrainStep(Step):
 
         With `checkpoint`, a folder or a flow.Checkpoint, the run is saved, and goes on from the newest checkpoint
         that is further than the optimizer: `resume` is "auto", "must" (an error if there is none) or "never". A
-        loader with `state_dict` goes on at its next batch. SIGTERM to any rank saves once more and ends the
-        program, with exit code 143, at the same step on all ranks.
+        loader with `state_dict` goes on at its next batch. The run claims the folder: an older one that still writes
+        there ends with a StaleRunError. SIGTERM to any rank saves once more and ends the program, with exit code 143,
+        at the same step on all ranks.
         """
         if resume not in ("auto", "must", "never"):
             raise Error(f"resume={resume!r}: 'auto', 'must' or 'never'", user_location())
@@ -265,10 +268,11 @@ class TrainStep(Step):
         kept = checkpoint if isinstance(checkpoint, Checkpoint | None) else Checkpoint(checkpoint)
         if kept is not None:
             self._resume(kept, loader, resume)
-        return self._run(loader, steps, kept)
+        return self._run(loader, steps, kept, None if kept is None else self._epoch)
 
     def _resume(self, kept: Checkpoint, loader: Iterable[Any], resume: str) -> None:
         self._writing.wait()
+        self._epoch = begin(kept.directory, must_resume=resume == "must")
         stored = None if resume == "never" else find(kept.directory, above=self.optimizer.steps)
         if stored is None and resume == "must" and find(kept.directory) is None:
             raise CheckpointError(
@@ -297,7 +301,11 @@ class TrainStep(Step):
             raise CheckpointError(why, user_location())
 
     def _run(
-        self, loader: Iterable[Any], steps: int | None, kept: Checkpoint | None
+        self,
+        loader: Iterable[Any],
+        steps: int | None,
+        kept: Checkpoint | None,
+        epoch: Epoch | None,
     ) -> Iterator[Metrics]:
         begun = saved = self.optimizer.steps
         was_empty = False
@@ -319,12 +327,14 @@ class TrainStep(Step):
                     metrics = self(*args, **kwargs)
                     if kept is not None and self.optimizer.steps == begun + 1:
                         self._check_room(kept, steps)
+                    if isinstance(failed := self._writing.outcome, StaleRunError):
+                        raise failed
                     stops = kept is not None and ending.stops_here()
                     if kept is not None and (
                         stops or (kept.every and self.optimizer.steps % kept.every == 0)
                     ):
                         saved = self.optimizer.steps
-                        self._keep(kept, loader, metrics)
+                        self._keep(kept, epoch, loader, metrics)
                     yield metrics
                     progress.show(self.optimizer.steps, metrics)
                     if kept is not None and stops:
@@ -342,7 +352,7 @@ class TrainStep(Step):
                 was_empty = is_empty
             if kept is not None:
                 if self.optimizer.steps > saved:
-                    self._keep(kept, loader, None)
+                    self._keep(kept, epoch, loader, None)
                 self._raise_if_unsaved()
                 if ending.asked:  # behind the last step
                     self._end(kept)
@@ -360,9 +370,16 @@ class TrainStep(Step):
 
     # Checkpoints.
 
-    def _keep(self, kept: Checkpoint, loader: Iterable[Any], metrics: Metrics | None) -> None:
+    def _keep(
+        self,
+        kept: Checkpoint,
+        epoch: Epoch | None,
+        loader: Iterable[Any],
+        metrics: Metrics | None,
+    ) -> None:
         """Takes a copy of the state of now, which a thread writes while training goes on. A state that is not finite
-        is not saved: its error comes here. A file system that takes no more is told, and older checkpoints stay."""
+        is not saved: its error comes here, and that of a run that is stale. A file system that takes no more is told,
+        and older checkpoints stay."""
         if metrics is not None:
             metrics.wait()
         number = self.optimizer.steps
@@ -373,9 +390,10 @@ class TrainStep(Step):
                 f"every={kept.every} is less than that takes",
                 file=sys.stderr,
             )
-        self._writing.wait()
+        if isinstance(failed := self._writing.wait(), StaleRunError):
+            raise failed
         try:
-            taken = self._snapshot(kept.path(number), _position(loader), None)
+            taken = self._snapshot(kept.path(number), _position(loader), None, epoch)
         except CheckpointError as error:
             if not isinstance(error.__cause__, OSError):
                 raise
@@ -388,15 +406,19 @@ class TrainStep(Step):
     def _written(self) -> Iterator[None]:
         """However a run ends, what it has begun to write is on the disk then. Unless another rank is lost: then its
         part may never come, and the error is to be heard now."""
-        is_lost = False
+        is_lost = is_told = False
         try:
             yield
         except PeerError:
             is_lost = True
             raise
+        except StaleRunError:
+            is_told = True
+            raise
         finally:
-            if not is_lost:
-                self._writing.wait()
+            failed = None if is_lost else self._writing.wait()
+            if isinstance(failed, StaleRunError) and not is_told:  # a run that is left early
+                print(f"oneflow: {self._name}: {failed.message}", file=sys.stderr)
 
     def _raise_if_unsaved(self) -> None:
         """The CheckpointError of the last checkpoint, if it is none."""
@@ -409,7 +431,7 @@ class TrainStep(Step):
         the code."""
         self._writing.wait()
         location = user_location()
-        taken = self._snapshot(Path(directory), None, extra)
+        taken = self._snapshot(Path(directory), None, extra, None)
         why = ""
         try:
             taken.write()
@@ -448,11 +470,13 @@ class TrainStep(Step):
             slots |= {n: Tensor._of_cell(cell) for n, cell in self._scaling.cells().items()}
         return model, slots
 
-    def _snapshot(self, target: Path, loader: Any, extra: Any) -> Snapshot:
+    def _snapshot(self, target: Path, loader: Any, extra: Any, fence: Epoch | None) -> Snapshot:
+        """`fence`: of a run, which writes into its folder."""
         model, slots = self._stored_states()
         seeds = {"step": self._seed, "tensors": [default_generator.seed, default_generator.made]}
-        contents = Contents(model, slots, self.optimizer.steps, loader, seeds, extra)
-        return take(target, contents, user_location())
+        number = 0 if self._epoch is None else self._epoch.number
+        contents = Contents(model, slots, self.optimizer.steps, loader, seeds, extra, number)
+        return take(target, contents, user_location(), fence)
 
     def _install(self, stored: Stored, loader: Any) -> None:
         """Makes a checkpoint the state of now; changes nothing if it does not fit."""
@@ -500,11 +524,15 @@ def _write(name: str, kept: Checkpoint, taken: Snapshot) -> CheckpointError | No
     next attempt may work. On the thread that writes."""
     try:
         taken.write()
+    except StaleRunError as error:
+        return error
     except CheckpointError as error:
         return _told(name, taken.steps, error)
     try:
         if taken.rank == 0:
-            drop_old(kept.too_old(taken.steps))
+            drop_old(kept.too_old(taken.steps), taken.fence)
+    except StaleRunError as error:
+        return StaleRunError(error.message, taken.location)
     except OSError as error:
         print(
             f"oneflow: {name}: an older checkpoint than {taken.target} cannot be removed: {error}",

@@ -1,0 +1,149 @@
+"""Epochs of runs: of all that were started with the same folder of checkpoints, the newest one alone writes there.
+
+Each start claims the next number by a file that nobody else can have made, `epoch-000007.claim` beside the checkpoints,
+forced onto the disk before a checkpoint is looked for. A run that was thought dead (stopped and continued, cut off,
+started twice by mistake) sees it before it publishes or removes anything, and ends with a StaleRunError.
+
+The name is the claim. What the file says, who made it, is for the message alone, and untrusted like all files; a damaged
+one fences as well. The newest run removes the claims of older ones; the newest claim stays for ever, so no number comes
+twice. Read next: publication.py, which closes the window between the look and what follows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import environment
+from .errors import StaleRunError
+from .manifest import MOST, bounded, sealed, unsealed
+from .publication import _make_folders, _sync, _write, take_away_partial
+
+_NAME = re.compile(r"epoch-(\d{6,19})\.claim")
+_TEXTS = ("job", "host", "time")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """That of a run in a folder. Threads: any."""
+
+    directory: Path
+    number: int
+
+    def check(self) -> None:
+        """StaleRunError if a higher one is claimed; OSError if nobody can tell."""
+        newest = max(_claimed(self.directory), default=0)
+        if newest > self.number:
+            raise StaleRunError(
+                f"this run has epoch {self.number} of {self.directory} (process {os.getpid()} on host "
+                f"{socket.gethostname()}, job {environment.launch().job}), and epoch {newest} was claimed by "
+                f"{_who(self.directory, newest)}: a newer run writes there, and this one does no more. End this one; "
+                "if the newer one was a mistake, end that and start this one again, or give each a folder of its own"
+            )
+
+
+def claim(directory: Path, least: int = 0) -> Epoch:
+    """The next epoch, above all that were claimed and above `least`. Rank 0 alone calls it. StaleRunError if another
+    job has claimed the folder since this one did before it was started again; OSError if it cannot be claimed."""
+    _make_folders(directory)
+    if before := _claimed_before(directory):
+        Epoch(directory, before).check()
+    while True:
+        number = max(_claimed(directory), default=0)
+        number = max(number, least) + 1
+        if number > MOST:
+            raise OSError(
+                errno.EOVERFLOW,
+                f"epoch {number - 1} is there, which no run has claimed: move its .claim, or the checkpoints whose "
+                "manifests name it, away",
+            )
+        with contextlib.suppress(FileExistsError):  # another start was faster
+            _make(_path(directory, number))
+            if max(_claimed(directory), default=0) <= number:
+                break
+        least = number
+    # Whoever has not seen the claim yet has a folder there, and finds it gone. From then on nothing changes.
+    take_away_partial(directory, number)
+    for old in _claimed(directory):
+        if old < number:
+            with contextlib.suppress(OSError):
+                os.unlink(_path(directory, old))
+    _remember(directory, number)
+    return Epoch(directory, number)
+
+
+def _path(directory: Path, number: int) -> Path:
+    return directory / f"epoch-{number:06d}.claim"
+
+
+def _claimed(directory: Path) -> list[int]:
+    matches = map(_NAME.fullmatch, os.listdir(directory))
+    return [int(match[1]) for match in matches if match]
+
+
+def _make(path: Path) -> None:
+    """On the disk when this returns."""
+    body = {
+        "job": environment.launch().job,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "time": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+    }
+    try:
+        try:
+            _write(path, [sealed(body)])
+        except OSError as error:
+            # The name counts: a disk that is full ends no run.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
+                raise
+        _sync(path.parent)
+    except FileExistsError:
+        raise
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def _who(directory: Path, number: int) -> str:
+    path = _path(directory, number)
+    try:
+        said = unsealed(bounded(path), {*_TEXTS, "pid"})
+        if type(said["pid"]) is not int or any(not isinstance(said[key], str) for key in _TEXTS):
+            raise ValueError("its entries are none of a claim")
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return f"somebody ({path} does not say who: {why})"
+    # !r: it goes to a terminal.
+    return f"process {said['pid']} on host {said['host']!r:.80} (job {said['job']!r:.80}) at {said['time']!r:.40}"
+
+
+def _memo(directory: Path) -> Path | None:
+    """Where a job that may be started again keeps what it has claimed."""
+    if not (folder := environment.launch().job_dir):
+        return None
+    return (
+        Path(folder) / f"epoch.{hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]}"
+    )
+
+
+def _claimed_before(directory: Path) -> int:
+    """By this job; 0 if it has not. A launcher that was stopped, and starts its ranks again, is no newer run."""
+    path = _memo(directory)
+    try:
+        return 0 if path is None else int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _remember(directory: Path, number: int) -> None:
+    if (path := _memo(directory)) is not None:
+        with contextlib.suppress(OSError):
+            path.write_text(str(number))
