@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "compiler/parallel/decide.h"
 #include "compiler/passes/bucket_sums.h"
+#include "compiler/passes/cancel_casts.h"
 #include "compiler/passes/cancel_permutes.h"
 #include "compiler/passes/fuse_bias.h"
 #include "compiler/passes/fuse_elementwise.h"
@@ -91,7 +92,11 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
   OF_RETURN_IF_ERROR(JoinSlices(&graph));
   OF_RETURN_IF_ERROR(border("join_slices"));
 
-  // The same thing twice (also what the pass above made equal) is computed once.
+  // What mixed precision widens only to view it, before layouts: the wide value would count and could be moved.
+  if (options.fuse) OF_RETURN_IF_ERROR(CancelCasts(&graph));
+  OF_RETURN_IF_ERROR(border("cancel_casts"));
+
+  // The same thing twice (also what the passes above made equal) is computed once.
   MergeCommon(&graph);
   OF_RETURN_IF_ERROR(border("merge_common"));
 

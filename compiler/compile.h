@@ -27,8 +27,8 @@ struct CompileOptions {
   int world_size = 1;
   // Decisions of earlier compiles: those for this graph are followed in place of a search.
   std::vector<HeldDecisions> decisions;
-  // Ops are joined (chains of elementwise ops, casts and slices with what reads them), and rows of a vocabulary padded
-  // for a GPU's products. The bits are the same.
+  // Ops are joined (chains of elementwise ops, casts and slices with what reads them), casts that others take back go,
+  // and rows of a vocabulary are padded for a GPU's products. The bits are the same.
   bool fuse = true;
   // Of cuda devices: which rings NCCL does, where it is (plan/gpu_memory.h); nullptr: none.
   RingIsOneCall one_call;

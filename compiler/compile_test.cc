@@ -111,9 +111,9 @@ std::vector<std::string> PassesOn(const std::string& kind) {
 
 TEST(CompileTest, DumpsFollowThePasses) {
   const std::vector<std::string> logical = {"trace",          "cancel_permutes", "join_slices",
-                                            "merge_common",   "remove_dead",     "decide",
-                                            "insert_reshard", "bucket_sums",     "narrow_updates",
-                                            "join_updates",   "pack_attention"};
+                                            "cancel_casts",   "merge_common",    "remove_dead",
+                                            "decide",         "insert_reshard",  "bucket_sums",
+                                            "narrow_updates", "join_updates",    "pack_attention"};
   std::vector<std::string> cpu = logical, gpu = logical;
   cpu.push_back("fuse_elementwise");
   gpu.insert(gpu.end(), {"pad_classes", "fuse_bias", "join_bias_grads", "join_norm_grads",

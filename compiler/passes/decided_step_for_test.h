@@ -11,6 +11,7 @@
 
 #include "compiler/parallel/step_builder_for_test.h"
 #include "compiler/passes/bucket_sums.h"
+#include "compiler/passes/cancel_casts.h"
 #include "compiler/passes/cancel_permutes.h"
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/join_slices.h"
@@ -33,6 +34,7 @@ struct DecidedStep {
     const plan::Target target = CpuTarget(devices, 1);
     EXPECT_EQ(CancelPermutes(&graph), absl::OkStatus());
     if (joins) EXPECT_EQ(JoinSlices(&graph), absl::OkStatus());
+    EXPECT_EQ(CancelCasts(&graph), absl::OkStatus());
     MergeCommon(&graph);
     RemoveDead(&graph);
     absl::StatusOr<Decisions> decided =

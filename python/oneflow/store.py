@@ -23,8 +23,8 @@ from .location import user_location
 from .mesh import Mesh
 from .state import StateCell
 
-# Ops are joined: chains of elementwise ops to one task each, casts of gradients to updates; tests compare with the ops
-# one by one.
+# Ops are joined: chains of elementwise ops to one task each, casts of gradients to updates, casts there and back to
+# none; tests compare with the ops one by one.
 FUSES = True
 
 
