@@ -250,8 +250,9 @@ void CudaStep::StageInputs(int64_t place, const std::byte* const* inputs) {
 
 absl::Status CudaStep::BringAhead(int64_t place) {
   CudaStream* stream = context_->next_stream();
-  // A number was left out, so the step before reads that half.
-  if (place % 2 == last_place_ % 2) OF_RETURN_IF_ERROR(context_->Turn());
+  // Of the first step, the block is still to be made zeros; or a number was left out, and the step before reads that
+  // half.
+  if (last_place_ < 0 || place % 2 == last_place_ % 2) OF_RETURN_IF_ERROR(context_->Turn());
   last_place_ = place;
   OF_RETURN_IF_ERROR(LaunchGraph(stream, &inputs_graphs_[static_cast<size_t>(place)],
                                  [&] { return BringInputs(place, true, stream); }));

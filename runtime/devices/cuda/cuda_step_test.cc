@@ -428,6 +428,25 @@ TEST_P(LargeInputsTest, WaitForTheStepThatReadsTheSameHalf) {
   EXPECT_EQ(Total(), 11);
 }
 
+// What makes the blocks of a new step zeros stands in the stream that its inputs do not come by.
+TEST_P(LargeInputsTest, TheFirstComeBehindTheZerosOfTheirBlock) {
+  const auto hold = [](void* open) {
+    while (!static_cast<std::atomic<bool>*>(open)->load()) std::this_thread::yield();
+  };
+  ASSERT_TRUE(context_->stream()->OnComplete(hold, &open_).ok());
+  const std::unique_ptr<CudaStep> fresh =
+      *CudaStep::Make(context_, work_, std::get<1>(GetParam()));
+  const std::vector<float> input(kElements, 7.0F);
+  const auto* bytes = reinterpret_cast<const std::byte*>(input.data());
+  ASSERT_TRUE(fresh->Launch(0, &bytes).ok());
+  Pause();
+  EXPECT_TRUE(Brought(0));
+  open_.store(true);
+  std::vector<StepBlock> blocks(work_.devices.size());
+  ASSERT_TRUE(fresh->Finish(0, nullptr, &blocks).ok());
+  EXPECT_EQ(Total(), 7);
+}
+
 TEST_P(LargeInputsTest, WhatIsDoneAsideStandsBetweenTwoSteps) {
   LaunchAs(6, 1);
   LaunchAs(7, 2);
