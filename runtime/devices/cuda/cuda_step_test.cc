@@ -434,8 +434,7 @@ TEST_P(LargeInputsTest, TheFirstComeBehindTheZerosOfTheirBlock) {
     while (!static_cast<std::atomic<bool>*>(open)->load()) std::this_thread::yield();
   };
   ASSERT_TRUE(context_->stream()->OnComplete(hold, &open_).ok());
-  const std::unique_ptr<CudaStep> fresh =
-      *CudaStep::Make(context_, work_, std::get<1>(GetParam()));
+  const std::unique_ptr<CudaStep> fresh = *CudaStep::Make(context_, work_, std::get<1>(GetParam()));
   const std::vector<float> input(kElements, 7.0F);
   const auto* bytes = reinterpret_cast<const std::byte*>(input.data());
   ASSERT_TRUE(fresh->Launch(0, &bytes).ok());
