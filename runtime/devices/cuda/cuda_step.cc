@@ -254,8 +254,11 @@ absl::Status CudaStep::BringAhead(int64_t place) {
   // half.
   if (last_place_ < 0 || place % 2 == last_place_ % 2) OF_RETURN_IF_ERROR(context_->Turn());
   last_place_ = place;
-  OF_RETURN_IF_ERROR(LaunchGraph(stream, &inputs_graphs_[static_cast<size_t>(place)],
-                                 [&] { return BringInputs(place, true, stream); }));
+  const auto bring = [&] { return BringInputs(place, true, stream); };
+  // To one GPU it is one copy, which needs no graph.
+  OF_RETURN_IF_ERROR(gpus_.size() == 1
+                         ? bring()
+                         : LaunchGraph(stream, &inputs_graphs_[static_cast<size_t>(place)], bring));
   return stream == context_->stream() ? absl::OkStatus() : context_->Turn();
 }
 
