@@ -3,9 +3,9 @@
     ./dev bench hosts [--rounds 5]
 
 Two network namespaces on one bridge (tests/launch/cluster.py) are the hosts, one process on each; all bytes go by TCP.
-The rate is of 16 MiB messages one way (`comm/transport_benchmark.cc`: checksums on both sides, which
-iperf3 does not have), iperf3's of one stream for three seconds. All-reduces of 1 KiB and of 64 MiB are as in
-`./dev bench transports`. The rounds take turns; figures are medians.
+The rate is of 16 MiB messages one way (`comm/transport_benchmark.cc`: checksums on both sides, which iperf3 does not
+have), iperf3's of one stream for three seconds. All-reduces of 1 KiB and of 64 MiB are as in `./dev bench transports`.
+The rounds take turns; figures are medians.
 
 The bars: at least 0.9 of iperf3's rate, a 64-byte message there and back in at most 1.5 of a bare socket's time, no
 all-reduce slower than gloo's.
@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -27,12 +26,13 @@ from typing import TYPE_CHECKING
 from benchmarks.outcome import Outcome
 from benchmarks.transports import (
     BLOCKS,
-    BUILD,
     GLOO,
     LARGE,
     LENGTHS,
     OURS,
     SMALL,
+    built,
+    figures_of,
     kernels_us,
     microseconds,
 )
@@ -60,10 +60,9 @@ def on_both(cluster: Cluster, commands: list[list[str]], envs: list[dict[str, st
 
 
 def messages(cluster: Cluster) -> dict[str, float]:
-    program = str(BUILD / "comm" / "oneflow_comm_transports")
+    program = built()
     commands = [[program, str(rank), "10.50.0.1", "5310"] for rank in range(2)]
-    said = on_both(cluster, commands, [{}, {}])
-    return {name: float(value) for name, value in map(str.split, said.splitlines())}
+    return figures_of(on_both(cluster, commands, [{}, {}]))
 
 
 def iperf3_gb_per_s(cluster: Cluster) -> float:
@@ -102,9 +101,6 @@ def main(arguments: list[str]) -> Outcome:
     options = parser.parse_args(arguments)
     if why_not() or shutil.which("iperf3") is None:
         raise SystemExit(why_not() or "no iperf3 here (./dev setup long)")
-    cmake = shutil.which("cmake", path="/usr/bin") or "cmake"
-    build = [cmake, "--build", str(BUILD), "--target", "oneflow_comm_transports"]
-    subprocess.run(build, check=True, stdout=subprocess.DEVNULL, timeout=1200)
     seen: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, Cluster(2) as cluster:
         ours, gloo = Path(folder) / "ours.py", Path(folder) / "gloo.py"

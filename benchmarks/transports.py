@@ -98,15 +98,23 @@ def microseconds(output: str) -> float:
     return float(output.split("microseconds", 1)[1].split()[0])
 
 
-def messages() -> dict[str, float]:
-    """What comm/transport_benchmark.cc prints."""
+def built() -> str:
+    """The program of comm/transport_benchmark.cc."""
     target = "oneflow_comm_transports"
     cmake = shutil.which("cmake", path="/usr/bin") or "cmake"
     build = [cmake, "--build", str(BUILD), "--target", target]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL, timeout=1200)
-    command = [str(BUILD / "comm" / target)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    return {name: float(value) for name, value in map(str.split, done.stdout.splitlines())}
+    return str(BUILD / "comm" / target)
+
+
+def figures_of(output: str) -> dict[str, float]:
+    """What it prints."""
+    return {name: float(value) for name, value in map(str.split, output.splitlines())}
+
+
+def messages() -> dict[str, float]:
+    done = subprocess.run([built()], capture_output=True, text=True, timeout=300, check=True)
+    return figures_of(done.stdout)
 
 
 def ours(program: Path, processes: int, size: int) -> float:

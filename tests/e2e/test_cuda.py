@@ -115,11 +115,11 @@ MIXED = {**MODELS, "resnet": resnet}
 MODEL_LAYOUTS = {"one": ({"dp": 1}, 1), "dp2_tp2": ({"dp": 2, "tp": 2}, 1), "pp2": ({"pp": 2}, 2)}
 
 
-def train(
-    name: str, layout: str, kind: str, precision: str = "fp32"
-) -> tuple[list[float], dict[str, np.ndarray]]:
+def mixed_step(
+    name: str, axes: dict[str, int], kind: str, precision: str, accumulate: int = 1
+) -> tuple[Any, Any, Any]:
+    """A model of MIXED, a step that trains it, and a batch."""
     flow.manual_seed(5)
-    axes, accumulate = MODEL_LAYOUTS[layout]
     model, loss, batch = MIXED[name](np.random.default_rng(3))
     step = flow.train_step(
         loss,
@@ -130,6 +130,14 @@ def train(
         parallel=tensor_parallel(model) if "tp" in axes else "auto",
         precision=precision,
     )
+    return model, step, batch
+
+
+def train(
+    name: str, layout: str, kind: str, precision: str = "fp32"
+) -> tuple[list[float], dict[str, np.ndarray]]:
+    axes, accumulate = MODEL_LAYOUTS[layout]
+    model, step, batch = mixed_step(name, axes, kind, precision, accumulate)
     losses = [float(step(*batch)["loss"]) for _ in range(STEPS)]
     states = flow.gather(model.state_dict())
     return losses, {key: value.numpy().copy() for key, value in states.items()}

@@ -109,15 +109,18 @@ def test_large_inputs_come_ahead_by_two_calls_more(gpus: int) -> None:
     batches = [random.standard_normal((512, 1024)).astype(np.float32) for _ in range(2 * IN_FLIGHT)]
     labels = random.integers(0, 9, 512)
 
-    def losses(cut: int) -> tuple[list[float], list[Any]]:
+    def step_on(kind: str) -> Any:
         flow.manual_seed(1)
         model = flow.nn.Linear(1024, 9)
-        step = flow.train_step(
+        return flow.train_step(
             lambda x, y: F.cross_entropy(model(x), y),
             model=model,
             optimizer=flow.optim.SGD(model.parameters(), lr=0.1),
-            mesh=flow.mesh("cuda", threads=1, dp=2),
+            mesh=flow.mesh(kind, threads=1, dp=2),
         )
+
+    def losses(cut: int) -> tuple[list[float], list[Any]]:
+        step = step_on("cuda")
         float(step(batches[0][:cut], labels[:cut])["loss"])
         with traced() as calls:
             given = [step(x[:cut], labels[:cut])["loss"] for x in (*batches, *batches)]
@@ -141,14 +144,7 @@ def test_large_inputs_come_ahead_by_two_calls_more(gpus: int) -> None:
     assert streams[1::2] == [streams[1]] * len(streams[1::2])
     assert streams[0] != streams[1]
     assert all([call.name for call in step] == REPLAYED for step in small)
-    flow.manual_seed(1)
-    weights = flow.nn.Linear(1024, 9)
-    on_cpu = flow.train_step(
-        lambda x, y: F.cross_entropy(weights(x), y),
-        model=weights,
-        optimizer=flow.optim.SGD(weights.parameters(), lr=0.1),
-        mesh=flow.mesh("cpu", threads=1, dp=2),
-    )
+    on_cpu = step_on("cpu")
     expected = [float(on_cpu(x, labels)["loss"]) for x in (batches[0], *batches, *batches)]
     np.testing.assert_allclose(ahead, expected[1:], rtol=0, atol=1e-5)
 

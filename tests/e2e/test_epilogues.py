@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
-import oneflow as flow
 import pytest
 
 from tests.e2e.soft_trace import PLUGIN
-from tests.e2e.test_cuda import MIXED, tensor_parallel
+from tests.e2e.test_cuda import mixed_step
 
 LAYOUTS: dict[str, dict[str, int]] = {"one": {}, "dp2": {"dp": 2}, "tp2": {"tp": 2}}
 BIASED = {"bert": 10, "gpt2": 4}  # layers with a bias
@@ -23,17 +21,7 @@ def soft(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ops_of(name: str, layout: str, precision: str, kind: str = "cuda") -> Counter[str]:
     """How often each op runs in a step, on all devices."""
-    axes = LAYOUTS[layout]
-    flow.manual_seed(5)
-    model, loss, batch = MIXED[name](np.random.default_rng(3))
-    step = flow.train_step(
-        loss,
-        model=model,
-        optimizer=flow.optim.AdamW(model.parameters(), lr=1e-3),
-        mesh=flow.mesh(kind, threads=1, **axes),
-        parallel=tensor_parallel(model) if "tp" in axes else "auto",
-        precision=precision,
-    )
+    _, step, batch = mixed_step(name, LAYOUTS[layout], kind, precision)
     return Counter(kernel["op"] for kernel in step.compile(*batch).kernels())
 
 

@@ -372,9 +372,9 @@ class LargeInputsTest : public CudaStepOnTwoGpusTest,
     work_.firings = {On(device, &holds_), feed, add};
     step_ = *CudaStep::Make(context_, work_, captures);
     open_.store(true);
-    for (; next_ < 6; ++next_) {  // all places have their graphs
-      LaunchOf(0);
-      Finish(next_);
+    for (int64_t step = 0; step < 6; ++step) {  // all places have their graphs
+      LaunchAs(step, 0);
+      Finish(step);
     }
     brought.store(0);
     open_.store(false);
@@ -385,7 +385,6 @@ class LargeInputsTest : public CudaStepOnTwoGpusTest,
     register_ = Block();
     CudaStepOnTwoGpusTest::TearDown();
   }
-  void LaunchOf(float value) { LaunchAs(next_, value); }
   void LaunchAs(int64_t step, float value) {
     const std::vector<float> input(kElements, value);
     const auto* bytes = reinterpret_cast<const std::byte*>(input.data());
@@ -403,7 +402,6 @@ class LargeInputsTest : public CudaStepOnTwoGpusTest,
 
   kernels::CudaApi counting_ = *kernels::SoftCudaApi();
   Block register_;
-  int64_t next_ = 0;
 };
 
 TEST_P(LargeInputsTest, ComeWhileTheStepBeforeRuns) {
