@@ -186,6 +186,15 @@ void Graph::RemoveUse(ValueId value, NodeId node) {
   uses.erase(std::remove(uses.begin(), uses.end(), node), uses.end());
 }
 
+void Graph::ReplaceForwards(const std::map<NodeId, NodeId>& places) {
+  for (const NodeId id : order()) {
+    NodeId& forward = nodes_[id].forward;
+    for (auto found = places.find(forward); found != places.end(); found = places.find(forward)) {
+      forward = found->second;
+    }
+  }
+}
+
 void Graph::ReplaceUses(ValueId old_value, ValueId new_value) {
   OF_CHECK(values_[old_value].type == values_[new_value].type)
       << "%" << old_value << " and %" << new_value << " differ in type";

@@ -108,6 +108,9 @@ class Graph {
   // on. REQUIRES: the types are equal and `new_value` is made before those readers.
   void ReplaceUses(ValueId old_value, ValueId new_value);
   void ReplaceInput(NodeId node, int index, ValueId value);
+  // Gradient nodes belong to the nodes that took the place of those they differentiate, which may have been replaced
+  // themselves. `places`: removed node -> the one in its place.
+  void ReplaceForwards(const std::map<NodeId, NodeId>& places);
   // REQUIRES: no uses of its outputs.
   void RemoveNode(NodeId node);
 

@@ -235,6 +235,18 @@ inline std::string LayoutOn(const Graph& graph, const NodeShardings& shardings, 
   return text;
 }
 
+// Gradient nodes whose forward node was removed, "relu_grad of a removed relu": a pass leaves none.
+inline std::vector<std::string> StrayGradients(const Graph& graph) {
+  std::vector<std::string> stray;
+  for (const NodeId id : graph.order()) {
+    const NodeId forward = graph.node(id).forward;
+    if (forward >= 0 && graph.node(forward).removed) {
+      stray.push_back(graph.node(id).op + " of a removed " + graph.node(forward).op);
+    }
+  }
+  return stray;
+}
+
 }  // namespace oneflow
 
 #endif  // ONEFLOW_COMPILER_PARALLEL_STEP_BUILDER_FOR_TEST_H_

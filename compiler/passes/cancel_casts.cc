@@ -35,15 +35,7 @@ class CastCanceller {
     for (const NodeId id : graph_.order()) {
       if (graph_.node(id).op == "cast") OF_RETURN_IF_ERROR(Visit(id));
     }
-    if (replaced_.empty()) return absl::OkStatus();
-    for (const NodeId id : graph_.order()) {
-      NodeId forward = graph_.node(id).forward;
-      for (auto found = replaced_.find(forward); found != replaced_.end();
-           found = replaced_.find(forward)) {
-        forward = found->second;
-      }
-      graph_.mutable_node(id).forward = forward;
-    }
+    graph_.ReplaceForwards(replaced_);
     return absl::OkStatus();
   }
 

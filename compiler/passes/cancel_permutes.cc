@@ -62,14 +62,7 @@ class PermuteCanceller {
 
   absl::Status Run() {
     for (NodeId id : graph_.order()) OF_RETURN_IF_ERROR(Visit(id));
-    for (NodeId id : graph_.order()) {
-      NodeId forward = graph_.node(id).forward;
-      for (auto found = replaced_.find(forward); found != replaced_.end();
-           found = replaced_.find(forward)) {
-        forward = found->second;
-      }
-      graph_.mutable_node(id).forward = forward;
-    }
+    graph_.ReplaceForwards(replaced_);
     return absl::OkStatus();
   }
 
