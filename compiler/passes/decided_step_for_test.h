@@ -33,7 +33,9 @@ struct DecidedStep {
     for (const Axis& axis : axes) devices *= static_cast<int>(axis.size);
     const plan::Target target = CpuTarget(devices, 1);
     EXPECT_EQ(CancelPermutes(&graph), absl::OkStatus());
-    if (joins) EXPECT_EQ(JoinSlices(&graph), absl::OkStatus());
+    if (joins) {
+      EXPECT_EQ(JoinSlices(&graph), absl::OkStatus());
+    }
     EXPECT_EQ(CancelCasts(&graph), absl::OkStatus());
     MergeCommon(&graph);
     RemoveDead(&graph);
