@@ -21,6 +21,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +33,7 @@ from .manifest import StoredFile
 from .serialization import Packed
 
 _AT_ONCE = 64 << 20  # bytes of one call: the system takes no more than 2 GiB
+_TRIES, _PAUSE = 200, 0.01  # to remove what others write into, and seconds between two
 _NUMBERED = re.compile(
     r"(?P<name>step-\d{8,})(\.epoch-(?P<epoch>\d{6,}))?(?P<fenced>\.fenced)?(?P<kind>\.partial|\.replaced|)"
 )
@@ -117,7 +119,7 @@ class Claim:
             with contextlib.suppress(OSError):
                 if self._has_put_aside and not self.target.exists():
                     os.rename(_aside(self.target), self.target)
-                _remove(self.partial)
+                _remove_under_writers(self.partial)
         finally:
             self._unlock()
 
@@ -278,6 +280,20 @@ def _make_folders(path: Path) -> None:
 def _remove(path: Path) -> None:
     if path.exists():
         shutil.rmtree(path)
+
+
+def _remove_under_writers(path: Path) -> None:
+    """The same for a folder that other ranks may still add their files to, or take them from: each of them makes a
+    few at most, so it ends."""
+    for _ in range(_TRIES):
+        try:
+            _remove(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def why_not(error: OSError, path: Path, needed: int) -> str:

@@ -156,6 +156,31 @@ def test_a_file_that_was_not_forced_onto_the_disk_is_none(
         assert stored.steps_found(tmp_path) == 2
 
 
+def test_what_other_ranks_add_and_take_while_one_is_removed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = Claim(tmp_path / "step-00000002")
+    (claim.partial / "model-00000-of-00002.safetensors").write_bytes(b"x")
+    rmdir, unlink = os.rmdir, os.unlink
+    added: list[Path] = []
+
+    def rmdir_late(*arguments: Any, **options: Any) -> None:
+        if len(added) < 3:
+            added.append(claim.partial / f"rank-00001.{len(added)}")
+            added[-1].write_bytes(b"x")
+        rmdir(*arguments, **options)
+
+    def unlink_late(name: str, **options: Any) -> None:
+        if name == "rank-00001.0":
+            unlink(added[0])
+        unlink(name, **options)
+
+    monkeypatch.setattr(os, "rmdir", rmdir_late)
+    monkeypatch.setattr(os, "unlink", unlink_late)
+    claim.abandon()
+    assert len(added) == 3 and not any(tmp_path.iterdir())
+
+
 def test_two_writers_do_not_share_a_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,6 +145,21 @@ def test_a_killed_launcher_leaves_no_rank_on_any_host(cluster: Cluster, victim: 
     cluster.assert_nothing_runs()
 
 
+def test_a_host_whose_launcher_dies_is_named_though_all_ranks_stop_in_order(
+    cluster: Cluster,
+) -> None:
+    folder = cluster.folder / "launcher_dies"
+    launchers = launch(cluster, steps="1000000", hosts=2, program=("saving.py", str(folder)))
+    rank_pids(launchers)
+    launchers[1].kill()  # the one that the user started; its work ends the rank with SIGTERM
+    end(launchers[1])
+    code, lines = end(launchers[0])
+    assert code == 69, lines
+    assert "root cause: host h2: its launcher was ended by SIGHUP" in lines[-1], lines
+    assert len(stored.names(folder)) == 1, lines
+    cluster.assert_nothing_runs()
+
+
 def test_a_host_that_is_cut_off_is_named_and_both_sides_end(cluster: Cluster) -> None:
     launchers = launch(cluster, steps="1000000", hosts=2)
     rank_pids(launchers)

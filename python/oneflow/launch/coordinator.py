@@ -186,8 +186,10 @@ class Coordinator:
         # A scheduler signals the ranks together with their launcher, which hands the signal on.
         signals = {self.interrupted or 0, signal.SIGTERM if self._signalled() else 0} - {0}
         expected = {code for number in signals for code in (-number, 128 + number)}
-        failed = [e for e in endings if e.failed and e.exit_code not in expected]
         lost = [(host, why) for host in self.hosts if (why := host.lost())]
+        if lost:  # it signals its ranks before it goes, and all ranks stop in order with these
+            expected.add(128 + signal.SIGTERM)
+        failed = [e for e in endings if e.failed and e.exit_code not in expected]
         lost += [
             (host, f"its launcher was ended by {host.signalled()}") for host in self._signalled()
         ]
