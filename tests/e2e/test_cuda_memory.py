@@ -48,10 +48,11 @@ def assert_allocated(
     return said
 
 
-def step_of(mesh: flow.Mesh, width: int = 256, **options: Any) -> Any:
+def step_of(mesh: flow.Mesh, width: int = 256, hidden: int = 0, **options: Any) -> Any:
     flow.manual_seed(0)
+    hidden = hidden or 4 * width
     model = flow.nn.Sequential(
-        flow.nn.Linear(width, 4 * width), flow.nn.GELU(), flow.nn.Linear(4 * width, width)
+        flow.nn.Linear(width, hidden), flow.nn.GELU(), flow.nn.Linear(hidden, width)
     )
 
     def train(x: flow.Tensor, y: flow.Tensor) -> flow.Tensor:
@@ -106,8 +107,8 @@ def test_a_plan_of_a_model_takes_what_it_says(name: str, mesh: str, gpus: int) -
 
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_large_inputs_have_room_for_two_steps(gpus: int) -> None:
-    for rows in (256, 2100):  # 1.0 and 8.2 KiB a row
-        step = step_of(flow.mesh("cuda", threads=1, dp=2))
+    for rows in (256, 2100):  # of 1 KiB and a label
+        step = step_of(flow.mesh("cuda", threads=1, dp=2), hidden=8)
         batch = batch_of(rows)
         said = assert_allocated(
             gpus,
