@@ -29,10 +29,13 @@ LOGS = ROOT / "build" / "test-logs"
 # Sanitizers cost three times a release build, so the fast suite gives them to the concurrent core, and
 # AddressSanitizer to the CUDA kernels as the host compiles them, whose bounds guards see only in part; to
 # ThreadSanitizer of these one call of each way in which the threads of a block meet.
+# `plan` has no threads.
 SANITIZED = {
     "asan": ("base", "plan", "comm", "runtime", "kernels/cuda"),
-    "tsan": ("base", "plan", "comm", "runtime", "kernels/cuda/races"),
+    "tsan": ("base", "comm", "runtime", "kernels/cuda/races"),
 }
+# Those in which a peer waits for another only so long: they are not run at a lower priority.
+HURRIED = ("comm", "runtime")
 CASE = re.compile(r"^\[\s+(RUN|OK|FAILED|SKIPPED)\s+\] (\S+?)(?:,.*)?(?: \(\d+ ms\))?$")
 
 
@@ -101,7 +104,12 @@ def without_address_randomisation(command: list[str]) -> list[str]:
 
 
 def run_binaries(
-    preset: str, folders: list[str], case_filter: str | None, limit: float = 600
+    preset: str,
+    folders: list[str],
+    case_filter: str | None,
+    limit: float = 600,
+    *,
+    nice: bool = False,
 ) -> Counts:
     total = Counts()
     environment = {
@@ -119,6 +127,8 @@ def run_binaries(
             command.append(f"--gtest_filter=*{case_filter}*")
         if preset == "tsan":
             command = without_address_randomisation(command)
+        if nice:
+            command = ["nice", *command]
         start = time.monotonic()
         code, output = run(f"{preset}-{folder.replace('/', '-')}", command, limit, environment)
         counts, failed = count_cases(output, code)
@@ -190,22 +200,30 @@ def run_release(folders: list[str], chosen: str | None) -> Counts:
 
 
 def with_sanitizers(meanwhile: Callable[[], Counts]) -> Counts:
-    """`meanwhile` beside the builds with sanitizers, then their tests.
+    """`meanwhile` beside the builds with sanitizers and, of their tests, those that may take their time; then the rest.
 
-    The tests of the release build leave half of two cores idle, which the builds take at a lower priority.
+    The tests of the release build leave half of two cores idle, which the others take at a lower priority.
     """
+
+    def beside(preset: str, folders: tuple[str, ...]) -> Counts:
+        counts = build(preset, list(folders), nice=True)
+        if not counts.failed:
+            unhurried = [folder for folder in folders if folder not in HURRIED]
+            counts.add(run_binaries(preset, unhurried, None, nice=True))
+        return counts
+
+    def rest(preset: str, folders: tuple[str, ...]) -> Counts:
+        return run_binaries(preset, [folder for folder in folders if folder in HURRIED], None)
+
     total = Counts()
-    with ThreadPoolExecutor(1) as builder:  # one build at a time: each takes all cores
-        builds = {
-            preset: builder.submit(build, preset, list(folders), nice=True)
-            for preset, folders in SANITIZED.items()
-        }
+    with ThreadPoolExecutor(1) as one:  # one build at a time: each takes all cores
+        started = [one.submit(beside, *each) for each in SANITIZED.items()]
         total.add(meanwhile())
-        for preset, built in builds.items():
-            counts = built.result()
-            total.add(
-                counts if counts.failed else run_binaries(preset, list(SANITIZED[preset]), None)
-            )
+        for each in started:
+            total.add(each.result())
+    with ThreadPoolExecutor() as each_preset:
+        for counts in each_preset.map(lambda each: rest(*each), SANITIZED.items()):
+            total.add(counts)
     return total
 
 

@@ -12,8 +12,9 @@ def test_drawn_changes_are_refused_or_harmless(tmp_path: Path) -> None:
     target = Target(tmp_path)
     kinds: Counter[str] = Counter()
     said = set()
-    for seed in range(2000):
-        change = target.change(seed)
+    drawn = [target.change(seed) for seed in range(2000)]
+    for seed, change in enumerate(drawn):
+        assert change == target.change(seed), "a seed's input depends on those drawn before"
         said.add(shape_of(target.read(change)))
         kinds[change.kind] += 1
     assert len(kinds) == 8 and min(kinds.values()) > 150, kinds

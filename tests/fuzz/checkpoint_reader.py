@@ -12,6 +12,7 @@ differ.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import random
@@ -230,7 +231,7 @@ def mutate(chosen: random.Random, value: Any) -> None:
         other, there = chosen.choice(places)
         holder[key] = json.loads(json.dumps(other[there]))
     else:
-        holder[key] = chosen.choice(VALUES)
+        holder[key] = copy.deepcopy(chosen.choice(VALUES))
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
