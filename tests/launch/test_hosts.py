@@ -76,6 +76,7 @@ def launch(
     steps: str = "5",
     ranks: int = 1,
     program: tuple[str, ...] = ("train.py",),
+    **env: str,
 ) -> list[subprocess.Popen[str]]:
     """The launcher on each host; the first one's first."""
     return [
@@ -85,6 +86,7 @@ def launch(
             + ["--nproc_per_node", str(ranks), *arguments, str(cluster.folder / program[0]), steps]
             + [*program[1:]],
             ONEFLOW_SECRET=SECRET,
+            **env,
         )
         for number in range(hosts)
     ]
@@ -112,6 +114,27 @@ def test_four_hosts_train_and_agree(cluster: Cluster) -> None:
         assert all(place.startswith(f"0{number}00320A:") for place in local), local
     ends = [end(launcher) for launcher in launchers]
     assert [code for code, _ in ends] == [0] * 4, ends
+    losses = {line.split()[-1] for _, lines in ends for line in lines if "]: loss" in line}
+    assert len(losses) == 1
+    cluster.assert_nothing_runs()
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
+def test_hosts_meet_at_an_ipv6_address_and_talk_over_it(cluster: Cluster) -> None:
+    for number in (1, 2):
+        cluster.check(number, f"ip addr add fd50::{number}/64 dev eth0 nodad")
+    launchers = launch(
+        cluster, "--master-addr", "fd50::1", hosts=2, steps="501", ONEFLOW_TRANSPORT="tcp"
+    )
+    rank_pids(launchers)
+    for number in (1, 2):
+        for family, width in (("tcp", 8), ("tcp6", 32)):
+            rows = cluster.check(number, f"cat /proc/net/{family}").splitlines()[1:]
+            local = {row.split()[1][:width] for row in rows if row.split()[3] in ("01", "0A")}
+            own = {f"000050FD{'0' * 16}0{number}000000"} if family == "tcp6" else set()
+            assert local == own, (number, rows)
+    ends = [end(launcher) for launcher in launchers]
+    assert [code for code, _ in ends] == [0, 0], ends
     losses = {line.split()[-1] for _, lines in ends for line in lines if "]: loss" in line}
     assert len(losses) == 1
     cluster.assert_nothing_runs()
