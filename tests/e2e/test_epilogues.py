@@ -64,6 +64,19 @@ def test_products_do_activations_in_16_bits(layout: str, precision: str) -> None
     assert ops["gelu_tanh"] == ops["gelu_tanh_grad"] == devices - joined
 
 
+@pytest.mark.parametrize(
+    ("axes", "accumulate"), [({"dp": 2, "tp": 2}, 1), ({"pp": 2}, 2)], ids=["dp2_tp2", "pp2"]
+)
+def test_every_layout_trains_with_them(axes: dict[str, int], accumulate: int) -> None:
+    losses = {}
+    for kind in ("cpu", "cuda"):
+        _, step, batch = mixed_step("gpt2", axes, kind, "bf16", accumulate)
+        losses[kind] = [float(step(*batch)["loss"]) for _ in range(3)]
+    ops = Counter(kernel["op"] for kernel in step.compile(*batch).kernels())
+    assert ops["linear_gelu"] == ops["matmul_gelu_grad"] > 0
+    np.testing.assert_allclose(losses["cuda"], losses["cpu"], rtol=1e-3)
+
+
 def small_gpt2(layers: int) -> tuple[GPT2, np.ndarray]:
     flow.manual_seed(7)
     sizes = {"vocab_size": 37, "n_positions": 12, "n_embd": 16, "n_head": 2}
