@@ -103,6 +103,8 @@ def kernels() -> None:
         product("tf32", side, torch.float32, True)
         product("bf16", side, torch.bfloat16, False)
         linear(side)
+        linear_gelu(side)
+        matmul_gelu_grad(side)
         matmul_sums(side)
 
 
@@ -141,6 +143,31 @@ def linear(side: int) -> None:
         2.0 * side**3,
         "TFLOP/s",
         lambda: torch.addmm(bias, a, b),
+    )
+
+
+def linear_gelu(side: int) -> None:
+    """A product with its bias and the activation of it, which PyTorch makes by two kernels; both are kept."""
+    a, b = (uniform(side, side, dtype=torch.bfloat16) for _ in range(2))
+    bias = uniform(side, dtype=torch.bfloat16)
+    measure(
+        f"linear_gelu bf16 {side}x{side}x{side}",
+        3 if side > 4000 else 20,
+        2.0 * side**3,
+        "TFLOP/s",
+        lambda: F.gelu(torch.addmm(bias, a, b), approximate="tanh"),
+    )
+
+
+def matmul_gelu_grad(side: int) -> None:
+    """A gradient that a product makes and an activation passes on: two kernels of PyTorch's."""
+    a, b, x = (uniform(side, side, dtype=torch.bfloat16) for _ in range(3))
+    measure(
+        f"matmul_gelu_grad bf16 {side}x{side}x{side}",
+        3 if side > 4000 else 20,
+        2.0 * side**3,
+        "TFLOP/s",
+        lambda: ATEN.gelu_backward(torch.matmul(a, b), x, approximate="tanh"),
     )
 
 

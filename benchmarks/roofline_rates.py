@@ -22,11 +22,9 @@ FALLBACK = 0.25 * VECTOR  # of attention in f32, in our own tiles without tensor
 ATTENTION_16_BIT = {"attention": 92e12, "attention_grad": 100e12}
 CONVOLUTION = {"bf16": 448e12, "f16": 448e12, "f32": 20e12}
 
-OF_PRODUCTS = frozenset(
+MATMULS = frozenset(("matmul", "linear", "linear_gelu", "matmul_gelu_grad", "matmul_sums"))
+OF_PRODUCTS = MATMULS | frozenset(
     (
-        "matmul",
-        "linear",
-        "matmul_sums",
         "conv2d",
         "conv2d_grad_input",
         "conv2d_grad_weight",
@@ -138,7 +136,7 @@ def built_ns(op: str, inputs: Types, flops: int, size: int) -> float:
     """The time of our kernel, without what a launch costs."""
     rate, dtype = arithmetic(op, inputs), inputs[0][0] if inputs else ""
     reached = REACHED.get(op, OTHERS)
-    if op in ("matmul", "linear", "matmul_sums") and dtype in ("bf16", "f16"):
+    if op in MATMULS and dtype in ("bf16", "f16"):
         rate = MATMUL_16_BIT
     elif op.startswith("conv2d"):
         rate, reached = CONVOLUTION.get(dtype, FALLBACK), WINDOWS

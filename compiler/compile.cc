@@ -12,6 +12,7 @@
 #include "compiler/passes/cancel_permutes.h"
 #include "compiler/passes/fuse_bias.h"
 #include "compiler/passes/fuse_elementwise.h"
+#include "compiler/passes/fuse_gelu.h"
 #include "compiler/passes/insert_reshard.h"
 #include "compiler/passes/join_bias_grads.h"
 #include "compiler/passes/join_norm_grads.h"
@@ -144,6 +145,9 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
     OF_RETURN_IF_ERROR(border("fuse_bias"));
     OF_RETURN_IF_ERROR(JoinBiasGrads(&graph, &logical.decisions));
     OF_RETURN_IF_ERROR(border("join_bias_grads"));
+    // What is left of an activation behind a product, forward and backward.
+    OF_RETURN_IF_ERROR(FuseGelu(&graph, &logical.decisions));
+    OF_RETURN_IF_ERROR(border("fuse_gelu"));
     OF_RETURN_IF_ERROR(JoinNormGrads(&graph, &logical.decisions));
     OF_RETURN_IF_ERROR(border("join_norm_grads"));
   }

@@ -116,8 +116,8 @@ TEST(CompileTest, DumpsFollowThePasses) {
                                             "narrow_updates", "join_updates",    "pack_attention"};
   std::vector<std::string> cpu = logical, gpu = logical;
   cpu.push_back("fuse_elementwise");
-  gpu.insert(gpu.end(), {"pad_classes", "fuse_bias", "join_bias_grads", "join_norm_grads",
-                         "fuse_elementwise"});
+  gpu.insert(gpu.end(), {"pad_classes", "fuse_bias", "join_bias_grads", "fuse_gelu",
+                         "join_norm_grads", "fuse_elementwise"});
   EXPECT_EQ(PassesOn("cpu"), cpu);
   EXPECT_EQ(PassesOn("cuda"), gpu);
 }

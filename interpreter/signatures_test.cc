@@ -157,12 +157,15 @@ Call WholeCall(const OpCase& op_case, std::mt19937* random) {
   auto types = InferOutputs(def, op_case.inputs, &call.attrs);
   EXPECT_TRUE(types.ok()) << op_case.op << ": " << MessageOf(types.status());
   call.output_types = *types;
+  // Columns behind the classes are no labels.
+  const int64_t classes = call.attrs.Has("classes") ? call.attrs.Int("classes") : 0;
+  const uint32_t labels = classes == 0 ? 6 : static_cast<uint32_t>(classes);
   for (const TensorType& type : op_case.inputs) {
     Tensor tensor = Zeros(type);
     for (double& value : tensor.values) {
       const uint32_t number = (*random)();
       value = type.dtype == DType::kBool  ? number % 2
-              : type.dtype == DType::kI64 ? number % 6
+              : type.dtype == DType::kI64 ? number % labels
                                           : 0.125 + static_cast<double>(number % 16) / 8;
     }
     call.inputs.push_back(std::move(tensor));

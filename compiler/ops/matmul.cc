@@ -1,5 +1,6 @@
-// matmul: the op that tensor parallelism is about; linear, which adds a bias before it rounds; and matmul_sums, which
-// sums one of its operands too.
+// matmul: the op that tensor parallelism is about; and what a product does beside: linear, which adds a bias before it
+// rounds, linear_gelu and matmul_gelu_grad, with the activation behind it or its gradient, and matmul_sums, which sums
+// one of the operands too.
 #include <string>
 #include <utility>
 
@@ -68,6 +69,21 @@ std::string LinearRule(const OpContext& op) {
   const size_t end = product.find(" ; ");
   return absl::StrCat(product.substr(0, inputs), ", n", product.substr(inputs, end - inputs),
                       " ; whole k");
+}
+
+// An activation is of whole sums. What it is of lies as the result does.
+std::string LinearGeluRule(const OpContext& op) {
+  std::string rule = LinearRule(op);
+  if (!op.attrs.Bool("saves")) return rule;
+  const size_t result = rule.find(" -> ") + 4, end = rule.find(" ; ");
+  return rule.insert(end, absl::StrCat(", ", rule.substr(result, end - result)));
+}
+
+std::string MatmulGeluGradRule(const OpContext& op) {
+  const std::string product = MatmulRule(op);
+  const size_t inputs = product.find(" -> ");
+  const std::string result = product.substr(inputs + 4, product.find(" ; ") - inputs - 4);
+  return absl::StrCat(product.substr(0, inputs), ", ", result, " -> ", result, " ; whole k");
 }
 
 // The sums of an operand have its other dim, and are linear in it alone.
@@ -165,6 +181,67 @@ OpDef Linear() {
       });
 }
 
+// Of an element, as gelu_tanh and its gradient count them (compiler/ops/activations.cc).
+constexpr int64_t kGeluFlops = 20, kGeluGradFlops = 2;
+
+OpDef LinearGelu() {
+  return OpDef("linear_gelu")
+      .Doc(
+          "A product with a bias, and gelu_tanh of it: y = gelu_tanh(x) of x = a . b + bias, which "
+          "the gradient reads. "
+          "Made by the compiler of a linear and the gelu_tanh behind it.")
+      .Type("T", AnyFloat())
+      .In("a", "T", "as of matmul")
+      .In("b", "T", "as of matmul")
+      .In("bias", "T", "[n]")
+      .Out("y", "T", "[..., m, n]")
+      .Out("x", "T", "as y, if it is saved")
+      .Attr("transpose_a", "bool", false, "a's last two dims are swapped")
+      .Attr("transpose_b", "bool", false, "b's last two dims are swapped")
+      .Attr("saves", "bool", false, "x is a result too")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_ASSIGN_OR_RETURN(const Shapes shapes, MatmulShape(op));
+        OF_RETURN_IF_ERROR(CheckShape("linear_gelu", "bias", op.inputs[2], {shapes[0].back()},
+                                      "one number for each column of the product"));
+        return Shapes(op.attrs.Bool("saves") ? 2 : 1, shapes[0]);
+      })
+      .Sharding(LinearGeluRule)
+      .NotDifferentiable("it is made behind the gradients")
+      .Internal()
+      .Cost([](const OpContext& op) {
+        const int64_t beside = (1 + kGeluFlops) * NumElements(op.outputs[0].shape);
+        return OpCost{ProductFlops(op) + beside, BytesOf(op)};
+      });
+}
+
+OpDef MatmulGeluGrad() {
+  return OpDef("matmul_gelu_grad")
+      .Doc(
+          "A gradient that a product makes, through gelu_tanh: d = gelu_tanh_grad(x, a . b). Made "
+          "by the compiler of a "
+          "matmul and the gelu_tanh_grad behind it.")
+      .Type("T", AnyFloat())
+      .In("a", "T", "as of matmul")
+      .In("b", "T", "as of matmul")
+      .In("x", "T", "what gelu_tanh was of, [..., m, n]")
+      .Out("d", "T", "[..., m, n]")
+      .Attr("transpose_a", "bool", false, "a's last two dims are swapped")
+      .Attr("transpose_b", "bool", false, "b's last two dims are swapped")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_ASSIGN_OR_RETURN(const Shapes shapes, MatmulShape(op));
+        OF_RETURN_IF_ERROR(
+            CheckShape("matmul_gelu_grad", "x", op.inputs[2], shapes[0], "that of the product"));
+        return shapes;
+      })
+      .Sharding(MatmulGeluGradRule)
+      .NotDifferentiable("it is made behind the gradients")
+      .Internal()
+      .Cost([](const OpContext& op) {
+        const int64_t beside = kGeluGradFlops * NumElements(op.outputs[0].shape);
+        return OpCost{ProductFlops(op) + beside, BytesOf(op)};
+      });
+}
+
 OpDef MatmulSums() {
   return OpDef("matmul_sums")
       .Doc(
@@ -198,6 +275,8 @@ OpDef MatmulSums() {
 
 }  // namespace
 
-std::vector<OpDef> MatmulOps() { return {Matmul(), Linear(), MatmulSums()}; }
+std::vector<OpDef> MatmulOps() {
+  return {Matmul(), Linear(), LinearGelu(), MatmulGeluGrad(), MatmulSums()};
+}
 
 }  // namespace oneflow

@@ -313,6 +313,35 @@ void AddLinear(std::vector<OpCase>* cases) {
                     {"S(2),S(1),B->P"}});
 }
 
+// Of whole sums alone, in parts of rows and columns; x lies as y does.
+void AddLinearGelu(std::vector<OpCase>* cases) {
+  for (const bool saves : {false, true}) {
+    const auto results = [&](const std::string& y) { return saves ? y + "," + y : y; };
+    cases->push_back(
+        {"linear_gelu",
+         {F32({4, 6}), F32({6, 5}), F32({5})},
+         {{"saves", saves}},
+         {"S(0),B,B->" + results("S(0)"), "B,S(1),S(0)->" + results("S(1)")},
+         {"S(1),S(0),B->" + results("P"), "P,B,P->" + results("P"), "S(0),B,B->" + results("B")}});
+    cases->push_back({"linear_gelu",
+                      {F32({3, 4, 6}), F32({5, 6}), F32({5})},
+                      {{"transpose_b", true}, {"saves", saves}},
+                      {"S(0),B,B->" + results("S(0)"), "S(1),B,B->" + results("S(1)"),
+                       "B,S(0),S(0)->" + results("S(2)")},
+                      {"S(2),S(1),B->" + results("P")}});
+  }
+  cases->push_back({"matmul_gelu_grad",
+                    {F32({4, 6}), F32({5, 6}), F32({4, 5})},
+                    {{"transpose_b", true}},
+                    {"S(0),B,S(0)->S(0)", "B,S(0),S(1)->S(1)"},
+                    {"S(1),S(1),B->P", "P,B,B->P", "P,B,P->P", "S(0),B,B->S(0)"}});
+  cases->push_back({"matmul_gelu_grad",
+                    {F32({3, 4, 6}), F32({6, 5}), F32({3, 4, 5})},
+                    {},
+                    {"S(0),B,S(0)->S(0)", "S(1),B,S(1)->S(1)", "B,S(1),S(2)->S(2)"},
+                    {"S(2),S(0),B->P", "B,S(1),B->S(2)"}});
+}
+
 // A layer's gradients: dW = dy^T x or x^T dy, and the sums of dy. A rule has no word for sums that are whole where
 // the other operand is cut.
 void AddMatmulSums(std::vector<OpCase>* cases) {
@@ -640,6 +669,7 @@ std::vector<OpCase> OpCases() {
   AddReductionsAndShapes(&cases);
   AddMatmul(&cases);
   AddLinear(&cases);
+  AddLinearGelu(&cases);
   AddMatmulSums(&cases);
   AddAttention(&cases);
   AddImages(&cases);

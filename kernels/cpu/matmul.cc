@@ -4,7 +4,9 @@
 // f32 by the micro-kernels of this machine, bf16 by its instructions for bf16. Where it has none, and
 // in f16, operands are widened to f32 as a whole and the result is narrowed: sums are f32 always. f64,
 // which is for references, row by row. linear adds bias[n] to each row before it rounds: so its narrow types
-// are multiplied widened on every machine. matmul_sums is the kernels of matmul and sum, one behind the other.
+// are multiplied widened on every machine. What else stands beside a product is done by the kernels of the ops that
+// it is made of, one behind the other: matmul_sums is matmul and sum, linear_gelu linear and gelu_tanh,
+// matmul_gelu_grad matmul and gelu_tanh_grad.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -42,13 +44,16 @@ bool BoolAttr(const Attrs& attrs, const std::string& name) {
   return attrs.Has(name) && attrs.Bool(name);
 }
 
-bool IsBiased(const KernelSpec& spec) { return spec.op == "linear"; }
+bool IsBiased(const KernelSpec& spec) { return spec.op == "linear" || spec.op == "linear_gelu"; }
+bool IsGeluGrad(const KernelSpec& spec) { return spec.op == "matmul_gelu_grad"; }
 bool HasSums(const KernelSpec& spec) { return spec.op == "matmul_sums"; }
 
 absl::Status CheckMatmul(const KernelSpec& spec) {
   SpecCheck check(spec);
   const bool biased = IsBiased(spec);
-  check.Inputs(biased ? 3 : 2).Outputs(HasSums(spec) ? 2 : 1).SameDType();
+  const bool saves = spec.op == "linear_gelu" && check.BoolOr("saves", false);
+  check.Inputs(biased || IsGeluGrad(spec) ? 3 : 2).Outputs(HasSums(spec) || saves ? 2 : 1);
+  check.SameDType();
   check.Takes(check.in(0), {DType::kF32, DType::kF64, DType::kBF16, DType::kF16});
   for (const Operand* operand : {&check.in(0), &check.in(1), &check.out(0)}) {
     check.Rank(*operand, 2, HasSums(spec) ? 2 : kMaxRank);
@@ -63,6 +68,8 @@ absl::Status CheckMatmul(const KernelSpec& spec) {
     if (!check.ok()) return check.status();
     check.HasShape(check.out(1), {check.out(0).shape[of == "a" ? 0 : 1]});
   }
+  if (saves) check.Same(check.out(1), check.out(0));
+  if (IsGeluGrad(spec)) check.Same(check.in(2), check.out(0));
   if (!check.ok()) return check.status();
   if (biased) check.Require(spec.inputs[2].shape[0] == spec.outputs[0].shape.back(), "bias is [n]");
   const Seen a = SeenAs(spec.inputs[0].shape, transpose_a);
@@ -263,18 +270,67 @@ KernelOr MakeLinear(const KernelSpec& spec) {
   return WithBias<float>(spec, std::move(product));
 }
 
-// The product of matmul_sums.
+// The product of one that does something beside, with its bias.
 KernelSpec ProductOf(const KernelSpec& spec) {
   KernelSpec product = spec;
-  product.op = "matmul";
+  product.op = IsBiased(spec) ? "linear" : "matmul";
+  product.inputs.resize(IsBiased(spec) ? 3 : 2);
   product.outputs.resize(1);
   return product;
 }
-KernelDef SumKernel() {
-  for (KernelDef& def : ReductionKernels()) {
-    if (def.op == "sum") return std::move(def);
+KernelDef RowOf(const char* op, std::vector<KernelDef> rows) {
+  for (KernelDef& def : rows) {
+    if (def.op == op) return std::move(def);
   }
   return {};
+}
+KernelDef SumKernel() { return RowOf("sum", ReductionKernels()); }
+
+// The activation alone, which works in place.
+KernelSpec GeluOf(const KernelSpec& spec) {
+  KernelSpec gelu;
+  gelu.op = IsGeluGrad(spec) ? "gelu_tanh_grad" : "gelu_tanh";
+  gelu.inputs.assign(IsGeluGrad(spec) ? 2 : 1, spec.outputs.at(0));
+  gelu.outputs = {spec.outputs[0]};
+  gelu.threads = spec.threads;
+  return gelu;
+}
+
+absl::StatusOr<Needs> DescribeMatmulGelu(const KernelSpec& spec) {
+  return DescribeMatmul(ProductOf(spec));
+}
+
+KernelOr MakeLinearGelu(const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> product, MakeLinear(ProductOf(spec)));
+  OF_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> gelu,
+                      RowOf("gelu_tanh", UnaryKernels()).make(GeluOf(spec)));
+  return KernelOf([saves = spec.outputs.size() > 1,
+                   product = std::shared_ptr<Kernel>(std::move(product)),
+                   gelu = std::shared_ptr<Kernel>(std::move(gelu))](const KernelArgs& args) {
+    KernelArgs part = args;
+    part.outputs = args.outputs + (saves ? 1 : 0);
+    absl::Status status = product->Run(part, nullptr);
+    const void* const x = part.outputs[0];
+    part = args;
+    part.inputs = &x;
+    status.Update(gelu->Run(part, nullptr));
+    return status;
+  });
+}
+
+KernelOr MakeMatmulGeluGrad(const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> product, MakeMatmul(ProductOf(spec)));
+  OF_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> grad,
+                      RowOf("gelu_tanh_grad", GradientKernels()).make(GeluOf(spec)));
+  return KernelOf([product = std::shared_ptr<Kernel>(std::move(product)),
+                   grad = std::shared_ptr<Kernel>(std::move(grad))](const KernelArgs& args) {
+    absl::Status status = product->Run(args, nullptr);
+    const void* const inputs[] = {args.inputs[2], args.outputs[0]};
+    KernelArgs of_grad = args;
+    of_grad.inputs = inputs;
+    status.Update(grad->Run(of_grad, nullptr));
+    return status;
+  });
 }
 
 absl::StatusOr<Needs> DescribeMatmulSums(const KernelSpec& spec) {
@@ -302,6 +358,8 @@ KernelOr MakeMatmulSums(const KernelSpec& spec) {
 std::vector<KernelDef> MatmulKernels() {
   return {{"matmul", CheckMatmul, DescribeMatmul, MakeMatmul},
           {"linear", CheckMatmul, DescribeMatmul, MakeLinear},
+          {"linear_gelu", CheckMatmul, DescribeMatmulGelu, MakeLinearGelu},
+          {"matmul_gelu_grad", CheckMatmul, DescribeMatmulGelu, MakeMatmulGeluGrad},
           {"matmul_sums", CheckMatmul, DescribeMatmulSums, MakeMatmulSums}};
 }
 

@@ -139,6 +139,53 @@ TEST(MatmulSums, AreAProductAndASum) {
   }
 }
 
+// The bits of the two ops, in every type, with x and without.
+template <typename T>
+void CheckMatmulGelu(bool transpose_b) {
+  const int64_t m = 37, n = 21, k = 50;
+  const DType dtype = DTypeOf<T>();
+  const auto drawn = [&](const Shape& shape, uint32_t seed) {
+    const std::vector<float> values = RandomFloats(NumElements(shape), seed, -1, 1);
+    return TestTensor::Of<T>(shape, std::vector<T>(values.begin(), values.end()));
+  };
+  const auto run = [&](const std::string& op, const Attrs& attrs, std::vector<TestTensor> inputs,
+                       size_t results) {
+    std::vector<TestTensor> outputs;
+    for (size_t i = 0; i < results; ++i) outputs.push_back(TestTensor::Empty(dtype, {m, n}));
+    KernelCase test(op, attrs, std::move(inputs), outputs, 2);
+    EXPECT_TRUE(test.Make()) << test.status;
+    test.Run();
+    return outputs;
+  };
+  const auto bytes = [](const TestTensor& tensor) {
+    const char* at = static_cast<const char*>(tensor.bytes->data());
+    return std::string(at, at + m * n * sizeof(T));
+  };
+  const Attrs attrs = {{"transpose_b", transpose_b}};
+  const TestTensor a = drawn({m, k}, 1), b = drawn(transpose_b ? Shape{n, k} : Shape{k, n}, 2);
+  const TestTensor bias = drawn({n}, 3), saved = drawn({m, n}, 4);
+  const TestTensor x = run("linear", attrs, {a, b, bias}, 1)[0];
+  const TestTensor y = run("gelu_tanh", {}, {x}, 1)[0];
+  Attrs saving = attrs;
+  saving.Set("saves", true);
+  const std::vector<TestTensor> both = run("linear_gelu", saving, {a, b, bias}, 2);
+  EXPECT_EQ(bytes(both[0]), bytes(y));
+  EXPECT_EQ(bytes(both[1]), bytes(x));
+  EXPECT_EQ(bytes(run("linear_gelu", attrs, {a, b, bias}, 1)[0]), bytes(y));
+  const TestTensor dy = run("matmul", attrs, {a, b}, 1)[0];
+  EXPECT_EQ(bytes(run("matmul_gelu_grad", attrs, {a, b, saved}, 1)[0]),
+            bytes(run("gelu_tanh_grad", {}, {saved, dy}, 1)[0]));
+}
+
+TEST(MatmulGelu, AreAProductAndAnActivation) {
+  for (const bool transpose_b : {false, true}) {
+    CheckMatmulGelu<float>(transpose_b);
+    CheckMatmulGelu<double>(transpose_b);
+    CheckMatmulGelu<BF16>(transpose_b);
+    CheckMatmulGelu<F16>(transpose_b);
+  }
+}
+
 TEST(Matmul, SameBitsInEveryRun) {
   const TestTensor a = RandomTensor({256, 300}, 1);
   const TestTensor b = RandomTensor({300, 200}, 2);

@@ -335,7 +335,8 @@ TEST_F(AlgorithmChoicesTest, AProductIsKnownByWhatItDoesBeside) {
   AlgorithmChoices choices;
   choices.Measure(path_);
   for (const CudaEpilogue epilogue :
-       {CudaEpilogue::kNone, CudaEpilogue::kBias, CudaEpilogue::kSumsOfA, CudaEpilogue::kSumsOfB}) {
+       {CudaEpilogue::kNone, CudaEpilogue::kBias, CudaEpilogue::kBiasGelu, CudaEpilogue::kBiasGeluX,
+        CudaEpilogue::kGeluGrad, CudaEpilogue::kSumsOfA, CudaEpilogue::kSumsOfB}) {
     CudaMatmul problem = {};
     problem.m = problem.n = problem.k = 8;
     problem.batches = 1;
@@ -352,7 +353,7 @@ TEST_F(AlgorithmChoicesTest, AProductIsKnownByWhatItDoesBeside) {
   }
   AlgorithmTable table;
   ASSERT_EQ(ReadAlgorithms(path_, &table), "");
-  EXPECT_EQ(table.size(), 4u);
+  EXPECT_EQ(table.size(), 7u);
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ void AddLayerCases(std::vector<Case>* cases);
 void AddFusedCases(std::vector<Case>* cases);
 void AddJoinedUpdates(std::vector<Case>* cases);
 void AddLinear(std::vector<Case>* cases);
+void AddMatmulGelu(std::vector<Case>* cases);
 void AddMatmulSums(std::vector<Case>* cases);
 // Attention of the widths that tensor cores take, larger than their tiles.
 void AddTensorAttentionCases(std::vector<Case>* cases);

@@ -65,6 +65,42 @@ void AddLinear(std::vector<Case>* cases) {
   add({2, 0}, {0, 3}, {2, 3}, false, false);  // the bias alone
 }
 
+// In 16 bits the product does the activation, where rows of x begin on 16 bytes and nothing is copied or strided over;
+// else a kernel behind it.
+void AddMatmulGelu(std::vector<Case>* cases) {
+  const auto add = [&](const Shape& a, const Shape& b, const Shape& out, bool ta, bool tb) {
+    const Attrs attrs = {{"transpose_a", ta}, {"transpose_b", tb}};
+    const TestTensor left = RandomTensor(a, 1), right = RandomTensor(b, 2);
+    for (const bool saves : {false, true}) {
+      Attrs saving = attrs;
+      saving.Set("saves", saves);
+      cases->push_back({"linear_gelu",
+                        saving,
+                        {left, right, RandomTensor({out.back()}, 3)},
+                        std::vector<TestTensor>(1, Of(DType::kF32, out)),
+                        1e-5});
+      if (saves) cases->back().outputs.push_back(Of(DType::kF32, out));
+    }
+    cases->push_back({"matmul_gelu_grad",
+                      attrs,
+                      {left, right, RandomTensor(out, 4, -4, 4)},
+                      {Of(DType::kF32, out)},
+                      1e-5});
+  };
+  add({5, 7}, {7, 8}, {5, 8}, false, false);
+  add({5, 7}, {7, 9}, {5, 9}, false, false);
+  add({64, 32}, {48, 32}, {64, 48}, false, true);
+  add({7, 5}, {16, 7}, {5, 16}, true, true);
+  add({2, 3, 4, 5}, {5, 8}, {2, 3, 4, 8}, false, false);
+  add({2, 3, 4, 5}, {2, 3, 5, 8}, {2, 3, 4, 8}, false, false);
+  add({3, 4, 5}, {2, 3, 5, 8}, {2, 3, 4, 8}, false, false);  // several calls
+  add({131, 136}, {133, 136}, {131, 133}, false, true);      // a copy of the result
+  add({131, 137}, {136, 137}, {131, 136}, false, true);      // of operands alone
+  add({0, 4}, {4, 3}, {0, 3}, false, false);
+  add({4, 3}, {3, 0}, {4, 0}, false, false);
+  add({2, 0}, {0, 8}, {2, 8}, false, false);  // the bias alone, or nothing
+}
+
 // In 16 bits the product makes the sums, if nothing is copied; else a kernel behind it.
 void AddMatmulSums(std::vector<Case>* cases) {
   for (const bool ta : {false, true}) {

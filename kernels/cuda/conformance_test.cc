@@ -521,6 +521,7 @@ std::vector<Case> AllCases() {
   AddJoinedUpdates(&cases);
   AddMatmuls(&cases);
   AddLinear(&cases);
+  AddMatmulGelu(&cases);
   AddMatmulSums(&cases);
   AddShapeOps(&cases);
   AddMovement(&cases);
@@ -710,6 +711,7 @@ TEST(CudaConformance, EveryFloatType) {
   AddFusedCases(&cases);
   AddMatmuls(&cases);
   AddLinear(&cases);
+  AddMatmulGelu(&cases);
   AddMatmulSums(&cases);
   AddUnary(&elementwise);
   AddBinary(&elementwise);

@@ -28,7 +28,7 @@ struct CudaMatmulOperands;
 struct CudaLabelled;    // kernels/cuda/labelled_rows.h: the same
 struct CudaAlgorithms;  // kernels/cuda/offered_algorithms.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 16;
+inline constexpr int32_t kCudaApiVersion = 17;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -322,7 +322,7 @@ struct CudaApi {
                      float* m_out, float* v_out, CudaStreamHandle);
   CudaError (*adamws)(const CudaAdamWs*, const CudaOperands*, CudaStreamHandle);
   // A product: cuBLASLt where that library is, else an own kernel. `plan` is freed by matmul_release; nullptr: no
-  // product makes these sums.
+  // product does what the problem's epilogue asks for (a bias alone is added behind it then).
   CudaError (*matmul_plan)(const CudaMatmul*, void** plan);
   CudaError (*matmul)(void* plan, const CudaMatmulOperands*, void* workspace, CudaStreamHandle);
   void (*matmul_release)(void* plan);

@@ -93,7 +93,7 @@ void Print(const std::string& name, const Times& times, double amount, const cha
 void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t k, CudaMath math,
              CudaEpilogue epilogue = CudaEpilogue::kNone) {
   const bool bf16 = math == CudaMath::kBF16;
-  const bool sums = epilogue == CudaEpilogue::kSumsOfB;
+  const bool sums = HasSums(epilogue);
   CudaMatmul problem = {m, n,     k,    sums,     false, epilogue, 1, 0,
                         0, m * n, math, 32 << 20, 64,    0,        0, 0};
   void* plan = nullptr;
@@ -111,8 +111,9 @@ void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t
   void* d = RandomBytes(api, m * n, bf16);
   void* workspace = nullptr;
   Check(api, api->allocate(&workspace, problem.workspace_bytes), "allocate");
-  const CudaMatmulOperands operands = {a, b, epilogue == CudaEpilogue::kBias ? bias : nullptr, d,
-                                       sums ? bias : nullptr};
+  void* x = HasX(epilogue) ? RandomBytes(api, m * n, bf16) : nullptr;
+  const CudaMatmulOperands operands = {
+      a, b, HasBias(epilogue) ? bias : nullptr, d, sums ? bias : nullptr, x};
   const double flops =
       2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   const int inner = flops > 1e11 ? 3 : 20;
@@ -124,6 +125,7 @@ void Product(const CudaApi* api, const char* name, int64_t m, int64_t n, int64_t
                 }),
         flops, "TFLOP/s");
   for (void* data : {a, b, bias, d, workspace}) api->release(data);
+  if (x != nullptr) api->release(x);
   api->matmul_release(plan);
 }
 
@@ -244,6 +246,9 @@ int Main(const char* path, const char* cublaslt, bool small) {
     Product(api, "matmul tf32", size, size, size, CudaMath::kTF32);
     Product(api, "matmul bf16", size, size, size, CudaMath::kBF16);
     Product(api, "linear bf16", size, size, size, CudaMath::kBF16, CudaEpilogue::kBias);
+    Product(api, "linear_gelu bf16", size, size, size, CudaMath::kBF16, CudaEpilogue::kBiasGeluX);
+    Product(api, "matmul_gelu_grad bf16", size, size, size, CudaMath::kBF16,
+            CudaEpilogue::kGeluGrad);
     Product(api, "matmul_sums bf16", size, size, size, CudaMath::kBF16, CudaEpilogue::kSumsOfB);
   }
   return 0;

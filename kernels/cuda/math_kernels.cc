@@ -2,6 +2,7 @@
 // How many shares a reduction has and what workspace a product gets is decided here, from shapes
 // alone: the compiler plans memory on machines that have no GPU.
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -238,6 +239,18 @@ std::optional<CudaMath> MathOf(DType dtype) {
   return std::nullopt;
 }
 
+CudaEpilogue EpilogueOf(const KernelSpec& spec) {
+  if (spec.op == "linear") return CudaEpilogue::kBias;
+  if (spec.op == "linear_gelu") {
+    return spec.outputs.size() > 1 ? CudaEpilogue::kBiasGeluX : CudaEpilogue::kBiasGelu;
+  }
+  if (spec.op == "matmul_gelu_grad") return CudaEpilogue::kGeluGrad;
+  if (spec.op == "matmul_sums") {
+    return SummedOperand(spec) == 0 ? CudaEpilogue::kSumsOfA : CudaEpilogue::kSumsOfB;
+  }
+  return CudaEpilogue::kNone;
+}
+
 absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   const std::optional<CudaMath> math = MathOf(spec.inputs.at(0).dtype);
   if (!math.has_value()) return NoCudaKernel(spec);
@@ -260,7 +273,7 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
   }
   g.m = out[out.size() - 2];
   g.n = out.back();
-  g.epilogue = spec.op == "linear" ? CudaEpilogue::kBias : CudaEpilogue::kNone;
+  g.epilogue = EpilogueOf(spec);
   g.k = g.transpose_a ? a[a.size() - 2] : a.back();
   g.batches = 1;
   g.stride_d = g.m * g.n;
@@ -296,7 +309,7 @@ absl::StatusOr<Product> ProductOf(const KernelSpec& spec) {
 
 // Nothing to do, or zeros.
 bool IsEmpty(const CudaMatmul& g) {
-  return g.m == 0 || g.n == 0 || (g.k == 0 && g.epilogue != CudaEpilogue::kBias);
+  return g.m == 0 || g.n == 0 || (g.k == 0 && !HasBias(g.epilogue));
 }
 
 absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
@@ -306,34 +319,110 @@ absl::StatusOr<Needs> DescribeMatmul(const KernelSpec& spec) {
   return Needs{g.workspace_bytes + MatmulCopies(g).bytes() + kLibraryAlignment, {}};
 }
 
-KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
-  OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
-  if (IsEmpty(product.matmul) || product.calls == 0) {  // the sum over nothing
-    const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(spec.outputs[0].dtype);
-    return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
-      return bytes == 0 ? 0 : api->zero(args.outputs[0], bytes, stream);
-    });
-  }
+// nullptr: no product does what the epilogue asks for.
+absl::StatusOr<std::shared_ptr<void>> PlanOf(const CudaApi* api, const CudaMatmul& problem) {
   void* made = nullptr;
-  OF_RETURN_IF_ERROR(
-      CudaStatus(*api, api->matmul_plan(&product.matmul, &made), "planning a matmul"));
-  const std::shared_ptr<void> plan(made, api->matmul_release);
-  OF_RETURN_IF_ERROR(
-      ChooseProductAlgorithm(api, product.matmul, plan, &AlgorithmChoices::OfProcess()));
+  OF_RETURN_IF_ERROR(CudaStatus(*api, api->matmul_plan(&problem, &made), "planning a matmul"));
+  if (made == nullptr) return std::shared_ptr<void>();
+  std::shared_ptr<void> plan(made, api->matmul_release);
+  OF_RETURN_IF_ERROR(ChooseProductAlgorithm(api, problem, plan, &AlgorithmChoices::OfProcess()));
+  return plan;
+}
+
+// Enqueues the products of a spec, and no more than their bias, into d.
+using Multiply = std::function<CudaError(const KernelArgs& args, void* d, CudaStreamHandle stream)>;
+absl::StatusOr<Multiply> MultiplyOf(const CudaApi* api, const KernelSpec& spec, Product product) {
+  CudaMatmul& g = product.matmul;
+  g.epilogue = HasBias(g.epilogue) ? CudaEpilogue::kBias : CudaEpilogue::kNone;
+  if (IsEmpty(g) || product.calls == 0) {  // the sum over nothing
+    const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(spec.outputs[0].dtype);
+    return [=](const KernelArgs&, void* d, CudaStreamHandle stream) {
+      return bytes == 0 ? 0 : api->zero(d, bytes, stream);
+    };
+  }
+  OF_ASSIGN_OR_RETURN(const std::shared_ptr<void> plan, PlanOf(api, g));
   const int64_t element = SizeOf(spec.inputs[0].dtype);
-  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
-    char* d = Out<char>(args, 0);
+  return [=](const KernelArgs& args, void* out, CudaStreamHandle stream) {
+    char* d = static_cast<char*>(out);
     for (int64_t i = 0; i < product.calls; ++i) {
       const CudaMatmulOperands operands = {
           In<char>(args, 0) + product.batches.OffsetOf(i, 0) * element,
           In<char>(args, 1) + product.batches.OffsetOf(i, 1) * element,
-          product.matmul.epilogue == CudaEpilogue::kBias ? args.inputs[2] : nullptr, d, nullptr};
+          HasBias(product.matmul.epilogue) ? args.inputs[2] : nullptr,
+          d,
+          nullptr,
+          nullptr};
       const CudaError error =
           api->matmul(plan.get(), &operands, AlignedSpace(args.workspace), stream);
       if (error != 0) return error;
       d += product.matmul.stride_d * element;
     }
     return 0;
+  };
+}
+
+KernelOr MakeMatmul(const CudaApi* api, const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
+  OF_ASSIGN_OR_RETURN(const Multiply multiply, MultiplyOf(api, spec, product));
+  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+    return multiply(args, args.outputs[0], stream);
+  });
+}
+
+// ---- A product and an activation ----
+
+// The plan of one product that does it all; nullptr: none does.
+absl::StatusOr<std::shared_ptr<void>> JoinedPlanOf(const CudaApi* api, const Product& product) {
+  if (IsEmpty(product.matmul) || product.calls != 1) return std::shared_ptr<void>();
+  return PlanOf(api, product.matmul);
+}
+
+KernelOr MakeLinearGelu(const CudaApi* api, const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
+  const bool saves = HasX(product.matmul.epilogue);
+  OF_ASSIGN_OR_RETURN(const std::shared_ptr<void> joined, JoinedPlanOf(api, product));
+  if (joined != nullptr) {
+    return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+      const CudaMatmulOperands operands = {args.inputs[0], args.inputs[1],
+                                           args.inputs[2], args.outputs[0],
+                                           nullptr,        saves ? args.outputs[1] : nullptr};
+      return api->matmul(joined.get(), &operands, AlignedSpace(args.workspace), stream);
+    });
+  }
+  OF_ASSIGN_OR_RETURN(const Multiply multiply, MultiplyOf(api, spec, product));
+  const CudaUnary gelu = api->find_unary("gelu_tanh", static_cast<int>(spec.outputs[0].dtype));
+  if (gelu == nullptr) return NoCudaKernel(spec);
+  const int64_t n = NumElements(spec.outputs[0].shape);
+  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+    void* const x = args.outputs[saves ? 1 : 0];
+    const CudaError error = multiply(args, x, stream);
+    return error != 0 ? error : gelu(x, args.outputs[0], 0, n, stream);
+  });
+}
+
+KernelOr MakeMatmulGeluGrad(const CudaApi* api, const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(const Product product, ProductOf(spec));
+  OF_ASSIGN_OR_RETURN(const std::shared_ptr<void> joined, JoinedPlanOf(api, product));
+  if (joined != nullptr) {
+    return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+      // It is read alone.
+      const CudaMatmulOperands operands = {args.inputs[0], args.inputs[1],
+                                           nullptr,        args.outputs[0],
+                                           nullptr,        const_cast<void*>(args.inputs[2])};
+      return api->matmul(joined.get(), &operands, AlignedSpace(args.workspace), stream);
+    });
+  }
+  OF_ASSIGN_OR_RETURN(const Multiply multiply, MultiplyOf(api, spec, product));
+  const CudaBinary grad =
+      api->find_binary("gelu_tanh_grad", static_cast<int>(spec.outputs[0].dtype));
+  if (grad == nullptr) return NoCudaKernel(spec);
+  const Shape& shape = spec.outputs[0].shape;
+  const Shape strides = StridesOf(shape);
+  const CudaNest<3> nest = NestOf(LoopNest<3>(shape, {strides, strides, strides}));
+  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+    void* const d = args.outputs[0];
+    const CudaError error = multiply(args, d, stream);
+    return error != 0 ? error : grad(&nest, args.inputs[2], d, d, 0, stream);
   });
 }
 
@@ -358,24 +447,23 @@ KernelOr MakeMatmulSums(const CudaApi* api, const KernelSpec& spec) {
   std::shared_ptr<void> plan;
   bool sums = false;  // the product makes them
   if (!IsEmpty(g)) {
-    for (const CudaEpilogue epilogue :
-         {summed == 0 ? CudaEpilogue::kSumsOfA : CudaEpilogue::kSumsOfB, CudaEpilogue::kNone}) {
-      g.epilogue = epilogue;
-      void* made = nullptr;
-      OF_RETURN_IF_ERROR(CudaStatus(*api, api->matmul_plan(&g, &made), "planning sums"));
-      if (made == nullptr) continue;
-      sums = epilogue != CudaEpilogue::kNone;
-      plan = std::shared_ptr<void>(made, api->matmul_release);
-      break;
+    OF_ASSIGN_OR_RETURN(plan, PlanOf(api, g));
+    sums = plan != nullptr;
+    g.epilogue = CudaEpilogue::kNone;
+    if (!sums) {
+      OF_ASSIGN_OR_RETURN(plan, PlanOf(api, g));
     }
-    OF_RETURN_IF_ERROR(ChooseProductAlgorithm(api, g, plan, &AlgorithmChoices::OfProcess()));
   }
   const int64_t bytes = NumElements(spec.outputs[0].shape) * SizeOf(dtype);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     CudaError error = 0;
     if (plan != nullptr) {
-      const CudaMatmulOperands operands = {args.inputs[0], args.inputs[1], nullptr, args.outputs[0],
-                                           sums ? args.outputs[1] : nullptr};
+      const CudaMatmulOperands operands = {args.inputs[0],
+                                           args.inputs[1],
+                                           nullptr,
+                                           args.outputs[0],
+                                           sums ? args.outputs[1] : nullptr,
+                                           nullptr};
       error = api->matmul(plan.get(), &operands, AlignedSpace(args.workspace), stream);
     } else if (bytes > 0) {
       error = api->zero(args.outputs[0], bytes, stream);
@@ -409,6 +497,8 @@ std::vector<CudaRow> CudaMathRows() {
       {"adamw_updates", DescribeUpdate, MakeAdamWs},
       {"matmul", DescribeMatmul, MakeMatmul},
       {"linear", DescribeMatmul, MakeMatmul},
+      {"linear_gelu", DescribeMatmul, MakeLinearGelu},
+      {"matmul_gelu_grad", DescribeMatmul, MakeMatmulGeluGrad},
       {"matmul_sums", DescribeMatmulSums, MakeMatmulSums},
   };
 }

@@ -1,9 +1,10 @@
 // Products: cuBLASLt where the library is, else an own kernel (a thread per result: right, and slow;
 // what tests without a GPU run). f32 without TF32, bf16 and f16 with f32 sums, f64. A bias is added before a
 // result is rounded: by the library's epilogue, or, where that cannot be (f64, a result that passes through a
-// copy, no algorithm), by a kernel of its own behind the product, rounded twice. The sums of an operand over k are
-// an epilogue too (BGRADA, BGRADB), of 16-bit types, in f32; where that cannot be there is no plan, and the caller
-// sums by a kernel of its own (kernels/cuda/reductions.cu).
+// copy, no algorithm), by a kernel of its own behind the product, rounded twice. In 16-bit types the sums of an operand
+// over k (BGRADA, BGRADB), gelu_tanh behind a bias (GELU_BIAS, GELU_AUX_BIAS) and its gradient (DGELU) are epilogues
+// too, in f32; where that cannot be there is no plan, and the caller has kernels for them (kernels/cuda/reductions.cu,
+// elementwise.cu).
 //
 // Operations: 2 m n k; bytes: a, b and d once, with the library. Predicted 80 % of the datasheet's rate
 // for bf16 and f16 from 2048^3 on, 90 % of the f32 rate without tensor cores; the own kernel reads 2 k
@@ -12,7 +13,8 @@
 // Operands whose rows do not begin on 16 bytes are copied into rows that do (CudaMatmul::padded_n), and
 // results back: 4 bytes for each of their elements, at the copy rate.
 //
-// cuBLASLt is column-major, so d = a . b is asked for as d^T = b^T . a^T: its A is our b. The algorithm is its
+// cuBLASLt is column-major, so d = a . b is asked for as d^T = b^T . a^T: its A is our b, its D has n rows, along
+// which a bias runs, and x lies as D does, with columns of n. The algorithm is its
 // heuristic's first that fits the workspace; the choice is made once, when a plan is loaded, and may be another of
 // its first eight by measurement (kernels/cuda/algorithm_choices.h).
 
@@ -29,6 +31,7 @@
 #include "kernels/cuda/matmul_problem.h"
 #include "kernels/cuda/offered_algorithms.h"
 #include "kernels/cuda/open_library.h"
+#include "kernels/scalar/activations.h"
 #include "kernels/scalar/types.h"
 
 #if defined(__CUDACC__) && __has_include(<cublasLt.h>)
@@ -71,9 +74,23 @@ CudaError RunResize(const Resize& r, const void* from, void* to, CudaStreamHandl
                 static_cast<const uint16_t*>(from), static_cast<uint16_t*>(to));
 }
 
+// What becomes of a rounded product: the bits are those of the kernels of the ops.
+template <typename T>
+__device__ __forceinline__ T Finished(CudaEpilogue joins, T product, T* x, int64_t at) {
+  using C = Compute<T>;
+  if (joins == CudaEpilogue::kGeluGrad) {
+    return T(GeluTanh::Grad(static_cast<C>(x[at]), static_cast<C>(product), C{0}));
+  }
+  if (joins == CudaEpilogue::kBiasGeluX) x[at] = product;
+  if (joins == CudaEpilogue::kBiasGelu || joins == CudaEpilogue::kBiasGeluX) {
+    return T(GeluTanh::Apply(static_cast<C>(product), C{0}));
+  }
+  return product;
+}
+
 template <typename T>
 __global__ void ProductKernel(CudaMatmul g, bool backwards, const T* a, const T* b, const T* bias,
-                              T* d) {
+                              T* d, T* x) {
   using C = Compute<T>;
   const int64_t result = g.m * g.n;
   const int64_t a_row = g.transpose_a ? 1 : g.k, a_column = g.transpose_a ? g.m : 1;
@@ -88,15 +105,20 @@ __global__ void ProductKernel(CudaMatmul g, bool backwards, const T* a, const T*
       total += static_cast<C>(left[j * a_column]) * static_cast<C>(right[j * b_row]);
     }
     if (bias != nullptr) total += static_cast<C>(bias[column]);
-    d[batch * g.stride_d + row * g.n + column] = T(total);
+    const int64_t at = batch * g.stride_d + row * g.n + column;
+    if constexpr (sizeof(T) == 2) {
+      d[at] = Finished(g.epilogue, T(total), x, at);
+    } else {
+      d[at] = T(total);
+    }
   }
 }
 template <typename T>
-CudaError RunProduct(const CudaMatmul& g, bool backwards, const void* a, const void* b,
-                     const void* bias, void* d, CudaStreamHandle stream) {
+CudaError RunProduct(const CudaMatmul& g, bool backwards, const CudaMatmulOperands& of,
+                     CudaStreamHandle stream) {
   return Launch(&ProductKernel<T>, BlocksFor(g.batches * g.m * g.n), kThreads, stream, g, backwards,
-                static_cast<const T*>(a), static_cast<const T*>(b), static_cast<const T*>(bias),
-                static_cast<T*>(d));
+                static_cast<const T*>(of.a), static_cast<const T*>(of.b),
+                static_cast<const T*>(of.bias), static_cast<T*>(of.d), static_cast<T*>(of.x));
 }
 
 // sums[i] = the sum over k of an operand, k_stride apart.
@@ -290,18 +312,48 @@ int BytesOf(CudaMath math) {
   return type == CUDA_R_32F ? 4 : type == CUDA_R_64F ? 8 : 2;
 }
 
-// The pointer is another in each call; the heuristic looks at its alignment.
-bool DescribeEpilogue(const Library& lt, CudaEpilogue joins, cublasLtMatmulDesc_t desc) {
+cublasLtEpilogue_t EpilogueOf(CudaEpilogue joins) {
+  switch (joins) {
+    case CudaEpilogue::kBias:
+      return CUBLASLT_EPILOGUE_BIAS;
+    case CudaEpilogue::kBiasGelu:
+      return CUBLASLT_EPILOGUE_GELU_BIAS;
+    case CudaEpilogue::kBiasGeluX:
+      return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+    case CudaEpilogue::kGeluGrad:
+      return CUBLASLT_EPILOGUE_DGELU;
+    case CudaEpilogue::kSumsOfA:
+      return CUBLASLT_EPILOGUE_BGRADB;
+    case CudaEpilogue::kSumsOfB:
+      return CUBLASLT_EPILOGUE_BGRADA;
+    case CudaEpilogue::kNone:
+      break;
+  }
+  return CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+template <typename T>
+bool Set(const Library& lt, cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute,
+         const T& value) {
+  return lt.desc_set(desc, attribute, &value, sizeof(value)) == CUBLAS_STATUS_SUCCESS;
+}
+
+// Pointers are others in each call; the heuristic looks at their alignment. Sums and x have the result's type, which
+// is the library's default.
+bool DescribeEpilogue(const Library& lt, const CudaMatmul& g, CudaEpilogue joins,
+                      cublasLtMatmulDesc_t desc) {
   if (joins == CudaEpilogue::kNone) return true;
-  // Sums have the result's type.
-  const cublasLtEpilogue_t epilogue = joins == CudaEpilogue::kSumsOfA   ? CUBLASLT_EPILOGUE_BGRADB
-                                      : joins == CudaEpilogue::kSumsOfB ? CUBLASLT_EPILOGUE_BGRADA
-                                                                        : CUBLASLT_EPILOGUE_BIAS;
-  const void* aligned = reinterpret_cast<const void*>(uintptr_t{256});
-  return lt.desc_set(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)) ==
-             CUBLAS_STATUS_SUCCESS &&
-         lt.desc_set(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &aligned, sizeof(aligned)) ==
-             CUBLAS_STATUS_SUCCESS;
+  bool set = Set(lt, desc, CUBLASLT_MATMUL_DESC_EPILOGUE, EpilogueOf(joins));
+  if (HasBias(joins) || HasSums(joins)) {
+    const void* aligned = reinterpret_cast<const void*>(uintptr_t{256});
+    set = set && Set(lt, desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, aligned);
+  }
+  if (HasX(joins)) {
+    const void* aligned = reinterpret_cast<const void*>(static_cast<uintptr_t>(g.alignment));
+    set = set && Set(lt, desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aligned) &&
+          Set(lt, desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, g.n);
+  }
+  return set;
 }
 
 // The heuristics' first `wanted` that fit the workspace; how many there are. REQUIRES: the plan is described.
@@ -365,49 +417,52 @@ bool Choose(Plan* plan) {
       Layout(lt, type, g.transpose_a ? g.k : g.m, g.transpose_a ? g.m : g.k, g.batches, g.stride_a,
              &plan->a) == CUBLAS_STATUS_SUCCESS &&
       Layout(lt, type, g.m, g.n, g.batches, g.stride_d, &plan->d) == CUBLAS_STATUS_SUCCESS;
-  if (!described || !DescribeEpilogue(lt, plan->joins, plan->desc)) return false;
+  if (!described || !DescribeEpilogue(lt, g, plan->joins, plan->desc)) return false;
   return Proposals(*plan, 1, &plan->algo) == 1;
 }
 
 #endif  // ONEFLOW_CUBLASLT
 
-bool IsSums(CudaEpilogue epilogue) {
-  return epilogue == CudaEpilogue::kSumsOfA || epilogue == CudaEpilogue::kSumsOfB;
-}
-
-// Whether a product may do it itself. Sums in f32 are rounded to 16 bits; wider results have a right to f64.
+// Whether a product may do it itself. Sums in f32 are rounded to 16 bits; wider results have a right to f64. Rows of x
+// begin on 16 bytes.
 bool MayJoin(const CudaMatmul& g, const MatmulCopies& copies) {
-  if (!IsSums(g.epilogue)) {
-    return g.epilogue == CudaEpilogue::kBias && g.math != CudaMath::kF64 && !copies.d.copied();
-  }
+  if (g.epilogue == CudaEpilogue::kNone) return false;
+  if (g.epilogue == CudaEpilogue::kBias) return g.math != CudaMath::kF64 && !copies.d.copied();
   return (g.math == CudaMath::kBF16 || g.math == CudaMath::kF16) && g.k > 0 && g.batches == 1 &&
-         !copies.a.copied() && !copies.b.copied() && !copies.d.copied();
+         !copies.a.copied() && !copies.b.copied() && !copies.d.copied() &&
+         (!HasX(g.epilogue) || g.n % 8 == 0);
 }
 
 void MatmulRelease(void* made);
 
 CudaError MatmulPlan(const CudaMatmul* problem, void** out) {
+  *out = nullptr;
+  const bool joins = MayJoin(*problem, MatmulCopies(*problem));
+  // What the caller has a kernel of its own for.
+  const bool whole =
+      problem->epilogue != CudaEpilogue::kNone && problem->epilogue != CudaEpilogue::kBias;
+  if (whole && !joins) return 0;
   Plan* plan = new Plan(*problem);
-  *out = plan;
-  if (MayJoin(*problem, plan->copies)) plan->joins = problem->epilogue;
+  if (joins) plan->joins = problem->epilogue;
 #ifdef ONEFLOW_CUBLASLT
   plan->library = problem->k > 0 && Choose(plan);
-  if (!plan->library && plan->handle != nullptr && plan->joins != CudaEpilogue::kNone) {
+  if (!plan->library && plan->handle != nullptr && joins) {
+    if (whole) {
+      MatmulRelease(plan);
+      return 0;
+    }
     plan->joins = CudaEpilogue::kNone;
-    plan->library = !IsSums(problem->epilogue) && Choose(plan);
+    plan->library = Choose(plan);
   }
 #endif
-  if (IsSums(problem->epilogue) && plan->joins == CudaEpilogue::kNone) {
-    MatmulRelease(plan);
-    *out = nullptr;
-  }
+  *out = plan;
   return 0;
 }
 
 template <typename T>
 CudaError RunOwn(const Plan& plan, const CudaMatmulOperands& of, CudaStreamHandle stream) {
   const CudaMatmul& g = plan.copies.problem;
-  const CudaError error = RunProduct<T>(g, plan.backwards, of.a, of.b, of.bias, of.d, stream);
+  const CudaError error = RunProduct<T>(g, plan.backwards, of, stream);
   return error != 0 || of.sums == nullptr ? error : RunOperandSums<T>(g, of, stream);
 }
 
@@ -423,10 +478,9 @@ CudaError Multiply(const Plan& plan, const CudaMatmulOperands& of, void* workspa
     const bool wide = g.math == CudaMath::kF64;
     const void* alpha = wide ? static_cast<const void*>(&wide_one) : &one;
     const void* beta = wide ? static_cast<const void*>(&wide_zero) : &zero;
-    if (plan.joins != CudaEpilogue::kNone) {
-      const void* vector = IsSums(plan.joins) ? of.sums : of.bias;
-      lt.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector, sizeof(vector));
-    }
+    if (HasBias(plan.joins)) Set(lt, plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, of.bias);
+    if (HasSums(plan.joins)) Set(lt, plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, of.sums);
+    if (HasX(plan.joins)) Set(lt, plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, of.x);
     const cublasStatus_t status =
         lt.matmul(plan.handle, plan.desc, alpha, of.b, plan.b, of.a, plan.a, beta, of.d, plan.d,
                   of.d, plan.d, &plan.algo, workspace, static_cast<size_t>(g.workspace_bytes),
@@ -467,7 +521,7 @@ CudaError Matmul(void* made, const CudaMatmulOperands* operands, void* workspace
   of.b = bring(copies.b, of.b);
   const Matrix& x = copies.d;
   if (x.copied()) of.d = space + x.at;
-  if (plan.joins != CudaEpilogue::kBias) of.bias = nullptr;
+  if (!HasBias(plan.joins)) of.bias = nullptr;
   if (error == 0) error = Multiply(plan, of, workspace, stream);
   if (error == 0 && x.copied()) {
     error =

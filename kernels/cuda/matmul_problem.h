@@ -12,9 +12,27 @@ namespace oneflow::kernels {
 // d[m,n] = a . b, row-major; transposed operands lie as [k,m], [n,k]. Strides between batches.
 // What operands and result are; kTF32: f32, multiplied as TF32. Sums are f32, of f64 f64.
 enum class CudaMath : int32_t { kF32, kTF32, kBF16, kF16, kF64 };
-// What a product does beside: adds bias[n] before it rounds; or sums an operand over k in f32, a to sums[m], b to
-// sums[n].
-enum class CudaEpilogue : int32_t { kNone, kBias, kSumsOfA, kSumsOfB };
+// What a product does beside: adds bias[n] before it rounds; does that and gelu_tanh, and may leave in x what that was
+// of; is the gradient that goes through gelu_tanh of x; or sums an operand over k in f32, a to sums[m], b to sums[n].
+enum class CudaEpilogue : int32_t {
+  kNone,
+  kBias,
+  kBiasGelu,
+  kBiasGeluX,
+  kGeluGrad,
+  kSumsOfA,
+  kSumsOfB
+};
+constexpr bool HasBias(CudaEpilogue epilogue) {
+  return epilogue == CudaEpilogue::kBias || epilogue == CudaEpilogue::kBiasGelu ||
+         epilogue == CudaEpilogue::kBiasGeluX;
+}
+constexpr bool HasX(CudaEpilogue epilogue) {
+  return epilogue == CudaEpilogue::kBiasGeluX || epilogue == CudaEpilogue::kGeluGrad;
+}
+constexpr bool HasSums(CudaEpilogue epilogue) {
+  return epilogue == CudaEpilogue::kSumsOfA || epilogue == CudaEpilogue::kSumsOfB;
+}
 struct CudaMatmul {
   int64_t m, n, k;
   bool transpose_a, transpose_b;
@@ -33,6 +51,7 @@ struct CudaMatmul {
 struct CudaMatmulOperands {
   const void *a, *b, *bias;
   void *d, *sums;
+  void* x;  // lies as d does; kBiasGeluX writes it, kGeluGrad reads it
 };
 
 }  // namespace oneflow::kernels

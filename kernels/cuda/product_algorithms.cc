@@ -24,6 +24,12 @@ const char* TextOf(CudaEpilogue epilogue) {
   switch (epilogue) {
     case CudaEpilogue::kBias:
       return " bias";
+    case CudaEpilogue::kBiasGelu:
+      return " bias gelu";
+    case CudaEpilogue::kBiasGeluX:
+      return " bias gelu x";
+    case CudaEpilogue::kGeluGrad:
+      return " gelu grad";
     case CudaEpilogue::kSumsOfA:
       return " sums a";
     case CudaEpilogue::kSumsOfB:
@@ -91,7 +97,8 @@ class ProductTimer {
     b_ = AlignedBytes((last * g_.stride_a + g_.m * g_.k) * element);
     bias_ = b_ + AlignedBytes((last * g_.stride_b + g_.k * g_.n) * element);
     sums_ = bias_ + AlignedBytes(g_.n * element);
-    d_ = sums_ + AlignedBytes(std::max(g_.m, g_.n) * element);
+    x_ = sums_ + AlignedBytes(std::max(g_.m, g_.n) * element);
+    d_ = x_ + (HasX(g_.epilogue) ? AlignedBytes(g_.m * g_.n * element) : 0);
     workspace_ = d_ + AlignedBytes((last * g_.stride_d + g_.m * g_.n) * element);
     const int64_t all =
         workspace_ + g_.workspace_bytes + MatmulCopies(g_).bytes() + 2 * kLibraryAlignment;
@@ -126,10 +133,10 @@ class ProductTimer {
     return CudaStatus(*api_, error, "memory to time a product in");
   }
   CudaError Run() {
-    const bool biased = g_.epilogue == CudaEpilogue::kBias;
-    const bool plain = g_.epilogue == CudaEpilogue::kNone;
-    const CudaMatmulOperands operands = {At(0), At(b_), biased ? At(bias_) : nullptr, At(d_),
-                                         biased || plain ? nullptr : At(sums_)};
+    CudaMatmulOperands operands = {At(0), At(b_), nullptr, At(d_), nullptr, nullptr};
+    if (HasBias(g_.epilogue)) operands.bias = At(bias_);
+    if (HasSums(g_.epilogue)) operands.sums = At(sums_);
+    if (HasX(g_.epilogue)) operands.x = At(x_);
     return api_->matmul(plan_, &operands, At(workspace_), stream_);
   }
   char* At(int64_t offset) { return AlignedSpace(data_) + offset; }
@@ -138,7 +145,7 @@ class ProductTimer {
   const CudaMatmul g_;
   void* const plan_;
   void* data_ = nullptr;
-  int64_t b_ = 0, bias_ = 0, sums_ = 0, d_ = 0, workspace_ = 0;
+  int64_t b_ = 0, bias_ = 0, sums_ = 0, x_ = 0, d_ = 0, workspace_ = 0;
   CudaStreamHandle stream_ = nullptr;
   CudaEventHandle begin_ = nullptr, end_ = nullptr;
 };

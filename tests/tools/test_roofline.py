@@ -58,6 +58,21 @@ def test_the_gradients_of_a_layer_with_a_bias() -> None:
     assert joined["bytes"] == BF16 * (48 * 64 + 48 * 96 + 96 * 64 + 96)
 
 
+def test_the_activation_of_a_layer() -> None:
+    """Of two layers, 64 to 96 to 32: y and what the activation is of are written, nothing of both is read again
+    forward; backward only the latter is."""
+    up, down = nn.Linear(64, 96), nn.Linear(96, 32)
+    model = nn.Sequential(up, nn.GELU(approximate="tanh"), down)
+    kernels = kernels_of(model, lambda x: model(x).square().mean(), flow.spec((48, 64)))
+    (forward,) = of(kernels, "linear_gelu")
+    assert forward["bytes"] == BF16 * (48 * 64 + 96 * 64 + 96 + 2 * 48 * 96)
+    # A bias (1) and about 20 operations of the activation.
+    assert 0 <= forward["flops"] - 2 * 48 * 96 * 64 - 21 * 48 * 96 <= 48 * 96
+    (backward,) = of(kernels, "matmul_gelu_grad")
+    assert backward["bytes"] == BF16 * (48 * 32 + 96 * 32 + 2 * 48 * 96)
+    assert backward["flops"] == 2 * 48 * 96 * 32 + 2 * 48 * 96
+
+
 def test_a_layer_norm() -> None:
     """Of [48, 64] in f32: x and y, weight and bias, a mean and a deviation of each row."""
     model = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))
