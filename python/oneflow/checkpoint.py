@@ -31,7 +31,7 @@ from .manifest import check_file, read_manifest
 from .publication import free_bytes, mib, why_not
 from .serialization import load as load_file
 from .serialization import read_json
-from .snapshot import of_all_ranks
+from .snapshot import of_all_ranks, told_by_rank_0
 from .tensor import Tensor
 
 # What the earlier form of a checkpoint, format 1, has in place of a manifest.
@@ -106,7 +106,7 @@ def begin(directory: str | os.PathLike[str], must_resume: bool) -> Epoch | None:
             why = f"{path} cannot be claimed for a run that keeps checkpoints there: {said}"
     number, why, is_stale = of_all_ranks([number, why, is_stale])[0]
     if why:
-        raise (StaleRunError if is_stale else CheckpointError)(why, location)
+        raise told_by_rank_0((StaleRunError if is_stale else CheckpointError)(why, location))
     return Epoch(path, number) if number else None
 
 

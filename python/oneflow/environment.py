@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from . import addresses, schedulers
-from .errors import Error, PeerError, StaleRunError
+from .errors import CheckpointError, Error, PeerError, StaleRunError
 
 # Variables that the package has set itself because they were unset; the launcher does not hand them on.
 own_defaults: set[str] = set()
@@ -350,13 +350,14 @@ def report_failures() -> None:
         place = getattr(error, "location", None)
         where = place.short() if place else _users_line(trace)
         text = getattr(error, "message", str(error))
+        blamed = error.rank if isinstance(error, (PeerError, CheckpointError)) else None
         record = {
             "type": kind.__name__,
             "message": text,
             "location": where,
             # Whom all others blame is no echo of theirs.
-            "peer": isinstance(error, PeerError) and error.rank != here.rank,
-            "blames": error.rank if isinstance(error, PeerError) else None,
+            "peer": blamed != here.rank and (isinstance(error, PeerError) or blamed is not None),
+            "blames": blamed,
             "final": is_final,  # to start again would not help
             "time": when,
         }

@@ -62,7 +62,10 @@ class DataError(Error):
 
 
 class CheckpointError(Error):
-    """A file or state dict that does not fit the model, is damaged or cannot be written."""
+    """A file or state dict that does not fit the model, is damaged or cannot be written. `.rank` is the rank that could
+    not, where all ranks say what that one has told them; None elsewhere."""
+
+    rank: int | None = None
 
 
 class StaleRunError(CheckpointError):

@@ -113,6 +113,12 @@ class Snapshot:
                     print(f"oneflow: rank {self.rank}: {self.target}: {why}", file=sys.stderr)
 
 
+def told_by_rank_0(error: CheckpointError) -> CheckpointError:
+    """One that all ranks raise, because rank 0 has told them: the launcher names that one."""
+    error.rank = 0
+    return error
+
+
 def _unwritten(target: Path, why: str, location: Any) -> CheckpointError:
     return CheckpointError(f"{target} cannot be written: {why}", location)
 
@@ -156,8 +162,9 @@ def take(target: Path, contents: Contents, location: Any, fence: Epoch | None = 
         files = _files(contents, told, isinstance(refused, StaleRunError))
     except _Refused as why:
         if why.is_stale:
-            raise StaleRunError(str(why), location) from None
-        raise _unwritten(target, str(why), location) from (refused or OSError(str(why)))
+            raise told_by_rank_0(StaleRunError(str(why), location)) from None
+        error = told_by_rank_0(_unwritten(target, str(why), location))
+        raise error from (refused or OSError(str(why)))
     except BaseException:
         if claim is not None:
             claim.abandon()

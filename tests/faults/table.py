@@ -299,6 +299,18 @@ def _on_small_disk(trial: Trial) -> None:
         _fill_disk(trial)
 
 
+def _refused_to_begin(trial: Trial, codes: list[int]) -> bool:
+    """Whether the disk was full when the run claimed its folder: it says what it needs, and trains nothing."""
+    last = trial.lines(1)[-1]
+    if "MiB more than it has there" not in last:
+        return False
+    assert "root cause: rank 0 on host h1: CheckpointError" in last, trial.text()
+    assert codes[0] == 1 and 0 not in codes, (codes, trial.text())
+    assert _saved(trial)[0] == [], trial.text()
+    trial.assert_all_gone(AT_ONCE)
+    return True
+
+
 @fault(stages=("checkpoint",), victims=(0,), first_checkpoints=2)
 def disk_full_for_a_while(trial: Trial, bits: str) -> None:
     _on_small_disk(trial)
@@ -307,6 +319,8 @@ def disk_full_for_a_while(trial: Trial, bits: str) -> None:
         trial.cluster.check(1, f"rm {trial.cluster.disk}/filler")
         trial.release("failed")
     codes = trial.end()
+    if _refused_to_begin(trial, codes):
+        return
     assert codes == [0] * RANKS, (codes, trial.text())
     names, whole = _saved(trial)
     assert names == whole == [f"step-{n:08d}" for n in (STEPS - 6, STEPS)] or failed, trial.text()
@@ -323,6 +337,8 @@ def disk_full(trial: Trial, bits: str) -> None:
     (trial.folder / "failed.struck").touch()
     _on_small_disk(trial)
     codes = trial.end()
+    if _refused_to_begin(trial, codes):
+        return
     names, whole = _saved(trial)
     assert names == whole, (names, whole, trial.text())
     told = [line for line in trial.lines(1) if "no checkpoint at step" in line]

@@ -158,6 +158,16 @@ def test_what_a_rank_has_not_written_is_no_checkpoint(tmp_path: Path, plant: str
     assert stored.names(tmp_path / "run") == []
 
 
+def test_rank_0_is_named_for_a_folder_that_it_cannot_write_whoever_says_so_first(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "run").write_text("no folder")
+    ran = run(2, {"dp": 2}, tmp_path, PLANT="late")
+    last = ran.stderr.splitlines()[-1]
+    assert last.startswith("oneflow-launch: root cause: rank 0: CheckpointError at "), ran.stderr
+    assert f"{tmp_path}/run cannot be claimed" in last, last
+
+
 def test_all_ranks_fall_back_together(tmp_path: Path) -> None:
     assert run(2, {"dp": 2}, tmp_path).returncode == 0
     ran = run(2, {"dp": 2}, tmp_path, PLANT="damage")

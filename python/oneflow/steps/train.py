@@ -26,7 +26,7 @@ from ..optim.optimizer import Optimizer
 from ..publication import drop_old
 from ..random import default_generator
 from ..sharding import Parallel
-from ..snapshot import Contents, Snapshot, bytes_of_states, of_all_ranks, take
+from ..snapshot import Contents, Snapshot, bytes_of_states, of_all_ranks, take, told_by_rank_0
 from ..tensor import Tensor
 from ..tracing import Trace
 from .clipping import clip_by_norm
@@ -298,7 +298,7 @@ class TrainStep(Step):
             size = bytes_of_states(*self._stored_states())
             why = kept.why_no_room(size, self.optimizer.steps - 1, steps)
         if why := of_all_ranks(why)[0]:
-            raise CheckpointError(why, user_location())
+            raise told_by_rank_0(CheckpointError(why, user_location()))
 
     def _run(
         self,
@@ -440,7 +440,7 @@ class TrainStep(Step):
             if environment.world_size() == 1:
                 raise
         if why := of_all_ranks(why)[0]:
-            raise CheckpointError(why, location)
+            raise told_by_rank_0(CheckpointError(why, location))
 
     def restore(self, directory: str | os.PathLike[str]) -> Any:
         """Reads what `save` or a run has written, under any layout, and returns its `extra`. It may be called before
