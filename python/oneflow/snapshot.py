@@ -163,8 +163,8 @@ def take(target: Path, contents: Contents, location: Any, fence: Epoch | None = 
     except _Refused as why:
         if why.is_stale:
             raise told_by_rank_0(StaleRunError(str(why), location)) from None
-        error = told_by_rank_0(_unwritten(target, str(why), location))
-        raise error from (refused or OSError(str(why)))
+        unwritten = _unwritten(target, str(why), location)
+        raise told_by_rank_0(unwritten) from (refused or OSError(str(why)))
     except BaseException:
         if claim is not None:
             claim.abandon()
