@@ -26,15 +26,17 @@ TEST(Crc32cTest, TheInstructionAndTheTableAgreeOnAnyCut) {
   }
 }
 
-// Long enough for runs side by side, of both lengths and with something left over.
-TEST(Crc32cTest, TheInstructionAndTheTableAgreeOnLongBytes) {
+// Long enough to be folded, and for runs side by side of both lengths, with something left over.
+TEST(Crc32cTest, AllWaysAgreeOnLongBytes) {
   std::mt19937 random(8);
   std::string bytes(30'011, '\0');
   for (char& byte : bytes) byte = static_cast<char>(random());
   const uint32_t whole = ExtendCrc32cByTable(0, bytes.data(), bytes.size());
   for (size_t cut = 0; cut <= bytes.size(); cut += 251) {
-    EXPECT_EQ(ExtendCrc32c(Crc32c(bytes.data(), cut), bytes.data() + cut, bytes.size() - cut),
-              whole);
+    const size_t left = bytes.size() - cut;
+    EXPECT_EQ(ExtendCrc32c(Crc32c(bytes.data(), cut), bytes.data() + cut, left), whole);
+    const uint32_t begun = ExtendCrc32cByRuns(0, bytes.data(), cut);
+    EXPECT_EQ(ExtendCrc32cByRuns(begun, bytes.data() + cut, left), whole);
   }
 }
 
