@@ -1,7 +1,7 @@
 // FrameReader: cuts what comes from one peer into frames, and checks every byte before anybody acts
 // on it.
 //
-// Owned by the transport, one per peer; used by its thread alone. Small frames are read through a
+// Owned by the transport, one per peer; used in its turns (comm/turns.h). Small frames are read through a
 // buffer, many with one call to the kernel; what is large goes straight to where it belongs. Memory
 // for texts grows with the bytes that have come, never with what a header promises. Read next:
 // comm/frame.h, comm/tcp_transport.cc.
