@@ -26,5 +26,19 @@ TEST(Crc32cTest, TheInstructionAndTheTableAgreeOnAnyCut) {
   }
 }
 
+// Long enough to be folded, and for runs side by side of both lengths, with something left over.
+TEST(Crc32cTest, AllWaysAgreeOnLongBytes) {
+  std::mt19937 random(8);
+  std::string bytes(30'011, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(random());
+  const uint32_t whole = ExtendCrc32cByTable(0, bytes.data(), bytes.size());
+  for (size_t cut = 0; cut <= bytes.size(); cut += 251) {
+    const size_t left = bytes.size() - cut;
+    EXPECT_EQ(ExtendCrc32c(Crc32c(bytes.data(), cut), bytes.data() + cut, left), whole);
+    const uint32_t begun = ExtendCrc32cByRuns(0, bytes.data(), cut);
+    EXPECT_EQ(ExtendCrc32cByRuns(begun, bytes.data() + cut, left), whole);
+  }
+}
+
 }  // namespace
 }  // namespace oneflow

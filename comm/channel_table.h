@@ -40,8 +40,8 @@ struct Channel {
   // Any thread.
   std::atomic<int64_t> posted{0};
   std::atomic<int64_t> sent{0};
-  // Whoever runs callbacks.
-  int64_t arrived = 0;
+  // Whoever runs callbacks; `arrived` is read by any.
+  std::atomic<int64_t> arrived{0};
   int64_t granted = 0;
   std::shared_ptr<TransportCallbacks> callbacks;
 };

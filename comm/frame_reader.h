@@ -1,8 +1,8 @@
 // FrameReader: cuts what comes from one peer into frames, and checks every byte before anybody acts
 // on it.
 //
-// Owned by the transport, one per peer; used by its thread alone. Small frames are read through a
-// buffer, many with one call to the kernel; what is large goes straight to where it belongs. Memory
+// Owned by the transport, one per peer. Threads: one at a time, in a turn (comm/turns.h). Small frames are
+// read through a buffer, many with one call to the kernel; what is large goes straight to where it belongs. Memory
 // for texts grows with the bytes that have come, never with what a header promises. Read next:
 // comm/frame.h, comm/tcp_transport.cc.
 #ifndef ONEFLOW_COMM_FRAME_READER_H_

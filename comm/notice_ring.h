@@ -4,7 +4,7 @@
 //
 // The memory is the reader's; the writer maps it. A notice carries its number, so one cache line brings
 // both the notice and the fact that it is there. Threads: one at a time writes (the writer's lock), one
-// at a time reads (the transport's dispatch lock); the two are in different processes. Invariants: the
+// at a time reads (in a turn of the transport); the two are in different processes. Invariants: the
 // reader believes nothing that the peer can write: a place holds the notice that is due, the one that
 // was there before, or the peer is broken; the writer uses what the reader wrote for nothing but to see
 // whether there is room. docs/wire_format.md has every byte. Read next: comm/shared_link.h.

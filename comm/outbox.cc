@@ -40,10 +40,19 @@ Outbox::Next Outbox::Push(OutFrame frame, bool may_write, bool* written, Finishe
   return Run(&lock, pushed_, written, finished);
 }
 
-Outbox::Next Outbox::Write(bool writable, Finished* finished) {
+void Outbox::Hold(OutFrame frame) {
+  std::lock_guard lock(mutex_);
+  if (!closed_) Append(std::move(frame));
+}
+
+Outbox::Next Outbox::Write(bool writable, uint64_t most_bytes, Finished* finished) {
   std::unique_lock lock(mutex_);
   if (writable) blocked_ = false;
   if (closed_ || writing_ || blocked_) return Next::kNobody;
+  // What has begun may be of any length.
+  if (waiting_bytes_ > most_bytes || (batch_size_ > 0 && most_bytes <= kInlineBytes)) {
+    return Next::kLeft;
+  }
   bool unused = false;
   return Run(&lock, 0, &unused, finished);
 }

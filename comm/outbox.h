@@ -4,7 +4,8 @@
 // takes the lock, writing does not hold it: the writer takes frames out, unlocks and calls the
 // kernel, and several frames go in one call. A pusher that finds nobody writing and little to write
 // becomes the writer, since waking another thread costs more than the call; everything else is left
-// to the transport's thread. Invariants: frames go in the order of Push (an abort goes before all
+// to the transport's thread, or to who stands in for it, at the end of its turn. Frames that nobody waits for
+// yet are held: they go with the next one. Invariants: frames go in the order of Push (an abort goes before all
 // that have not begun); after Reserve, data and credits allocate nothing. Read next:
 // comm/tcp_transport.cc.
 #ifndef ONEFLOW_COMM_OUTBOX_H_
@@ -53,7 +54,7 @@ class Outbox {
   enum class Next {
     kNobody,   // all is written, another thread writes, or the frame was dropped
     kBlocked,  // the socket is full: call Write when it is writable
-    kLeft,     // call Write soon, from the transport's thread
+    kLeft,     // call Write soon
     kBroken,   // the connection is: read it to its end, that says why
   };
   // The sources that a call has read to the end.
@@ -67,9 +68,14 @@ class Outbox {
   // Appends. With `may_write` the caller becomes the writer if that is cheap; then *written says
   // whether this very frame is gone, and `finished` gets other data frames that are.
   Next Push(OutFrame frame, bool may_write, bool* written, Finished* finished);
-  // Becomes the writer, unless somebody is. From the transport's thread: at once when the socket
-  // has become writable (`writable`), and after kLeft.
-  Next Write(bool writable, Finished* finished);
+  // Appends, for whoever writes next.
+  void Hold(OutFrame frame);
+  // Becomes the writer, unless somebody is: when the socket has become writable (`writable`), after Hold, and
+  // after kLeft. kLeft again if there is more than so much payload, which would keep the caller.
+  Next Write(bool writable, uint64_t most_bytes, Finished* finished);
+
+  // Payload that a thread writes which has something else to do.
+  static constexpr uint64_t kInlineBytes = 32 << 10;
 
   // Forgets data frames of these channels that have not begun; one that has goes on from a copy.
   // Waits for a writer, at most for one call to the kernel. kLeft if frames remain.
@@ -83,7 +89,6 @@ class Outbox {
  private:
   static constexpr size_t kBatch = 16;             // frames in one call
   static constexpr size_t kCallBytes = 256 << 10;  // payload in one call
-  static constexpr uint64_t kInlineBytes = 32 << 10;
 
   // A frame that the writer has taken.
   struct Begun {

@@ -45,6 +45,7 @@ std::string Reception::TakeMessage(int rank, uint32_t id) {
   if (channel->closed.load()) return "";
   if (channel->arrived >= channel->posted.load()) return WithoutSlot(*channel);
   ++channel->arrived;
+  counted_(rank);
   channel->callbacks->on_arrived(id);
   return "";
 }

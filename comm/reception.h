@@ -11,8 +11,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/channel_table.h"
@@ -22,8 +24,9 @@ namespace oneflow::comm {
 
 class Reception {
  public:
-  // `channels` outlives this.
-  explicit Reception(const ChannelTable* channels) : channels_(channels) {}
+  // `channels` outlives this; `counted` hears that a message of a rank counts, before its session does.
+  Reception(const ChannelTable* channels, std::function<void(int rank)> counted)
+      : channels_(channels), counted_(std::move(counted)) {}
 
   // Of each: empty, or what the peer did wrong.
   std::string TakeMessage(int rank, uint32_t id);
@@ -42,6 +45,7 @@ class Reception {
   Channel* Find(int rank, uint32_t id, bool sends) const;
 
   const ChannelTable* const channels_;
+  const std::function<void(int)> counted_;
   std::atomic<uint64_t> bytes_{0};
 };
 

@@ -12,7 +12,6 @@
 #include <functional>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <thread>
 #include <utility>
 
@@ -27,11 +26,13 @@
 #include "comm/event_queue.h"
 #include "comm/frame_reader.h"
 #include "comm/heartbeat.h"
+#include "comm/held_credits.h"
 #include "comm/neighbours.h"
 #include "comm/outbox.h"
 #include "comm/rdma_peers.h"
 #include "comm/reception.h"
 #include "comm/stop_agreement.h"
+#include "comm/turns.h"
 #include "comm/wire.h"
 
 namespace oneflow::comm {
@@ -48,6 +49,7 @@ constexpr auto kLastWords = std::chrono::milliseconds(500);
 constexpr auto kLongestWrite = std::chrono::seconds(5);
 // Of a peer that has left all messages are on this side; its adapter may show them a little later.
 constexpr auto kLastWrites = std::chrono::milliseconds(100);
+constexpr uint64_t kAnyBytes = ~uint64_t{0};
 
 class TcpTransport final : public Transport {
  public:
@@ -59,9 +61,12 @@ class TcpTransport final : public Transport {
         peers_(links.data.size()),
         neighbours_(static_cast<int>(links.data.size())),
         rdma_(static_cast<int>(links.data.size())),
+        held_(links.data.size()),
         collectives_(rank, static_cast<int>(links.data.size())),
         stopping_(rank, static_cast<int>(links.data.size()),
-                  [this](int to, StopWord word, uint64_t number) { SayStop(to, word, number); }) {
+                  [this](int to, StopWord word, uint64_t number) { SayStop(to, word, number); }),
+        standing_in_(links.data.size()),
+        own_(links.data.size()) {
     for (size_t r = 0; r < peers_.size(); ++r) {
       Peer& peer = peers_[r];
       peer.sink.Bind(this, static_cast<int>(r));
@@ -75,7 +80,7 @@ class TcpTransport final : public Transport {
       setsockopt(peer.socket.fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnacknowledgedMs,
                  sizeof(kUnacknowledgedMs));
       peer.outbox.Open(peer.socket.fd());
-      queue_.Watch(EPOLL_CTL_ADD, peer.socket.fd(), EPOLLIN, r);
+      queue_.WatchInput(peer.socket.fd(), r);
     }
     heartbeat_ = std::make_unique<Heartbeat>(
         rank, std::move(links.beats), [this](int lost, const std::string& how) {
@@ -109,8 +114,8 @@ class TcpTransport final : public Transport {
       const RdmaLink* rdma = rdma_.link(static_cast<int>(r));
       const size_t number = peers_.size() + r;
       // Only now: until then the bell holds the nonce for the peer.
-      if (link != nullptr) queue_.Watch(EPOLL_CTL_ADD, link->bell(), EPOLLIN, number);
-      if (rdma != nullptr) queue_.Watch(EPOLL_CTL_ADD, rdma->bell(), EPOLLIN, number);
+      if (link != nullptr) queue_.WatchInput(link->bell(), number);
+      if (rdma != nullptr) queue_.WatchInput(rdma->bell(), number);
     }
     queue_.Wake();  // it arms, and takes what is there
     return absl::OkStatus();
@@ -183,12 +188,12 @@ class TcpTransport final : public Transport {
   void Post(ChannelId id) override {
     Channel* channel = channels_.Find(id);
     if (channel->closed.load()) return;
-    channel->posted.fetch_add(1);
+    const int64_t posted = channel->posted.fetch_add(1);
     if (peers_[static_cast<size_t>(channel->peer)].left.load()) {
       FailOwed(*channel);
       return;
     }
-    Tell(*channel, NoticeKind::kCredit, FrameType::kCredit);
+    Tell(*channel, NoticeKind::kCredit, FrameType::kCredit, posted);
   }
 
   bool Send(ChannelId id) override {
@@ -222,7 +227,7 @@ class TcpTransport final : public Transport {
 
   void CloseChannels(const std::vector<ChannelId>& ids) override {
     // Between two turns of the reader no callback runs and no slot is written.
-    OF_CHECK(!InCallback()) << "a callback may not close channels";
+    OF_CHECK(!turns_.Mine()) << "a callback may not close channels";
     queue_.Run([&] {
       for (ChannelId id : ids) {
         Channel* channel = channels_.Find(id);
@@ -254,7 +259,7 @@ class TcpTransport final : public Transport {
     const std::optional<int> blamed = BlamedRank(cause);
     TellAll(blamed ? static_cast<uint32_t>(*blamed) : kNobody, MessageOf(cause));
     Fail(MakeError(ErrorKind::kPeer, absl::StrCat("this rank stopped: ", MessageOf(cause))));
-    if (!InCallback()) WaitForOutboxes(kLastWords);
+    if (!turns_.Mine()) WaitForOutboxes(kLastWords);
   }
 
   absl::StatusOr<std::vector<std::string>> AllGather(const std::string& bytes) override {
@@ -274,8 +279,7 @@ class TcpTransport final : public Transport {
   }
   bool Look() override {
     if (!neighbours_.HasNews()) return false;
-    std::unique_lock turn(dispatch_mutex_, std::try_to_lock);
-    return turn.owns_lock() && RunTurn([this] { TakeNotices(); });
+    return turns_.TakeIfFree([this] { TakeNotices(); });
   }
   void EndLooking() override {
     if (!neighbours_.any() || lookers_.fetch_sub(1) != 1) return;
@@ -283,6 +287,27 @@ class TcpTransport final : public Transport {
     if (!neighbours_.Arm()) queue_.Wake();
   }
   bool looking_suffices() const override { return neighbours_.all(); }
+
+  bool StandIn(const std::function<bool()>& done) override {
+    if (done()) return true;
+    if (!queue_.BeginStandingIn()) return false;
+    held_.ComesBack();
+    const std::function<bool()> has_news = [&] { return done() || held_.any() || HasNews(); };
+    EventQueue::Events events;
+    while (!done()) {
+      turns_.Take(&standing_in_, [&] {
+        if (held_.ReleaseAny()) ReleaseHeld();
+        for (const epoll_event& event : events) HandleEvent(event);
+        TakeNotices();
+      });
+      WriteGathered(&standing_in_, Outbox::kInlineBytes);
+      events = queue_.WaitInstead(has_news);
+    }
+    queue_.EndStandingIn();
+    return true;
+  }
+  void Rouse() override { queue_.Rouse(); }
+
   std::vector<std::string> paths() const override { return rdma_.paths(); }
 
   uint64_t bytes_received() const override { return reception_.bytes(); }
@@ -314,22 +339,10 @@ class TcpTransport final : public Transport {
     std::atomic<bool> gone{false};   // lost, or its connection has ended
     std::atomic<bool> left{false};   // it said farewell
     std::atomic<bool> dirty{false};  // its outbox wants the transport's thread
-    // The transport's thread.
+    // Whoever takes a turn at the events.
     FrameReader reader;
     Sink sink;
   };
-
-  bool OnOwnThread() const { return std::this_thread::get_id() == thread_id_.load(); }
-  bool InCallback() const { return std::this_thread::get_id() == dispatcher_.load(); }
-
-  // REQUIRES: dispatch_mutex_ is held.
-  template <typename Work>
-  bool RunTurn(Work work) {
-    dispatcher_.store(std::this_thread::get_id());
-    work();
-    dispatcher_.store(std::thread::id());
-    return true;
-  }
 
   static bool ByRdma(const Channel& channel) {
     return channel.remote_key.has_value() && channel.registered != nullptr;
@@ -346,20 +359,40 @@ class TcpTransport final : public Transport {
     }
   }
 
-  // The peer of a channel: by RDMA, through shared memory if there is some, and room, else by a frame.
-  void Tell(const Channel& channel, NoticeKind kind, FrameType type) {
+  // The peer of a channel: by RDMA, through shared memory if there is some, and room, else by a frame. A
+  // credit: behind so many others.
+  void Tell(const Channel& channel, NoticeKind kind, FrameType type, int64_t posted = 0) {
     if (rdma_.link(channel.peer) != nullptr && kind == NoticeKind::kCredit) {
       PushWrite(channel.peer, {ImmediateKind::kCredit, channel.remote});
       return;
     }
     SharedLink* link = neighbours_.link(channel.peer);
     if (link != nullptr && link->Notify({kind, channel.remote})) return;
-    PushTo(static_cast<size_t>(channel.peer), OutFrame::Of(type, channel.remote));
+    const size_t peer = static_cast<size_t>(channel.peer);
+    if (kind == NoticeKind::kCredit) {
+      const HeldCredits::Held held = held_.Hold(channel, posted, &peers_[peer].outbox);
+      if (held == HeldCredits::Held::kDone) ReleaseHeldOf(channel.peer);
+      if (held != HeldCredits::Held::kNo) return;
+    }
+    PushTo(peer, OutFrame::Of(type, channel.remote));
+  }
+
+  void ReleaseHeld() {
+    for (size_t r = 0; r < peers_.size(); ++r) ReleaseHeldOf(static_cast<int>(r));
+  }
+  void ReleaseHeldOf(int rank) {
+    if (held_.Release(static_cast<size_t>(rank))) WriteSoon(static_cast<size_t>(rank));
   }
 
   void MarkDirty(size_t rank) {
     peers_[rank].dirty.store(true);
     queue_.Wake();
+  }
+  // After this thread's turn, or by the transport's.
+  void WriteSoon(size_t rank) {
+    Shift* shift = turns_.MyShift();
+    if (shift == nullptr) return MarkDirty(rank);
+    shift->Gather(rank);
   }
 
   // True if the frame is written already.
@@ -368,10 +401,8 @@ class TcpTransport final : public Transport {
     if (peer.gone.load()) return false;
     bool written = false;
     Outbox::Finished others;
-    // On the own thread frames gather until the turn ends, and go together.
-    const Outbox::Next next =
-        peer.outbox.Push(std::move(frame), /*may_write=*/!OnOwnThread(), &written, &others);
-    Follow(rank, next);
+    const bool may_write = turns_.MyShift() == nullptr;
+    Follow(rank, peer.outbox.Push(std::move(frame), may_write, &written, &others));
     if (!others.empty()) {
       {
         std::lock_guard lock(sent_mutex_);
@@ -384,9 +415,9 @@ class TcpTransport final : public Transport {
 
   void Follow(size_t rank, Outbox::Next next) {
     if (next == Outbox::Next::kBlocked) {
-      queue_.Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN | EPOLLOUT, rank);
+      queue_.WatchOutput(peers_[rank].socket.fd(), rank);
     } else if (next == Outbox::Next::kLeft) {
-      MarkDirty(rank);
+      WriteSoon(rank);
     }
     // kBroken: what the peer said last may still be unread; reading on finds the end.
   }
@@ -448,27 +479,49 @@ class TcpTransport final : public Transport {
     }
   }
 
-  // The rest runs on the transport's thread.
+  // Those who look see to notices themselves, and arm when they stop.
+  bool HasNews() { return lookers_.load() == 0 && !neighbours_.Arm(); }
+
+  // Whoever's turn was just over.
+  void WriteGathered(Shift* shift, uint64_t most_bytes) {
+    while (!shift->gathered.empty()) {
+      const size_t rank = shift->gathered.back();
+      shift->gathered.pop_back();
+      WriteTo(rank, /*writable=*/false, most_bytes, shift);
+    }
+  }
+
+  void WriteTo(size_t rank, bool writable, uint64_t most_bytes, Shift* shift) {
+    Peer& peer = peers_[rank];
+    if (peer.gone.load()) return;
+    shift->finished.clear();
+    Follow(rank, peer.outbox.Write(writable, most_bytes, &shift->finished));
+    if (!shift->finished.empty()) turns_.Take(shift, [&] { ReportSent(shift->finished); });
+  }
+
+  // The rest runs on the transport's thread; what is about events, in the turn of one who stands in as well.
 
   void Loop() {
-    thread_id_.store(std::this_thread::get_id());
-    std::span<const epoll_event> events;
+    EventQueue::Events events;
     int sleep_ms = -1;
     while (true) {
-      {
-        std::lock_guard turn(dispatch_mutex_);
-        RunTurn([&] {
-          for (const epoll_event& event : events) HandleEvent(event);
-          TakeNotices();
-          DoWork();
-          sleep_ms = rdma_.any()         ? rdma_.longest_sleep_ms()
-                     : neighbours_.any() ? kLongestSleepMs
-                                         : -1;
-        });
+      turns_.Take(&own_, [&] {
+        for (const epoll_event& event : events) HandleEvent(event);
+        TakeNotices();
+        DoWork();
+        sleep_ms = rdma_.any()         ? rdma_.longest_sleep_ms()
+                   : neighbours_.any() ? kLongestSleepMs
+                                       : -1;
+      });
+      // Without the lock: who stands in may read meanwhile.
+      for (size_t rank : own_.writable) WriteTo(rank, /*writable=*/true, kAnyBytes, &own_);
+      own_.writable.clear();
+      for (size_t r = 0; r < peers_.size(); ++r) {
+        if (peers_[r].dirty.exchange(false)) WriteTo(r, /*writable=*/false, kAnyBytes, &own_);
       }
+      WriteGathered(&own_, kAnyBytes);
       if (stop_) return;
-      // Those who look see to notices themselves, and arm when they stop.
-      events = queue_.Wait(sleep_ms, [this] { return lookers_.load() == 0 && !neighbours_.Arm(); });
+      events = queue_.Wait(sleep_ms, [this] { return HasNews(); });
     }
   }
 
@@ -478,10 +531,7 @@ class TcpTransport final : public Transport {
       SilenceBell(static_cast<int>(rank - peers_.size()));
       return;
     }
-    if (event.events & EPOLLOUT) {
-      queue_.Watch(EPOLL_CTL_MOD, peers_[rank].socket.fd(), EPOLLIN, rank);
-      WriteTo(rank, /*writable=*/true);
-    }
+    if (event.events & EPOLLOUT) own_.writable.push_back(rank);
     if (event.events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ReadFrom(rank);
   }
 
@@ -490,10 +540,10 @@ class TcpTransport final : public Transport {
     SharedLink* shared = neighbours_.link(rank);
     rdma != nullptr ? rdma->Arm() : shared->SilenceBell();
     if (rdma_.listens(rank) || neighbours_.listens(rank)) return;
-    queue_.Forget(rdma != nullptr ? rdma->bell() : shared->bell());
+    queue_.ForgetInput(rdma != nullptr ? rdma->bell() : shared->bell());
   }
 
-  // What other threads have left to this one, and frames that gathered.
+  // What other threads have left to this one.
   void DoWork() {
     if (std::vector<EventQueue::Work> commands; queue_.TakeCommands(&commands)) {
       std::vector<ChannelId> sent;
@@ -504,22 +554,11 @@ class TcpTransport final : public Transport {
       for (const EventQueue::Work& command : commands) command();
       ReportSent(sent);
     }
-    for (size_t r = 0; r < peers_.size(); ++r) {
-      if (peers_[r].dirty.exchange(false)) WriteTo(r, /*writable=*/false);
-    }
     for (size_t r = 0; rdma_.any() && r < peers_.size(); ++r) {
       const std::optional<std::string> how = rdma_.Due(static_cast<int>(r));
       if (how) Blame(static_cast<int>(r), absl::StrCat(*how, "); see to what lies between them"));
     }
     if (error_pending_.exchange(false)) ReportError();
-  }
-
-  void WriteTo(size_t rank, bool writable) {
-    Peer& peer = peers_[rank];
-    if (peer.gone.load()) return;
-    finished_.clear();
-    Follow(rank, peer.outbox.Write(writable, &finished_));
-    ReportSent(finished_);
   }
 
   void ReportSent(const std::vector<ChannelId>& sent) {
@@ -540,7 +579,7 @@ class TcpTransport final : public Transport {
   void Leave(size_t rank) {
     Peer& peer = peers_[rank];
     if (peer.gone.exchange(true)) return;
-    queue_.Forget(peer.socket.fd());
+    queue_.ForgetInput(peer.socket.fd());
     neighbours_.Drop(static_cast<int>(rank));
     rdma_.Drop(static_cast<int>(rank));
     shutdown(peer.socket.fd(), SHUT_RDWR);
@@ -708,8 +747,9 @@ class TcpTransport final : public Transport {
   std::vector<Peer> peers_;
   Neighbours neighbours_;
   RdmaPeers rdma_;
+  HeldCredits held_;
   ChannelTable channels_;
-  Reception reception_{&channels_};
+  Reception reception_{&channels_, [this](int rank) { ReleaseHeldOf(rank); }};
   Collectives collectives_;
   StopAgreement stopping_;
   EventQueue queue_;
@@ -721,9 +761,9 @@ class TcpTransport final : public Transport {
   std::vector<std::pair<uint32_t, std::byte*>> moved_;  // since the last OpenChannels
   std::atomic<bool> unregistered_{false};               // it was said that memory could not be
 
-  std::mutex dispatch_mutex_;  // held by who takes what peers have said and runs callbacks
-  std::atomic<std::thread::id> dispatcher_;
+  Turns turns_;
   std::atomic<int> lookers_{0};
+  Shift standing_in_;  // of the thread that does
 
   // For the transport's thread.
   std::atomic<bool> error_pending_{false};
@@ -731,9 +771,8 @@ class TcpTransport final : public Transport {
   std::vector<ChannelId> sent_elsewhere_;
 
   // Its own.
-  std::vector<ChannelId> finished_;
+  Shift own_;
   bool stop_ = false;
-  std::atomic<std::thread::id> thread_id_;
   std::unique_ptr<Heartbeat> heartbeat_;
   std::thread thread_;
 };

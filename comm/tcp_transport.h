@@ -4,10 +4,11 @@
 // in words, farewells and losses stay here.
 //
 // Made by Connect (comm/rendezvous.h) from connected sockets; owns them and two threads. One reads
-// sockets, completions of adapters and notices that nobody looks for, runs their callbacks and writes what callers leave to it
-// (comm/outbox.h); the other is the heartbeat's. Each peer's outbox has a lock, channels are counters,
-// and one lock is held by who runs callbacks: this thread in its turns, or one that looks. What changes
-// the reader's world (closing channels, losing a peer) runs on the reader's thread.
+// sockets, completions of adapters and notices that nobody looks for, runs their callbacks and writes what callers
+// leave to it (comm/outbox.h); the other is the heartbeat's. A thread that has nothing to do may stand in for the first
+// where it reads (comm/event_queue.h): what came then wakes that thread alone. Each peer's outbox has a lock, channels
+// are counters, and one thread at a time has its turn at what comes and runs callbacks (comm/turns.h); it writes when
+// its turn is over. What changes the reader's world (closing channels, losing a peer) is done in a turn.
 // Sockets stay open until the end, so a descriptor that a late event names is never another's. Read
 // next: tcp_transport.cc.
 #ifndef ONEFLOW_COMM_TCP_TRANSPORT_H_

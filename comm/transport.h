@@ -10,7 +10,7 @@
 // One per process, owned by the session's maker. Threads: Post and Send may be called from any
 // thread; they take no lock that is held over a system call and never wait for the network; what goes
 // through shared memory Send copies itself. Callbacks run one at a time, on the transport's own thread
-// or on one that looks (Look), and must not block. Between two ranks messages of one
+// or on one that looks (Look) or stands in for it (StandIn), and must not block. Between two ranks messages of one
 // channel arrive in order. Bounded: at most `slots` posted receives per channel; a peer that grants
 // or sends more breaks the protocol and is lost. After a peer is lost every channel fails through
 // on_error, once, with a Status that names it (comm/blame.h). Read next: comm/rendezvous.h,
@@ -132,6 +132,14 @@ class Transport {
   virtual void EndLooking() {}
   // True if every other rank is reached through shared memory, so that looking finds all they send.
   virtual bool looking_suffices() const { return false; }
+  // A thread that has nothing to do may stand in for the transport's where messages come in: it sleeps in
+  // its place and runs the callbacks of what comes, until `done`, which it asks before it sleeps, after
+  // each turn and after Rouse. So a message wakes one thread, not two. False, at once, if another thread
+  // stands in already, or none can. It holds back what nobody waits for yet (credits of small messages
+  // while their sender has another), as long as it has something to do: so it comes back.
+  virtual bool StandIn(const std::function<bool()>&) { return false; }
+  // From any thread; a call of the kernel only if one that stands in sleeps.
+  virtual void Rouse() {}
   // How each rank is reached: "itself", "shared memory", "rdma (port to port)", "tcp (why not by others)".
   virtual std::vector<std::string> paths() const { return {}; }
 

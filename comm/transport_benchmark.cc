@@ -47,15 +47,19 @@ double Best(const std::function<void()>& work) {
   return best;
 }
 
-// Counts of what has come, for a thread that waits for it: it looks, or sleeps.
+// Counts of what has come, for a thread that waits for it: it looks, or sleeps in place of the transport's, as threads
+// of a session do.
 class Events {
  public:
   TransportCallbacks Callbacks() {
     return {[this](ChannelId) { Add(&credits); }, [this](ChannelId) { Add(&sent); },
             [this](ChannelId) { Add(&arrived); }, [](const absl::Status&) {}, [](int) {}};
   }
+  // Before the callbacks may run.
+  void Rouses(Transport* transport) { transport_ = transport; }
   void WaitFor(const std::atomic<int64_t>& count, int64_t value, Transport* transport, bool look) {
     if (!look) {
+      if (transport->StandIn([&] { return count.load() >= value; })) return;
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return count.load() >= value; });
       return;
@@ -71,7 +75,9 @@ class Events {
     std::lock_guard lock(mutex_);
     ++*count;
     changed_.notify_all();
+    transport_->Rouse();
   }
+  Transport* transport_ = nullptr;
   std::mutex mutex_;
   std::condition_variable changed_;
 };
@@ -86,6 +92,7 @@ class End {
     if (!shared_) slots_ = own_.data() + 2 * bytes_;
     std::memset(slots_, 0, 2 * bytes_);
     std::memset(own_.data(), 1, own_.size());
+    events_.Rouses(transport);
     const int peer = 1 - transport->rank();
     const auto name = [](int from) { return "from " + std::to_string(from); };
     const std::vector<ChannelSpec> specs = {

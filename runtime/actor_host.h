@@ -108,6 +108,7 @@ class ActorHost {
   };
   // Does the work. Called with the state lock held; gives it up while the work runs.
   virtual void Execute(const Item& item, std::unique_lock<std::mutex>* state) = 0;
+  bool lends() const { return lends_; }
   // Whether a thread that is not the host's may do it.
   virtual bool IsShort(const Item& item) const = 0;
 

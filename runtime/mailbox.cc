@@ -38,6 +38,11 @@ void Mailbox::Wake() {
   cores_->Hold(threads_);
 }
 
+void Mailbox::Rouse() {
+  not_empty_.notify_one();
+  if (stands_in_.load()) transport_->Rouse();
+}
+
 bool Mailbox::Push(const Message& message, bool borrow) {
   bool wake = false;
   bool borrowed = false;
@@ -55,7 +60,7 @@ bool Mailbox::Push(const Message& message, bool borrow) {
   }
   pushed_on_.store(sched_getcpu(), std::memory_order_relaxed);
   pushed_.store(true, std::memory_order_release);
-  if (wake) not_empty_.notify_one();
+  if (wake) Rouse();
   if (borrowed) borrows_.fetch_add(1, std::memory_order_relaxed);
   return borrowed;
 }
@@ -70,7 +75,7 @@ bool Mailbox::GiveBack(bool wake) {
       reader_ = Reader::kParked;
     }
   }
-  if (wake) not_empty_.notify_one();
+  if (wake) Rouse();
   return true;
 }
 
@@ -105,7 +110,7 @@ bool Mailbox::LookFor(Patience* patience, int64_t* begin) {
   return false;
 }
 
-void Mailbox::Wait(int threads, Patience* patience) {
+void Mailbox::Wait(int threads, Patience* patience, bool stands_in) {
   if (HasMessages() || stopped_.load(std::memory_order_relaxed)) return;
   waits_.fetch_add(1, std::memory_order_relaxed);
   if (threads > 1) cores_->GiveBack(threads - 1);
@@ -120,6 +125,7 @@ void Mailbox::Wait(int threads, Patience* patience) {
     return;
   }
   if (begin == 0) begin = NowNs();
+  stands_in &= transport_ != nullptr;
   std::unique_lock<std::mutex> lock(mutex_);
   if (unread_ > 0 || stopped_.load(std::memory_order_relaxed)) {
     cores_->Hold(threads - 1);
@@ -128,9 +134,21 @@ void Mailbox::Wait(int threads, Patience* patience) {
     threads_ = threads;
     reader_ = Reader::kParked;
     parks_.fetch_add(1, std::memory_order_relaxed);
-    not_empty_.wait(lock, [this] {
+    const auto is_over = [this] {
       return reader_ == Reader::kAwake || stopped_.load(std::memory_order_relaxed);
-    });
+    };
+    if (stands_in) {
+      stands_in_.store(true);
+      lock.unlock();
+      // What comes is handled by this thread, and what that leaves to it is found here without a call.
+      (void)transport_->StandIn([&] {
+        std::lock_guard<std::mutex> again(mutex_);
+        return is_over();
+      });
+      lock.lock();
+      stands_in_.store(false);
+    }
+    not_empty_.wait(lock, is_over);
     // Whoever woke it holds them already, but Stop does not.
     if (reader_ != Reader::kAwake) cores_->Hold(threads);
   }
@@ -144,6 +162,7 @@ void Mailbox::Stop() {
     stopped_.store(true, std::memory_order_relaxed);
   }
   not_empty_.notify_all();
+  if (stands_in_.load()) transport_->Rouse();
 }
 
 }  // namespace oneflow

@@ -51,9 +51,10 @@ class Mailbox {
 
   // Returns when there is a message or Stop was called; looks for one as long as cores and patience
   // allow, also for what other ranks have sent, then parks the thread. REQUIRES: no lock is held, for
-  // what is found so is handled by this thread. Of the `threads` that hold cores for the reader only
+  // what is found so is handled by this thread; so is what comes while it stands in for the transport's
+  // thread, as it does with `stands_in` unless another thread does. Of the `threads` that hold cores for the reader only
   // its own does while it looks, and none while it is parked.
-  void Wait(int threads, Patience* patience);
+  void Wait(int threads, Patience* patience, bool stands_in = false);
   void Stop();
 
   // Waits that found nothing at first, those of them that parked, and pushes that borrowed.
@@ -62,7 +63,8 @@ class Mailbox {
   uint64_t borrows() const { return borrows_.load(std::memory_order_relaxed); }
 
  private:
-  void Wake();  // REQUIRES: the lock is held, the reader is not awake
+  void Wake();   // REQUIRES: the lock is held, the reader is not awake
+  void Rouse();  // then, without the lock
   // Looks for a message as long as cores and patience allow; *begin is when it began, for a wait that
   // goes on. True if there is one, or Stop was called.
   bool LookFor(Patience* patience, int64_t* begin);
@@ -76,6 +78,8 @@ class Mailbox {
   size_t head_ = 0;      // oldest unread
   size_t unread_ = 0;
   Reader reader_;
+  // The parked reader sleeps in the transport (set and cleared with the lock held).
+  std::atomic<bool> stands_in_{false};
   int threads_ = 0;  // that hold cores again when a parked reader is woken
   // What a reader that looks reads, in a line of its own: something was pushed since the last Drain
   // began (set when the lock is free again, for the reader takes it at once), and the processor on

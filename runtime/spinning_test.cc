@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <functional>
 #include <limits>
 #include <thread>
 
@@ -145,9 +147,21 @@ class Whispers : public comm::Transport {
     mailbox->Push({});
     return true;
   }
+  bool StandIn(const std::function<bool()>& done) override {
+    if (somebody_stands_in) return false;
+    if (comes_in) mailbox->Push({});
+    // Sleeps until it is roused.
+    for (stands_in = true; rouses == 0 || !done();) std::this_thread::yield();
+    return true;
+  }
+  void Rouse() override { ++rouses; }
+
   Mailbox* mailbox = nullptr;
   int lookers = 0;
   int looks = 0;
+  bool somebody_stands_in = false, comes_in = false;
+  std::atomic<bool> stands_in = false;
+  std::atomic<int> rouses = 0;
 };
 
 TEST(SpinningTest, WhoWaitsHearsOtherRanks) {
@@ -177,6 +191,45 @@ TEST(SpinningTest, WhoParksAtOnceIsNotTakenForOneWhoLooks) {
   mailbox.Push({});
   reader.join();
   EXPECT_EQ(whispers.looks, 0);
+}
+
+TEST(SpinningTest, WhoParksStandsInForTheTransport) {
+  for (const bool comes_in : {true, false}) {
+    Cores cores(1);
+    cores.Hold(1);
+    Whispers whispers;
+    Mailbox mailbox(&cores, Mailbox::Reader::kAwake, &whispers);
+    whispers.mailbox = &mailbox;
+    whispers.comes_in = comes_in;
+    mailbox.Reserve(1);
+    Patience none(0);
+    std::thread reader([&] { mailbox.Wait(/*threads=*/1, &none, /*stands_in=*/true); });
+    if (!comes_in) {
+      while (!whispers.stands_in) std::this_thread::yield();
+      EXPECT_EQ(cores.held(), 0);
+      mailbox.Push({});
+    }
+    reader.join();
+    EXPECT_TRUE(whispers.stands_in);
+    EXPECT_EQ(whispers.rouses, 1);
+    EXPECT_EQ(mailbox.parks(), 1u);
+    EXPECT_EQ(cores.held(), 1);
+  }
+}
+
+TEST(SpinningTest, WhoCannotStandInParks) {
+  Cores cores(1);
+  cores.Hold(1);
+  Whispers whispers;
+  whispers.somebody_stands_in = true;
+  Mailbox mailbox(&cores, Mailbox::Reader::kAwake, &whispers);
+  mailbox.Reserve(1);
+  Patience none(0);
+  std::thread reader([&] { mailbox.Wait(/*threads=*/1, &none, /*stands_in=*/true); });
+  while (mailbox.parks() == 0) std::this_thread::yield();
+  mailbox.Push({});
+  reader.join();
+  EXPECT_FALSE(whispers.stands_in);
 }
 
 TEST(SpinningTest, PatienceFollowsTheWaits) {

@@ -42,7 +42,8 @@ void Worker::Loop() {
   while (!Stopped()) {
     RunUntilIdle(&state, /*borrowed=*/false);
     state.unlock();
-    mailbox_.Wait(Threads(), &patience_);
+    // One that is lent while it is parked is seldom woken: it leaves that place to one that computes.
+    mailbox_.Wait(Threads(), &patience_, /*stands_in=*/!lends());
     state.lock();
   }
   around_.cores->GiveBack(Threads());
