@@ -55,7 +55,10 @@ def collect(partial: Path, ranks: int, seconds: float) -> dict[str, StoredFile]:
                 )
             time.sleep(_PAUSE)
         try:
-            told = unsealed(bounded(path), {"files", "why"})
+            text = bounded(path)
+            if not text:  # the name says it
+                raise OSError(errno.ENOSPC, f"rank {rank}: {os.strerror(errno.ENOSPC)}")
+            told = unsealed(text, {"files", "why"})
             part = files_of(told["files"])
         except ValueError as error:
             raise OSError(errno.EIO, f"what rank {rank} has written: {error}") from None
@@ -78,4 +81,13 @@ def withdraw(partial: Path, rank: int, names: Mapping[str, object], why: str) ->
     for name in names:
         with contextlib.suppress(OSError):
             os.unlink(partial / name)
-    leave(partial, rank, {}, why)
+    try:
+        leave(partial, rank, {}, why)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # A disk that has no room for the words has some for a name.
+        empty = _path(partial, rank).with_suffix(".new")
+        with open(empty, "wb"):
+            pass
+        os.rename(empty, _path(partial, rank))

@@ -181,6 +181,20 @@ def test_what_other_ranks_add_and_take_while_one_is_removed_leaves_nothing(
     assert len(added) == 3 and not any(tmp_path.iterdir())
 
 
+def test_a_rank_without_room_for_its_words_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any, **__: Any) -> bytes:
+        (tmp_path / receipts._path(tmp_path, 1).with_suffix(".new").name).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(receipts, "sealed", no_room)
+    receipts.withdraw(tmp_path, 1, {}, "No space left on device")
+    with pytest.raises(OSError, match="rank 1: No space left on device") as raised:
+        receipts.collect(tmp_path, 2, LIMIT)
+    assert raised.value.errno == errno.ENOSPC
+
+
 def test_two_writers_do_not_share_a_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
