@@ -121,52 +121,39 @@ def fused_adamw(
     torch._fused_adamw_([p], [g], [m], [v], [], [step], amsgrad=False, maximize=False, **kind)
 
 
+def measure_product(name: str, side: int, work: Callable[[], object]) -> None:
+    rounds = 3 if side > 4000 else 20
+    measure(f"{name} {side}x{side}x{side}", rounds, 2.0 * side**3, "TFLOP/s", work)
+
+
 def product(name: str, side: int, dtype: torch.dtype, tf32: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = tf32
     a, b = (uniform(side, side, dtype=dtype) for _ in range(2))
     d = torch.empty_like(a)
-    measure(
-        f"matmul {name} {side}x{side}x{side}",
-        3 if side > 4000 else 20,
-        2.0 * side**3,
-        "TFLOP/s",
-        lambda: torch.matmul(a, b, out=d),
-    )
+    measure_product(f"matmul {name}", side, lambda: torch.matmul(a, b, out=d))
 
 
 def linear(side: int) -> None:
     a, b = (uniform(side, side, dtype=torch.bfloat16) for _ in range(2))
     bias = uniform(side, dtype=torch.bfloat16)
-    measure(
-        f"linear bf16 {side}x{side}x{side}",
-        3 if side > 4000 else 20,
-        2.0 * side**3,
-        "TFLOP/s",
-        lambda: torch.addmm(bias, a, b),
-    )
+    measure_product("linear bf16", side, lambda: torch.addmm(bias, a, b))
 
 
 def linear_gelu(side: int) -> None:
     """A product with its bias and the activation of it, which PyTorch makes by two kernels; both are kept."""
     a, b = (uniform(side, side, dtype=torch.bfloat16) for _ in range(2))
     bias = uniform(side, dtype=torch.bfloat16)
-    measure(
-        f"linear_gelu bf16 {side}x{side}x{side}",
-        3 if side > 4000 else 20,
-        2.0 * side**3,
-        "TFLOP/s",
-        lambda: F.gelu(torch.addmm(bias, a, b), approximate="tanh"),
+    measure_product(
+        "linear_gelu bf16", side, lambda: F.gelu(torch.addmm(bias, a, b), approximate="tanh")
     )
 
 
 def matmul_gelu_grad(side: int) -> None:
     """A gradient that a product makes and an activation passes on: two kernels of PyTorch's."""
     a, b, x = (uniform(side, side, dtype=torch.bfloat16) for _ in range(3))
-    measure(
-        f"matmul_gelu_grad bf16 {side}x{side}x{side}",
-        3 if side > 4000 else 20,
-        2.0 * side**3,
-        "TFLOP/s",
+    measure_product(
+        "matmul_gelu_grad bf16",
+        side,
         lambda: ATEN.gelu_backward(torch.matmul(a, b), x, approximate="tanh"),
     )
 
@@ -174,13 +161,7 @@ def matmul_gelu_grad(side: int) -> None:
 def matmul_sums(side: int) -> None:
     """A layer's gradients of weight and bias, which PyTorch makes by two kernels."""
     a, b = (uniform(side, side, dtype=torch.bfloat16) for _ in range(2))
-    measure(
-        f"matmul_sums bf16 {side}x{side}x{side}",
-        3 if side > 4000 else 20,
-        2.0 * side**3,
-        "TFLOP/s",
-        lambda: (torch.matmul(a.t(), b), b.sum(0)),
-    )
+    measure_product("matmul_sums bf16", side, lambda: (torch.matmul(a.t(), b), b.sum(0)))
 
 
 def layers() -> None:

@@ -66,7 +66,7 @@ class EventQueue {
   static void Control(const Socket& epoll, int operation, int fd, uint32_t events, uint64_t number);
   static void Ring(const Socket& bell);
   static void Silence(const Socket& bell);
-  // What is in the inner epoll, behind `count` events that are there.
+  // What is in the inner epoll, at most kAtOnce, into `events`; how many. Sleeps at most so long.
   size_t TakeInput(epoll_event* events, int limit_ms);
 
   Socket outer_, inner_;

@@ -96,7 +96,7 @@ OpDef UnaryGrad(const std::string& name, const std::string& saved, const std::st
         return Shapes{shape};
       })
       .Sharding("..., ... -> ... ; linear 1")
-      .Cost(FlopsPerElement(2));
+      .Cost(FlopsPerElement(kActivationGradFlops));
   return second != nullptr
              ? def.Grad(GradOfGrad(name, second))
              : def.NotDifferentiable("it is a gradient itself: it has no second derivative");
@@ -196,7 +196,8 @@ std::vector<OpDef> ActivationOps() {
       {"lgamma", "x", 32, "y = ln |gamma(x)|, inf at 0 and at the negative integers."},
       {"digamma", "x", 32, "y = the derivative of ln gamma at x."},
       {"gelu", "x", 20, "y = x * (1 + erf(x / sqrt 2)) / 2.", AnyFloat(), SecondOfGelu},
-      {"gelu_tanh", "x", 20, "y = x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2."},
+      {"gelu_tanh", "x", kGeluTanhFlops,
+       "y = x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2."},
       {"silu", "x", 10, "y = x * sigmoid(x).", AnyFloat(), SecondOfSilu},
       {"softplus", "x", 16, "y = ln(1 + e^x), without overflow for large x.", AnyFloat(),
        SlopeOfSigmoid},

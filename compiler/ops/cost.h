@@ -33,6 +33,9 @@ inline CostFn FlopsPerElement(int64_t flops) {
   };
 }
 
+// Of an element: gelu_tanh, alone or behind a product; the gradient of any activation.
+inline constexpr int64_t kGeluTanhFlops = 20, kActivationGradFlops = 2;
+
 // No work: a view or a node that has no kernel.
 inline CostFn NoCost() {
   return [](const OpContext&) { return OpCost{}; };

@@ -135,98 +135,82 @@ int64_t ProductFlops(const OpContext& op) {
   return 2 * NumElements(op.outputs[0].shape) * inner;
 }
 
-OpDef Matmul() {
-  return OpDef("matmul")
-      .Doc(
-          "Matrix product over the last two dims; leading dims are a batch and broadcast. "
-          "Accumulates in float32.")
+// The product, and so many operations for each element of its result.
+CostFn ProductCost(int64_t beside) {
+  return [beside](const OpContext& op) {
+    return OpCost{ProductFlops(op) + beside * NumElements(op.outputs[0].shape), BytesOf(op)};
+  };
+}
+
+// What all ops of a product have.
+OpDef ProductDef(const char* name, const char* doc) {
+  return OpDef(name)
+      .Doc(doc)
       .Type("T", AnyFloat())
       .In("a", "T", "[..., m, k], or [..., k, m] with transpose_a")
       .In("b", "T", "[..., k, n], or [..., n, k] with transpose_b")
-      .Out("y", "T", "[..., m, n]")
       .Attr("transpose_a", "bool", false, "a's last two dims are swapped")
-      .Attr("transpose_b", "bool", false, "b's last two dims are swapped")
+      .Attr("transpose_b", "bool", false, "b's last two dims are swapped");
+}
+
+// Of those that the compiler makes.
+OpDef MadeProductDef(const char* name, const char* doc) {
+  return ProductDef(name, doc).NotDifferentiable("it is made behind the gradients").Internal();
+}
+
+absl::StatusOr<Shapes> BiasedShape(const char* name, const OpContext& op) {
+  OF_ASSIGN_OR_RETURN(Shapes shapes, MatmulShape(op));
+  OF_RETURN_IF_ERROR(CheckShape(name, "bias", op.inputs[2], {shapes[0].back()},
+                                "one number for each column of the product"));
+  return shapes;
+}
+
+OpDef Matmul() {
+  return ProductDef("matmul",
+                    "Matrix product over the last two dims; leading dims are a batch and "
+                    "broadcast. Accumulates in float32.")
+      .Out("y", "T", "[..., m, n]")
       .Shape(MatmulShape)
       .Sharding(MatmulRule)
       .Grad(Grads({GradOfA, GradOfB}))
-      .Cost([](const OpContext& op) {
-        return OpCost{ProductFlops(op), BytesOf(op)};
-      });
+      .Cost(ProductCost(0));
 }
 
 OpDef Linear() {
-  return OpDef("linear")
-      .Doc(
-          "A product and a bias, rounded once: y = a . b + bias. Made by the compiler of a matmul "
-          "and "
-          "the add behind it.")
-      .Type("T", AnyFloat())
-      .In("a", "T", "as of matmul")
-      .In("b", "T", "as of matmul")
+  return MadeProductDef("linear",
+                        "A product and a bias, rounded once: y = a . b + bias. Made by the "
+                        "compiler of a matmul and the add behind it.")
       .In("bias", "T", "[n]")
       .Out("y", "T", "[..., m, n]")
-      .Attr("transpose_a", "bool", false, "a's last two dims are swapped")
-      .Attr("transpose_b", "bool", false, "b's last two dims are swapped")
-      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
-        OF_ASSIGN_OR_RETURN(const Shapes shapes, MatmulShape(op));
-        OF_RETURN_IF_ERROR(CheckShape("linear", "bias", op.inputs[2], {shapes[0].back()},
-                                      "one number for each column of the product"));
-        return shapes;
-      })
+      .Shape([](const OpContext& op) { return BiasedShape("linear", op); })
       .Sharding(LinearRule)
-      .NotDifferentiable("it is made behind the gradients")
-      .Internal()
-      .Cost([](const OpContext& op) {
-        return OpCost{ProductFlops(op) + NumElements(op.outputs[0].shape), BytesOf(op)};
-      });
+      .Cost(ProductCost(1));
 }
 
-// Of an element, as gelu_tanh and its gradient count them (compiler/ops/activations.cc).
-constexpr int64_t kGeluFlops = 20, kGeluGradFlops = 2;
-
 OpDef LinearGelu() {
-  return OpDef("linear_gelu")
-      .Doc(
-          "A product with a bias, and gelu_tanh of it: y = gelu_tanh(x) of x = a . b + bias, which "
-          "the gradient reads. "
-          "Made by the compiler of a linear and the gelu_tanh behind it.")
-      .Type("T", AnyFloat())
-      .In("a", "T", "as of matmul")
-      .In("b", "T", "as of matmul")
+  return MadeProductDef("linear_gelu",
+                        "A product with a bias, and gelu_tanh of it: y = gelu_tanh(x) of x = a . b "
+                        "+ bias, which the gradient reads. Made by the compiler of a linear and "
+                        "the gelu_tanh behind it.")
       .In("bias", "T", "[n]")
       .Out("y", "T", "[..., m, n]")
       .Out("x", "T", "as y, if it is saved")
-      .Attr("transpose_a", "bool", false, "a's last two dims are swapped")
-      .Attr("transpose_b", "bool", false, "b's last two dims are swapped")
       .Attr("saves", "bool", false, "x is a result too")
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
-        OF_ASSIGN_OR_RETURN(const Shapes shapes, MatmulShape(op));
-        OF_RETURN_IF_ERROR(CheckShape("linear_gelu", "bias", op.inputs[2], {shapes[0].back()},
-                                      "one number for each column of the product"));
+        OF_ASSIGN_OR_RETURN(const Shapes shapes, BiasedShape("linear_gelu", op));
         return Shapes(op.attrs.Bool("saves") ? 2 : 1, shapes[0]);
       })
       .Sharding(LinearGeluRule)
-      .NotDifferentiable("it is made behind the gradients")
-      .Internal()
-      .Cost([](const OpContext& op) {
-        const int64_t beside = (1 + kGeluFlops) * NumElements(op.outputs[0].shape);
-        return OpCost{ProductFlops(op) + beside, BytesOf(op)};
-      });
+      .Cost(ProductCost(1 + kGeluTanhFlops));
 }
 
 OpDef MatmulGeluGrad() {
-  return OpDef("matmul_gelu_grad")
-      .Doc(
-          "A gradient that a product makes, through gelu_tanh: d = gelu_tanh_grad(x, a . b). Made "
-          "by the compiler of a "
-          "matmul and the gelu_tanh_grad behind it.")
-      .Type("T", AnyFloat())
-      .In("a", "T", "as of matmul")
-      .In("b", "T", "as of matmul")
+  return MadeProductDef("matmul_gelu_grad",
+                        "A gradient that a product makes, through gelu_tanh: d = gelu_tanh_grad(x, "
+                        "a . b). Made by the compiler of a matmul and the gelu_tanh_grad behind "
+                        "it.")
       .In("x", "T", "what gelu_tanh was of, [..., m, n]")
       .Out("d", "T", "[..., m, n]")
-      .Attr("transpose_a", "bool", false, "a's last two dims are swapped")
-      .Attr("transpose_b", "bool", false, "b's last two dims are swapped")
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_ASSIGN_OR_RETURN(const Shapes shapes, MatmulShape(op));
         OF_RETURN_IF_ERROR(
@@ -234,27 +218,16 @@ OpDef MatmulGeluGrad() {
         return shapes;
       })
       .Sharding(MatmulGeluGradRule)
-      .NotDifferentiable("it is made behind the gradients")
-      .Internal()
-      .Cost([](const OpContext& op) {
-        const int64_t beside = kGeluGradFlops * NumElements(op.outputs[0].shape);
-        return OpCost{ProductFlops(op) + beside, BytesOf(op)};
-      });
+      .Cost(ProductCost(kActivationGradFlops));
 }
 
 OpDef MatmulSums() {
-  return OpDef("matmul_sums")
-      .Doc(
-          "A product of two matrices and the sums of one of them over k: a layer's gradients of "
-          "weight and bias. "
-          "Made by the compiler of a matmul and a sum.")
-      .Type("T", AnyFloat())
-      .In("a", "T", "[m, k], or [k, m] with transpose_a")
-      .In("b", "T", "[k, n], or [n, k] with transpose_b")
+  return MadeProductDef("matmul_sums",
+                        "A product of two matrices and the sums of one of them over k: a layer's "
+                        "gradients of weight and bias. Made by the compiler of a matmul and a "
+                        "sum.")
       .Out("y", "T", "[m, n]")
       .Out("sums", "T", "[m] of a, [n] of b")
-      .Attr("transpose_a", "bool", false, "a's dims are swapped")
-      .Attr("transpose_b", "bool", false, "b's dims are swapped")
       .Enum("of", {"a", "b"}, std::nullopt, "the operand that is summed")
       .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
         OF_ASSIGN_OR_RETURN(Shapes shapes, MatmulShape(op));
@@ -265,8 +238,6 @@ OpDef MatmulSums() {
         return shapes;
       })
       .Sharding(MatmulSumsRule)
-      .NotDifferentiable("it is made behind the gradients")
-      .Internal()
       .Cost([](const OpContext& op) {
         const size_t of = op.attrs.String("of") == "a" ? 0 : 1;
         return OpCost{ProductFlops(op) + NumElements(op.inputs[of].shape), BytesOf(op)};

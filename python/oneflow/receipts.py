@@ -1,7 +1,8 @@
 """What the ranks of a job tell the one that commits a checkpoint: which files they have written, or why not.
 
 A rank leaves a small sealed file in the folder that is written, so nothing but the file system that all of them write
-to is needed, and no rank's training waits. The one that commits reads them, and removes them. Untrusted like all files.
+to is needed, and no rank's training waits. The one that commits reads them, and removes them. An empty one is of a rank whose disk had no
+room to say so. Untrusted like all files.
 """
 
 from __future__ import annotations
