@@ -1,5 +1,6 @@
 #include "comm/binding.h"
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <optional>
@@ -12,9 +13,12 @@
 namespace oneflow::comm {
 namespace {
 
-// From the first byte of a region's slots to the last; none if that cannot be.
+// From the first byte of a region's messages to the last; none if that cannot be.
 std::optional<uint64_t> SpanOf(const Region& slots, uint64_t bytes) {
   int64_t span = 0;
+  if (!slots.offsets.empty()) {
+    bytes += static_cast<uint64_t>(*std::max_element(slots.offsets.begin(), slots.offsets.end()));
+  }
   if (slots.stride < 0 || slots.stride > std::numeric_limits<int64_t>::max() / slots.slots ||
       __builtin_add_overflow(int64_t{slots.slots - 1} * slots.stride, static_cast<int64_t>(bytes),
                              &span)) {

@@ -29,14 +29,21 @@
 
 namespace oneflow::comm {
 
-// Where the messages of one end of a channel lie: message n is at slot n / per_slot % slots.
+// Where the messages of one end of a channel lie: message n is at slot n / per_slot % slots, and of a sender's end, if
+// it has `offsets`, so far into the slot as they say by turns.
 struct Region {
   std::byte* base = nullptr;
   int64_t stride = 0;
   uint32_t slots = 1;
   uint32_t per_slot = 1;  // messages that are read from, or written to, a slot one after the other
 
-  std::byte* At(int64_t message) const { return base + message / per_slot % slots * stride; }
+  std::vector<int64_t> offsets = {};
+
+  std::byte* At(int64_t message) const {
+    std::byte* slot = base + message / per_slot % slots * stride;
+    if (offsets.empty()) return slot;
+    return slot + offsets[static_cast<size_t>(message) % offsets.size()];
+  }
 };
 
 // One end of a channel as a rank sees it; `name` is equal on both ends.

@@ -98,6 +98,37 @@ TEST_P(TransportTest, MessagesOfAChannelArriveInOrderInThePostedSlots) {
   EXPECT_EQ(world[0]->bytes_sent(), kMessages * bytes);
 }
 
+// A ring's SEND: all messages of one source, by turns.
+TEST_P(TransportTest, MessagesAreTakenFromWhereTheSendersRegionSays) {
+  Recorder recorders[2];
+  const int64_t bytes = 4096;
+  const std::vector<int64_t> offsets = {2 * bytes, 0, 3 * bytes};
+  std::vector<std::byte> source(static_cast<size_t>(4 * bytes));
+  for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<std::byte>(i / 4096 + 1);
+  auto world = World(2);
+  std::vector<ChannelId> ids[2];
+  Slots slots(world[1].get(), static_cast<size_t>(2 * bytes));
+  std::thread other([&] {
+    ids[1] = *world[1]->OpenChannels("f", {"row"},
+                                     {{"c", 0, false, bytes, 2, "s", {slots.data(), bytes, 2}}},
+                                     recorders[1].Callbacks());
+  });
+  ids[0] = *world[0]->OpenChannels(
+      "f", {"row"}, {{"c", 1, true, bytes, 2, "s", {source.data(), 0, 1, 3, offsets}}},
+      recorders[0].Callbacks());
+  other.join();
+  for (int i = 0; i < 7; ++i) {
+    world[1]->Post(ids[1][0]);
+    ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, i + 1));
+    world[0]->Send(ids[0][0]);
+    ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, i + 1));
+    const auto expected = static_cast<std::byte>(offsets[static_cast<size_t>(i % 3)] / bytes + 1);
+    for (const int64_t at : {int64_t{0}, bytes - 1}) {
+      EXPECT_EQ(slots[static_cast<size_t>(i % 2 * bytes + at)], expected) << "message " << i;
+    }
+  }
+}
+
 TEST_P(TransportTest, AThreadThatLooksRunsTheCallbacksItself) {
   Recorder recorders[2];
   auto world = World(2);

@@ -1,6 +1,7 @@
 #include "plan/rings.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,7 +15,7 @@ namespace {
 
 // What a ring task says of its ring; `base` differs between members.
 struct Terms {
-  int64_t dim = 0, units = 0, parts = 0, base = 0;
+  int64_t dim = 0, units = 0, parts = 0, base = 0, pieces = 1;
   int64_t reduce_chunks = 0;
   std::string mode;
 };
@@ -123,11 +124,24 @@ class Finder {
         !Read(attrs, "parts", &terms.parts) || !Read(attrs, "base", &terms.base)) {
       return std::nullopt;
     }
+    if (attrs.Has("pieces") && (!Read(attrs, "pieces", &terms.pieces) || terms.pieces < 1)) {
+      return std::nullopt;
+    }
     if (reduces && (!Read(attrs, "reduce_chunks", &terms.reduce_chunks) ||
                     !Read(attrs, "mode", &terms.mode))) {
       return std::nullopt;
     }
     return terms;
+  }
+
+  // What all chunks of a ring of n do together; `reduce_chunks` and `chunks` count pieces.
+  static std::optional<RingKind> KindOf(const Terms& terms, int64_t n, int64_t chunks) {
+    if (terms.pieces > std::numeric_limits<uint32_t>::max() || n < 2) return std::nullopt;
+    const int64_t turn = (n - 1) * terms.pieces;  // the chunks in which each share goes round once
+    if (chunks == 2 * turn && terms.reduce_chunks == turn) return RingKind::kAllReduce;
+    if (chunks == turn && terms.reduce_chunks == turn) return RingKind::kReduceScatter;
+    if (chunks == turn && terms.reduce_chunks == 0) return RingKind::kAllGather;
+    return std::nullopt;
   }
 
   // Nobody but the ring reads the buffer or the link, and the result is the buffer.
@@ -149,16 +163,9 @@ class Finder {
     if (!terms.has_value() || n < 2 || terms->parts != n) return std::nullopt;
     WholeRing ring;
     ring.mode = terms->mode;
-    const int64_t chunks = model.chunks();
-    if (chunks == 2 * (n - 1) && terms->reduce_chunks == n - 1) {
-      ring.kind = RingKind::kAllReduce;
-    } else if (chunks == n - 1 && terms->reduce_chunks == n - 1) {
-      ring.kind = RingKind::kReduceScatter;
-    } else if (chunks == n - 1 && terms->reduce_chunks == 0) {
-      ring.kind = RingKind::kAllGather;
-    } else {
-      return std::nullopt;
-    }
+    const std::optional<RingKind> kind = KindOf(*terms, n, model.chunks());
+    if (!kind.has_value()) return std::nullopt;
+    ring.kind = *kind;
     ring.dtype = static_cast<DType>(model.inputs(0).type().dtype());
     const Shape shape(model.inputs(0).type().shape().begin(), model.inputs(0).type().shape().end());
     ring.elements = NumElements(shape);
@@ -172,7 +179,8 @@ class Finder {
       if (!mine.has_value() || !sends.has_value()) return std::nullopt;
       for (const Terms* other : {&*mine, &*sends}) {
         if (other->dim != terms->dim || other->units != terms->units ||
-            other->parts != terms->parts || other->base != mine->base) {
+            other->parts != terms->parts || other->pieces != terms->pieces ||
+            other->base != mine->base) {
           return std::nullopt;
         }
       }
@@ -245,24 +253,20 @@ class Finder {
     const std::optional<Terms> sends = TermsOf(sender, false);
     if (!terms.has_value() || !sends.has_value() || sends->dim != terms->dim ||
         sends->units != terms->units || sends->parts != terms->parts ||
-        sends->base != terms->base || terms->parts < 2 || sender.chunks() != reducer.chunks() ||
-        sender.level() != plan::CHUNK || reducer.level() != plan::CHUNK ||
-        sender.device() != reducer.device() || sender.stream() != reducer.stream() ||
-        !Closed(*found, reduce)) {
+        sends->pieces != terms->pieces || sends->base != terms->base || terms->parts < 2 ||
+        sender.chunks() != reducer.chunks() || sender.level() != plan::CHUNK ||
+        reducer.level() != plan::CHUNK || sender.device() != reducer.device() ||
+        sender.stream() != reducer.stream() || !Closed(*found, reduce)) {
       return std::nullopt;
     }
     RingPart part;
     part.shares = terms->parts;
-    const int64_t n = part.shares, chunks = reducer.chunks();
+    const int64_t n = part.shares;
     WholeRing& ring = part.ring;
     ring.mode = terms->mode;
-    if (chunks == 2 * (n - 1) && terms->reduce_chunks == n - 1) {
-      ring.kind = RingKind::kAllReduce;
-    } else if (chunks == n - 1 && (terms->reduce_chunks == n - 1 || terms->reduce_chunks == 0)) {
-      ring.kind = terms->reduce_chunks == 0 ? RingKind::kAllGather : RingKind::kReduceScatter;
-    } else {
-      return std::nullopt;
-    }
+    const std::optional<RingKind> kind = KindOf(*terms, n, reducer.chunks());
+    if (!kind.has_value()) return std::nullopt;
+    ring.kind = *kind;
     const plan::TensorTypeProto& type = reducer.inputs(0).type();
     ring.dtype = static_cast<DType>(type.dtype());
     const Shape shape(type.shape().begin(), type.shape().end());

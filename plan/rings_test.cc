@@ -54,6 +54,24 @@ std::vector<WholeRing> After(const std::function<void(plan::Task*)>& change) {
   return RingsOf(plan);
 }
 
+TEST(RingsTest, SharesMayTravelInPieces) {
+  const auto in_two = [](int64_t pieces_of_send) {
+    return [pieces_of_send](plan::Task* task) {
+      const bool sends = task->op() == "ring_send";
+      task->set_chunks(4);
+      SetAttr(task, "pieces", sends ? pieces_of_send : int64_t{2});
+      if (!sends) SetAttr(task, "reduce_chunks", int64_t{2});
+    };
+  };
+  const std::vector<WholeRing> rings = After(in_two(2));
+  ASSERT_EQ(rings.size(), 1u);
+  EXPECT_EQ(rings[0].kind, RingKind::kAllReduce);
+  EXPECT_EQ(rings[0].elements, 16);
+  EXPECT_TRUE(After(in_two(4)).empty());
+  // As many chunks as whole shares would take.
+  EXPECT_TRUE(After([](plan::Task* task) { SetAttr(task, "pieces", int64_t{2}); }).empty());
+}
+
 TEST(RingsTest, ChunksSayWhatARingDoes) {
   const auto scattered = After([](plan::Task* task) { task->set_chunks(1); });
   ASSERT_EQ(scattered.size(), 1u);

@@ -320,6 +320,12 @@ UnitRange DealUnits(int64_t units, int64_t parts, int64_t index) {
   return {small * index + std::min(index, larger), small + (index < larger ? 1 : 0)};
 }
 
+UnitRange DealPiece(int64_t units, int64_t parts, int64_t index, int64_t pieces, int64_t piece) {
+  const UnitRange share = DealUnits(units, parts, index);
+  const UnitRange range = DealUnits(share.count, pieces, piece);
+  return {share.begin + range.begin, range.count};
+}
+
 Slice SliceOf(const Sharding& sharding, const std::vector<Axis>& axes, const Shape& shape,
               const std::vector<int64_t>& coordinates) {
   OF_CHECK(sharding.sbps.size() == axes.size() && coordinates.size() == axes.size())

@@ -106,6 +106,8 @@ struct UnitRange {
   int64_t count = 0;
 };
 UnitRange DealUnits(int64_t units, int64_t parts, int64_t index);
+// Piece `piece` of `pieces` of that share, dealt out in the same way.
+UnitRange DealPiece(int64_t units, int64_t parts, int64_t index, int64_t pieces, int64_t piece);
 
 // The slice of the logical tensor held at `coordinates` (one per layout axis, micro first). P and B
 // axes do not cut. REQUIRES: canonical sharding, coordinates.size() == axes.size().

@@ -22,6 +22,7 @@
 #include "plan/content.h"
 #include "plan/firings.h"
 #include "plan/proofs.h"
+#include "plan/sent_pieces.h"
 #include "plan/sharding.h"
 
 namespace oneflow {
@@ -70,6 +71,8 @@ class Flow {
         const plan::Task& task = TaskAt(p, t);
         if (task.kind() == plan::SEND) {
           senders_[plans[p]->channels(static_cast<int>(task.channel())).name()] = {p, t};
+          if (SendsPieces(task) && task.inputs(0).has_register_())
+            ring_sends_[{p, task.inputs(0).register_()}] = t;
         } else if (task.kind() == plan::MOVE && task.op() == "ring_reduce") {
           rings_[task.stamp().position()].push_back({p, t});
         }
@@ -278,6 +281,7 @@ class Flow {
         senders_.find(plans_[p]->channels(static_cast<int>(TaskAt(p, t).channel())).name());
     if (sender == senders_.end()) return Foreign(frame);
     const auto [from, send] = sender->second;
+    if (SendsPieces(TaskAt(from, send))) return Wrong(p, t, "receives pieces, and is no ring's");
     OF_ASSIGN_OR_RETURN(Content content, Input(from, send, 0, micro));
     std::optional<Content> framed = Reframed(std::move(content), frame);
     if (!framed.has_value()) return Wrong(p, t, "receives another shape than is sent");
@@ -439,13 +443,15 @@ class Flow {
     return whole;
   }
 
-  // A ring task's shares of its buffer.
+  // A ring task's shares of its buffer, each in pieces.
   struct Shares {
-    std::vector<Slice> boxes;
-    int64_t base = 0;
-    size_t Index(int64_t back) const {
-      const auto parts = static_cast<int64_t>(boxes.size());
-      return static_cast<size_t>(((base - back) % parts + parts) % parts);
+    std::vector<Slice> boxes;  // of all pieces, share by share
+    int64_t base = 0, pieces = 1;
+    // The piece of a chunk, of the share so many before the one that is sent.
+    size_t Index(int64_t chunk, int64_t back) const {
+      const int64_t parts = static_cast<int64_t>(boxes.size()) / pieces;
+      const int64_t share = ((base - back - chunk / pieces) % parts + parts) % parts;
+      return static_cast<size_t>(share * pieces + chunk % pieces);
     }
   };
   absl::StatusOr<Shares> SharesOf(size_t p, uint32_t t, const Attrs& attrs) const {
@@ -453,10 +459,13 @@ class Flow {
     const int64_t* units = Find<int64_t>(attrs, "units");
     const int64_t* parts = Find<int64_t>(attrs, "parts");
     const int64_t* base = Find<int64_t>(attrs, "base");
+    const int64_t one = 1;  // where nothing is said
+    const int64_t* pieces = attrs.Has("pieces") ? Find<int64_t>(attrs, "pieces") : &one;
     const Shape frame = FrameOf(TaskAt(p, t).inputs(0));
     if (dim == nullptr || units == nullptr || parts == nullptr || base == nullptr || *dim < 0 ||
         *dim >= static_cast<int64_t>(frame.size()) || *parts < 1 || *parts > kMaxParts ||
-        *units < 0 || *base < 0 || *base >= *parts) {
+        *units < 0 || *base < 0 || *base >= *parts || pieces == nullptr || *pieces < 1 ||
+        *pieces > kMaxParts / *parts) {
       return Wrong(p, t, "does not say how the ring deals out its buffer");
     }
     const int64_t extent = frame[static_cast<size_t>(*dim)];
@@ -464,8 +473,9 @@ class Flow {
     if (count > 0 && extent % count != 0) return Wrong(p, t, "deals out parts of units");
     Shares shares;
     shares.base = *base;
-    for (int64_t i = 0; i < *parts; ++i) {
-      const UnitRange range = DealUnits(count, *parts, i);
+    shares.pieces = *pieces;
+    for (int64_t i = 0; i < *parts * *pieces; ++i) {
+      const UnitRange range = DealPiece(count, *parts, i / *pieces, *pieces, i % *pieces);
       const int64_t unit = count > 0 ? extent / count : 0;
       Slice box{Shape(frame.size(), 0), frame};
       box.begin[static_cast<size_t>(*dim)] = range.begin * unit;
@@ -480,12 +490,13 @@ class Flow {
     Shares receives, sends;
     int64_t reduce_chunks = 0;
     Combine mode = Combine::kSum;
-    std::optional<TaskId> from;  // the ring_send whose chunks it gets; none: of another rank
+    std::optional<TaskId>
+        from;  // the sender (a ring_send, or a SEND of pieces) whose chunks it gets; none: not here
     std::optional<TaskId> send;
     std::vector<Content> shares;  // of the buffer, each in its own frame
   };
 
-  // The ring_send behind the link that a ring_reduce reads.
+  // The sender behind the link that a ring_reduce reads.
   absl::StatusOr<std::optional<TaskId>> LinkSource(size_t p, uint32_t t) const {
     const plan::Port& link = TaskAt(p, t).inputs(1);
     if (link.has_state()) return Wrong(p, t, "gets its chunks from a state");
@@ -494,7 +505,9 @@ class Flow {
       const auto sender = senders_.find(
           plans_[p]->channels(static_cast<int>(TaskAt(p, from.second).channel())).name());
       if (sender == senders_.end()) return std::optional<TaskId>();
-      const plan::Port& sent = TaskAt(sender->second.first, sender->second.second).inputs(0);
+      const plan::Task& send = TaskAt(sender->second.first, sender->second.second);
+      if (SendsPieces(send)) return std::optional<TaskId>(sender->second);
+      const plan::Port& sent = send.inputs(0);
       if (sent.has_state()) return Wrong(p, t, "gets its chunks from a state");
       from = {sender->second.first, Reg(sender->second.first, sent.register_()).producer()};
     }
@@ -525,7 +538,8 @@ class Flow {
       OF_ASSIGN_OR_RETURN(
           member.sends,
           SharesOf(p, send->second, Attrs::FromProto(TaskAt(p, send->second).attrs())));
-      if (member.sends.boxes != member.receives.boxes)
+      if (member.sends.boxes != member.receives.boxes ||
+          member.sends.pieces != member.receives.pieces)
         return Wrong(p, send->second, "deals out other shares than its ring_reduce");
     }
     Content made;
@@ -541,7 +555,7 @@ class Flow {
   // All rings at one place of the schedule, chunk by chunk: first all send, then all receive.
   absl::Status RunRings(uint32_t position, int64_t micro) {
     std::vector<Member> members;
-    std::map<TaskId, size_t> sender;  // ring_send -> member
+    std::map<TaskId, size_t> sender;  // -> member
     int64_t chunks = 0;
     for (const auto& [p, t] : rings_.at(position)) {
       OF_ASSIGN_OR_RETURN(Member member, MemberOf(p, t, micro));
@@ -552,12 +566,13 @@ class Flow {
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       std::vector<std::optional<Content>> sent(members.size());
       for (size_t m = 0; m < members.size(); ++m) {
-        if (members[m].send.has_value()) sent[m] = members[m].shares[members[m].sends.Index(chunk)];
+        if (members[m].send.has_value())
+          sent[m] = members[m].shares[members[m].sends.Index(chunk, 0)];
       }
       for (Member& member : members) {
         const auto& [p, t] = member.reduce;
         if (chunk >= TaskAt(p, t).chunks()) continue;
-        const size_t index = member.receives.Index(chunk + 1);
+        const size_t index = member.receives.Index(chunk, 1);
         Content* share = &member.shares[index];
         Content piece = Foreign(share->frame);
         if (member.from.has_value()) {
@@ -724,8 +739,9 @@ class Flow {
   std::map<std::pair<int, int>, std::vector<int64_t>> places_;  // (stage, device) -> coordinates
   std::map<std::string, TaskId> senders_;                       // by channel
   std::map<uint32_t, std::vector<TaskId>> rings_;               // ring_reduce tasks by position
-  std::map<std::pair<size_t, uint32_t>, uint32_t> ring_sends_;  // (plan, buffer) -> task
-  std::unordered_map<std::string, int> value_ids_;              // only looked up
+  std::map<std::pair<size_t, uint32_t>, uint32_t>
+      ring_sends_;  // (plan, buffer) -> the task that sends its pieces
+  std::unordered_map<std::string, int> value_ids_;  // only looked up
   std::vector<LogicalValue> values_;
   // By plan; then by register x micro-batches + micro-batch.
   std::vector<std::unordered_map<int64_t, Content>> held_;  // only looked up

@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "plan/firings.h"
 #include "plan/proofs.h"
+#include "plan/sent_pieces.h"
 
 namespace oneflow {
 namespace {
@@ -582,7 +583,12 @@ class WellFormed {
     }
     end = t;
     const plan::Port& port = sends ? task.inputs(0) : task.outputs(0);
-    const auto bytes = BytesOf(port.type().dtype(), port.type().shape());
+    std::optional<int64_t> bytes = BytesOf(port.type().dtype(), port.type().shape());
+    if (sends && SendsPieces(task)) {
+      const absl::StatusOr<SentPieces> pieces = SentPiecesOf(task);
+      if (!pieces.ok()) return Task(t, MessageOf(pieces.status()));
+      bytes = pieces->bytes;
+    }
     if (*bytes != channel.bytes()) {
       return Task(t, absl::StrCat("moves ", *bytes, " bytes through channel ", channel.name(),
                                   " of ", channel.bytes()));

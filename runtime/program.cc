@@ -277,9 +277,19 @@ absl::Status Program::AddWork() {
         }
         break;
       }
-      case plan::SEND:
+      case plan::SEND: {
         task.message_bytes = holds_bytes_ ? BytesOf(proto.inputs(0)) : 0;
+        if (!SendsPieces(proto)) break;
+        if (runs_whole_steps_) {
+          return TaskError(static_cast<uint32_t>(&task - tasks_.data()),
+                           PlanError(plan_, "sends pieces of a register, which no call of a " +
+                                                task.device->kind() + " device does"));
+        }
+        OF_ASSIGN_OR_RETURN(task.sent, SentPiecesOf(proto));
+        task.touched_bytes = task.sent.bytes;
+        if (holds_bytes_) task.message_bytes = task.sent.bytes;
         break;
+      }
       case plan::RECV:
         task.message_bytes = holds_bytes_ ? BytesOf(proto.outputs(0)) : 0;
         task.received_bytes = static_cast<uint64_t>(BytesOf(proto.outputs(0)));
@@ -563,7 +573,10 @@ absl::Status Program::DataErrorOfFailedStep() const {
 }
 
 std::byte* Program::SendSource(uint32_t task, int64_t ordinal) const {
-  return holds_bytes_ ? tasks_[task].inputs[0].At(ordinal) : nullptr;
+  if (!holds_bytes_) return nullptr;
+  const std::vector<int64_t>& offsets = tasks_[task].sent.offsets;
+  std::byte* base = tasks_[task].inputs[0].At(ordinal);
+  return offsets.empty() ? base : base + offsets[static_cast<size_t>(ordinal) % offsets.size()];
 }
 
 std::byte* Program::ReceiveSlot(uint32_t task, int64_t ordinal) const {

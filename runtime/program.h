@@ -19,6 +19,7 @@
 #include "kernels/kernel.h"
 #include "plan/firings.h"
 #include "plan/plan.pb.h"
+#include "plan/sent_pieces.h"
 #include "runtime/actor.h"
 #include "runtime/devices/device_set.h"
 #include "runtime/io/invocation.h"
@@ -74,6 +75,7 @@ class Program {
     int64_t micro_bytes =
         0;  // FEED, FETCH: how much further in the logical tensor each micro-batch is
     int64_t message_bytes = 0;    // SEND, RECV
+    SentPieces sent;              // SEND: of pieces of its register
     int64_t touched_bytes = 0;    // of all its ports: at least what a firing reads and writes
     uint64_t received_bytes = 0;  // per firing, from another device
     uint32_t receiver = 0;        // global id of the device that receives them

@@ -458,7 +458,8 @@ class SessionImpl : public Session {
       const plan::TaskKind kind = task.proto->kind();
       if (kind != plan::SEND && kind != plan::RECV) continue;
       const Program::Buffer& buffer = kind == plan::SEND ? task.inputs[0] : task.outputs[0];
-      regions[task.proto->channel()] = {buffer.base, buffer.stride, buffer.slots, buffer.inner};
+      regions[task.proto->channel()] = {buffer.base, buffer.stride, buffer.slots, buffer.inner,
+                                        task.sent.offsets};
     }
     return regions;
   }

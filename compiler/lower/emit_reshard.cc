@@ -11,6 +11,12 @@
 namespace oneflow {
 namespace {
 
+// A ring's chunk: what comes is added while it is in a cache, and its start costs little beside it. Measured
+// (docs/decisions/0035): 0.25 to 4 MiB are alike.
+constexpr int64_t kPieceBytes = int64_t{1} << 20;
+// Chunks in which all shares of a ring go round once: bounds the work of proofs and of starts.
+constexpr int64_t kMostTurns = 64;
+
 // Movement kernels see at least one dim.
 TensorType AtLeast1D(TensorType type) {
   if (type.shape.empty()) type.shape = {1};
@@ -151,15 +157,22 @@ class ReshardEmitter {
     const int64_t ns = draft_.TransferNs(type.bytes(), source, destination);
     SetCost(producer, type.bytes(), here ? ns : draft_.CopyNs(type.bytes()));
     if (here) return buffer;
+    plan::Task* send = Send(device, destination, stage, buffer, type, type.bytes(), slots, path);
+    Follow(producer, send);
+    return std::nullopt;
+  }
+
+  // The sending end of a channel, of messages of so many bytes.
+  plan::Task* Send(int device, int destination, int stage, Buffer buffer, const TensorType& type,
+                   int64_t bytes, int64_t slots, const std::string& path) {
     plan::Task* send = draft_.AddTask(node_, "send", plan::SEND, stage, device, StreamKind::kComm,
                                       Sub::kSend, piece_, round_);
-    Follow(producer, send);
+    const int source = static_cast<int>(draft_.plan.devices(device).id());
     draft_.AddInput(send, buffer, type);
-    SetCost(send, type.bytes(), draft_.OccupiedNs(type.bytes(), source, destination));
-    send->set_channel(draft_.AddChannel(
-        ChannelName(path, draft_.plan.devices(device).id(), destination), draft_.rank,
-        draft_.RankOf(destination), type.bytes(), slots, send->stamp()));
-    return std::nullopt;
+    SetCost(send, bytes, draft_.OccupiedNs(bytes, source, destination));
+    send->set_channel(draft_.AddChannel(ChannelName(path, source, destination), draft_.rank,
+                                        draft_.RankOf(destination), bytes, slots, send->stamp()));
+    return send;
   }
 
   // The receiving end of a Ship from another rank.
@@ -265,8 +278,9 @@ class ReshardEmitter {
   struct Frame {
     TensorType type;
     int64_t dim = 0, units = 0, unit_extent = 1;
-    Slice Share(int64_t parts, int64_t index) const {
-      const UnitRange range = DealUnits(units, parts, index);
+    Slice Share(int64_t parts, int64_t index) const { return Piece(parts, index, 1, 0); }
+    Slice Piece(int64_t parts, int64_t index, int64_t pieces, int64_t piece) const {
+      const UnitRange range = DealPiece(units, parts, index, pieces, piece);
       Slice share{Shape(type.shape.size(), 0), type.shape};
       share.begin[dim] = range.begin * unit_extent;
       share.extent[dim] = range.count * unit_extent;
@@ -445,13 +459,13 @@ class ReshardEmitter {
                 const std::vector<Round>& rounds, std::map<int, Parts>* held) {
     const int n = static_cast<int>(round.size);
     const bool gathers = round.kind == Round::kGather;
-    const bool reduces_all = round.kind == Round::kSum;
-    const int chunks = reduces_all ? 2 * (n - 1) : n - 1;
+    const int turns = (round.kind == Round::kSum ? 2 : 1) * (n - 1);
     const std::vector<int> devices = draft_.StageDevices(to_.stage);
     const std::vector<Member> members = LocalMembers(axis, round);
 
     struct Ring {
       Frame frame;
+      int pieces = 1;  // that a share travels in
       TensorType link_type;
       Buffer buffer;
       plan::Task* send = nullptr;
@@ -462,44 +476,55 @@ class ReshardEmitter {
       Ring& ring = rings[member.position];
       const Parts& parts = held->at(member.position);
       ring.frame = FrameOf(axis, round, collective, rounds.size() > 1, member.position, parts);
-      ring.link_type = Flat({type_.dtype, ring.frame.Share(n, 0).extent});
+      ring.pieces = PiecesOf(ring.frame, n, devices[member.position]);
+      ring.link_type = Flat({type_.dtype, ring.frame.Piece(n, 0, ring.pieces, 0).extent});
       ring.buffer = StageRing(ring.frame, round, member, collective == Collective::kSum, parts);
     }
     for (const Member& member : members) {
       Ring& ring = rings[member.position];
+      const int next = devices[member.next], chunks = turns * ring.pieces;
+      const Attrs attrs =
+          RingAttrs(ring.frame, n, ring.pieces, gathers ? member.index : member.index - 1);
+      if (draft_.LocalIndex(next) < 0 && SendsFromPlace(ring.frame, n, ring.pieces, next)) {
+        ring.send = Send(member.device, next, to_.stage, ring.buffer, ring.frame.type,
+                         ring.link_type.bytes(),
+                         draft_.LinkSlots(node_.id, to_.stage, to_.stage, chunks), "ring");
+        ring.send->set_reshard(change_);
+        draft_.SetChunks(ring.send, chunks);
+        SetAttrs(ring.send, attrs);
+        continue;
+      }
       ring.send = Move("ring_send", to_.stage, member.device, Sub::kPack);
       draft_.SetChunks(ring.send, chunks);
       draft_.AddInput(ring.send, ring.buffer, ring.frame.type);
-      SetAttrs(ring.send, RingAttrs(ring.frame.dim, ring.frame.units, n,
-                                    gathers ? member.index : member.index - 1));
-      const auto link =
-          Ship(ring.send, member.device, devices[member.next], to_.stage, ring.link_type, "ring");
+      SetAttrs(ring.send, attrs);
+      const auto link = Ship(ring.send, member.device, next, to_.stage, ring.link_type, "ring");
       if (link.has_value()) rings.at(member.next).link = link;
     }
     for (const Member& member : members) {
       Ring& ring = rings[member.position];
       if (!ring.link.has_value()) {
         ring.link = Receive(devices[member.previous], member.device, to_.stage, ring.link_type,
-                            "ring", chunks);
+                            "ring", turns * ring.pieces);
       }
       plan::Task* reduce = Move("ring_reduce", to_.stage, member.device, Sub::kCombine);
-      draft_.SetChunks(reduce, chunks);
+      draft_.SetChunks(reduce, turns * ring.pieces);
       draft_.AddInput(reduce, ring.buffer, ring.frame.type);
       draft_.AddInput(reduce, *ring.link, ring.link_type);
       Attrs attrs =
-          RingAttrs(ring.frame.dim, ring.frame.units, n, gathers ? member.index : member.index - 1);
-      attrs.Set("reduce_chunks", static_cast<int64_t>(gathers ? 0 : n - 1));
+          RingAttrs(ring.frame, n, ring.pieces, gathers ? member.index : member.index - 1);
+      attrs.Set("reduce_chunks", static_cast<int64_t>(gathers ? 0 : (n - 1) * ring.pieces));
       attrs.Set("mode", std::string(ModeOf(from_.sbps[axis].reduce)));
       SetAttrs(reduce, attrs);
       const Buffer result = Output(reduce, ring.frame.type, member.device, level_);
       draft_.plan.mutable_registers(result.id)->set_in_place_of(ring.buffer.id);
       *reduce->add_aliases() = plan::Alias();  // output 0 over input 0
       SetCost(reduce, ring.link_type.bytes());
-      // Chunk c + 1 sends what chunk c combined.
+      // A share is sent, piece by piece, when it has been combined.
       plan::AfterEdge* edge = ring.send->add_after();
       edge->set_task(draft_.IdOf(reduce));
       edge->set_level(plan::CHUNK);
-      edge->set_lag(1);
+      edge->set_lag(ring.pieces);
       held->at(member.position) = AfterRing(round, collective, ring.frame, result, member);
     }
   }
@@ -535,12 +560,39 @@ class ReshardEmitter {
     return parts;
   }
 
-  static Attrs RingAttrs(int64_t dim, int64_t units, int n, int base) {
-    return {{"dim", dim},
-            {"units", units},
-            {"parts", static_cast<int64_t>(n)},
-            {"base", static_cast<int64_t>((base + n) % n)}};
+  static Attrs RingAttrs(const Frame& frame, int n, int pieces, int base) {
+    Attrs attrs = {{"dim", frame.dim},
+                   {"units", frame.units},
+                   {"parts", static_cast<int64_t>(n)},
+                   {"base", static_cast<int64_t>((base + n) % n)}};
+    if (pieces > 1) attrs.Set("pieces", static_cast<int64_t>(pieces));
+    return attrs;
   }
+
+  // In how many pieces the shares of a ring travel. A GPU has its shares whole: it does a ring in one call, or each
+  // piece in a call.
+  int PiecesOf(const Frame& frame, int n, int device) const {
+    if (IsGpu(device)) return 1;
+    const TensorType share{frame.type.dtype, frame.Share(n, n - 1).extent};  // a smallest one
+    const int64_t most = std::clamp<int64_t>(
+        std::min({share.bytes() / kPieceBytes, kMostTurns / (n - 1), frame.units / n}), 1,
+        kMostTurns);
+    // Equal ones, which are sent from where they lie, if so many or half of them can be.
+    for (int64_t pieces = most; frame.units % n == 0 && 2 * pieces > most; --pieces) {
+      if (frame.units / n % pieces == 0) return static_cast<int>(pieces);
+    }
+    return static_cast<int>(most);
+  }
+
+  // True if the pieces of a ring are sent from where they lie (plan/sent_pieces.h). What GPUs send to each other are
+  // rings for NCCL (plan/rings.h), or registers.
+  bool SendsFromPlace(const Frame& frame, int n, int pieces, int device) const {
+    const auto dim = frame.type.shape.begin() + frame.dim;
+    return !IsGpu(device) && frame.units > 0 && frame.units % (int64_t{n} * pieces) == 0 &&
+           NumElements(Shape(frame.type.shape.begin(), dim)) == 1;
+  }
+
+  bool IsGpu(int device) const { return draft_.target.devices(device).kind() == "cuda"; }
 
   void EmitExchange() {
     const std::vector<int> sources = draft_.StageDevices(from_.stage);

@@ -11,13 +11,16 @@
 // and between stages, or where one-axis steps do not reach, a general exchange: every destination
 // takes each piece of its slice once, sums over Partial sources in mesh order. On `micro`:
 // accumulate, concat, slice, mask. A ring is one ring_send and one ring_reduce task on the chunk
-// loop, so a plan does not grow with n; with p the device's place in the ring:
+// loop, so a plan does not grow with n; with p the device's place in the ring, and shares whole:
 //
 //   %5 = reshard(%3) P->B on dp   ->   r1 = assemble(r0)           the device's own part
 //                                      link = ring_send(r1)        chunk c: share (p-1-c) mod n,
 //                                                                  into the next device
 //                                      r2 = ring_reduce(r1, link)  in place of r1: share
 //                                                                  (p-2-c) mod n
+//
+// Large shares travel in pieces, a chunk each, a share's pieces one after the other. To another rank equal pieces are
+// sent from where they lie: a SEND of r1 stands for ring_send (docs/decisions/0035).
 //
 // A bucket (several inputs, P -> B) has its members side by side in r1 and one pack per member
 // behind r2. A direct sum has its members side by side in the link, and adds each to the device's own:
@@ -29,7 +32,7 @@
 // of one line of the axis and at positions of its own in the order: what a scattering leaves is one share, in whose
 // buffer the next ring goes round.
 //
-// Where the next device is on another rank the chunk goes through SEND and RECV; the order of the
+// Where the next device is on another rank chunks go through SEND and RECV; the order of the
 // additions is the mesh's, never the links', so one process and many give the same bits.
 // Pure; edits the draft of one call. Read next: docs/sharding.md, compiler/lower/plan_exchange.cc.
 #ifndef ONEFLOW_COMPILER_LOWER_EMIT_RESHARD_H_

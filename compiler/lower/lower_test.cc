@@ -10,6 +10,7 @@
 #include "compiler/golden_for_test.h"
 #include "compiler/graph/graph.h"
 #include "compiler/passes/autodiff.h"
+#include "plan/attrs.h"
 #include "plan/firings.h"
 #include "plan/text.h"
 #include "plan/verify.h"
@@ -83,6 +84,7 @@ struct Case {
   int micro = 1;
   int ranks = 1;
   int64_t batch = 24;
+  int64_t width = 8;
 };
 
 std::vector<plan::Plan> CompileAll(const Case& c, int layers = 4) {
@@ -100,7 +102,8 @@ std::vector<plan::Plan> CompileAll(const Case& c, int layers = 4) {
     plan::Target rows = target;
     Compiled compiled;
     for (int round = 0; round < 3; ++round) {
-      auto result = Compile(Network(layers, options.mesh.stages(), c.batch), rows, options);
+      auto result =
+          Compile(Network(layers, options.mesh.stages(), c.batch, c.width), rows, options);
       EXPECT_TRUE(result.ok()) << result.status();
       if (!result.ok()) return {};
       compiled = *std::move(result);
@@ -214,6 +217,50 @@ TEST(LowerTest, APlanDoesNotGrowWithTheGroup) {
   }
   EXPECT_LT(tasks[2], tasks[16]);  // few give each other their own: no ring
   EXPECT_EQ(tasks[16], tasks[32]);
+}
+
+// Sums of 4 MiB: each rank sends the shares from where they lie, a MiB at a time, and holds two of them.
+TEST(LowerTest, LargeSharesTravelInPieces) {
+  const std::vector<plan::Plan> plans = CompileAll({{{"dp", 2}}, 1, 2, 24, 1024}, 1);
+  ASSERT_EQ(plans.size(), 2u);
+  for (const plan::Plan& plan : plans) {
+    int sends = 0;
+    for (const plan::Task& task : plan.tasks()) {
+      EXPECT_NE(task.op(), "ring_send");
+      if (task.kind() != plan::SEND || task.level() != plan::CHUNK) continue;
+      ++sends;
+      EXPECT_EQ(task.chunks(), 4u);
+      EXPECT_EQ(Attrs::FromProto(task.attrs()).Int("pieces"), 2);
+      EXPECT_EQ(plan.channels(static_cast<int>(task.channel())).bytes(), 1 << 20);
+      EXPECT_EQ(plan.registers(static_cast<int>(task.inputs(0).register_())).bytes(), 4 << 20);
+    }
+    EXPECT_EQ(sends, 1);
+    for (const plan::Register& reg : plan.registers()) {
+      if (plan.tasks(static_cast<int>(reg.producer())).kind() == plan::RECV &&
+          reg.level() == plan::CHUNK) {
+        EXPECT_EQ(int64_t{reg.slots()} * reg.bytes(), 2 << 20);
+      }
+    }
+  }
+  const absl::Status status = VerifyPlans({&plans[0], &plans[1]});
+  EXPECT_TRUE(status.ok()) << status;
+  // What is wrong in a sender is found by the proofs of all ranks: another share first, whole shares for pieces.
+  const auto changed = [&](const std::string& name, int64_t value) {
+    plan::Plan other = plans[1];
+    for (plan::Task& task : *other.mutable_tasks()) {
+      if (task.kind() != plan::SEND || task.level() != plan::CHUNK) continue;
+      Attrs attrs = Attrs::FromProto(task.attrs());
+      attrs.Set(name, value);
+      task.clear_attrs();
+      attrs.ToProto(task.mutable_attrs());
+    }
+    return MessageOf(VerifyPlans({&plans[0], &other}));
+  };
+  EXPECT_NE(changed("base", 1).find("dataflow"), std::string::npos) << changed("base", 1);
+  EXPECT_NE(changed("pieces", 1).find("moves 2097152 bytes"), std::string::npos)
+      << changed("pieces", 1);
+  EXPECT_NE(changed("units", 1000).find("unequal pieces"), std::string::npos)
+      << changed("units", 1000);
 }
 
 TEST(LowerTest, SameInputSameBytes) {

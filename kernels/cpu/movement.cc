@@ -70,7 +70,9 @@ constexpr int64_t kMaxParts = int64_t{1} << 16;
 void CheckShares(SpecCheck* check, const Operand& whole, const Operand& chunk) {
   check->SameDType().Rank(whole, 1, kMaxRank);
   const size_t dim = check->Dim("dim", whole);
-  check->Int("parts", 1, kMaxParts);
+  const int64_t parts = check->Int("parts", 1, kMaxParts);
+  if (check->spec().attrs.Has("pieces"))
+    check->Int("pieces", 1, kMaxParts / std::max<int64_t>(parts, 1));
   check->Int("base", -kMaxParts, kMaxParts);
   const int64_t units = check->Int("units", 0, std::numeric_limits<int64_t>::max());
   check->Require(!check->ok() || units == 0 || whole.shape[dim] % units == 0,
@@ -154,17 +156,17 @@ KernelOr MakeAssemble(const KernelSpec& spec) {
   });
 }
 
-// Chunk c: out (dense) <- share (base - c) mod parts of in.
+// Chunk c: out (dense) <- what it sends of in.
 KernelOr MakeRingSend(const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const Shares shares, Shares::Of(spec, spec.inputs.at(0).shape));
   OF_ASSIGN_OR_RETURN(const std::vector<StridedCopy> copies, SentShares(spec, shares));
   return KernelOf([shares, copies, threads = spec.threads](const KernelArgs& args) {
-    copies[shares.Index(args.chunk)].Run(args.inputs[0], args.outputs[0], threads);
+    copies[shares.Sent(args.chunk)].Run(args.inputs[0], args.outputs[0], threads);
   });
 }
 
-// Chunk c: combines (c < reduce_chunks) or copies the received chunk into share (base - 1 - c) mod
-// parts of the buffer. Not in place, chunk 0 first copies the buffer.
+// Chunk c: combines (c < reduce_chunks) or copies what it receives into its place in the buffer. Not in
+// place, chunk 0 first copies the buffer.
 KernelOr MakeRingReduce(const KernelSpec& spec) {
   const Operand& buffer = spec.outputs.at(0);
   OF_ASSIGN_OR_RETURN(const Shares shares, Shares::Of(spec, buffer.shape));
@@ -177,8 +179,7 @@ KernelOr MakeRingReduce(const KernelSpec& spec) {
       std::memcpy(args.outputs[0], args.inputs[0], bytes);
     }
     Combine(args.chunk < reduce_chunks ? mode : CombineMode::kCopy,
-            copies[shares.Index(int64_t{1} + args.chunk)], args.inputs[1], args.outputs[0],
-            threads);
+            copies[shares.Received(args.chunk)], args.inputs[1], args.outputs[0], threads);
   });
 }
 

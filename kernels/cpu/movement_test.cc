@@ -139,12 +139,12 @@ std::pair<int64_t, int64_t> Deal(int64_t n, int64_t parts, int64_t i) {
   return {i * small + std::min(i, larger), small + (i < larger ? 1 : 0)};
 }
 
-// Plays a ring all-reduce over `parts` devices with the kernels: reduce-scatter in parts - 1
-// chunks, then all-gather in parts - 1 more. Device d sends share d first.
-void PlayRing(const Shape& shape, int64_t dim, int64_t units, int64_t parts) {
+// Plays a ring all-reduce over `parts` devices with the kernels: reduce-scatter in parts - 1 turns of
+// so many pieces, then all-gather in parts - 1 more. Device d sends share d first.
+void PlayRing(const Shape& shape, int64_t dim, int64_t units, int64_t parts, int64_t pieces = 1) {
   const int64_t unit = shape[dim] / units;
   Shape chunk_shape = shape;
-  chunk_shape[dim] = Deal(units, parts, 0).second * unit;
+  chunk_shape[dim] = Deal(Deal(units, parts, 0).second, pieces, 0).second * unit;
   std::vector<TestTensor> buffers, sent;
   std::vector<double> expected(NumElements(shape), 0);
   for (int64_t d = 0; d < parts; ++d) {
@@ -153,10 +153,12 @@ void PlayRing(const Shape& shape, int64_t dim, int64_t units, int64_t parts) {
     const std::vector<float> values = buffers.back().Values<float>();
     for (size_t i = 0; i < values.size(); ++i) expected[i] += values[i];
   }
-  for (int64_t chunk = 0; chunk < 2 * (parts - 1); ++chunk) {
+  for (int64_t chunk = 0; chunk < 2 * (parts - 1) * pieces; ++chunk) {
     for (int64_t d = 0; d < parts; ++d) {
-      KernelCase send("ring_send", {{"dim", dim}, {"units", units}, {"parts", parts}, {"base", d}},
-                      {buffers[d]}, {sent[d]});
+      KernelCase send(
+          "ring_send",
+          {{"dim", dim}, {"units", units}, {"parts", parts}, {"pieces", pieces}, {"base", d}},
+          {buffers[d]}, {sent[d]});
       send.Run(0, static_cast<uint32_t>(chunk));
     }
     for (int64_t d = 0; d < parts; ++d) {
@@ -164,8 +166,9 @@ void PlayRing(const Shape& shape, int64_t dim, int64_t units, int64_t parts) {
                         {{"dim", dim},
                          {"units", units},
                          {"parts", parts},
+                         {"pieces", pieces},
                          {"base", d},
-                         {"reduce_chunks", parts - 1},
+                         {"reduce_chunks", (parts - 1) * pieces},
                          {"mode", std::string("sum")}},
                         {buffers[d], sent[(d + parts - 1) % parts]}, {buffers[d]});
       reduce.Run(0, static_cast<uint32_t>(chunk));
@@ -185,6 +188,13 @@ TEST(Ring, AllReduce) {
   PlayRing({3, 14, 2}, 1, 7, 3);
   PlayRing({2, 5}, 0, 2, 3);  // one share is empty
   PlayRing({5}, 0, 5, 2);
+}
+
+TEST(Ring, SharesTravelInPieces) {
+  PlayRing({24, 3}, 0, 24, 2, 3);
+  PlayRing({23}, 0, 23, 3, 2);       // unequal ones
+  PlayRing({3, 14, 2}, 1, 7, 2, 2);  // not in a row
+  PlayRing({2, 5}, 0, 2, 2, 4);      // some are empty
 }
 
 TEST(Ring, ReduceNotInPlaceCopiesTheBufferFirst) {

@@ -162,8 +162,10 @@ absl::StatusOr<Shares> Shares::Of(const KernelSpec& spec, const Shape& shape) {
   Shares shares;
   const int64_t dim = spec.attrs.Int("dim");
   shares.parts_ = spec.attrs.Int("parts");
+  shares.pieces_ = spec.attrs.Has("pieces") ? spec.attrs.Int("pieces") : 1;
   shares.base_ = spec.attrs.Int("base");
-  if (dim < 0 || dim >= static_cast<int64_t>(shape.size()) || shares.parts_ < 1) {
+  if (dim < 0 || dim >= static_cast<int64_t>(shape.size()) || shares.parts_ < 1 ||
+      shares.pieces_ < 1) {
     return MakeError(ErrorKind::kPlan, spec.op + ": bad dim or parts for " + ToString(shape));
   }
   const int64_t extent = shape[dim];
@@ -173,8 +175,9 @@ absl::StatusOr<Shares> Shares::Of(const KernelSpec& spec, const Shape& shape) {
                      spec.op + ": " + std::to_string(extent) + " elements are not whole units");
   }
   const int64_t unit = units > 0 ? extent / units : 0;
-  for (int64_t i = 0; i < shares.parts_; ++i) {
-    const UnitRange range = DealUnits(units, shares.parts_, i);
+  for (int64_t i = 0; i < shares.parts_ * shares.pieces_; ++i) {
+    const UnitRange range =
+        DealPiece(units, shares.parts_, i / shares.pieces_, shares.pieces_, i % shares.pieces_);
     Shape begin(shape.size(), 0);
     Shape share = shape;
     begin[dim] = range.begin * unit;

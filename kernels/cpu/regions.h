@@ -53,26 +53,32 @@ struct Assembly {
 absl::StatusOr<Assembly> AssemblyOf(const KernelSpec& spec);
 absl::StatusOr<Needs> DescribeAssembly(const KernelSpec& spec);
 
-// One dim dealt out in `parts` shares of whole units (the ring).
+// One dim dealt out in `parts` shares of whole units (the ring), each in `pieces` that travel one by one.
 class Shares {
  public:
   static absl::StatusOr<Shares> Of(const KernelSpec& spec, const Shape& shape);
-  // Share with number (base - back) mod parts.
-  int64_t Index(int64_t back) const {
-    const int64_t index = (base_ - back) % parts_;
-    return index < 0 ? index + parts_ : index;
-  }
+  // What chunk c sends: piece c mod pieces of share (base - c div pieces) mod parts, as a place in
+  // `extents`; and what it receives, that piece of the share before it.
+  int64_t Sent(int64_t chunk) const { return Place(chunk, 0); }
+  int64_t Received(int64_t chunk) const { return Place(chunk, 1); }
+  // Of all pieces, share by share.
   const std::vector<Shape>& extents() const { return extents_; }
   const std::vector<Shape>& begins() const { return begins_; }
 
  private:
+  int64_t Place(int64_t chunk, int64_t back) const {
+    const int64_t index = (base_ - back - chunk / pieces_) % parts_;
+    return (index < 0 ? index + parts_ : index) * pieces_ + chunk % pieces_;
+  }
+
   int64_t parts_ = 1;
+  int64_t pieces_ = 1;
   int64_t base_ = 0;
   std::vector<Shape> extents_;
   std::vector<Shape> begins_;
 };
 
-// By share: into a dense chunk (`ring_send`), or a dense chunk into the buffer (`ring_reduce`).
+// By piece: into a dense chunk (`ring_send`), or a dense chunk into the buffer (`ring_reduce`).
 absl::StatusOr<std::vector<StridedCopy>> SentShares(const KernelSpec& spec, const Shares& shares);
 absl::StatusOr<std::vector<StridedCopy>> ReceivedShares(const KernelSpec& spec,
                                                         const Shares& shares);

@@ -465,17 +465,20 @@ void AddMovement(std::vector<Case>* cases) {
            {Values(dtype, {2, 2}, 2), Values(dtype, {2, 2}, 3), Values(dtype, {2, 2}, 4)},
            {Of(dtype, {4, 2})}});
       if (std::string(mode) == "copy") continue;
-      cases->push_back({"ring_reduce",
-                        {{"dim", int64_t{0}},
-                         {"units", int64_t{8}},
-                         {"parts", int64_t{3}},
-                         {"base", int64_t{1}},
-                         {"reduce_chunks", int64_t{2}},
-                         {"mode", std::string(mode)}},
-                        {Values(dtype, {8, 3}, 5), Values(dtype, {3, 3}, 6)},
-                        {Of(dtype, {8, 3})},
-                        0,
-                        4});
+      for (const int64_t pieces : {1, 2}) {
+        cases->push_back({"ring_reduce",
+                          {{"dim", int64_t{0}},
+                           {"units", int64_t{8}},
+                           {"parts", int64_t{3}},
+                           {"pieces", pieces},
+                           {"base", int64_t{1}},
+                           {"reduce_chunks", 2 * pieces},
+                           {"mode", std::string(mode)}},
+                          {Values(dtype, {8, 3}, 5), Values(dtype, {3, 3}, 6)},
+                          {Of(dtype, {8, 3})},
+                          0,
+                          4});
+      }
       cases->push_back({"accumulate",
                         {{"mode", std::string(mode)}},
                         {Values(dtype, {4, 4}, 7)},
@@ -483,13 +486,16 @@ void AddMovement(std::vector<Case>* cases) {
                         0,
                         3});
     }
-    cases->push_back(
-        {"ring_send",
-         {{"dim", int64_t{1}}, {"units", int64_t{7}}, {"parts", int64_t{3}}, {"base", int64_t{2}}},
-         {Values(dtype, {3, 14, 2}, 8)},
-         {Of(dtype, {3, 6, 2})},
-         0,
-         3});
+    cases->push_back({"ring_send",
+                      {{"dim", int64_t{1}},
+                       {"units", int64_t{7}},
+                       {"parts", int64_t{3}},
+                       {"base", int64_t{2}},
+                       {"pieces", int64_t{2}}},
+                      {Values(dtype, {3, 14, 2}, 8)},
+                      {Of(dtype, {3, 6, 2})},
+                      0,
+                      3});
     cases->push_back({"micro_slice",
                       {{"dim", int64_t{1}}},
                       {Values(dtype, {6, 9}, 9)},

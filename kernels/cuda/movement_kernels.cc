@@ -123,7 +123,7 @@ KernelOr MakeRingSend(const CudaApi* api, const KernelSpec& spec) {
   OF_ASSIGN_OR_RETURN(const std::vector<CudaRegion> regions,
                       RegionsOf(api, spec, CombineMode::kCopy, copies));
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
-    return regions[shares.Index(args.chunk)].Run(args.inputs[0], args.outputs[0], stream);
+    return regions[shares.Sent(args.chunk)].Run(args.inputs[0], args.outputs[0], stream);
   });
 }
 
@@ -143,8 +143,7 @@ KernelOr MakeRingReduce(const CudaApi* api, const KernelSpec& spec) {
       if (error != 0) return error;
     }
     const std::vector<CudaRegion>& regions = args.chunk < reduce_chunks ? combined : copied;
-    return regions[shares.Index(int64_t{1} + args.chunk)].Run(args.inputs[1], args.outputs[0],
-                                                              stream);
+    return regions[shares.Received(args.chunk)].Run(args.inputs[1], args.outputs[0], stream);
   });
 }
 
