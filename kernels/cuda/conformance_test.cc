@@ -466,14 +466,15 @@ void AddMovement(std::vector<Case>* cases) {
            {Of(dtype, {4, 2})}});
       if (std::string(mode) == "copy") continue;
       for (const int64_t pieces : {1, 2}) {
+        Attrs ring = {{"dim", int64_t{0}},
+                      {"units", int64_t{8}},
+                      {"parts", int64_t{3}},
+                      {"base", int64_t{1}}};
+        ring.Set("pieces", pieces);
+        ring.Set("reduce_chunks", 2 * pieces);
+        ring.Set("mode", std::string(mode));
         cases->push_back({"ring_reduce",
-                          {{"dim", int64_t{0}},
-                           {"units", int64_t{8}},
-                           {"parts", int64_t{3}},
-                           {"pieces", pieces},
-                           {"base", int64_t{1}},
-                           {"reduce_chunks", 2 * pieces},
-                           {"mode", std::string(mode)}},
+                          ring,
                           {Values(dtype, {8, 3}, 5), Values(dtype, {3, 3}, 6)},
                           {Of(dtype, {8, 3})},
                           0,
