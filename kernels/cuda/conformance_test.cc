@@ -465,21 +465,6 @@ void AddMovement(std::vector<Case>* cases) {
            {Values(dtype, {2, 2}, 2), Values(dtype, {2, 2}, 3), Values(dtype, {2, 2}, 4)},
            {Of(dtype, {4, 2})}});
       if (std::string(mode) == "copy") continue;
-      for (const int64_t pieces : {1, 2}) {
-        Attrs ring = {{"dim", int64_t{0}},
-                      {"units", int64_t{8}},
-                      {"parts", int64_t{3}},
-                      {"base", int64_t{1}}};
-        ring.Set("pieces", pieces);
-        ring.Set("reduce_chunks", 2 * pieces);
-        ring.Set("mode", std::string(mode));
-        cases->push_back({"ring_reduce",
-                          ring,
-                          {Values(dtype, {8, 3}, 5), Values(dtype, {3, 3}, 6)},
-                          {Of(dtype, {8, 3})},
-                          0,
-                          4});
-      }
       cases->push_back({"accumulate",
                         {{"mode", std::string(mode)}},
                         {Values(dtype, {4, 4}, 7)},
@@ -487,16 +472,23 @@ void AddMovement(std::vector<Case>* cases) {
                         0,
                         3});
     }
-    cases->push_back({"ring_send",
-                      {{"dim", int64_t{1}},
-                       {"units", int64_t{7}},
-                       {"parts", int64_t{3}},
-                       {"base", int64_t{2}},
-                       {"pieces", int64_t{2}}},
-                      {Values(dtype, {3, 14, 2}, 8)},
-                      {Of(dtype, {3, 6, 2})},
-                      0,
-                      3});
+    for (const int64_t pieces : {1, 2}) {
+      Attrs ring = {{"dim", int64_t{1}}, {"units", int64_t{7}}, {"parts", int64_t{3}}};
+      ring.Set("base", int64_t{2});
+      ring.Set("pieces", pieces);
+      const std::vector<TestTensor> whole = {Values(dtype, {3, 14, 2}, 8)};
+      cases->push_back({"ring_send", ring, whole, {Of(dtype, {3, 6, 2})}, 0, 3});
+      ring.Set("reduce_chunks", 2 * pieces);
+      for (const char* mode : {"sum", "max", "min"}) {
+        ring.Set("mode", std::string(mode));
+        cases->push_back({"ring_reduce",
+                          ring,
+                          {whole[0], Values(dtype, {3, 6, 2}, 6)},
+                          {Of(dtype, {3, 14, 2})},
+                          0,
+                          4});
+      }
+    }
     cases->push_back({"micro_slice",
                       {{"dim", int64_t{1}}},
                       {Values(dtype, {6, 9}, 9)},
