@@ -1,14 +1,22 @@
 // Sessions on the CUDA device over software CUDA: what its threads share, for ThreadSanitizer above all.
 // Numbers of kernels: kernels/cuda/conformance_test.cc; of models: tests/e2e/test_cuda.py.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <sstream>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "base/status.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
 #include "kernels/cuda/soft_gpus_for_test.h"
+#include "plan/text.h"
+#include "runtime/devices/device_set.h"
 #include "runtime/plans_for_test.h"
+#include "runtime/program.h"
 #include "runtime/session.h"
 
 namespace oneflow {
@@ -122,6 +130,25 @@ TEST(CudaSession, DevicesOnTwoGpusSendEachOtherMessages) {
     EXPECT_EQ(session->Counters()[0].gpu, lies_there ? 1 : 0);
   }
   kernels::SoftGpus::Of().Set(1, false);
+}
+
+// Between GPUs whole registers are sent (docs/decisions/0035).
+TEST(CudaSession, APlanThatSendsPiecesIsRefused) {
+  std::ifstream file(std::string(ONEFLOW_SOURCE_DIR) + "/tests/golden/network_dp2.plan");
+  std::stringstream text;
+  text << file.rdbuf();
+  plan::Plan plan = *ParsePlan(text.str());
+  for (plan::DeviceProto& device : *plan.mutable_devices()) device.set_kind("cuda");
+  for (plan::Task& task : *plan.mutable_tasks()) {
+    if (task.kind() != plan::SEND) continue;
+    plan::AttrProto* dim = task.add_attrs();
+    dim->set_name("dim");
+    dim->set_i(0);
+  }
+  DeviceSet devices(&kernels::CpuKernels(), kernels::SoftCudaApi());
+  EXPECT_THAT(
+      MessageOf(Program::Create(plan, &devices).status()),
+      testing::AllOf(testing::HasSubstr("send"), testing::HasSubstr("no call of a cuda device")));
 }
 
 TEST(CudaSession, OneThatIsDestroyedInMidStepEndsWhatItsDeviceHas) {

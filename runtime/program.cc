@@ -280,12 +280,15 @@ absl::Status Program::AddWork() {
       case plan::SEND: {
         task.message_bytes = holds_bytes_ ? BytesOf(proto.inputs(0)) : 0;
         if (!SendsPieces(proto)) break;
+        absl::StatusOr<SentPieces> sent = SentPiecesOf(proto);
         if (runs_whole_steps_) {
-          return TaskError(static_cast<uint32_t>(&task - tasks_.data()),
-                           PlanError(plan_, "sends pieces of a register, which no call of a " +
-                                                task.device->kind() + " device does"));
+          sent = MakeError(ErrorKind::kPlan, "sends pieces of a register, which no call of a " +
+                                                 task.device->kind() + " device does");
         }
-        OF_ASSIGN_OR_RETURN(task.sent, SentPiecesOf(proto));
+        if (!sent.ok()) {
+          return TaskError(static_cast<uint32_t>(&task - tasks_.data()), sent.status());
+        }
+        task.sent = *std::move(sent);
         task.touched_bytes = task.sent.bytes;
         if (holds_bytes_) task.message_bytes = task.sent.bytes;
         break;

@@ -459,13 +459,14 @@ class ReshardEmitter {
                 const std::vector<Round>& rounds, std::map<int, Parts>* held) {
     const int n = static_cast<int>(round.size);
     const bool gathers = round.kind == Round::kGather;
-    const int turns = (round.kind == Round::kSum ? 2 : 1) * (n - 1);
     const std::vector<int> devices = draft_.StageDevices(to_.stage);
     const std::vector<Member> members = LocalMembers(axis, round);
 
     struct Ring {
       Frame frame;
       int pieces = 1;  // that a share travels in
+      int chunks = 1;
+      Attrs attrs;
       TensorType link_type;
       Buffer buffer;
       plan::Task* send = nullptr;
@@ -477,42 +478,40 @@ class ReshardEmitter {
       const Parts& parts = held->at(member.position);
       ring.frame = FrameOf(axis, round, collective, rounds.size() > 1, member.position, parts);
       ring.pieces = PiecesOf(ring.frame, n, devices[member.position]);
+      ring.chunks = (round.kind == Round::kSum ? 2 : 1) * (n - 1) * ring.pieces;
+      ring.attrs = RingAttrs(ring.frame, n, ring.pieces, gathers ? member.index : member.index - 1);
       ring.link_type = Flat({type_.dtype, ring.frame.Piece(n, 0, ring.pieces, 0).extent});
       ring.buffer = StageRing(ring.frame, round, member, collective == Collective::kSum, parts);
     }
     for (const Member& member : members) {
       Ring& ring = rings[member.position];
-      const int next = devices[member.next], chunks = turns * ring.pieces;
-      const Attrs attrs =
-          RingAttrs(ring.frame, n, ring.pieces, gathers ? member.index : member.index - 1);
+      const int next = devices[member.next];
       if (draft_.LocalIndex(next) < 0 && SendsFromPlace(ring.frame, n, ring.pieces, next)) {
         ring.send = Send(member.device, next, to_.stage, ring.buffer, ring.frame.type,
                          ring.link_type.bytes(),
-                         draft_.LinkSlots(node_.id, to_.stage, to_.stage, chunks), "ring");
+                         draft_.LinkSlots(node_.id, to_.stage, to_.stage, ring.chunks), "ring");
         ring.send->set_reshard(change_);
-        draft_.SetChunks(ring.send, chunks);
-        SetAttrs(ring.send, attrs);
-        continue;
+        draft_.SetChunks(ring.send, ring.chunks);
+      } else {
+        ring.send = Move("ring_send", to_.stage, member.device, Sub::kPack);
+        draft_.SetChunks(ring.send, ring.chunks);
+        draft_.AddInput(ring.send, ring.buffer, ring.frame.type);
+        const auto link = Ship(ring.send, member.device, next, to_.stage, ring.link_type, "ring");
+        if (link.has_value()) rings.at(member.next).link = link;
       }
-      ring.send = Move("ring_send", to_.stage, member.device, Sub::kPack);
-      draft_.SetChunks(ring.send, chunks);
-      draft_.AddInput(ring.send, ring.buffer, ring.frame.type);
-      SetAttrs(ring.send, attrs);
-      const auto link = Ship(ring.send, member.device, next, to_.stage, ring.link_type, "ring");
-      if (link.has_value()) rings.at(member.next).link = link;
+      SetAttrs(ring.send, ring.attrs);
     }
     for (const Member& member : members) {
       Ring& ring = rings[member.position];
       if (!ring.link.has_value()) {
         ring.link = Receive(devices[member.previous], member.device, to_.stage, ring.link_type,
-                            "ring", turns * ring.pieces);
+                            "ring", ring.chunks);
       }
       plan::Task* reduce = Move("ring_reduce", to_.stage, member.device, Sub::kCombine);
-      draft_.SetChunks(reduce, turns * ring.pieces);
+      draft_.SetChunks(reduce, ring.chunks);
       draft_.AddInput(reduce, ring.buffer, ring.frame.type);
       draft_.AddInput(reduce, *ring.link, ring.link_type);
-      Attrs attrs =
-          RingAttrs(ring.frame, n, ring.pieces, gathers ? member.index : member.index - 1);
+      Attrs attrs = ring.attrs;
       attrs.Set("reduce_chunks", static_cast<int64_t>(gathers ? 0 : (n - 1) * ring.pieces));
       attrs.Set("mode", std::string(ModeOf(from_.sbps[axis].reduce)));
       SetAttrs(reduce, attrs);
