@@ -138,8 +138,14 @@ TEST(CudaSession, APlanThatSendsPiecesIsRefused) {
   std::stringstream text;
   text << file.rdbuf();
   plan::Plan plan = *ParsePlan(text.str());
-  for (plan::DeviceProto& device : *plan.mutable_devices()) device.set_kind("cuda");
+  for (plan::DeviceProto& device : *plan.mutable_devices()) {
+    device.set_kind("cuda");
+    device.set_arena_bytes(int64_t{1} << 30);
+  }
   for (plan::Task& task : *plan.mutable_tasks()) {
+    if (task.has_workspace()) {  // a GPU's products want more
+      plan.mutable_registers(static_cast<int>(task.workspace()))->set_bytes(int64_t{64} << 20);
+    }
     if (task.kind() != plan::SEND) continue;
     plan::AttrProto* dim = task.add_attrs();
     dim->set_name("dim");
