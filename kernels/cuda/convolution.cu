@@ -20,6 +20,7 @@
 
 #include "base/dtype.h"
 #include "kernels/cuda/convolution_space.h"
+#include "kernels/cuda/convolution_sums.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/filter_layout.h"
@@ -275,7 +276,8 @@ struct Plan {
   CudaConvolution problem;
   CudaRun<CudaConvolution> own;
 #ifdef __CUDACC__
-  std::unique_ptr<CudnnConvolution> library;  // nullptr: the own kernel
+  std::shared_ptr<CudnnConvolution> library;  // nullptr: the own kernel
+  bool makes_sums = false;
 #endif
 };
 
@@ -300,11 +302,20 @@ CudaError ConvolutionPlan(const CudaConvolution* problem, void** out) {
   char who[sizeof(CudaConvolutionPlans::latest)] = "own kernel";
 #ifdef __CUDACC__
   const int64_t room = EngineRoom(*problem);
-  if (room >= 0) plan->library = CudnnConvolution::Make(*problem, room);
+  if (room >= 0 && MakesStatistics(*problem)) {
+    plan->library = CudnnConvolution::Shared(*problem, room);
+    plan->makes_sums = plan->library != nullptr;
+  }
+  if (room >= 0 && plan->library == nullptr) {
+    CudaConvolution alone = *problem;
+    alone.parts = 0;
+    plan->library = CudnnConvolution::Make(alone, room);
+  }
   by_library = plan->library != nullptr;
   if (by_library) {
-    std::snprintf(who, sizeof(who), "cuDNN engine %lld, workspace %lld",
+    std::snprintf(who, sizeof(who), "cuDNN engine %lld%s, workspace %lld",
                   static_cast<long long>(plan->library->engine()),
+                  plan->makes_sums ? " with sums" : "",
                   static_cast<long long>(plan->library->workspace_bytes()));
   }
 #endif
@@ -319,10 +330,31 @@ CudaError ConvolutionPlan(const CudaConvolution* problem, void** out) {
 
 #ifdef __CUDACC__
 
+// `w`: the filters as the library reads them.
+CudaError RunWithSums(const Plan& plan, const CudaOperands& o, const void* w, char* statistics,
+                      void* engine_space, CudaStreamHandle stream) {
+  const CudaConvolution& p = plan.problem;
+  const auto of_channels = [&](int i) {
+    return reinterpret_cast<float*>(statistics + i * ChannelBytes(p));
+  };
+  float *pivots = of_channels(0), *sums = of_channels(1), *squares = of_channels(2);
+  if (const CudaError error = ChannelPivots(p, o.in[0], o.in[1], pivots, stream); error != 0) {
+    return error;
+  }
+  if (const CudaError error =
+          plan.library->Run({o.in[0], w, o.out[0], pivots, sums, squares}, engine_space, stream);
+      error != 0) {
+    return error;
+  }
+  return PivotedSums(p, pivots, sums, squares, static_cast<float*>(o.out[1]),
+                     static_cast<float*>(o.out[2]), stream);
+}
+
 CudaError RunLibrary(const Plan& plan, const CudaOperands& o, CudaStreamHandle stream) {
   const CudaConvolution& p = plan.problem;
   char* space = AlignedSpace(o.workspace);
-  void* engine_space = space + FilterBytes(p);
+  char* const statistics = space + FilterBytes(p);
+  void* engine_space = statistics + StatisticBytes(p);
   void* filters = space;
   const bool turned = FilterBytes(p) > 0;
   switch (p.pass) {
@@ -332,14 +364,15 @@ CudaError RunLibrary(const Plan& plan, const CudaOperands& o, CudaStreamHandle s
       const void* w = turned ? filters : o.in[1];
       const CudaError error = turned ? FiltersChannelsLast(p, o.in[1], filters, stream) : 0;
       if (error != 0) return error;
-      return plan.library->Run(forward ? o.in[0] : o.out[0], w, forward ? o.out[0] : o.in[0],
+      if (plan.makes_sums) return RunWithSums(plan, o, w, statistics, engine_space, stream);
+      return plan.library->Run({forward ? o.in[0] : o.out[0], w, forward ? o.out[0] : o.in[0]},
                                engine_space, stream);
     }
     case CudaConvolutionPass::kGradWeight:
       break;
   }
   const CudaError error =
-      plan.library->Run(o.in[0], turned ? filters : o.out[0], o.in[1], engine_space, stream);
+      plan.library->Run({o.in[0], turned ? filters : o.out[0], o.in[1]}, engine_space, stream);
   if (error != 0 || !turned) return error;
   return FiltersChannelsFirst(p, filters, o.out[0], stream);
 }
@@ -352,6 +385,14 @@ CudaError RunPlan(const void* made, const CudaOperands* operands, CudaStreamHand
   if (plan.library != nullptr) return RunLibrary(plan, *operands, stream);
 #endif
   return plan.own(&plan.problem, operands, stream);
+}
+
+bool MakesSums([[maybe_unused]] const void* made) {
+#ifdef __CUDACC__
+  return static_cast<const Plan*>(made)->makes_sums;
+#else
+  return false;
+#endif
 }
 
 void ReleasePlan(void* made) {
@@ -383,6 +424,7 @@ void CountPlans(CudaConvolutionPlans* counts) {
 void AddConvolution(CudaApi* api) {
   api->convolution_plan = &ConvolutionPlan;
   api->convolution = &RunPlan;
+  api->convolution_makes_sums = &MakesSums;
   api->convolution_release = &ReleasePlan;
   api->convolution_library = &ConvolutionLibrary;
   api->convolution_plans = &CountPlans;
