@@ -82,22 +82,24 @@ class Layer(flow.nn.Module):
         return self.norm(y.relu() if self.apart else y)
 
 
-def test_statistics_are_those_of_numpy() -> None:
-    """The running ones, which are made of them."""
+@pytest.mark.parametrize("devices", [1, 2])
+def test_statistics_are_those_of_numpy(devices: int) -> None:
+    """The running ones, which are made of them; the devices' parts of the batch have means of their own."""
     flow.manual_seed(2)
     model = Layer(apart=False)
     with flow.no_grad():
         model.conv.weight.add_(0.3)  # a mean that is not small
     weight = model.conv.weight.numpy().astype(np.float64)
     images = np.random.default_rng(1).standard_normal((6, 3, 9, 9)).astype(np.float32) + 2
+    images[3:] += 3
     step = flow.train_step(
         lambda x: model(x).square().mean(),
         model=model,
         optimizer=flow.optim.SGD(model.parameters(), lr=0.0),
-        mesh=flow.mesh("cuda", threads=1, dp=1),
+        mesh=flow.mesh("cuda", threads=1, dp=devices),
         precision="bf16",
     )
-    assert ops_of(step, [images])["conv2d_sums"] == 1
+    assert ops_of(step, [images])["conv2d_sums"] == devices
     step(images)["loss"].numpy()
     padded = np.pad(images.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
     y = sum(

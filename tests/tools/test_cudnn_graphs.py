@@ -26,4 +26,5 @@ def test_cudnn_has_an_engine_within_the_room(window: cudnn_graphs.Window) -> Non
     for dtype in ("bf16", "f16"):
         said = cudnn_graphs.ask(window, 32, dtype, "conv2d_sums")
         assert said["found"], said
-        assert 0 <= said["workspace"] <= said["room"], said
+        # Sums that come again have their shares in memory; those that do not need none.
+        assert 0 < said["workspace"] <= said["room"], said
