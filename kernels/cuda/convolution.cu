@@ -17,6 +17,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "base/dtype.h"
 #include "kernels/cuda/convolution_space.h"
@@ -24,11 +25,13 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/filter_layout.h"
+#include "kernels/cuda/offered_algorithms.h"
 #include "kernels/cuda/tile_product.h"
 #include "kernels/scalar/types.h"
 
 #ifdef __CUDACC__
 #include "kernels/cuda/cudnn_convolution.h"
+#include "kernels/cuda/gpu_place.h"
 #endif
 
 namespace oneflow::kernels {
@@ -278,7 +281,11 @@ struct Plan {
 #ifdef __CUDACC__
   std::shared_ptr<CudnnConvolution> library;  // nullptr: the own kernel
   bool makes_sums = false;
+  int device = 0;                                              // that it was made for
+  std::shared_ptr<CudnnConvolution> engines[kMostAlgorithms];  // of those offered that were used
 #endif
+  CudaAlgorithms offered = {};
+  int32_t shares = 1;  // of the own kernel, in tests
 };
 
 // Of all plans of this process.
@@ -291,6 +298,13 @@ Plans& AllPlans() {
   return *plans;
 }
 
+#ifdef __CUDACC__
+CudaConvolution WithoutSums(CudaConvolution problem) {
+  problem.parts = 0;
+  return problem;
+}
+#endif
+
 CudaError ConvolutionPlan(const CudaConvolution* problem, void** out) {
   *out = nullptr;
   const CudaRun<CudaConvolution> own = OwnKernel(problem->dtype);
@@ -298,6 +312,7 @@ CudaError ConvolutionPlan(const CudaConvolution* problem, void** out) {
   auto plan = std::make_unique<Plan>();
   plan->problem = *problem;
   plan->own = own;
+  plan->shares = problem->splits;
   bool by_library = false;
   char who[sizeof(CudaConvolutionPlans::latest)] = "own kernel";
 #ifdef __CUDACC__
@@ -307,10 +322,9 @@ CudaError ConvolutionPlan(const CudaConvolution* problem, void** out) {
     plan->makes_sums = plan->library != nullptr;
   }
   if (room >= 0 && plan->library == nullptr) {
-    CudaConvolution alone = *problem;
-    alone.parts = 0;
-    plan->library = CudnnConvolution::Make(alone, room);
+    plan->library = CudnnConvolution::Make(WithoutSums(*problem), room);
   }
+  cudaGetDevice(&plan->device);
   by_library = plan->library != nullptr;
   if (by_library) {
     std::snprintf(who, sizeof(who), "cuDNN engine %lld%s, workspace %lld",
@@ -387,6 +401,82 @@ CudaError RunPlan(const void* made, const CudaOperands* operands, CudaStreamHand
   return plan.own(&plan.problem, operands, stream);
 }
 
+#ifdef __CUDACC__
+
+// Those beside which there are sums are compiled when they are first used, for a second each: fewer of them.
+constexpr size_t kMostWithSums = 4;
+
+void OfferLibrary(Plan* plan, CudaAlgorithms* offered) {
+  bool found = false;
+  if (!TellPlace(CudnnLibrary("", &found), offered)) return;
+  const auto offer = [&](const std::string& name) {
+    char(&place)[sizeof(offered->names[0])] = offered->names[offered->count];
+    if (name.size() >= sizeof(place)) return false;
+    std::memcpy(place, name.c_str(), name.size() + 1);
+    ++offered->count;
+    return true;
+  };
+  if (!offer(plan->library->name())) return;
+  plan->engines[0] = plan->library;
+  const size_t most = plan->makes_sums ? kMostWithSums : size_t{kMostAlgorithms};
+  const CudaConvolution problem = plan->makes_sums ? plan->problem : WithoutSums(plan->problem);
+  for (const std::string& name :
+       CudnnConvolution::Offered(problem, EngineRoom(plan->problem), most)) {
+    if (offered->count == static_cast<int32_t>(most)) break;
+    if (name != plan->library->name()) offer(name);
+  }
+}
+
+// The i-th of those offered, on the GPU that the plan was made for, whichever the calling thread is with.
+bool UseEngine(Plan* plan, int i) {
+  std::shared_ptr<CudnnConvolution>& engine = plan->engines[i];
+  if (engine == nullptr) {
+    int before = 0;
+    if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(plan->device) != cudaSuccess) {
+      return false;
+    }
+    engine = CudnnConvolution::Shared(plan->makes_sums ? plan->problem : WithoutSums(plan->problem),
+                                      EngineRoom(plan->problem), plan->offered.names[i]);
+    cudaSetDevice(before);
+  }
+  if (engine == nullptr) return false;
+  plan->library = engine;
+  return true;
+}
+
+#endif  // __CUDACC__
+
+CudaError ConvolutionAlgorithms(void* made, CudaAlgorithms* offered) {
+  Plan* plan = static_cast<Plan*>(made);
+  *offered = {};
+#ifdef __CUDACC__
+  if (plan->library != nullptr) OfferLibrary(plan, offered);
+#else
+  // Two whose bits differ where there are shares, for tests of who chooses what.
+  std::snprintf(offered->place, sizeof(offered->place), "software CUDA");
+  std::snprintf(offered->names[0], sizeof(offered->names[0]), "in shares");
+  std::snprintf(offered->names[1], sizeof(offered->names[1]), "in one");
+  offered->count = 2;
+#endif
+  plan->offered = *offered;
+  return 0;
+}
+
+CudaError ConvolutionUse(void* made, const char* name) {
+  Plan* plan = static_cast<Plan*>(made);
+  constexpr CudaError kNone = 1;  // cudaErrorInvalidValue
+  for (int i = 0; i < plan->offered.count; ++i) {
+    if (std::strcmp(name, plan->offered.names[i]) != 0) continue;
+#ifdef __CUDACC__
+    return UseEngine(plan, i) ? 0 : kNone;
+#else
+    plan->problem.splits = i == 0 ? plan->shares : 1;
+    return 0;
+#endif
+  }
+  return kNone;
+}
+
 bool MakesSums([[maybe_unused]] const void* made) {
 #ifdef __CUDACC__
   return static_cast<const Plan*>(made)->makes_sums;
@@ -424,6 +514,8 @@ void CountPlans(CudaConvolutionPlans* counts) {
 void AddConvolution(CudaApi* api) {
   api->convolution_plan = &ConvolutionPlan;
   api->convolution = &RunPlan;
+  api->convolution_algorithms = &ConvolutionAlgorithms;
+  api->convolution_use = &ConvolutionUse;
   api->convolution_makes_sums = &MakesSums;
   api->convolution_release = &ReleasePlan;
   api->convolution_library = &ConvolutionLibrary;

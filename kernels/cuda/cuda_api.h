@@ -338,6 +338,9 @@ struct CudaApi {
   // convolution_release; nullptr: no kernel takes the type.
   CudaError (*convolution_plan)(const CudaConvolution*, void** plan);
   CudaError (*convolution)(const void* plan, const CudaOperands*, CudaStreamHandle);
+  // What it may be done by, as matmul_algorithms and matmul_use say it of a product; own kernels are no choice.
+  CudaError (*convolution_algorithms)(void* plan, CudaAlgorithms*);
+  CudaError (*convolution_use)(void* plan, const char* name);
   // Whether it makes the sums too, as outputs 1 and 2; else bn_sample_sums makes them of the result.
   bool (*convolution_makes_sums)(const void* plan);
   void (*convolution_release)(void* plan);

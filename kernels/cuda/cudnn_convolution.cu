@@ -41,24 +41,27 @@ CudaError Code(Status status) { return status == 0 ? 0 : kCudnnErrors + status; 
 }  // namespace
 
 std::unique_ptr<CudnnConvolution> CudnnConvolution::Make(const CudaConvolution& p,
-                                                         int64_t workspace_bytes) {
+                                                         int64_t workspace_bytes,
+                                                         const std::string& name) {
   DeviceHandle* device = HandleOfDevice();
   if (device == nullptr) return nullptr;
   std::lock_guard<std::mutex> lock(device->mutex);
   std::optional<cudnn::EnginePlan> plan =
-      cudnn::PlanConvolution(p, {device->handle, nullptr}, workspace_bytes);
+      cudnn::PlanConvolution(p, {device->handle, nullptr}, workspace_bytes, name);
   if (!plan.has_value()) return nullptr;
   std::unique_ptr<CudnnConvolution> made(new CudnnConvolution);
   made->handle_ = device;
   made->plan_ = plan->plan.Release();
   made->config_ = plan->config.Release();
   made->engine_ = plan->engine;
+  made->name_ = std::move(plan->name);
   made->workspace_bytes_ = plan->workspace_bytes;
   return made;
 }
 
 std::shared_ptr<CudnnConvolution> CudnnConvolution::Shared(const CudaConvolution& p,
-                                                           int64_t workspace_bytes) {
+                                                           int64_t workspace_bytes,
+                                                           const std::string& name) {
   int device = 0;
   if (cudaGetDevice(&device) != cudaSuccess) return nullptr;
   using Key = std::array<int64_t, 20>;
@@ -77,15 +80,23 @@ std::shared_ptr<CudnnConvolution> CudnnConvolution::Shared(const CudaConvolution
     std::weak_ptr<CudnnConvolution> plan;
     bool refused = false;
   };
-  static auto* plans = new std::map<Key, Known>;
+  static auto* plans = new std::map<std::pair<Key, std::string>, Known>;
   std::lock_guard<std::mutex> lock(mutex);
-  Known& known = (*plans)[key];
+  Known& known = (*plans)[{key, name}];
   std::shared_ptr<CudnnConvolution> plan = known.plan.lock();
   if (plan != nullptr || known.refused) return plan;
-  plan = Make(p, workspace_bytes);
+  plan = Make(p, workspace_bytes, name);
   known.plan = plan;
   known.refused = plan == nullptr;
   return plan;
+}
+
+std::vector<std::string> CudnnConvolution::Offered(const CudaConvolution& p,
+                                                   int64_t workspace_bytes, size_t most) {
+  DeviceHandle* device = HandleOfDevice();
+  if (device == nullptr) return {};
+  std::lock_guard<std::mutex> lock(device->mutex);
+  return cudnn::OfferedEngines(p, {device->handle, nullptr}, workspace_bytes, most);
 }
 
 CudnnConvolution::~CudnnConvolution() {

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "kernels/cuda/cuda_api.h"
 
@@ -24,17 +26,24 @@ class CudnnConvolution {
  public:
   // For the calling thread's device, with so many bytes of workspace. nullptr where there is no cuDNN, or none of its
   // engines will do.
+  // `name`: of the engine that it is to be, of those that are offered; "": the first that will do.
   static std::unique_ptr<CudnnConvolution> Make(const CudaConvolution& problem,
-                                                int64_t workspace_bytes);
+                                                int64_t workspace_bytes,
+                                                const std::string& name = "");
   // The same, one for all equal problems that live: where engines are compiled when they are chosen, for a second each.
   static std::shared_ptr<CudnnConvolution> Shared(const CudaConvolution& problem,
-                                                  int64_t workspace_bytes);
+                                                  int64_t workspace_bytes,
+                                                  const std::string& name = "");
+  // Names of the first few engines that may do, each exact.
+  static std::vector<std::string> Offered(const CudaConvolution& problem, int64_t workspace_bytes,
+                                          size_t most);
   CudnnConvolution(const CudnnConvolution&) = delete;
   CudnnConvolution& operator=(const CudnnConvolution&) = delete;
   ~CudnnConvolution();
 
   CudaError Run(const CudnnOperands& operands, void* workspace, CudaStreamHandle stream) const;
   int64_t engine() const { return engine_; }  // its number in cuDNN
+  const std::string& name() const { return name_; }
   int64_t workspace_bytes() const { return workspace_bytes_; }
 
  private:
@@ -44,6 +53,7 @@ class CudnnConvolution {
   void* plan_ = nullptr;
   void* config_ = nullptr;  // what the plan was made from
   int64_t engine_ = 0;
+  std::string name_;
   int64_t workspace_bytes_ = 0;
 };
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -129,6 +130,11 @@ OF_SAME(kMul, CUDNN_POINTWISE_MUL);
 OF_SAME(kSub, CUDNN_POINTWISE_SUB);
 OF_SAME(kIdentity, CUDNN_POINTWISE_IDENTITY);
 OF_SAME(kAddAll, CUDNN_REDUCE_TENSOR_ADD);
+OF_SAME(kKnobChoice, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
+OF_SAME(kTypeKnob, CUDNN_TYPE_KNOB_TYPE);
+OF_SAME(kEngineConfigKnobs, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES);
+OF_SAME(kKnobType, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE);
+OF_SAME(kKnobValue, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE);
 #undef OF_SAME
 #endif
 
@@ -385,60 +391,112 @@ std::vector<Owned> ConfigsOf(const Owned& graph, Heuristics mode, const GraphPla
   return configs;
 }
 
-}  // namespace
+// "engine 62 14=3 27=1": its number, and its settings.
+std::string NameOf(const Owned& engine, const Owned& config) {
+  constexpr int64_t kMost = 64;
+  int64_t number = -1;
+  engine.Get(kEngineGlobalIndex, kTypeInt64, &number, 1);
+  std::string name = "engine " + std::to_string(number);
+  std::vector<Owned> knobs;
+  std::vector<Descriptor> places;
+  for (int64_t i = 0; i < kMost; ++i) {
+    knobs.emplace_back(kKnobChoice);
+    places.push_back(knobs.back().get());
+  }
+  const int64_t count = config.Get(kEngineConfigKnobs, kTypeDescriptor, places.data(), kMost);
+  for (int64_t i = 0; i < count; ++i) {
+    int type = -1;
+    int64_t value = -1;
+    knobs[static_cast<size_t>(i)].Get(kKnobType, kTypeKnob, &type, 1);
+    knobs[static_cast<size_t>(i)].Get(kKnobValue, kTypeInt64, &value, 1);
+    name += " " + std::to_string(type) + "=" + std::to_string(value);
+  }
+  return name;
+}
 
-const Library& OpenedLibrary(const char* path) { return OpenedOnce<Library, &Open>(path); }
-
-std::optional<EnginePlan> PlanConvolution(const CudaConvolution& p, const GraphPlace& place,
-                                          int64_t workspace_bytes) {
-  if (!OpenedLibrary().found || !IsPlain(p) || IsServedWorse(p)) return std::nullopt;
+// visit(engine, config) of those that are exact, in the order of the heuristics, until it says that it is enough.
+template <typename Visit>
+void ForEachExact(const CudaConvolution& p, const GraphPlace& place, const Visit& visit) {
+  if (!OpenedLibrary().found || !IsPlain(p) || IsServedWorse(p)) return;
   const Operations operations = OperationsOf(p);
-  if (!operations.ok()) return std::nullopt;
+  if (!operations.ok()) return;
   std::vector<Descriptor> list;
   for (const Owned& operation : operations.list) list.push_back(operation.get());
   Owned graph(kOperationGraph);
   graph.Set(kGraphOperations, kTypeDescriptor, list.data(), static_cast<int64_t>(list.size()));
   if (place.handle != nullptr) graph.Set(kGraphHandle, kTypeHandle, place.handle);
   graph.Finalize();
-  if (!graph.ok()) return std::nullopt;
-  // Only compiled engines sum beside a convolution.
-  const bool compiled = p.parts > 0;
-  int attempts = 0;
+  if (!graph.ok()) return;
   bool proposed = false;
   for (const Heuristics mode : {kHeuristicsA, kHeuristicsFallback}) {
     // What only the second has may be slower than our own kernels: for where the first knows nothing.
-    if (proposed) break;
+    if (proposed) return;
     for (Owned& config : ConfigsOf(graph, mode, place)) {
       Owned engine(kEngine);
       Descriptor found = engine.get();
       if (config.Get(kEngineConfigEngine, kTypeDescriptor, &found, 1) != 1) continue;
-      if (!IsExact(engine, static_cast<DType>(p.dtype)) || IsCompiledLater(engine) != compiled) {
+      // Only compiled engines sum beside a convolution.
+      if (!IsExact(engine, static_cast<DType>(p.dtype)) ||
+          IsCompiledLater(engine) != (p.parts > 0)) {
         continue;
       }
       proposed = true;
-      int64_t bytes = -1;
-      if (compiled) {
-        // What does not fit is known before it is compiled, for a second each.
-        if (config.Get(kEngineConfigWorkspaceSize, kTypeInt64, &bytes, 1) == 1 &&
-            bytes > workspace_bytes) {
-          continue;
-        }
-        if (++attempts > kMostCompiled) break;
-      }
-      Owned plan(kExecutionPlan);
-      if (place.handle != nullptr) plan.Set(kPlanHandle, kTypeHandle, place.handle);
-      if (place.device != nullptr) plan.Set(kPlanDevice, kTypeDescriptor, place.device);
-      plan.Set(kPlanEngineConfig, config).Finalize();
-      if (!plan.ok() || plan.Get(kPlanWorkspaceSize, kTypeInt64, &bytes, 1) != 1 ||
-          bytes > workspace_bytes) {
-        continue;
-      }
-      int64_t number = 0;
-      engine.Get(kEngineGlobalIndex, kTypeInt64, &number, 1);
-      return EnginePlan{std::move(plan), std::move(config), number, bytes};
+      if (visit(engine, config)) return;
     }
   }
-  return std::nullopt;
+}
+
+// Before it is made of a plan, which is compiled for a second each where there are sums.
+bool Fits(const Owned& config, int64_t workspace_bytes) {
+  int64_t bytes = -1;
+  return config.Get(kEngineConfigWorkspaceSize, kTypeInt64, &bytes, 1) != 1 ||
+         bytes <= workspace_bytes;
+}
+
+}  // namespace
+
+const Library& OpenedLibrary(const char* path) { return OpenedOnce<Library, &Open>(path); }
+
+std::optional<EnginePlan> PlanConvolution(const CudaConvolution& p, const GraphPlace& place,
+                                          int64_t workspace_bytes, const std::string& name) {
+  std::optional<EnginePlan> made;
+  int attempts = 0;
+  ForEachExact(p, place, [&](const Owned& engine, Owned& config) {
+    const std::string own = NameOf(engine, config);
+    if (!name.empty() && own != name) return false;
+    if (p.parts > 0) {
+      if (!Fits(config, workspace_bytes)) return false;
+      if (++attempts > kMostCompiled) return true;
+    }
+    Owned plan(kExecutionPlan);
+    if (place.handle != nullptr) plan.Set(kPlanHandle, kTypeHandle, place.handle);
+    if (place.device != nullptr) plan.Set(kPlanDevice, kTypeDescriptor, place.device);
+    plan.Set(kPlanEngineConfig, config).Finalize();
+    int64_t bytes = -1, number = 0;
+    if (!plan.ok() || plan.Get(kPlanWorkspaceSize, kTypeInt64, &bytes, 1) != 1 ||
+        bytes > workspace_bytes) {
+      return false;
+    }
+    engine.Get(kEngineGlobalIndex, kTypeInt64, &number, 1);
+    made.emplace(EnginePlan{std::move(plan), std::move(config), number, bytes, own});
+    return true;
+  });
+  return made;
+}
+
+std::vector<std::string> OfferedEngines(const CudaConvolution& p, const GraphPlace& place,
+                                        int64_t workspace_bytes, size_t most) {
+  std::vector<std::string> names;
+  ForEachExact(p, place, [&](const Owned& engine, const Owned& config) {
+    if (names.size() >= most) return true;
+    if (!Fits(config, workspace_bytes)) return false;
+    std::string name = NameOf(engine, config);
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      names.push_back(std::move(name));
+    }
+    return false;
+  });
+  return names;
 }
 
 }  // namespace oneflow::kernels::cudnn

@@ -3,7 +3,7 @@
 //
 //   oneflow_cudnn_graphs LIBRARY bf16|f16 conv2d|conv2d_sums n h w c k r s stride padding [groups]
 //
-// One JSON object: whether it has one, which, its workspace, and what there was. cuDNN takes a description of a device
+// One JSON object: whether it has one, which, its workspace, what there was, and the names of all that may be measured. cuDNN takes a description of a device
 // in place of one (DEVICEPROP_JSON_REPRESENTATION, since 9.8); a graph is asked in a process of its own, for some that
 // are not supported end it. libcuda.so.1 of kernels/cuda/no_driver_for_test.cc stands for the driver's, which engines
 // that are compiled load their code into. Read next: kernels/cuda/cudnn_graph.h, tools/cudnn_graphs.py.
@@ -17,6 +17,7 @@
 #include "kernels/cuda/convolution_problem.h"
 #include "kernels/cuda/convolution_space.h"
 #include "kernels/cuda/cudnn_graph.h"
+#include "kernels/cuda/offered_algorithms.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -70,14 +71,19 @@ int Ask(const char* library, const KernelSpec& spec) {
   const CudaConvolution problem = ConvolutionOf(spec);
   const int64_t room = EngineRoom(problem);
   const auto plan = cudnn::PlanConvolution(problem, {nullptr, device.get()}, room);
+  const std::vector<std::string> names =
+      cudnn::OfferedEngines(problem, {nullptr, device.get()}, room, kMostAlgorithms);
+  std::string offered;
+  for (const std::string& name : names) offered += (offered.empty() ? "\"" : ", \"") + name + "\"";
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
   std::printf(
       "{\"library\": \"%s\", \"found\": %s, \"engine\": %lld, \"workspace\": %lld, \"room\": %lld, "
-      "\"seconds\": %.2f}\n",
+      "\"seconds\": %.2f, \"name\": \"%s\", \"offered\": [%s]}\n",
       opened.text, plan.has_value() ? "true" : "false",
       static_cast<long long>(plan.has_value() ? plan->engine : -1),
       static_cast<long long>(plan.has_value() ? plan->workspace_bytes : -1),
-      static_cast<long long>(room), taken.count());
+      static_cast<long long>(room), taken.count(), plan.has_value() ? plan->name.c_str() : "",
+      offered.c_str());
   return 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/dtype.h"
 #include "kernels/cpu/convolution_sums.h"
+#include "kernels/cuda/convolution_algorithms.h"
 #include "kernels/cuda/convolution_problem.h"
 #include "kernels/cuda/convolution_space.h"
 #include "kernels/cuda/definition.h"
@@ -89,7 +90,11 @@ absl::StatusOr<std::shared_ptr<void>> PlanOf(const CudaApi* api, const CudaConvo
   void* made = nullptr;
   OF_RETURN_IF_ERROR(
       CudaStatus(*api, api->convolution_plan(&problem, &made), "planning a convolution"));
-  return made == nullptr ? nullptr : std::shared_ptr<void>(made, api->convolution_release);
+  if (made == nullptr) return std::shared_ptr<void>();
+  std::shared_ptr<void> plan(made, api->convolution_release);
+  OF_RETURN_IF_ERROR(
+      ChooseConvolutionAlgorithm(api, problem, plan, &AlgorithmChoices::OfProcess()));
+  return plan;
 }
 
 KernelOr MakeConvolution(const CudaApi* api, const KernelSpec& spec) {
