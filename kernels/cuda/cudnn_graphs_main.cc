@@ -30,6 +30,7 @@ constexpr char kH100[] =
     R"("reservedSharedMemoryPerBlock":1024,"maxRegistersPerSM":65536,"maxCtasPerSM":32,)"
     R"("maxThreadsPerSM":2048,"pciDeviceId":0,"isTccDriver":0,"supportCoopLaunch":1,)"
     R"("totalGlobalMem":85024112640,"smClockRateKHz":1980000,"memClockRateKHz":2619000,)"
+    R"("memoryBusWidth":5120,)"
     R"("l2CacheSize":52428800,"cudaDeviceId":0,"deviceVer":900,"driverVer":13000,)"
     R"("deviceName":"NVIDIA H100 80GB HBM3"})";
 
