@@ -6,6 +6,7 @@ section 1); the others are what the headers of kernels/cuda/*.cu predict, and ha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ MATMULS = frozenset(("matmul", "linear", "linear_gelu", "matmul_gelu_grad", "mat
 OF_PRODUCTS = MATMULS | frozenset(
     (
         "conv2d",
+        "conv2d_sums",
         "conv2d_grad_input",
         "conv2d_grad_weight",
         "attention",
@@ -89,6 +91,7 @@ NARROW_NORMS = {
     "layer_norm_grads": Reached(0.75),
 }
 WINDOWS = Reached(0.77, True)  # bytes of a convolution of 1x1 in 16 bits
+AROUND_SUMS = 5e3  # ns of the two small kernels around a convolution that sums: predicted
 OTHERS = Reached(0.88)  # the goal of elementwise kernels
 MATMUL_16_BIT = 760e12  # mean over a step of BERT-Large: measured
 
@@ -135,16 +138,29 @@ def limit_ns(op: str, inputs: Types, flops: int, size: int) -> tuple[float, str]
 def built_ns(op: str, inputs: Types, flops: int, size: int) -> float:
     """The time of our kernel, without what a launch costs."""
     rate, dtype = arithmetic(op, inputs), inputs[0][0] if inputs else ""
-    reached = REACHED.get(op, OTHERS)
+    reached, beside = REACHED.get(op, OTHERS), 0.0
     if op in MATMULS and dtype in ("bf16", "f16"):
         rate = MATMUL_16_BIT
     elif op.startswith("conv2d"):
         rate, reached = CONVOLUTION.get(dtype, FALLBACK), WINDOWS
+        if op == "conv2d_sums":
+            beside = sums_ns(inputs, size)
     elif op.startswith("attention"):
         rate = ATTENTION_16_BIT[op] if dtype in ("bf16", "f16") else FALLBACK / wasted(op)
     elif op in NARROW_NORMS and dtype != "f32":
         reached = NARROW_NORMS[op]
-    return max(flops / rate, size / (COPY * reached.share)) * 1e9
+    return max(flops / rate, size / (COPY * reached.share)) * 1e9 + beside
+
+
+def sums_ns(inputs: Types, size: int) -> float:
+    """What the sums of a convolution's result cost beside it: cuDNN makes them where channels are whole vectors of
+    four, else a kernel reads the result, most of what is no input, again."""
+    (dtype, image), (_, filters) = inputs
+    if image[-1] % 4 == 0:
+        return AROUND_SUMS
+    element = 4 if dtype == "f32" else 2
+    result = size - element * (math.prod(image) + math.prod(filters))
+    return result / (COPY * REACHED["bn_sample_sums"].share) * 1e9
 
 
 def wasted(op: str) -> float:

@@ -11,6 +11,7 @@
 #include "compiler/passes/cancel_casts.h"
 #include "compiler/passes/cancel_permutes.h"
 #include "compiler/passes/fuse_bias.h"
+#include "compiler/passes/fuse_conv_stats.h"
 #include "compiler/passes/fuse_elementwise.h"
 #include "compiler/passes/fuse_gelu.h"
 #include "compiler/passes/insert_reshard.h"
@@ -150,6 +151,9 @@ absl::StatusOr<Logical> CompileLogical(Graph traced, const plan::Target& target,
     OF_RETURN_IF_ERROR(border("fuse_gelu"));
     OF_RETURN_IF_ERROR(JoinNormGrads(&graph, &logical.decisions));
     OF_RETURN_IF_ERROR(border("join_norm_grads"));
+    // A batch norm's statistics are sums of what the convolution before it has in hand.
+    OF_RETURN_IF_ERROR(FuseConvStats(&graph, &logical.decisions));
+    OF_RETURN_IF_ERROR(border("fuse_conv_stats"));
   }
   // A value that one elementwise op hands to the next stays in the cache, or in registers.
   if (options.fuse) OF_RETURN_IF_ERROR(FuseElementwise(&graph, &logical.decisions));

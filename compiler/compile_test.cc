@@ -117,7 +117,7 @@ TEST(CompileTest, DumpsFollowThePasses) {
   std::vector<std::string> cpu = logical, gpu = logical;
   cpu.push_back("fuse_elementwise");
   gpu.insert(gpu.end(), {"pad_classes", "fuse_bias", "join_bias_grads", "fuse_gelu",
-                         "join_norm_grads", "fuse_elementwise"});
+                         "join_norm_grads", "fuse_conv_stats", "fuse_elementwise"});
   EXPECT_EQ(PassesOn("cpu"), cpu);
   EXPECT_EQ(PassesOn("cuda"), gpu);
 }

@@ -1,5 +1,5 @@
 // conv2d and its two gradients, on channels-last images: NHWC with weights [out, in / groups, kh,
-// kw].
+// kw]; and conv2d_sums, which the compiler makes of conv2d and bn_sample_sums.
 #include <string>
 #include <utility>
 #include <vector>
@@ -125,6 +125,17 @@ std::string ConvRule(int64_t groups, const std::string& format) {
   return rule + " ; whole h w r s p q ; multilinear";
 }
 
+// The samples are parts of m successive ones, of which each lies on one device whole, as do the channels that a
+// result is summed over: squares about a mean are no sums of anything less.
+std::string ConvSumsRule(const OpContext& op) {
+  const bool one = op.attrs.Int("parts") == 1;
+  const std::string samples = one ? "m" : "(b m)", part = one ? "1" : "b";
+  const std::string format =
+      absl::StrCat(samples, " h w C, K c r s -> ", samples, " p q K, ", part, " K, ", part, " K");
+  const std::string rule = ConvRule(op.attrs.Int("groups"), format);
+  return absl::StrCat(rule.substr(0, rule.find(" ; ")), " ; whole m c h w r s p q");
+}
+
 // A shard along the channels holds whole groups: their local number is what the local shapes say.
 LocalizeFn LocalGroups(std::function<int64_t(const std::vector<TensorType>& inputs,
                                              const std::vector<TensorType>& outputs)>
@@ -184,6 +195,55 @@ OpDef Conv2d() {
       .Localize(LocalGroups([](const auto& inputs, const auto&) {
         return Quotient(inputs[0].shape[3], inputs[1].shape[1]);
       }));
+  return def;
+}
+
+OpDef Conv2dSums() {
+  OpDef def("conv2d_sums");
+  def.Doc(
+         "conv2d, and of each channel of each part of its result the sum, and the sum of the "
+         "squares about its mean: "
+         "what bn_sample_sums has of a sample. A part is n / parts successive samples. Made by the "
+         "compiler of a "
+         "conv2d and the bn_sample_sums behind it.")
+      .Type("T", ProductFloat())
+      .Type("S", "T", StatsType)
+      .In("x", "T", "images [n, h, w, in]")
+      .In("weight", "T", "[out, in / groups, kh, kw]")
+      .Out("y", "T", "[n, p, q, out], as conv2d's")
+      .Out("sums", "S", "[parts, out]")
+      .Out("squares", "S", "[parts, out]");
+  GeometryAttrs(def)
+      .Attr("parts", "int", int64_t{1}, "into which the samples are cut, >= 1")
+      .Shape([](const OpContext& op) -> absl::StatusOr<Shapes> {
+        OF_ASSIGN_OR_RETURN(Shapes shapes, ConvShape(op));
+        const int64_t parts = op.attrs.Int("parts");
+        if (parts < 1 || shapes[0][0] % parts != 0) {
+          return MakeError(ErrorKind::kShape,
+                           absl::StrCat("conv2d_sums: ", shapes[0][0], " samples are no ", parts,
+                                        " equal parts"));
+        }
+        const Shape sums = {parts, shapes[0][3]};
+        shapes.push_back(sums);
+        shapes.push_back(sums);
+        return shapes;
+      })
+      .Sharding(ConvSumsRule)
+      .NotDifferentiable("it is made behind the gradients")
+      .Internal()
+      .Cost([](const OpContext& op) {
+        OpCost cost = ConvCost(op, op.outputs[0], op.inputs[1]);
+        cost.flops += 4 * NumElements(op.outputs[0].shape);
+        return cost;
+      })
+      // The parts of a shard are those that its sums say.
+      .Localize([](const Attrs& attrs, const std::vector<TensorType>& local_inputs,
+                   const std::vector<TensorType>& local_outputs) {
+        Attrs local = attrs;
+        local.Set("groups", Quotient(local_inputs[0].shape[3], local_inputs[1].shape[1]));
+        local.Set("parts", local_outputs[1].shape[0]);
+        return local;
+      });
   return def;
 }
 
@@ -261,6 +321,8 @@ OpDef ConvGradWeight() {
 
 }  // namespace
 
-std::vector<OpDef> ConvolutionOps() { return {Conv2d(), ConvGradInput(), ConvGradWeight()}; }
+std::vector<OpDef> ConvolutionOps() {
+  return {Conv2d(), Conv2dSums(), ConvGradInput(), ConvGradWeight()};
+}
 
 }  // namespace oneflow

@@ -460,6 +460,17 @@ void AddImages(std::vector<OpCase>* cases) {
                     with(geometry, {{"groups", 6}}),
                     {"S(0),B->S(0)", "S(3),S(0)->S(3)"},
                     {}});
+  // Squares about a part's own mean are of whole sums, over whole parts.
+  cases->push_back({"conv2d_sums",
+                    {F32({4, 7, 6, 6}), F32({8, 6, 3, 2})},
+                    with(geometry, {{"parts", 2}}),
+                    {"S(0),B->S(0),S(0),S(0)", "B,S(0)->S(3),S(1),S(1)"},
+                    {"S(3),S(1)->P,P,P", "P,B->P,P,P", "S(0),B->S(0),P,P"}});
+  cases->push_back({"conv2d_sums",
+                    {F32({4, 7, 6, 6}), F32({4, 3, 3, 2})},
+                    with(geometry, {{"groups", 2}, {"parts", 1}}),
+                    {"S(3),S(0)->S(3),S(1),S(1)"},
+                    {"S(0),B->S(0),P,P", "S(0),B->S(0),S(0),S(0)", "B,S(0)->S(3),S(1),S(1)"}});
   cases->push_back({"conv2d_grad_input",
                     {F32({4, 4, 5, 8}), F32({8, 6, 3, 2})},
                     with(geometry, {{"h", 7}, {"w", 6}}),

@@ -35,8 +35,11 @@ bool RanksFit(const std::string& op, const Attrs& attrs, const std::vector<Tenso
   const size_t least = convolution ? 4 : batch_norm ? 1 : 0;
   int64_t dims = std::numeric_limits<int64_t>::max();
   for (const auto* side : {&inputs, &outputs}) {
+    // What a convolution sums beside its result has a row for each part.
+    const bool sums = op == "conv2d_sums" && side == &outputs;
     for (const TensorType& type : *side) {
-      if (type.shape.size() < least || (convolution && NumElements(type.shape) == 0)) return false;
+      if (type.shape.size() < (sums ? 2 : least) || (convolution && NumElements(type.shape) == 0))
+        return false;
       dims = std::min(dims, static_cast<int64_t>(type.shape.size()));
     }
   }

@@ -2,6 +2,7 @@
 //
 //   conv2d(x, weight) -> y        conv2d_grad_input(dy, weight) -> dx        conv2d_grad_weight(x,
 //   dy) -> dweight
+//   conv2d_sums(x, weight) -> y, sums, squares: conv2d, and bn_sample_sums of y behind it, whose samples are the parts
 //
 // The number of groups follows from the local shapes: where channels are cut over devices a shard
 // holds some of the groups.
@@ -18,6 +19,7 @@
 #include "kernels/cpu/bf16_gemm.h"
 #include "kernels/cpu/bf16_weight_gradient.h"
 #include "kernels/cpu/convolution.h"
+#include "kernels/cpu/convolution_sums.h"
 #include "kernels/cpu/definition.h"
 #include "kernels/cpu/depthwise.h"
 #include "kernels/cpu/families.h"
@@ -219,10 +221,58 @@ KernelDef ConvolutionOp(const char* op, ConvolutionPass pass) {
           [pass](const KernelSpec& spec) { return MakeConvolution(pass, spec); }};
 }
 
+// ---- conv2d_sums ----
+
+KernelDef PartSumsKernel() {
+  for (KernelDef& def : BatchNormKernels()) {
+    if (def.op == "bn_sample_sums") return std::move(def);
+  }
+  return {};
+}
+
+absl::Status CheckSums(const KernelSpec& spec) {
+  SpecCheck check(spec);
+  check.Inputs(2).Outputs(3);
+  if (!check.ok()) return check.status();
+  OF_RETURN_IF_ERROR(CheckConvolution(ConvolutionPass::kForward, ConvolutionOfSums(spec)));
+  const Operand& y = check.out(0);
+  check.Takes(check.out(1), {StatsType(y.dtype)}).Rank(check.out(1), 2, 2);
+  check.Same(check.out(2), check.out(1));
+  if (!check.ok()) return check.status();
+  const int64_t parts = check.out(1).shape[0];
+  return check.Require(parts >= 1 && y.shape[0] % parts == 0, "samples in equal parts")
+      .HasShape(check.out(1), {parts, y.shape[3]})
+      .status();
+}
+
+absl::StatusOr<Needs> DescribeSums(const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(const Needs convolution,
+                      DescribeConvolution(ConvolutionPass::kForward, ConvolutionOfSums(spec)));
+  OF_ASSIGN_OR_RETURN(const Needs sums, PartSumsKernel().describe(PartSumsOf(spec)));
+  return Needs{std::max(convolution.workspace_bytes, sums.workspace_bytes), {}};
+}
+
+KernelOr MakeSums(const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> convolution,
+                      MakeConvolution(ConvolutionPass::kForward, ConvolutionOfSums(spec)));
+  OF_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> sums, PartSumsKernel().make(PartSumsOf(spec)));
+  return KernelOf([convolution = std::shared_ptr<Kernel>(std::move(convolution)),
+                   sums = std::shared_ptr<Kernel>(std::move(sums))](const KernelArgs& args) {
+    absl::Status status = convolution->Run(args, nullptr);
+    const void* const y = args.outputs[0];
+    KernelArgs of_sums = args;
+    of_sums.inputs = &y;
+    of_sums.outputs = args.outputs + 1;
+    status.Update(sums->Run(of_sums, nullptr));
+    return status;
+  });
+}
+
 }  // namespace
 
 std::vector<KernelDef> Conv2dKernels() {
   return {ConvolutionOp("conv2d", ConvolutionPass::kForward),
+          {"conv2d_sums", CheckSums, DescribeSums, MakeSums},
           ConvolutionOp("conv2d_grad_input", ConvolutionPass::kGradInput),
           ConvolutionOp("conv2d_grad_weight", ConvolutionPass::kGradWeight)};
 }

@@ -172,6 +172,11 @@ void AlgorithmChoices::Measure(const std::string& path) {
   for (auto& [key, choice] : table) known_.emplace(key, Known{std::move(choice), false, true});
 }
 
+void AlgorithmChoices::StopMeasuring() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  measures_ = false;
+}
+
 bool AlgorithmChoices::measures() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return measures_;

@@ -65,6 +65,8 @@ class AlgorithmChoices {
 
   // Problems are measured from now on, and kept in the file; "": in none.
   void Measure(const std::string& path);
+  // None are any more; those that are known keep what they have.
+  void StopMeasuring();
   bool measures() const;
 
   // Gives the problem's algorithm to `use`, now, and again at a Settle that decides otherwise while `plan` lives.

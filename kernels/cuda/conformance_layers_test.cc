@@ -210,6 +210,13 @@ void AddIndexCases(std::vector<Case>* cases) {
                     {Of(f32, {7}), Of(DType::kI64, {7})}});
 }
 
+// -2 to 2.
+TestTensor WholeNumbers(const Shape& shape, uint32_t seed) {
+  std::vector<float> values = RandomTensor(shape, seed, -2.5f, 2.5f).Values<float>();
+  for (float& value : values) value = std::nearbyint(value);
+  return TestTensor::Of<float>(shape, values);
+}
+
 void AddConvolutions(std::vector<Case>* cases) {
   struct Images {
     Shape x, weight;
@@ -244,6 +251,15 @@ void AddConvolutions(std::vector<Case>* cases) {
     const TestTensor x = RandomTensor(images.x, 1), w = RandomTensor(images.weight, 2);
     const TestTensor dy = RandomTensor(images.y, 3);
     cases->push_back({"conv2d", attrs, {x, w}, {Of(f32, images.y)}, 8e-6});
+    // Of whole numbers, which are summed exactly in every type.
+    for (const int64_t parts : {int64_t{1}, images.y[0]}) {
+      const Shape sums = {std::max<int64_t>(1, parts), images.y[3]};
+      cases->push_back({"conv2d_sums",
+                        attrs,
+                        {WholeNumbers(images.x, 4), WholeNumbers(images.weight, 5)},
+                        {Of(f32, images.y), Of(f32, sums), Of(f32, sums)},
+                        2e-6});
+    }
     cases->push_back({"conv2d_grad_input", input, {dy, w}, {Of(f32, images.x)}, 8e-6});
     // A library adds the products of all pixels one after the other; our kernels and the CPU's in shares.
     const int64_t pixels = images.y[0] * images.y[1] * images.y[2];

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <set>
 
+#include "kernels/cuda/algorithm_choices.h"
 #include "kernels/cuda/conformance_case_for_test.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cuda_stream.h"
@@ -476,17 +477,12 @@ void AddMovement(std::vector<Case>* cases) {
       Attrs ring = {{"dim", int64_t{1}}, {"units", int64_t{7}}, {"parts", int64_t{3}}};
       ring.Set("base", int64_t{2});
       ring.Set("pieces", pieces);
-      const std::vector<TestTensor> whole = {Values(dtype, {3, 14, 2}, 8)};
-      cases->push_back({"ring_send", ring, whole, {Of(dtype, {3, 6, 2})}, 0, 3});
+      const TestTensor whole = Values(dtype, {3, 14, 2}, 8), share = Values(dtype, {3, 6, 2}, 6);
+      cases->push_back({"ring_send", ring, {whole}, {Of(dtype, {3, 6, 2})}, 0, 3});
       ring.Set("reduce_chunks", 2 * pieces);
       for (const char* mode : {"sum", "max", "min"}) {
         ring.Set("mode", std::string(mode));
-        cases->push_back({"ring_reduce",
-                          ring,
-                          {whole[0], Values(dtype, {3, 6, 2}, 6)},
-                          {Of(dtype, {3, 14, 2})},
-                          0,
-                          4});
+        cases->push_back({"ring_reduce", ring, {whole, share}, {Of(dtype, {3, 14, 2})}, 0, 4});
       }
     }
     cases->push_back({"micro_slice",
@@ -644,6 +640,11 @@ void RunOnEachTable(const std::vector<Case>& cases) {
   ASSERT_EQ((*api)->set_device(0), 0);
   std::cout << "and on the GPU\n";
   RunAll(*api, cases);
+  std::vector<Case> compiled = cases;  // once more, by engines that a library compiles first
+  std::erase_if(compiled, [](const Case& test) { return test.op != "conv2d_sums"; });
+  AlgorithmChoices::OfProcess().Measure("");
+  RunAll(*api, compiled);
+  AlgorithmChoices::OfProcess().StopMeasuring();
   bool found = false;
   const char* library = (*api)->convolution_library("", &found);
   CudaConvolutionPlans plans = {};

@@ -17,17 +17,21 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "base/dtype.h"
 #include "kernels/cuda/convolution_space.h"
+#include "kernels/cuda/convolution_sums.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/families.h"
 #include "kernels/cuda/filter_layout.h"
+#include "kernels/cuda/offered_algorithms.h"
 #include "kernels/cuda/tile_product.h"
 #include "kernels/scalar/types.h"
 
 #ifdef __CUDACC__
 #include "kernels/cuda/cudnn_convolution.h"
+#include "kernels/cuda/gpu_place.h"
 #endif
 
 namespace oneflow::kernels {
@@ -275,8 +279,13 @@ struct Plan {
   CudaConvolution problem;
   CudaRun<CudaConvolution> own;
 #ifdef __CUDACC__
-  std::unique_ptr<CudnnConvolution> library;  // nullptr: the own kernel
+  std::shared_ptr<CudnnConvolution> library;  // nullptr: the own kernel
+  bool makes_sums = false;
+  int device = 0;                                              // that it was made for
+  std::shared_ptr<CudnnConvolution> engines[kMostAlgorithms];  // of those offered that were used
 #endif
+  CudaAlgorithms offered = {};
+  int32_t shares = 1;  // of the own kernel, in tests
 };
 
 // Of all plans of this process.
@@ -289,6 +298,13 @@ Plans& AllPlans() {
   return *plans;
 }
 
+#ifdef __CUDACC__
+CudaConvolution WithoutSums(CudaConvolution problem) {
+  problem.parts = 0;
+  return problem;
+}
+#endif
+
 CudaError ConvolutionPlan(const CudaConvolution* problem, void** out) {
   *out = nullptr;
   const CudaRun<CudaConvolution> own = OwnKernel(problem->dtype);
@@ -296,15 +312,24 @@ CudaError ConvolutionPlan(const CudaConvolution* problem, void** out) {
   auto plan = std::make_unique<Plan>();
   plan->problem = *problem;
   plan->own = own;
+  plan->shares = problem->splits;
   bool by_library = false;
   char who[sizeof(CudaConvolutionPlans::latest)] = "own kernel";
 #ifdef __CUDACC__
   const int64_t room = EngineRoom(*problem);
-  if (room >= 0) plan->library = CudnnConvolution::Make(*problem, room);
+  if (room >= 0 && problem->compiles && MakesStatistics(*problem)) {
+    plan->library = CudnnConvolution::Shared(*problem, room);
+    plan->makes_sums = plan->library != nullptr;
+  }
+  if (room >= 0 && plan->library == nullptr) {
+    plan->library = CudnnConvolution::Make(WithoutSums(*problem), room);
+  }
+  cudaGetDevice(&plan->device);
   by_library = plan->library != nullptr;
   if (by_library) {
-    std::snprintf(who, sizeof(who), "cuDNN engine %lld, workspace %lld",
+    std::snprintf(who, sizeof(who), "cuDNN engine %lld%s, workspace %lld",
                   static_cast<long long>(plan->library->engine()),
+                  plan->makes_sums ? " with sums" : "",
                   static_cast<long long>(plan->library->workspace_bytes()));
   }
 #endif
@@ -319,10 +344,31 @@ CudaError ConvolutionPlan(const CudaConvolution* problem, void** out) {
 
 #ifdef __CUDACC__
 
+// `w`: the filters as the library reads them.
+CudaError RunWithSums(const Plan& plan, const CudaOperands& o, const void* w, char* statistics,
+                      void* engine_space, CudaStreamHandle stream) {
+  const CudaConvolution& p = plan.problem;
+  const auto of_channels = [&](int i) {
+    return reinterpret_cast<float*>(statistics + i * ChannelBytes(p));
+  };
+  float *pivots = of_channels(0), *sums = of_channels(1), *squares = of_channels(2);
+  if (const CudaError error = ChannelPivots(p, o.in[0], o.in[1], pivots, stream); error != 0) {
+    return error;
+  }
+  if (const CudaError error =
+          plan.library->Run({o.in[0], w, o.out[0], pivots, sums, squares}, engine_space, stream);
+      error != 0) {
+    return error;
+  }
+  return PivotedSums(p, pivots, sums, squares, static_cast<float*>(o.out[1]),
+                     static_cast<float*>(o.out[2]), stream);
+}
+
 CudaError RunLibrary(const Plan& plan, const CudaOperands& o, CudaStreamHandle stream) {
   const CudaConvolution& p = plan.problem;
   char* space = AlignedSpace(o.workspace);
-  void* engine_space = space + FilterBytes(p);
+  char* const statistics = space + FilterBytes(p);
+  void* engine_space = statistics + StatisticBytes(p);
   void* filters = space;
   const bool turned = FilterBytes(p) > 0;
   switch (p.pass) {
@@ -332,14 +378,15 @@ CudaError RunLibrary(const Plan& plan, const CudaOperands& o, CudaStreamHandle s
       const void* w = turned ? filters : o.in[1];
       const CudaError error = turned ? FiltersChannelsLast(p, o.in[1], filters, stream) : 0;
       if (error != 0) return error;
-      return plan.library->Run(forward ? o.in[0] : o.out[0], w, forward ? o.out[0] : o.in[0],
+      if (plan.makes_sums) return RunWithSums(plan, o, w, statistics, engine_space, stream);
+      return plan.library->Run({forward ? o.in[0] : o.out[0], w, forward ? o.out[0] : o.in[0]},
                                engine_space, stream);
     }
     case CudaConvolutionPass::kGradWeight:
       break;
   }
   const CudaError error =
-      plan.library->Run(o.in[0], turned ? filters : o.out[0], o.in[1], engine_space, stream);
+      plan.library->Run({o.in[0], turned ? filters : o.out[0], o.in[1]}, engine_space, stream);
   if (error != 0 || !turned) return error;
   return FiltersChannelsFirst(p, filters, o.out[0], stream);
 }
@@ -352,6 +399,90 @@ CudaError RunPlan(const void* made, const CudaOperands* operands, CudaStreamHand
   if (plan.library != nullptr) return RunLibrary(plan, *operands, stream);
 #endif
   return plan.own(&plan.problem, operands, stream);
+}
+
+#ifdef __CUDACC__
+
+// Those beside which there are sums are compiled when they are first used, for a second each: fewer of them.
+constexpr size_t kMostWithSums = 4;
+
+void OfferLibrary(Plan* plan, CudaAlgorithms* offered) {
+  bool found = false;
+  if (!TellPlace(CudnnLibrary("", &found), offered)) return;
+  const auto offer = [&](const std::string& name) {
+    char(&place)[sizeof(offered->names[0])] = offered->names[offered->count];
+    if (name.size() >= sizeof(place)) return false;
+    std::memcpy(place, name.c_str(), name.size() + 1);
+    ++offered->count;
+    return true;
+  };
+  if (!offer(plan->library->name())) return;
+  plan->engines[0] = plan->library;
+  const size_t most = plan->makes_sums ? kMostWithSums : size_t{kMostAlgorithms};
+  const CudaConvolution problem = plan->makes_sums ? plan->problem : WithoutSums(plan->problem);
+  for (const std::string& name :
+       CudnnConvolution::Offered(problem, EngineRoom(plan->problem), most)) {
+    if (offered->count == static_cast<int32_t>(most)) break;
+    if (name != plan->library->name()) offer(name);
+  }
+}
+
+// The i-th of those offered, on the GPU that the plan was made for, whichever the calling thread is with.
+bool UseEngine(Plan* plan, int i) {
+  std::shared_ptr<CudnnConvolution>& engine = plan->engines[i];
+  if (engine == nullptr) {
+    int before = 0;
+    if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(plan->device) != cudaSuccess) {
+      return false;
+    }
+    engine = CudnnConvolution::Shared(plan->makes_sums ? plan->problem : WithoutSums(plan->problem),
+                                      EngineRoom(plan->problem), plan->offered.names[i]);
+    cudaSetDevice(before);
+  }
+  if (engine == nullptr) return false;
+  plan->library = engine;
+  return true;
+}
+
+#endif  // __CUDACC__
+
+CudaError ConvolutionAlgorithms(void* made, CudaAlgorithms* offered) {
+  Plan* plan = static_cast<Plan*>(made);
+  *offered = {};
+#ifdef __CUDACC__
+  if (plan->library != nullptr) OfferLibrary(plan, offered);
+#else
+  // Two whose bits differ where there are shares, for tests of who chooses what.
+  std::snprintf(offered->place, sizeof(offered->place), "software CUDA");
+  std::snprintf(offered->names[0], sizeof(offered->names[0]), "in shares");
+  std::snprintf(offered->names[1], sizeof(offered->names[1]), "in one");
+  offered->count = 2;
+#endif
+  plan->offered = *offered;
+  return 0;
+}
+
+CudaError ConvolutionUse(void* made, const char* name) {
+  Plan* plan = static_cast<Plan*>(made);
+  constexpr CudaError kNone = 1;  // cudaErrorInvalidValue
+  for (int i = 0; i < plan->offered.count; ++i) {
+    if (std::strcmp(name, plan->offered.names[i]) != 0) continue;
+#ifdef __CUDACC__
+    return UseEngine(plan, i) ? 0 : kNone;
+#else
+    plan->problem.splits = i == 0 ? plan->shares : 1;
+    return 0;
+#endif
+  }
+  return kNone;
+}
+
+bool MakesSums([[maybe_unused]] const void* made) {
+#ifdef __CUDACC__
+  return static_cast<const Plan*>(made)->makes_sums;
+#else
+  return false;
+#endif
 }
 
 void ReleasePlan(void* made) {
@@ -383,6 +514,9 @@ void CountPlans(CudaConvolutionPlans* counts) {
 void AddConvolution(CudaApi* api) {
   api->convolution_plan = &ConvolutionPlan;
   api->convolution = &RunPlan;
+  api->convolution_algorithms = &ConvolutionAlgorithms;
+  api->convolution_use = &ConvolutionUse;
+  api->convolution_makes_sums = &MakesSums;
   api->convolution_release = &ReleasePlan;
   api->convolution_library = &ConvolutionLibrary;
   api->convolution_plans = &CountPlans;

@@ -28,7 +28,7 @@ struct CudaMatmulOperands;
 struct CudaLabelled;    // kernels/cuda/labelled_rows.h: the same
 struct CudaAlgorithms;  // kernels/cuda/offered_algorithms.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 17;
+inline constexpr int32_t kCudaApiVersion = 18;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -167,6 +167,8 @@ struct CudaConvolution {
   int64_t k, p, q, r, s;
   int64_t groups;
   int64_t stride[2], padding[2], dilation[2];
+  int64_t parts;  // of the images, whose sums are asked for beside the result; 0: none are
+  bool compiles;  // engines that a library compiles first, for a second and more each, may do it
   int64_t group_rows, group_columns;  // of a group's product
   int32_t splits;                     // shares of each sum, joined by a second kernel
   bool tiled;                         // by tiles, else a thread per result
@@ -337,6 +339,11 @@ struct CudaApi {
   // convolution_release; nullptr: no kernel takes the type.
   CudaError (*convolution_plan)(const CudaConvolution*, void** plan);
   CudaError (*convolution)(const void* plan, const CudaOperands*, CudaStreamHandle);
+  // What it may be done by, as matmul_algorithms and matmul_use say it of a product; own kernels are no choice.
+  CudaError (*convolution_algorithms)(void* plan, CudaAlgorithms*);
+  CudaError (*convolution_use)(void* plan, const char* name);
+  // Whether it makes the sums too, as outputs 1 and 2; else bn_sample_sums makes them of the result.
+  bool (*convolution_makes_sums)(const void* plan);
   void (*convolution_release)(void* plan);
   // Opens cuDNN at `path`, or where the loader finds it if that is empty; before the first plan, else the loader's
   // is taken. "cuDNN 9.19.0", or why it is not there.

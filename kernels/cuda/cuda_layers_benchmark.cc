@@ -14,6 +14,7 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "kernels/cuda/algorithm_choices.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "plan/fused.h"
@@ -248,6 +249,13 @@ void MeasureConvolutions(const Layers& layers, const Sizes& sizes, DType t) {
                          static_cast<double>(full.r * full.r);
     const Attrs window = {{"stride", full.stride}, {"padding", padding}, {"dilation", int64_t{1}}};
     layers.Run("conv2d" + name, "conv2d", window, {x, w}, {y}, flops, "TFLOP/s");
+    if (SizeOf(t) == 2) {
+      const Operand sums = Of(DType::kF32, {1, k});
+      AlgorithmChoices::OfProcess().Measure("");  // so that cuDNN may compile engines that sum
+      layers.Run("conv2d_sums" + name, "conv2d_sums", window, {x, w}, {y, sums, sums}, flops,
+                 "TFLOP/s");
+      AlgorithmChoices::OfProcess().StopMeasuring();
+    }
     if (full.c > 3) {  // an image has no gradient
       layers.Run("conv2d_grad_input" + name, "conv2d_grad_input", window, {y, w}, {x}, flops,
                  "TFLOP/s");

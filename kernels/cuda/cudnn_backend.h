@@ -2,7 +2,7 @@
 // cuDNN's headers are not.
 //
 // The numbers are those of cudnn_graph_v9.h of cuDNN 9.19.1; they are part of its interface, which has been
-// stable through version 9. Where the header is at hand, cudnn_convolution.cu compares them with it. Threads: any;
+// stable through version 9. Where the header is at hand, cudnn_graph.cc compares them with it. Threads: any;
 // a handle is used by one thread at a time. Read next: kernels/cuda/cudnn_convolution.h.
 #ifndef ONEFLOW_KERNELS_CUDA_CUDNN_BACKEND_H_
 #define ONEFLOW_KERNELS_CUDA_CUDNN_BACKEND_H_
@@ -17,31 +17,44 @@ using Handle = void*;
 using Descriptor = void*;
 
 enum DescriptorKind : int {
+  kPointwise = 0,
   kConvolution = 1,
   kEngine = 2,
   kEngineConfig = 3,
   kEngineHeuristics = 4,
   kExecutionPlan = 5,
+  kKnobChoice = 7,
   kConvolutionForward = 10,
   kConvolutionBackwardFilter = 11,
   kConvolutionBackwardData = 12,
+  kPointwiseOperation = 13,
   kOperationGraph = 15,
   kVariantPack = 16,
   kTensor = 17,
+  kReduction = 21,
+  kReductionOperation = 22,
+  kDeviceProperties = 38,
 };
 enum AttributeType : int {
   kTypeHandle = 0,
   kTypeDataType = 1,
+  kTypeBoolean = 2,
   kTypeInt64 = 3,
   kTypeFloat = 4,
   kTypePointer = 6,
   kTypeConvolutionMode = 7,
   kTypeHeuristicsMode = 8,
+  kTypeKnob = 9,
   kTypeNumericalNote = 11,
+  kTypePointwiseMode = 14,
   kTypeDescriptor = 15,
+  kTypeReductionOperator = 18,
   kTypeBehaviorNote = 19,
+  kTypeChar = 24,
 };
 enum Attribute : int {
+  kPointwiseMode = 0,
+  kPointwiseComputeType = 1,
   kConvolutionComputeType = 100,
   kConvolutionMode = 101,
   kConvolutionDilations = 102,
@@ -52,10 +65,16 @@ enum Attribute : int {
   kHeuristicsMode = 200,
   kHeuristicsGraph = 201,
   kHeuristicsResults = 202,
+  kHeuristicsDevice = 204,
   kEngineConfigEngine = 300,
+  kEngineConfigKnobs = 302,
+  kEngineConfigWorkspaceSize = 303,
   kPlanHandle = 400,
   kPlanEngineConfig = 401,
   kPlanWorkspaceSize = 402,
+  kPlanDevice = 407,
+  kKnobType = 600,
+  kKnobValue = 601,
   kForwardAlpha = 700,
   kForwardBeta = 701,
   kForwardConvolution = 702,
@@ -74,6 +93,10 @@ enum Attribute : int {
   kBackwardFilterDw = 715,
   kBackwardFilterX = 716,
   kBackwardFilterDy = 717,
+  kPointwiseDescriptor = 750,
+  kPointwiseX = 751,
+  kPointwiseB = 752,
+  kPointwiseY = 753,
   kGraphHandle = 800,
   kGraphOperations = 801,
   kTensorAlignment = 900,
@@ -81,15 +104,25 @@ enum Attribute : int {
   kTensorDimensions = 902,
   kTensorStrides = 903,
   kTensorId = 906,
+  kTensorIsVirtual = 907,
   kPackIds = 1000,
   kPackPointers = 1001,
   kPackWorkspace = 1003,
   kEngineGlobalIndex = 1301,
   kEngineNumericalNotes = 1303,
   kEngineBehaviorNotes = 1305,
+  kReductionOperator = 1600,
+  kReductionComputeType = 1601,
+  kReductionIsDeterministic = 1602,
+  kReductionX = 1610,
+  kReductionY = 1611,
+  kReductionDescriptor = 1612,
+  kDeviceJson = 2702,
 };
 enum DataType : int { kFloat = 0, kHalf = 2, kBfloat16 = 9 };
 enum Mode : int { kCrossCorrelation = 1 };
+enum PointwiseMode : int { kMul = 1, kSub = 9, kIdentity = 21 };
+enum ReductionOperator : int { kAddAll = 0 };
 enum Heuristics : int { kHeuristicsFallback = 2, kHeuristicsA = 3 };
 enum NumericalNote : int {
   kTensorCore = 0,

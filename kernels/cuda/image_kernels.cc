@@ -5,8 +5,12 @@
 #include <string>
 
 #include "base/dtype.h"
+#include "kernels/cpu/convolution_sums.h"
+#include "kernels/cuda/convolution_algorithms.h"
+#include "kernels/cuda/convolution_problem.h"
 #include "kernels/cuda/convolution_space.h"
 #include "kernels/cuda/definition.h"
+#include "kernels/cuda/sample_sums.h"
 #include "kernels/cuda/shares.h"
 
 namespace oneflow::kernels {
@@ -25,6 +29,8 @@ void SetPair(const KernelSpec& spec, const char* name, int64_t* pair) {
 constexpr int64_t kLeastTile = 8;
 constexpr int64_t kTileSide = 64;
 constexpr int64_t kDeepShare = 256;
+
+}  // namespace
 
 CudaConvolution ConvolutionOf(const KernelSpec& spec) {
   const bool grad_input = spec.op == "conv2d_grad_input";
@@ -49,6 +55,7 @@ CudaConvolution ConvolutionOf(const KernelSpec& spec) {
   c.r = weight.shape[2];
   c.s = weight.shape[3];
   c.groups = weight.shape[1] > 0 ? c.c / weight.shape[1] : 1;
+  c.parts = spec.op == "conv2d_sums" ? spec.outputs.at(1).shape[0] : 0;
   SetPair(spec, "stride", c.stride);
   SetPair(spec, "padding", c.padding);
   SetPair(spec, "dilation", c.dilation);
@@ -76,13 +83,24 @@ CudaConvolution ConvolutionOf(const KernelSpec& spec) {
   return c;
 }
 
-KernelOr MakeConvolution(const CudaApi* api, const KernelSpec& spec) {
-  const CudaConvolution problem = ConvolutionOf(spec);
+namespace {
+
+// nullptr: no kernel takes the type.
+absl::StatusOr<std::shared_ptr<void>> PlanOf(const CudaApi* api, CudaConvolution problem) {
+  AlgorithmChoices& choices = AlgorithmChoices::OfProcess();
+  problem.compiles = choices.measures();  // who waits for one may wait for the other
   void* made = nullptr;
   OF_RETURN_IF_ERROR(
       CudaStatus(*api, api->convolution_plan(&problem, &made), "planning a convolution"));
-  if (made == nullptr) return NoCudaKernel(spec);
-  const std::shared_ptr<void> plan(made, api->convolution_release);
+  if (made == nullptr) return std::shared_ptr<void>();
+  std::shared_ptr<void> plan(made, api->convolution_release);
+  OF_RETURN_IF_ERROR(ChooseConvolutionAlgorithm(api, problem, plan, &choices));
+  return plan;
+}
+
+KernelOr MakeConvolution(const CudaApi* api, const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(const std::shared_ptr<void> plan, PlanOf(api, ConvolutionOf(spec)));
+  if (plan == nullptr) return NoCudaKernel(spec);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     const CudaOperands operands = OperandsOf(args);
     return api->convolution(plan.get(), &operands, stream);
@@ -91,6 +109,32 @@ KernelOr MakeConvolution(const CudaApi* api, const KernelSpec& spec) {
 
 absl::StatusOr<Needs> DescribeConvolution(const KernelSpec& spec) {
   return Needs{ConvolutionOf(spec).workspace_bytes, {}};
+}
+
+// ---- A convolution and the sums of its parts ----
+
+absl::StatusOr<Needs> DescribeConvolutionSums(const KernelSpec& spec) {
+  return Needs{std::max(ConvolutionOf(spec).workspace_bytes,
+                        SampleSumsWorkspace(SamplesOf(PartSumsOf(spec)))),
+               {}};
+}
+
+KernelOr MakeConvolutionSums(const CudaApi* api, const KernelSpec& spec) {
+  OF_ASSIGN_OR_RETURN(const std::shared_ptr<void> plan, PlanOf(api, ConvolutionOf(spec)));
+  if (plan == nullptr) return NoCudaKernel(spec);
+  const auto sum = api->find_batch_norm("bn_sample_sums", static_cast<int>(spec.inputs[0].dtype));
+  if (sum == nullptr) return NoCudaKernel(spec);
+  const bool makes_sums = api->convolution_makes_sums(plan.get());
+  const CudaBatchNorm parts = SamplesOf(PartSumsOf(spec));
+  return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
+    CudaOperands operands = OperandsOf(args);
+    const CudaError error = api->convolution(plan.get(), &operands, stream);
+    if (error != 0 || makes_sums) return error;
+    const void* const y = args.outputs[0];
+    operands.in = &y;
+    operands.out = args.outputs + 1;
+    return sum(&parts, &operands, stream);
+  });
 }
 
 // ---- Pooling ----
@@ -126,6 +170,7 @@ KernelOr MakeAvgPoolGrad(const CudaApi* api, const KernelSpec& spec) {
 std::vector<CudaRow> CudaImageRows() {
   return {
       {"conv2d", DescribeConvolution, MakeConvolution},
+      {"conv2d_sums", DescribeConvolutionSums, MakeConvolutionSums},
       {"conv2d_grad_input", DescribeConvolution, MakeConvolution},
       {"conv2d_grad_weight", DescribeConvolution, MakeConvolution},
       {"max_pool2d", NeedsNothing, MakePoolForward},

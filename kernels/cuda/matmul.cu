@@ -37,6 +37,8 @@
 #if defined(__CUDACC__) && __has_include(<cublasLt.h>)
 #define ONEFLOW_CUBLASLT 1
 #include <cublasLt.h>
+
+#include "kernels/cuda/gpu_place.h"
 #endif
 
 namespace oneflow::kernels {
@@ -587,16 +589,9 @@ bool NameOf(const cublasLtMatmulAlgo_t& algo, bool first, char (&name)[192]) {
 }
 
 void OfferLibrary(Plan* plan, CudaAlgorithms* offered) {
-  int device = 0;
-  cudaDeviceProp properties = {};
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaGetDeviceProperties(&properties, device) != cudaSuccess ||
-      !NameOf(plan->algo, true, offered->names[0])) {
+  if (!NameOf(plan->algo, true, offered->names[0]) || !TellPlace(OpenedLibrary().text, offered)) {
     return;
   }
-  std::snprintf(offered->place, sizeof(offered->place), "%s, sm_%d%d, %d multiprocessors, %s",
-                properties.name, properties.major, properties.minor, properties.multiProcessorCount,
-                OpenedLibrary().text);
   plan->algos[0] = plan->algo;
   offered->count = 1;
   cublasLtMatmulAlgo_t proposed[kMostAlgorithms];

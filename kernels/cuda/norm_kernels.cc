@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/batch_groups.h"
 #include "kernels/cuda/definition.h"
+#include "kernels/cuda/sample_sums.h"
 #include "kernels/cuda/shares.h"
 
 namespace oneflow::kernels {
@@ -99,25 +100,13 @@ absl::StatusOr<Needs> DescribeSums(const KernelSpec& spec) {
   return Needs{problem.splits == 1 ? 0 : problem.splits * sums * problem.c * 8, {}};
 }
 
-CudaBatchNorm SamplesOf(const KernelSpec& spec) {
-  const Shape& shape = spec.inputs.at(0).shape;
-  CudaBatchNorm problem = {};
-  problem.samples = shape.front();
-  problem.c = shape.back();
-  problem.end = 1;
-  for (size_t d = 1; d + 1 < shape.size(); ++d) problem.end *= shape[d];
-  problem.splits =
-      SharesOfRows(problem.samples, problem.end, problem.c * SizeOf(spec.inputs[0].dtype));
-  return problem;
-}
 KernelOr MakeSampleSums(const CudaApi* api, const KernelSpec& spec) {
   return CudaKernelOf(api, spec,
                       api->find_batch_norm(spec.op.c_str(), static_cast<int>(spec.inputs[0].dtype)),
                       SamplesOf(spec));
 }
 absl::StatusOr<Needs> DescribeSampleSums(const KernelSpec& spec) {
-  const CudaBatchNorm problem = SamplesOf(spec);
-  return Needs{problem.splits == 1 ? 0 : problem.splits * problem.samples * 2 * problem.c * 8, {}};
+  return Needs{SampleSumsWorkspace(SamplesOf(spec)), {}};
 }
 
 KernelOr MakeApply(const CudaApi* api, const KernelSpec& spec) {

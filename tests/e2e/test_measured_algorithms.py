@@ -1,5 +1,6 @@
-"""Products by measured algorithms: a file of choices decides the bits, and ranks whose files differ still agree. Software
-CUDA has two algorithms, which add forwards and backwards."""
+"""Products and convolutions by measured algorithms: a file of choices decides the bits, and ranks whose files differ
+still agree. Software CUDA has two algorithms of each: products add forwards and backwards, convolutions in shares and in
+one."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ MODEL, LAYOUT, GPUS = "mlp", "dp2", 2
 Results = list[dict[str, np.ndarray]]
 
 
-def train(processes: int, folder: Path, *algorithms: str) -> Results:
+def train(processes: int, folder: Path, *algorithms: str, model: str = MODEL) -> Results:
     """What each rank wrote; `algorithms` are ONEFLOW_CUDA_ALGORITHMS of each."""
     folder.mkdir()
-    arguments = ("train", str(GPUS), str(folder), MODEL, LAYOUT)
+    arguments = ("train", str(GPUS), str(folder), model, LAYOUT)
     result, _ = launch(processes, *arguments, TEST_ALGORITHMS=",".join(algorithms))
     assert result.returncode == 0, result.stderr[-3000:]
     ranks = [dict(np.load(folder / f"rank{rank}.npz")) for rank in range(processes)]
@@ -35,11 +36,12 @@ def lines(path: Path) -> list[list[str]]:
     return [line.split("\t") for line in path.read_text().splitlines()[1:]]
 
 
-def renamed(path: Path, name: str, to: Path) -> str:
-    """The same choices, all of one algorithm."""
+def renamed(path: Path, name: str, to: Path, product: str = "") -> str:
+    """The same choices, all of one algorithm; products of another, if that is said."""
     text = path.read_text().splitlines()[0] + "\n"
     for _, place, problem, _, times in lines(path):
-        rest = "\t".join((place, problem, name, times))
+        chosen = product if product and problem.startswith("product ") else name
+        rest = "\t".join((place, problem, chosen, times))
         text += f"{_core.crc32c(rest.encode()):08x}\t{rest}\n"
     to.write_text(text)
     return f"measured:{to}"
@@ -81,6 +83,24 @@ def test_ranks_agree_by_the_lowest_or_not_to_measure(
     of_ranks = [files.get(name, "heuristics") for name in (first, second)]
     several = train(2, tmp_path / "several", *of_ranks)
     assert same(several, train(1, tmp_path / "one", files[both]))
+
+
+def test_convolutions_are_measured_and_agreed_on_too(tmp_path: Path) -> None:
+    measured = tmp_path / "measured"
+    train(1, tmp_path / "one", f"measured:{measured}", model="resnet")
+    passes = {line[2].split(" type ")[0] for line in lines(measured)}
+    assert {"convolution", "gradient of images", "gradient of filters"} <= passes
+    files = {
+        name: renamed(measured, name, tmp_path / name.replace(" ", "-"), "forwards")
+        for name in ("in shares", "in one")
+    }
+    shares = train(1, tmp_path / "shares", files["in shares"], model="resnet")
+    one = train(1, tmp_path / "in_one", files["in one"], model="resnet")
+    assert same(shares, train(1, tmp_path / "heuristics", "heuristics", model="resnet"))
+    assert not same(shares, one)
+    np.testing.assert_allclose(shares[0]["losses"], one[0]["losses"], rtol=1e-3)
+    several = train(2, tmp_path / "several", files["in one"], files["in shares"], model="resnet")
+    assert same(several, one)
 
 
 def test_a_damaged_file_is_told_and_does_no_harm(files: dict[str, str], tmp_path: Path) -> None:

@@ -122,6 +122,18 @@ def test_a_convolution(stride: int) -> None:
         assert found["bytes"] == BF16 * (image + weight + result), op
 
 
+def test_a_convolution_and_the_statistics_behind_it() -> None:
+    """Of 16 channels to 24 on 8 x 8 pixels: the result is written and not read again, and two numbers of each channel
+    beside it. Four operations an element."""
+    model = nn.Sequential(nn.Conv2d(16, 24, 3, 1, 1, bias=False), nn.BatchNorm2d(24))
+    kernels = kernels_of(model, lambda x: model(x).square().mean(), flow.spec((4, 16, 8, 8)))
+    (joined,) = of(kernels, "conv2d_sums")
+    image, weight, result = 4 * 8 * 8 * 16, 24 * 16 * 9, 4 * 8 * 8 * 24
+    assert joined["bytes"] == BF16 * (image + weight + result) + F32 * 2 * 24
+    assert joined["flops"] == 2 * result * 16 * 9 + 4 * result
+    assert not [kernel for kernel in kernels if kernel["op"] == "bn_sample_sums"]
+
+
 def test_what_ours_reach_is_no_more_than_the_limit() -> None:
     for op in ("conv2d", "attention", "attention_grad", "matmul", "layer_norm", "add"):
         for dtype in ("bf16", "f32"):
@@ -134,7 +146,7 @@ def test_what_ours_reach_is_no_more_than_the_limit() -> None:
 def test_the_whole_models_have_the_flops_that_their_goals_were_reckoned_with() -> None:
     """Training a sample costs 3 times its forward products: 240.6 Gflop of BERT-Large at 128 words, 24.3 of
     ResNet-50 (less the first layer's gradient of its images)."""
-    products = ("matmul", "linear", "matmul_sums", "conv2d", "conv2d_grad_input")
+    products = ("matmul", "linear", "matmul_sums", "conv2d", "conv2d_sums", "conv2d_grad_input")
     for case, expected in ((roofline.CASES[0], 240.6e9), (roofline.CASES[2], 24.3e9)):
         step, batch = roofline.step_of(case)
         kernels = step.compile_for(roofline.one_gpu(), **batch).kernels()

@@ -1,0 +1,40 @@
+"""The graphs that our library gives to cuDNN are graphs that cuDNN has engines for: asked without a GPU, two windows.
+
+`./dev long cudnn-graphs` asks for all of ResNet-50's.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tools import cudnn_graphs
+
+WINDOWS = [cudnn_graphs.Window(14, 256, 256, 3), cudnn_graphs.Window(56, 256, 128, 1)]
+
+
+def test_the_windows_are_resnet_50s() -> None:
+    windows = cudnn_graphs.resnet50()
+    assert len(windows) == 23
+    assert windows[0] == cudnn_graphs.Window(224, 3, 64, 7, 2)
+    assert cudnn_graphs.Window(7, 512, 2048, 1) in windows
+    assert cudnn_graphs.Window(56, 256, 512, 1, 2) in windows  # a shortcut
+
+
+@pytest.mark.skipif(cudnn_graphs.packages() is None, reason="no cuDNN (nvidia-cudnn-cu13)")
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_cudnn_has_an_engine_within_the_room(window: cudnn_graphs.Window) -> None:
+    for dtype in ("bf16", "f16"):
+        said = cudnn_graphs.ask(window, 32, dtype, "conv2d_sums")
+        assert said["found"], said
+        # Sums that come again have their shares in memory; those that do not need none.
+        assert 0 < said["workspace"] <= said["room"], said
+
+
+@pytest.mark.skipif(cudnn_graphs.packages() is None, reason="no cuDNN (nvidia-cudnn-cu13)")
+def test_engines_have_names_by_which_measured_ones_are_kept() -> None:
+    """Different ones different names, the same in each process, and that of the first is among them."""
+    said = cudnn_graphs.ask(WINDOWS[0], 32, "bf16", "conv2d")
+    names = said["offered"]
+    assert 2 <= len(names) <= 8 and len(set(names)) == len(names)
+    assert said["name"] in names and said["name"].startswith(f"engine {said['engine']} ")
+    assert cudnn_graphs.ask(WINDOWS[0], 32, "bf16", "conv2d")["offered"] == names
