@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/kernel_case.h"
 #include "kernels/cuda/convolution_problem.h"
+#include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/device_bytes_for_test.h"
 #include "kernels/cuda/offered_algorithms.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
@@ -20,7 +21,7 @@ namespace oneflow::kernels {
 namespace {
 
 // 16 images of 9 x 9 pixels and 8 channels, 8 filters of one tap; the gradient of filters has shares of pixels.
-CudaConvolution ProblemOf(const std::string& op, int64_t parts = 0) {
+KernelSpec SpecOf(const std::string& op, int64_t parts = 0) {
   const Shape x = {16, 9, 9, 8}, w = {8, 8, 1, 1};
   const auto of = [](const Shape& shape) { return TestTensor::Empty(DType::kF32, shape).type; };
   KernelSpec spec;
@@ -29,7 +30,10 @@ CudaConvolution ProblemOf(const std::string& op, int64_t parts = 0) {
   spec.inputs = {of(x), of(op == "conv2d_grad_weight" ? x : w)};
   spec.outputs = {of(op == "conv2d_grad_weight" ? w : x)};
   if (parts > 0) spec.outputs.resize(3, TestTensor::Empty(DType::kF32, {parts, 8}).type);
-  return ConvolutionOf(spec);
+  return spec;
+}
+CudaConvolution ProblemOf(const std::string& op, int64_t parts = 0) {
+  return ConvolutionOf(SpecOf(op, parts));
 }
 
 class ConvolutionAlgorithmsTest : public ::testing::Test {
@@ -153,6 +157,26 @@ TEST_F(ConvolutionAlgorithmsTest, ANameThatWasNotOfferedIsRefused) {
   ASSERT_EQ(api_->convolution_algorithms(plan.get(), &offered), 0);
   EXPECT_EQ(api_->convolution_use(plan.get(), "in one"), 0);
   EXPECT_NE(api_->convolution_use(plan.get(), "engine 62"), 0);
+}
+
+// Software CUDA compiles nothing; what is asked of the library is seen by a table that passes it on.
+TEST_F(ConvolutionAlgorithmsTest, EnginesAreCompiledForThoseWhoMeasureAlone) {
+  static bool compiles;
+  CudaApi api = *api_;
+  api.convolution_plan = [](const CudaConvolution* problem, void** plan) {
+    compiles = problem->compiles;
+    return SoftCudaApi()->convolution_plan(problem, plan);
+  };
+  const KernelTable table = CudaKernels(&api);
+  const auto asked = [&] {
+    EXPECT_TRUE(table.Make(SpecOf("conv2d_sums", 1)).ok());
+    return compiles;
+  };
+  EXPECT_FALSE(asked());
+  AlgorithmChoices::OfProcess().Measure("");
+  EXPECT_TRUE(asked());
+  AlgorithmChoices::OfProcess().StopMeasuring();
+  EXPECT_FALSE(asked());
 }
 
 // Nothing is asked for of images that are not there.
