@@ -4,8 +4,9 @@ Each start claims the next number by a file that nobody else can have made, `epo
 forced onto the disk before a checkpoint is looked for. A run that was thought dead (stopped and continued, cut off,
 started twice by mistake) sees it before it publishes or removes anything, and ends with a StaleRunError.
 
-The name is the claim. What the file says, who made it, is for the message alone, and untrusted like all files; a damaged
-one fences as well. The newest run removes the claims of older ones; the newest claim stays for ever, so no number comes
+The name is the claim. What the file says, who made it, is for the message, and untrusted like all files; a damaged one
+fences as well. Only a job that was started again asks more of it: whether the claim is its own, of a start that was
+killed before it could remember it. The newest run removes the claims of older ones; the newest claim stays for ever, so no number comes
 twice. Read next: publication.py, which closes the window between the look and what follows it.
 """
 
@@ -16,10 +17,12 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import environment
 from .errors import StaleRunError
@@ -28,6 +31,7 @@ from .publication import _make_folders, _sync, _write, take_away_partial
 
 _NAME = re.compile(r"epoch-(\d{6,19})\.claim")
 _TEXTS = ("job", "host", "time")
+_DEFAULTS = {"launch": ""}  # claims have no launch that were made before they had one
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,10 @@ class Epoch:
     directory: Path
     number: int
 
-    def check(self) -> None:
-        """StaleRunError if a higher one is claimed; OSError if nobody can tell."""
+    def check(self, launch: str = "") -> None:
+        """StaleRunError if a higher one is claimed, by somebody else than this launch; OSError if nobody can tell."""
         newest = max(_claimed(self.directory), default=0)
-        if newest > self.number:
+        if newest > self.number and not _is_of(self.directory, newest, launch):
             raise StaleRunError(
                 f"this run has epoch {self.number} of {self.directory} (process {os.getpid()} on host "
                 f"{socket.gethostname()}, job {environment.launch().job}), and epoch {newest} was claimed by "
@@ -53,8 +57,12 @@ def claim(directory: Path, least: int = 0) -> Epoch:
     """The next epoch, above all that were claimed and above `least`. Rank 0 alone calls it. StaleRunError if another
     job has claimed the folder since this one did before it was started again; OSError if it cannot be claimed."""
     _make_folders(directory)
-    if before := _claimed_before(directory):
-        Epoch(directory, before).check()
+    before, launch = _recall(directory)
+    if before:
+        Epoch(directory, before).check(launch)
+    _remember(
+        directory, before, launch
+    )  # so that a start that is killed behind its claim is known by it
     while True:
         number = max(_claimed(directory), default=0)
         number = max(number, least) + 1
@@ -65,7 +73,7 @@ def claim(directory: Path, least: int = 0) -> Epoch:
                 "manifests name it, away",
             )
         with contextlib.suppress(FileExistsError):  # another start was faster
-            _make(_path(directory, number))
+            _make(_path(directory, number), launch)
             if max(_claimed(directory), default=0) <= number:
                 break
         least = number
@@ -75,7 +83,7 @@ def claim(directory: Path, least: int = 0) -> Epoch:
         if old < number:
             with contextlib.suppress(OSError):
                 os.unlink(_path(directory, old))
-    _remember(directory, number)
+    _remember(directory, number, launch)
     return Epoch(directory, number)
 
 
@@ -88,10 +96,11 @@ def _claimed(directory: Path) -> list[int]:
     return [int(match[1]) for match in matches if match]
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, launch: str) -> None:
     """On the disk when this returns."""
     body = {
         "job": environment.launch().job,
+        "launch": launch,
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "time": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
@@ -112,12 +121,25 @@ def _make(path: Path) -> None:
         raise
 
 
+def _said(path: Path) -> dict[str, Any]:
+    """What a claim says; OSError or ValueError if that cannot be read."""
+    said = unsealed(bounded(path), {*_TEXTS, "pid"}, _DEFAULTS)
+    texts = (*_TEXTS, *_DEFAULTS)
+    if type(said["pid"]) is not int or any(not isinstance(said[key], str) for key in texts):
+        raise ValueError("its entries are none of a claim")
+    return said
+
+
+def _is_of(directory: Path, number: int, launch: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return bool(launch) and str(_said(_path(directory, number))["launch"]) == launch
+    return False
+
+
 def _who(directory: Path, number: int) -> str:
     path = _path(directory, number)
     try:
-        said = unsealed(bounded(path), {*_TEXTS, "pid"})
-        if type(said["pid"]) is not int or any(not isinstance(said[key], str) for key in _TEXTS):
-            raise ValueError("its entries are none of a claim")
+        said = _said(path)
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return f"somebody ({path} does not say who: {why})"
@@ -134,16 +156,20 @@ def _memo(directory: Path) -> Path | None:
     )
 
 
-def _claimed_before(directory: Path) -> int:
-    """By this job; 0 if it has not. A launcher that was stopped, and starts its ranks again, is no newer run."""
+def _recall(directory: Path) -> tuple[int, str]:
+    """The epoch that this job has claimed before it was started again, 0 if none; and what its claims are known by. A
+    launcher that was stopped, and starts its ranks again, is no newer run."""
     path = _memo(directory)
-    try:
-        return 0 if path is None else int(path.read_text())
-    except (OSError, ValueError):
-        return 0
+    with contextlib.suppress(OSError, ValueError):
+        if path is not None:
+            number, launch = path.read_text().split()
+            return int(number), launch
+    return 0, secrets.token_hex(8)
 
 
-def _remember(directory: Path, number: int) -> None:
+def _remember(directory: Path, number: int, launch: str) -> None:
     if (path := _memo(directory)) is not None:
         with contextlib.suppress(OSError):
-            path.write_text(str(number))
+            new = Path(f"{path}.new")  # so that who is killed here forgets nothing
+            new.write_text(f"{number} {launch}")
+            os.replace(new, path)

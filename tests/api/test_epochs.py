@@ -65,11 +65,11 @@ def test_a_start_that_was_slow_takes_no_number_of_a_run_that_is_over(
     """Between its look and its claim others have claimed, and removed, the number that it is about to take."""
     make = epochs._make
 
-    def slow(path: Path) -> None:
+    def slow(path: Path, launch: str) -> None:
         monkeypatch.setattr(epochs, "_make", make)
         for _ in range(3):
             claim(tmp_path)
-        make(path)
+        make(path, launch)
 
     monkeypatch.setattr(epochs, "_make", slow)
     assert claim(tmp_path).number == 4
@@ -319,3 +319,43 @@ def test_a_job_that_is_started_again_behind_a_newer_one_claims_nothing(
         claim(folder)
     assert claims(folder) == ["epoch-000003.claim"]
     assert claim(tmp_path / "elsewhere").number == 1
+
+
+class Killed(BaseException):
+    """What stands for SIGKILL."""
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_start_that_was_killed_behind_its_claim_is_no_other_run(
+    newer: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not remembered its claim, and the same job is started again."""
+    job = tmp_path / "job"
+    job.mkdir()
+    here, remember = epochs.environment.launch(), epochs._remember
+
+    class Launch:
+        job, job_dir = "one", str(tmp_path / "job")
+
+    def killed(directory: Path, number: int, launch: str) -> None:
+        if number == 2:
+            raise Killed
+        remember(directory, number, launch)
+
+    monkeypatch.setattr(epochs.environment, "launch", lambda: Launch)
+    folder = tmp_path / "run"
+    assert claim(folder).number == 1
+    monkeypatch.setattr(epochs, "_remember", killed)
+    with pytest.raises(Killed):
+        claim(folder)
+    monkeypatch.setattr(epochs, "_remember", remember)
+    assert claims(folder) == ["epoch-000002.claim"]
+    if newer:  # of another job with the same name
+        monkeypatch.setattr(Launch, "job_dir", str(tmp_path))
+        assert claim(folder).number == 3
+        monkeypatch.setattr(Launch, "job_dir", str(tmp_path / "job"))
+        with pytest.raises(flow.StaleRunError, match="epoch 3 was claimed by"):
+            claim(folder)
+    else:
+        assert claim(folder).number == 3
+        assert claims(folder) == ["epoch-000003.claim"]

@@ -25,6 +25,15 @@ def test_ten_kills_change_no_bit(tmp_path: Path) -> None:
     restarts.assert_same(disturbed, undisturbed)
 
 
+def test_a_start_that_is_killed_while_it_claims_the_folder_is_made_again(tmp_path: Path) -> None:
+    """Rank 0's first events are its claim's: a file and its folder are forced onto the disk."""
+    kills = [(0, 20), (0, 2), (0, 4), (0, 3), (1, 9)]
+    undisturbed = restarts.run(tmp_path / "quiet", 6, [])
+    disturbed = restarts.run(tmp_path / "killed", 6, kills)
+    assert disturbed.restarts == len(kills)
+    restarts.assert_same(disturbed, undisturbed)
+
+
 def test_a_job_that_fails_for_ever_is_given_up(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
