@@ -332,7 +332,7 @@ def test_a_start_that_was_killed_behind_its_claim_is_no_other_run(
     """It has not remembered its claim, and the same job is started again."""
     job = tmp_path / "job"
     job.mkdir()
-    here, remember = epochs.environment.launch(), epochs._remember
+    remember = epochs._remember
 
     class Launch:
         job, job_dir = "one", str(tmp_path / "job")
