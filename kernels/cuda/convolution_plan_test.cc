@@ -8,25 +8,19 @@
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/device_bytes_for_test.h"
 #include "kernels/cuda/filter_layout.h"
+#include "kernels/cuda/whole_operand.h"
 #include "kernels/kernel.h"
 
 namespace oneflow::kernels {
 namespace {
 
-Operand Of(DType dtype, const Shape& shape) {
-  Operand operand;
-  operand.dtype = dtype;
-  operand.shape = operand.logical_shape = shape;
-  operand.begin = Shape(shape.size(), 0);
-  return operand;
-}
 KernelSpec Forward(DType dtype, int64_t images, const Shape& weight) {
   const Attrs attrs = {{"stride", int64_t{1}}, {"padding", int64_t{1}}, {"dilation", int64_t{1}}};
   const int64_t out = 4 + 2 - weight[2] + 1;
   return {"conv2d",
           attrs,
-          {Of(dtype, {images, 4, 4, weight[1]}), Of(dtype, weight)},
-          {Of(dtype, {images, out, out, weight[0]})},
+          {WholeOperand(dtype, {images, 4, 4, weight[1]}), WholeOperand(dtype, weight)},
+          {WholeOperand(dtype, {images, out, out, weight[0]})},
           1};
 }
 CudaConvolutionPlans Plans() {

@@ -17,6 +17,7 @@
 #include "kernels/cuda/algorithm_choices.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cuda_stream.h"
+#include "kernels/cuda/whole_operand.h"
 #include "plan/fused.h"
 
 namespace oneflow::kernels {
@@ -70,14 +71,6 @@ class DeviceTensor {
   const CudaApi* api_;
   void* data_ = nullptr;
 };
-
-Operand Of(DType dtype, const Shape& shape) {
-  Operand operand;
-  operand.dtype = dtype;
-  operand.shape = operand.logical_shape = shape;
-  operand.begin = Shape(shape.size(), 0);
-  return operand;
-}
 
 class Layers {
  public:
@@ -176,7 +169,8 @@ void MeasureNorms(const Layers& layers, const Sizes& sizes, DType t) {
       " " + std::string(NameOf(t)) + " " + std::to_string(tokens) + "x" + std::to_string(width);
   const double bytes = static_cast<double>(tokens * width * SizeOf(t));
   const Attrs dims = {{"dims", int64_t{1}}};
-  const Operand x = Of(t, {tokens, width}), row = Of(t, {width}), stats = Of(f32, {tokens});
+  const Operand x = WholeOperand(t, {tokens, width}), row = WholeOperand(t, {width}),
+                stats = WholeOperand(f32, {tokens});
   layers.Run("layer_norm" + size, "layer_norm", dims, {x, row, row}, {x, stats, stats}, 2 * bytes,
              "TB/s");
   layers.Run("layer_norm_grad" + size, "layer_norm_grad", dims, {x, x, stats, stats, row}, {x},
@@ -192,8 +186,9 @@ void MeasureImages(const Layers& layers, const Sizes& sizes, DType t) {
   const std::string type = " " + std::string(NameOf(t)) + " " + std::to_string(n) + "x" +
                            std::to_string(side) + "x" + std::to_string(side) + "x" +
                            std::to_string(c);
-  const Operand x = Of(t, {n, side, side, c}), w = Of(t, {c, c, 3, 3});
-  const Operand stats = Of(DType::kF32, {1, c}), channels = Of(DType::kF32, {c});
+  const Operand x = WholeOperand(t, {n, side, side, c}), w = WholeOperand(t, {c, c, 3, 3});
+  const Operand stats = WholeOperand(DType::kF32, {1, c}),
+                channels = WholeOperand(DType::kF32, {c});
   const double pixels = static_cast<double>(n * side * side);
   const double bytes = pixels * static_cast<double>(c * SizeOf(t));
   const double flops = 2 * pixels * static_cast<double>(c * c * 9);
@@ -204,7 +199,7 @@ void MeasureImages(const Layers& layers, const Sizes& sizes, DType t) {
   layers.Run("conv2d_grad_weight 3x3" + type, "conv2d_grad_weight", window, {x, x}, {w}, flops,
              "TFLOP/s");
   layers.Run("bn_sum" + type, "bn_sum", {}, {x}, {stats}, bytes, "TB/s");
-  const Operand samples = Of(DType::kF32, {n, c});
+  const Operand samples = WholeOperand(DType::kF32, {n, c});
   layers.Run("bn_sample_sums" + type, "bn_sample_sums", {}, {x}, {samples, samples}, bytes, "TB/s");
   layers.Run("bn_grad_sums" + type, "bn_grad_sums", {}, {x, x, stats, stats}, {stats, stats},
              2 * bytes, "TB/s");
@@ -220,7 +215,7 @@ void MeasureImages(const Layers& layers, const Sizes& sizes, DType t) {
   layers.Run("bn_grad_input" + type, "bn_grad_input", {{"count", pixels}},
              {x, x, stats, stats, channels, stats, stats}, {x}, 3 * bytes, "TB/s");
   const Attrs pool = {{"kernel", int64_t{3}}, {"stride", int64_t{2}}, {"padding", int64_t{1}}};
-  const Operand half = Of(t, {n, side / 2, side / 2, c});
+  const Operand half = WholeOperand(t, {n, side / 2, side / 2, c});
   layers.Run("max_pool2d" + type, "max_pool2d", pool, {x}, {half}, 1.25 * bytes, "TB/s");
   layers.Run("max_pool2d_grad" + type, "max_pool2d_grad", pool, {x, half, half}, {x}, 2.5 * bytes,
              "TB/s");
@@ -243,14 +238,15 @@ void MeasureConvolutions(const Layers& layers, const Sizes& sizes, DType t) {
                              text(full.stride) + " " + text(c) + "-" + text(k) + " " +
                              std::string(NameOf(t)) + " " + text(sizes.images) + "x" + text(side) +
                              "x" + text(side);
-    const Operand x = Of(t, {sizes.images, side, side, c}), w = Of(t, {k, c, full.r, full.r});
-    const Operand y = Of(t, {sizes.images, out, out, k});
+    const Operand x = WholeOperand(t, {sizes.images, side, side, c}),
+                  w = WholeOperand(t, {k, c, full.r, full.r});
+    const Operand y = WholeOperand(t, {sizes.images, out, out, k});
     const double flops = 2.0 * static_cast<double>(sizes.images * out * out * c * k) *
                          static_cast<double>(full.r * full.r);
     const Attrs window = {{"stride", full.stride}, {"padding", padding}, {"dilation", int64_t{1}}};
     layers.Run("conv2d" + name, "conv2d", window, {x, w}, {y}, flops, "TFLOP/s");
     if (SizeOf(t) == 2) {
-      const Operand sums = Of(DType::kF32, {1, k});
+      const Operand sums = WholeOperand(DType::kF32, {1, k});
       AlgorithmChoices::OfProcess().Measure("");  // so that cuDNN may compile engines that sum
       layers.Run("conv2d_sums" + name, "conv2d_sums", window, {x, w}, {y, sums, sums}, flops,
                  "TFLOP/s");
@@ -270,9 +266,10 @@ void MeasureAttention(const Layers& layers, const Sizes& sizes, DType t, int64_t
   const int64_t batch = std::max<int64_t>(1, sizes.tokens / 2 / tokens), width = 64;
   const int64_t heads = sizes.width / width;
   const std::string name = " " + std::string(NameOf(t)) + " s" + std::to_string(tokens);
-  const Operand x = Of(t, {batch, tokens, heads, width});
-  const Operand rows = Of(DType::kF32, {batch, heads, tokens});
-  const Operand step = Of(DType::kI64, {}), mask = Of(DType::kF32, {batch, 1, 1, tokens});
+  const Operand x = WholeOperand(t, {batch, tokens, heads, width});
+  const Operand rows = WholeOperand(DType::kF32, {batch, heads, tokens});
+  const Operand step = WholeOperand(DType::kI64, {}),
+                mask = WholeOperand(DType::kF32, {batch, 1, 1, tokens});
   const double pairs = static_cast<double>(batch * heads * tokens * tokens);
   for (const char* kind : {"", " dropout", " dropout masked", " causal"}) {
     const std::string what = kind;
@@ -306,8 +303,9 @@ void MeasureLosses(const Layers& layers, const Sizes& sizes, DType t) {
                                Scores{sizes.tokens / 2, (words + 7) / 8 * 8, words}}) {
     const std::string name = " " + std::string(NameOf(t)) + " " + std::to_string(scores.rows) +
                              "x" + std::to_string(scores.columns);
-    const Operand x = Of(t, {scores.rows, scores.columns});
-    const Operand labels = Of(DType::kI64, {scores.rows}), row = Of(DType::kF32, {scores.rows});
+    const Operand x = WholeOperand(t, {scores.rows, scores.columns});
+    const Operand labels = WholeOperand(DType::kI64, {scores.rows}),
+                  row = WholeOperand(DType::kF32, {scores.rows});
     const Attrs attrs = {{"classes", scores.classes}};
     const double bytes = static_cast<double>(scores.rows * scores.classes * SizeOf(t));
     layers.Run("cross_entropy" + name, "cross_entropy", attrs, {x, labels}, {row, row}, bytes,
@@ -335,9 +333,9 @@ int Main(const char* path, const char* cublaslt, const char* cudnn, const Sizes&
       if (s <= sizes.tokens) MeasureAttention(layers, sizes, t, s);
     }
     const double row_bytes = static_cast<double>(sizes.width * SizeOf(t));
-    const Operand table = Of(t, {sizes.words, sizes.width});
-    const Operand index = Of(DType::kI64, {sizes.tokens});
-    const Operand rows = Of(t, {sizes.tokens, sizes.width});
+    const Operand table = WholeOperand(t, {sizes.words, sizes.width});
+    const Operand index = WholeOperand(DType::kI64, {sizes.tokens});
+    const Operand rows = WholeOperand(t, {sizes.tokens, sizes.width});
     const std::string name = " " + std::string(NameOf(t)) + " " + std::to_string(sizes.tokens) +
                              " of " + std::to_string(sizes.words) + "x" +
                              std::to_string(sizes.width);
@@ -350,12 +348,12 @@ int Main(const char* path, const char* cublaslt, const char* cudnn, const Sizes&
   MeasureConvolutions(layers, sizes, DType::kF16);
   MeasureConvolutions(layers, sizes, DType::kBF16);
   const Shape square = {sizes.line, sizes.line};
-  const Operand lines = Of(DType::kF32, square);
+  const Operand lines = WholeOperand(DType::kF32, square);
   const double bytes = 4.0 * static_cast<double>(sizes.line * sizes.line);
   const std::string name = " f32 " + std::to_string(sizes.line) + "x" + std::to_string(sizes.line);
   layers.Run("cumsum" + name, "cumsum", {{"dim", int64_t{1}}}, {lines}, {lines}, 2 * bytes, "TB/s");
   layers.Run("sort" + name, "sort", {{"dim", int64_t{1}}}, {lines},
-             {lines, Of(DType::kI64, square)}, 4 * bytes, "TB/s");
+             {lines, WholeOperand(DType::kI64, square)}, 4 * bytes, "TB/s");
   return 0;
 }
 

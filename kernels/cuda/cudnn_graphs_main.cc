@@ -18,6 +18,7 @@
 #include "kernels/cuda/convolution_space.h"
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/offered_algorithms.h"
+#include "kernels/cuda/whole_operand.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -34,14 +35,6 @@ constexpr char kH100[] =
     R"("l2CacheSize":52428800,"cudaDeviceId":0,"deviceVer":900,"driverVer":13000,)"
     R"("deviceName":"NVIDIA H100 80GB HBM3"})";
 
-Operand Of(DType dtype, const Shape& shape) {
-  Operand operand;
-  operand.dtype = dtype;
-  operand.shape = operand.logical_shape = shape;
-  operand.begin = Shape(shape.size(), 0);
-  return operand;
-}
-
 KernelSpec SpecOf(DType dtype, const std::string& op, const std::vector<int64_t>& v) {
   const int64_t n = v[0], h = v[1], w = v[2], c = v[3], k = v[4], r = v[5], s = v[6];
   const int64_t stride = v[7], padding = v[8], groups = v.size() > 9 ? v[9] : 1;
@@ -49,9 +42,9 @@ KernelSpec SpecOf(DType dtype, const std::string& op, const std::vector<int64_t>
   KernelSpec spec;
   spec.op = op;
   spec.attrs = {{"stride", stride}, {"padding", padding}, {"dilation", int64_t{1}}};
-  spec.inputs = {Of(dtype, {n, h, w, c}), Of(dtype, {k, c / groups, r, s})};
-  spec.outputs = {Of(dtype, {n, p, q, k})};
-  if (op == "conv2d_sums") spec.outputs.resize(3, Of(DType::kF32, {1, k}));
+  spec.inputs = {WholeOperand(dtype, {n, h, w, c}), WholeOperand(dtype, {k, c / groups, r, s})};
+  spec.outputs = {WholeOperand(dtype, {n, p, q, k})};
+  if (op == "conv2d_sums") spec.outputs.resize(3, WholeOperand(DType::kF32, {1, k}));
   return spec;
 }
 

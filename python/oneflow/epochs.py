@@ -6,8 +6,8 @@ started twice by mistake) sees it before it publishes or removes anything, and e
 
 The name is the claim. What the file says, who made it, is for the message, and untrusted like all files; a damaged one
 fences as well. Only a job that was started again asks more of it: whether the claim is its own, of a start that was
-killed before it could remember it. The newest run removes the claims of older ones; the newest claim stays for ever, so no number comes
-twice. Read next: publication.py, which closes the window between the look and what follows it.
+killed before it could remember it. The newest run removes the claims of older ones; the newest claim stays for ever, so
+no number comes twice. Read next: publication.py, which closes the window between the look and what follows it.
 """
 
 from __future__ import annotations
@@ -60,9 +60,8 @@ def claim(directory: Path, least: int = 0) -> Epoch:
     before, launch = _recall(directory)
     if before:
         Epoch(directory, before).check(launch)
-    _remember(
-        directory, before, launch
-    )  # so that a start that is killed behind its claim is known by it
+    # Before the claim is made: a start that is killed behind it is known by it.
+    _remember(directory, before, launch)
     while True:
         number = max(_claimed(directory), default=0)
         number = max(number, least) + 1
