@@ -43,10 +43,11 @@ absl::Status ShowDifference(int rank, const RankProgram& program,
 
 }  // namespace
 
-absl::Status Agree(int rank, const RankProgram& program, const std::vector<Announcement>& own,
-                   const ExchangeFn& exchange,
-                   const std::function<void(const std::vector<Announcement>&)>& bind,
-                   const std::function<void(const absl::Status&)>& tell) {
+absl::StatusOr<MappedBy> Agree(
+    int rank, const RankProgram& program, const std::vector<Announcement>& own,
+    const ExchangeFn& exchange,
+    const std::function<MappedBy(const std::vector<Announcement>&)>& bind,
+    const std::function<void(const absl::Status&)>& tell) {
   std::vector<std::string> words;
   for (const Announcement& one : own) words.push_back(Encode(one));
   OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, exchange(words));
@@ -70,10 +71,26 @@ absl::Status Agree(int rank, const RankProgram& program, const std::vector<Annou
     if (static_cast<int>(r) == rank) continue;
     objection = CompareChannels(rank, own[r], static_cast<int>(r), all[r]);
   }
-  if (objection.empty()) bind(all);
+  MappedBy mapped(own.size());
+  if (objection.empty()) mapped = bind(all);
   // Nobody writes into a channel that its reader has not bound.
-  OF_ASSIGN_OR_RETURN(const std::string first, FirstObjection(objection, own.size(), exchange));
-  return first.empty() ? absl::OkStatus() : MakeError(ErrorKind::kPeer, first);
+  words.clear();
+  for (const std::vector<uint32_t>& numbers : mapped)
+    words.push_back(Encode(Verdict{objection, numbers}));
+  OF_ASSIGN_OR_RETURN(const std::vector<std::string> verdicts, exchange(words));
+  std::string first;
+  for (size_t r = 0; r < verdicts.size(); ++r) {
+    absl::StatusOr<Verdict> verdict = DecodeVerdict(verdicts[r]);
+    if (!verdict.ok()) {
+      const absl::Status broken = BrokeProtocol(r, MessageOf(verdict.status()));
+      tell(broken);
+      return broken;
+    }
+    if (first.empty()) first = verdict->objection;
+    mapped[r] = std::move(verdict->mapped);
+  }
+  if (!first.empty()) return MakeError(ErrorKind::kPeer, first);
+  return mapped;
 }
 
 std::optional<Difference> FindDifference(const std::vector<Digest>& digests) {

@@ -19,12 +19,17 @@
 
 namespace oneflow::comm {
 
-// Collective. own[r] is for rank r. `bind` gets what each rank has said, when this rank has nothing against it; no
-// rank sends anything before all have bound. `tell`: an error that other ranks do not see, for whoever can tell them.
-absl::Status Agree(int rank, const RankProgram& program, const std::vector<Announcement>& own,
-                   const ExchangeFn& exchange,
-                   const std::function<void(const std::vector<Announcement>&)>& bind,
-                   const std::function<void(const absl::Status&)>& tell);
+// By rank, channels by their numbers at one of the two (Verdict::mapped).
+using MappedBy = std::vector<std::vector<uint32_t>>;
+
+// Collective. own[r] is for rank r. `bind` gets what each rank has said, when this rank has nothing against it, and
+// says what it maps of each; no rank sends anything before all have bound. Returns what each rank maps of this one.
+// `tell`: an error that other ranks do not see, for whoever can tell them.
+absl::StatusOr<MappedBy> Agree(
+    int rank, const RankProgram& program, const std::vector<Announcement>& own,
+    const ExchangeFn& exchange,
+    const std::function<MappedBy(const std::vector<Announcement>&)>& bind,
+    const std::function<void(const absl::Status&)>& tell);
 
 // Two ranks whose programs are to be compared: one of the most, and the first that runs something else.
 struct Difference {

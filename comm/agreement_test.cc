@@ -26,11 +26,13 @@ ChannelSpec Spec(const std::string& name, bool sends) {
 struct Rank {
   RankProgram program = kUsual;
   std::vector<std::vector<ChannelSpec>> ends = {};
+  MappedBy maps = {};  // what it says to map of each
 };
 
 struct Agreed {
   std::vector<absl::Status> statuses;
   std::vector<int> bound;
+  std::vector<MappedBy> mapped;  // what each hears
   std::vector<absl::Status> told;
   std::vector<std::vector<size_t>> bytes;  // by call: of what each rank has said to the next
 };
@@ -41,6 +43,7 @@ Agreed AgreeAll(const std::vector<Rank>& ranks, const Gathering::Change& change 
   agreed.statuses.resize(world);
   agreed.told.resize(world);
   agreed.bound.resize(world);
+  agreed.mapped.resize(world);
   std::mutex mutex;
   Gathering gathering(static_cast<int>(world), [&](int rank, int call, std::string said) {
     agreed.bytes.resize(std::max(agreed.bytes.size(), static_cast<size_t>(call) + 1),
@@ -58,13 +61,18 @@ Agreed AgreeAll(const std::vector<Rank>& ranks, const Gathering::Change& change 
         for (const ChannelSpec& spec : ranks[r].ends[peer]) own[peer].channels.push_back({7, spec});
       }
       const int rank = static_cast<int>(r);
-      agreed.statuses[r] = Agree(
+      absl::StatusOr<MappedBy> mapped = Agree(
           rank, ranks[r].program, own, gathering.Of(rank),
           [&](const std::vector<Announcement>& all) {
             EXPECT_EQ(all.size(), world);
             ++agreed.bound[r];
+            MappedBy maps = ranks[r].maps;
+            maps.resize(world);
+            return maps;
           },
           [&](const absl::Status& unseen) { agreed.told[r] = unseen; });
+      agreed.statuses[r] = mapped.status();
+      if (mapped.ok()) agreed.mapped[r] = *std::move(mapped);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -195,25 +203,44 @@ TEST(AgreementTest, AProgramThatIsNotThatOfTheDigestIsNotBelieved) {
   }
 }
 
-TEST(AgreementTest, AnObjectionHasAnEnd) {
-  const Agreed agreed = AgreeAll({{}, {}}, [](int rank, int call, std::string said) {
-    return rank == 1 && call == 1 ? std::string((64 << 10) + 1, 'x') : said;
-  });
-  EXPECT_EQ(BlamedRank(agreed.statuses[0]), 1);
+TEST(AgreementTest, AVerdictHasAnEndAndItsRankIsTold) {
+  ByteWriter longer;
+  longer.Text(std::string((64 << 10) + 1, 'x'));
+  longer.Integer(0);
+  for (const std::string& words : {longer.bytes, std::string("x"), longer.bytes + "x"}) {
+    const Agreed agreed = AgreeAll({{}, {}}, [&](int rank, int call, std::string said) {
+      return rank == 1 && call == 1 ? words : said;
+    });
+    EXPECT_EQ(BlamedRank(agreed.statuses[0]), 1);
+    EXPECT_EQ(agreed.told[0], agreed.statuses[0]);
+  }
+  const std::string objection(100 << 10, 'y');
+  EXPECT_EQ(DecodeVerdict(Encode(Verdict{objection, {}}))->objection.size(), 64u << 10);
+}
+
+TEST(AgreementTest, EachHearsWhatIsMappedOfItsOwn) {
+  const Agreed agreed = AgreeAll({{kUsual, {}, {{}, {4, 9}, {}}}, {}, {kUsual, {}, {{7}}}});
+  EXPECT_EQ(agreed.mapped[0], (MappedBy{{}, {}, {7}}));
+  EXPECT_EQ(agreed.mapped[1], (MappedBy{{4, 9}, {}, {}}));
+  EXPECT_EQ(agreed.mapped[2], (MappedBy{{}, {}, {}}));
 }
 
 TEST(AgreementTest, WhatIsMalformedIsToldToThoseThatDoNotSeeIt) {
   const std::vector<Announcement> own(2, {DigestOf(kUsual)});
   absl::Status told;
   int calls = 0;
-  const absl::Status status = Agree(
+  const absl::StatusOr<MappedBy> agreed = Agree(
       0, kUsual, own,
       [&](const std::vector<std::string>& words) -> absl::StatusOr<std::vector<std::string>> {
         ++calls;
         return std::vector<std::string>{words[0], Encode(own[0]) + "x"};
       },
-      [](const std::vector<Announcement>&) { ADD_FAILURE() << "bound"; },
+      [](const std::vector<Announcement>&) -> MappedBy {
+        ADD_FAILURE() << "bound";
+        return {};
+      },
       [&](const absl::Status& unseen) { told = unseen; });
+  const absl::Status& status = agreed.status();
   EXPECT_EQ(BlamedRank(status), 1);
   EXPECT_EQ(status, told);
   EXPECT_TRUE(Has(status, "cut or malformed")) << status;
@@ -222,11 +249,17 @@ TEST(AgreementTest, WhatIsMalformedIsToldToThoseThatDoNotSeeIt) {
 
 TEST(WireTest, DecodeIsTotal) {
   ChannelSpec spec = Spec("c", true);
-  const Announcement announcement{DigestOf(kUsual), {{7, spec}}, {{3, nullptr}}, {}, {{7, 5}}};
+  spec.ring = {{nullptr, 64, 2, 4, {64, 128, 64, 128}}, 2};
+  const Announcement announcement{
+      DigestOf(kUsual), {{7, spec}}, {{3, nullptr, nullptr}}, {}, {{7, 5}}};
   const std::string bytes = Encode(announcement);
   EXPECT_EQ(Decode(bytes)->channels[0].spec.name, "c");
   EXPECT_EQ(Decode(bytes)->channels[0].number, 7u);
   EXPECT_EQ(Decode(bytes)->digest, announcement.digest);
+  const RingBuffer ring = Decode(bytes)->channels[0].spec.ring;
+  EXPECT_EQ(ring.buffer.offsets, spec.ring.buffer.offsets);
+  EXPECT_EQ(ring.lent, 2);
+  EXPECT_EQ(ring.buffer.per_slot, 4u);
   for (size_t cut = 0; cut < bytes.size(); ++cut) {
     EXPECT_EQ(Decode(bytes.substr(0, cut)).ok(), cut == sizeof(Digest));
   }

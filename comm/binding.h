@@ -1,5 +1,6 @@
 // Binding: what this rank announces of its channels to the rank at their other end, and lets its adapter
-// reach; and what that rank's announcement means for them: the number, region and memory of the other end.
+// reach; and what that rank's announcement means for them: the number, region and memory of the other end, and whether
+// messages of a ring need slots.
 //
 // Functions of OpenChannels. Threads: one at a time, under its lock. Invariants: what a peer says of its
 // region is believed only as far as every slot lies in memory that it offers (by RDMA the peer's adapter
@@ -9,10 +10,10 @@
 #define ONEFLOW_COMM_BINDING_H_
 
 #include <cstddef>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "comm/agreement.h"
 #include "comm/channel_table.h"
 #include "comm/neighbours.h"
 #include "comm/rdma_peers.h"
@@ -26,15 +27,25 @@ absl::Status RegisterRegion(const RdmaPeers& rdma, Channel* channel);
 
 // What this rank says to each other, by rank, of the channels that it opens under these numbers, and of those that
 // have moved. Registered already.
-std::vector<Announcement> AnnounceChannels(
-    size_t world_size, const Digest& digest, const std::vector<ChannelId>& ids,
-    const std::vector<ChannelSpec>& specs,
-    const std::vector<std::pair<ChannelId, std::byte*>>& moved, const Neighbours& neighbours,
-    const ChannelTable& channels);
+std::vector<Announcement> AnnounceChannels(size_t world_size, const Digest& digest,
+                                           const std::vector<ChannelId>& ids,
+                                           const std::vector<ChannelSpec>& specs,
+                                           const std::vector<ChannelId>& moved,
+                                           const Neighbours& neighbours,
+                                           const ChannelTable& channels);
 
-// Binds the channels of `own`, and follows those that have moved. REQUIRES: both ends fit (comm/agreement.h).
-void BindChannels(const std::vector<Announcement>& own, const std::vector<Announcement>& all,
-                  const Neighbours& neighbours, const RdmaPeers& rdma, ChannelTable* channels);
+// Binds the channels of `own`, and follows those that have moved at either end. By rank: those of them whose other
+// ring's buffer is mapped here. REQUIRES: both ends fit (comm/agreement.h).
+MappedBy BindChannels(const std::vector<Announcement>& own, const std::vector<Announcement>& all,
+                      const Neighbours& neighbours, const RdmaPeers& rdma, ChannelTable* channels);
+
+// Messages need no slots on the channels whose ring's buffer each end has mapped; here each rank has `mapped` so many.
+// An error blames a rank that names others.
+absl::Status SettleRings(const MappedBy& mapped, ChannelTable* channels);
+
+// Where the sender writes a message in the other end's memory: its slot, or its place in that ring's buffer; nullptr: the
+// other end reads it where it lies. REQUIRES: the channel is in place, or has a target.
+std::byte* PlaceOf(const Channel& channel, int64_t message);
 
 }  // namespace oneflow::comm
 

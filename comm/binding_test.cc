@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "comm/blame.h"
+
 namespace oneflow::comm {
 namespace {
 
@@ -21,11 +23,12 @@ TEST(BindingTest, EachRankIsToldOfItsOwnChannelsAlone) {
     channels.Publish(1);
   }
   const Neighbours nobody(5);
-  std::byte moved{};
+  std::byte moved[2] = {};
+  channels.Find(ids[3])->region.base = &moved[0];
+  channels.Find(ids[3])->ring.buffer.base = &moved[1];
   const Digest digest = DigestOf({"f", {}});
-  const auto own =
-      AnnounceChannels(5, digest, {ids.begin(), ids.end() - 1}, {specs.begin(), specs.end() - 1},
-                       {{ids[3], &moved}}, nobody, channels);
+  const auto own = AnnounceChannels(5, digest, {ids.begin(), ids.end() - 1},
+                                    {specs.begin(), specs.end() - 1}, {ids[3]}, nobody, channels);
   ASSERT_EQ(own.size(), 5u);
   for (const Announcement& one : own) EXPECT_EQ(one.digest, digest);
   ASSERT_EQ(own[1].channels.size(), 2u);
@@ -34,10 +37,27 @@ TEST(BindingTest, EachRankIsToldOfItsOwnChannelsAlone) {
   ASSERT_EQ(own[2].channels.size(), 1u);
   EXPECT_EQ(own[2].channels[0].number, ids[1]);
   ASSERT_EQ(own[3].moved.size(), 1u);
-  EXPECT_EQ(own[3].moved[0], std::pair(ids[3], &moved));
+  EXPECT_EQ(own[3].moved[0], (Announcement::Moved{ids[3], &moved[0], &moved[1]}));
   EXPECT_TRUE(own[3].channels.empty());
   EXPECT_TRUE(own[1].moved.empty() && own[2].moved.empty());
   for (const size_t r : {0u, 4u}) EXPECT_EQ(Encode(own[r]).size(), sizeof(Digest));
+}
+
+TEST(BindingTest, ARankThatMapsWhatIsNotOfferedToItIsBlamed) {
+  ChannelTable channels;
+  for (const bool ring : {true, false}) {
+    Channel* channel = channels.Prepare(0);
+    channel->peer = 1;
+    channel->bound.store(true);
+    if (ring) channel->ring.buffer.offsets = {0};
+    channels.Publish(1);
+  }
+  const ChannelId of_ring = 0, without = 1;
+  EXPECT_EQ(SettleRings({{}, {of_ring}}, &channels), absl::OkStatus());
+  EXPECT_FALSE(channels.Find(of_ring)->in_place) << "this rank has not mapped the other's";
+  EXPECT_EQ(BlamedRank(SettleRings({{}, {without}}, &channels)), 1);
+  EXPECT_EQ(BlamedRank(SettleRings({{}, {2}}, &channels)), 1);
+  EXPECT_EQ(BlamedRank(SettleRings({{}, {}, {of_ring}}, &channels)), 2);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "comm/shared_link.h"
 #include "comm/transport.h"
@@ -34,6 +35,10 @@ struct Channel {
   Region remote_region;
   SharedLink::Target
       target;  // the sender's: the slots of the remote region, if they are mapped here
+  RingBuffer ring;
+  Region remote_ring;  // where it is mapped here; base nullptr: it is not
+  SharedLink::Target ring_target;
+  bool in_place = false;  // both ends have mapped the other's: messages need no slots
   // What the adapter may reach of this end's region; then, at the sender, the key of the other's.
   std::unique_ptr<RegisteredMemory> registered;
   std::optional<uint32_t> remote_key;
@@ -44,6 +49,25 @@ struct Channel {
   std::atomic<int64_t> arrived{0};
   int64_t granted = 0;
   std::shared_ptr<TransportCallbacks> callbacks;
+
+  // What is known before the other end is.
+  void Open(const ChannelSpec& spec, std::shared_ptr<TransportCallbacks> of_session) {
+    name = spec.name;
+    peer = spec.peer;
+    sends = spec.sends;
+    bytes = static_cast<uint64_t>(spec.bytes);
+    slots = spec.slots;
+    region = spec.region;
+    ring = spec.ring;
+    callbacks = std::move(of_session);
+  }
+  // What a closed one has no use for.
+  void Release() {
+    callbacks.reset();
+    target = {};
+    ring_target = {};
+    in_place = false;
+  }
 };
 
 class ChannelTable {

@@ -7,12 +7,6 @@
 #include "comm/blame.h"
 
 namespace oneflow::comm {
-namespace {
-
-constexpr size_t kLongestObjection = 64u << 10;
-
-}  // namespace
-
 const char* NameOf(PathChoice choice) {
   switch (choice) {
     case PathChoice::kTcp:
@@ -73,18 +67,6 @@ absl::StatusOr<std::vector<std::string>> ExchangeReasons(const std::vector<std::
   }
   if (!first.empty()) return MakeError(ErrorKind::kPeer, first);
   return theirs;
-}
-
-absl::StatusOr<std::string> FirstObjection(const std::string& own, size_t world_size,
-                                           const ExchangeFn& exchange) {
-  const std::vector<std::string> words(world_size, own.substr(0, kLongestObjection));
-  OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, exchange(words));
-  std::string first;
-  for (size_t r = 0; r < said.size(); ++r) {
-    if (said[r].size() > kLongestObjection) return BrokeMeeting(r);
-    if (first.empty()) first = said[r];
-  }
-  return first;
 }
 
 std::string ObjectionOf(size_t self, const std::vector<PathChoice>& choices, PathChoice way,

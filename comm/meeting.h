@@ -40,10 +40,6 @@ absl::StatusOr<std::vector<std::string>> ExchangeReasons(const std::vector<std::
                                                          const std::string& objection,
                                                          const ExchangeFn& exchange);
 
-// Collective: the sentence of the first rank, in their order, that has one; empty if none has. The same for all.
-absl::StatusOr<std::string> FirstObjection(const std::string& own, size_t world_size,
-                                           const ExchangeFn& exchange);
-
 // What this rank has to say against the job: its first pair, by rank, that has a reason against a way on which one end
 // insists, as `in_words(end, other)` puts it.
 std::string ObjectionOf(size_t self, const std::vector<PathChoice>& choices, PathChoice way,

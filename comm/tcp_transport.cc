@@ -129,7 +129,7 @@ class TcpTransport final : public Transport {
                                                       const std::vector<ChannelSpec>& specs,
                                                       TransportCallbacks callbacks) override {
     std::lock_guard opening(open_mutex_);
-    std::vector<std::pair<ChannelId, std::byte*>> moved;
+    std::vector<ChannelId> moved;
     {
       std::lock_guard lock(moved_mutex_);
       moved.swap(moved_);
@@ -138,18 +138,12 @@ class TcpTransport final : public Transport {
       return MakeError(ErrorKind::kPeer, absl::StrCat("more than ", ChannelTable::capacity(),
                                                       " channels were opened in this process"));
     }
-    for (const auto& [id, base] : moved) Register(channels_.Find(id));
+    for (const ChannelId id : moved) Register(channels_.Find(id));
     auto shared = std::make_shared<TransportCallbacks>(std::move(callbacks));
     std::vector<ChannelId> ids;
     for (const ChannelSpec& spec : specs) {
       Channel* channel = channels_.Prepare(static_cast<uint32_t>(ids.size()));
-      channel->name = spec.name;
-      channel->peer = spec.peer;
-      channel->sends = spec.sends;
-      channel->bytes = static_cast<uint64_t>(spec.bytes);
-      channel->slots = spec.slots;
-      channel->region = spec.region;
-      channel->callbacks = shared;
+      channel->Open(spec, shared);
       ids.push_back(channels_.size() + static_cast<uint32_t>(ids.size()));
       Register(channel);
       // Data to the peer or credits: never more at once than there are slots.
@@ -159,30 +153,39 @@ class TcpTransport final : public Transport {
     const RankProgram program{fingerprint, rows};
     const std::vector<Announcement> own = AnnounceChannels(peers_.size(), DigestOf(program), ids,
                                                            specs, moved, neighbours_, channels_);
-    const absl::Status opened = comm::Agree(
+    const absl::StatusOr<MappedBy> mapped = comm::Agree(
         rank_, program, own,
         [this](const std::vector<std::string>& words) { return Exchange(words); },
         [&](const std::vector<Announcement>& all) {
-          BindChannels(own, all, neighbours_, rdma_, &channels_);
+          return BindChannels(own, all, neighbours_, rdma_, &channels_);
         },
         [this](const absl::Status& unseen) { Blame(unseen); });
-    if (!opened.ok()) {
-      CloseChannels(ids);
-      return opened;
+    absl::Status opened = mapped.status();
+    if (opened.ok()) {
+      opened = SettleRings(*mapped, &channels_);
+      if (!opened.ok()) Blame(opened);
     }
-    return ids;
+    if (opened.ok()) return ids;
+    CloseChannels(ids);
+    return opened;
   }
 
-  void MoveRegion(ChannelId id, std::byte* base) override {
-    channels_.Find(id)->region.base = base;
+  void MoveRegion(ChannelId id, std::byte* base, std::byte* ring_base) override {
+    Channel* channel = channels_.Find(id);
+    channel->region.base = base;
+    channel->ring.buffer.base = ring_base;
     std::lock_guard lock(moved_mutex_);
-    moved_.push_back({id, base});
+    moved_.push_back(id);
   }
 
   Region RemoteRegion(ChannelId id) const override { return channels_.Find(id)->remote_region; }
   bool WritesDirectly(ChannelId id) const override {
     const Channel& channel = *channels_.Find(id);
-    return channel.target.base != nullptr || ByRdma(channel);
+    return channel.in_place || channel.target.base != nullptr || ByRdma(channel);
+  }
+  std::optional<Region> InPlace(ChannelId id) const override {
+    const Channel& channel = *channels_.Find(id);
+    return channel.in_place ? std::optional<Region>(channel.remote_ring) : std::nullopt;
   }
 
   void Post(ChannelId id) override {
@@ -202,10 +205,10 @@ class TcpTransport final : public Transport {
     const int64_t message = channel->sent.fetch_add(1);
     const std::byte* source = channel->region.At(message);
     sent_ += channel->bytes;
-    if (channel->target.base != nullptr) {
-      Region slots = channel->remote_region;
-      slots.base = channel->target.base;
-      std::memcpy(slots.At(message), source, channel->bytes);
+    if (channel->in_place || channel->target.base != nullptr) {
+      if (std::byte* place = PlaceOf(*channel, message)) {
+        std::memcpy(place, source, channel->bytes);
+      }
       Tell(*channel, NoticeKind::kData, FrameType::kWritten);
       return true;
     }
@@ -232,8 +235,7 @@ class TcpTransport final : public Transport {
       for (ChannelId id : ids) {
         Channel* channel = channels_.Find(id);
         if (channel->closed.exchange(true)) continue;
-        channel->callbacks.reset();
-        channel->target = {};
+        channel->Release();
         if (RdmaLink* link = rdma_.link(channel->peer); link != nullptr) link->Forget(ids);
         Peer& peer = peers_[static_cast<size_t>(channel->peer)];
         peer.reader.Discard(id);
@@ -758,8 +760,8 @@ class TcpTransport final : public Transport {
 
   std::mutex open_mutex_;  // one OpenChannels at a time
   std::mutex moved_mutex_;
-  std::vector<std::pair<uint32_t, std::byte*>> moved_;  // since the last OpenChannels
-  std::atomic<bool> unregistered_{false};               // it was said that memory could not be
+  std::vector<ChannelId> moved_;           // since the last OpenChannels
+  std::atomic<bool> unregistered_{false};  // it was said that memory could not be
 
   Turns turns_;
   std::atomic<int> lookers_{0};

@@ -22,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,17 @@ struct Region {
   }
 };
 
+// The buffer that goes round a ring at one end of a channel between two members (plan/rings.h, RingPlace). Where they
+// share memory a message needs no slot: of each turn of `buffer.offsets.size()` messages the first `lent` stay where
+// they lie in the sender's buffer and are read there; the sender writes the others into the receiver's. What keeps
+// either from bytes in use is the ring itself.
+struct RingBuffer {
+  Region buffer = {};  // the same offsets at both ends; none: all messages need slots
+  int64_t lent = 0;
+
+  bool any() const { return !buffer.offsets.empty(); }
+};
+
 // One end of a channel as a rank sees it; `name` is equal on both ends.
 struct ChannelSpec {
   std::string name;
@@ -55,7 +67,8 @@ struct ChannelSpec {
   int slots = 1;       // posted receives at once
   std::string
       check;  // must be equal on both ends (stamp, bytes, slots), else the error prints both
-  Region region = {};  // this rank's end; outlives the channel
+  Region region = {};    // this rank's end; outlives the channel
+  RingBuffer ring = {};  // as well
 };
 
 // Numbers given by OpenChannels, dense from 0 per call to OpenChannels plus earlier calls.
@@ -104,13 +117,16 @@ class Transport {
   virtual absl::StatusOr<std::vector<ChannelId>> OpenChannels(
       const std::string& fingerprint, const std::vector<std::string>& rows,
       const std::vector<ChannelSpec>& channels, TransportCallbacks callbacks) = 0;
-  // Local: the region of a channel has moved. The peer learns of it in the next OpenChannels.
-  // REQUIRES: nothing is posted and nothing on its way; an OpenChannels follows before either.
-  virtual void MoveRegion(ChannelId channel, std::byte* base) = 0;
+  // Local: the region of a channel has moved, and its ring's buffer. The peer learns of it in the next
+  // OpenChannels. REQUIRES: nothing is posted and nothing on its way; an OpenChannels follows before either.
+  virtual void MoveRegion(ChannelId channel, std::byte* base, std::byte* ring_base) = 0;
   // The other end, as its rank has announced it: addresses of that process.
   virtual Region RemoteRegion(ChannelId channel) const = 0;
-  // True if this end, a sender, or its adapter writes into the other end's slots.
+  // True if this end, a sender, or its adapter writes into the other end's slots, or ring's buffer.
   virtual bool WritesDirectly(ChannelId) const { return false; }
+  // Where the other end's ring buffer lies here, if the messages of this channel need no slots: as the last
+  // OpenChannels has found. They come as without it: posted, sent, arrived.
+  virtual std::optional<Region> InPlace(ChannelId) const { return std::nullopt; }
 
   // Receiver: the slot of the next message may be filled.
   virtual void Post(ChannelId channel) = 0;

@@ -129,6 +129,136 @@ TEST_P(TransportTest, MessagesAreTakenFromWhereTheSendersRegionSays) {
   }
 }
 
+// Two ends of a ring between rank 0, which sends, and rank 1: a buffer of four pieces at each, two slots.
+struct RingEnds {
+  static constexpr int64_t kBytes = 4096;
+  RingEnds(std::vector<std::unique_ptr<Transport>>* ranks, const RingBuffer (&changes)[2])
+      : world(*ranks),
+        from(world[0].get(), 5 * kBytes),
+        to(world[1].get(), 5 * kBytes),
+        slots(world[1].get(), 2 * kBytes) {
+    const std::vector<int64_t> offsets = {2 * kBytes, 0, 3 * kBytes, 2 * kBytes};
+    RingBuffer rings[2] = {{{from.data(), 0, 1, 4, offsets}, 2},
+                           {{to.data(), 0, 1, 4, offsets}, 2}};
+    for (int r = 0; r < 2; ++r) {
+      const RingBuffer& change = changes[r];
+      if (!change.buffer.offsets.empty()) rings[r].buffer.offsets = change.buffer.offsets;
+      if (change.lent != 0) rings[r].lent = change.lent;
+      if (change.buffer.base != nullptr)
+        rings[r].buffer.base += change.buffer.base - (std::byte*)nullptr;
+    }
+    std::thread other([&] {
+      in = (*world[1]->OpenChannels(
+          "f", {}, {{"c", 0, false, kBytes, 2, "", {slots.data(), kBytes, 2}, rings[1]}},
+          recorders[1].Callbacks()))[0];
+    });
+    out = (*world[0]->OpenChannels(
+        "f", {}, {{"c", 1, true, kBytes, 2, "", {from.data(), 0, 1, 4, offsets}, rings[0]}},
+        recorders[0].Callbacks()))[0];
+    other.join();
+  }
+  // Message n of a turn.
+  void Bring(int n) {
+    world[1]->Post(in);
+    ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, n + 1));
+    (void)world[0]->Send(out);
+    ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, n + 1));
+  }
+  Recorder recorders[2];
+  std::vector<std::unique_ptr<Transport>>& world;
+  Slots from, to, slots;
+  ChannelId in = 0, out = 0;
+};
+
+// Partial sums stay with the sender, whole ones go into the receiver's buffer, where both share memory.
+TEST_P(TransportTest, MessagesOfARingNeedNoSlots) {
+  auto world = World(2);
+  RingEnds ends(&world, {});
+  const int64_t bytes = RingEnds::kBytes;
+  for (size_t i = 0; i < ends.from.size(); ++i)
+    ends.from.data()[i] = static_cast<std::byte>(i / bytes + 1);
+  const std::optional<Region> lender = world[1]->InPlace(ends.in);
+  ASSERT_EQ(lender.has_value(), shared());
+  EXPECT_EQ(world[0]->InPlace(ends.out).has_value(), shared());
+  const int pieces[] = {2, 0, 3, 2};
+  for (int n = 0; n < 8; ++n) {
+    std::memset(ends.to.data(), 0, ends.to.size());
+    std::memset(ends.slots.data(), 0, ends.slots.size());
+    ends.Bring(n);
+    const int piece = pieces[n % 4];
+    const auto expected = static_cast<std::byte>(piece + 1);
+    const bool lent = n % 4 < 2;
+    for (const int64_t at : {int64_t{0}, bytes - 1}) {
+      EXPECT_EQ(ends.slots[static_cast<size_t>(n % 2 * bytes + at)],
+                shared() ? std::byte{0} : expected)
+          << n;
+      EXPECT_EQ(ends.to[static_cast<size_t>(piece * bytes + at)],
+                shared() && !lent ? expected : std::byte{0})
+          << n;
+      if (shared()) {
+        EXPECT_EQ(lender->At(n)[at], expected) << n;
+      }
+    }
+  }
+  EXPECT_EQ(world[1]->bytes_received(), 8u * bytes);
+  EXPECT_EQ(world[0]->bytes_sent(), 8u * bytes);
+}
+
+// What the two do not say alike, or what is no number's place, comes into slots as ever.
+TEST_P(TransportTest, MessagesOfRingsThatDifferNeedSlots) {
+  const int64_t bytes = RingEnds::kBytes;
+  const RingBuffer other_piece{{nullptr, 0, 1, 1, {2 * bytes, 0, 3 * bytes, 0}}, 0}, more{{}, 3},
+      odd{{(std::byte*)nullptr + 1, 0, 1, 1, {}}, 0};
+  for (const RingBuffer& change : {other_piece, more, odd}) {
+    auto world = World(2);
+    RingEnds ends(&world, {{}, change});
+    std::memset(ends.from.data(), 7, ends.from.size());
+    std::memset(ends.to.data(), 0, ends.to.size());
+    EXPECT_FALSE(world[0]->InPlace(ends.out).has_value());
+    EXPECT_FALSE(world[1]->InPlace(ends.in).has_value());
+    for (int n = 0; n < 4; ++n) {
+      std::memset(ends.slots.data(), 0, ends.slots.size());
+      ends.Bring(n);
+      EXPECT_EQ(ends.slots[static_cast<size_t>(n % 2 * bytes)], std::byte{7});
+    }
+    EXPECT_EQ(ends.to[static_cast<size_t>(2 * bytes)], std::byte{0});
+  }
+}
+
+// Each end may move, and both: the other follows, and goes on without slots.
+TEST_P(TransportTest, RingsFollowTheirBuffers) {
+  const int64_t bytes = RingEnds::kBytes;
+  for (const bool both : {false, true}) {
+    for (const int mover : {0, 1}) {
+      auto world = World(2);
+      RingEnds ends(&world, {});
+      Slots elsewhere(world[static_cast<size_t>(mover)].get(), 6 * bytes);
+      Slots other_end(world[static_cast<size_t>(1 - mover)].get(), 6 * bytes);
+      std::byte* buffer[2] = {ends.from.data(), ends.to.data()};
+      buffer[mover] = elsewhere.data() + bytes;
+      if (both) buffer[1 - mover] = other_end.data() + bytes;
+      if (both || mover == 0) world[0]->MoveRegion(ends.out, buffer[0], buffer[0]);
+      if (both || mover == 1) world[1]->MoveRegion(ends.in, ends.slots.data(), buffer[1]);
+      std::thread other([&] { EXPECT_TRUE(world[1]->OpenChannels("g", {}, {}, {}).ok()); });
+      EXPECT_TRUE(world[0]->OpenChannels("g", {}, {}, {}).ok());
+      other.join();
+      const std::optional<Region> lender = world[1]->InPlace(ends.in);
+      ASSERT_EQ(lender.has_value(), shared()) << both << mover;
+      std::memset(buffer[0], 5, static_cast<size_t>(4 * bytes));
+      std::memset(buffer[1], 0, static_cast<size_t>(4 * bytes));
+      for (int n = 0; n < 4; ++n) {
+        ends.Bring(n);
+        if (!shared()) {
+          EXPECT_EQ(ends.slots[static_cast<size_t>(n % 2 * bytes)], std::byte{5});
+        } else if (n < 2) {
+          EXPECT_EQ(*lender->At(n), std::byte{5}) << both << mover;
+        }
+      }
+      EXPECT_EQ(buffer[1][3 * bytes], shared() ? std::byte{5} : std::byte{0}) << both << mover;
+    }
+  }
+}
+
 TEST_P(TransportTest, AThreadThatLooksRunsTheCallbacksItself) {
   Recorder recorders[2];
   auto world = World(2);
@@ -226,7 +356,7 @@ TEST_P(TransportTest, MessagesFollowARegionThatHasMoved) {
   OneWay way(&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks());
   std::memset(way.from.data(), 5, 64);
   Slots elsewhere(world[1].get(), 1 << 20);
-  world[1]->MoveRegion(way.in, elsewhere.data() + 4096);
+  world[1]->MoveRegion(way.in, elsewhere.data() + 4096, nullptr);
   std::thread other([&] { EXPECT_TRUE(world[1]->OpenChannels("g", {}, {}, {}).ok()); });
   EXPECT_TRUE(world[0]->OpenChannels("g", {}, {}, {}).ok());
   other.join();

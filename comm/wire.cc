@@ -11,11 +11,29 @@
 namespace oneflow::comm {
 namespace {
 
+constexpr size_t kLongestObjection = 64u << 10;
+
 // A number that a channel can have.
 uint32_t ReadNumber(ByteReader* reader) {
   const uint64_t number = reader->Integer();
   if (number >= ChannelTable::capacity()) reader->ok = false;
   return static_cast<uint32_t>(number);
+}
+
+// Without offsets.
+void WriteRegion(const Region& region, ByteWriter* writer) {
+  writer->Integer(reinterpret_cast<uint64_t>(region.base));
+  writer->Integer(static_cast<uint64_t>(region.stride));
+  writer->Integer(region.slots);
+  writer->Integer(region.per_slot);
+}
+
+void ReadRegion(ByteReader* reader, Region* region) {
+  region->base = reader->Address();
+  region->stride = static_cast<int64_t>(reader->Integer());
+  region->slots = static_cast<uint32_t>(reader->Integer());
+  region->per_slot = static_cast<uint32_t>(reader->Integer());
+  if (region->slots == 0 || region->per_slot == 0) reader->ok = false;
 }
 
 void WriteEnd(const Announcement::End& end, ByteWriter* writer) {
@@ -25,10 +43,13 @@ void WriteEnd(const Announcement::End& end, ByteWriter* writer) {
   writer->Integer(static_cast<uint64_t>(end.spec.bytes));
   writer->Integer(static_cast<uint64_t>(end.spec.slots));
   writer->Text(end.spec.check);
-  writer->Integer(reinterpret_cast<uint64_t>(end.spec.region.base));
-  writer->Integer(static_cast<uint64_t>(end.spec.region.stride));
-  writer->Integer(end.spec.region.slots);
-  writer->Integer(end.spec.region.per_slot);
+  WriteRegion(end.spec.region, writer);
+  const RingBuffer& ring = end.spec.ring;
+  writer->Integer(ring.buffer.offsets.size());
+  if (ring.buffer.offsets.empty()) return;
+  for (const int64_t offset : ring.buffer.offsets) writer->Integer(static_cast<uint64_t>(offset));
+  writer->Integer(static_cast<uint64_t>(ring.lent));
+  WriteRegion(ring.buffer, writer);
 }
 
 Announcement::End ReadEnd(ByteReader* reader) {
@@ -39,12 +60,14 @@ Announcement::End ReadEnd(ByteReader* reader) {
   end.spec.bytes = static_cast<int64_t>(reader->Integer());
   end.spec.slots = static_cast<int>(reader->Integer());
   end.spec.check = reader->Text();
-  Region& region = end.spec.region;
-  region.base = reader->Address();
-  region.stride = static_cast<int64_t>(reader->Integer());
-  region.slots = static_cast<uint32_t>(reader->Integer());
-  region.per_slot = static_cast<uint32_t>(reader->Integer());
-  if (region.slots == 0 || region.per_slot == 0) reader->ok = false;
+  ReadRegion(reader, &end.spec.region);
+  RingBuffer& ring = end.spec.ring;
+  for (uint64_t i = reader->Count(); i > 0 && reader->ok; --i) {
+    ring.buffer.offsets.push_back(static_cast<int64_t>(reader->Integer()));
+  }
+  if (ring.buffer.offsets.empty()) return end;
+  ring.lent = static_cast<int64_t>(reader->Integer());
+  ReadRegion(reader, &ring.buffer);
   return end;
 }
 
@@ -94,9 +117,10 @@ std::string Encode(const Announcement& announcement) {
   writer.Integer(announcement.channels.size());
   for (const Announcement::End& end : announcement.channels) WriteEnd(end, &writer);
   writer.Integer(announcement.moved.size());
-  for (const auto& [channel, base] : announcement.moved) {
-    writer.Integer(channel);
-    writer.Integer(reinterpret_cast<uint64_t>(base));
+  for (const Announcement::Moved& one : announcement.moved) {
+    writer.Integer(one.number);
+    writer.Integer(reinterpret_cast<uint64_t>(one.base));
+    writer.Integer(reinterpret_cast<uint64_t>(one.ring_base));
   }
   writer.Integer(announcement.memory.size());
   for (const Offer& offer : announcement.memory) offer.Write(&writer);
@@ -121,8 +145,11 @@ absl::StatusOr<Announcement> Decode(const std::string& bytes) {
     announcement.channels.push_back(ReadEnd(&reader));
   }
   for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
-    const uint32_t channel = ReadNumber(&reader);
-    announcement.moved.push_back({channel, reader.Address()});
+    Announcement::Moved one;
+    one.number = ReadNumber(&reader);
+    one.base = reader.Address();
+    one.ring_base = reader.Address();
+    announcement.moved.push_back(one);
   }
   for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
     announcement.memory.push_back(Offer::Read(&reader));
@@ -133,6 +160,29 @@ absl::StatusOr<Announcement> Decode(const std::string& bytes) {
   }
   if (!reader.ok || !reader.done()) return malformed;
   return announcement;
+}
+
+std::string Encode(const Verdict& verdict) {
+  ByteWriter writer;
+  if (verdict.objection.empty() && verdict.mapped.empty()) return writer.bytes;
+  writer.Text(verdict.objection.substr(0, kLongestObjection));
+  writer.Integer(verdict.mapped.size());
+  for (const uint32_t number : verdict.mapped) writer.Integer(number);
+  return writer.bytes;
+}
+
+absl::StatusOr<Verdict> DecodeVerdict(const std::string& bytes) {
+  Verdict verdict;
+  if (bytes.empty()) return verdict;
+  ByteReader reader(bytes);
+  verdict.objection = reader.Text();
+  for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
+    verdict.mapped.push_back(ReadNumber(&reader));
+  }
+  if (!reader.ok || !reader.done() || verdict.objection.size() > kLongestObjection) {
+    return absl::InvalidArgumentError("its verdict on the channels is cut or malformed");
+  }
+  return verdict;
 }
 
 }  // namespace oneflow::comm

@@ -39,9 +39,15 @@ struct Announcement {
     ChannelSpec spec;     // whose peer is the one that hears it, and is not sent
   };
   std::vector<End> channels = {};
-  // Earlier channels whose region has moved: number at the rank that says this, and new base.
-  std::vector<std::pair<uint32_t, std::byte*>> moved = {};
-  // Memory of this rank that holds slots of the channels above, and that the other may map.
+  // Earlier channels whose region has moved.
+  struct Moved {
+    uint32_t number = 0;             // at the rank that says this
+    std::byte* base = nullptr;       // where its region is now,
+    std::byte* ring_base = nullptr;  // and its ring's buffer
+    bool operator==(const Moved&) const = default;
+  };
+  std::vector<Moved> moved = {};
+  // Memory of this rank that holds slots of the channels above, or buffers of their rings, and that the other may map.
   std::vector<Offer> memory = {};
   // Channels of this rank whose slots the other may write by RDMA: number, and key of the slots. Of
   // those above.
@@ -50,6 +56,16 @@ struct Announcement {
 
 std::string Encode(const Announcement& announcement);
 absl::StatusOr<Announcement> Decode(const std::string& bytes);
+
+// What one rank says to another when all has been announced.
+struct Verdict {
+  std::string objection = {};  // against the job, the same to all; empty: none
+  // Channels, by their numbers at the rank that hears this, whose ring's buffer there is mapped by the one that says it.
+  std::vector<uint32_t> mapped = {};
+};
+
+std::string Encode(const Verdict& verdict);
+absl::StatusOr<Verdict> DecodeVerdict(const std::string& bytes);
 
 }  // namespace oneflow::comm
 

@@ -9,6 +9,7 @@
 
 #include "base/shape.h"
 #include "plan/attrs.h"
+#include "plan/firings.h"
 
 namespace oneflow {
 namespace {
@@ -34,6 +35,9 @@ class Finder {
   explicit Finder(const plan::Plan& plan) : plan_(plan) {
     for (int t = 0; t < plan.tasks_size(); ++t) {
       const plan::Task& task = plan.tasks(t);
+      if (task.kind() == plan::SEND && SendsPieces(task) && IsRegister(task, 1, 0)) {
+        ships_[task.inputs(0).register_()].push_back(static_cast<uint32_t>(t));
+      }
       if (task.kind() != plan::MOVE) continue;
       if (task.op() == "ring_send" && IsRegister(task, 1, 1)) {
         sends_[task.inputs(0).register_()].push_back(static_cast<uint32_t>(t));
@@ -84,6 +88,16 @@ class Finder {
     return parts;
   }
 
+  std::vector<RingPlace> Places() const {
+    std::vector<RingPlace> places;
+    for (const uint32_t reduce : reduces_) {
+      if (std::optional<RingPlace> place = PlaceOf(reduce); place.has_value()) {
+        places.push_back(*std::move(place));
+      }
+    }
+    return places;
+  }
+
  private:
   const plan::Task& Task(uint32_t t) const { return plan_.tasks(static_cast<int>(t)); }
   const plan::Register& Reg(uint32_t r) const { return plan_.registers(static_cast<int>(r)); }
@@ -99,9 +113,11 @@ class Finder {
   }
 
   // The only send on the buffer of a reduce.
-  std::optional<uint32_t> SendOf(uint32_t reduce) const {
-    const auto found = sends_.find(Task(reduce).inputs(0).register_());
-    if (found == sends_.end() || found->second.size() != 1) return std::nullopt;
+  std::optional<uint32_t> SendOf(uint32_t reduce) const { return OnlyOne(sends_, reduce); }
+  std::optional<uint32_t> OnlyOne(const std::map<uint32_t, std::vector<uint32_t>>& by_buffer,
+                                  uint32_t reduce) const {
+    const auto found = by_buffer.find(Task(reduce).inputs(0).register_());
+    if (found == by_buffer.end() || found->second.size() != 1) return std::nullopt;
     return found->second.front();
   }
   // The reduce of the member whose chunks this one gets.
@@ -296,12 +312,60 @@ class Finder {
     return part;
   }
 
+  std::optional<RingPlace> PlaceOf(uint32_t reduce) const {
+    const plan::Task& reducer = Task(reduce);
+    RingPlace place;
+    place.reduce = reduce;
+    const std::optional<uint32_t> ship = OnlyOne(ships_, reduce);
+    const std::optional<uint32_t> sender = ship.has_value() ? ship : SendOf(reduce);
+    if (!sender.has_value()) return std::nullopt;
+    const std::optional<Terms> terms = TermsOf(reducer, true);
+    const std::optional<Terms> sends = TermsOf(Task(*sender), false);
+    if (!terms.has_value() || !sends.has_value() || sends->dim != terms->dim ||
+        sends->units != terms->units || sends->parts != terms->parts ||
+        sends->pieces != terms->pieces || sends->base != terms->base ||
+        reducer.level() != plan::CHUNK || Task(*sender).level() != plan::CHUNK ||
+        Task(*sender).chunks() != reducer.chunks() || !Closed(*sender, reduce) ||
+        KindOf(*terms, terms->parts, reducer.chunks()) != RingKind::kAllReduce) {
+      return std::nullopt;
+    }
+    const plan::Register& buffer = Reg(reducer.inputs(0).register_());
+    // One way round for each filling.
+    if (FiringsPerStep(plan_, reduce) !=
+        IterationsPerStep(plan_, reduce, buffer.level()) * reducer.chunks()) {
+      return std::nullopt;
+    }
+    if (!OverWhenFilled(buffer)) return std::nullopt;
+    absl::StatusOr<SentPieces> pieces = ReceivedPiecesOf(reducer);
+    const uint32_t link = reducer.inputs(1).register_();
+    if (!pieces.ok() || pieces->bytes != Reg(link).bytes()) return std::nullopt;
+    place.pieces = *std::move(pieces);
+    place.lent = terms->reduce_chunks;
+    if (ship.has_value()) place.ship = *ship;
+    if (Carries(Reg(link).producer(), plan::RECV, link, reducer)) {
+      place.receive = Reg(link).producer();
+    }
+    const bool between_ranks =
+        place.ship != WholeRing::kNoTask || place.receive != WholeRing::kNoTask;
+    return between_ranks ? std::optional<RingPlace>(std::move(place)) : std::nullopt;
+  }
+  // Whoever touched the bytes of a register before it was filled was read by what fills it, and by nobody else.
+  bool OverWhenFilled(const plan::Register& last) const {
+    for (const plan::Register* reg = &last; reg->has_in_place_of();) {
+      const plan::Register& before = Reg(reg->in_place_of());
+      if (before.consumers_size() != 1 || before.consumers(0) != reg->producer()) return false;
+      reg = &before;
+    }
+    return true;
+  }
+
   const std::string& Channel(uint32_t t) const {
     return plan_.channels(static_cast<int>(Task(t).channel())).name();
   }
 
   const plan::Plan& plan_;
-  std::map<uint32_t, std::vector<uint32_t>> sends_;  // by buffer
+  std::map<uint32_t, std::vector<uint32_t>> sends_;  // by buffer: those that pack
+  std::map<uint32_t, std::vector<uint32_t>> ships_;  // and SENDs of pieces
   std::vector<uint32_t> reduces_;
 };
 
@@ -309,5 +373,6 @@ class Finder {
 
 std::vector<WholeRing> RingsOf(const plan::Plan& plan) { return Finder(plan).Run(); }
 std::vector<RingPart> RingPartsOf(const plan::Plan& plan) { return Finder(plan).Parts(); }
+std::vector<RingPlace> RingPlacesOf(const plan::Plan& plan) { return Finder(plan).Places(); }
 
 }  // namespace oneflow

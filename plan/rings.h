@@ -6,8 +6,9 @@
 // plan, whose attributes all agree, and whose buffers and links nobody else touches; so nothing else is
 // needed to do it otherwise, and proof 6 has shown of the same tasks what they do. Of a ring that goes through
 // several ranks each plan has parts, one a member, that say the same of themselves and which channels they hang
-// on; whether they are one ring only all ranks together know (runtime/step_calls.h). Pure. Threads: any. REQUIRES:
-// a plan that passed proof 1. Read next: plan/verify_flow.cc, runtime/step_schedule.h.
+// on; whether they are one ring only all ranks together know (runtime/step_calls.h). And here are the rings whose
+// messages need no copy between ranks that share memory (RingPlace). Pure. Threads: any. REQUIRES: a plan that passed
+// proof 1. Read next: plan/verify_flow.cc, runtime/step_schedule.h, docs/decisions/0038-rings-in-place.md.
 #ifndef ONEFLOW_PLAN_RINGS_H_
 #define ONEFLOW_PLAN_RINGS_H_
 
@@ -17,6 +18,7 @@
 
 #include "base/dtype.h"
 #include "plan/plan.pb.h"
+#include "plan/sent_pieces.h"
 
 namespace oneflow {
 
@@ -56,10 +58,33 @@ struct RingPart {
   int next = -1;  // that neighbour's place among the parts
 };
 
+// A member of an all-reduce whose messages need no place of their own where the two ranks share memory. Of a share's
+// way round, the first `lent` messages may be read where they lie in the sender's buffer, and the rest may be written
+// where they belong in the receiver's:
+//
+//   lent     a partial sum is overwritten by the whole one alone, which is made of it: when that comes, the next
+//            member has read
+//   the rest a whole sum is made of this member's part as well: when it comes, this member's ring goes round, and
+//            those who read that part have done so
+//
+// So the ring's own messages order what a slot and its credits order elsewhere, whatever path each of them takes. A
+// ring that only scatters or only gathers has no such messages. Nobody else may touch the buffer from the first chunk
+// to the last: those that did before are over when the ring's first task begins.
+struct RingPlace {
+  uint32_t reduce = 0;  // task
+  uint32_t ship =
+      WholeRing::kNoTask;  // the SEND of pieces to the next member, if that is of another rank
+  uint32_t receive = WholeRing::kNoTask;  // the RECV of what comes from the one before, if that is
+  int64_t lent = 0;                       // chunks
+  SentPieces pieces;                      // by chunk: where in the buffer it belongs
+};
+
 // Those whose members are all here, in order of their first tasks.
 std::vector<WholeRing> RingsOf(const plan::Plan& plan);
 // Of the others, in order of their `ring_reduce`.
 std::vector<RingPart> RingPartsOf(const plan::Plan& plan);
+// Members with a `ship` or a `receive`, in order of their `ring_reduce`.
+std::vector<RingPlace> RingPlacesOf(const plan::Plan& plan);
 
 }  // namespace oneflow
 

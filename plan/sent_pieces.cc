@@ -25,11 +25,8 @@ absl::StatusOr<int64_t> Number(const Attrs& attrs, const std::string& name, int6
   return *value;
 }
 
-}  // namespace
-
-bool SendsPieces(const plan::Task& send) { return send.attrs_size() > 0; }
-
-absl::StatusOr<SentPieces> SentPiecesOf(const plan::Task& send) {
+// Of the shares that go round `back` places behind those that the task sends.
+absl::StatusOr<SentPieces> PiecesOf(const plan::Task& send, int64_t back) {
   if (send.level() != plan::CHUNK) return Wrong("sends pieces outside of a chunk loop");
   const plan::TensorTypeProto& type = send.inputs(0).type();
   const Shape shape(type.shape().begin(), type.shape().end());
@@ -52,10 +49,19 @@ absl::StatusOr<SentPieces> SentPiecesOf(const plan::Task& send) {
   SentPieces sent;
   sent.bytes = NumElements(shape) / (parts * pieces) * SizeOf(static_cast<DType>(type.dtype()));
   for (int64_t chunk = 0; chunk < static_cast<int64_t>(send.chunks()); ++chunk) {
-    const int64_t share = ((base - chunk / pieces) % parts + parts) % parts;
+    const int64_t share = ((base - back - chunk / pieces) % parts + parts) % parts;
     sent.offsets.push_back((share * pieces + chunk % pieces) * sent.bytes);
   }
   return sent;
+}
+
+}  // namespace
+
+bool SendsPieces(const plan::Task& send) { return send.attrs_size() > 0; }
+
+absl::StatusOr<SentPieces> SentPiecesOf(const plan::Task& send) { return PiecesOf(send, 0); }
+absl::StatusOr<SentPieces> ReceivedPiecesOf(const plan::Task& reduce) {
+  return PiecesOf(reduce, 1);
 }
 
 }  // namespace oneflow

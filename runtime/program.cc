@@ -60,6 +60,10 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Create(const plan::Plan& plan,
   program->AddActors();
   OF_RETURN_IF_ERROR(program->AddWork());
   program->AddCompletions();
+  // Whole steps go round their rings by calls.
+  if (program->holds_bytes_ && !program->runs_whole_steps_ && plan.channels_size() > 0) {
+    program->ring_places_ = RingPlacesOf(program->plan_);
+  }
   return program;
 }
 
@@ -439,6 +443,11 @@ void Program::Bind(const DeviceSet& devices, const StateStore& states) {
   }
 }
 
+void Program::ReadInPlace(const RingPlace& place, std::optional<comm::Region> lender) {
+  tasks_[place.reduce].lender = std::move(lender);
+  tasks_[place.reduce].lent = place.lent;
+}
+
 void Program::BeginStep(int64_t step) {
   if (!holds_bytes_) return;
   for (uint32_t d = 0; d < step_blocks_.size(); ++d) {
@@ -455,6 +464,12 @@ absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& 
   }
   for (size_t i = 0; i < task.outputs.size(); ++i) {
     scratch->outputs[i] = task.outputs[i].At(ordinal);
+  }
+  if (task.lender.has_value()) {
+    if (ordinal % static_cast<int64_t>(task.lender->offsets.size()) >= task.lent) {
+      return absl::OkStatus();
+    }
+    scratch->inputs[1] = task.lender->At(ordinal);
   }
   return Execute(id, ordinal, invocation,
                  {scratch->inputs.data(), scratch->outputs.data(),

@@ -12,13 +12,16 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "comm/transport.h"
 #include "kernels/kernel.h"
 #include "plan/firings.h"
 #include "plan/plan.pb.h"
+#include "plan/rings.h"
 #include "plan/sent_pieces.h"
 #include "runtime/actor.h"
 #include "runtime/devices/device_set.h"
@@ -74,8 +77,12 @@ class Program {
     RegionCopy region;  // FEED, FETCH
     int64_t micro_bytes =
         0;  // FEED, FETCH: how much further in the logical tensor each micro-batch is
-    int64_t message_bytes = 0;    // SEND, RECV
-    SentPieces sent;              // SEND: of pieces of its register
+    int64_t message_bytes = 0;  // SEND, RECV
+    SentPieces sent;            // SEND: of pieces of its register
+    // A ring_reduce whose messages need no slots: where the member before it has them; of each turn so many. The
+    // others are in its buffer when they have come.
+    std::optional<comm::Region> lender;
+    int64_t lent = 0;
     int64_t touched_bytes = 0;    // of all its ports: at least what a firing reads and writes
     uint64_t received_bytes = 0;  // per firing, from another device
     uint32_t receiver = 0;        // global id of the device that receives them
@@ -106,6 +113,11 @@ class Program {
 
   // Computes every address. Again after an arena has moved. REQUIRES: nothing runs.
   void Bind(const DeviceSet& devices, const StateStore& states);
+
+  // Members of rings with channels whose messages may need no slots.
+  const std::vector<RingPlace>& ring_places() const { return ring_places_; }
+  // Where what comes to one of them lies: nullopt: in slots. REQUIRES: nothing runs.
+  void ReadInPlace(const RingPlace& place, std::optional<comm::Region> lender);
 
   // Clears the blocks of a step. REQUIRES: the step kWindow before it is over; before its firings.
   void BeginStep(int64_t step);
@@ -213,6 +225,7 @@ class Program {
   static constexpr int64_t kEvents = 4;
   std::vector<std::vector<std::unique_ptr<kernels::Event>>> events_;
   std::vector<Lane> lanes_;
+  std::vector<RingPlace> ring_places_;
   std::atomic<int64_t> failed_step_{kNoStep};
   std::vector<Block> step_blocks_;  // by device: a StepBlock per step in flight
   std::vector<bool> fetches_all_;

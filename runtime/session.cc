@@ -116,7 +116,7 @@ class SessionImpl : public Session {
       for (auto& [other_id, other] : plans_) {
         other.program->Bind(devices_, states_);
         if (other.run->runner == nullptr) {
-          MoveRegions(other);
+          MoveChannels(other);
           continue;
         }
         OF_ASSIGN_OR_RETURN(StepWork work, StepWorkOf(*other.program, other.calls));
@@ -149,6 +149,8 @@ class SessionImpl : public Session {
       OF_ASSIGN_OR_RETURN(channels, OpenChannels(*kept->program, kept->run));
     }
     executor_.BindChannels(kept->run, std::move(channels));
+    // Those of other plans whose ends have moved as well.
+    for (const auto& [other_id, other] : plans_) FollowRings(other);
     return id;
   }
 
@@ -452,23 +454,51 @@ class SessionImpl : public Session {
   }
 
   // Where the messages of a channel lie on this rank.
-  static std::map<uint32_t, comm::Region> RegionsOf(const Program& program) {
-    std::map<uint32_t, comm::Region> regions;
+  // Where the messages of a channel lie at this end.
+  struct ChannelEnd {
+    comm::Region region;
+    comm::RingBuffer ring;
+  };
+  static std::map<uint32_t, ChannelEnd> EndsOf(const Program& program) {
+    std::map<uint32_t, ChannelEnd> ends;
     for (const Program::Task& task : program.tasks()) {
       const plan::TaskKind kind = task.proto->kind();
       if (kind != plan::SEND && kind != plan::RECV) continue;
       const Program::Buffer& buffer = kind == plan::SEND ? task.inputs[0] : task.outputs[0];
-      regions[task.proto->channel()] = {buffer.base, buffer.stride, buffer.slots, buffer.inner,
-                                        task.sent.offsets};
+      ends[task.proto->channel()].region = {buffer.base, buffer.stride, buffer.slots, buffer.inner,
+                                            task.sent.offsets};
     }
-    return regions;
+    for (const RingPlace& place : program.ring_places()) {
+      const Program::Buffer& buffer = program.tasks()[place.reduce].inputs[0];
+      for (const uint32_t end : {place.ship, place.receive}) {
+        if (end == WholeRing::kNoTask) continue;
+        const Program::Task& task = program.tasks()[end];
+        const std::vector<int64_t>& offsets =
+            end == place.ship ? task.sent.offsets : place.pieces.offsets;
+        ends[task.proto->channel()].ring = {
+            {buffer.base, buffer.stride, buffer.slots, buffer.inner, offsets}, place.lent};
+      }
+    }
+    return ends;
   }
 
   // The arenas have moved. Nothing runs, so nothing is posted.
-  void MoveRegions(const LoadedPlan& loaded) {
+  void MoveChannels(const LoadedPlan& loaded) {
     if (loaded.run->channels.empty()) return;  // none, or they could not be opened
-    for (const auto& [channel, region] : RegionsOf(*loaded.program)) {
-      options_.transport->MoveRegion(loaded.run->channels[channel], region.base);
+    for (const auto& [channel, end] : EndsOf(*loaded.program)) {
+      options_.transport->MoveRegion(loaded.run->channels[channel], end.region.base,
+                                     end.ring.buffer.base);
+    }
+  }
+
+  // Reads what comes round a ring where the last OpenChannels has found it.
+  void FollowRings(const LoadedPlan& loaded) {
+    if (loaded.run->channels.empty()) return;
+    for (const RingPlace& place : loaded.program->ring_places()) {
+      if (place.receive == WholeRing::kNoTask) continue;
+      const uint32_t channel = loaded.program->tasks()[place.receive].proto->channel();
+      loaded.program->ReadInPlace(place,
+                                  options_.transport->InPlace(loaded.run->channels[channel]));
     }
   }
 
@@ -509,11 +539,15 @@ class SessionImpl : public Session {
       rows.push_back(absl::StrFormat("%016x %s", node.hash(), location.Short()));
     }
     std::vector<comm::ChannelSpec> specs;
-    std::map<uint32_t, comm::Region> regions;
-    if (run != nullptr) regions = RegionsOf(program);
+    std::map<uint32_t, ChannelEnd> ends;
+    if (run != nullptr) ends = EndsOf(program);
     for (const plan::ChannelProto& channel : plan.channels()) {
       comm::ChannelSpec spec;
-      if (run != nullptr) spec.region = regions.at(static_cast<uint32_t>(specs.size()));
+      if (run != nullptr) {
+        const ChannelEnd& end = ends.at(static_cast<uint32_t>(specs.size()));
+        spec.region = end.region;
+        spec.ring = end.ring;
+      }
       spec.name = channel.name();
       spec.sends = channel.source() == plan.rank();
       spec.peer = static_cast<int>(spec.sends ? channel.destination() : channel.source());

@@ -40,6 +40,10 @@ void CheckText(const std::string& text) {
       OF_CHECK(end.number < ChannelTable::capacity());
     }
   }
+  if (const absl::StatusOr<Verdict> verdict = DecodeVerdict(text); verdict.ok()) {
+    OF_CHECK(Encode(*DecodeVerdict(Encode(*verdict))) == Encode(*verdict));
+    for (const uint32_t number : verdict->mapped) OF_CHECK(number < ChannelTable::capacity());
+  }
   if (const absl::StatusOr<RankProgram> program = DecodeProgram(text); program.ok()) {
     OF_CHECK(Encode(*program) == text);
   }
@@ -52,7 +56,7 @@ void Announce(const std::vector<std::string> (&said)[2]) {
     for (const std::string& text : call) CheckText(text);
   }
   size_t calls = 0, bound = 0, told = 0;
-  const absl::Status agreed = Agree(
+  const absl::StatusOr<MappedBy> mapped = Agree(
       0, kProgram, OwnAnnouncements(world),
       [&](const std::vector<std::string>& words) -> absl::StatusOr<std::vector<std::string>> {
         OF_CHECK(calls < 2 && words.size() == world);
@@ -66,9 +70,12 @@ void Announce(const std::vector<std::string> (&said)[2]) {
         for (const Announcement& one : all) OF_CHECK(one.digest == DigestOf(kProgram));
         // What binding takes for granted.
         for (size_t r = 1; r < world; ++r) OF_CHECK(all[r].channels.size() == (r == 1 ? 2u : 0u));
+        return MappedBy(world);
       },
       [&](const absl::Status&) { ++told; });
-  OF_CHECK(told == (calls == 1 ? 1u : 0u) && bound <= 1);
+  const absl::Status& agreed = mapped.status();
+  OF_CHECK(mapped.ok() ? mapped->size() == world : true);
+  OF_CHECK(told <= 1 && (calls > 1 || told == 1) && bound <= 1);
   OF_CHECK(agreed.ok() ? bound == 1 && calls == 2 : KindOf(agreed) == ErrorKind::kPeer);
   const std::optional<int> blamed = BlamedRank(agreed);
   OF_CHECK(!blamed || (*blamed >= 0 && *blamed < static_cast<int>(world)));
