@@ -129,24 +129,35 @@ def ours(program: Path, processes: int, size: int) -> float:
     done = subprocess.run(
         [*launcher, *arguments], capture_output=True, text=True, timeout=300, check=True, env=env
     )
-    return all_reduce_us(trace) if size == LARGE else microseconds(done.stdout)
+    return all_reduce_us(trace, processes) if size == LARGE else microseconds(done.stdout)
 
 
-def all_reduce_us(trace: Path) -> float:
-    """What the rings of rank 0 took, behind two steps of warming up."""
+def all_reduce_us(trace: Path, processes: int) -> float:
+    """What the rings took, behind two steps of warming up: from when the last rank begins until the last has ended.
+
+    All ranks go by the clock of one machine. What a rank waits for others that still compute, where there are more
+    ranks than cores, is none of the all-reduce's; gloo's are called one behind the other.
+    """
     from tools.trace_slices import slices
 
-    spans: dict[tuple[int, str], tuple[int, int]] = {}  # by step and reshard
+    spans: list[dict[tuple[int, str], tuple[int, int]]] = []  # by rank, by step and reshard
     rings = set()
-    for each in slices(trace.with_name(trace.name + ".rank0")):
-        reshard, _, task = each.name.rpartition(".")
-        if task.startswith("ring_reduce"):
-            rings.add(reshard)
-        if each.step >= 2 and not task.startswith("recv"):  # which begins when its slot is posted
-            begin, end = spans.get((each.step, reshard), (each.begin_ns, 0))
-            ends = each.begin_ns + each.duration_ns
-            spans[each.step, reshard] = (min(begin, each.begin_ns), max(end, ends))
-    taken = [end - begin for (_, reshard), (begin, end) in spans.items() if reshard in rings]
+    for rank in range(processes):
+        own: dict[tuple[int, str], tuple[int, int]] = {}
+        for each in slices(trace.with_name(f"{trace.name}.rank{rank}")):
+            reshard, _, task = each.name.rpartition(".")
+            if task.startswith("ring_reduce"):
+                rings.add(reshard)
+            if each.step >= 2 and not task.startswith("recv"):  # begins when its slot is posted
+                begin, end = own.get((each.step, reshard), (each.begin_ns, 0))
+                ends = each.begin_ns + each.duration_ns
+                own[each.step, reshard] = (min(begin, each.begin_ns), max(end, ends))
+        spans.append(own)
+    taken = [
+        max(own[key][1] for own in spans) - max(own[key][0] for own in spans)
+        for key in spans[0]
+        if key[1] in rings
+    ]
     return statistics.median(taken) / 1e3
 
 
