@@ -1,6 +1,7 @@
 #include "comm/binding.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <optional>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "comm/blame.h"
+#include "comm/streaming_copy.h"
 
 namespace oneflow::comm {
 namespace {
@@ -200,13 +202,16 @@ absl::Status SettleRings(const MappedBy& mapped, ChannelTable* channels) {
   return absl::OkStatus();
 }
 
-std::byte* PlaceOf(const Channel& channel, int64_t message) {
-  if (channel.in_place) {
-    const auto turn = static_cast<int64_t>(channel.ring.buffer.offsets.size());
-    return message % turn < channel.ring.lent ? nullptr : channel.remote_ring.At(message);
+void Deliver(const Channel& channel, int64_t message, const std::byte* source) {
+  if (!channel.in_place) {
+    const Region& slots = channel.remote_region;
+    std::memcpy(channel.target.base + (slots.At(message) - slots.base), source, channel.bytes);
+    return;
   }
-  const Region& slots = channel.remote_region;
-  return channel.target.base + (slots.At(message) - slots.base);
+  const auto turn = static_cast<int64_t>(channel.ring.buffer.offsets.size());
+  if (message % turn < channel.ring.lent) return;
+  // A whole sum stays there; a slot is read at once.
+  StreamingCopy(channel.remote_ring.At(message), source, channel.bytes);
 }
 
 }  // namespace oneflow::comm

@@ -43,9 +43,9 @@ MappedBy BindChannels(const std::vector<Announcement>& own, const std::vector<An
 // An error blames a rank that names others.
 absl::Status SettleRings(const MappedBy& mapped, ChannelTable* channels);
 
-// Where the sender writes a message in the other end's memory: its slot, or its place in that ring's buffer; nullptr: the
-// other end reads it where it lies. REQUIRES: the channel is in place, or has a target.
-std::byte* PlaceOf(const Channel& channel, int64_t message);
+// Sender: writes a message into the other end's memory: its slot, or its place in that ring's buffer; a lent one nowhere.
+// REQUIRES: the channel is in place, or has a target.
+void Deliver(const Channel& channel, int64_t message, const std::byte* source);
 
 }  // namespace oneflow::comm
 

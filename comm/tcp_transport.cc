@@ -206,9 +206,7 @@ class TcpTransport final : public Transport {
     const std::byte* source = channel->region.At(message);
     sent_ += channel->bytes;
     if (channel->in_place || channel->target.base != nullptr) {
-      if (std::byte* place = PlaceOf(*channel, message)) {
-        std::memcpy(place, source, channel->bytes);
-      }
+      Deliver(*channel, message, source);
       Tell(*channel, NoticeKind::kData, FrameType::kWritten);
       return true;
     }

@@ -1,0 +1,28 @@
+#include "comm/streaming_copy.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace oneflow::comm {
+namespace {
+
+TEST(StreamingCopyTest, CopiesAllBytesAndNoOthers) {
+  for (const size_t bytes : {size_t{0}, size_t{63}, kStreamedBytes - 1, kStreamedBytes,
+                             kStreamedBytes + 1, kStreamedBytes + 127}) {
+    for (const size_t to : {0, 1, 63}) {
+      for (const size_t from : {0, 3}) {
+        std::vector<std::byte> source(bytes + from);
+        for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<std::byte>(i * 7 + 1);
+        std::vector<std::byte> target(to + bytes + 64);
+        StreamingCopy(target.data() + to, source.data() + from, bytes);
+        std::vector<std::byte> expected(to + bytes + 64);
+        for (size_t i = 0; i < bytes; ++i) expected[to + i] = source[from + i];
+        EXPECT_EQ(target, expected) << bytes << " bytes to " << to << " from " << from;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace oneflow::comm
