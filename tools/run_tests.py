@@ -17,8 +17,8 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,18 @@ SANITIZED = {
     "asan": ("base", "plan", "comm", "runtime", "kernels/cuda"),
     "tsan": ("base", "comm", "runtime", "kernels/cuda/races"),
 }
+# Of the release build what pytest runs or loads; tools/gpu_check.sh is where the C++ tests of the kernels come in.
+NEEDED_BY_PYTEST = (
+    "_core",
+    "plan_tool",
+    "plan_attack",
+    "oneflow_soft_cuda_plugin",
+    "oneflow_cudnn_graphs",
+    "oneflow_no_driver",
+    "oneflow_cuda_benchmark",
+    "oneflow_cuda_layers_benchmark",
+    "oneflow_kernels_test",
+)
 # Those in which a peer waits for another only so long: they are not run at a lower priority.
 HURRIED = ("comm", "runtime")
 CASE = re.compile(r"^\[\s+(RUN|OK|FAILED|SKIPPED)\s+\] (\S+?)(?:,.*)?(?: \(\d+ ms\))?$")
@@ -162,12 +174,17 @@ def run_pytest(arguments: list[str], limit: float, none_is_failure: bool) -> Cou
 
 
 def build(preset: str, folders: list[str], *, nice: bool = False) -> Counts:
-    """Builds all of a preset, or the test binaries of `folders`; prints the log only on failure."""
+    """Builds all of a preset, or the test binaries of `folders`."""
     targets = [
         f"oneflow_{Path(folder).name}_test"
         for folder in folders
         if any((ROOT / folder).rglob("*_test.cc"))
     ]
+    return build_targets(preset, targets, nice=nice)
+
+
+def build_targets(preset: str, targets: Sequence[str], *, nice: bool = False) -> Counts:
+    """Builds `targets` of a preset, all if none is named; prints the log only on failure."""
     start = time.monotonic()
     command = ["./dev", "build", preset, *targets]
     code, output = run(f"build-{preset}", ["nice", *command] if nice else command, 2400)
@@ -180,6 +197,13 @@ def build(preset: str, folders: list[str], *, nice: bool = False) -> Counts:
         flush=True,
     )
     return Counts(failed=1)
+
+
+def install() -> Counts:
+    """What only the tests need; most of it is PyTorch. ./run_tests has installed what the build needs."""
+    code, output = run("setup", ["./dev", "setup", "test"], 1800)
+    print(output, end="", flush=True)
+    return Counts(failed=int(code != 0))
 
 
 def run_release(folders: list[str], chosen: str | None) -> Counts:
@@ -199,31 +223,47 @@ def run_release(folders: list[str], chosen: str | None) -> Counts:
     return total
 
 
-def with_sanitizers(meanwhile: Callable[[], Counts]) -> Counts:
-    """`meanwhile` beside the builds with sanitizers and, of their tests, those that may take their time; then the rest.
+def run_all(folders: list[str]) -> Counts:
+    """The fast suite, so that two cores have work from its first minute to its last.
 
-    The tests of the release build leave half of two cores idle, which the others take at a lower priority.
+    First what pytest needs is built, while what only tests need is installed. Then pytest runs; beside it, at a lower
+    priority, the other builds follow each other, and beside those the tests of what is built that may take their
+    time. The hurried ones come when pytest is over: two at once where no build goes on any more.
     """
+    presets = {"release": tuple(folders), **SANITIZED}
 
-    def beside(preset: str, folders: tuple[str, ...]) -> Counts:
-        counts = build(preset, list(folders), nice=True)
-        if not counts.failed:
-            unhurried = [folder for folder in folders if folder not in HURRIED]
-            counts.add(run_binaries(preset, unhurried, None, nice=True))
+    def unhurried(preset: str, built: Future[Counts]) -> Counts:
+        chosen = [folder for folder in presets[preset] if folder not in HURRIED]
+        return run_binaries(preset, [] if built.result().failed else chosen, None, nice=True)
+
+    def hurried(preset: str, at_once: int) -> Counts:
+        counts = Counts()
+        with ThreadPoolExecutor(at_once) as pool:
+            for each in pool.map(lambda folder: run_binaries(preset, [folder], None), HURRIED):
+                counts.add(each)
         return counts
 
-    def rest(preset: str, folders: tuple[str, ...]) -> Counts:
-        return run_binaries(preset, [folder for folder in folders if folder in HURRIED], None)
-
     total = Counts()
-    with ThreadPoolExecutor(1) as one:  # one build at a time: each takes all cores
-        started = [one.submit(beside, *each) for each in SANITIZED.items()]
-        total.add(meanwhile())
-        for each in started:
+    with ThreadPoolExecutor(1) as aside:
+        installed = aside.submit(install)
+        total.add(build_targets("release", NEEDED_BY_PYTEST))
+        total.add(installed.result())
+    # One build at a time: each takes all cores.
+    with ThreadPoolExecutor(1) as builds, ThreadPoolExecutor(1) as tests:
+        built = {
+            preset: builds.submit(
+                build, preset, [] if preset == "release" else list(chosen), nice=True
+            )
+            for preset, chosen in presets.items()
+        }
+        tested = [tests.submit(unhurried, *each) for each in built.items()]
+        total.add(run_pytest([], 2000, none_is_failure=True))
+        for preset, each in built.items():
             total.add(each.result())
-    with ThreadPoolExecutor() as each_preset:
-        for counts in each_preset.map(lambda each: rest(*each), SANITIZED.items()):
-            total.add(counts)
+            if not each.result().failed:
+                total.add(hurried(preset, 2 if preset == list(presets)[-1] else 1))
+        for other in tested:
+            total.add(other.result())
     return total
 
 
@@ -233,14 +273,15 @@ def main() -> int:
         "filter", nargs="?", help="a folder, a path of pytest, or part of a test's name"
     )
     parser.add_argument(
-        "--all", action="store_true", help="build first, and run the sanitizers too"
+        "--all", action="store_true", help="build first, and run everything, the sanitizers too"
     )
     options = parser.parse_args()
+    if options.all and options.filter:
+        parser.error("--all runs everything")
     folders = sorted(p.parent.name for p in ROOT.glob("*/CMakeLists.txt"))
     total = Counts()
     if options.all:
-        total.add(build("release", []))
-        total.add(with_sanitizers(lambda: run_release(folders, options.filter)))
+        total.add(run_all(folders))
     else:
         total.add(run_release(folders, options.filter))
     print(total)

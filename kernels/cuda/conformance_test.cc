@@ -609,7 +609,7 @@ void RunCase(const CudaApi* api, const KernelTable& table, CudaStream* stream, c
     }
   }
   api->release_pinned(pinned);
-  workspace.Read();  // its guard
+  workspace.CheckGuard();
   for (size_t i = 0; i < test.inputs.size(); ++i) {
     const std::vector<unsigned char> after = buffers[i]->Read();
     EXPECT_TRUE(after.empty() ||

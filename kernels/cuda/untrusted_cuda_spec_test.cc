@@ -49,8 +49,8 @@ void RunInside(const KernelSpec& spec, const Needs& needs, const Kernel& kernel,
   // A micro-batch that the spec does not know of.
   EXPECT_TRUE(status.ok() || spec.op.starts_with("micro_")) << MessageOf(status);
   stream->Drain();
-  for (const std::unique_ptr<DeviceBytes>& buffer : buffers) buffer->Read();
-  workspace.Read();
+  for (const std::unique_ptr<DeviceBytes>& buffer : buffers) buffer->CheckGuard();
+  workspace.CheckGuard();
 }
 
 TEST(UntrustedCudaSpec, IsRefusedOrStaysInsideItsBuffers) {

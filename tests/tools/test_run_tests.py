@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from tools import process
+import pytest
+
+from tools import process, run_tests
 from tools.run_tests import Counts, count_cases
 
 OUTPUT = """\
@@ -51,3 +56,82 @@ def test_what_hangs_is_ended(tmp_path: Path) -> None:
     start = time.monotonic()
     assert process.run([sys.executable, "-c", script], 1.0, cwd=tmp_path) == process.OUT_OF_TIME
     assert time.monotonic() - start < 60
+
+
+class Suite:
+    """The steps of the fast suite, which only say that they begin and end; builds in `broken` fail."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, broken: Sequence[str] = ()) -> None:
+        self.log: list[str] = []
+        self.broken = broken
+        self.pytest_runs = threading.Event()
+        self.release_is_built = threading.Event()
+        patch.setattr(run_tests, "install", lambda: self.step("install"))
+        patch.setattr(run_tests, "build_targets", self.build)
+        patch.setattr(run_tests, "run_binaries", self.binaries)
+        patch.setattr(run_tests, "run_pytest", self.pytest)
+
+    def step(self, name: str, counts: Counts | None = None) -> Counts:
+        self.log += [f"+{name}", f"-{name}"]
+        return counts or Counts()
+
+    def build(self, preset: str, targets: Sequence[str], *, nice: bool = False) -> Counts:
+        name = "needed" if "_core" in targets else preset
+        self.log.append(f"+{name}")
+        if name == "release":  # beside pytest, or both would wait here
+            assert self.pytest_runs.wait(60)
+            self.release_is_built.set()
+        self.log.append(f"-{name}")
+        return Counts(failed=int(name in self.broken))
+
+    def binaries(
+        self, preset: str, folders: Sequence[str], case_filter: str | None, *, nice: bool = False
+    ) -> Counts:
+        for folder in folders:
+            self.step(f"{preset} {folder}")
+        return Counts(passed=len(folders))
+
+    def pytest(self, arguments: list[str], limit: float, none_is_failure: bool) -> Counts:
+        self.log.append("+pytest")
+        self.pytest_runs.set()
+        assert self.release_is_built.wait(60)
+        self.log.append("-pytest")
+        return Counts(passed=1000)
+
+
+FOLDERS = ["base", "comm", "kernels", "plan", "runtime"]
+TESTED = {"release": FOLDERS, **run_tests.SANITIZED}
+
+
+def test_every_folder_is_tested_once_in_each_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = Suite(monkeypatch)
+    counts = run_tests.run_all(FOLDERS)
+    tested = Counter(event[1:] for event in suite.log if event[0] == "+" and " " in event)
+    assert tested == Counter(f"{preset} {folder}" for preset in TESTED for folder in TESTED[preset])
+    assert counts == Counts(passed=1000 + sum(len(folders) for folders in TESTED.values()))
+
+
+def test_what_may_be_late_to_nothing_waits_until_pytest_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suite = Suite(monkeypatch)
+    run_tests.run_all(FOLDERS)
+    over = suite.log.index("-pytest")
+    for preset in TESTED:
+        for folder in run_tests.HURRIED:
+            assert suite.log.index(f"+{preset} {folder}") > over
+    # Tests follow their build, and builds follow each other.
+    order = [event for event in suite.log if event[1:] in ("needed", *TESTED)]
+    assert order == [f"{sign}{name}" for name in ("needed", *TESTED) for sign in "+-"]
+    for preset, folders in TESTED.items():
+        assert all(
+            suite.log.index(f"+{preset} {f}") > suite.log.index(f"-{preset}") for f in folders
+        )
+
+
+def test_what_was_not_built_is_one_failure_and_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = Suite(monkeypatch, broken=["asan"])
+    counts = run_tests.run_all(FOLDERS)
+    assert counts.failed == 1
+    assert not [event for event in suite.log if event.startswith("+asan ")]
+    assert [event for event in suite.log if event.startswith("+tsan ")]
