@@ -1,4 +1,5 @@
-"""Asks cuDNN, without a GPU, for the engines of the graphs that our convolutions are (kernels/cuda/cudnn_graphs_main.cc).
+"""Asks cuDNN, without a GPU, for the engines of the graphs that our convolutions and attention are
+(kernels/cuda/cudnn_graphs_main.cc).
 
 A graph is asked in a process of its own. cuDNN and what it opens are those of the environment (`pip install
 nvidia-cudnn-cu13`), or those that the long suite has installed in build/cudnn; a library of ours stands for the driver.
@@ -53,6 +54,50 @@ class Window:
         return f"{self.window}x{self.window}{by}, {self.channels} to {self.filters}, {self.side} x {self.side}"
 
 
+@dataclass(frozen=True)
+class Heads:
+    """Attention of so many words, heads of q and of k, and their width; `packed`: q, k and v lie in one tensor."""
+
+    words: int
+    heads: int
+    key_heads: int
+    width: int
+    causal: bool = False
+    packed: bool = True
+
+    def arguments(self, samples: int) -> list[str]:
+        """batch queries keys heads key_heads width causal packed."""
+        return [
+            str(int(number))
+            for number in (
+                samples,
+                self.words,
+                self.words,
+                self.heads,
+                self.key_heads,
+                self.width,
+                self.causal,
+                self.packed,
+            )
+        ]
+
+    def __str__(self) -> str:
+        of = f" of {self.key_heads}" if self.key_heads != self.heads else ""
+        kind = (", causal" if self.causal else "") + (", packed" if self.packed else "")
+        return f"{self.words} words, {self.heads}{of} heads of {self.width}{kind}"
+
+
+# What models of the package ask for, with the samples of a step: BERT-Large of 128 and 512 words, GPT-2 small, and as
+# LLaMA has them (32 heads of 128 after rotations, so not packed, and with shared keys).
+ATTENTION = {
+    Heads(128, 16, 16, 64): 256,
+    Heads(512, 16, 16, 64): 64,
+    Heads(1024, 12, 12, 64, causal=True): 8,
+    Heads(2048, 32, 32, 128, causal=True, packed=False): 4,
+    Heads(2048, 32, 8, 128, causal=True, packed=False): 4,
+}
+
+
 def resnet50() -> list[Window]:
     """The windows of ResNet-50 v1.5 on 224 x 224, each once, as they come."""
     windows = [Window(224, 3, 64, 7, 2)]
@@ -95,8 +140,10 @@ def missing() -> str:
     return ""
 
 
-def ask(window: Window, images: int, dtype: str, op: str) -> dict[str, Any]:
-    """What cuDNN says: found, engine, workspace, room, seconds. RuntimeError where it says nothing."""
+def ask(problem: Window | Heads, samples: int, dtype: str, op: str) -> dict[str, Any]:
+    """What cuDNN says: found, engine, workspace, room, seconds; of attention also slice (samples that our workspace lets
+    it do at a time), planned (that workspace) and expected (what we reckon that it keeps). RuntimeError where it says
+    nothing."""
     nvidia = packages()
     assert nvidia is not None, missing()
     folders = [BUILD / "no_driver", *sorted(nvidia.glob("*/lib"))]
@@ -105,11 +152,11 @@ def ask(window: Window, images: int, dtype: str, op: str) -> dict[str, Any]:
         str(nvidia / "cudnn" / "lib" / "libcudnn.so.9"),
         dtype,
         op,
-        *window.arguments(images),
+        *problem.arguments(samples),
     ]
     environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, folders))}
     asked = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=environment)
     if asked.returncode != 0:
-        raise RuntimeError(f"{op} {dtype} {window}: {asked.returncode} {asked.stderr[-500:]}")
+        raise RuntimeError(f"{op} {dtype} {problem}: {asked.returncode} {asked.stderr[-500:]}")
     said: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
     return said

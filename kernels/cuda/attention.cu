@@ -344,17 +344,14 @@ CudaError Backward(const CudaAttention* a, const CudaOperands* o, CudaStreamHand
                       static_cast<T*>(o->out[1]), static_cast<T*>(o->out[2]));
 }
 
-CudaRun<CudaAttention> FindAttention(const char* op, int number) {
-  const bool forward = std::strcmp(op, "attention") == 0;
-  const DType dtype = static_cast<DType>(number);
-  if (dtype == DType::kF32) return forward ? &Forward<float> : &Backward<float>;
-  if (dtype == DType::kBF16) return forward ? &Forward<BF16> : &Backward<BF16>;
-  if (dtype == DType::kF16) return forward ? &Forward<F16> : &Backward<F16>;
-  return dtype == DType::kF64 ? FindDoubleAttention(forward) : nullptr;
-}
-
 }  // namespace
 
-void AddAttention(CudaApi* api) { api->find_attention = &FindAttention; }
+CudaRun<CudaAttention> FindAttention(bool backward, int32_t number) {
+  const DType dtype = static_cast<DType>(number);
+  if (dtype == DType::kF32) return backward ? &Backward<float> : &Forward<float>;
+  if (dtype == DType::kBF16) return backward ? &Backward<BF16> : &Forward<BF16>;
+  if (dtype == DType::kF16) return backward ? &Backward<F16> : &Forward<F16>;
+  return dtype == DType::kF64 ? FindDoubleAttention(!backward) : nullptr;
+}
 
 }  // namespace oneflow::kernels

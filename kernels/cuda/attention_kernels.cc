@@ -1,21 +1,26 @@
 // Rows of the CUDA table: attention and its gradient.
 #include <cstdint>
+#include <memory>
 
 #include "base/dtype.h"
 #include "kernels/cpu/attention_problem.h"
+#include "kernels/cuda/attention_algorithms.h"
 #include "kernels/cuda/attention_problem.h"
+#include "kernels/cuda/attention_space.h"
+#include "kernels/cuda/attention_spec.h"
 #include "kernels/cuda/attention_tensor.h"
 #include "kernels/cuda/definition.h"
 
 namespace oneflow::kernels {
-namespace {
 
-template <AttentionPass kPass>
-KernelOr MakeAttention(const CudaApi* api, const KernelSpec& spec) {
-  const auto run = api->find_attention(spec.op.c_str(), static_cast<int>(spec.inputs.at(0).dtype));
-  if (run == nullptr) return NoCudaKernel(spec);
-  const AttentionProblem problem = AttentionProblem::Of(spec, kPass);
+CudaAttention AttentionOf(const KernelSpec& spec) {
+  const bool backward = spec.op == "attention_grad";
+  const AttentionProblem problem =
+      AttentionProblem::Of(spec, backward ? AttentionPass::kBackward : AttentionPass::kForward);
+  const DType dtype = spec.inputs.at(0).dtype;
   CudaAttention a = {};
+  a.backward = backward;
+  a.dtype = static_cast<int32_t>(dtype);
   a.batch = problem.batch;
   a.queries = problem.queries;
   a.keys = problem.keys;
@@ -29,6 +34,7 @@ KernelOr MakeAttention(const CudaApi* api, const KernelSpec& spec) {
   a.scale = problem.scale;
   a.causal = problem.causal;
   a.drops = problem.drops;
+  a.first_query = problem.FirstQuery(0);
   a.philox_key = problem.dropout.key;
   a.threshold = problem.dropout.threshold;
   a.keep = problem.dropout.scale;
@@ -37,6 +43,26 @@ KernelOr MakeAttention(const CudaApi* api, const KernelSpec& spec) {
   a.dlse_input = problem.dlse_input;
   a.mask_dtype = static_cast<int32_t>(problem.mask_dtype);
   for (size_t d = 0; d < 4; ++d) a.mask_stride[d] = problem.mask_stride[d];
+  // Of the own kernels, sums of rows and of dq; none in f64.
+  const int64_t own = backward && dtype != DType::kF64
+                          ? AttentionGradBytes(a.batch, a.heads, a.queries, a.key_heads, a.keys,
+                                               a.width, a.value_width, dtype != DType::kF32)
+                          : 0;
+  a.workspace_bytes = own + EngineExtraBytes(a);
+  return a;
+}
+
+namespace {
+
+template <AttentionPass kPass>
+KernelOr MakeAttention(const CudaApi* api, const KernelSpec& spec) {
+  const CudaAttention a = AttentionOf(spec);
+  void* made = nullptr;
+  OF_RETURN_IF_ERROR(CudaStatus(*api, api->attention_plan(&a, &made), "planning attention"));
+  if (made == nullptr) return NoCudaKernel(spec);
+  const std::shared_ptr<void> plan(made, api->attention_release);
+  OF_RETURN_IF_ERROR(ChooseAttentionAlgorithm(api, a, plan, &AlgorithmChoices::OfProcess()));
+  const AttentionProblem problem = AttentionProblem::Of(spec, kPass);
   return CudaKernelOf(api, spec, [=](const KernelArgs& args, CudaStreamHandle stream) {
     CudaAttention now = a;
     now.first_query = problem.FirstQuery(args.micro);
@@ -47,27 +73,20 @@ KernelOr MakeAttention(const CudaApi* api, const KernelSpec& spec) {
     now.index_stride[2] = problem.WeightIndex(args.micro, 0, 0, 1, 0) - now.index;
     const AttentionArgs placed(problem, kPass, args);
     const CudaOperands operands = OperandsOf(placed.get());
-    return run(&now, &operands, stream);
+    return api->attention(plan.get(), &now, &operands, stream);
   });
 }
 
-// Sums of rows and of dq; none in f64.
-absl::StatusOr<Needs> DescribeBackward(const KernelSpec& spec) {
-  const DType dtype = spec.inputs.at(0).dtype;
-  if (dtype == DType::kF64) return Needs{};
-  const AttentionProblem problem = AttentionProblem::Of(spec, AttentionPass::kBackward);
-  return Needs{
-      AttentionGradBytes(problem.batch, problem.heads, problem.queries, problem.key_heads,
-                         problem.keys, problem.width, problem.value_width, dtype != DType::kF32),
-      {}};
+absl::StatusOr<Needs> DescribeAttention(const KernelSpec& spec) {
+  return Needs{AttentionOf(spec).workspace_bytes, {}};
 }
 
 }  // namespace
 
 std::vector<CudaRow> CudaAttentionRows() {
   return {
-      {"attention", NeedsNothing, MakeAttention<AttentionPass::kForward>},
-      {"attention_grad", DescribeBackward, MakeAttention<AttentionPass::kBackward>},
+      {"attention", DescribeAttention, MakeAttention<AttentionPass::kForward>},
+      {"attention_grad", DescribeAttention, MakeAttention<AttentionPass::kBackward>},
   };
 }
 

@@ -1,6 +1,6 @@
 // CudaAttention: a call of attention or of its gradient as plain data that crosses to the library for CUDA.
 //
-// Values. Threads: any. Read next: kernels/cuda/attention_kernels.cc.
+// Values. Threads: any. Read next: kernels/cuda/attention_kernels.cc, kernels/cuda/attention_plan.cu.
 #ifndef ONEFLOW_KERNELS_CUDA_ATTENTION_PROBLEM_H_
 #define ONEFLOW_KERNELS_CUDA_ATTENTION_PROBLEM_H_
 
@@ -22,8 +22,10 @@ struct CudaAttention {
   uint32_t threshold;
   float keep;  // the factor of what is kept
   double scale;
+  int64_t workspace_bytes;
   int32_t step_input, mask_input, dlse_input, mask_dtype;
-  bool causal, drops;
+  int32_t dtype;  // of q, k, v and out
+  bool causal, drops, backward;
 };
 
 }  // namespace oneflow::kernels

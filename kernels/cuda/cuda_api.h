@@ -28,7 +28,7 @@ struct CudaMatmulOperands;
 struct CudaLabelled;    // kernels/cuda/labelled_rows.h: the same
 struct CudaAlgorithms;  // kernels/cuda/offered_algorithms.h: the same
 
-inline constexpr int32_t kCudaApiVersion = 18;
+inline constexpr int32_t kCudaApiVersion = 19;
 inline constexpr int kCudaMaxRank = 16;
 
 using CudaStreamHandle = void*;
@@ -305,7 +305,6 @@ struct CudaApi {
   CudaRun<CudaCumsum> (*find_cumsum)(int dtype);
   CudaRun<CudaSort> (*find_sort)(int dtype);
   CudaRun<CudaPool> (*find_pool)(const char* op, int dtype);
-  CudaRun<CudaAttention> (*find_attention)(const char* op, int dtype);
   // out[i] = bits, of 1, 2, 4 or 8 bytes.
   CudaError (*fill)(void* out, uint64_t bits, int element_bytes, int64_t n, CudaStreamHandle);
   CudaError (*where)(const CudaNest<4>*, const void* condition, const void* a, const void* b,
@@ -349,6 +348,17 @@ struct CudaApi {
   // is taken. "cuDNN 9.19.0", or why it is not there.
   const char* (*convolution_library)(const char* path, bool* found);
   void (*convolution_plans)(CudaConvolutionPlans*);
+
+  // Attention: an own kernel, until attention_use gives it another. `plan` is freed by attention_release; nullptr: no kernel
+  // takes the type. A call's problem differs from the plan's in what a micro-batch changes.
+  CudaError (*attention_plan)(const CudaAttention*, void** plan);
+  CudaError (*attention)(const void* plan, const CudaAttention* now, const CudaOperands*,
+                         CudaStreamHandle);
+  // What it may be done by, as matmul_algorithms and matmul_use say it of a product: the own kernel, then engines of
+  // cuDNN, which are compiled where they are used.
+  CudaError (*attention_algorithms)(void* plan, CudaAlgorithms*);
+  CudaError (*attention_use)(void* plan, const char* name);
+  void (*attention_release)(void* plan);
 
   // ---- Collectives: NCCL, where that library is ----
   // Opens it at `path`, or where the loader finds it if that is empty; once per process. "NCCL 2.28.9", or

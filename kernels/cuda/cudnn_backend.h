@@ -31,8 +31,11 @@ enum DescriptorKind : int {
   kOperationGraph = 15,
   kVariantPack = 16,
   kTensor = 17,
+  kMatmul = 18,
+  kMatmulOperation = 19,
   kReduction = 21,
   kReductionOperation = 22,
+  kReshapeOperation = 31,
   kDeviceProperties = 38,
 };
 enum AttributeType : int {
@@ -55,6 +58,7 @@ enum AttributeType : int {
 enum Attribute : int {
   kPointwiseMode = 0,
   kPointwiseComputeType = 1,
+  kPointwiseAxis = 9,
   kConvolutionComputeType = 100,
   kConvolutionMode = 101,
   kConvolutionDilations = 102,
@@ -97,6 +101,7 @@ enum Attribute : int {
   kPointwiseX = 751,
   kPointwiseB = 752,
   kPointwiseY = 753,
+  kPointwiseCondition = 758,
   kGraphHandle = 800,
   kGraphOperations = 801,
   kTensorAlignment = 900,
@@ -105,24 +110,43 @@ enum Attribute : int {
   kTensorStrides = 903,
   kTensorId = 906,
   kTensorIsVirtual = 907,
+  kTensorIsByValue = 908,
   kPackIds = 1000,
   kPackPointers = 1001,
   kPackWorkspace = 1003,
   kEngineGlobalIndex = 1301,
   kEngineNumericalNotes = 1303,
   kEngineBehaviorNotes = 1305,
+  kMatmulComputeType = 1500,
+  kMatmulA = 1520,
+  kMatmulB = 1521,
+  kMatmulC = 1522,
+  kMatmulDescriptor = 1523,
   kReductionOperator = 1600,
   kReductionComputeType = 1601,
   kReductionIsDeterministic = 1602,
   kReductionX = 1610,
   kReductionY = 1611,
   kReductionDescriptor = 1612,
+  kReshapeX = 2200,
+  kReshapeY = 2201,
   kDeviceJson = 2702,
 };
-enum DataType : int { kFloat = 0, kHalf = 2, kBfloat16 = 9 };
+enum DataType : int { kFloat = 0, kHalf = 2, kInt32 = 4, kBfloat16 = 9, kBoolean = 11 };
 enum Mode : int { kCrossCorrelation = 1 };
-enum PointwiseMode : int { kMul = 1, kSub = 9, kIdentity = 21 };
-enum ReductionOperator : int { kAddAll = 0 };
+enum PointwiseMode : int {
+  kAdd = 0,
+  kMul = 1,
+  kDiv = 6,
+  kSub = 9,
+  kExp = 13,
+  kLog = 15,
+  kIdentity = 21,
+  kNotLess = 303,
+  kIndex = 501,
+  kSelect = 601,
+};
+enum ReductionOperator : int { kAddAll = 0, kLargest = 3 };
 enum Heuristics : int { kHeuristicsFallback = 2, kHeuristicsA = 3 };
 enum NumericalNote : int {
   kTensorCore = 0,

@@ -7,43 +7,13 @@
 
 #include "kernels/cuda/cudnn_convolution.h"
 #include "kernels/cuda/cudnn_graph.h"
+#include "kernels/cuda/cudnn_handle.h"
 
 namespace oneflow::kernels {
-namespace {
-
-using cudnn::Handle;
-using cudnn::Library;
-using cudnn::OpenedLibrary;
-using cudnn::Owned;
-using cudnn::Status;
-
-// A device's, for all its streams: which of them is set before each call.
-struct DeviceHandle {
-  Handle handle = nullptr;
-  std::mutex mutex;
-};
-
-// Of the calling thread's device; nullptr: no library, or it does not start.
-DeviceHandle* HandleOfDevice() {
-  static std::mutex mutex;
-  static std::map<int, DeviceHandle>* handles = new std::map<int, DeviceHandle>;
-  const Library& library = OpenedLibrary();
-  int device = 0;
-  if (!library.found || cudaGetDevice(&device) != cudaSuccess) return nullptr;
-  std::lock_guard<std::mutex> lock(mutex);
-  DeviceHandle& found = (*handles)[device];
-  if (found.handle == nullptr && library.create(&found.handle) != 0) found.handle = nullptr;
-  return found.handle == nullptr ? nullptr : &found;
-}
-
-CudaError Code(Status status) { return status == 0 ? 0 : kCudnnErrors + status; }
-
-}  // namespace
-
 std::unique_ptr<CudnnConvolution> CudnnConvolution::Make(const CudaConvolution& p,
                                                          int64_t workspace_bytes,
                                                          const std::string& name) {
-  DeviceHandle* device = HandleOfDevice();
+  CudnnHandle* device = CudnnHandle::OfDevice();
   if (device == nullptr) return nullptr;
   std::lock_guard<std::mutex> lock(device->mutex);
   std::optional<cudnn::EnginePlan> plan =
@@ -93,47 +63,35 @@ std::shared_ptr<CudnnConvolution> CudnnConvolution::Shared(const CudaConvolution
 
 std::vector<std::string> CudnnConvolution::Offered(const CudaConvolution& p,
                                                    int64_t workspace_bytes, size_t most) {
-  DeviceHandle* device = HandleOfDevice();
+  CudnnHandle* device = CudnnHandle::OfDevice();
   if (device == nullptr) return {};
   std::lock_guard<std::mutex> lock(device->mutex);
   return cudnn::OfferedEngines(p, {device->handle, nullptr}, workspace_bytes, most);
 }
 
 CudnnConvolution::~CudnnConvolution() {
-  OpenedLibrary().descriptor_destroy(plan_);
-  OpenedLibrary().descriptor_destroy(config_);
+  cudnn::OpenedLibrary().descriptor_destroy(plan_);
+  cudnn::OpenedLibrary().descriptor_destroy(config_);
 }
 
 CudaError CudnnConvolution::Run(const CudnnOperands& operands, void* workspace,
                                 CudaStreamHandle stream) const {
-  const Library& library = OpenedLibrary();
-  DeviceHandle* device = static_cast<DeviceHandle*>(handle_);
   const int64_t ids[6] = {cudnn::kX,      cudnn::kW,    cudnn::kY,
                           cudnn::kPivots, cudnn::kSums, cudnn::kSquares};
   const void* places[6] = {operands.x,      operands.w,    operands.y,
                            operands.pivots, operands.sums, operands.squares};
   const int64_t count = operands.pivots == nullptr ? 3 : 6;
-  Owned pack(cudnn::kVariantPack);
-  pack.Set(cudnn::kPackIds, cudnn::kTypeInt64, ids, count)
-      .Set(cudnn::kPackPointers, cudnn::kTypePointer, places, count)
-      .Set(cudnn::kPackWorkspace, cudnn::kTypePointer, workspace)
-      .Finalize();
-  if (!pack.ok()) return Code(pack.status());
-  std::lock_guard<std::mutex> lock(device->mutex);
-  if (const Status status = library.set_stream(device->handle, stream); status != 0) {
-    return Code(status);
-  }
-  return Code(library.execute(device->handle, plan_, pack.get()));
+  return static_cast<CudnnHandle*>(handle_)->Run(plan_, ids, places, count, workspace, stream);
 }
 
 const char* CudnnLibrary(const char* path, bool* found) {
-  const Library& library = OpenedLibrary(path);
+  const cudnn::Library& library = cudnn::OpenedLibrary(path);
   *found = library.found;
   return library.text;
 }
 
 const char* CudnnErrorText(int status) {
-  const Library& library = OpenedLibrary();
+  const cudnn::Library& library = cudnn::OpenedLibrary();
   return library.found ? library.error_text(status) : library.text;
 }
 

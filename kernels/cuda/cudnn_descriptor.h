@@ -25,6 +25,11 @@ class Owned {
   }
   Owned(Owned&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, nullptr)), status_(other.status_) {}
+  Owned& operator=(Owned&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    std::swap(status_, other.status_);
+    return *this;
+  }
   Owned(const Owned&) = delete;
   ~Owned() {
     if (descriptor_ != nullptr) OpenedLibrary().descriptor_destroy(descriptor_);

@@ -7,6 +7,7 @@
 #include "base/dtype.h"
 #include "kernels/cuda/convolution_space.h"
 #include "kernels/cuda/cudnn_graph.h"
+#include "kernels/cuda/cudnn_operations.h"
 #include "kernels/cuda/open_library.h"
 
 #if __has_include(<cudnn_graph.h>)
@@ -135,6 +136,29 @@ OF_SAME(kTypeKnob, CUDNN_TYPE_KNOB_TYPE);
 OF_SAME(kEngineConfigKnobs, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES);
 OF_SAME(kKnobType, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE);
 OF_SAME(kKnobValue, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE);
+OF_SAME(kMatmul, CUDNN_BACKEND_MATMUL_DESCRIPTOR);
+OF_SAME(kMatmulOperation, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
+OF_SAME(kReshapeOperation, CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
+OF_SAME(kPointwiseAxis, CUDNN_ATTR_POINTWISE_AXIS);
+OF_SAME(kPointwiseCondition, CUDNN_ATTR_OPERATION_POINTWISE_TDESC);
+OF_SAME(kTensorIsByValue, CUDNN_ATTR_TENSOR_IS_BY_VALUE);
+OF_SAME(kMatmulComputeType, CUDNN_ATTR_MATMUL_COMP_TYPE);
+OF_SAME(kMatmulA, CUDNN_ATTR_OPERATION_MATMUL_ADESC);
+OF_SAME(kMatmulB, CUDNN_ATTR_OPERATION_MATMUL_BDESC);
+OF_SAME(kMatmulC, CUDNN_ATTR_OPERATION_MATMUL_CDESC);
+OF_SAME(kMatmulDescriptor, CUDNN_ATTR_OPERATION_MATMUL_DESC);
+OF_SAME(kReshapeX, CUDNN_ATTR_OPERATION_RESHAPE_XDESC);
+OF_SAME(kReshapeY, CUDNN_ATTR_OPERATION_RESHAPE_YDESC);
+OF_SAME(kInt32, CUDNN_DATA_INT32);
+OF_SAME(kBoolean, CUDNN_DATA_BOOLEAN);
+OF_SAME(kAdd, CUDNN_POINTWISE_ADD);
+OF_SAME(kDiv, CUDNN_POINTWISE_DIV);
+OF_SAME(kExp, CUDNN_POINTWISE_EXP);
+OF_SAME(kLog, CUDNN_POINTWISE_LOG);
+OF_SAME(kNotLess, CUDNN_POINTWISE_CMP_GE);
+OF_SAME(kIndex, CUDNN_POINTWISE_GEN_INDEX);
+OF_SAME(kSelect, CUDNN_POINTWISE_BINARY_SELECT);
+OF_SAME(kLargest, CUDNN_REDUCE_TENSOR_MAX);
 #undef OF_SAME
 #endif
 
@@ -182,27 +206,12 @@ void Open(const char* path, Library* library) {
 
 // ---- The problem ----
 
-constexpr int64_t kAlignment = 16;  // of buffers, whose first elements lie on 64 bytes
 constexpr int64_t kFirstVirtual = 7;
-
-int DataTypeOf(DType dtype) {
-  return dtype == DType::kBF16 ? kBfloat16 : dtype == DType::kF16 ? kHalf : kFloat;
-}
 
 // cuDNN writes dims as [n, c, h, w]; the channel is the innermost in memory. `is_virtual`: it is in no memory.
 Owned ChannelsLast(int64_t id, DType dtype, int64_t n, int64_t c, int64_t h, int64_t w,
                    bool is_virtual = false) {
-  const int64_t dims[4] = {n, c, h, w};
-  const int64_t strides[4] = {h * w * c, 1, w * c, c};
-  Owned tensor(kTensor);
-  tensor.Set(kTensorDataType, kTypeDataType, DataTypeOf(dtype))
-      .Set(kTensorDimensions, kTypeInt64, dims, 4)
-      .Set(kTensorStrides, kTypeInt64, strides, 4)
-      .Set(kTensorId, kTypeInt64, id)
-      .Set(kTensorAlignment, kTypeInt64, kAlignment);
-  if (is_virtual) tensor.Set(kTensorIsVirtual, kTypeBoolean, true);
-  tensor.Finalize();
-  return tensor;
+  return Tensor({id, DataTypeOf(dtype), {n, c, h, w}, {h * w * c, 1, w * c, c}, is_virtual});
 }
 
 // A plan may be anything: what is asked of cuDNN is a convolution that is one.
@@ -273,40 +282,6 @@ Owned Convolution(const CudaConvolution& p, const Owned& x, const Owned& w, cons
   return operation;
 }
 
-// y = mode(x, b), in f32.
-Owned Pointwise(PointwiseMode mode, const Owned& x, const Owned* b, const Owned& y) {
-  Owned pointwise(kPointwise);
-  pointwise.Set(kPointwiseMode, kTypePointwiseMode, static_cast<int>(mode))
-      .Set(kPointwiseComputeType, kTypeDataType, static_cast<int>(kFloat))
-      .Finalize();
-  Owned operation(kPointwiseOperation);
-  operation.Set(kPointwiseDescriptor, pointwise).Set(kPointwiseX, x);
-  if (b != nullptr) operation.Set(kPointwiseB, *b);
-  operation.Set(kPointwiseY, y).Finalize();
-  return operation;
-}
-
-// Sums over the dims that y has not, with the same bits in every run. The note NONDETERMINISTIC does not say which
-// engines have them: the attribute does.
-Owned Sum(const Owned& x, const Owned& y) {
-  Owned reduction(kReduction);
-  reduction.Set(kReductionOperator, kTypeReductionOperator, static_cast<int>(kAddAll))
-      .Set(kReductionComputeType, kTypeDataType, static_cast<int>(kFloat))
-      .Set(kReductionIsDeterministic, kTypeBoolean, true)
-      .Finalize();
-  Owned operation(kReductionOperation);
-  operation.Set(kReductionDescriptor, reduction).Set(kReductionX, x).Set(kReductionY, y).Finalize();
-  return operation;
-}
-
-// What is asked for, and the tensors that it reads and writes.
-struct Operations {
-  std::vector<Owned> list;
-  bool ok() const {
-    return std::all_of(list.begin(), list.end(), [](const Owned& one) { return one.ok(); });
-  }
-};
-
 Operations OperationsOf(const CudaConvolution& p) {
   const DType dtype = static_cast<DType>(p.dtype);
   const Owned x = ChannelsLast(kX, dtype, p.n, p.c, p.h, p.w);
@@ -326,131 +301,21 @@ Operations OperationsOf(const CudaConvolution& p) {
               square = passing(kFirstVirtual + 2);
   const Owned pivots = of_channels(kPivots);
   operations.list.push_back(Convolution(p, x, w, wide));
-  operations.list.push_back(Pointwise(kIdentity, wide, nullptr, y));
-  operations.list.push_back(Pointwise(kSub, wide, &pivots, apart));
-  operations.list.push_back(Pointwise(kMul, apart, &apart, square));
-  operations.list.push_back(Sum(apart, of_channels(kSums)));
-  operations.list.push_back(Sum(square, of_channels(kSquares)));
+  operations.list.push_back(Pointwise({kIdentity}, wide, nullptr, y));
+  operations.list.push_back(Pointwise({kSub}, wide, &pivots, apart));
+  operations.list.push_back(Pointwise({kMul}, apart, &apart, square));
+  operations.list.push_back(Reduce(kAddAll, apart, of_channels(kSums)));
+  operations.list.push_back(Reduce(kAddAll, square, of_channels(kSquares)));
   return operations;
 }
 
-// ---- Engines ----
-
-// By what cuDNN says of it: the same bits in every run, sums in f32 of products of the operands themselves.
-bool IsExact(const Owned& engine, DType dtype) {
-  int notes[kNumericalNotes] = {};
-  const int64_t count =
-      engine.Get(kEngineNumericalNotes, kTypeNumericalNote, notes, kNumericalNotes);
-  for (int64_t i = 0; i < count; ++i) {
-    switch (notes[i]) {
-      case kNondeterministic:
-      case kDownConvertInputs:
-      case kReducedPrecisionReduction:
-      case kFft:
-      case kWinograd:
-      case kWinograd4x4:
-      case kWinograd6x6:
-      case kWinograd13x13:
-        return false;
-      case kTensorCore:
-        if (dtype == DType::kF32) return false;  // TF32
-        break;
-      default:
-        break;
-    }
-  }
-  return true;
-}
-// Made by a compiler at run time, which takes a second each.
-bool IsCompiledLater(const Owned& engine) {
-  int notes[kBehaviorNotes] = {};
-  const int64_t count = engine.Get(kEngineBehaviorNotes, kTypeBehaviorNote, notes, kBehaviorNotes);
-  return std::find(notes, notes + count, static_cast<int>(kRuntimeCompilation)) != notes + count;
-}
-
-// A graph whose engines fail to compile is given up after so many.
-constexpr int kMostCompiled = 4;
-
-// Engines with their settings, the best first.
-std::vector<Owned> ConfigsOf(const Owned& graph, Heuristics mode, const GraphPlace& place) {
-  std::vector<Owned> configs;
-  Owned heuristics(kEngineHeuristics);
-  heuristics.Set(kHeuristicsGraph, graph)
-      .Set(kHeuristicsMode, kTypeHeuristicsMode, static_cast<int>(mode));
-  if (place.device != nullptr) heuristics.Set(kHeuristicsDevice, kTypeDescriptor, place.device);
-  heuristics.Finalize();
-  if (!heuristics.ok()) return configs;
-  constexpr int64_t kMost = 64;
-  std::vector<Descriptor> places;
-  for (int64_t i = 0; i < kMost; ++i) {
-    configs.emplace_back(kEngineConfig);
-    places.push_back(configs.back().get());
-  }
-  const int64_t count = heuristics.Get(kHeuristicsResults, kTypeDescriptor, places.data(), kMost);
-  while (static_cast<int64_t>(configs.size()) > count) configs.pop_back();
-  return configs;
-}
-
-// "engine 62 14=3 27=1": its number, and its settings.
-std::string NameOf(const Owned& engine, const Owned& config) {
-  constexpr int64_t kMost = 64;
-  int64_t number = -1;
-  engine.Get(kEngineGlobalIndex, kTypeInt64, &number, 1);
-  std::string name = "engine " + std::to_string(number);
-  std::vector<Owned> knobs;
-  std::vector<Descriptor> places;
-  for (int64_t i = 0; i < kMost; ++i) {
-    knobs.emplace_back(kKnobChoice);
-    places.push_back(knobs.back().get());
-  }
-  const int64_t count = config.Get(kEngineConfigKnobs, kTypeDescriptor, places.data(), kMost);
-  for (int64_t i = 0; i < count; ++i) {
-    int type = -1;
-    int64_t value = -1;
-    knobs[static_cast<size_t>(i)].Get(kKnobType, kTypeKnob, &type, 1);
-    knobs[static_cast<size_t>(i)].Get(kKnobValue, kTypeInt64, &value, 1);
-    name += " " + std::to_string(type) + "=" + std::to_string(value);
-  }
-  return name;
-}
-
-// visit(engine, config) of those that are exact, in the order of the heuristics, until it says that it is enough.
-template <typename Visit>
-void ForEachExact(const CudaConvolution& p, const GraphPlace& place, const Visit& visit) {
-  if (!OpenedLibrary().found || !IsPlain(p) || IsServedWorse(p)) return;
-  const Operations operations = OperationsOf(p);
-  if (!operations.ok()) return;
-  std::vector<Descriptor> list;
-  for (const Owned& operation : operations.list) list.push_back(operation.get());
-  Owned graph(kOperationGraph);
-  graph.Set(kGraphOperations, kTypeDescriptor, list.data(), static_cast<int64_t>(list.size()));
-  if (place.handle != nullptr) graph.Set(kGraphHandle, kTypeHandle, place.handle);
-  graph.Finalize();
-  if (!graph.ok()) return;
-  bool proposed = false;
-  for (const Heuristics mode : {kHeuristicsA, kHeuristicsFallback}) {
-    // What only the second has may be slower than our own kernels: for where the first knows nothing.
-    if (proposed) return;
-    for (Owned& config : ConfigsOf(graph, mode, place)) {
-      Owned engine(kEngine);
-      Descriptor found = engine.get();
-      if (config.Get(kEngineConfigEngine, kTypeDescriptor, &found, 1) != 1) continue;
-      // Only compiled engines sum beside a convolution.
-      if (!IsExact(engine, static_cast<DType>(p.dtype)) ||
-          IsCompiledLater(engine) != (p.parts > 0)) {
-        continue;
-      }
-      proposed = true;
-      if (visit(engine, config)) return;
-    }
-  }
-}
-
-// Before it is made of a plan, which is compiled for a second each where there are sums.
-bool Fits(const Owned& config, int64_t workspace_bytes) {
-  int64_t bytes = -1;
-  return config.Get(kEngineConfigWorkspaceSize, kTypeInt64, &bytes, 1) != 1 ||
-         bytes <= workspace_bytes;
+// What cuDNN is asked for, and how its engines have to be; nothing: it is not asked.
+std::optional<EngineSearch> SearchOf(const CudaConvolution& p, const GraphPlace& place,
+                                     int64_t workspace_bytes) {
+  if (!OpenedLibrary().found || !IsPlain(p) || IsServedWorse(p)) return std::nullopt;
+  // Only compiled engines sum beside a convolution.
+  return EngineSearch{OperationsOf(p), static_cast<DType>(p.dtype), p.parts > 0, place,
+                      workspace_bytes};
 }
 
 }  // namespace
@@ -459,44 +324,14 @@ const Library& OpenedLibrary(const char* path) { return OpenedOnce<Library, &Ope
 
 std::optional<EnginePlan> PlanConvolution(const CudaConvolution& p, const GraphPlace& place,
                                           int64_t workspace_bytes, const std::string& name) {
-  std::optional<EnginePlan> made;
-  int attempts = 0;
-  ForEachExact(p, place, [&](const Owned& engine, Owned& config) {
-    const std::string own = NameOf(engine, config);
-    if (!name.empty() && own != name) return false;
-    if (p.parts > 0) {
-      if (!Fits(config, workspace_bytes)) return false;
-      if (++attempts > kMostCompiled) return true;
-    }
-    Owned plan(kExecutionPlan);
-    if (place.handle != nullptr) plan.Set(kPlanHandle, kTypeHandle, place.handle);
-    if (place.device != nullptr) plan.Set(kPlanDevice, kTypeDescriptor, place.device);
-    plan.Set(kPlanEngineConfig, config).Finalize();
-    int64_t bytes = -1, number = 0;
-    if (!plan.ok() || plan.Get(kPlanWorkspaceSize, kTypeInt64, &bytes, 1) != 1 ||
-        bytes > workspace_bytes) {
-      return false;
-    }
-    engine.Get(kEngineGlobalIndex, kTypeInt64, &number, 1);
-    made.emplace(EnginePlan{std::move(plan), std::move(config), number, bytes, own});
-    return true;
-  });
-  return made;
+  const std::optional<EngineSearch> search = SearchOf(p, place, workspace_bytes);
+  return search.has_value() ? FirstPlan(*search, name) : std::nullopt;
 }
 
 std::vector<std::string> OfferedEngines(const CudaConvolution& p, const GraphPlace& place,
                                         int64_t workspace_bytes, size_t most) {
-  std::vector<std::string> names;
-  ForEachExact(p, place, [&](const Owned& engine, const Owned& config) {
-    if (names.size() >= most) return true;
-    if (!Fits(config, workspace_bytes)) return false;
-    std::string name = NameOf(engine, config);
-    if (std::find(names.begin(), names.end(), name) == names.end()) {
-      names.push_back(std::move(name));
-    }
-    return false;
-  });
-  return names;
+  const std::optional<EngineSearch> search = SearchOf(p, place, workspace_bytes);
+  return search.has_value() ? EngineNames(*search, most) : std::vector<std::string>();
 }
 
 }  // namespace oneflow::kernels::cudnn

@@ -1,9 +1,11 @@
-// Asks cuDNN, without a GPU, whether it has an engine for the graph that a convolution is given to it as, within the
-// workspace that a plan gives it.
+// Asks cuDNN, without a GPU, whether it has an engine for the graph that a convolution or attention is given to it as,
+// within the workspace that a plan gives it.
 //
 //   oneflow_cudnn_graphs LIBRARY bf16|f16 conv2d|conv2d_sums n h w c k r s stride padding [groups]
+//   oneflow_cudnn_graphs LIBRARY bf16|f16 attention|attention_grad batch queries keys heads key_heads width causal packed
 //
-// One JSON object: whether it has one, which, its workspace, what there was, and the names of all that may be measured. cuDNN takes a description of a device
+// One JSON object: whether it has one, which, its workspace, what there was, and the names of all that may be measured; of
+// attention also how many samples it does at a time (0: as a plan has it none), and what it takes for one. cuDNN takes a description of a device
 // in place of one (DEVICEPROP_JSON_REPRESENTATION, since 9.8); a graph is asked in a process of its own, for some that
 // are not supported end it. libcuda.so.1 of kernels/cuda/no_driver_for_test.cc stands for the driver's, which engines
 // that are compiled load their code into. Read next: kernels/cuda/cudnn_graph.h, tools/cudnn_graphs.py.
@@ -11,11 +13,16 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/attention_space.h"
+#include "kernels/cuda/attention_spec.h"
 #include "kernels/cuda/convolution_problem.h"
 #include "kernels/cuda/convolution_space.h"
+#include "kernels/cuda/cudnn_attention_graph.h"
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/offered_algorithms.h"
 #include "kernels/cuda/whole_operand.h"
@@ -48,7 +55,58 @@ KernelSpec SpecOf(DType dtype, const std::string& op, const std::vector<int64_t>
   return spec;
 }
 
-int Ask(const char* library, const KernelSpec& spec) {
+// What cuDNN says of a graph.
+struct Answer {
+  std::optional<cudnn::EnginePlan> plan;
+  std::vector<std::string> names;
+  int64_t room = 0;
+  std::string more;  // of the JSON object
+};
+using Question = std::function<Answer(const cudnn::GraphPlace& place)>;
+
+Answer AskConvolution(const KernelSpec& spec, const cudnn::GraphPlace& place) {
+  const CudaConvolution problem = ConvolutionOf(spec);
+  const int64_t room = EngineRoom(problem);
+  return {cudnn::PlanConvolution(problem, place, room),
+          cudnn::OfferedEngines(problem, place, room, kMostAlgorithms), room, ""};
+}
+
+KernelSpec AttentionSpecOf(DType dtype, const std::string& op, const std::vector<int64_t>& v) {
+  const int64_t batch = v[0], queries = v[1], keys = v[2], heads = v[3], key_heads = v[4];
+  const int64_t width = v[5];
+  const Operand q = WholeOperand(dtype, {batch, queries, heads, width});
+  const Operand k = WholeOperand(dtype, {batch, keys, key_heads, width});
+  const Operand lse = WholeOperand(DType::kF32, {batch, heads, queries});
+  KernelSpec spec;
+  spec.op = op;
+  spec.attrs = {{"causal", v[6] != 0}, {"scale", 0.125}, {"p", 0.0}};
+  spec.inputs = {q, k, k};
+  spec.outputs = {q, lse};
+  if (op == "attention_grad") {
+    spec.inputs.insert(spec.inputs.end(), {q, lse, q});
+    spec.outputs = {q, k, k};
+  }
+  return spec;
+}
+
+// As a plan has it; where its workspace has no room, one sample in as much as it wants.
+Answer AskAttention(const KernelSpec& spec, bool packed, const cudnn::GraphPlace& place) {
+  CudaAttention a = AttentionOf(spec);
+  if (packed) a.q_pitch = a.k_pitch = a.v_pitch = (a.heads + 2 * a.key_heads) * a.width;
+  const int64_t slice = SliceBatch(a), planned = a.workspace_bytes;
+  a.batch = slice == 0 ? 1 : slice;
+  const int64_t room = slice == 0 ? int64_t{1} << 40 : EngineRoom(a);
+  Answer answer;
+  answer.plan = cudnn::PlanAttention(a, place, room);
+  answer.names = cudnn::OfferedForAttention(a, place, room, kMostAlgorithms);
+  answer.room = room;
+  answer.more =
+      ", \"slice\": " + std::to_string(slice) + ", \"planned\": " + std::to_string(planned) +
+      ", \"expected\": " + std::to_string(a.backward ? a.batch * SampleEngineBytes(a) : 0);
+  return answer;
+}
+
+int Ask(const char* library, const Question& question) {
   const cudnn::Library& opened = cudnn::OpenedLibrary(library);
   if (!opened.found) {
     std::fprintf(stderr, "%s\n", opened.text);
@@ -62,34 +120,48 @@ int Ask(const char* library, const KernelSpec& spec) {
     std::fprintf(stderr, "%s takes no description of a device\n", opened.text);
     return 2;
   }
-  const CudaConvolution problem = ConvolutionOf(spec);
-  const int64_t room = EngineRoom(problem);
-  const auto plan = cudnn::PlanConvolution(problem, {nullptr, device.get()}, room);
-  const std::vector<std::string> names =
-      cudnn::OfferedEngines(problem, {nullptr, device.get()}, room, kMostAlgorithms);
+  const Answer answer = question({nullptr, device.get()});
+  const auto& plan = answer.plan;
   std::string offered;
-  for (const std::string& name : names) offered += (offered.empty() ? "\"" : ", \"") + name + "\"";
+  for (const std::string& name : answer.names) {
+    offered += (offered.empty() ? "\"" : ", \"") + name + "\"";
+  }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
   std::printf(
       "{\"library\": \"%s\", \"found\": %s, \"engine\": %lld, \"workspace\": %lld, \"room\": %lld, "
-      "\"seconds\": %.2f, \"name\": \"%s\", \"offered\": [%s]}\n",
+      "\"seconds\": %.2f, \"name\": \"%s\", \"offered\": [%s]%s}\n",
       opened.text, plan.has_value() ? "true" : "false",
       static_cast<long long>(plan.has_value() ? plan->engine : -1),
       static_cast<long long>(plan.has_value() ? plan->workspace_bytes : -1),
-      static_cast<long long>(room), taken.count(), plan.has_value() ? plan->name.c_str() : "",
-      offered.c_str());
+      static_cast<long long>(answer.room), taken.count(),
+      plan.has_value() ? plan->name.c_str() : "", offered.c_str(), answer.more.c_str());
   return 0;
 }
 
+int Usage() {
+  std::fprintf(stderr,
+               "LIBRARY bf16|f16 conv2d|conv2d_sums n h w c k r s stride padding [groups]\n"
+               "LIBRARY bf16|f16 attention|attention_grad batch queries keys heads key_heads width "
+               "causal packed\n");
+  return 2;
+}
+
 int Main(int argc, char** argv) {
-  if (argc < 13 || argc > 14) {
-    std::fprintf(stderr, "LIBRARY bf16|f16 OP n h w c k r s stride padding [groups]\n");
-    return 2;
-  }
+  if (argc < 4) return Usage();
+  const std::string op = argv[3];
   std::vector<int64_t> numbers;
   for (int i = 4; i < argc; ++i) numbers.push_back(std::atoll(argv[i]));
   const DType dtype = std::strcmp(argv[2], "f16") == 0 ? DType::kF16 : DType::kBF16;
-  return Ask(argv[1], SpecOf(dtype, argv[3], numbers));
+  if (op == "attention" || op == "attention_grad") {
+    if (numbers.size() != 8) return Usage();
+    const KernelSpec spec = AttentionSpecOf(dtype, op, numbers);
+    return Ask(argv[1], [&](const cudnn::GraphPlace& place) {
+      return AskAttention(spec, numbers[7] != 0, place);
+    });
+  }
+  if (numbers.size() < 9 || numbers.size() > 10) return Usage();
+  const KernelSpec spec = SpecOf(dtype, op, numbers);
+  return Ask(argv[1], [&](const cudnn::GraphPlace& place) { return AskConvolution(spec, place); });
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ void AddConvolution(CudaApi* api);
 void AddPool(CudaApi* api);
 void AddAttention(CudaApi* api);
 void AddGate(CudaApi* api);
-// The part of f64 of find_attention.
+// The own kernels of a plan of attention; nullptr: none takes the type. And of these the part of f64.
+CudaRun<CudaAttention> FindAttention(bool backward, int32_t dtype);
 CudaRun<CudaAttention> FindDoubleAttention(bool forward);
 
 // All of them.

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oneflow as flow
@@ -30,9 +31,47 @@ from tests.e2e.test_cuda_nccl import LAYOUTS, Training
 Results = dict[str, np.ndarray]
 
 
+class Attention(flow.nn.Module):
+    """A causal layer whose attention an engine of a library may do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = flow.nn.Linear(16, 48)
+        self.out = flow.nn.Linear(16, 3)
+
+    def forward(self, x: Any) -> Any:
+        q, k, v = (
+            part.reshape(part.shape[0], 64, 2, 8).transpose(1, 2)
+            for part in self.heads(x).chunk(3, -1)
+        )
+        y = flow.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(y.transpose(1, 2).reshape(y.shape[0], 64, 16).mean(1))
+
+
+def attention() -> tuple[Results, list[dict[str, Any]]]:
+    """Losses and states after three steps in bf16 under dp2."""
+    flow.manual_seed(0)
+    model, random = Attention(), np.random.default_rng(1)
+    step = flow.train_step(
+        lambda x, y: flow.nn.functional.cross_entropy(model(x), y),
+        model=model,
+        optimizer=flow.optim.SGD(model.parameters(), lr=0.1),
+        mesh=flow.mesh("cuda", dp=2),
+        precision="bf16",
+    )
+    x, y = random.standard_normal((4, 64, 16)).astype(np.float32), np.arange(4) % 3
+    losses = [float(step(x, y)["loss"]) for _ in range(3)]
+    states = flow.gather(model.state_dict())
+    results = {name: value.numpy().copy() for name, value in states.items()}
+    return {"losses": np.array(losses), **results}, step.counters()
+
+
 def train(model: str, layout: str) -> tuple[Results, list[int]]:
     """Losses and states after three steps, and the GPU of each device of this rank."""
-    if model == "wide":
+    if model == "attention":
+        results, counters = attention()
+        losses = results.pop("losses")
+    elif model == "wide":
         training = Training(*LAYOUTS[layout])
         losses = np.array(training.run())
         counters = training.step.counters()

@@ -1,6 +1,6 @@
-"""Products and convolutions by measured algorithms: a file of choices decides the bits, and ranks whose files differ
-still agree. Software CUDA has two algorithms of each: products add forwards and backwards, convolutions in shares and in
-one."""
+"""Products, convolutions and attention by measured algorithms: a file of choices decides the bits, and ranks whose files
+differ still agree. Software CUDA has two algorithms of each: products add forwards and backwards, convolutions in shares
+and in one, attention all samples at once and in slices."""
 
 from __future__ import annotations
 
@@ -101,6 +101,26 @@ def test_convolutions_are_measured_and_agreed_on_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(shares[0]["losses"], one[0]["losses"], rtol=1e-3)
     several = train(2, tmp_path / "several", files["in one"], files["in shares"], model="resnet")
     assert same(several, one)
+
+
+def test_attention_is_measured_and_trains_in_slices(tmp_path: Path) -> None:
+    """Two samples of each GPU, of 64 keys, so a slice has the bits of the whole."""
+    measured = tmp_path / "measured"
+    train(1, tmp_path / "one", f"measured:{measured}", model="attention")
+    (problem,) = [line[2] for line in lines(measured) if line[2].startswith("attention ")]
+    assert "batch 2 queries 64 keys 64 heads 2,2 width 8" in problem and "causal" in problem
+    files = {
+        name: renamed(measured, name, tmp_path / name.replace(" ", "-"), "forwards")
+        for name in ("own kernel", "own kernel in slices")
+    }
+    own = train(1, tmp_path / "own", files["own kernel"], model="attention")
+    heuristics = train(1, tmp_path / "heuristics", "heuristics", model="attention")
+    assert same(own, heuristics)
+    ranks = train(
+        2, tmp_path / "ranks", files["own kernel in slices"], files["own kernel"], model="attention"
+    )
+    assert same(ranks, own)
+    assert own[0]["losses"][-1] < own[0]["losses"][0]
 
 
 def test_a_damaged_file_is_told_and_does_no_harm(files: dict[str, str], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""The graphs that our library gives to cuDNN are graphs that cuDNN has engines for: asked without a GPU, two windows.
+"""The graphs that our library gives to cuDNN are graphs that cuDNN has engines for: asked without a GPU, two windows and
+two models' attention.
 
-`./dev long cudnn-graphs` asks for all of ResNet-50's.
+`./dev long cudnn-graphs` asks for all of ResNet-50's, and for more models.
 """
 
 from __future__ import annotations
@@ -30,6 +31,22 @@ if cudnn_graphs.packages() is not None:
             assert said["found"], said
             # Sums that come again have their shares in memory; those that do not need none.
             assert 0 < said["workspace"] <= said["room"], said
+
+    @pytest.mark.parametrize(
+        ("heads", "samples"),
+        [item for item in cudnn_graphs.ATTENTION.items() if item[0].words > 128][-3::2],
+        ids=str,
+    )
+    def test_cudnn_has_an_engine_of_attention_within_the_room(
+        heads: cudnn_graphs.Heads, samples: int
+    ) -> None:
+        forward = cudnn_graphs.ask(heads, samples, "bf16", "attention")
+        assert forward["found"] and forward["slice"] == samples, forward
+        assert forward["workspace"] <= forward["room"] < forward["planned"], forward
+        said = cudnn_graphs.ask(heads, samples, "bf16", "attention_grad")
+        assert said["found"] and 0 < said["slice"] < samples, said
+        # That it keeps the slopes is what makes its bits come again.
+        assert said["expected"] <= said["workspace"] <= said["room"] < said["planned"], said
 
     def test_engines_have_names_by_which_measured_ones_are_kept() -> None:
         """Different ones different names, the same in each process, and that of the first is among them."""
