@@ -12,7 +12,7 @@ TEST(StreamingCopyTest, CopiesAllBytesAndNoOthers) {
                              kStreamedBytes + 1, kStreamedBytes + 127}) {
     for (const size_t to : {0, 1, 63}) {
       for (const size_t from : {0, 3}) {
-        std::vector<std::byte> source(bytes + from);
+        std::vector<std::byte> source(bytes + from + 1);  // of nothing, too, it has an address
         for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<std::byte>(i * 7 + 1);
         std::vector<std::byte> target(to + bytes + 64);
         StreamingCopy(target.data() + to, source.data() + from, bytes);
