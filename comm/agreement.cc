@@ -48,6 +48,11 @@ absl::StatusOr<MappedBy> Agree(
     const ExchangeFn& exchange,
     const std::function<MappedBy(const std::vector<Announcement>&)>& bind,
     const std::function<void(const absl::Status&)>& tell) {
+  const auto broken = [&tell](size_t rank, const absl::Status& how) {
+    absl::Status status = BrokeProtocol(rank, MessageOf(how));
+    tell(status);
+    return status;
+  };
   std::vector<std::string> words;
   for (const Announcement& one : own) words.push_back(Encode(one));
   OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, exchange(words));
@@ -55,11 +60,7 @@ absl::StatusOr<MappedBy> Agree(
   std::vector<Digest> digests;
   for (size_t r = 0; r < said.size(); ++r) {
     absl::StatusOr<Announcement> one = Decode(said[r]);
-    if (!one.ok()) {
-      const absl::Status broken = BrokeProtocol(r, MessageOf(one.status()));
-      tell(broken);
-      return broken;
-    }
+    if (!one.ok()) return broken(r, one.status());
     digests.push_back(one->digest);
     all.push_back(*std::move(one));
   }
@@ -81,11 +82,7 @@ absl::StatusOr<MappedBy> Agree(
   std::string first;
   for (size_t r = 0; r < verdicts.size(); ++r) {
     absl::StatusOr<Verdict> verdict = DecodeVerdict(verdicts[r]);
-    if (!verdict.ok()) {
-      const absl::Status broken = BrokeProtocol(r, MessageOf(verdict.status()));
-      tell(broken);
-      return broken;
-    }
+    if (!verdict.ok()) return broken(r, verdict.status());
     if (first.empty()) first = verdict->objection;
     mapped[r] = std::move(verdict->mapped);
   }

@@ -89,8 +89,8 @@ std::vector<Announcement> AnnounceChannels(size_t world_size, const Digest& dige
                                            const Neighbours& neighbours,
                                            const ChannelTable& channels) {
   std::vector<Announcement> own(world_size);
-  std::vector<std::vector<const std::byte*>> slots(
-      world_size);  // that the rank may write, and rings' buffers
+  // That the rank may write, and rings' buffers, which it may read too.
+  std::vector<std::vector<const std::byte*>> slots(world_size);
   for (Announcement& one : own) one.digest = digest;
   const auto open_slots = [&](ChannelId id) {
     const Channel& channel = *channels.Find(id);
@@ -139,16 +139,17 @@ MappedBy BindChannels(const std::vector<Announcement>& own, const std::vector<An
   // Its messages need slots until the other end has said the same.
   const auto offer_ring = [&](Channel* channel) {
     channel->in_place = false;
-    if (channel->ring_target.base == nullptr) return;
+    if (channel->remote_ring.buffer.base == nullptr) return;
     mapped[static_cast<size_t>(channel->peer)].push_back(channel->remote);
   };
   const auto bind = [&](Channel* channel, const Region& region, const RingBuffer& ring) {
     channel->remote_region = region;
     channel->target = MapTarget(*channel, neighbours);
     channel->remote_key = KeyOf(*channel, keys[static_cast<size_t>(channel->peer)]);
-    channel->ring_target = MapRing(*channel, ring, neighbours);
-    channel->remote_ring = ring.buffer;
-    channel->remote_ring.base = channel->ring_target.base;
+    const SharedLink::Target mapped_ring = MapRing(*channel, ring, neighbours);
+    channel->remote_ring = ring;
+    channel->remote_ring.buffer.base = mapped_ring.base;
+    channel->ring_memory = mapped_ring.memory;
     offer_ring(channel);
   };
   for (size_t r = 0; r < own.size(); ++r) {
@@ -166,7 +167,7 @@ MappedBy BindChannels(const std::vector<Announcement>& own, const std::vector<An
     if (found == of_peer.end()) continue;
     Region region = channel->remote_region;
     region.base = found->second->base;
-    RingBuffer ring{channel->remote_ring, channel->ring.lent};
+    RingBuffer ring = channel->remote_ring;
     ring.buffer.base = found->second->ring_base;
     bind(channel, region, ring);
   }
@@ -196,7 +197,7 @@ absl::Status SettleRings(const MappedBy& mapped, ChannelTable* channels) {
         return PeerFailure(rank, absl::StrCat("rank ", rank, " broke the protocol: it maps the ",
                                               "buffer of channel ", number, ", which offers none"));
       }
-      channel->in_place = channel->ring_target.base != nullptr;
+      channel->in_place = channel->remote_ring.buffer.base != nullptr;
     }
   }
   return absl::OkStatus();
@@ -208,10 +209,9 @@ void Deliver(const Channel& channel, int64_t message, const std::byte* source) {
     std::memcpy(channel.target.base + (slots.At(message) - slots.base), source, channel.bytes);
     return;
   }
-  const auto turn = static_cast<int64_t>(channel.ring.buffer.offsets.size());
-  if (message % turn < channel.ring.lent) return;
+  if (channel.ring.Lends(message)) return;
   // A whole sum stays there; a slot is read at once.
-  StreamingCopy(channel.remote_ring.At(message), source, channel.bytes);
+  StreamingCopy(channel.remote_ring.buffer.At(message), source, channel.bytes);
 }
 
 }  // namespace oneflow::comm

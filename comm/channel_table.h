@@ -36,8 +36,8 @@ struct Channel {
   SharedLink::Target
       target;  // the sender's: the slots of the remote region, if they are mapped here
   RingBuffer ring;
-  Region remote_ring;  // where it is mapped here; base nullptr: it is not
-  SharedLink::Target ring_target;
+  RingBuffer remote_ring;  // where it is mapped here; base nullptr: it is not
+  std::shared_ptr<PeerMemory> ring_memory;
   bool in_place = false;  // both ends have mapped the other's: messages need no slots
   // What the adapter may reach of this end's region; then, at the sender, the key of the other's.
   std::unique_ptr<RegisteredMemory> registered;
@@ -65,7 +65,7 @@ struct Channel {
   void Release() {
     callbacks.reset();
     target = {};
-    ring_target = {};
+    ring_memory.reset();
     in_place = false;
   }
 };

@@ -183,9 +183,9 @@ class TcpTransport final : public Transport {
     const Channel& channel = *channels_.Find(id);
     return channel.in_place || channel.target.base != nullptr || ByRdma(channel);
   }
-  std::optional<Region> InPlace(ChannelId id) const override {
+  std::optional<RingBuffer> InPlace(ChannelId id) const override {
     const Channel& channel = *channels_.Find(id);
-    return channel.in_place ? std::optional<Region>(channel.remote_ring) : std::nullopt;
+    return channel.in_place ? std::optional(channel.remote_ring) : std::nullopt;
   }
 
   void Post(ChannelId id) override {

@@ -56,6 +56,10 @@ struct RingBuffer {
   int64_t lent = 0;
 
   bool any() const { return !buffer.offsets.empty(); }
+  // REQUIRES: any().
+  bool Lends(int64_t message) const {
+    return message % static_cast<int64_t>(buffer.offsets.size()) < lent;
+  }
 };
 
 // One end of a channel as a rank sees it; `name` is equal on both ends.
@@ -124,9 +128,9 @@ class Transport {
   virtual Region RemoteRegion(ChannelId channel) const = 0;
   // True if this end, a sender, or its adapter writes into the other end's slots, or ring's buffer.
   virtual bool WritesDirectly(ChannelId) const { return false; }
-  // Where the other end's ring buffer lies here, if the messages of this channel need no slots: as the last
+  // The other end's ring buffer, where it lies here, if the messages of this channel need no slots: as the last
   // OpenChannels has found. They come as without it: posted, sent, arrived.
-  virtual std::optional<Region> InPlace(ChannelId) const { return std::nullopt; }
+  virtual std::optional<RingBuffer> InPlace(ChannelId) const { return std::nullopt; }
 
   // Receiver: the slot of the next message may be filled.
   virtual void Post(ChannelId channel) = 0;

@@ -129,31 +129,33 @@ TEST_P(TransportTest, MessagesAreTakenFromWhereTheSendersRegionSays) {
   }
 }
 
+// What one end of a ring has otherwise than the other.
+struct RingChange {
+  std::vector<int64_t> offsets = {};
+  int64_t lent = 2;
+  int64_t shift = 0;  // of its buffer, in bytes
+};
+
 // Two ends of a ring between rank 0, which sends, and rank 1: a buffer of four pieces at each, two slots.
 struct RingEnds {
   static constexpr int64_t kBytes = 4096;
-  RingEnds(std::vector<std::unique_ptr<Transport>>* ranks, const RingBuffer (&changes)[2])
+  explicit RingEnds(std::vector<std::unique_ptr<Transport>>* ranks, const RingChange& at_1 = {})
       : world(*ranks),
         from(world[0].get(), 5 * kBytes),
         to(world[1].get(), 5 * kBytes),
         slots(world[1].get(), 2 * kBytes) {
     const std::vector<int64_t> offsets = {2 * kBytes, 0, 3 * kBytes, 2 * kBytes};
-    RingBuffer rings[2] = {{{from.data(), 0, 1, 4, offsets}, 2},
-                           {{to.data(), 0, 1, 4, offsets}, 2}};
-    for (int r = 0; r < 2; ++r) {
-      const RingBuffer& change = changes[r];
-      if (!change.buffer.offsets.empty()) rings[r].buffer.offsets = change.buffer.offsets;
-      if (change.lent != 0) rings[r].lent = change.lent;
-      if (change.buffer.base != nullptr)
-        rings[r].buffer.base += change.buffer.base - (std::byte*)nullptr;
-    }
+    const RingBuffer at_0 = {{from.data(), 0, 1, 4, offsets}, 2};
+    const RingBuffer receiver = {
+        {to.data() + at_1.shift, 0, 1, 4, at_1.offsets.empty() ? offsets : at_1.offsets},
+        at_1.lent};
     std::thread other([&] {
       in = (*world[1]->OpenChannels(
-          "f", {}, {{"c", 0, false, kBytes, 2, "", {slots.data(), kBytes, 2}, rings[1]}},
+          "f", {}, {{"c", 0, false, kBytes, 2, "", {slots.data(), kBytes, 2}, receiver}},
           recorders[1].Callbacks()))[0];
     });
     out = (*world[0]->OpenChannels(
-        "f", {}, {{"c", 1, true, kBytes, 2, "", {from.data(), 0, 1, 4, offsets}, rings[0]}},
+        "f", {}, {{"c", 1, true, kBytes, 2, "", {from.data(), 0, 1, 4, offsets}, at_0}},
         recorders[0].Callbacks()))[0];
     other.join();
   }
@@ -173,11 +175,11 @@ struct RingEnds {
 // Partial sums stay with the sender, whole ones go into the receiver's buffer, where both share memory.
 TEST_P(TransportTest, MessagesOfARingNeedNoSlots) {
   auto world = World(2);
-  RingEnds ends(&world, {});
+  RingEnds ends(&world);
   const int64_t bytes = RingEnds::kBytes;
   for (size_t i = 0; i < ends.from.size(); ++i)
     ends.from.data()[i] = static_cast<std::byte>(i / bytes + 1);
-  const std::optional<Region> lender = world[1]->InPlace(ends.in);
+  const std::optional<RingBuffer> lender = world[1]->InPlace(ends.in);
   ASSERT_EQ(lender.has_value(), shared());
   EXPECT_EQ(world[0]->InPlace(ends.out).has_value(), shared());
   const int pieces[] = {2, 0, 3, 2};
@@ -196,7 +198,7 @@ TEST_P(TransportTest, MessagesOfARingNeedNoSlots) {
                 shared() && !lent ? expected : std::byte{0})
           << n;
       if (shared()) {
-        EXPECT_EQ(lender->At(n)[at], expected) << n;
+        EXPECT_EQ(lender->buffer.At(n)[at], expected) << n;
       }
     }
   }
@@ -207,11 +209,11 @@ TEST_P(TransportTest, MessagesOfARingNeedNoSlots) {
 // What the two do not say alike, or what is no number's place, comes into slots as ever.
 TEST_P(TransportTest, MessagesOfRingsThatDifferNeedSlots) {
   const int64_t bytes = RingEnds::kBytes;
-  const RingBuffer other_piece{{nullptr, 0, 1, 1, {2 * bytes, 0, 3 * bytes, 0}}, 0}, more{{}, 3},
-      odd{{(std::byte*)nullptr + 1, 0, 1, 1, {}}, 0};
-  for (const RingBuffer& change : {other_piece, more, odd}) {
+  const RingChange other_piece{.offsets = {2 * bytes, 0, 3 * bytes, 0}}, more{.lent = 3},
+      odd{.shift = 1};
+  for (const RingChange& change : {other_piece, more, odd}) {
     auto world = World(2);
-    RingEnds ends(&world, {{}, change});
+    RingEnds ends(&world, change);
     std::memset(ends.from.data(), 7, ends.from.size());
     std::memset(ends.to.data(), 0, ends.to.size());
     EXPECT_FALSE(world[0]->InPlace(ends.out).has_value());
@@ -231,7 +233,7 @@ TEST_P(TransportTest, RingsFollowTheirBuffers) {
   for (const bool both : {false, true}) {
     for (const int mover : {0, 1}) {
       auto world = World(2);
-      RingEnds ends(&world, {});
+      RingEnds ends(&world);
       Slots elsewhere(world[static_cast<size_t>(mover)].get(), 6 * bytes);
       Slots other_end(world[static_cast<size_t>(1 - mover)].get(), 6 * bytes);
       std::byte* buffer[2] = {ends.from.data(), ends.to.data()};
@@ -242,7 +244,7 @@ TEST_P(TransportTest, RingsFollowTheirBuffers) {
       std::thread other([&] { EXPECT_TRUE(world[1]->OpenChannels("g", {}, {}, {}).ok()); });
       EXPECT_TRUE(world[0]->OpenChannels("g", {}, {}, {}).ok());
       other.join();
-      const std::optional<Region> lender = world[1]->InPlace(ends.in);
+      const std::optional<RingBuffer> lender = world[1]->InPlace(ends.in);
       ASSERT_EQ(lender.has_value(), shared()) << both << mover;
       std::memset(buffer[0], 5, static_cast<size_t>(4 * bytes));
       std::memset(buffer[1], 0, static_cast<size_t>(4 * bytes));
@@ -251,7 +253,7 @@ TEST_P(TransportTest, RingsFollowTheirBuffers) {
         if (!shared()) {
           EXPECT_EQ(ends.slots[static_cast<size_t>(n % 2 * bytes)], std::byte{5});
         } else if (n < 2) {
-          EXPECT_EQ(*lender->At(n), std::byte{5}) << both << mover;
+          EXPECT_EQ(*lender->buffer.At(n), std::byte{5}) << both << mover;
         }
       }
       EXPECT_EQ(buffer[1][3 * bytes], shared() ? std::byte{5} : std::byte{0}) << both << mover;

@@ -258,13 +258,9 @@ class Finder {
            task.stamp().slot_per_micro() == model.stamp().slot_per_micro();
   }
 
-  // The same conditions as RingOf's, of one member whose neighbours may be of other ranks. `feeder`: the send
-  // that its chunks come from, or the RECV.
-  std::optional<RingPart> PartOf(uint32_t reduce, uint32_t* feeder) const {
-    const plan::Task& reducer = Task(reduce);
-    const std::optional<uint32_t> found = SendOf(reduce);
-    if (!found.has_value()) return std::nullopt;
-    const plan::Task& sender = Task(*found);
+  // What both tasks of a member say alike of its ring; none if they are none.
+  std::optional<Terms> MemberTerms(uint32_t send, uint32_t reduce) const {
+    const plan::Task &sender = Task(send), &reducer = Task(reduce);
     const std::optional<Terms> terms = TermsOf(reducer, true);
     const std::optional<Terms> sends = TermsOf(sender, false);
     if (!terms.has_value() || !sends.has_value() || sends->dim != terms->dim ||
@@ -272,9 +268,21 @@ class Finder {
         sends->pieces != terms->pieces || sends->base != terms->base || terms->parts < 2 ||
         sender.chunks() != reducer.chunks() || sender.level() != plan::CHUNK ||
         reducer.level() != plan::CHUNK || sender.device() != reducer.device() ||
-        sender.stream() != reducer.stream() || !Closed(*found, reduce)) {
+        sender.stream() != reducer.stream() || !Closed(send, reduce)) {
       return std::nullopt;
     }
+    return terms;
+  }
+
+  // The same conditions as RingOf's, of one member whose neighbours may be of other ranks. `feeder`: the send
+  // that its chunks come from, or the RECV.
+  std::optional<RingPart> PartOf(uint32_t reduce, uint32_t* feeder) const {
+    const plan::Task& reducer = Task(reduce);
+    const std::optional<uint32_t> found = SendOf(reduce);
+    if (!found.has_value()) return std::nullopt;
+    const plan::Task& sender = Task(*found);
+    const std::optional<Terms> terms = MemberTerms(*found, reduce);
+    if (!terms.has_value()) return std::nullopt;
     RingPart part;
     part.shares = terms->parts;
     const int64_t n = part.shares;
@@ -319,13 +327,8 @@ class Finder {
     const std::optional<uint32_t> ship = OnlyOne(ships_, reduce);
     const std::optional<uint32_t> sender = ship.has_value() ? ship : SendOf(reduce);
     if (!sender.has_value()) return std::nullopt;
-    const std::optional<Terms> terms = TermsOf(reducer, true);
-    const std::optional<Terms> sends = TermsOf(Task(*sender), false);
-    if (!terms.has_value() || !sends.has_value() || sends->dim != terms->dim ||
-        sends->units != terms->units || sends->parts != terms->parts ||
-        sends->pieces != terms->pieces || sends->base != terms->base ||
-        reducer.level() != plan::CHUNK || Task(*sender).level() != plan::CHUNK ||
-        Task(*sender).chunks() != reducer.chunks() || !Closed(*sender, reduce) ||
+    const std::optional<Terms> terms = MemberTerms(*sender, reduce);
+    if (!terms.has_value() ||
         KindOf(*terms, terms->parts, reducer.chunks()) != RingKind::kAllReduce) {
       return std::nullopt;
     }

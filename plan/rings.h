@@ -72,11 +72,11 @@ struct RingPart {
 // to the last: those that did before are over when the ring's first task begins.
 struct RingPlace {
   uint32_t reduce = 0;  // task
-  uint32_t ship =
-      WholeRing::kNoTask;  // the SEND of pieces to the next member, if that is of another rank
-  uint32_t receive = WholeRing::kNoTask;  // the RECV of what comes from the one before, if that is
-  int64_t lent = 0;                       // chunks
-  SentPieces pieces;                      // by chunk: where in the buffer it belongs
+  // The SEND of pieces to the next member and the RECV from the one before, where those are of other ranks.
+  uint32_t ship = WholeRing::kNoTask;
+  uint32_t receive = WholeRing::kNoTask;
+  int64_t lent = 0;   // chunks
+  SentPieces pieces;  // by chunk: where in the buffer what comes belongs
 };
 
 // Those whose members are all here, in order of their first tasks.

@@ -443,11 +443,6 @@ void Program::Bind(const DeviceSet& devices, const StateStore& states) {
   }
 }
 
-void Program::ReadInPlace(const RingPlace& place, std::optional<comm::Region> lender) {
-  tasks_[place.reduce].lender = std::move(lender);
-  tasks_[place.reduce].lent = place.lent;
-}
-
 void Program::BeginStep(int64_t step) {
   if (!holds_bytes_) return;
   for (uint32_t d = 0; d < step_blocks_.size(); ++d) {
@@ -466,10 +461,8 @@ absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& 
     scratch->outputs[i] = task.outputs[i].At(ordinal);
   }
   if (task.lender.has_value()) {
-    if (ordinal % static_cast<int64_t>(task.lender->offsets.size()) >= task.lent) {
-      return absl::OkStatus();
-    }
-    scratch->inputs[1] = task.lender->At(ordinal);
+    if (!task.lender->Lends(ordinal)) return absl::OkStatus();  // what came is in its place
+    scratch->inputs[1] = task.lender->buffer.At(ordinal);
   }
   return Execute(id, ordinal, invocation,
                  {scratch->inputs.data(), scratch->outputs.data(),

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -79,10 +80,9 @@ class Program {
         0;  // FEED, FETCH: how much further in the logical tensor each micro-batch is
     int64_t message_bytes = 0;  // SEND, RECV
     SentPieces sent;            // SEND: of pieces of its register
-    // A ring_reduce whose messages need no slots: where the member before it has them; of each turn so many. The
-    // others are in its buffer when they have come.
-    std::optional<comm::Region> lender;
-    int64_t lent = 0;
+    // A ring_reduce whose messages need no slots: where the member before it has those that it lends. The others
+    // are in this one's buffer when they have come.
+    std::optional<comm::RingBuffer> lender;
     int64_t touched_bytes = 0;    // of all its ports: at least what a firing reads and writes
     uint64_t received_bytes = 0;  // per firing, from another device
     uint32_t receiver = 0;        // global id of the device that receives them
@@ -116,8 +116,10 @@ class Program {
 
   // Members of rings with channels whose messages may need no slots.
   const std::vector<RingPlace>& ring_places() const { return ring_places_; }
-  // Where what comes to one of them lies: nullopt: in slots. REQUIRES: nothing runs.
-  void ReadInPlace(const RingPlace& place, std::optional<comm::Region> lender);
+  // Where what comes to the `ring_reduce` of one of them lies; nullopt: in slots. REQUIRES: nothing runs.
+  void ReadInPlace(uint32_t reduce, std::optional<comm::RingBuffer> lender) {
+    tasks_[reduce].lender = std::move(lender);
+  }
 
   // Clears the blocks of a step. REQUIRES: the step kWindow before it is over; before its firings.
   void BeginStep(int64_t step);

@@ -497,7 +497,7 @@ class SessionImpl : public Session {
     for (const RingPlace& place : loaded.program->ring_places()) {
       if (place.receive == WholeRing::kNoTask) continue;
       const uint32_t channel = loaded.program->tasks()[place.receive].proto->channel();
-      loaded.program->ReadInPlace(place,
+      loaded.program->ReadInPlace(place.reduce,
                                   options_.transport->InPlace(loaded.run->channels[channel]));
     }
   }

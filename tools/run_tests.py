@@ -34,7 +34,7 @@ SANITIZED = {
     "asan": ("base", "plan", "comm", "runtime", "kernels/cuda"),
     "tsan": ("base", "comm", "runtime", "kernels/cuda/races"),
 }
-# Of the release build what pytest runs or loads; tools/gpu_check.sh is where the C++ tests of the kernels come in.
+# Of the release build what pytest runs or loads; the last is run by tools/gpu_check.sh, which pytest tests.
 NEEDED_BY_PYTEST = (
     "_core",
     "plan_tool",

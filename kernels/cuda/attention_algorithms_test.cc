@@ -17,37 +17,14 @@
 #include "kernels/cuda/device_bytes_for_test.h"
 #include "kernels/cuda/offered_algorithms.h"
 #include "kernels/cuda/soft_cuda_for_test.h"
+#include "kernels/cuda/specs_by_hand.h"
 #include "kernels/scalar/types.h"
 
 namespace oneflow::kernels {
 namespace {
 
-struct Sizes {
-  int64_t batch = 4, queries = 64, keys = 192, heads = 2, key_heads = 2, width = 16;
-  bool causal = true;
-  DType dtype = DType::kBF16;
-};
-
-KernelSpec SpecOf(const std::string& op, const Sizes& s = {}) {
-  const auto of = [](DType dtype, const Shape& shape) {
-    return TestTensor::Empty(dtype, shape).type;
-  };
-  const Operand q = of(s.dtype, {s.batch, s.queries, s.heads, s.width});
-  const Operand k = of(s.dtype, {s.batch, s.keys, s.key_heads, s.width});
-  const Operand lse = of(DType::kF32, {s.batch, s.heads, s.queries});
-  KernelSpec spec;
-  spec.op = op;
-  spec.attrs = {{"causal", s.causal}, {"scale", 0.25}, {"p", 0.0}};
-  spec.inputs = {q, k, k};
-  spec.outputs = {q, lse};
-  if (op == "attention_grad") {
-    spec.inputs.insert(spec.inputs.end(), {q, lse, q});
-    spec.outputs = {q, k, k};
-  }
-  return spec;
-}
-CudaAttention ProblemOf(const std::string& op, const Sizes& sizes = {}) {
-  return AttentionOf(SpecOf(op, sizes));
+CudaAttention ProblemOf(const std::string& op, const AttentionSizes& sizes = {}) {
+  return AttentionOf(AttentionSpec(op, sizes));
 }
 
 // ---- Slices ----
@@ -63,8 +40,9 @@ TEST(AttentionSpaceTest, AForwardPassIsOneSlice) {
 // Gradients of the scores of the samples of a slice, and their rows, fit into what the own kernel is given; and one more
 // part of the batch would not.
 TEST(AttentionSpaceTest, AGradientIsDoneInAsManySamplesAsFit) {
-  for (const Sizes& sizes : {Sizes{16, 1024, 1024, 16, 16, 64}, Sizes{32, 512, 512, 16, 16, 64},
-                             Sizes{4, 2048, 2048, 32, 8, 128}}) {
+  for (const AttentionSizes& sizes :
+       {AttentionSizes{16, 1024, 1024, 16, 16, 64}, AttentionSizes{32, 512, 512, 16, 16, 64},
+        AttentionSizes{4, 2048, 2048, 32, 8, 128}}) {
     CudaAttention a = ProblemOf("attention_grad", sizes);
     const int64_t slice = SliceBatch(a);
     ASSERT_GT(slice, 0);
@@ -108,7 +86,7 @@ TEST(AttentionSpaceTest, WhatAnEngineWouldDoOtherwiseIsTheOwnKernels) {
 
 // A plan for others has not a byte more.
 TEST(AttentionSpaceTest, OnlyWhatAnEngineMayDoHasWorkspaceForIt) {
-  Sizes wide;
+  AttentionSizes wide;
   wide.dtype = DType::kF32;
   EXPECT_EQ(ProblemOf("attention", wide).workspace_bytes, 0);
   EXPECT_EQ(ProblemOf("attention").workspace_bytes, kLibraryAlignment + kSmallEngineBytes);
@@ -137,8 +115,8 @@ class AttentionAlgorithmsTest : public ::testing::Test {
 
   // What a plan makes of drawn operands: all outputs, one behind the other.
   std::vector<float> Run(const std::shared_ptr<void>& plan, const CudaAttention& a,
-                         const Sizes& sizes = {}) {
-    const KernelSpec spec = SpecOf(a.backward ? "attention_grad" : "attention", sizes);
+                         const AttentionSizes& sizes = {}) {
+    const KernelSpec spec = AttentionSpec(a.backward ? "attention_grad" : "attention", sizes);
     std::vector<std::unique_ptr<DeviceBytes>> memory;
     std::vector<const void*> in;
     std::vector<void*> out;
@@ -202,7 +180,7 @@ std::vector<std::string> Offered(const CudaApi* api, const std::shared_ptr<void>
 
 // Each sample of each operand is where it would be in the whole call.
 TEST_F(AttentionAlgorithmsTest, SlicesMakeTheWhole) {
-  Sizes few;
+  AttentionSizes few;
   few.keys = 64;
   for (const char* op : {"attention", "attention_grad"}) {
     CudaAttention a = ProblemOf(op, few);
@@ -271,20 +249,20 @@ TEST_F(AttentionAlgorithmsTest, NothingIsAskedForUnlessSomebodyMeasures) {
     EXPECT_TRUE(table.Make(spec).ok());
     return asked;
   };
-  EXPECT_EQ(made(SpecOf("attention")), 0);
+  EXPECT_EQ(made(AttentionSpec("attention", {})), 0);
   AlgorithmChoices::OfProcess().Measure("");
-  EXPECT_EQ(made(SpecOf("attention")), 1);
-  Sizes few;
+  EXPECT_EQ(made(AttentionSpec("attention", {})), 1);
+  AttentionSizes few;
   few.queries = 1;
-  EXPECT_EQ(made(SpecOf("attention", few)), 0);
+  EXPECT_EQ(made(AttentionSpec("attention", few)), 0);
   AlgorithmChoices::OfProcess().StopMeasuring();
-  EXPECT_EQ(made(SpecOf("attention")), 0);
+  EXPECT_EQ(made(AttentionSpec("attention", {})), 0);
 }
 
 TEST_F(AttentionAlgorithmsTest, AProblemIsKnownByAllThatItsEngineIsMadeOf) {
   AlgorithmChoices choices;
   choices.Measure(path_);
-  Sizes seen, few;
+  AttentionSizes seen, few;
   seen.causal = false;
   few.keys = 128;
   std::vector<std::shared_ptr<void>> plans;

@@ -2,7 +2,6 @@
 // at a time (kernels/cuda/attention_space.h). Software CUDA has no engines: there the own kernel does as many at a time,
 // so that who chooses what, and what a slice is of, can be tested.
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -31,6 +30,7 @@ constexpr CudaError kInvalid = 1;  // cudaErrorInvalidValue
 struct AttentionPlan {
   CudaAttention slice = {};  // the problem, of the samples that are done at a time
   int64_t batch = 0;         // of all
+  AttentionBytes sample;     // of one
   CudaRun<CudaAttention> own = nullptr;
   bool in_slices = false;  // else the own kernel, of all
   CudaAlgorithms offered = {};
@@ -48,6 +48,7 @@ CudaError MakePlan(const CudaAttention* a, void** out) {
   plan->slice = *a;
   plan->slice.batch = SliceBatch(*a);
   plan->batch = a->batch;
+  plan->sample = BytesOfSample(*a);
   plan->own = own;
 #ifdef __CUDACC__
   if (const cudaError_t error = cudaGetDevice(&plan->device); error != cudaSuccess) return error;
@@ -64,25 +65,8 @@ CudaError MakePlan(const CudaAttention* a, void** out) {
   return 0;
 }
 
-// Bytes of a sample of each input and output, in their order.
-struct SampleBytes {
-  explicit SampleBytes(const CudaAttention& a) {
-    const int64_t q = a.queries * a.q_pitch * 2, k = a.keys * a.k_pitch * 2;
-    const int64_t v = a.keys * a.v_pitch * 2, made = a.queries * a.heads * a.value_width * 2;
-    const int64_t lse = a.heads * a.queries * 4;
-    if (a.backward) {
-      in = {q, k, v, made, lse, made};
-      out = {q, k, v};
-    } else {
-      in = {q, k, v};
-      out = {made, lse};
-    }
-  }
-  std::vector<int64_t> in, out;
-};
-
 // An engine was told that operands begin on 16 bytes.
-bool AreAligned(const SampleBytes& sample, const CudaOperands& o) {
+bool AreAligned(const AttentionBytes& sample, const CudaOperands& o) {
   uintptr_t bits = 0;
   for (size_t i = 0; i < sample.in.size(); ++i) bits |= reinterpret_cast<uintptr_t>(o.in[i]);
   for (size_t i = 0; i < sample.out.size(); ++i) bits |= reinterpret_cast<uintptr_t>(o.out[i]);
@@ -98,8 +82,8 @@ CudaError RunSlice(const AttentionPlan& plan, const CudaOperands& o, CudaStreamH
 #endif
 }
 
-CudaError RunInSlices(const AttentionPlan& plan, const SampleBytes& sample, const CudaOperands& o,
-                      CudaStreamHandle stream) {
+CudaError RunInSlices(const AttentionPlan& plan, const CudaOperands& o, CudaStreamHandle stream) {
+  const AttentionBytes& sample = plan.sample;
   for (int64_t begin = 0; begin < plan.batch; begin += plan.slice.batch) {
     std::vector<const void*> in;
     std::vector<void*> out;
@@ -119,18 +103,11 @@ CudaError RunPlan(const void* made, const CudaAttention* now, const CudaOperands
                   CudaStreamHandle stream) {
   const AttentionPlan& plan = *static_cast<const AttentionPlan*>(made);
   // A micro-batch of later queries has another diagonal than the first, which the plan was made of.
-  if (plan.in_slices && (!now->causal || now->first_query == 0)) {
-    const SampleBytes sample(plan.slice);
-    if (AreAligned(sample, *operands)) return RunInSlices(plan, sample, *operands, stream);
+  if (plan.in_slices && (!now->causal || now->first_query == 0) &&
+      AreAligned(plan.sample, *operands)) {
+    return RunInSlices(plan, *operands, stream);
   }
   return plan.own(now, operands, stream);
-}
-
-void Offer(const std::string& name, CudaAlgorithms* offered) {
-  char(&place)[sizeof(offered->names[0])] = offered->names[offered->count];
-  if (name.size() >= sizeof(place)) return;
-  std::memcpy(place, name.c_str(), name.size() + 1);
-  ++offered->count;
 }
 
 CudaError AttentionAlgorithms(void* made, CudaAlgorithms* offered) {
@@ -144,7 +121,7 @@ CudaError AttentionAlgorithms(void* made, CudaAlgorithms* offered) {
   if (!TellPlace(library, offered)) return kInvalid;
   if (found && plan->slice.batch > 0) {
     for (const std::string& name : CudnnAttention::Offered(plan->slice, kMostEngines)) {
-      Offer(name, offered);
+      Offer(name.c_str(), offered);
     }
   }
 #else
@@ -157,25 +134,20 @@ CudaError AttentionAlgorithms(void* made, CudaAlgorithms* offered) {
 
 CudaError AttentionUse(void* made, const char* name) {
   AttentionPlan* plan = static_cast<AttentionPlan*>(made);
-  for (int i = 0; i < plan->offered.count; ++i) {
-    if (std::strcmp(name, plan->offered.names[i]) != 0) continue;
+  const int place = PlaceOf(name, plan->offered);
+  if (place < 0) return kInvalid;
 #ifdef __CUDACC__
-    if (i > 0) {
-      // On the GPU that the plan was made for, whichever the calling thread is with.
-      int before = 0;
-      if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(plan->device) != cudaSuccess) {
-        return kInvalid;
-      }
-      std::shared_ptr<CudnnAttention> engine = CudnnAttention::Shared(plan->slice, name);
-      cudaSetDevice(before);
-      if (engine == nullptr) return kInvalid;
-      plan->engine = std::move(engine);
-    }
-#endif
-    plan->in_slices = i > 0;
-    return 0;
+  if (place > 0) {
+    // On the GPU that the plan was made for, whichever the calling thread is with.
+    const OnGpu there(plan->device);
+    std::shared_ptr<CudnnAttention> engine;
+    if (there.ok) engine = CudnnAttention::Shared(plan->slice, name);
+    if (engine == nullptr) return kInvalid;
+    plan->engine = std::move(engine);
   }
-  return kInvalid;
+#endif
+  plan->in_slices = place > 0;
+  return 0;
 }
 
 void ReleasePlan(void* made) { delete static_cast<AttentionPlan*>(made); }

@@ -1,5 +1,5 @@
 // SliceBatch, EngineRoom: which calls of attention cuDNN's engines can do as our own kernels do, and how the
-// workspace that a plan gives is shared out where one does.
+// workspace that a plan gives is shared out where one does. AttentionBytes: what its operands take.
 //
 // A plan gives what the own kernels need, decided without a GPU and without the library (attention_kernels.cc), and a
 // forward pass the few bytes that every engine asks for. A gradient with the same bits in every run keeps the gradients of
@@ -10,12 +10,26 @@
 #define ONEFLOW_KERNELS_CUDA_ATTENTION_SPACE_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "base/dtype.h"
 #include "kernels/cuda/attention_problem.h"
 #include "kernels/cuda/library_space.h"
 
 namespace oneflow::kernels {
+
+// Of each input and output, in their order.
+struct AttentionBytes {
+  std::vector<int64_t> in, out;
+};
+// Of a sample, of types of 16 bits. `a`: its gradient has no dlse.
+inline AttentionBytes BytesOfSample(const CudaAttention& a) {
+  const int64_t q = a.queries * a.q_pitch * 2, k = a.keys * a.k_pitch * 2;
+  const int64_t v = a.keys * a.v_pitch * 2, made = a.queries * a.heads * a.value_width * 2;
+  const int64_t lse = a.heads * a.queries * 4;
+  if (a.backward) return {{q, k, v, made, lse, made}, {q, k, v}};
+  return {{q, k, v}, {made, lse}};
+}
 
 inline constexpr int64_t kMostSlices = 16;
 inline constexpr int64_t kSmallEngineBytes = 1024;  // beside gradients of scores; asked: 0 to 256

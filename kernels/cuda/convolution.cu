@@ -409,21 +409,14 @@ constexpr size_t kMostWithSums = 4;
 void OfferLibrary(Plan* plan, CudaAlgorithms* offered) {
   bool found = false;
   if (!TellPlace(CudnnLibrary("", &found), offered)) return;
-  const auto offer = [&](const std::string& name) {
-    char(&place)[sizeof(offered->names[0])] = offered->names[offered->count];
-    if (name.size() >= sizeof(place)) return false;
-    std::memcpy(place, name.c_str(), name.size() + 1);
-    ++offered->count;
-    return true;
-  };
-  if (!offer(plan->library->name())) return;
+  if (!Offer(plan->library->name().c_str(), offered)) return;
   plan->engines[0] = plan->library;
   const size_t most = plan->makes_sums ? kMostWithSums : size_t{kMostAlgorithms};
   const CudaConvolution problem = plan->makes_sums ? plan->problem : WithoutSums(plan->problem);
   for (const std::string& name :
        CudnnConvolution::Offered(problem, EngineRoom(plan->problem), most)) {
     if (offered->count == static_cast<int32_t>(most)) break;
-    if (name != plan->library->name()) offer(name);
+    if (name != plan->library->name()) Offer(name.c_str(), offered);
   }
 }
 
@@ -431,13 +424,10 @@ void OfferLibrary(Plan* plan, CudaAlgorithms* offered) {
 bool UseEngine(Plan* plan, int i) {
   std::shared_ptr<CudnnConvolution>& engine = plan->engines[i];
   if (engine == nullptr) {
-    int before = 0;
-    if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(plan->device) != cudaSuccess) {
-      return false;
-    }
+    const OnGpu there(plan->device);
+    if (!there.ok) return false;
     engine = CudnnConvolution::Shared(plan->makes_sums ? plan->problem : WithoutSums(plan->problem),
                                       EngineRoom(plan->problem), plan->offered.names[i]);
-    cudaSetDevice(before);
   }
   if (engine == nullptr) return false;
   plan->library = engine;
@@ -454,9 +444,8 @@ CudaError ConvolutionAlgorithms(void* made, CudaAlgorithms* offered) {
 #else
   // Two whose bits differ where there are shares, for tests of who chooses what.
   std::snprintf(offered->place, sizeof(offered->place), "software CUDA");
-  std::snprintf(offered->names[0], sizeof(offered->names[0]), "in shares");
-  std::snprintf(offered->names[1], sizeof(offered->names[1]), "in one");
-  offered->count = 2;
+  Offer("in shares", offered);
+  Offer("in one", offered);
 #endif
   plan->offered = *offered;
   return 0;
@@ -465,16 +454,14 @@ CudaError ConvolutionAlgorithms(void* made, CudaAlgorithms* offered) {
 CudaError ConvolutionUse(void* made, const char* name) {
   Plan* plan = static_cast<Plan*>(made);
   constexpr CudaError kNone = 1;  // cudaErrorInvalidValue
-  for (int i = 0; i < plan->offered.count; ++i) {
-    if (std::strcmp(name, plan->offered.names[i]) != 0) continue;
+  const int place = PlaceOf(name, plan->offered);
+  if (place < 0) return kNone;
 #ifdef __CUDACC__
-    return UseEngine(plan, i) ? 0 : kNone;
+  return UseEngine(plan, place) ? 0 : kNone;
 #else
-    plan->problem.splits = i == 0 ? plan->shares : 1;
-    return 0;
+  plan->problem.splits = place == 0 ? plan->shares : 1;
+  return 0;
 #endif
-  }
-  return kNone;
 }
 
 bool MakesSums([[maybe_unused]] const void* made) {

@@ -9,10 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/dtype.h"
 #include "base/status.h"
-#include "kernels/cuda/call_timer.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/library_space.h"
 #include "kernels/cuda/offered_algorithms.h"
+#include "kernels/cuda/timed_choice.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -70,7 +70,6 @@ absl::Status ChooseConvolutionAlgorithm(const CudaApi* api, const CudaConvolutio
   CudaAlgorithms offered = {};
   OF_RETURN_IF_ERROR(
       CudaStatus(*api, api->convolution_algorithms(plan.get(), &offered), "listing algorithms"));
-  const std::vector<std::string> names(offered.names, offered.names + offered.count);
   CallTimer timer(api, static_cast<DType>(problem.dtype), {space.out, space.bytes},
                   [&](char* memory, CudaStreamHandle stream) {
                     const void* in[] = {memory, memory + space.second};
@@ -78,18 +77,7 @@ absl::Status ChooseConvolutionAlgorithm(const CudaApi* api, const CudaConvolutio
                     const CudaOperands operands = {in, out, memory + space.workspace, nullptr, 0};
                     return api->convolution(plan.get(), &operands, stream);
                   });
-  const auto time = [&](size_t i) -> absl::StatusOr<double> {
-    // An engine that turns out to make no plan is none.
-    if (api->convolution_use(plan.get(), names[i].c_str()) != 0) {
-      return std::numeric_limits<double>::infinity();
-    }
-    return timer.Seconds();
-  };
-  const auto use = [api, made = plan.get()](const std::string& name) {
-    return CudaStatus(*api, api->convolution_use(made, name.c_str()),
-                      "choosing a convolution's engine");
-  };
-  return choices->Choose({offered.place, TextOf(problem)}, names, time, plan, use);
+  return ChooseByTime(api, api->convolution_use, offered, TextOf(problem), plan, &timer, choices);
 }
 
 }  // namespace oneflow::kernels

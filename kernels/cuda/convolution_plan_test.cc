@@ -8,7 +8,7 @@
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/device_bytes_for_test.h"
 #include "kernels/cuda/filter_layout.h"
-#include "kernels/cuda/whole_operand.h"
+#include "kernels/cuda/specs_by_hand.h"
 #include "kernels/kernel.h"
 
 namespace oneflow::kernels {

@@ -17,7 +17,7 @@
 #include "kernels/cuda/algorithm_choices.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cuda_stream.h"
-#include "kernels/cuda/whole_operand.h"
+#include "kernels/cuda/specs_by_hand.h"
 #include "plan/fused.h"
 
 namespace oneflow::kernels {

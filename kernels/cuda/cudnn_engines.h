@@ -33,8 +33,8 @@ struct GraphPlace {
 struct EngineSearch {
   Operations operations;
   DType dtype;  // of what is multiplied
-  bool
-      compiled;  // those that a compiler makes at run time, for a second each, or those that are there
+  // Those that a compiler makes at run time, for a second each, or those that are there.
+  bool compiled;
   GraphPlace place;
   int64_t workspace_bytes;
 };

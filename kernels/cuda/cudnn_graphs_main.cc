@@ -5,9 +5,9 @@
 //   oneflow_cudnn_graphs LIBRARY bf16|f16 attention|attention_grad batch queries keys heads key_heads width causal packed
 //
 // One JSON object: whether it has one, which, its workspace, what there was, and the names of all that may be measured; of
-// attention also how many samples it does at a time (0: as a plan has it none), and what it takes for one. cuDNN takes a description of a device
-// in place of one (DEVICEPROP_JSON_REPRESENTATION, since 9.8); a graph is asked in a process of its own, for some that
-// are not supported end it. libcuda.so.1 of kernels/cuda/no_driver_for_test.cc stands for the driver's, which engines
+// attention also how many samples it does at a time (0: as a plan has it none), and what it takes for one. cuDNN takes
+// a description of a device in place of one (DEVICEPROP_JSON_REPRESENTATION, since 9.8); a graph is asked in a process of
+// its own, for some that are not supported end it. libcuda.so.1 of kernels/cuda/no_driver_for_test.cc stands for the driver's, which engines
 // that are compiled load their code into. Read next: kernels/cuda/cudnn_graph.h, tools/cudnn_graphs.py.
 #include <chrono>
 #include <cstdio>
@@ -25,7 +25,7 @@
 #include "kernels/cuda/cudnn_attention_graph.h"
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/offered_algorithms.h"
-#include "kernels/cuda/whole_operand.h"
+#include "kernels/cuda/specs_by_hand.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -69,24 +69,6 @@ Answer AskConvolution(const KernelSpec& spec, const cudnn::GraphPlace& place) {
   const int64_t room = EngineRoom(problem);
   return {cudnn::PlanConvolution(problem, place, room),
           cudnn::OfferedEngines(problem, place, room, kMostAlgorithms), room, ""};
-}
-
-KernelSpec AttentionSpecOf(DType dtype, const std::string& op, const std::vector<int64_t>& v) {
-  const int64_t batch = v[0], queries = v[1], keys = v[2], heads = v[3], key_heads = v[4];
-  const int64_t width = v[5];
-  const Operand q = WholeOperand(dtype, {batch, queries, heads, width});
-  const Operand k = WholeOperand(dtype, {batch, keys, key_heads, width});
-  const Operand lse = WholeOperand(DType::kF32, {batch, heads, queries});
-  KernelSpec spec;
-  spec.op = op;
-  spec.attrs = {{"causal", v[6] != 0}, {"scale", 0.125}, {"p", 0.0}};
-  spec.inputs = {q, k, k};
-  spec.outputs = {q, lse};
-  if (op == "attention_grad") {
-    spec.inputs.insert(spec.inputs.end(), {q, lse, q});
-    spec.outputs = {q, k, k};
-  }
-  return spec;
 }
 
 // As a plan has it; where its workspace has no room, one sample in as much as it wants.
@@ -154,7 +136,9 @@ int Main(int argc, char** argv) {
   const DType dtype = std::strcmp(argv[2], "f16") == 0 ? DType::kF16 : DType::kBF16;
   if (op == "attention" || op == "attention_grad") {
     if (numbers.size() != 8) return Usage();
-    const KernelSpec spec = AttentionSpecOf(dtype, op, numbers);
+    const auto& n = numbers;
+    const KernelSpec spec =
+        AttentionSpec(op, {n[0], n[1], n[2], n[3], n[4], n[5], n[6] != 0, dtype});
     return Ask(argv[1], [&](const cudnn::GraphPlace& place) {
       return AskAttention(spec, numbers[7] != 0, place);
     });

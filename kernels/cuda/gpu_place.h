@@ -1,6 +1,7 @@
-// TellPlace: what the calling thread's GPU and a library on it are called where algorithms are kept by name.
+// TellPlace: what the calling thread's GPU and a library on it are called where algorithms are kept by name. OnGpu: a
+// while with another GPU.
 //
-// A function, of what nvcc compiles. Threads: any. Read next: kernels/cuda/offered_algorithms.h.
+// For what nvcc compiles. Threads: any. Read next: kernels/cuda/offered_algorithms.h.
 #ifndef ONEFLOW_KERNELS_CUDA_GPU_PLACE_H_
 #define ONEFLOW_KERNELS_CUDA_GPU_PLACE_H_
 
@@ -25,6 +26,24 @@ inline bool TellPlace(const char* library, CudaAlgorithms* offered) {
                 library);
   return true;
 }
+
+// The calling thread is with that GPU while it lives; `ok` false: with the one that it was with.
+class OnGpu {
+ public:
+  explicit OnGpu(int device)
+      : ok(cudaGetDevice(&before_) == cudaSuccess && cudaSetDevice(device) == cudaSuccess) {}
+  OnGpu(const OnGpu&) = delete;
+  OnGpu& operator=(const OnGpu&) = delete;
+  ~OnGpu() {
+    if (ok) cudaSetDevice(before_);
+  }
+
+ private:
+  int before_ = 0;
+
+ public:
+  const bool ok;
+};
 
 }  // namespace oneflow::kernels
 

@@ -597,12 +597,9 @@ void OfferLibrary(Plan* plan, CudaAlgorithms* offered) {
   cublasLtMatmulAlgo_t proposed[kMostAlgorithms];
   const int count = Proposals(*plan, kMostAlgorithms, proposed);
   for (int p = 0; p < count && offered->count < kMostAlgorithms; ++p) {
-    char(&name)[192] = offered->names[offered->count];
-    if (!NameOf(proposed[p], false, name)) continue;
-    bool known = false;
-    for (int i = 0; i < offered->count; ++i) known |= std::strcmp(name, offered->names[i]) == 0;
-    if (known) continue;
-    plan->algos[offered->count++] = proposed[p];
+    char name[192];
+    if (!NameOf(proposed[p], false, name) || PlaceOf(name, *offered) >= 0) continue;
+    if (Offer(name, offered)) plan->algos[offered->count - 1] = proposed[p];
   }
 }
 
@@ -617,9 +614,8 @@ CudaError MatmulAlgorithms(void* made, CudaAlgorithms* offered) {
 #ifndef __CUDACC__
   // Two whose bits differ, for tests of who chooses what.
   std::snprintf(offered->place, sizeof(offered->place), "software CUDA");
-  std::snprintf(offered->names[0], sizeof(offered->names[0]), "forwards");
-  std::snprintf(offered->names[1], sizeof(offered->names[1]), "backwards");
-  offered->count = 2;
+  Offer("forwards", offered);
+  Offer("backwards", offered);
 #endif
   plan->offered = *offered;
   return 0;
@@ -627,17 +623,15 @@ CudaError MatmulAlgorithms(void* made, CudaAlgorithms* offered) {
 
 CudaError MatmulUse(void* made, const char* name) {
   Plan* plan = static_cast<Plan*>(made);
-  for (int i = 0; i < plan->offered.count; ++i) {
-    if (std::strcmp(name, plan->offered.names[i]) != 0) continue;
+  const int place = PlaceOf(name, plan->offered);
+  if (place < 0) return 1;  // cudaErrorInvalidValue
 #ifdef ONEFLOW_CUBLASLT
-    plan->algo = plan->algos[i];
+  plan->algo = plan->algos[place];
 #endif
 #ifndef __CUDACC__
-    plan->backwards = i == 1;
+  plan->backwards = place == 1;
 #endif
-    return 0;
-  }
-  return 1;  // cudaErrorInvalidValue
+  return 0;
 }
 
 const char* MatmulLibrary([[maybe_unused]] const char* path) {

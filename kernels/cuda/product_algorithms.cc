@@ -8,12 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "base/dtype.h"
 #include "base/status.h"
-#include "kernels/cuda/call_timer.h"
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/library_space.h"
 #include "kernels/cuda/matmul_copies.h"
 #include "kernels/cuda/matmul_problem.h"
 #include "kernels/cuda/offered_algorithms.h"
+#include "kernels/cuda/timed_choice.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -91,22 +91,13 @@ absl::Status ChooseProductAlgorithm(const CudaApi* api, const CudaMatmul& proble
   CudaAlgorithms offered = {};
   OF_RETURN_IF_ERROR(
       CudaStatus(*api, api->matmul_algorithms(plan.get(), &offered), "listing algorithms"));
-  const std::vector<std::string> names(offered.names, offered.names + offered.count);
   const ProductSpace space(problem);
   CallTimer timer(api, DTypeOf(problem.math), {space.d, space.bytes},
                   [&](char* memory, CudaStreamHandle stream) {
                     const CudaMatmulOperands operands = space.OperandsAt(memory, problem.epilogue);
                     return api->matmul(plan.get(), &operands, memory + space.workspace, stream);
                   });
-  const auto time = [&](size_t i) -> absl::StatusOr<double> {
-    OF_RETURN_IF_ERROR(
-        CudaStatus(*api, api->matmul_use(plan.get(), names[i].c_str()), "choosing an algorithm"));
-    return timer.Seconds();
-  };
-  const auto use = [api, made = plan.get()](const std::string& name) {
-    return CudaStatus(*api, api->matmul_use(made, name.c_str()), "choosing a product's algorithm");
-  };
-  return choices->Choose({offered.place, TextOf(problem)}, names, time, plan, use);
+  return ChooseByTime(api, api->matmul_use, offered, TextOf(problem), plan, &timer, choices);
 }
 
 }  // namespace oneflow::kernels

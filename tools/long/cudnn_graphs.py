@@ -7,6 +7,7 @@ each attention forward and backward; stored are the engines, their workspaces an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tools import cudnn_graphs, results
@@ -15,58 +16,59 @@ COST = "5 minutes for two numbers of images on 2 cores, which compile 112 engine
 IMAGES = (128, 256)
 # Three channels are no whole vectors: cuDNN 9.19 sums beside them only in an order that is not the same in every run.
 ALONE = cudnn_graphs.Window(224, 3, 64, 7, 2)
-
-
 # 128 keys: our gradient keeps two numbers of each row, in which no sample's slopes fit. It is the faster one there.
 WITHOUT_ROOM = 128
 
 
-def convolutions(numbers: list[int], rows: list[dict[str, Any]], wrong: list[str]) -> None:
-    """Adds what cuDNN says of each, and what is not as it should be."""
-    for images in numbers:
-        for window in cudnn_graphs.resnet50():
-            for dtype in ("bf16", "f16"):
-                for op in ("conv2d", "conv2d_sums"):
-                    row: dict[str, Any] = {
-                        "images": images,
-                        "window": str(window),
-                        "dtype": dtype,
-                        "op": op,
-                    }
-                    try:
-                        row |= cudnn_graphs.ask(window, images, dtype, op)
-                    except RuntimeError as error:
-                        wrong.append(str(error))
-                        continue
-                    rows.append(row)
-                    print(row, flush=True)
-                    expected = op == "conv2d" or window != ALONE
-                    if row["found"] != expected or row["workspace"] > row["room"]:
-                        wrong.append(f"{images} images, {window}, {dtype} {op}: {row}")
+class Asked:
+    """What cuDNN has said of each graph, and what was not as it should be."""
 
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.wrong: list[str] = []
 
-def attention(rows: list[dict[str, Any]], wrong: list[str]) -> None:
-    """The same of attention: an engine, in the room that our plan has, which keeps what we reckon and 256 bytes."""
-    for heads, samples in cudnn_graphs.ATTENTION.items():
+    def ask(
+        self,
+        problem: cudnn_graphs.Window | cudnn_graphs.Heads,
+        samples: int,
+        names: tuple[str, str],
+        ops: tuple[str, str],
+        is_right: Callable[[str, dict[str, Any]], bool],
+    ) -> None:
+        """In both types. `names`: of the samples and of the problem in a row."""
         for dtype in ("bf16", "f16"):
-            for op in ("attention", "attention_grad"):
-                row: dict[str, Any] = {
-                    "samples": samples,
-                    "heads": str(heads),
-                    "dtype": dtype,
-                    "op": op,
-                }
+            for op in ops:
+                row = {names[0]: samples, names[1]: str(problem), "dtype": dtype, "op": op}
                 try:
-                    row |= cudnn_graphs.ask(heads, samples, dtype, op)
+                    row |= cudnn_graphs.ask(problem, samples, dtype, op)
                 except RuntimeError as error:
-                    wrong.append(str(error))
+                    self.wrong.append(str(error))
                     continue
-                rows.append(row)
+                self.rows.append(row)
                 print(row, flush=True)
-                has_room = op == "attention" or heads.words > WITHOUT_ROOM
-                fits = row["expected"] <= row["workspace"] <= row["expected"] + 256
-                if not row["found"] or not fits or has_room != (row["slice"] > 0):
-                    wrong.append(f"{samples} samples, {heads}, {dtype} {op}: {row}")
+                if not is_right(op, row):
+                    self.wrong.append(f"{samples} {names[0]}, {problem}, {dtype} {op}: {row}")
+
+
+def convolution(asked: Asked, window: cudnn_graphs.Window, images: int) -> None:
+    """An engine within the room, alone and with sums; but for what stands alone."""
+
+    def is_right(op: str, row: dict[str, Any]) -> bool:
+        expected = op == "conv2d" or window != ALONE
+        return bool(row["found"] == expected and row["workspace"] <= row["room"])
+
+    asked.ask(window, images, ("images", "window"), ("conv2d", "conv2d_sums"), is_right)
+
+
+def attention(asked: Asked, heads: cudnn_graphs.Heads, samples: int) -> None:
+    """An engine, in the room that our plan has, which keeps what we reckon and 256 bytes."""
+
+    def is_right(op: str, row: dict[str, Any]) -> bool:
+        has_room = op == "attention" or heads.words > WITHOUT_ROOM
+        fits = row["expected"] <= row["workspace"] <= row["expected"] + 256
+        return bool(row["found"] and fits and has_room == (row["slice"] > 0))
+
+    asked.ask(heads, samples, ("samples", "heads"), ("attention", "attention_grad"), is_right)
 
 
 def main(arguments: list[str]) -> int:
@@ -74,12 +76,14 @@ def main(arguments: list[str]) -> int:
     if why := cudnn_graphs.missing():
         print(why)
         return 1
-    wrong: list[str] = []
-    rows: list[dict[str, Any]] = []
+    asked = Asked()
     if arguments != ["attention"]:
-        numbers = [int(argument) for argument in arguments]
-        convolutions(numbers or list(IMAGES), rows, wrong)
-    attention(rows, wrong)
+        for images in [int(argument) for argument in arguments] or IMAGES:
+            for window in cudnn_graphs.resnet50():
+                convolution(asked, window, images)
+    for heads, samples in cudnn_graphs.ATTENTION.items():
+        attention(asked, heads, samples)
+    rows, wrong = asked.rows, asked.wrong
     print(*wrong, sep="\n", end="\n" if wrong else "")
     libraries = sorted({row.pop("library") for row in rows})
     sums = [row for row in rows if row["op"] == "conv2d_sums" and row["found"]]
