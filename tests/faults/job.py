@@ -46,7 +46,8 @@ class Trial:
     stage: str
     seed: int
     victims: tuple[int, ...] = (0, 1, 2)
-    first_checkpoints: int = 4  # the event of a checkpoint is one of these many first ones
+    # The event of a checkpoint is one of these many first ones; less than 4: the job is to go on behind it.
+    first_checkpoints: int = 4
     options: dict[str, Any] = field(default_factory=dict)  # of the program
     flags: list[str] = field(default_factory=list)  # of the launchers
     heal: list[tuple[int, str]] = field(default_factory=list)  # scripts to run at the end
@@ -61,6 +62,10 @@ class Trial:
         events = (EVENTS_OF_WRITER if self.victim == 0 else EVENTS).get(self.stage, 1)
         if self.stage == "checkpoint":
             events = events * self.first_checkpoints // 4
+        elif self.first_checkpoints < 4:
+            events = max(
+                1, events - 1
+            )  # once the victim has launched the last step the others can end
         self.count = self.random.randint(1, events)
         self.delay = self.random.uniform(0.0, 0.15)
         shutil.rmtree(self.folder, ignore_errors=True)
