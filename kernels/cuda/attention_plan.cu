@@ -141,7 +141,7 @@ CudaError AttentionUse(void* made, const char* name) {
     // On the GPU that the plan was made for, whichever the calling thread is with.
     const OnGpu there(plan->device);
     std::shared_ptr<CudnnAttention> engine;
-    if (there.ok) engine = CudnnAttention::Shared(plan->slice, name);
+    if (there.ok()) engine = CudnnAttention::Shared(plan->slice, name);
     if (engine == nullptr) return kInvalid;
     plan->engine = std::move(engine);
   }

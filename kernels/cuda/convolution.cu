@@ -425,7 +425,7 @@ bool UseEngine(Plan* plan, int i) {
   std::shared_ptr<CudnnConvolution>& engine = plan->engines[i];
   if (engine == nullptr) {
     const OnGpu there(plan->device);
-    if (!there.ok) return false;
+    if (!there.ok()) return false;
     engine = CudnnConvolution::Shared(plan->makes_sums ? plan->problem : WithoutSums(plan->problem),
                                       EngineRoom(plan->problem), plan->offered.names[i]);
   }

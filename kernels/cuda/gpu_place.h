@@ -27,22 +27,22 @@ inline bool TellPlace(const char* library, CudaAlgorithms* offered) {
   return true;
 }
 
-// The calling thread is with that GPU while it lives; `ok` false: with the one that it was with.
+// The calling thread is with that GPU while it lives; not ok: with the one that it was with.
 class OnGpu {
  public:
-  explicit OnGpu(int device)
-      : ok(cudaGetDevice(&before_) == cudaSuccess && cudaSetDevice(device) == cudaSuccess) {}
+  explicit OnGpu(int device) {
+    ok_ = cudaGetDevice(&before_) == cudaSuccess && cudaSetDevice(device) == cudaSuccess;
+  }
   OnGpu(const OnGpu&) = delete;
   OnGpu& operator=(const OnGpu&) = delete;
   ~OnGpu() {
-    if (ok) cudaSetDevice(before_);
+    if (ok_) cudaSetDevice(before_);
   }
+  bool ok() const { return ok_; }
 
  private:
   int before_ = 0;
-
- public:
-  const bool ok;
+  bool ok_ = false;
 };
 
 }  // namespace oneflow::kernels

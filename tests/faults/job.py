@@ -62,10 +62,8 @@ class Trial:
         events = (EVENTS_OF_WRITER if self.victim == 0 else EVENTS).get(self.stage, 1)
         if self.stage == "checkpoint":
             events = events * self.first_checkpoints // 4
-        elif self.first_checkpoints < 4:
-            events = max(
-                1, events - 1
-            )  # once the victim has launched the last step the others can end
+        elif self.stage == "mid step" and self.first_checkpoints < 4:
+            events -= 1  # at the last one the others may have ended
         self.count = self.random.randint(1, events)
         self.delay = self.random.uniform(0.0, 0.15)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -25,9 +25,7 @@ from tests.launch.cluster import Cluster, why_not
 from tools import results
 from tools.long import resumable
 
-COST = (
-    "20 trials of each of 18 faults: 10 minutes with 4 workers on 2 cores; goes on where it stopped"
-)
+COST = "20 trials of each of 18 faults: about 10 minutes with 4 workers on 2 cores; resumable"
 MOST_FAILURES = 20
 
 

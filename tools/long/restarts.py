@@ -15,7 +15,7 @@ from tests.launch import restarts
 from tools import results
 from tools.long import resumable
 
-COST = "1,000 kills in jobs of 20: 7 minutes with 4 workers on 2 cores, 20 with one; goes on where it stopped"
+COST = "1,000 kills in jobs of 20: about 8 minutes with 4 workers on 2 cores, 20 with one; goes on where it stopped"
 PER_JOB = 20
 STEPS = 90
 MOST_FAILURES = 5
