@@ -6,6 +6,7 @@
 #include <cstring>
 #include <future>
 #include <thread>
+#include <utility>
 
 #include "base/status.h"
 #include "comm/fake_verbs_for_test.h"
@@ -139,8 +140,8 @@ struct RingChange {
 // Two ends of a ring between rank 0, which sends, and rank 1: a buffer of four pieces at each, two slots.
 struct RingEnds {
   static constexpr int64_t kBytes = 4096;
-  explicit RingEnds(std::vector<std::unique_ptr<Transport>>* ranks, const RingChange& at_1 = {})
-      : world(*ranks),
+  explicit RingEnds(std::vector<std::unique_ptr<Transport>> ranks, const RingChange& at_1 = {})
+      : world(std::move(ranks)),
         from(world[0].get(), 5 * kBytes),
         to(world[1].get(), 5 * kBytes),
         slots(world[1].get(), 2 * kBytes) {
@@ -166,16 +167,16 @@ struct RingEnds {
     (void)world[0]->Send(out);
     ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, n + 1));
   }
-  Recorder recorders[2];
-  std::vector<std::unique_ptr<Transport>>& world;
+  Recorder recorders[2];  // outlive the threads that call them
+  std::vector<std::unique_ptr<Transport>> world;
   Slots from, to, slots;
   ChannelId in = 0, out = 0;
 };
 
 // Partial sums stay with the sender, whole ones go into the receiver's buffer, where both share memory.
 TEST_P(TransportTest, MessagesOfARingNeedNoSlots) {
-  auto world = World(2);
-  RingEnds ends(&world);
+  RingEnds ends(World(2));
+  auto& world = ends.world;
   const int64_t bytes = RingEnds::kBytes;
   for (size_t i = 0; i < ends.from.size(); ++i)
     ends.from.data()[i] = static_cast<std::byte>(i / bytes + 1);
@@ -212,8 +213,8 @@ TEST_P(TransportTest, MessagesOfRingsThatDifferNeedSlots) {
   const RingChange other_piece{.offsets = {2 * bytes, 0, 3 * bytes, 0}}, more{.lent = 3},
       odd{.shift = 1};
   for (const RingChange& change : {other_piece, more, odd}) {
-    auto world = World(2);
-    RingEnds ends(&world, change);
+    RingEnds ends(World(2), change);
+    auto& world = ends.world;
     std::memset(ends.from.data(), 7, ends.from.size());
     std::memset(ends.to.data(), 0, ends.to.size());
     EXPECT_FALSE(world[0]->InPlace(ends.out).has_value());
@@ -232,8 +233,8 @@ TEST_P(TransportTest, RingsFollowTheirBuffers) {
   const int64_t bytes = RingEnds::kBytes;
   for (const bool both : {false, true}) {
     for (const int mover : {0, 1}) {
-      auto world = World(2);
-      RingEnds ends(&world);
+      RingEnds ends(World(2));
+      auto& world = ends.world;
       Slots elsewhere(world[static_cast<size_t>(mover)].get(), 6 * bytes);
       Slots other_end(world[static_cast<size_t>(1 - mover)].get(), 6 * bytes);
       std::byte* buffer[2] = {ends.from.data(), ends.to.data()};
