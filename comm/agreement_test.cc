@@ -248,24 +248,38 @@ TEST(AgreementTest, WhatIsMalformedIsToldToThoseThatDoNotSeeIt) {
 }
 
 TEST(WireTest, DecodeIsTotal) {
-  ChannelSpec spec = Spec("c", true);
-  spec.ring = {{nullptr, 64, 2, 4, {64, 128, 64, 128}}, 2};
+  std::byte there[2] = {};
   const Announcement announcement{
-      DigestOf(kUsual), {{7, spec}}, {{3, nullptr, nullptr}}, {}, {{7, 5}}};
+      DigestOf(kUsual),
+      {{7, Spec("c", true)}},
+      {{3, nullptr}},
+      {{2, "b", 5, {{{&there[0], 64, 2, 4}, {&there[1]}}, 4096, 3, "c", 6}}},
+      {{1, {nullptr, &there[1]}}},
+      {},
+      {{7, 5}}};
   const std::string bytes = Encode(announcement);
   EXPECT_EQ(Decode(bytes)->channels[0].spec.name, "c");
   EXPECT_EQ(Decode(bytes)->channels[0].number, 7u);
   EXPECT_EQ(Decode(bytes)->digest, announcement.digest);
-  const RingBuffer ring = Decode(bytes)->channels[0].spec.ring;
-  EXPECT_EQ(ring.buffer.offsets, spec.ring.buffer.offsets);
-  EXPECT_EQ(ring.lent, 2);
-  EXPECT_EQ(ring.buffer.per_slot, 4u);
+  const Announcement::Ring ring = Decode(bytes)->rings[0];
+  EXPECT_EQ(ring.number, 2u);
+  EXPECT_EQ(ring.from + std::to_string(ring.from_peer), "b5");
+  EXPECT_EQ(ring.stretch.to + std::to_string(ring.stretch.to_peer), "c6");
+  EXPECT_EQ(ring.stretch.bytes, 4096);
+  EXPECT_EQ(ring.stretch.members, 3);
+  ASSERT_EQ(ring.stretch.buffers.size(), 2u);
+  EXPECT_EQ(ring.stretch.buffers[0].per_slot, 4u);
+  EXPECT_EQ(ring.stretch.buffers[1].base, &there[1]);
+  EXPECT_EQ(Decode(bytes)->moved_rings, announcement.moved_rings);
   for (size_t cut = 0; cut < bytes.size(); ++cut) {
     EXPECT_EQ(Decode(bytes.substr(0, cut)).ok(), cut == sizeof(Digest));
   }
   Announcement beyond = announcement;
   beyond.channels[0].number = 1u << 31;  // what no rank has: a notice has no room for it
   EXPECT_FALSE(Decode(Encode(beyond)).ok());
+  Announcement empty = announcement;
+  empty.rings[0].stretch.buffers.clear();
+  EXPECT_FALSE(Decode(Encode(empty)).ok());
   const std::string program = Encode(kUsual);
   EXPECT_EQ(DecodeProgram(program)->rows, kUsual.rows);
   for (size_t cut = 0; cut < program.size(); ++cut) {

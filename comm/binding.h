@@ -1,6 +1,5 @@
 // Binding: what this rank announces of its channels to the rank at their other end, and lets its adapter
-// reach; and what that rank's announcement means for them: the number, region and memory of the other end, and whether
-// messages of a ring need slots.
+// reach; and what that rank's announcement means for them: the number, region and memory of the other end.
 //
 // Functions of OpenChannels. Threads: one at a time, under its lock. Invariants: what a peer says of its
 // region is believed only as far as every slot lies in memory that it offers (by RDMA the peer's adapter
@@ -34,16 +33,13 @@ std::vector<Announcement> AnnounceChannels(size_t world_size, const Digest& dige
                                            const Neighbours& neighbours,
                                            const ChannelTable& channels);
 
-// Binds the channels of `own`, and follows those that have moved at either end. By rank: those of them whose other
-// ring's buffer is mapped here. REQUIRES: both ends fit (comm/agreement.h).
-MappedBy BindChannels(const std::vector<Announcement>& own, const std::vector<Announcement>& all,
-                      const Neighbours& neighbours, const RdmaPeers& rdma, ChannelTable* channels);
+// Binds the channels of `own`, and follows those that have moved at either end. By rank: of its stretches of rings those
+// whose ring is mapped here (comm/ring_binding.h). REQUIRES: both ends fit (comm/agreement.h).
+MappedBy BindChannels(int rank, const std::vector<Announcement>& own,
+                      const std::vector<Announcement>& all, const Neighbours& neighbours,
+                      const RdmaPeers& rdma, ChannelTable* channels);
 
-// Messages need no slots on the channels whose ring's buffer each end has mapped; here each rank has `mapped` so many.
-// An error blames a rank that names others.
-absl::Status SettleRings(const MappedBy& mapped, ChannelTable* channels);
-
-// Sender: writes a message into the other end's memory: its slot, or its place in that ring's buffer; a lent one nowhere.
+// Sender: writes a message into the other end's slot; one of a ring in place nowhere.
 // REQUIRES: the channel is in place, or has a target.
 void Deliver(const Channel& channel, int64_t message, const std::byte* source);
 

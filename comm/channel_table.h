@@ -12,12 +12,34 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "comm/shared_link.h"
 #include "comm/transport.h"
 #include "comm/verbs/verbs.h"
 
 namespace oneflow::comm {
+
+// A ring all of whose ranks share memory (comm/ring_binding.h).
+struct SharedRing {
+  struct Stretch {
+    int rank = 0;
+    uint32_t number = 0;  // at its rank, of the channel that leads to it
+    std::vector<Region> buffers;  // where they lie here; base nullptr: they are not mapped
+    std::vector<std::shared_ptr<PeerMemory>> memory;
+  };
+  std::vector<Stretch> stretches;  // in the ring's order, this rank's first
+  ChannelId to = 0;                // of this rank, that leads on
+
+  bool mapped() const {
+    for (const Stretch& stretch : stretches) {
+      for (const Region& buffer : stretch.buffers) {
+        if (buffer.base == nullptr) return false;
+      }
+    }
+    return true;
+  }
+};
 
 // One end of a channel, and how many messages it has seen.
 struct Channel {
@@ -35,10 +57,9 @@ struct Channel {
   Region remote_region;
   SharedLink::Target
       target;  // the sender's: the slots of the remote region, if they are mapped here
-  RingBuffer ring;
-  RingBuffer remote_ring;  // where it is mapped here; base nullptr: it is not
-  std::shared_ptr<PeerMemory> ring_memory;
-  bool in_place = false;  // both ends have mapped the other's: messages need no slots
+  RingStretch ring;
+  std::unique_ptr<SharedRing> shared_ring;  // that the stretch belongs to
+  bool in_place = false;  // all ranks of its ring have mapped all buffers: messages carry nothing
   // What the adapter may reach of this end's region; then, at the sender, the key of the other's.
   std::unique_ptr<RegisteredMemory> registered;
   std::optional<uint32_t> remote_key;
@@ -65,7 +86,7 @@ struct Channel {
   void Release() {
     callbacks.reset();
     target = {};
-    ring_memory.reset();
+    shared_ring.reset();
     in_place = false;
   }
 };

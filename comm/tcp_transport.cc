@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "comm/agreement.h"
 #include "comm/binding.h"
+#include "comm/ring_binding.h"
 #include "comm/blame.h"
 #include "comm/channel_table.h"
 #include "comm/collectives.h"
@@ -157,7 +158,7 @@ class TcpTransport final : public Transport {
         rank_, program, own,
         [this](const std::vector<std::string>& words) { return Exchange(words); },
         [&](const std::vector<Announcement>& all) {
-          return BindChannels(own, all, neighbours_, rdma_, &channels_);
+          return BindChannels(rank_, own, all, neighbours_, rdma_, &channels_);
         },
         [this](const absl::Status& unseen) { Blame(unseen); });
     absl::Status opened = mapped.status();
@@ -170,10 +171,10 @@ class TcpTransport final : public Transport {
     return opened;
   }
 
-  void MoveRegion(ChannelId id, std::byte* base, std::byte* ring_base) override {
+  void MoveRegion(ChannelId id, std::byte* base, const std::vector<std::byte*>& ring) override {
     Channel* channel = channels_.Find(id);
     channel->region.base = base;
-    channel->ring.buffer.base = ring_base;
+    for (size_t i = 0; i < ring.size(); ++i) channel->ring.buffers[i].base = ring[i];
     std::lock_guard lock(moved_mutex_);
     moved_.push_back(id);
   }
@@ -183,9 +184,8 @@ class TcpTransport final : public Transport {
     const Channel& channel = *channels_.Find(id);
     return channel.in_place || channel.target.base != nullptr || ByRdma(channel);
   }
-  std::optional<RingBuffer> InPlace(ChannelId id) const override {
-    const Channel& channel = *channels_.Find(id);
-    return channel.in_place ? std::optional(channel.remote_ring) : std::nullopt;
+  std::vector<Region> InPlace(ChannelId id) const override {
+    return BuffersInPlace(*channels_.Find(id));
   }
 
   void Post(ChannelId id) override {

@@ -47,19 +47,19 @@ struct Region {
   }
 };
 
-// The buffer that goes round a ring at one end of a channel between two members (plan/rings.h, RingPlace). Where they
-// share memory a message needs no slot: of each turn of `buffer.offsets.size()` messages the first `lent` stay where
-// they lie in the sender's buffer and are read there; the sender writes the others into the receiver's. What keeps
-// either from bytes in use is the ring itself.
-struct RingBuffer {
-  Region buffer = {};  // the same offsets at both ends; none: all messages need slots
-  int64_t lent = 0;
+// What a rank has of a ring that need not go round where all members share memory (plan/rings.h, RingPlace): the
+// buffers of its members that follow each other, from the one that a channel leads to up to the one that another
+// channel leads on from. Who has mapped all buffers of the ring reads and writes them; what keeps them from bytes in use is
+// the ring itself.
+struct RingStretch {
+  std::vector<Region> buffers = {};  // without offsets; none: a channel of no such ring
+  int64_t bytes = 0;                 // of each: what the ring touches
+  int64_t members = 0;               // of the whole ring
+  // The channel that leads on.
+  std::string to = "";
+  int to_peer = 0;
 
-  bool any() const { return !buffer.offsets.empty(); }
-  // REQUIRES: any().
-  bool Lends(int64_t message) const {
-    return message % static_cast<int64_t>(buffer.offsets.size()) < lent;
-  }
+  bool any() const { return !buffers.empty(); }
 };
 
 // One end of a channel as a rank sees it; `name` is equal on both ends.
@@ -71,8 +71,8 @@ struct ChannelSpec {
   int slots = 1;       // posted receives at once
   std::string
       check;  // must be equal on both ends (stamp, bytes, slots), else the error prints both
-  Region region = {};    // this rank's end; outlives the channel
-  RingBuffer ring = {};  // as well
+  Region region = {};     // this rank's end; outlives the channel
+  RingStretch ring = {};  // a receiver's: the stretch that it leads to; its buffers do too
 };
 
 // Numbers given by OpenChannels, dense from 0 per call to OpenChannels plus earlier calls.
@@ -121,16 +121,18 @@ class Transport {
   virtual absl::StatusOr<std::vector<ChannelId>> OpenChannels(
       const std::string& fingerprint, const std::vector<std::string>& rows,
       const std::vector<ChannelSpec>& channels, TransportCallbacks callbacks) = 0;
-  // Local: the region of a channel has moved, and its ring's buffer. The peer learns of it in the next
+  // Local: the region of a channel has moved, and the buffers of its stretch of a ring. Peers learn of it in the next
   // OpenChannels. REQUIRES: nothing is posted and nothing on its way; an OpenChannels follows before either.
-  virtual void MoveRegion(ChannelId channel, std::byte* base, std::byte* ring_base) = 0;
+  virtual void MoveRegion(ChannelId channel, std::byte* base,
+                          const std::vector<std::byte*>& ring) = 0;
   // The other end, as its rank has announced it: addresses of that process.
   virtual Region RemoteRegion(ChannelId channel) const = 0;
-  // True if this end, a sender, or its adapter writes into the other end's slots, or ring's buffer.
+  // True if this end, a sender, or its adapter writes into the other end's slots, or messages carry nothing.
   virtual bool WritesDirectly(ChannelId) const { return false; }
-  // The other end's ring buffer, where it lies here, if the messages of this channel need no slots: as the last
-  // OpenChannels has found. They come as without it: posted, sent, arrived.
-  virtual std::optional<RingBuffer> InPlace(ChannelId) const { return std::nullopt; }
+  // Of a channel that leads to a stretch of a ring: the buffers of all members, where they lie here, from that stretch's
+  // first on, if the ring need not go round: as the last OpenChannels has found. Then its messages carry nothing, and
+  // come as with it: posted, sent, arrived.
+  virtual std::vector<Region> InPlace(ChannelId) const { return {}; }
 
   // Receiver: the slot of the next message may be filled.
   virtual void Post(ChannelId channel) = 0;

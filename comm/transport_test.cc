@@ -6,7 +6,6 @@
 #include <cstring>
 #include <future>
 #include <thread>
-#include <utility>
 
 #include "base/status.h"
 #include "comm/fake_verbs_for_test.h"
@@ -130,134 +129,168 @@ TEST_P(TransportTest, MessagesAreTakenFromWhereTheSendersRegionSays) {
   }
 }
 
-// What one end of a ring has otherwise than the other.
+// What one rank says of its stretch otherwise than the others.
 struct RingChange {
-  std::vector<int64_t> offsets = {};
-  int64_t lent = 2;
-  int64_t shift = 0;  // of its buffer, in bytes
+  int64_t bytes = 4096;
+  int64_t members = 4;
+  int64_t shift = 0;  // of a buffer
+  bool shares = true;
+  std::string to = "";
 };
 
-// Two ends of a ring between rank 0, which sends, and rank 1: a buffer of four pieces at each, two slots.
-struct RingEnds {
+// A ring of four members at three ranks, of which the last has two: channels c0 to c2, each to the next rank.
+struct Ring {
   static constexpr int64_t kBytes = 4096;
-  explicit RingEnds(std::vector<std::unique_ptr<Transport>> ranks, const RingChange& at_1 = {})
-      : world(std::move(ranks)),
-        from(world[0].get(), 5 * kBytes),
-        to(world[1].get(), 5 * kBytes),
-        slots(world[1].get(), 2 * kBytes) {
-    const std::vector<int64_t> offsets = {2 * kBytes, 0, 3 * kBytes, 2 * kBytes};
-    const RingBuffer at_0 = {{from.data(), 0, 1, 4, offsets}, 2};
-    const RingBuffer receiver = {
-        {to.data() + at_1.shift, 0, 1, 4, at_1.offsets.empty() ? offsets : at_1.offsets},
-        at_1.lent};
-    std::thread other([&] {
-      in = (*world[1]->OpenChannels(
-          "f", {}, {{"c", 0, false, kBytes, 2, "", {slots.data(), kBytes, 2}, receiver}},
-          recorders[1].Callbacks()))[0];
-    });
-    out = (*world[0]->OpenChannels(
-        "f", {}, {{"c", 1, true, kBytes, 2, "", {from.data(), 0, 1, 4, offsets}, at_0}},
-        recorders[0].Callbacks()))[0];
-    other.join();
+  static constexpr int kRanks = 3;
+  explicit Ring(std::vector<std::unique_ptr<Transport>> ranks, const RingChange& at_1 = {})
+      : world(std::move(ranks)) {
+    const auto name = [](int r) { return "c" + std::to_string((r + kRanks) % kRanks); };
+    std::vector<std::thread> threads;
+    for (int r = 0; r < kRanks; ++r) {
+      slots.push_back(std::make_unique<Slots>(world[static_cast<size_t>(r)].get(), kBytes));
+      for (int i = 0; i < (r == 2 ? 2 : 1); ++i) AddBuffer(r, r == 1 ? at_1 : RingChange());
+    }
+    for (int r = 0; r < kRanks; ++r) {
+      const RingChange change = r == 1 ? at_1 : RingChange();
+      RingStretch stretch = {{}, change.bytes, change.members, name(r), (r + 1) % kRanks};
+      if (!change.to.empty()) stretch.to = change.to;
+      for (std::byte* base : OfRank(r)) stretch.buffers.push_back({base, 0, 1, 8});
+      threads.emplace_back([=, this] {
+        const auto at = static_cast<size_t>(r);
+        ChannelSpec in = {name(r - 1), (r + kRanks - 1) % kRanks, false, 64, 1, ""};
+        in.region = {slots[at]->data(), 64, 1};
+        in.ring = stretch;
+        ChannelSpec out = {name(r), (r + 1) % kRanks, true, 64, 1, ""};
+        out.region = {OfRank(r)[0], 0, 1};
+        ids[at] = *world[at]->OpenChannels("f", {}, {in, out}, recorders[at].Callbacks());
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
   }
-  // Message n of a turn.
-  void Bring(int n) {
-    world[1]->Post(in);
-    ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, n + 1));
-    (void)world[0]->Send(out);
-    ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, n + 1));
-  }
-  Recorder recorders[2];  // outlive the threads that call them
-  std::vector<std::unique_ptr<Transport>> world;
-  Slots from, to, slots;
-  ChannelId in = 0, out = 0;
-};
 
-// Partial sums stay with the sender, whole ones go into the receiver's buffer, where both share memory.
-TEST_P(TransportTest, MessagesOfARingNeedNoSlots) {
-  RingEnds ends(World(2));
-  auto& world = ends.world;
-  const int64_t bytes = RingEnds::kBytes;
-  for (size_t i = 0; i < ends.from.size(); ++i)
-    ends.from.data()[i] = static_cast<std::byte>(i / bytes + 1);
-  const std::optional<RingBuffer> lender = world[1]->InPlace(ends.in);
-  ASSERT_EQ(lender.has_value(), shared());
-  EXPECT_EQ(world[0]->InPlace(ends.out).has_value(), shared());
-  const int pieces[] = {2, 0, 3, 2};
-  for (int n = 0; n < 8; ++n) {
-    std::memset(ends.to.data(), 0, ends.to.size());
-    std::memset(ends.slots.data(), 0, ends.slots.size());
-    ends.Bring(n);
-    const int piece = pieces[n % 4];
-    const auto expected = static_cast<std::byte>(piece + 1);
-    const bool lent = n % 4 < 2;
-    for (const int64_t at : {int64_t{0}, bytes - 1}) {
-      EXPECT_EQ(ends.slots[static_cast<size_t>(n % 2 * bytes + at)],
-                shared() ? std::byte{0} : expected)
-          << n;
-      EXPECT_EQ(ends.to[static_cast<size_t>(piece * bytes + at)],
-                shared() && !lent ? expected : std::byte{0})
-          << n;
-      if (shared()) {
-        EXPECT_EQ(lender->buffer.At(n)[at], expected) << n;
+  void AddBuffer(int r, const RingChange& change) {
+    of.push_back(r);
+    if (change.shares) {
+      memory.push_back(
+          std::make_unique<Slots>(world[static_cast<size_t>(r)].get(), 2 * kBytes));
+      buffers.push_back(memory.back()->data() + change.shift);
+    } else {
+      private_memory.emplace_back(2 * kBytes);
+      buffers.push_back(private_memory.back().data());
+    }
+  }
+  std::vector<std::byte*> OfRank(int r) const {
+    std::vector<std::byte*> bases;
+    for (size_t i = 0; i < of.size(); ++i) {
+      if (of[i] == r) bases.push_back(buffers[i]);
+    }
+    return bases;
+  }
+  // Each rank has all buffers, its own first: what one writes there, their owners find.
+  void ExpectInPlace() {
+    for (int r = 0; r < kRanks; ++r) {
+      const std::vector<Region> here = world[static_cast<size_t>(r)]->InPlace(In(r));
+      ASSERT_EQ(here.size(), buffers.size()) << r;
+      EXPECT_TRUE(world[static_cast<size_t>(r)]->WritesDirectly(ids[static_cast<size_t>(r)][1]));
+      for (size_t i = 0; i < here.size(); ++i) {
+        const size_t owner = (static_cast<size_t>(r) + i) % buffers.size();
+        const auto word = static_cast<std::byte>(16 * r + static_cast<int>(i) + 1);
+        here[i].At(0)[kBytes - 1] = word;
+        EXPECT_EQ(buffers[owner][kBytes - 1], word) << r << " " << i;
+        EXPECT_EQ(here[i].per_slot, 8u);
       }
     }
   }
-  EXPECT_EQ(world[1]->bytes_received(), 8u * bytes);
-  EXPECT_EQ(world[0]->bytes_sent(), 8u * bytes);
+  void ExpectRound() {
+    for (int r = 0; r < kRanks; ++r) {
+      EXPECT_TRUE(world[static_cast<size_t>(r)]->InPlace(In(r)).empty()) << r;
+    }
+  }
+  // A message of zeros from rank 0 to rank 1, whose slot has ones. True: it has come into the slot.
+  bool Carries() {
+    std::memset(slots[1]->data(), 1, 64);
+    std::memset(buffers[0], 0, 64);
+    world[1]->Post(In(1));
+    EXPECT_TRUE(recorders[0].WaitFor(&recorders[0].credits, ++messages));
+    world[0]->Send(ids[0][1]);
+    EXPECT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, messages));
+    return (*slots[1])[63] == std::byte{0};
+  }
+  ChannelId In(int r) const { return ids[static_cast<size_t>(r)][0]; }
+
+  Recorder recorders[kRanks];  // outlive the threads that call them
+  std::vector<std::unique_ptr<Transport>> world;
+  std::vector<std::unique_ptr<Slots>> slots, memory;
+  std::deque<std::vector<std::byte>> private_memory;
+  std::vector<int> of;  // by buffer, in the ring's order: its rank
+  std::vector<std::byte*> buffers;
+  std::vector<ChannelId> ids[kRanks];  // that from the rank before, and that to the next
+  int messages = 0;
+};
+
+TEST_P(TransportTest, MessagesOfARingInPlaceCarryNothing) {
+  Ring ring(World(Ring::kRanks));
+  auto& world = ring.world;
+  if (shared()) {
+    ring.ExpectInPlace();
+  } else {
+    ring.ExpectRound();
+  }
+  EXPECT_EQ(ring.Carries(), !shared());
+  EXPECT_EQ(world[1]->bytes_received(), 64u);
 }
 
-// What the two do not say alike, or what is no number's place, comes into slots as ever.
-TEST_P(TransportTest, MessagesOfRingsThatDifferNeedSlots) {
-  const int64_t bytes = RingEnds::kBytes;
-  const RingChange other_piece{.offsets = {2 * bytes, 0, 3 * bytes, 0}}, more{.lent = 3},
-      odd{.shift = 1};
-  for (const RingChange& change : {other_piece, more, odd}) {
-    RingEnds ends(World(2), change);
-    auto& world = ends.world;
-    std::memset(ends.from.data(), 7, ends.from.size());
-    std::memset(ends.to.data(), 0, ends.to.size());
-    EXPECT_FALSE(world[0]->InPlace(ends.out).has_value());
-    EXPECT_FALSE(world[1]->InPlace(ends.in).has_value());
-    for (int n = 0; n < 4; ++n) {
-      std::memset(ends.slots.data(), 0, ends.slots.size());
-      ends.Bring(n);
-      EXPECT_EQ(ends.slots[static_cast<size_t>(n % 2 * bytes)], std::byte{7});
-    }
-    EXPECT_EQ(ends.to[static_cast<size_t>(2 * bytes)], std::byte{0});
+// What is not said alike by all, what nobody else can map, and what is no number's place, goes round.
+TEST_P(TransportTest, ARingThatOneRankKnowsOtherwiseGoesRound) {
+  for (const RingChange& change :
+       {RingChange{.bytes = 8192}, RingChange{.members = 5}, RingChange{.shift = 4},
+        RingChange{.shares = false}, RingChange{.to = "c0"}}) {
+    Ring ring(World(Ring::kRanks), change);
+    ring.ExpectRound();
+    EXPECT_TRUE(ring.Carries());
   }
 }
 
-// Each end may move, and both: the other follows, and goes on without slots.
+// Any rank's buffers may move, and all: the others follow. Into memory that they cannot map: they go round, until that has
+// moved as well.
 TEST_P(TransportTest, RingsFollowTheirBuffers) {
-  const int64_t bytes = RingEnds::kBytes;
-  for (const bool both : {false, true}) {
-    for (const int mover : {0, 1}) {
-      RingEnds ends(World(2));
-      auto& world = ends.world;
-      Slots elsewhere(world[static_cast<size_t>(mover)].get(), 6 * bytes);
-      Slots other_end(world[static_cast<size_t>(1 - mover)].get(), 6 * bytes);
-      std::byte* buffer[2] = {ends.from.data(), ends.to.data()};
-      buffer[mover] = elsewhere.data() + bytes;
-      if (both) buffer[1 - mover] = other_end.data() + bytes;
-      if (both || mover == 0) world[0]->MoveRegion(ends.out, buffer[0], buffer[0]);
-      if (both || mover == 1) world[1]->MoveRegion(ends.in, ends.slots.data(), buffer[1]);
-      std::thread other([&] { EXPECT_TRUE(world[1]->OpenChannels("g", {}, {}, {}).ok()); });
-      EXPECT_TRUE(world[0]->OpenChannels("g", {}, {}, {}).ok());
-      other.join();
-      const std::optional<RingBuffer> lender = world[1]->InPlace(ends.in);
-      ASSERT_EQ(lender.has_value(), shared()) << both << mover;
-      std::memset(buffer[0], 5, static_cast<size_t>(4 * bytes));
-      std::memset(buffer[1], 0, static_cast<size_t>(4 * bytes));
-      for (int n = 0; n < 4; ++n) {
-        ends.Bring(n);
-        if (!shared()) {
-          EXPECT_EQ(ends.slots[static_cast<size_t>(n % 2 * bytes)], std::byte{5});
-        } else if (n < 2) {
-          EXPECT_EQ(*lender->buffer.At(n), std::byte{5}) << both << mover;
+  if (!shared()) return;
+  Ring ring(World(Ring::kRanks));
+  auto& world = ring.world;
+  bool can_be_mapped = true;
+  for (const bool shares : {true, false, true}) {
+    for (const std::vector<int>& movers : {std::vector<int>{0}, {2}, {0, 1, 2}}) {
+      std::vector<std::byte*> before = ring.buffers;
+      const std::vector<int> of = ring.of;
+      ring.buffers.clear();
+      ring.of.clear();
+      for (size_t i = 0; i < of.size(); ++i) {
+        const bool moves = std::find(movers.begin(), movers.end(), of[i]) != movers.end();
+        if (moves) {
+          ring.AddBuffer(of[i], {.shares = shares || of[i] != 2});
+        } else {
+          ring.of.push_back(of[i]);
+          ring.buffers.push_back(before[i]);
         }
       }
-      EXPECT_EQ(buffer[1][3 * bytes], shared() ? std::byte{5} : std::byte{0}) << both << mover;
+      std::vector<std::thread> threads;
+      for (int r = 0; r < Ring::kRanks; ++r) {
+        threads.emplace_back([&, r] {
+          if (std::find(movers.begin(), movers.end(), r) != movers.end()) {
+            world[static_cast<size_t>(r)]->MoveRegion(ring.In(r), ring.slots[static_cast<size_t>(r)]->data(), ring.OfRank(r));
+            world[static_cast<size_t>(r)]->MoveRegion(ring.ids[r][1], ring.OfRank(r)[0], {});
+          }
+          EXPECT_TRUE(world[static_cast<size_t>(r)]->OpenChannels("g", {}, {}, {}).ok());
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
+      if (movers.back() == 2) can_be_mapped = shares;
+      if (can_be_mapped) {
+        ring.ExpectInPlace();
+      } else {
+        ring.ExpectRound();
+      }
+      EXPECT_EQ(ring.Carries(), !can_be_mapped);
     }
   }
 }
@@ -359,7 +392,7 @@ TEST_P(TransportTest, MessagesFollowARegionThatHasMoved) {
   OneWay way(&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks());
   std::memset(way.from.data(), 5, 64);
   Slots elsewhere(world[1].get(), 1 << 20);
-  world[1]->MoveRegion(way.in, elsewhere.data() + 4096, nullptr);
+  world[1]->MoveRegion(way.in, elsewhere.data() + 4096, {});
   std::thread other([&] { EXPECT_TRUE(world[1]->OpenChannels("g", {}, {}, {}).ok()); });
   EXPECT_TRUE(world[0]->OpenChannels("g", {}, {}, {}).ok());
   other.join();

@@ -44,12 +44,6 @@ void WriteEnd(const Announcement::End& end, ByteWriter* writer) {
   writer->Integer(static_cast<uint64_t>(end.spec.slots));
   writer->Text(end.spec.check);
   WriteRegion(end.spec.region, writer);
-  const RingBuffer& ring = end.spec.ring;
-  writer->Integer(ring.buffer.offsets.size());
-  if (ring.buffer.offsets.empty()) return;
-  for (const int64_t offset : ring.buffer.offsets) writer->Integer(static_cast<uint64_t>(offset));
-  writer->Integer(static_cast<uint64_t>(ring.lent));
-  WriteRegion(ring.buffer, writer);
 }
 
 Announcement::End ReadEnd(ByteReader* reader) {
@@ -61,14 +55,35 @@ Announcement::End ReadEnd(ByteReader* reader) {
   end.spec.slots = static_cast<int>(reader->Integer());
   end.spec.check = reader->Text();
   ReadRegion(reader, &end.spec.region);
-  RingBuffer& ring = end.spec.ring;
-  for (uint64_t i = reader->Count(); i > 0 && reader->ok; --i) {
-    ring.buffer.offsets.push_back(static_cast<int64_t>(reader->Integer()));
-  }
-  if (ring.buffer.offsets.empty()) return end;
-  ring.lent = static_cast<int64_t>(reader->Integer());
-  ReadRegion(reader, &ring.buffer);
   return end;
+}
+
+void WriteRing(const Announcement::Ring& ring, ByteWriter* writer) {
+  writer->Integer(ring.number);
+  writer->Text(ring.from);
+  writer->Integer(static_cast<uint64_t>(ring.from_peer));
+  writer->Text(ring.stretch.to);
+  writer->Integer(static_cast<uint64_t>(ring.stretch.to_peer));
+  writer->Integer(static_cast<uint64_t>(ring.stretch.members));
+  writer->Integer(static_cast<uint64_t>(ring.stretch.bytes));
+  writer->Integer(ring.stretch.buffers.size());
+  for (const Region& buffer : ring.stretch.buffers) WriteRegion(buffer, writer);
+}
+
+Announcement::Ring ReadRing(ByteReader* reader) {
+  Announcement::Ring ring;
+  ring.number = ReadNumber(reader);
+  ring.from = reader->Text();
+  ring.from_peer = static_cast<int>(reader->Integer());
+  ring.stretch.to = reader->Text();
+  ring.stretch.to_peer = static_cast<int>(reader->Integer());
+  ring.stretch.members = static_cast<int64_t>(reader->Integer());
+  ring.stretch.bytes = static_cast<int64_t>(reader->Integer());
+  for (uint64_t i = reader->Count(); i > 0 && reader->ok; --i) {
+    ReadRegion(reader, &ring.stretch.buffers.emplace_back());
+  }
+  if (ring.stretch.buffers.empty() || ring.stretch.bytes < 0) reader->ok = false;
+  return ring;
 }
 
 }  // namespace
@@ -110,8 +125,8 @@ std::string Encode(const Announcement& announcement) {
   ByteWriter writer;
   writer.bytes.assign(announcement.digest.begin(), announcement.digest.end());
   // Most ranks have nothing else to say to each other.
-  if (announcement.channels.empty() && announcement.moved.empty() && announcement.memory.empty() &&
-      announcement.keys.empty()) {
+  if (announcement.channels.empty() && announcement.moved.empty() && announcement.rings.empty() &&
+      announcement.moved_rings.empty() && announcement.memory.empty() && announcement.keys.empty()) {
     return writer.bytes;
   }
   writer.Integer(announcement.channels.size());
@@ -120,7 +135,14 @@ std::string Encode(const Announcement& announcement) {
   for (const Announcement::Moved& one : announcement.moved) {
     writer.Integer(one.number);
     writer.Integer(reinterpret_cast<uint64_t>(one.base));
-    writer.Integer(reinterpret_cast<uint64_t>(one.ring_base));
+  }
+  writer.Integer(announcement.rings.size());
+  for (const Announcement::Ring& ring : announcement.rings) WriteRing(ring, &writer);
+  writer.Integer(announcement.moved_rings.size());
+  for (const Announcement::MovedRing& one : announcement.moved_rings) {
+    writer.Integer(one.number);
+    writer.Integer(one.buffers.size());
+    for (const std::byte* base : one.buffers) writer.Integer(reinterpret_cast<uint64_t>(base));
   }
   writer.Integer(announcement.memory.size());
   for (const Offer& offer : announcement.memory) offer.Write(&writer);
@@ -148,8 +170,17 @@ absl::StatusOr<Announcement> Decode(const std::string& bytes) {
     Announcement::Moved one;
     one.number = ReadNumber(&reader);
     one.base = reader.Address();
-    one.ring_base = reader.Address();
     announcement.moved.push_back(one);
+  }
+  for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
+    announcement.rings.push_back(ReadRing(&reader));
+  }
+  for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
+    Announcement::MovedRing& one = announcement.moved_rings.emplace_back();
+    one.number = ReadNumber(&reader);
+    for (uint64_t n = reader.Count(); n > 0 && reader.ok; --n) {
+      one.buffers.push_back(reader.Address());
+    }
   }
   for (uint64_t i = reader.Count(); i > 0 && reader.ok; --i) {
     announcement.memory.push_back(Offer::Read(&reader));

@@ -41,13 +41,27 @@ struct Announcement {
   std::vector<End> channels = {};
   // Earlier channels whose region has moved.
   struct Moved {
-    uint32_t number = 0;             // at the rank that says this
-    std::byte* base = nullptr;       // where its region is now,
-    std::byte* ring_base = nullptr;  // and its ring's buffer
+    uint32_t number = 0;        // at the rank that says this
+    std::byte* base = nullptr;  // where its region is now
     bool operator==(const Moved&) const = default;
   };
   std::vector<Moved> moved = {};
-  // Memory of this rank that holds slots of the channels above, or buffers of their rings, and that the other may map.
+  // Stretches of rings, to all ranks of the host.
+  struct Ring {
+    uint32_t number = 0;  // of the channel that leads there, at the rank that says this; a receiver
+    std::string from;     // its name
+    int from_peer = 0;
+    RingStretch stretch;
+  };
+  std::vector<Ring> rings = {};
+  // Earlier ones whose buffers have moved, to the ranks of their ring.
+  struct MovedRing {
+    uint32_t number = 0;  // as above
+    std::vector<std::byte*> buffers;
+    bool operator==(const MovedRing&) const = default;
+  };
+  std::vector<MovedRing> moved_rings = {};
+  // Memory of this rank that holds slots or buffers of the above, and that the other may map.
   std::vector<Offer> memory = {};
   // Channels of this rank whose slots the other may write by RDMA: number, and key of the slots. Of
   // those above.
@@ -60,7 +74,8 @@ absl::StatusOr<Announcement> Decode(const std::string& bytes);
 // What one rank says to another when all has been announced.
 struct Verdict {
   std::string objection = {};  // against the job, the same to all; empty: none
-  // Channels, by their numbers at the rank that hears this, whose ring's buffer there is mapped by the one that says it.
+  // Stretches of the rank that hears this, by the numbers of the channels that lead there, all of whose ring is mapped by
+  // the one that says it.
   std::vector<uint32_t> mapped = {};
 };
 

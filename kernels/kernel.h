@@ -76,6 +76,10 @@ struct KernelArgs {
   // step; a kernel that writes a state writes nothing if one of them has an error. None: it writes.
   const StepBlock* gate = nullptr;
   uint32_t gate_blocks = 0;
+  // For a ring that does not go round (plan/rings.h, RingPlace), to its `ring_reduce` on a CPU: the buffers of all
+  // members in the order of addition, this one's last. It makes the whole sum of the chunk's piece, in all of them.
+  void* const* members = nullptr;
+  uint32_t member_count = 0;
 };
 
 class Kernel {

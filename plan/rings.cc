@@ -95,6 +95,21 @@ class Finder {
         places.push_back(*std::move(place));
       }
     }
+    // One without its neighbour of this rank is none, and then the one before it.
+    for (size_t before = places.size() + 1; places.size() < before;) {
+      before = places.size();
+      Link(&places);
+      std::set<int> led;
+      for (const RingPlace& place : places) led.insert(place.next);
+      std::vector<RingPlace> kept;
+      for (size_t i = 0; i < places.size(); ++i) {
+        const bool leads = places[i].ship != WholeRing::kNoTask || places[i].next >= 0;
+        const bool is_led =
+            places[i].receive != WholeRing::kNoTask || led.contains(static_cast<int>(i));
+        if (leads && is_led) kept.push_back(std::move(places[i]));
+      }
+      places = std::move(kept);
+    }
     return places;
   }
 
@@ -343,14 +358,31 @@ class Finder {
     const uint32_t link = reducer.inputs(1).register_();
     if (!pieces.ok() || pieces->bytes != Reg(link).bytes()) return std::nullopt;
     place.pieces = *std::move(pieces);
-    place.lent = terms->reduce_chunks;
-    if (ship.has_value()) place.ship = *ship;
+    place.members = terms->parts;
+    place.pieces_per_share = terms->pieces;
+    place.sums_from = terms->reduce_chunks - terms->pieces;
+    (ship.has_value() ? place.ship : place.send) = *sender;
     if (Carries(Reg(link).producer(), plan::RECV, link, reducer)) {
       place.receive = Reg(link).producer();
     }
-    const bool between_ranks =
-        place.ship != WholeRing::kNoTask || place.receive != WholeRing::kNoTask;
-    return between_ranks ? std::optional<RingPlace>(std::move(place)) : std::nullopt;
+    return place;
+  }
+  // Which of them follow each other here.
+  void Link(std::vector<RingPlace>* places) const {
+    std::map<uint32_t, int> by_send;
+    for (size_t i = 0; i < places->size(); ++i) {
+      (*places)[i].next = -1;
+      if ((*places)[i].send != WholeRing::kNoTask) by_send[(*places)[i].send] = static_cast<int>(i);
+    }
+    for (size_t i = 0; i < places->size(); ++i) {
+      const plan::Port& link = Task((*places)[i].reduce).inputs(1);
+      const auto before = by_send.find(Reg(link.register_()).producer());
+      if (before == by_send.end() || Reg(link.register_()).consumers_size() != 1) continue;
+      RingPlace& leads = (*places)[static_cast<size_t>(before->second)];
+      if (leads.members == (*places)[i].members && leads.pieces.bytes == (*places)[i].pieces.bytes) {
+        leads.next = static_cast<int>(i);
+      }
+    }
   }
   // Whoever touched the bytes of a register before it was filled was read by what fills it, and by nobody else.
   bool OverWhenFilled(const plan::Register& last) const {
@@ -377,5 +409,25 @@ class Finder {
 std::vector<WholeRing> RingsOf(const plan::Plan& plan) { return Finder(plan).Run(); }
 std::vector<RingPart> RingPartsOf(const plan::Plan& plan) { return Finder(plan).Parts(); }
 std::vector<RingPlace> RingPlacesOf(const plan::Plan& plan) { return Finder(plan).Places(); }
+
+std::vector<std::vector<size_t>> RingStretchesOf(const std::vector<RingPlace>& places) {
+  std::vector<std::vector<size_t>> stretches;
+  std::vector<bool> seen(places.size());
+  const auto follow = [&](size_t first) {
+    std::vector<size_t>& stretch = stretches.emplace_back();
+    for (int at = static_cast<int>(first); at >= 0 && !seen[static_cast<size_t>(at)];
+         at = places[static_cast<size_t>(at)].next) {
+      seen[static_cast<size_t>(at)] = true;
+      stretch.push_back(static_cast<size_t>(at));
+    }
+  };
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (places[i].receive != WholeRing::kNoTask) follow(i);
+  }
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (!seen[i]) follow(i);
+  }
+  return stretches;
+}
 
 }  // namespace oneflow

@@ -6,8 +6,8 @@
 // plan, whose attributes all agree, and whose buffers and links nobody else touches; so nothing else is
 // needed to do it otherwise, and proof 6 has shown of the same tasks what they do. Of a ring that goes through
 // several ranks each plan has parts, one a member, that say the same of themselves and which channels they hang
-// on; whether they are one ring only all ranks together know (runtime/step_calls.h). And here are the rings whose
-// messages need no copy between ranks that share memory (RingPlace). Pure. Threads: any. REQUIRES: a plan that passed
+// on; whether they are one ring only all ranks together know (runtime/step_calls.h). And here are the rings that
+// need not go round where all members share memory (RingPlace). Pure. Threads: any. REQUIRES: a plan that passed
 // proof 1. Read next: plan/verify_flow.cc, runtime/step_schedule.h, docs/decisions/0038-rings-in-place.md.
 #ifndef ONEFLOW_PLAN_RINGS_H_
 #define ONEFLOW_PLAN_RINGS_H_
@@ -58,33 +58,44 @@ struct RingPart {
   int next = -1;  // that neighbour's place among the parts
 };
 
-// A member of an all-reduce whose messages need no place of their own where the two ranks share memory. Of a share's
-// way round, the first `lent` messages may be read where they lie in the sender's buffer, and the rest may be written
-// where they belong in the receiver's:
+// A member of an all-reduce that need not go round where all members share memory. Each member makes the whole sum of
+// one share: in the chunks in which it would have, it adds that share's pieces of all buffers, in the order in which
+// the ring would have, and writes the sum into all of them. In its other chunks it has nothing to do but to pass them
+// on:
 //
-//   lent     a partial sum is overwritten by the whole one alone, which is made of it: when that comes, the next
-//            member has read
-//   the rest a whole sum is made of this member's part as well: when it comes, this member's ring goes round, and
-//            those who read that part have done so
+//   reads   a chunk that has come to the member that sums it has been passed on by all others, so their rings go round
+//           and their buffers are filled; nobody writes its bytes but who sums it
+//   writes  nobody else reads them while the ring goes round; when the chunk has come by once more, they are there
 //
-// So the ring's own messages order what a slot and its credits order elsewhere, whatever path each of them takes. A
-// ring that only scatters or only gathers has no such messages. Nobody else may touch the buffer from the first chunk
-// to the last: those that did before are over when the ring's first task begins.
+// So the chunks, whatever path each of them takes, order what is done to the buffers, and carry nothing. A ring that
+// only scatters or only gathers does not end with a chunk from all others. Nobody else may touch the buffer from the
+// first chunk to the last: those that did before are over when the ring's first task begins.
 struct RingPlace {
   uint32_t reduce = 0;  // task
-  // The SEND of pieces to the next member and the RECV from the one before, where those are of other ranks.
+  // To the next member: the `ring_send`, if that is of this rank, else the SEND of pieces.
+  uint32_t send = WholeRing::kNoTask;
   uint32_t ship = WholeRing::kNoTask;
+  // The RECV from the one before, if that is of another rank.
   uint32_t receive = WholeRing::kNoTask;
-  int64_t lent = 0;   // chunks
-  SentPieces pieces;  // by chunk: where in the buffer what comes belongs
+  int next = -1;  // the next member among the places, if it is of this rank
+  int64_t members = 0;
+  // The chunks in which it sums: `pieces_per_share` of them from this one.
+  int64_t sums_from = 0;
+  int64_t pieces_per_share = 0;
+  SentPieces pieces;  // by chunk: where in each buffer its piece is
+
+  bool Sums(int64_t chunk) const { return chunk >= sums_from && chunk < sums_from + pieces_per_share; }
 };
 
 // Those whose members are all here, in order of their first tasks.
 std::vector<WholeRing> RingsOf(const plan::Plan& plan);
 // Of the others, in order of their `ring_reduce`.
 std::vector<RingPart> RingPartsOf(const plan::Plan& plan);
-// Members with a `ship` or a `receive`, in order of their `ring_reduce`.
+// In order of their `ring_reduce`. Those of one rank that follow each other are there together or not at all.
 std::vector<RingPlace> RingPlacesOf(const plan::Plan& plan);
+// Those that follow each other, as positions in `places`: from one with a `receive` to one with a `ship`, or all of a
+// ring whose members are all here.
+std::vector<std::vector<size_t>> RingStretchesOf(const std::vector<RingPlace>& places);
 
 }  // namespace oneflow
 

@@ -60,10 +60,7 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Create(const plan::Plan& plan,
   program->AddActors();
   OF_RETURN_IF_ERROR(program->AddWork());
   program->AddCompletions();
-  // Whole steps go round their rings by calls.
-  if (program->holds_bytes_ && !program->runs_whole_steps_ && plan.channels_size() > 0) {
-    program->ring_places_ = RingPlacesOf(program->plan_);
-  }
+  if (program->kernels_sum_in_place_) program->ring_places_ = RingPlacesOf(program->plan_);
   return program;
 }
 
@@ -71,6 +68,9 @@ void Program::Scratch::Reserve(const Program& program) {
   for (const Task& task : program.tasks()) {
     inputs.resize(std::max(inputs.size(), task.inputs.size()));
     outputs.resize(std::max(outputs.size(), task.outputs.size()));
+  }
+  for (const RingPlace& place : program.ring_places()) {
+    members.resize(std::max(members.size(), static_cast<size_t>(place.members)));
   }
 }
 
@@ -88,6 +88,9 @@ absl::Status Program::FindDevices(DeviceSet* devices) {
   }
   holds_bytes_ = !devices_.empty() && devices_.front()->holds_bytes();
   runs_whole_steps_ = !devices_.empty() && devices_.front()->runs_whole_steps();
+  kernels_sum_in_place_ = std::all_of(devices_.begin(), devices_.end(), [](const Device* device) {
+    return device->kind() == "cpu";
+  });
   return absl::OkStatus();
 }
 
@@ -443,6 +446,20 @@ void Program::Bind(const DeviceSet& devices, const StateStore& states) {
   }
 }
 
+void Program::SumInPlace(const RingPlace& place, const std::vector<comm::Region>& buffers) {
+  Task& reduce = tasks_[place.reduce];
+  reduce.members.clear();
+  for (const comm::Region& buffer : buffers) {
+    reduce.members.push_back({buffer.base, buffer.stride, buffer.slots, buffer.per_slot});
+  }
+  // A share begins its way behind the member that sums it.
+  if (!buffers.empty()) {
+    std::rotate(reduce.members.begin(), reduce.members.begin() + 1, reduce.members.end());
+  }
+  reduce.place = &place;
+  if (place.send != WholeRing::kNoTask) tasks_[place.send].passes_on = !buffers.empty();
+}
+
 void Program::BeginStep(int64_t step) {
   if (!holds_bytes_) return;
   for (uint32_t d = 0; d < step_blocks_.size(); ++d) {
@@ -460,13 +477,15 @@ absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& 
   for (size_t i = 0; i < task.outputs.size(); ++i) {
     scratch->outputs[i] = task.outputs[i].At(ordinal);
   }
-  if (task.lender.has_value()) {
-    if (!task.lender->Lends(ordinal)) return absl::OkStatus();  // what came is in its place
-    scratch->inputs[1] = task.lender->buffer.At(ordinal);
+  if (task.passes_on) return absl::OkStatus();
+  if (!task.members.empty() && !task.place->Sums(ordinal % task.chunks)) return absl::OkStatus();
+  for (size_t i = 0; i < task.members.size(); ++i) {
+    scratch->members[i] = task.members[i].At(ordinal);
   }
   return Execute(id, ordinal, invocation,
                  {scratch->inputs.data(), scratch->outputs.data(),
-                  task.workspace.base == nullptr ? nullptr : task.workspace.At(ordinal)},
+                  task.workspace.base == nullptr ? nullptr : task.workspace.At(ordinal),
+                  scratch->members.data(), static_cast<uint32_t>(task.members.size())},
                  stream);
 }
 
@@ -499,6 +518,8 @@ absl::Status Program::Execute(uint32_t id, int64_t ordinal, const Invocation& in
   args.inputs = operands.inputs;
   args.outputs = operands.outputs;
   args.workspace = operands.workspace;
+  args.members = operands.members;
+  args.member_count = operands.member_count;
   args.block = BlockOf(task.proto->device(), firing.step);
   args.task = id;
   args.micro = firing.micro;

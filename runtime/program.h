@@ -80,9 +80,11 @@ class Program {
         0;  // FEED, FETCH: how much further in the logical tensor each micro-batch is
     int64_t message_bytes = 0;  // SEND, RECV
     SentPieces sent;            // SEND: of pieces of its register
-    // A ring_reduce whose messages need no slots: where the member before it has those that it lends. The others
-    // are in this one's buffer when they have come.
-    std::optional<comm::RingBuffer> lender;
+    // Of a ring that is in place. Its ring_reduce: the buffers of all members, in the order in which it adds them, its
+    // own last; and its place. Its ring_send has nothing to do.
+    std::vector<Buffer> members;
+    const RingPlace* place = nullptr;
+    bool passes_on = false;
     int64_t touched_bytes = 0;    // of all its ports: at least what a firing reads and writes
     uint64_t received_bytes = 0;  // per firing, from another device
     uint32_t receiver = 0;        // global id of the device that receives them
@@ -98,6 +100,7 @@ class Program {
   struct Scratch {
     std::vector<const void*> inputs;
     std::vector<void*> outputs;
+    std::vector<void*> members;
     void Reserve(const Program& program);
   };
 
@@ -114,12 +117,11 @@ class Program {
   // Computes every address. Again after an arena has moved. REQUIRES: nothing runs.
   void Bind(const DeviceSet& devices, const StateStore& states);
 
-  // Members of rings with channels whose messages may need no slots.
+  // Members of rings that need not go round where all members share memory.
   const std::vector<RingPlace>& ring_places() const { return ring_places_; }
-  // Where what comes to the `ring_reduce` of one of them lies; nullopt: in slots. REQUIRES: nothing runs.
-  void ReadInPlace(uint32_t reduce, std::optional<comm::RingBuffer> lender) {
-    tasks_[reduce].lender = std::move(lender);
-  }
+  // One of them is in place from here on: `buffers` of all members, in the ring's order from this one on; none: it goes
+  // round. REQUIRES: nothing runs.
+  void SumInPlace(const RingPlace& place, const std::vector<comm::Region>& buffers);
 
   // Clears the blocks of a step. REQUIRES: the step kWindow before it is over; before its firings.
   void BeginStep(int64_t step);
@@ -163,6 +165,8 @@ class Program {
     const void* const* inputs = nullptr;
     void* const* outputs = nullptr;
     void* workspace = nullptr;
+    void* const* members = nullptr;  // KernelArgs
+    uint32_t member_count = 0;
   };
   absl::Status Execute(uint32_t task, int64_t ordinal, const Invocation& invocation,
                        const Operands& operands, kernels::Stream* stream) const;
@@ -227,6 +231,7 @@ class Program {
   static constexpr int64_t kEvents = 4;
   std::vector<std::vector<std::unique_ptr<kernels::Event>>> events_;
   std::vector<Lane> lanes_;
+  bool kernels_sum_in_place_ = false;  // a ring_reduce obeys KernelArgs::members
   std::vector<RingPlace> ring_places_;
   std::atomic<int64_t> failed_step_{kNoStep};
   std::vector<Block> step_blocks_;  // by device: a StepBlock per step in flight

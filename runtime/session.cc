@@ -453,11 +453,10 @@ class SessionImpl : public Session {
     return absl::OkStatus();
   }
 
-  // Where the messages of a channel lie on this rank.
-  // Where the messages of a channel lie at this end.
+  // Where the messages of a channel lie at this end, and the stretch of a ring that it leads to.
   struct ChannelEnd {
     comm::Region region;
-    comm::RingBuffer ring;
+    comm::RingStretch ring;
   };
   static std::map<uint32_t, ChannelEnd> EndsOf(const Program& program) {
     std::map<uint32_t, ChannelEnd> ends;
@@ -468,37 +467,66 @@ class SessionImpl : public Session {
       ends[task.proto->channel()].region = {buffer.base, buffer.stride, buffer.slots, buffer.inner,
                                             task.sent.offsets};
     }
-    for (const RingPlace& place : program.ring_places()) {
-      const Program::Buffer& buffer = program.tasks()[place.reduce].inputs[0];
-      for (const uint32_t end : {place.ship, place.receive}) {
-        if (end == WholeRing::kNoTask) continue;
-        const Program::Task& task = program.tasks()[end];
-        const std::vector<int64_t>& offsets =
-            end == place.ship ? task.sent.offsets : place.pieces.offsets;
-        ends[task.proto->channel()].ring = {
-            {buffer.base, buffer.stride, buffer.slots, buffer.inner, offsets}, place.lent};
-      }
+    const std::vector<RingPlace>& places = program.ring_places();
+    for (const std::vector<size_t>& stretch : RingStretchesOf(places)) {
+      const RingPlace &first = places[stretch.front()], &last = places[stretch.back()];
+      if (first.receive == WholeRing::kNoTask) continue;
+      comm::RingStretch& ring = ends[ChannelOf(program, first.receive)].ring;
+      ring.buffers = BuffersOf(program, stretch);
+      ring.bytes = program.plan().registers(BufferOf(program, first)).bytes();
+      ring.members = first.members;
+      const plan::ChannelProto& to =
+          program.plan().channels(static_cast<int>(ChannelOf(program, last.ship)));
+      ring.to = to.name();
+      ring.to_peer = static_cast<int>(to.destination());
     }
     return ends;
+  }
+  static uint32_t ChannelOf(const Program& program, uint32_t task) {
+    return program.tasks()[task].proto->channel();
+  }
+  // The register that goes round.
+  static int BufferOf(const Program& program, const RingPlace& place) {
+    return static_cast<int>(program.tasks()[place.reduce].proto->inputs(0).register_());
+  }
+  static std::vector<comm::Region> BuffersOf(const Program& program,
+                                             const std::vector<size_t>& stretch) {
+    std::vector<comm::Region> buffers;
+    for (const size_t i : stretch) {
+      const Program::Buffer& buffer =
+          program.tasks()[program.ring_places()[i].reduce].inputs[0];
+      buffers.push_back({buffer.base, buffer.stride, buffer.slots, buffer.inner});
+    }
+    return buffers;
   }
 
   // The arenas have moved. Nothing runs, so nothing is posted.
   void MoveChannels(const LoadedPlan& loaded) {
     if (loaded.run->channels.empty()) return;  // none, or they could not be opened
     for (const auto& [channel, end] : EndsOf(*loaded.program)) {
-      options_.transport->MoveRegion(loaded.run->channels[channel], end.region.base,
-                                     end.ring.buffer.base);
+      std::vector<std::byte*> ring;
+      for (const comm::Region& buffer : end.ring.buffers) ring.push_back(buffer.base);
+      options_.transport->MoveRegion(loaded.run->channels[channel], end.region.base, ring);
     }
   }
 
-  // Reads what comes round a ring where the last OpenChannels has found it.
+  // Rings are in place where the last OpenChannels has found them so, and where all members are here.
   void FollowRings(const LoadedPlan& loaded) {
-    if (loaded.run->channels.empty()) return;
-    for (const RingPlace& place : loaded.program->ring_places()) {
-      if (place.receive == WholeRing::kNoTask) continue;
-      const uint32_t channel = loaded.program->tasks()[place.receive].proto->channel();
-      loaded.program->ReadInPlace(place.reduce,
-                                  options_.transport->InPlace(loaded.run->channels[channel]));
+    const std::vector<RingPlace>& places = loaded.program->ring_places();
+    for (const std::vector<size_t>& stretch : RingStretchesOf(places)) {
+      const RingPlace& first = places[stretch.front()];
+      std::vector<comm::Region> buffers;
+      if (first.receive == WholeRing::kNoTask) {
+        buffers = BuffersOf(*loaded.program, stretch);
+      } else if (!loaded.run->channels.empty()) {
+        buffers = options_.transport->InPlace(
+            loaded.run->channels[ChannelOf(*loaded.program, first.receive)]);
+      }
+      if (static_cast<int64_t>(buffers.size()) != first.members) buffers.clear();
+      for (const size_t i : stretch) {
+        loaded.program->SumInPlace(places[i], buffers);
+        if (!buffers.empty()) std::rotate(buffers.begin(), buffers.begin() + 1, buffers.end());
+      }
     }
   }
 

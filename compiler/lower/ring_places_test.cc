@@ -1,6 +1,6 @@
-// Which messages of a ring may do without slots (plan/rings.h, RingPlace): those alone whose bytes nobody touches at
-// the same time, in any order that the plans of all ranks leave open. That order is found here from every edge of all
-// plans and from every message; what touches a buffer, from what a ring is.
+// Which rings may be in place (plan/rings.h, RingPlace): those alone whose bytes nobody touches at the same time, in any
+// order that the plans of all ranks leave open. That order is found here from every edge of all plans and from every
+// message; what touches a buffer, from what a ring is.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -154,19 +154,9 @@ struct Access {
   std::string who;
 };
 
-// The ring_send of a member whose next one is of the same rank.
-uint32_t PackerOf(const plan::Plan& plan, const RingPlace& place) {
-  const uint32_t buffer = plan.tasks(static_cast<int>(place.reduce)).inputs(0).register_();
-  for (const uint32_t reader : plan.registers(static_cast<int>(buffer)).consumers()) {
-    if (plan.tasks(static_cast<int>(reader)).op() == "ring_send") return reader;
-  }
-  return WholeRing::kNoTask;
-}
-
-// What is unordered if each ring lends so many chunks (nullopt: as many as it says); empty: nothing. `rings`: how many
-// members there are.
-std::string Unordered(const std::vector<plan::Plan>& plans, std::optional<int64_t> lent,
-                      int* rings) {
+// What is unordered if each ring is in place; empty: nothing. Its whole sums are made so many chunks early (negative:
+// late). `rings`: how many members there are.
+std::string Unordered(const std::vector<plan::Plan>& plans, int64_t early, int* rings) {
   AllRanks order(plans, 3);
   std::vector<Access> accesses;
   size_t of_rings = 0;  // the first so many
@@ -180,62 +170,51 @@ std::string Unordered(const std::vector<plan::Plan>& plans, std::optional<int64_
          writes, order.Begin(toucher, task, ordinal), order.End(toucher, task, ordinal),
          plans[toucher].tasks(static_cast<int>(task)).name() + " " + std::to_string(ordinal)});
   };
-  std::map<std::string, std::pair<size_t, RingPlace>> senders;  // by channel
+  using Member = std::pair<size_t, size_t>;  // rank, place
   std::vector<std::vector<RingPlace>> places;
+  std::map<std::string, Member> behind;  // by channel: the member that it leads to
   std::set<std::pair<size_t, uint32_t>> of_ring;  // tasks that touch their buffers by pieces
+  const auto channel_of = [&](size_t r, uint32_t task) {
+    const uint32_t channel = plans[r].tasks(static_cast<int>(task)).channel();
+    return plans[r].channels(static_cast<int>(channel)).name();
+  };
   for (size_t r = 0; r < plans.size(); ++r) {
     places.push_back(RingPlacesOf(plans[r]));
     *rings += static_cast<int>(places[r].size());
-    for (const RingPlace& place : places[r]) {
-      of_ring.insert({r, place.reduce});
-      if (place.ship == WholeRing::kNoTask) {
-        of_ring.insert({r, PackerOf(plans[r], place)});
-        continue;
-      }
-      of_ring.insert({r, place.ship});
-      const plan::Task& send = plans[r].tasks(static_cast<int>(place.ship));
-      senders[plans[r].channels(static_cast<int>(send.channel())).name()] = {r, place};
+    for (size_t i = 0; i < places[r].size(); ++i) {
+      const RingPlace& place = places[r][i];
+      for (const uint32_t task : {place.reduce, place.send, place.ship}) of_ring.insert({r, task});
+      if (place.receive != WholeRing::kNoTask) behind[channel_of(r, place.receive)] = {r, i};
     }
   }
-  const auto buffer_of = [&](size_t rank, const RingPlace& place) {
-    return plans[rank].tasks(static_cast<int>(place.reduce)).inputs(0).register_();
+  // All members, from this one on.
+  const auto ring_of = [&](Member first) {
+    std::vector<Member> ring;
+    Member at = first;
+    do {
+      ring.push_back(at);
+      const RingPlace& place = places[at.first][at.second];
+      at = place.next >= 0 ? Member(at.first, static_cast<size_t>(place.next))
+                           : behind.at(channel_of(at.first, place.ship));
+    } while (at != first && ring.size() < 100);
+    return ring;
   };
   for (size_t r = 0; r < plans.size(); ++r) {
-    for (const RingPlace& place : places[r]) {
+    for (size_t i = 0; i < places[r].size(); ++i) {
+      const RingPlace& place = places[r][i];
+      const std::vector<Member> ring = ring_of({r, i});
+      if (static_cast<int64_t>(ring.size()) != place.members) return "a ring is not closed";
       const auto chunks = static_cast<int64_t>(place.pieces.offsets.size());
-      const int64_t bytes = place.pieces.bytes;
-      const int64_t lends = lent.value_or(place.lent);
       for (int64_t n = 0; n < order.steps() * FiringsPerStep(plans[r], place.reduce); ++n) {
-        const int64_t chunk = n % chunks, q = n / chunks;
-        const int64_t at = place.pieces.offsets[static_cast<size_t>(chunk)];
-        const bool from_far = place.receive != WholeRing::kNoTask;
-        if (!from_far || chunk < lends)
-          touch(r, place.reduce, n, r, buffer_of(r, place), q, at, bytes, true);
-        if (!from_far) continue;
-        const plan::Task& receive = plans[r].tasks(static_cast<int>(place.receive));
-        const auto sender =
-            senders.find(plans[r].channels(static_cast<int>(receive.channel())).name());
-        if (sender == senders.end()) return "the other end does not go round in place";
-        const auto& [far, lender] = sender->second;
-        if (chunk < lends) {  // read at the sender
-          touch(r, place.reduce, n, far, buffer_of(far, lender), q, at, bytes, false);
-        } else {  // read there by the SEND, and written here
-          touch(far, lender.ship, n, far, buffer_of(far, lender), q, at, bytes, false);
-          touch(far, lender.ship, n, r, buffer_of(r, place), q, at, bytes, true);
+        if (!place.Sums(n % chunks + early)) continue;
+        // The piece that belongs to this chunk without being early.
+        const int64_t at = place.pieces.offsets[static_cast<size_t>(n % chunks + early)];
+        for (const auto& [far, j] : ring) {
+          const uint32_t reduce = places[far][j].reduce;
+          touch(r, place.reduce, n, far,
+                plans[far].tasks(static_cast<int>(reduce)).inputs(0).register_(), n / chunks, at,
+                place.pieces.bytes, true);
         }
-      }
-    }
-  }
-  // Those who pack for a device of their own rank.
-  for (size_t r = 0; r < plans.size(); ++r) {
-    for (const RingPlace& place : places[r]) {
-      if (place.ship != WholeRing::kNoTask) continue;
-      const uint32_t packer = PackerOf(plans[r], place);
-      const SentPieces sent = *SentPiecesOf(plans[r].tasks(static_cast<int>(packer)));
-      const auto chunks = static_cast<int64_t>(sent.offsets.size());
-      for (int64_t n = 0; n < order.steps() * FiringsPerStep(plans[r], packer); ++n) {
-        touch(r, packer, n, r, buffer_of(r, place), n / chunks,
-              sent.offsets[static_cast<size_t>(n % chunks)], sent.bytes, false);
       }
     }
   }
@@ -272,33 +251,33 @@ std::string Unordered(const std::vector<plan::Plan>& plans, std::optional<int64_
   return "";
 }
 
-TEST(RingPlacesTest, WhatNeedsNoSlotsIsOrderedByTheRingItself) {
+TEST(RingPlacesTest, WhatIsInPlaceIsOrderedByTheRingItself) {
   const struct {
     std::vector<Axis> axes;
     int per_rank;
     int64_t width;  // of weights that go round in pieces, or in whole shares
     int micro;
   } cases[] = {{{{"dp", 2}}, 1, 1024, 1}, {{{"dp", 2}}, 1, 48, 2},   {{{"dp", 3}}, 1, 1536, 1},
-               {{{"dp", 4}}, 1, 1536, 2}, {{{"dp", 4}}, 2, 1536, 1}, {{{"dp", 6}}, 3, 1536, 1}};
+               {{{"dp", 4}}, 1, 1536, 2}, {{{"dp", 4}}, 2, 1536, 1}, {{{"dp", 6}}, 3, 1536, 1},
+               {{{"dp", 4}}, 4, 1536, 2}};
   for (const auto& c : cases) {
     const std::string name =
         c.axes[0].name + ":" + std::to_string(c.axes[0].size) + " width " + std::to_string(c.width);
     const std::vector<plan::Plan> plans = CompileAll(c.axes, c.per_rank, c.width, c.micro);
     int rings = 0;
-    EXPECT_EQ(Unordered(plans, std::nullopt, &rings), "") << name;
+    EXPECT_EQ(Unordered(plans, 0, &rings), "") << name;
     if (rings == 0) {
       EXPECT_EQ(c.width, 48) << name;  // too small for a ring
       continue;
     }
-    EXPECT_GE(rings, 2 * static_cast<int>(plans.size())) << name;
-    // Whole sums are no more lent than partial ones are put into their place: the next step, or the member that is
-    // late, would meet them.
-    int64_t chunks = 0;
-    for (const RingPlace& place : RingPlacesOf(plans[0])) {
-      chunks = std::max(chunks, static_cast<int64_t>(place.pieces.offsets.size()));
+    EXPECT_GE(rings, 2 * c.axes[0].size) << name;
+    // A share earlier not all members go round yet; a share later, where there is one, one that has what it thinks a sum may
+    // be through.
+    const RingPlace place = RingPlacesOf(plans[0])[0];
+    EXPECT_NE(Unordered(plans, -place.pieces_per_share, &rings), "") << name;
+    if (place.members > 2) {
+      EXPECT_NE(Unordered(plans, place.pieces_per_share, &rings), "") << name;
     }
-    EXPECT_NE(Unordered(plans, chunks, &rings), "") << name;
-    EXPECT_NE(Unordered(plans, 0, &rings), "") << name;
   }
 }
 
@@ -310,10 +289,39 @@ TEST(RingPlacesTest, MembersKnowTheirEndsAndTheSamePieces) {
     for (const RingPlace& place : places) {
       EXPECT_EQ(plan.tasks(static_cast<int>(place.ship)).kind(), plan::SEND);
       EXPECT_EQ(plan.tasks(static_cast<int>(place.receive)).kind(), plan::RECV);
+      EXPECT_EQ(place.send, WholeRing::kNoTask);
+      EXPECT_EQ(place.next, -1);
+      EXPECT_EQ(place.members, 3);
       // Shares of 3 MiB in three pieces: round twice, once as parts.
       EXPECT_EQ(place.pieces.offsets.size(), 12u);
       EXPECT_EQ(place.pieces.bytes, 1 << 20);
-      EXPECT_EQ(place.lent, 6);
+      EXPECT_FALSE(place.Sums(2) || place.Sums(6));
+      EXPECT_TRUE(place.Sums(3) && place.Sums(5));
+    }
+    for (const std::vector<size_t>& stretch : RingStretchesOf(places)) {
+      EXPECT_EQ(stretch.size(), 1u);
+    }
+  }
+}
+
+TEST(RingPlacesTest, MembersOfARankFollowEachOther) {
+  for (const int per_rank : {2, 4}) {
+    for (const plan::Plan& plan : CompileAll({{"dp", 4}}, per_rank, 1536, 1)) {
+      const std::vector<RingPlace> places = RingPlacesOf(plan);
+      EXPECT_EQ(static_cast<int>(places.size()), 2 * per_rank);
+      const std::vector<std::vector<size_t>> stretches = RingStretchesOf(places);
+      EXPECT_EQ(stretches.size(), 2u);
+      for (const std::vector<size_t>& stretch : stretches) {
+        ASSERT_EQ(static_cast<int>(stretch.size()), per_rank);
+        for (size_t i = 0; i + 1 < stretch.size(); ++i) {
+          EXPECT_EQ(places[stretch[i]].next, static_cast<int>(stretch[i + 1]));
+          EXPECT_EQ(plan.tasks(static_cast<int>(places[stretch[i]].send)).op(), "ring_send");
+        }
+        const RingPlace &first = places[stretch.front()], &last = places[stretch.back()];
+        EXPECT_EQ(first.receive != WholeRing::kNoTask, per_rank == 2);
+        EXPECT_EQ(last.ship != WholeRing::kNoTask, per_rank == 2);
+        EXPECT_EQ(last.next, per_rank == 2 ? -1 : static_cast<int>(stretch.front()));
+      }
     }
   }
 }

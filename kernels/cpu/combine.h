@@ -6,6 +6,7 @@
 #ifndef ONEFLOW_KERNELS_CPU_COMBINE_H_
 #define ONEFLOW_KERNELS_CPU_COMBINE_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -20,6 +21,12 @@ absl::StatusOr<CombineMode> ParseCombineMode(const std::string& text);
 // Runs `region` with `mode`: kCopy is region.Run.
 void Combine(CombineMode mode, const StridedCopy& region, const void* source, void* destination,
              int threads);
+
+// What Combine makes when it goes from one buffer to the next, of the elements [begin, begin + elements) of all of them:
+// the first with the second, that with the third, to the last; here in one pass, block by block, which gives the same
+// bits. All buffers have the result. REQUIRES: two buffers or more; not kCopy.
+void CombineAll(CombineMode mode, DType dtype, void* const* buffers, uint32_t count, int64_t begin,
+                int64_t elements, int threads);
 
 }  // namespace oneflow::kernels
 

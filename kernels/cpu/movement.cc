@@ -175,6 +175,11 @@ KernelOr MakeRingReduce(const KernelSpec& spec) {
   const int64_t bytes = BytesOf(buffer);
   const int64_t reduce_chunks = spec.attrs.Int("reduce_chunks");
   return KernelOf([=, threads = spec.threads](const KernelArgs& args) {
+    if (args.member_count > 0) {
+      const StridedCopy& piece = copies[shares.Received(args.chunk)];
+      return CombineAll(mode, piece.dtype(), args.members, args.member_count,
+                        piece.destination_begin(), piece.elements(), threads);
+    }
     if (args.outputs[0] != args.inputs[0] && args.chunk == 0) {
       std::memcpy(args.outputs[0], args.inputs[0], bytes);
     }

@@ -2,9 +2,9 @@
 // in use, and without reading what is written over first.
 //
 // Pure. Threads: any; the bytes are there for others when it returns (a fence orders streaming stores). Read next:
-// comm/tcp_transport.cc.
-#ifndef ONEFLOW_COMM_STREAMING_COPY_H_
-#define ONEFLOW_COMM_STREAMING_COPY_H_
+// kernels/cpu/combine.cc.
+#ifndef ONEFLOW_KERNELS_CPU_STREAMING_COPY_H_
+#define ONEFLOW_KERNELS_CPU_STREAMING_COPY_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -14,17 +14,14 @@
 #include <emmintrin.h>
 #endif
 
-namespace oneflow::comm {
-
-// Fewer bytes fit into a cache and are better off there.
-inline constexpr size_t kStreamedBytes = size_t{256} << 10;
+namespace oneflow::kernels {
 
 // As std::memcpy.
 inline void StreamingCopy(std::byte* to, const std::byte* from, size_t bytes) {
 #ifdef __SSE2__
   constexpr size_t kLine = 64;
-  if (bytes >= kStreamedBytes) {
-    const size_t before = (kLine - reinterpret_cast<uintptr_t>(to) % kLine) % kLine;
+  const size_t before = (kLine - reinterpret_cast<uintptr_t>(to) % kLine) % kLine;
+  if (bytes >= before + kLine) {
     std::memcpy(to, from, before);
     to += before;
     from += before;
@@ -45,6 +42,6 @@ inline void StreamingCopy(std::byte* to, const std::byte* from, size_t bytes) {
   std::memcpy(to, from, bytes);
 }
 
-}  // namespace oneflow::comm
+}  // namespace oneflow::kernels
 
-#endif  // ONEFLOW_COMM_STREAMING_COPY_H_
+#endif  // ONEFLOW_KERNELS_CPU_STREAMING_COPY_H_
