@@ -94,7 +94,8 @@ std::vector<Announcement> AnnounceChannels(size_t world_size, const Digest& dige
 }
 
 MappedBy BindChannels(int rank, const std::vector<Announcement>& own,
-                      const std::vector<Announcement>& all, const Neighbours& neighbours, const RdmaPeers& rdma, ChannelTable* channels) {
+                      const std::vector<Announcement>& all, const Neighbours& neighbours,
+                      const RdmaPeers& rdma, ChannelTable* channels) {
   // By rank, by its number.
   std::vector<std::map<uint32_t, const Announcement::Moved*>> moved(all.size());
   std::vector<std::map<uint32_t, uint32_t>> keys(all.size());

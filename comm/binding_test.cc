@@ -53,8 +53,8 @@ TEST(BindingTest, ARingIsInPlaceWhenAllOthersSaySo) {
   }
   const ChannelId from = 0, to = 1, without = 2;
   const auto settle = [&](const MappedBy& mapped) {
-    channels.Find(from)->shared_ring = std::make_unique<SharedRing>(
-        SharedRing{{{0, from, {{&buffer}}, {}}, {1, 7, {{&buffer}}, {}}, {2, 8, {{&buffer}}, {}}}, to});
+    channels.Find(from)->shared_ring = std::make_unique<SharedRing>(SharedRing{
+        {{0, from, {{&buffer}}, {}}, {1, 7, {{&buffer}}, {}}, {2, 8, {{&buffer}}, {}}}, to});
     return SettleRings(mapped, &channels);
   };
   EXPECT_EQ(settle({{}, {from}, {from}}), absl::OkStatus());

@@ -24,7 +24,7 @@ namespace oneflow::comm {
 struct SharedRing {
   struct Stretch {
     int rank = 0;
-    uint32_t number = 0;  // at its rank, of the channel that leads to it
+    uint32_t number = 0;          // at its rank, of the channel that leads to it
     std::vector<Region> buffers;  // where they lie here; base nullptr: they are not mapped
     std::vector<std::shared_ptr<PeerMemory>> memory;
   };

@@ -182,9 +182,11 @@ absl::Status SettleRings(const MappedBy& mapped, ChannelTable* channels) {
       const Channel* channel = channels->Find(number);
       const SharedRing* ring = channel != nullptr ? channel->shared_ring.get() : nullptr;
       const auto is_of_rank = [rank](const SharedRing::Stretch& one) { return one.rank == rank; };
-      if (ring == nullptr || std::none_of(ring->stretches.begin() + 1, ring->stretches.end(), is_of_rank)) {
-        return PeerFailure(rank, absl::StrCat("rank ", rank, " broke the protocol: it maps the ring ",
-                                              "of channel ", number, ", which it has no part in"));
+      if (ring == nullptr ||
+          std::none_of(ring->stretches.begin() + 1, ring->stretches.end(), is_of_rank)) {
+        return PeerFailure(rank,
+                           absl::StrCat("rank ", rank, " broke the protocol: it maps the ring ",
+                                        "of channel ", number, ", which it has no part in"));
       }
       by_ring[number].insert(rank);
     }

@@ -7,7 +7,7 @@
 //
 // Functions of OpenChannels. Threads: one at a time, under its lock. Invariants: what a peer says of its buffers is
 // believed only as far as they lie in memory that it offers; how much of them is touched this rank knows itself.
-// Read next: comm/binding.h, docs/decisions/0038-rings-in-place.md.
+// Read next: comm/binding.h, docs/decisions/0039-summed-once.md.
 #ifndef ONEFLOW_COMM_RING_BINDING_H_
 #define ONEFLOW_COMM_RING_BINDING_H_
 

@@ -171,8 +171,7 @@ struct Ring {
   void AddBuffer(int r, const RingChange& change) {
     of.push_back(r);
     if (change.shares) {
-      memory.push_back(
-          std::make_unique<Slots>(world[static_cast<size_t>(r)].get(), 2 * kBytes));
+      memory.push_back(std::make_unique<Slots>(world[static_cast<size_t>(r)].get(), 2 * kBytes));
       buffers.push_back(memory.back()->data() + change.shift);
     } else {
       private_memory.emplace_back(2 * kBytes);
@@ -277,7 +276,8 @@ TEST_P(TransportTest, RingsFollowTheirBuffers) {
       for (int r = 0; r < Ring::kRanks; ++r) {
         threads.emplace_back([&, r] {
           if (std::find(movers.begin(), movers.end(), r) != movers.end()) {
-            world[static_cast<size_t>(r)]->MoveRegion(ring.In(r), ring.slots[static_cast<size_t>(r)]->data(), ring.OfRank(r));
+            world[static_cast<size_t>(r)]->MoveRegion(
+                ring.In(r), ring.slots[static_cast<size_t>(r)]->data(), ring.OfRank(r));
             world[static_cast<size_t>(r)]->MoveRegion(ring.ids[r][1], ring.OfRank(r)[0], {});
           }
           EXPECT_TRUE(world[static_cast<size_t>(r)]->OpenChannels("g", {}, {}, {}).ok());

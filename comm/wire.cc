@@ -126,7 +126,8 @@ std::string Encode(const Announcement& announcement) {
   writer.bytes.assign(announcement.digest.begin(), announcement.digest.end());
   // Most ranks have nothing else to say to each other.
   if (announcement.channels.empty() && announcement.moved.empty() && announcement.rings.empty() &&
-      announcement.moved_rings.empty() && announcement.memory.empty() && announcement.keys.empty()) {
+      announcement.moved_rings.empty() && announcement.memory.empty() &&
+      announcement.keys.empty()) {
     return writer.bytes;
   }
   writer.Integer(announcement.channels.size());

@@ -379,7 +379,8 @@ class Finder {
       const auto before = by_send.find(Reg(link.register_()).producer());
       if (before == by_send.end() || Reg(link.register_()).consumers_size() != 1) continue;
       RingPlace& leads = (*places)[static_cast<size_t>(before->second)];
-      if (leads.members == (*places)[i].members && leads.pieces.bytes == (*places)[i].pieces.bytes) {
+      if (leads.members == (*places)[i].members &&
+          leads.pieces.bytes == (*places)[i].pieces.bytes) {
         leads.next = static_cast<int>(i);
       }
     }

@@ -8,7 +8,7 @@
 // several ranks each plan has parts, one a member, that say the same of themselves and which channels they hang
 // on; whether they are one ring only all ranks together know (runtime/step_calls.h). And here are the rings that
 // need not go round where all members share memory (RingPlace). Pure. Threads: any. REQUIRES: a plan that passed
-// proof 1. Read next: plan/verify_flow.cc, runtime/step_schedule.h, docs/decisions/0038-rings-in-place.md.
+// proof 1. Read next: plan/verify_flow.cc, runtime/step_schedule.h, docs/decisions/0039-summed-once.md.
 #ifndef ONEFLOW_PLAN_RINGS_H_
 #define ONEFLOW_PLAN_RINGS_H_
 
@@ -84,7 +84,9 @@ struct RingPlace {
   int64_t pieces_per_share = 0;
   SentPieces pieces;  // by chunk: where in each buffer its piece is
 
-  bool Sums(int64_t chunk) const { return chunk >= sums_from && chunk < sums_from + pieces_per_share; }
+  bool Sums(int64_t chunk) const {
+    return chunk >= sums_from && chunk < sums_from + pieces_per_share;
+  }
 };
 
 // Those whose members are all here, in order of their first tasks.

@@ -88,9 +88,8 @@ absl::Status Program::FindDevices(DeviceSet* devices) {
   }
   holds_bytes_ = !devices_.empty() && devices_.front()->holds_bytes();
   runs_whole_steps_ = !devices_.empty() && devices_.front()->runs_whole_steps();
-  kernels_sum_in_place_ = std::all_of(devices_.begin(), devices_.end(), [](const Device* device) {
-    return device->kind() == "cpu";
-  });
+  kernels_sum_in_place_ = std::all_of(devices_.begin(), devices_.end(),
+                                      [](const Device* device) { return device->kind() == "cpu"; });
   return absl::OkStatus();
 }
 
@@ -458,6 +457,12 @@ void Program::SumInPlace(const RingPlace& place, const std::vector<comm::Region>
   }
   reduce.place = &place;
   if (place.send != WholeRing::kNoTask) tasks_[place.send].passes_on = !buffers.empty();
+}
+
+size_t Program::rings_in_place() const {
+  return static_cast<size_t>(std::count_if(
+      ring_places_.begin(), ring_places_.end(),
+      [this](const RingPlace& place) { return !tasks_[place.reduce].members.empty(); }));
 }
 
 void Program::BeginStep(int64_t step) {

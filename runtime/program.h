@@ -122,6 +122,7 @@ class Program {
   // One of them is in place from here on: `buffers` of all members, in the ring's order from this one on; none: it goes
   // round. REQUIRES: nothing runs.
   void SumInPlace(const RingPlace& place, const std::vector<comm::Region>& buffers);
+  size_t rings_in_place() const;
 
   // Clears the blocks of a step. REQUIRES: the step kWindow before it is over; before its firings.
   void BeginStep(int64_t step);

@@ -298,7 +298,10 @@ class SessionImpl : public Session {
     for (const std::unique_ptr<ActorHost>& host : executor_.hosts()) {
       holdings.message_room += host->message_room();
     }
-    for (const auto& [id, plan] : plans_) holdings.channels += plan.run->channels.size();
+    for (const auto& [id, plan] : plans_) {
+      holdings.channels += plan.run->channels.size();
+      holdings.rings_in_place += plan.program->rings_in_place();
+    }
     holdings.fetch_rings = plans_.size() + unloaded_outputs_.size();
     holdings.staging_bytes = staging_.bytes();
     return holdings;
@@ -493,8 +496,7 @@ class SessionImpl : public Session {
                                              const std::vector<size_t>& stretch) {
     std::vector<comm::Region> buffers;
     for (const size_t i : stretch) {
-      const Program::Buffer& buffer =
-          program.tasks()[program.ring_places()[i].reduce].inputs[0];
+      const Program::Buffer& buffer = program.tasks()[program.ring_places()[i].reduce].inputs[0];
       buffers.push_back({buffer.base, buffer.stride, buffer.slots, buffer.inner});
     }
     return buffers;

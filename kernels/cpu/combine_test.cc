@@ -10,6 +10,7 @@
 
 #include "base/dtype.h"
 #include "base/shape.h"
+#include "kernels/cpu/denormals.h"
 
 namespace oneflow::kernels {
 namespace {
@@ -31,6 +32,7 @@ Bytes RandomNumbers(DType dtype, int64_t elements, uint32_t seed) {
 
 TEST(CombineAllTest, GivesAllBuffersWhatGoingRoundWould) {
   constexpr int64_t kBefore = 3, kBehind = 5;
+  const FlushDenormals flush;  // as every kernel
   for (const DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kBF16, DType::kI32}) {
     for (const CombineMode mode : {CombineMode::kSum, CombineMode::kMax, CombineMode::kMin}) {
       for (const uint32_t count : {2, 3, 5}) {
@@ -42,8 +44,8 @@ TEST(CombineAllTest, GivesAllBuffersWhatGoingRoundWould) {
             round.push_back(RandomNumbers(dtype, all, i + 1));
           }
           buffers = round;
-          const StridedCopy piece = StridedCopy::Region(dtype, {elements}, {all}, {kBefore}, {all},
-                                                        {kBefore});
+          const StridedCopy piece =
+              StridedCopy::Region(dtype, {elements}, {all}, {kBefore}, {all}, {kBefore});
           for (uint32_t i = 1; i < count; ++i) {
             Combine(mode, piece, round[i - 1].data(), round[i].data(), 1);
           }
@@ -55,8 +57,8 @@ TEST(CombineAllTest, GivesAllBuffersWhatGoingRoundWould) {
           for (uint32_t i = 0; i < count; ++i) {
             Bytes expected = RandomNumbers(dtype, all, i + 1);  // around the piece
             std::memcpy(expected.data() + begin, round[count - 1].data() + begin, size);
-            EXPECT_EQ(buffers[i], expected) << NameOf(dtype) << " of " << elements << ", buffer " << i
-                                            << " of " << count;
+            EXPECT_EQ(buffers[i], expected)
+                << NameOf(dtype) << " of " << elements << ", buffer " << i << " of " << count;
           }
         }
       }

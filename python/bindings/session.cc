@@ -155,6 +155,7 @@ py::dict Holdings(PySession& self) {
   result["message_room"] = holdings.message_room;
   result["channels"] = holdings.channels;
   result["fetch_rings"] = holdings.fetch_rings;
+  result["rings_in_place"] = holdings.rings_in_place;
   result["staging_bytes"] = holdings.staging_bytes;
   return result;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -37,8 +38,9 @@ def main() -> None:
     np.testing.assert_array_equal(whole, x.sum(0, dtype=np.float64))
     np.testing.assert_array_equal(most, x.max(0))
     np.testing.assert_array_equal(doubled, 2 * x.sum(0, dtype=np.float64))
+    in_place = step.store.session.holdings()["rings_in_place"]
     with open(f"{path}.rank{flow.rank()}", "w") as file:
-        file.write(plan)
+        json.dump({"plan": plan, "rings_in_place": in_place}, file)
 
 
 if __name__ == "__main__":
