@@ -11,9 +11,9 @@
 namespace oneflow {
 namespace {
 
-// A ring's chunk: what comes is added while it is in a cache, and its start costs little beside it. Measured
-// (docs/decisions/0035): 0.25 to 4 MiB are alike.
-constexpr int64_t kPieceBytes = int64_t{1} << 20;
+// A ring's chunk: its start and its words cost little beside it, and a link's two slots of it little memory. Measured:
+// between hosts 0.25 to 4 MiB are alike (docs/decisions/0035), within one fewer words are better (0039).
+constexpr int64_t kPieceBytes = int64_t{4} << 20;
 // Chunks in which all shares of a ring go round once: bounds the work of proofs and of starts.
 constexpr int64_t kMostTurns = 64;
 

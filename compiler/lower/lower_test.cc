@@ -219,9 +219,9 @@ TEST(LowerTest, APlanDoesNotGrowWithTheGroup) {
   EXPECT_EQ(tasks[16], tasks[32]);
 }
 
-// Sums of 4 MiB: each rank sends the shares from where they lie, a MiB at a time, and holds two of them.
+// Sums of 16 MiB: each rank sends the shares from where they lie, 4 MiB at a time, and holds two of them.
 TEST(LowerTest, LargeSharesTravelInPieces) {
-  const std::vector<plan::Plan> plans = CompileAll({{{"dp", 2}}, 1, 2, 24, 1024}, 1);
+  const std::vector<plan::Plan> plans = CompileAll({{{"dp", 2}}, 1, 2, 24, 2048}, 1);
   ASSERT_EQ(plans.size(), 2u);
   for (const plan::Plan& plan : plans) {
     int sends = 0;
@@ -231,14 +231,14 @@ TEST(LowerTest, LargeSharesTravelInPieces) {
       ++sends;
       EXPECT_EQ(task.chunks(), 4u);
       EXPECT_EQ(Attrs::FromProto(task.attrs()).Int("pieces"), 2);
-      EXPECT_EQ(plan.channels(static_cast<int>(task.channel())).bytes(), 1 << 20);
-      EXPECT_EQ(plan.registers(static_cast<int>(task.inputs(0).register_())).bytes(), 4 << 20);
+      EXPECT_EQ(plan.channels(static_cast<int>(task.channel())).bytes(), 4 << 20);
+      EXPECT_EQ(plan.registers(static_cast<int>(task.inputs(0).register_())).bytes(), 16 << 20);
     }
     EXPECT_EQ(sends, 1);
     for (const plan::Register& reg : plan.registers()) {
       if (plan.tasks(static_cast<int>(reg.producer())).kind() == plan::RECV &&
           reg.level() == plan::CHUNK) {
-        EXPECT_EQ(int64_t{reg.slots()} * reg.bytes(), 2 << 20);
+        EXPECT_EQ(int64_t{reg.slots()} * reg.bytes(), 8 << 20);
       }
     }
   }
@@ -257,7 +257,7 @@ TEST(LowerTest, LargeSharesTravelInPieces) {
     return MessageOf(VerifyPlans({&plans[0], &other}));
   };
   EXPECT_NE(changed("base", 1).find("dataflow"), std::string::npos) << changed("base", 1);
-  EXPECT_NE(changed("pieces", 1).find("moves 2097152 bytes"), std::string::npos)
+  EXPECT_NE(changed("pieces", 1).find("moves 8388608 bytes"), std::string::npos)
       << changed("pieces", 1);
   EXPECT_NE(changed("units", 1000).find("unequal pieces"), std::string::npos)
       << changed("units", 1000);

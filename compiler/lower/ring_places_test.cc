@@ -257,9 +257,9 @@ TEST(RingPlacesTest, WhatIsInPlaceIsOrderedByTheRingItself) {
     int per_rank;
     int64_t width;  // of weights that go round in pieces, or in whole shares
     int micro;
-  } cases[] = {{{{"dp", 2}}, 1, 1024, 1}, {{{"dp", 2}}, 1, 48, 2},   {{{"dp", 3}}, 1, 1536, 1},
-               {{{"dp", 4}}, 1, 1536, 2}, {{{"dp", 4}}, 2, 1536, 1}, {{{"dp", 6}}, 3, 1536, 1},
-               {{{"dp", 4}}, 4, 1536, 2}};
+  } cases[] = {{{{"dp", 2}}, 1, 2048, 1}, {{{"dp", 2}}, 1, 48, 2},   {{{"dp", 3}}, 1, 3072, 1},
+               {{{"dp", 4}}, 1, 3072, 2}, {{{"dp", 4}}, 2, 3072, 1}, {{{"dp", 6}}, 3, 3072, 1},
+               {{{"dp", 4}}, 4, 3072, 2}};
   for (const auto& c : cases) {
     const std::string name =
         c.axes[0].name + ":" + std::to_string(c.axes[0].size) + " width " + std::to_string(c.width);
@@ -284,7 +284,7 @@ TEST(RingPlacesTest, WhatIsInPlaceIsOrderedByTheRingItself) {
 }
 
 TEST(RingPlacesTest, MembersKnowTheirEndsAndTheSamePieces) {
-  const std::vector<plan::Plan> plans = CompileAll({{"dp", 3}}, 1, 1536, 1);
+  const std::vector<plan::Plan> plans = CompileAll({{"dp", 3}}, 1, 3072, 1);
   for (const plan::Plan& plan : plans) {
     const std::vector<RingPlace> places = RingPlacesOf(plan);
     ASSERT_EQ(places.size(), 2u);
@@ -294,9 +294,9 @@ TEST(RingPlacesTest, MembersKnowTheirEndsAndTheSamePieces) {
       EXPECT_EQ(place.send, WholeRing::kNoTask);
       EXPECT_EQ(place.next, -1);
       EXPECT_EQ(place.members, 3);
-      // Shares of 3 MiB in three pieces: round twice, once as parts.
+      // Shares of 12 MiB in three pieces: round twice, once as parts.
       EXPECT_EQ(place.pieces.offsets.size(), 12u);
-      EXPECT_EQ(place.pieces.bytes, 1 << 20);
+      EXPECT_EQ(place.pieces.bytes, 4 << 20);
       EXPECT_FALSE(place.Sums(2) || place.Sums(6));
       EXPECT_TRUE(place.Sums(3) && place.Sums(5));
     }
@@ -308,7 +308,7 @@ TEST(RingPlacesTest, MembersKnowTheirEndsAndTheSamePieces) {
 
 TEST(RingPlacesTest, MembersOfARankFollowEachOther) {
   for (const int per_rank : {2, 4}) {
-    for (const plan::Plan& plan : CompileAll({{"dp", 4}}, per_rank, 1536, 1)) {
+    for (const plan::Plan& plan : CompileAll({{"dp", 4}}, per_rank, 3072, 1)) {
       const std::vector<RingPlace> places = RingPlacesOf(plan);
       EXPECT_EQ(static_cast<int>(places.size()), 2 * per_rank);
       const std::vector<std::vector<size_t>> stretches = RingStretchesOf(places);
@@ -330,7 +330,7 @@ TEST(RingPlacesTest, MembersOfARankFollowEachOther) {
 
 // A plan of one member, changed.
 TEST(RingPlacesTest, WhatIsNoAllReduceOfItsOwnHasNone) {
-  const std::vector<plan::Plan> plans = CompileAll({{"dp", 2}}, 1, 1024, 1);
+  const std::vector<plan::Plan> plans = CompileAll({{"dp", 2}}, 1, 2048, 1);
   const auto places_after = [&](const std::function<void(plan::Plan*, const RingPlace&)>& change) {
     plan::Plan plan = plans[0];
     for (const RingPlace& place : RingPlacesOf(plans[0])) change(&plan, place);

@@ -44,7 +44,7 @@ def tasks(plan: str, kind: str) -> list[str]:
     return re.findall(rf"^task .* op={kind} .*chunks=.*\n(?:  .*\n)*", plan, re.MULTILINE)
 
 
-# 12 MiB: shares of 6 MiB in six equal pieces, of 4 MiB in four. 2,000,003 floats are no multiple of anything.
+# 48 MiB: shares of 24 MiB in six equal pieces, of 16 MiB in four. 8,000,003 floats are no multiple of anything.
 @pytest.mark.parametrize(
     ("processes", "devices", "path"),
     [(1, 2, "auto"), (2, 2, "shm"), (2, 2, "tcp"), (3, 3, "shm"), (2, 4, "shm"), (4, 4, "shm")],
@@ -53,7 +53,7 @@ def test_equal_pieces_are_sent_from_where_they_lie(
     processes: int, devices: int, path: str, tmp_path: Path
 ) -> None:
     pieces = {2: 6, 3: 4, 4: 3}[devices]
-    for ran in run(processes, devices, 3 << 20, tmp_path, path):
+    for ran in run(processes, devices, 12 << 20, tmp_path, path):
         plan = ran.plan
         reduces = tasks(plan, "ring_reduce")
         sends = tasks(plan, "send")
@@ -66,12 +66,12 @@ def test_equal_pieces_are_sent_from_where_they_lie(
         assert bool(sends) == (processes > 1)
         assert bool(tasks(plan, "ring_send")) == (processes < devices)
         assert all(f"pieces={pieces}" in task for task in sends)
-        assert all(f"bytes={(12 << 20) // devices // pieces} " in task for task in sends)
+        assert all(f"bytes={(48 << 20) // devices // pieces} " in task for task in sends)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_unequal_pieces_are_packed(processes: int, tmp_path: Path) -> None:
-    for ran in run(processes, 2, 2_000_003, tmp_path):
+    for ran in run(processes, 2, 8_000_003, tmp_path):
         plan = ran.plan
         reduces = tasks(plan, "ring_reduce")
         assert reduces
