@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = 0x4F464C57
-VERSION = 6
+VERSION = 7
 DATA, CREDIT, CONTROL, ABORT, BYE, STOP = 1, 2, 3, 4, 5, 7
 TO_DATA, TO_BEATS = 0, 1
 WELCOME = b"\0\0\0\0"
