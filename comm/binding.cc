@@ -12,20 +12,6 @@
 namespace oneflow::comm {
 namespace {
 
-// From the first byte of a region's messages to the last; none if that cannot be.
-std::optional<uint64_t> SpanOf(const Region& slots, uint64_t bytes) {
-  int64_t span = 0;
-  if (!slots.offsets.empty()) {
-    bytes += static_cast<uint64_t>(*std::max_element(slots.offsets.begin(), slots.offsets.end()));
-  }
-  if (slots.stride < 0 || slots.stride > std::numeric_limits<int64_t>::max() / slots.slots ||
-      __builtin_add_overflow(int64_t{slots.slots - 1} * slots.stride, static_cast<int64_t>(bytes),
-                             &span)) {
-    return std::nullopt;
-  }
-  return static_cast<uint64_t>(span);
-}
-
 // The slots of the other end, if they are mapped here.
 SharedLink::Target MapTarget(const Channel& channel, const Neighbours& neighbours) {
   SharedLink* link = neighbours.link(channel.peer);
@@ -46,6 +32,19 @@ std::optional<uint32_t> KeyOf(const Channel& channel, const std::map<uint32_t, u
 }
 
 }  // namespace
+
+std::optional<uint64_t> SpanOf(const Region& slots, uint64_t bytes) {
+  int64_t span = 0;
+  if (!slots.offsets.empty()) {
+    bytes += static_cast<uint64_t>(*std::max_element(slots.offsets.begin(), slots.offsets.end()));
+  }
+  if (slots.stride < 0 || slots.stride > std::numeric_limits<int64_t>::max() / slots.slots ||
+      __builtin_add_overflow(int64_t{slots.slots - 1} * slots.stride, static_cast<int64_t>(bytes),
+                             &span)) {
+    return std::nullopt;
+  }
+  return static_cast<uint64_t>(span);
+}
 
 absl::Status RegisterRegion(const RdmaPeers& rdma, Channel* channel) {
   RdmaLink* link = rdma.link(channel->peer);

@@ -9,6 +9,8 @@
 #define ONEFLOW_COMM_BINDING_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,6 +21,9 @@
 #include "comm/wire.h"
 
 namespace oneflow::comm {
+
+// From the first byte of a region's messages to the last; none if that cannot be.
+std::optional<uint64_t> SpanOf(const Region& slots, uint64_t bytes);
 
 // Registers this end's region of a channel whose peer is reached by RDMA; again where it has moved. A
 // failure leaves it unregistered, and its messages to frames.

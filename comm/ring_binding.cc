@@ -1,7 +1,6 @@
 #include "comm/ring_binding.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "comm/binding.h"
 #include "comm/blame.h"
 
 namespace oneflow::comm {
@@ -28,13 +28,9 @@ void MapBuffer(const Region& said, int64_t bytes, SharedLink* link, Region* buff
   *buffer = said;
   buffer->base = nullptr;
   memory->reset();
-  int64_t span = 0;
-  if (!IsAligned(said) || said.stride < 0 ||
-      __builtin_mul_overflow(int64_t{said.slots - 1}, said.stride, &span) ||
-      __builtin_add_overflow(span, bytes, &span)) {
-    return;
-  }
-  std::optional<SharedLink::Target> target = link->Map(said.base, static_cast<uint64_t>(span));
+  const std::optional<uint64_t> span = SpanOf(said, static_cast<uint64_t>(bytes));
+  if (!IsAligned(said) || !span) return;
+  std::optional<SharedLink::Target> target = link->Map(said.base, *span);
   if (!target) return;
   buffer->base = target->base;
   *memory = std::move(target->memory);

@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <deque>
 #include <future>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "base/status.h"
 #include "comm/fake_verbs_for_test.h"

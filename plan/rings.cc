@@ -10,6 +10,7 @@
 #include "base/shape.h"
 #include "plan/attrs.h"
 #include "plan/firings.h"
+#include "plan/sent_pieces.h"
 
 namespace oneflow {
 namespace {
@@ -357,7 +358,6 @@ class Finder {
     absl::StatusOr<SentPieces> pieces = ReceivedPiecesOf(reducer);
     const uint32_t link = reducer.inputs(1).register_();
     if (!pieces.ok() || pieces->bytes != Reg(link).bytes()) return std::nullopt;
-    place.pieces = *std::move(pieces);
     place.members = terms->parts;
     place.pieces_per_share = terms->pieces;
     place.sums_from = terms->reduce_chunks - terms->pieces;
@@ -366,6 +366,9 @@ class Finder {
       place.receive = Reg(link).producer();
     }
     return place;
+  }
+  uint64_t BufferBytes(const RingPlace& place) const {
+    return Reg(Task(place.reduce).inputs(0).register_()).bytes();
   }
   // Which of them follow each other here.
   void Link(std::vector<RingPlace>* places) const {
@@ -380,7 +383,8 @@ class Finder {
       if (before == by_send.end() || Reg(link.register_()).consumers_size() != 1) continue;
       RingPlace& leads = (*places)[static_cast<size_t>(before->second)];
       if (leads.members == (*places)[i].members &&
-          leads.pieces.bytes == (*places)[i].pieces.bytes) {
+          leads.pieces_per_share == (*places)[i].pieces_per_share &&
+          BufferBytes(leads) == BufferBytes((*places)[i])) {
         leads.next = static_cast<int>(i);
       }
     }

@@ -18,7 +18,6 @@
 
 #include "base/dtype.h"
 #include "plan/plan.pb.h"
-#include "plan/sent_pieces.h"
 
 namespace oneflow {
 
@@ -82,7 +81,6 @@ struct RingPlace {
   // The chunks in which it sums: `pieces_per_share` of them from this one.
   int64_t sums_from = 0;
   int64_t pieces_per_share = 0;
-  SentPieces pieces;  // by chunk: where in each buffer its piece is
 
   bool Sums(int64_t chunk) const {
     return chunk >= sums_from && chunk < sums_from + pieces_per_share;

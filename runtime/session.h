@@ -112,15 +112,14 @@ class Session {
   virtual std::vector<DeviceCounters> Counters() const = 0;
   // What a session holds: tests and bars see by it that plans end.
   struct Holdings {
-    size_t plans = 0;          // loaded
-    size_t numbers = 0;        // of plans, in use or free
-    size_t states = 0;         //
-    size_t message_room = 0;   // in mailboxes
-    size_t channels = 0;       // open
-    size_t fetch_rings = 0;    // of plans, and of unloaded ones with unread outputs
-    size_t staging_bytes = 0;  // copies of inputs
-    size_t rings_in_place =
-        0;  // members, in loaded plans, of rings that do not go round (plan/rings.h, RingPlace)
+    size_t plans = 0;           // loaded
+    size_t numbers = 0;         // of plans, in use or free
+    size_t states = 0;          //
+    size_t message_room = 0;    // in mailboxes
+    size_t channels = 0;        // open
+    size_t fetch_rings = 0;     // of plans, and of unloaded ones with unread outputs
+    size_t staging_bytes = 0;   // copies of inputs
+    size_t rings_in_place = 0;  // members of rings that do not go round (plan/rings.h, RingPlace)
   };
   virtual Holdings holdings() const = 0;
   // How the threads have waited for messages so far: all waits, those that parked the thread, and how

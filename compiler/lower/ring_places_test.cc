@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <functional>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -17,6 +16,7 @@
 #include "plan/attrs.h"
 #include "plan/firing_graph.h"
 #include "plan/rings.h"
+#include "plan/sent_pieces.h"
 #include "plan/verify.h"
 
 namespace oneflow {
@@ -154,6 +154,11 @@ struct Access {
   std::string who;
 };
 
+// By chunk: where in each member's buffer its piece is.
+SentPieces PiecesOf(const plan::Plan& plan, const RingPlace& place) {
+  return *ReceivedPiecesOf(plan.tasks(static_cast<int>(place.reduce)));
+}
+
 // What is unordered if each ring is in place; empty: nothing. Its whole sums are made so many chunks early (negative:
 // late). `rings`: how many members there are.
 std::string Unordered(const std::vector<plan::Plan>& plans, int64_t early, int* rings) {
@@ -204,16 +209,17 @@ std::string Unordered(const std::vector<plan::Plan>& plans, int64_t early, int* 
       const RingPlace& place = places[r][i];
       const std::vector<Member> ring = ring_of({r, i});
       if (static_cast<int64_t>(ring.size()) != place.members) return "a ring is not closed";
-      const auto chunks = static_cast<int64_t>(place.pieces.offsets.size());
+      const SentPieces pieces = PiecesOf(plans[r], place);
+      const auto chunks = static_cast<int64_t>(pieces.offsets.size());
       for (int64_t n = 0; n < order.steps() * FiringsPerStep(plans[r], place.reduce); ++n) {
         if (!place.Sums(n % chunks + early)) continue;
         // The piece that belongs to this chunk without being early.
-        const int64_t at = place.pieces.offsets[static_cast<size_t>(n % chunks + early)];
+        const int64_t at = pieces.offsets[static_cast<size_t>(n % chunks + early)];
         for (const auto& [far, j] : ring) {
           const uint32_t reduce = places[far][j].reduce;
           touch(r, place.reduce, n, far,
                 plans[far].tasks(static_cast<int>(reduce)).inputs(0).register_(), n / chunks, at,
-                place.pieces.bytes, true);
+                pieces.bytes, true);
         }
       }
     }
@@ -274,7 +280,7 @@ TEST(RingPlacesTest, WhatIsInPlaceIsOrderedByTheRingItself) {
     // With the first share not all members go round yet; with the last one some may be through. (A share earlier or later
     // credits of links often happen to order it.)
     const RingPlace place = RingPlacesOf(plans[0])[0];
-    const auto chunks = static_cast<int64_t>(place.pieces.offsets.size());
+    const auto chunks = static_cast<int64_t>(PiecesOf(plans[0], place).offsets.size());
     const int64_t last = chunks - place.pieces_per_share;
     EXPECT_NE(Unordered(plans, place.sums_from - last, &rings), "") << name;
     if (place.members > 2) {
@@ -295,8 +301,8 @@ TEST(RingPlacesTest, MembersKnowTheirEndsAndTheSamePieces) {
       EXPECT_EQ(place.next, -1);
       EXPECT_EQ(place.members, 3);
       // Shares of 12 MiB in three pieces: round twice, once as parts.
-      EXPECT_EQ(place.pieces.offsets.size(), 12u);
-      EXPECT_EQ(place.pieces.bytes, 4 << 20);
+      EXPECT_EQ(PiecesOf(plan, place).offsets.size(), 12u);
+      EXPECT_EQ(PiecesOf(plan, place).bytes, 4 << 20);
       EXPECT_FALSE(place.Sums(2) || place.Sums(6));
       EXPECT_TRUE(place.Sums(3) && place.Sums(5));
     }
