@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/frame.h"
 #include "comm/shared_link.h"
 #include "comm/transport.h"
 #include "comm/verbs/verbs.h"
@@ -71,6 +72,8 @@ struct Channel {
   int64_t granted = 0;
   std::shared_ptr<TransportCallbacks> callbacks;
 
+  // To the peer: messages, or credits and word of what was lent. Never more of each than there are slots.
+  int frames_at_once() const { return !sends && bytes >= kLongMessage ? 2 * slots : slots; }
   // What is known before the other end is.
   void Open(const ChannelSpec& spec, std::shared_ptr<TransportCallbacks> of_session) {
     name = spec.name;

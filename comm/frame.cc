@@ -22,6 +22,8 @@ std::string WrongLength(const FrameHeader& header) {
       return longer("an abort", kLongestAbort);
     case FrameType::kBye:
       return longer("a farewell", 0);
+    case FrameType::kTaken:
+      return longer("word of a message that was taken", 0);
     case FrameType::kStop:
       return header.bytes == sizeof(uint64_t) ? "" : "a word of where to stop without its number";
   }

@@ -22,6 +22,7 @@ enum class FrameType : uint32_t {
   kBye = 5,      // the sender leaves in peace; nothing follows
   kWritten = 6,  // the next message of a channel lies in its slot, by shared memory
   kStop = 7,     // of where all ranks stop; `channel` is a StopWord, the payload a number
+  kTaken = 8,    // the reader of a channel has what is lent of the oldest long message
 };
 
 // What ranks say of where they stop (comm/stop_agreement.h).
@@ -29,6 +30,10 @@ enum class StopWord : uint32_t { kAsk = 0, kHold = 1, kPassed = 2, kStop = 3 };
 
 constexpr uint64_t kLongestControl = 4u << 20;
 constexpr uint64_t kLongestAbort = 64u << 10;
+// A message of so many bytes is a long one: all but its end may be lent, and its reader says when it has that.
+constexpr uint64_t kLongMessage = 1u << 20;
+// Of a long message, at its end: copied, so that what is lent is given back while these bytes are on their way.
+constexpr uint64_t kCopiedEnd = 512u << 10;
 
 // Little-endian, as it lies on the wire.
 struct FrameHeader {

@@ -37,8 +37,8 @@ FrameReader::End FrameReader::Read(int fd, FrameSink* sink, std::string* wrong) 
     turn += static_cast<size_t>(n);
     if (straight) {
       crc_ = ExtendCrc32c(crc_, target_ + payload_read_, static_cast<size_t>(n));
-      payload_read_ += static_cast<uint64_t>(n);
-      if (payload_read_ == header_.bytes) part_ = Part::kTrailer;
+      // What the sink answers goes out between two turns, and the peer waits for it.
+      if (Count(static_cast<uint64_t>(n), sink)) return End::kMore;
       continue;
     }
     const bool filled = end_ + static_cast<size_t>(n) == buffer_.size();
@@ -64,7 +64,7 @@ bool FrameReader::Consume(FrameSink* sink, std::string* wrong) {
       case Part::kPayload: {
         if (have == 0) return true;
         const size_t piece = std::min<uint64_t>(have, header_.bytes - payload_read_);
-        TakePayload(at, piece);
+        TakePayload(at, piece, sink);
         begin_ += piece;
         break;
       }
@@ -108,15 +108,24 @@ bool FrameReader::Begin(FrameSink* sink, std::string* wrong) {
   return true;
 }
 
-void FrameReader::TakePayload(const char* data, size_t bytes) {
+bool FrameReader::Count(uint64_t bytes, FrameSink* sink) {
+  const bool is_long = header_.frame_type() == FrameType::kData && header_.bytes >= kLongMessage;
+  const uint64_t lent = is_long ? header_.bytes - kCopiedEnd : 0;
+  const bool due = payload_read_ < lent && payload_read_ + bytes >= lent;
+  payload_read_ += bytes;
+  if (payload_read_ == header_.bytes) part_ = Part::kTrailer;
+  if (due) sink->TakeLent(header_);
+  return due;
+}
+
+void FrameReader::TakePayload(const char* data, size_t bytes, FrameSink* sink) {
   crc_ = ExtendCrc32c(crc_, data, bytes);
   if (header_.frame_type() != FrameType::kData) {
     text_.append(data, bytes);
   } else if (target_ != nullptr) {
     std::memcpy(target_ + payload_read_, data, bytes);
   }
-  payload_read_ += bytes;
-  if (payload_read_ == header_.bytes) part_ = Part::kTrailer;
+  Count(bytes, sink);
 }
 
 bool FrameReader::Finish(FrameSink* sink, std::string* wrong) {

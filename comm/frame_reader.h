@@ -24,6 +24,8 @@ class FrameSink {
   // A header has come whose checksum holds. Empty, or what the peer did wrong. The payload of kData
   // goes to *target (nullptr: nowhere).
   virtual std::string BeginFrame(const FrameHeader& header, char** target) = 0;
+  // All that may be lent of a long message has come (kCopiedEnd); nothing is checked yet.
+  virtual void TakeLent(const FrameHeader& header) = 0;
   // The payload has come whole, and its checksum holds. `text` has that of other frames than kData.
   virtual std::string EndFrame(const FrameHeader& header, std::string text) = 0;
 };
@@ -50,7 +52,9 @@ class FrameReader {
   bool Consume(FrameSink* sink, std::string* wrong);  // what is in the buffer; false: broken
   bool Begin(FrameSink* sink, std::string* wrong);
   bool Finish(FrameSink* sink, std::string* wrong);
-  void TakePayload(const char* data, size_t bytes);
+  void TakePayload(const char* data, size_t bytes, FrameSink* sink);
+  bool Count(uint64_t bytes,
+             FrameSink* sink);  // more of the payload; true if that made TakeLent due
 
   enum class Part { kHeader, kPayload, kTrailer };
 

@@ -16,7 +16,7 @@ namespace oneflow::comm {
 namespace {
 
 constexpr uint32_t kMagic = 0x4f464c57;  // "OFLW"
-constexpr uint32_t kVersion = 7;
+constexpr uint32_t kVersion = 8;
 constexpr size_t kMac = 32;
 constexpr uint32_t kLongestRefusal = 400;
 

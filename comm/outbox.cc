@@ -13,6 +13,7 @@ void Outbox::Reserve(int frames) {
   reserved_ = static_cast<size_t>(static_cast<int64_t>(reserved_) + frames);
   // A few more for farewells and the like.
   if (reserved_ + 8 > ring_.size()) Grow(reserved_ + 8);
+  lent_.reserve(reserved_);
 }
 
 void Outbox::Grow(size_t capacity) {
@@ -71,12 +72,13 @@ void Outbox::Fill() {
     begun.written = begun.checked = 0;
     begun.crc = 0;
     begun.ticket = ++taken_;
+    begun.lends = begun.is_long() ? begun.frame.bytes - kCopiedEnd : 0;
+    if (begun.is_long()) lent_.push_back({begun.frame.sender});
   }
 }
 
-// What one call to the kernel should write. The checksum of a payload is made piece by piece, while
-// its bytes are in the cache anyway.
-size_t Outbox::Gather(std::array<iovec, 3 * kBatch>* parts) {
+// What one call to the kernel should write; *more if what follows is lent.
+size_t Outbox::Gather(std::array<iovec, 3 * kBatch>* parts, bool* more) {
   size_t count = 0;
   size_t room = kCallBytes;
   const auto add = [&](const void* data, uint64_t bytes) {
@@ -93,12 +95,10 @@ size_t Outbox::Gather(std::array<iovec, 3 * kBatch>* parts) {
     const uint64_t payload_end = sizeof(FrameHeader) + begun.frame.bytes;
     if (at < payload_end) {
       const uint64_t from = at - sizeof(FrameHeader);
+      *more = from < begun.lends;
+      if (*more) break;
       const uint64_t piece = std::min<uint64_t>(begun.frame.bytes - from, room);
-      if (from + piece > begun.checked) {
-        begun.crc = ExtendCrc32c(begun.crc, begun.frame.data() + begun.checked,
-                                 from + piece - begun.checked);
-        begun.checked = from + piece;
-      }
+      begun.Sum(from + piece);
       add(begun.frame.data() + from, piece);
       room -= piece;
       at += piece;
@@ -108,6 +108,29 @@ size_t Outbox::Gather(std::array<iovec, 3 * kBatch>* parts) {
     add(reinterpret_cast<const char*>(&begun.crc) + in_trailer, sizeof(begun.crc) - in_trailer);
   }
   return count;
+}
+
+// Lends the next piece of the first of the batch, if that is what comes next.
+bool Outbox::Lend() {
+  Begun& begun = batch_[0];
+  if (begun.written < sizeof(FrameHeader)) return false;
+  const uint64_t from = begun.written - sizeof(FrameHeader);
+  if (from >= begun.lends) return false;
+  const uint64_t piece = std::min<uint64_t>(begun.lends - from, kLendBytes);
+  begun.Sum(from + piece);
+  if (!lender_.Lend(begun.frame.payload + from, piece)) begun.lends = 0;
+  return begun.lends > 0;
+}
+
+// What the kernel takes in one call: so many bytes of the batch, or -1.
+ssize_t Outbox::WriteSome() {
+  if (lender_.lent() > 0 || Lend()) return lender_.Write(fd_);
+  std::array<iovec, 3 * kBatch> parts;
+  bool more = false;
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = Gather(&parts, &more);
+  return sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
 }
 
 Outbox::Next Outbox::Run(std::unique_lock<std::mutex>* lock, uint64_t own, bool* own_written,
@@ -122,11 +145,7 @@ Outbox::Next Outbox::Run(std::unique_lock<std::mutex>* lock, uint64_t own, bool*
       break;
     }
     lock->unlock();
-    std::array<iovec, 3 * kBatch> parts;
-    msghdr message{};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = Gather(&parts);
-    const ssize_t n = sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t n = WriteSome();
     const int error = errno;
     size_t gone = 0;
     uint64_t left = n > 0 ? static_cast<uint64_t>(n) : 0;
@@ -138,7 +157,8 @@ Outbox::Next Outbox::Run(std::unique_lock<std::mutex>* lock, uint64_t own, bool*
       if (begun.written < begun.size()) break;
       if (begun.ticket == own) {
         *own_written = true;
-      } else if (begun.frame.type == FrameType::kData && begun.frame.payload != nullptr) {
+      } else if (begun.frame.type == FrameType::kData &&
+                 (begun.is_long() ? Written() : begun.frame.payload != nullptr)) {
         finished->push_back(begun.frame.sender);
       }
       begun.frame.owned.clear();
@@ -180,6 +200,36 @@ void Outbox::Keep(const std::vector<ChannelId>* forgotten) {
   taken_ = pushed_ - count_;  // tickets of what was dropped are never asked for again
 }
 
+bool Outbox::Taken(ChannelId channel, Finished* finished) {
+  std::lock_guard lock(mutex_);
+  const auto one =
+      std::find_if(lent_.begin(), lent_.end(), [](const LongMessage& each) { return !each.taken; });
+  if (one == lent_.end() || one->channel != channel) return false;
+  one->taken = true;
+  if (!one->written) return true;
+  finished->push_back(channel);
+  lent_.erase(one);
+  return true;
+}
+
+// The oldest long message that was not written is. True if it is over.
+bool Outbox::Written() {
+  std::lock_guard lock(mutex_);
+  const auto one = std::find_if(lent_.begin(), lent_.end(),
+                                [](const LongMessage& each) { return !each.written; });
+  if (one == lent_.end()) return false;  // closed meanwhile
+  one->written = true;
+  const bool over = one->taken;
+  if (over) lent_.erase(one);
+  return over;
+}
+
+bool Outbox::Lends(ChannelId channel) {
+  std::lock_guard lock(mutex_);
+  return std::any_of(lent_.begin(), lent_.end(),
+                     [&](const LongMessage& one) { return one.channel == channel && !one.taken; });
+}
+
 Outbox::Next Outbox::Forget(const std::vector<ChannelId>& channels) {
   std::vector<ChannelId> sorted = channels;
   std::sort(sorted.begin(), sorted.end());
@@ -194,6 +244,7 @@ Outbox::Next Outbox::Forget(const std::vector<ChannelId>& channels) {
     if (!std::binary_search(sorted.begin(), sorted.end(), frame.sender)) continue;
     frame.owned.assign(frame.payload, frame.bytes);
     frame.payload = nullptr;
+    batch_[i].lends = 0;
   }
   return !closed_ && !blocked_ && batch_size_ + count_ > 0 ? Next::kLeft : Next::kNobody;
 }
@@ -218,6 +269,7 @@ void Outbox::Close() {
   closed_ = true;
   count_ = 0;
   waiting_bytes_ = 0;
+  lent_.clear();
 }
 
 bool Outbox::Empty() {

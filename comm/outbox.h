@@ -5,7 +5,8 @@
 // kernel, and several frames go in one call. A pusher that finds nobody writing and little to write
 // becomes the writer, since waking another thread costs more than the call; everything else is left
 // to the transport's thread, or to who stands in for it, at the end of its turn. Frames that nobody waits for
-// yet are held: they go with the next one. Invariants: frames go in the order of Push (an abort goes before all
+// yet are held: they go with the next one. Long messages are lent to the kernel (comm/page_lender.h) and not over before
+// the peer says that it has them (Taken). Invariants: frames go in the order of Push (an abort goes before all
 // that have not begun); after Reserve, data and credits allocate nothing. Read next:
 // comm/tcp_transport.cc.
 #ifndef ONEFLOW_COMM_OUTBOX_H_
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "comm/frame.h"
+#include "comm/page_lender.h"
 #include "comm/transport.h"
 
 namespace oneflow::comm {
@@ -57,7 +59,7 @@ class Outbox {
     kLeft,     // call Write soon
     kBroken,   // the connection is: read it to its end, that says why
   };
-  // The sources that a call has read to the end.
+  // The sources that a call has read to the end; of long messages those that the peer has taken.
   using Finished = std::vector<ChannelId>;
 
   // `fd` outlives the outbox.
@@ -77,8 +79,14 @@ class Outbox {
   // Payload that a thread writes which has something else to do.
   static constexpr uint64_t kInlineBytes = 32 << 10;
 
-  // Forgets data frames of these channels that have not begun; one that has goes on from a copy.
-  // Waits for a writer, at most for one call to the kernel. kLeft if frames remain.
+  // The peer has all that is lent of the oldest long message of which it has not said so. False if that is none of this
+  // channel. `finished` gets it if the rest is written as well.
+  bool Taken(ChannelId channel, Finished* finished);
+  // True if the kernel may still read a source of this channel.
+  bool Lends(ChannelId channel);
+
+  // Forgets data frames of these channels that have not begun; one that has goes on from a copy, but what is lent by
+  // then stays lent. Waits for a writer, at most for one call to the kernel. kLeft if frames remain.
   Next Forget(const std::vector<ChannelId>& channels);
   // Drops data that has not begun, puts an abort next that blames `rank`.
   void PutAbortFirst(uint32_t rank, std::string cause);
@@ -88,7 +96,8 @@ class Outbox {
 
  private:
   static constexpr size_t kBatch = 16;             // frames in one call
-  static constexpr size_t kCallBytes = 256 << 10;  // payload in one call
+  static constexpr size_t kCallBytes = 256 << 10;  // payload in one call that copies
+  static constexpr size_t kLendBytes = 512 << 10;  // in one that lends
 
   // A frame that the writer has taken.
   struct Begun {
@@ -98,8 +107,16 @@ class Outbox {
     uint64_t checked = 0;  // bytes of payload that `crc` covers
     uint32_t crc = 0;
     uint64_t ticket = 0;
+    uint64_t lends = 0;  // bytes of payload that go without a copy, from its beginning
     uint64_t size() const {
       return sizeof(header) + frame.bytes + (frame.bytes > 0 ? sizeof(crc) : 0);
+    }
+    bool is_long() const { return frame.type == FrameType::kData && frame.bytes >= kLongMessage; }
+    // The checksum of so many bytes of the payload, piece by piece, while they are in the cache anyway.
+    void Sum(uint64_t end) {
+      if (end <= checked) return;
+      crc = ExtendCrc32c(crc, frame.data() + checked, end - checked);
+      checked = end;
     }
   };
 
@@ -108,7 +125,10 @@ class Outbox {
   void Grow(size_t capacity);
   void Keep(const std::vector<ChannelId>* forgotten);  // drops data (of all channels: nullptr)
   void Fill();
-  size_t Gather(std::array<iovec, 3 * kBatch>* parts);
+  size_t Gather(std::array<iovec, 3 * kBatch>* parts, bool* more);
+  bool Lend();
+  bool Written();
+  ssize_t WriteSome();
   // As the writer, until nothing is left.
   Next Run(std::unique_lock<std::mutex>* lock, uint64_t own, bool* own_written, Finished* finished);
 
@@ -121,6 +141,13 @@ class Outbox {
   size_t reserved_ = 0;
   uint64_t waiting_bytes_ = 0;  // payload in the ring
   uint64_t pushed_ = 0;         // tickets given
+  // Long messages that have begun and are not over, oldest first: not written, or not taken by the peer.
+  struct LongMessage {
+    ChannelId channel = 0;
+    bool written = false;
+    bool taken = false;
+  };
+  std::vector<LongMessage> lent_;
   bool writing_ = false;
   bool blocked_ = false;
   bool closed_ = false;
@@ -129,6 +156,7 @@ class Outbox {
   // The writer's.
   std::array<Begun, kBatch> batch_;
   size_t batch_size_ = 0;
+  PageLender lender_;  // of the first of the batch
   uint64_t taken_ = 0;
   uint32_t sequence_ = 0;
 };

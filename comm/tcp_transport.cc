@@ -147,8 +147,7 @@ class TcpTransport final : public Transport {
       channel->Open(spec, shared);
       ids.push_back(channels_.size() + static_cast<uint32_t>(ids.size()));
       Register(channel);
-      // Data to the peer or credits: never more at once than there are slots.
-      peers_[static_cast<size_t>(spec.peer)].outbox.Reserve(spec.slots);
+      peers_[static_cast<size_t>(spec.peer)].outbox.Reserve(channel->frames_at_once());
     }
     channels_.Publish(static_cast<uint32_t>(ids.size()));
     const RankProgram program{fingerprint, rows};
@@ -237,18 +236,19 @@ class TcpTransport final : public Transport {
         if (RdmaLink* link = rdma_.link(channel->peer); link != nullptr) link->Forget(ids);
         Peer& peer = peers_[static_cast<size_t>(channel->peer)];
         peer.reader.Discard(id);
-        peer.outbox.Reserve(-channel->slots);
+        peer.outbox.Reserve(-channel->frames_at_once());
       }
       for (size_t r = 0; r < peers_.size(); ++r) {
         if (peers_[r].outbox.Forget(ids) == Outbox::Next::kLeft) MarkDirty(r);
       }
     });
-    if (!rdma_.any()) return;
-    // A source that the adapter still reads keeps its connection whole for as long as that takes.
+    // A source that an adapter or the kernel still reads keeps its connection whole for as long as that takes.
     WaitUntil(kLongestWrite, [&] {
       return std::none_of(ids.begin(), ids.end(), [this](ChannelId id) {
-        const RdmaLink* link = rdma_.link(channels_.Find(id)->peer);
-        return link != nullptr && link->Busy(id);
+        const int peer = channels_.Find(id)->peer;
+        const RdmaLink* link = rdma_.link(peer);
+        return (link != nullptr && link->Busy(id)) ||
+               peers_[static_cast<size_t>(peer)].outbox.Lends(id);
       });
     });
     for (ChannelId id : ids) channels_.Find(id)->registered.reset();
@@ -323,6 +323,11 @@ class TcpTransport final : public Transport {
     }
     std::string BeginFrame(const FrameHeader& header, char** target) override {
       return transport_->BeginFrame(rank_, header, target);
+    }
+    void TakeLent(const FrameHeader& header) override {
+      const Channel& channel = *transport_->channels_.Find(header.channel);
+      transport_->PushTo(static_cast<size_t>(rank_),
+                         OutFrame::Of(FrameType::kTaken, channel.remote));
     }
     std::string EndFrame(const FrameHeader& header, std::string text) override {
       return transport_->EndFrame(rank_, header, std::move(text));
@@ -609,20 +614,10 @@ class TcpTransport final : public Transport {
     Peer& peer = peers_[rank];
     if (peer.gone.load()) return;  // an event from before it was lost
     std::string wrong;
-    switch (peer.reader.Read(peer.socket.fd(), &peer.sink, &wrong)) {
-      case FrameReader::End::kDrained:
-      case FrameReader::End::kMore:
-        return;
-      case FrameReader::End::kClosed:
-        Lose(static_cast<int>(rank), "it closed the connection");
-        return;
-      case FrameReader::End::kFailed:
-        Lose(static_cast<int>(rank), wrong);
-        return;
-      case FrameReader::End::kBroken:
-        Lose(static_cast<int>(rank), absl::StrCat("it broke the protocol: ", wrong));
-        return;
-    }
+    const FrameReader::End end = peer.reader.Read(peer.socket.fd(), &peer.sink, &wrong);
+    if (end == FrameReader::End::kClosed) wrong = "it closed the connection";
+    if (end == FrameReader::End::kBroken) wrong = absl::StrCat("it broke the protocol: ", wrong);
+    if (!wrong.empty()) Lose(static_cast<int>(rank), wrong);
   }
 
   std::string BeginFrame(int rank, const FrameHeader& header, char** target) {
@@ -634,7 +629,14 @@ class TcpTransport final : public Transport {
   }
 
   std::string EndFrame(int rank, const FrameHeader& header, std::string text) {
+    Outbox::Finished over;
     switch (header.frame_type()) {
+      case FrameType::kTaken:
+        if (!peers_[static_cast<size_t>(rank)].outbox.Taken(header.channel, &over)) {
+          return absl::StrCat("word of a message that was not sent, of channel ", header.channel);
+        }
+        ReportSent(over);
+        return "";
       case FrameType::kData:
       case FrameType::kWritten:
         return reception_.TakeMessage(rank, header.channel);

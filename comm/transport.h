@@ -90,8 +90,9 @@ const char* NameOf(PathChoice choice);
 
 // What a session hears of its channels.
 struct TransportCallbacks {
-  std::function<void(ChannelId)> on_credit;           // sender: the peer posted one more slot
-  std::function<void(ChannelId)> on_sent;             // sender: the oldest source may be reused
+  std::function<void(ChannelId)> on_credit;  // sender: the peer posted one more slot
+  // sender: the oldest source may be reused; a long message's when the peer has read it
+  std::function<void(ChannelId)> on_sent;
   std::function<void(ChannelId)> on_arrived;          // receiver: the oldest posted slot is full
   std::function<void(const absl::Status&)> on_error;  // peer lost or protocol broken; kind kPeer
   // A peer has left in peace: it sends nothing and posts nothing any more. What it owes by then is

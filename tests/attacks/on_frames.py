@@ -140,6 +140,17 @@ def credits_for_channels_of_others(job: Job) -> None:
     run(job, blow, BROKE.format("a credit for channel "))
 
 
+@attack(fast=True)
+def word_of_a_message_that_was_not_sent(job: Job) -> None:
+    """Its messages are short ones, of which nothing is lent."""
+
+    def blow(pipe: Pipe, frame: wire.Frame) -> None:
+        pipe.send(frame)
+        pipe.send(wire.Frame(wire.TAKEN, pipe.credited[-1]))
+
+    run(job, blow, BROKE.format("word of a message that was not sent"))
+
+
 def stop_word(word: int, number: int) -> Blow:
     def blow(pipe: Pipe, frame: wire.Frame) -> None:
         pipe.send(wire.Frame(wire.STOP, word, struct.pack("<Q", number)))

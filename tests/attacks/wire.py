@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = 0x4F464C57
-VERSION = 7
-DATA, CREDIT, CONTROL, ABORT, BYE, STOP = 1, 2, 3, 4, 5, 7
+VERSION = 8
+DATA, CREDIT, CONTROL, ABORT, BYE, STOP, TAKEN = 1, 2, 3, 4, 5, 7, 8
 TO_DATA, TO_BEATS = 0, 1
 WELCOME = b"\0\0\0\0"
 

@@ -58,6 +58,10 @@ class Sink : public FrameSink {
     return "";
   }
 
+  void TakeLent(const FrameHeader& header) override {
+    OF_CHECK(header.frame_type() == FrameType::kData && header.bytes >= kLongMessage);
+  }
+
   std::string EndFrame(const FrameHeader& header, std::string text) override {
     OF_CHECK(ended_ < begun_);
     const std::string& payload = (*sent_)[ended_].payload;
@@ -94,7 +98,7 @@ void FuzzFrames(const uint8_t* data, size_t size) {
   for (uint32_t sequence = 0; input.size > 0 && sent.size() < 64; ++sequence) {
     const uint8_t how = input.Next<uint8_t>();
     Sent one;
-    one.header.type = input.Next<uint8_t>() % 8;
+    one.header.type = input.Next<uint8_t>() % 9;
     one.header.channel = input.Next<uint8_t>() % (kChannels + 1);
     const uint8_t length = input.Next<uint8_t>();
     one.payload = input.Text(length);
