@@ -59,6 +59,7 @@ struct Channel {
   SharedLink::Target
       target;  // the sender's: the slots of the remote region, if they are mapped here
   RingStretch ring;
+  Region landing;  // the receiver's, where messages come by frames; else none
   std::unique_ptr<SharedRing> shared_ring;  // that the stretch belongs to
   bool in_place = false;  // all ranks of its ring have mapped all buffers: messages carry nothing
   // What the adapter may reach of this end's region; then, at the sender, the key of the other's.
@@ -74,6 +75,10 @@ struct Channel {
 
   // To the peer: messages, or credits and word of what was lent. Never more of each than there are slots.
   int frames_at_once() const { return !sends && bytes >= kLongMessage ? 2 * slots : slots; }
+  // Where message n goes when it comes.
+  std::byte* PlaceOf(int64_t message) const {
+    return landing.Has(message) ? landing.At(message) : region.At(message);
+  }
   // What is known before the other end is.
   void Open(const ChannelSpec& spec, std::shared_ptr<TransportCallbacks> of_session) {
     name = spec.name;
@@ -83,6 +88,7 @@ struct Channel {
     slots = spec.slots;
     region = spec.region;
     ring = spec.ring;
+    landing = spec.landing;
     callbacks = std::move(of_session);
   }
   // What a closed one has no use for.

@@ -258,15 +258,15 @@ TEST(LongMessagesTest, ASourceMayBeWrittenOverAsSoonAsItIsSaidToBeFree) {
   world[1]->Post(way.in);
   std::thread sender([&] {
     for (int i = 0; i < kMessages; ++i) {
-      EXPECT_TRUE(at_0.WaitFor(&at_0.credits, i + 1));
+      ASSERT_TRUE(at_0.WaitFor(&at_0.credits, i + 1));
       std::byte* source = way.from.data() + i % 2 * kBytes;
       std::memset(source, i, kBytes);
       EXPECT_FALSE(world[0]->Send(way.out));
-      EXPECT_TRUE(at_0.WaitFor(&at_0.sent, i + 1));
+      ASSERT_TRUE(at_0.WaitFor(&at_0.sent, i + 1));
       std::memset(source, 0xee, kBytes);
     }
   });
-  for (int i = 0; i < kMessages; ++i) {
+  for (int i = 0; i < kMessages && !testing::Test::HasFailure(); ++i) {
     EXPECT_TRUE(at_1.WaitFor(&at_1.arrived, i + 1));
     const std::byte* slot = way.to.data() + i % 2 * kBytes;
     EXPECT_TRUE(std::all_of(slot, slot + kBytes, [i](std::byte byte) {

@@ -34,7 +34,7 @@ std::string Reception::BeginMessage(int rank, const FrameHeader& header, char** 
   }
   if (channel->closed.load()) return "";
   if (channel->arrived >= channel->posted.load()) return WithoutSlot(*channel);
-  *target = reinterpret_cast<char*>(channel->region.At(channel->arrived));
+  *target = reinterpret_cast<char*>(channel->PlaceOf(channel->arrived));
   return "";
 }
 

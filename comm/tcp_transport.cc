@@ -34,6 +34,7 @@
 #include "comm/ring_binding.h"
 #include "comm/stop_agreement.h"
 #include "comm/turns.h"
+#include "comm/wait_until.h"
 #include "comm/wire.h"
 
 namespace oneflow::comm {
@@ -145,6 +146,7 @@ class TcpTransport final : public Transport {
     for (const ChannelSpec& spec : specs) {
       Channel* channel = channels_.Prepare(static_cast<uint32_t>(ids.size()));
       channel->Open(spec, shared);
+      if (!ComesByFrames(*channel)) channel->landing = {};
       ids.push_back(channels_.size() + static_cast<uint32_t>(ids.size()));
       Register(channel);
       peers_[static_cast<size_t>(spec.peer)].outbox.Reserve(channel->frames_at_once());
@@ -170,10 +172,11 @@ class TcpTransport final : public Transport {
     return opened;
   }
 
-  void MoveRegion(ChannelId id, std::byte* base, const std::vector<std::byte*>& ring) override {
+  void MoveRegion(ChannelId id, const MovedTo& to) override {
     Channel* channel = channels_.Find(id);
-    channel->region.base = base;
-    for (size_t i = 0; i < ring.size(); ++i) channel->ring.buffers[i].base = ring[i];
+    channel->region.base = to.region;
+    for (size_t i = 0; i < to.ring.size(); ++i) channel->ring.buffers[i].base = to.ring[i];
+    if (channel->landing.base != nullptr) channel->landing.base = to.landing;
     std::lock_guard lock(moved_mutex_);
     moved_.push_back(id);
   }
@@ -186,6 +189,7 @@ class TcpTransport final : public Transport {
   std::vector<Region> InPlace(ChannelId id) const override {
     return BuffersInPlace(*channels_.Find(id));
   }
+  bool Lands(ChannelId id) const override { return channels_.Find(id)->landing.base != nullptr; }
 
   void Post(ChannelId id) override {
     Channel* channel = channels_.Find(id);
@@ -349,6 +353,9 @@ class TcpTransport final : public Transport {
     Sink sink;
   };
 
+  bool ComesByFrames(const Channel& channel) {
+    return neighbours_.link(channel.peer) == nullptr && rdma_.link(channel.peer) == nullptr;
+  }
   static bool ByRdma(const Channel& channel) {
     return channel.remote_key.has_value() && channel.registered != nullptr;
   }
@@ -433,13 +440,6 @@ class TcpTransport final : public Transport {
            OutFrame::Of(FrameType::kStop, static_cast<uint32_t>(word), std::move(text)));
   }
 
-  template <typename Done>
-  static void WaitUntil(std::chrono::milliseconds limit, Done done) {
-    const auto deadline = std::chrono::steady_clock::now() + limit;
-    while (!done() && std::chrono::steady_clock::now() < deadline) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-  }
   void WaitForOutboxes(std::chrono::milliseconds limit) {
     WaitUntil(limit, [this] {
       return std::all_of(peers_.begin(), peers_.end(),

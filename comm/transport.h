@@ -29,16 +29,20 @@
 
 namespace oneflow::comm {
 
-// Where the messages of one end of a channel lie: message n is at slot n / per_slot % slots, and of a sender's end, if
-// it has `offsets`, so far into the slot as they say by turns.
+// Where the messages of one end of a channel lie: message n is at slot n / per_slot % slots and, where there are
+// `offsets` (at a sender's end, and where messages land), so far into the slot as they say by turns.
 struct Region {
   std::byte* base = nullptr;
   int64_t stride = 0;
   uint32_t slots = 1;
   uint32_t per_slot = 1;  // messages that are read from, or written to, a slot one after the other
 
-  std::vector<int64_t> offsets = {};
+  std::vector<int64_t> offsets = {};  // negative: no such message lies here
 
+  bool Has(int64_t message) const {
+    return base != nullptr &&
+           (offsets.empty() || offsets[static_cast<size_t>(message) % offsets.size()] >= 0);
+  }
   std::byte* At(int64_t message) const {
     std::byte* slot = base + message / per_slot % slots * stride;
     if (offsets.empty()) return slot;
@@ -72,6 +76,15 @@ struct ChannelSpec {
       check;  // must be equal on both ends (stamp, bytes, slots), else the error prints both
   Region region = {};     // this rank's end; outlives the channel
   RingStretch ring = {};  // a receiver's: the stretch that it leads to; its buffers do too
+  Region landing =
+      {};  // a receiver's: messages that it has go there and not into their slots, if the channel Lands
+};
+
+// Where the memory of a channel has moved to (ChannelSpec).
+struct MovedTo {
+  std::byte* region = nullptr;
+  std::vector<std::byte*> ring = {};
+  std::byte* landing = nullptr;
 };
 
 // Numbers given by OpenChannels, dense from 0 per call to OpenChannels plus earlier calls.
@@ -121,10 +134,9 @@ class Transport {
   virtual absl::StatusOr<std::vector<ChannelId>> OpenChannels(
       const std::string& fingerprint, const std::vector<std::string>& rows,
       const std::vector<ChannelSpec>& channels, TransportCallbacks callbacks) = 0;
-  // Local: the region of a channel has moved, and the buffers of its stretch of a ring. Peers learn of it in the next
-  // OpenChannels. REQUIRES: nothing is posted and nothing on its way; an OpenChannels follows before either.
-  virtual void MoveRegion(ChannelId channel, std::byte* base,
-                          const std::vector<std::byte*>& ring) = 0;
+  // Local: the memory of a channel has moved. Peers learn of it in the next OpenChannels. REQUIRES: nothing is posted and
+  // nothing on its way; an OpenChannels follows before either.
+  virtual void MoveRegion(ChannelId channel, const MovedTo& to) = 0;
   // The other end, as its rank has announced it: addresses of that process.
   virtual Region RemoteRegion(ChannelId channel) const = 0;
   // True if this end, a sender, or its adapter writes into the other end's slots, or messages carry nothing.
@@ -133,6 +145,9 @@ class Transport {
   // first on, if the ring need not go round: as the last OpenChannels has found. Then its messages carry nothing, and
   // come as with it: posted, sent, arrived.
   virtual std::vector<Region> InPlace(ChannelId) const { return {}; }
+  // True if this end, a receiver, puts the messages that its `landing` has there: those that no peer, and no adapter,
+  // writes into their slots itself. Once opened a channel does so always or never.
+  virtual bool Lands(ChannelId) const { return false; }
 
   // Receiver: the slot of the next message may be filled.
   virtual void Post(ChannelId channel) = 0;

@@ -280,8 +280,8 @@ TEST_P(TransportTest, RingsFollowTheirBuffers) {
         threads.emplace_back([&, r] {
           if (std::find(movers.begin(), movers.end(), r) != movers.end()) {
             world[static_cast<size_t>(r)]->MoveRegion(
-                ring.In(r), ring.slots[static_cast<size_t>(r)]->data(), ring.OfRank(r));
-            world[static_cast<size_t>(r)]->MoveRegion(ring.ids[r][1], ring.OfRank(r)[0], {});
+                ring.In(r), {ring.slots[static_cast<size_t>(r)]->data(), ring.OfRank(r)});
+            world[static_cast<size_t>(r)]->MoveRegion(ring.ids[r][1], {ring.OfRank(r)[0]});
           }
           EXPECT_TRUE(world[static_cast<size_t>(r)]->OpenChannels("g", {}, {}, {}).ok());
         });
@@ -395,7 +395,7 @@ TEST_P(TransportTest, MessagesFollowARegionThatHasMoved) {
   OneWay way(&world, 64, 1, recorders[0].Callbacks(), recorders[1].Callbacks());
   std::memset(way.from.data(), 5, 64);
   Slots elsewhere(world[1].get(), 1 << 20);
-  world[1]->MoveRegion(way.in, elsewhere.data() + 4096, {});
+  world[1]->MoveRegion(way.in, {elsewhere.data() + 4096});
   std::thread other([&] { EXPECT_TRUE(world[1]->OpenChannels("g", {}, {}, {}).ok()); });
   EXPECT_TRUE(world[0]->OpenChannels("g", {}, {}, {}).ok());
   other.join();
@@ -406,6 +406,55 @@ TEST_P(TransportTest, MessagesFollowARegionThatHasMoved) {
   EXPECT_EQ(world[0]->WritesDirectly(way.out), shared() || rdma());
   EXPECT_EQ(elsewhere[4096 + 63], std::byte{5});
   EXPECT_EQ(way.to[0], std::byte{0});
+}
+
+// What a ring gathers: every second message is of a piece of the receiver's buffer.
+TEST_P(TransportTest, MessagesLandWhereTheReceiverHasAPlaceForThem) {
+  constexpr int64_t kBytes = 2 << 20, kPieces = 3;
+  Recorder recorders[2];
+  auto world = World(2);
+  const bool lands = !shared() && !rdma();
+  std::vector<std::byte> source(static_cast<size_t>(kBytes)), buffer(kPieces * source.size());
+  std::vector<std::byte> other_buffer = buffer;
+  Slots slots(world[1].get(), source.size());
+  const Region landing = {buffer.data(), 0, 1, 6, {-1, 2 * kBytes, -1, 0, -1, kBytes}};
+  ChannelId in = 0;
+  std::thread other([&] {
+    in = (*world[1]->OpenChannels(
+        "f", {}, {{"c", 0, false, kBytes, 1, "s", {slots.data(), kBytes, 1}, {}, landing}},
+        recorders[1].Callbacks()))[0];
+  });
+  const ChannelId out = (*world[0]->OpenChannels(
+      "f", {}, {{"c", 1, true, kBytes, 1, "s", {source.data(), kBytes, 1}}},
+      recorders[0].Callbacks()))[0];
+  other.join();
+  EXPECT_EQ(world[1]->Lands(in), lands);
+  EXPECT_FALSE(world[0]->Lands(out));
+  int told_at_once = 0;
+  const auto all = [](const std::byte* at, int value) {
+    return std::all_of(at, at + kBytes, [&](std::byte b) { return b == std::byte(value); });
+  };
+  for (int i = 0; i < 12; ++i) {
+    if (i == 6) {
+      world[1]->MoveRegion(in, {slots.data(), {}, other_buffer.data()});
+      std::thread again([&] { EXPECT_TRUE(world[1]->OpenChannels("g", {}, {}, {}).ok()); });
+      EXPECT_TRUE(world[0]->OpenChannels("g", {}, {}, {}).ok());
+      again.join();
+    }
+    const std::byte* to = slots.data();
+    if (lands && i % 2 == 1) {
+      to = landing.At(i) - buffer.data() + (i < 6 ? buffer : other_buffer).data();
+    }
+    world[1]->Post(in);
+    ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].credits, i + 1));
+    std::memset(source.data(), i + 1, source.size());
+    if (world[0]->Send(out)) ++told_at_once;
+    ASSERT_TRUE(recorders[1].WaitFor(&recorders[1].arrived, i + 1));
+    EXPECT_TRUE(all(to, i + 1)) << i;
+    EXPECT_EQ(all(slots.data(), i + 1), to == slots.data()) << i;
+    ASSERT_TRUE(recorders[0].WaitFor(&recorders[0].sent, i + 1 - told_at_once));
+  }
+  world[0]->CloseChannels({out});
 }
 
 // Rank 1 offers memory, but says that its slots reach beyond: they are not written into, and it reads

@@ -67,7 +67,9 @@ struct RingPart {
 //   writes  nobody else reads them while the ring goes round; when the chunk has come by once more, they are there
 //
 // So the chunks, whatever path each of them takes, order what is done to the buffers, and carry nothing. A ring that
-// only scatters or only gathers does not end with a chunk from all others. Nobody else may touch the buffer from the
+// only scatters or only gathers does not end with a chunk from all others. Where not all share memory the ring goes
+// round, and a share that comes whole may be received where it belongs, into the buffer (decision 0041): this member's part
+// is in it, so nobody but its own SEND of it is still to read those bytes. Nobody else may touch the buffer from the
 // first chunk to the last: those that did before are over when the ring's first task begins.
 struct RingPlace {
   uint32_t reduce = 0;  // task
@@ -82,9 +84,9 @@ struct RingPlace {
   int64_t sums_from = 0;
   int64_t pieces_per_share = 0;
 
-  bool Sums(int64_t chunk) const {
-    return chunk >= sums_from && chunk < sums_from + pieces_per_share;
-  }
+  bool Sums(int64_t chunk) const { return chunk >= sums_from && !Gathers(chunk); }
+  // What comes is whole: a member that adds its part of it has read it before, from where it goes.
+  bool Gathers(int64_t chunk) const { return chunk >= sums_from + pieces_per_share; }
 };
 
 // Those whose members are all here, in order of their first tasks.

@@ -100,9 +100,9 @@ class FakeNetwork {
       for (comm::ChannelId id : channels) channels_[id].open = false;
       network_->changed_.wait(lock, [&] { return network_->calling_ != this; });
     }
-    void MoveRegion(comm::ChannelId id, std::byte* base, const std::vector<std::byte*>&) override {
+    void MoveRegion(comm::ChannelId id, const comm::MovedTo& to) override {
       std::lock_guard<std::mutex> lock(network_->mutex_);
-      channels_[id].region.base = base;
+      channels_[id].region.base = to.region;
     }
     comm::Region RemoteRegion(comm::ChannelId) const override { return {}; }
     void Post(comm::ChannelId id) override {

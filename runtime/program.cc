@@ -465,6 +465,11 @@ size_t Program::rings_in_place() const {
       [this](const RingPlace& place) { return !tasks_[place.reduce].members.empty(); }));
 }
 
+size_t Program::rings_landing() const {
+  return static_cast<size_t>(
+      std::count_if(tasks_.begin(), tasks_.end(), [](const Task& task) { return task.lands; }));
+}
+
 void Program::BeginStep(int64_t step) {
   if (!holds_bytes_) return;
   for (uint32_t d = 0; d < step_blocks_.size(); ++d) {
@@ -484,6 +489,7 @@ absl::Status Program::RunFiring(uint32_t id, int64_t ordinal, const Invocation& 
   }
   if (task.passes_on) return absl::OkStatus();
   if (!task.members.empty() && !task.place->Sums(ordinal % task.chunks)) return absl::OkStatus();
+  if (task.lands && task.place->Gathers(ordinal % task.chunks)) return absl::OkStatus();
   for (size_t i = 0; i < task.members.size(); ++i) {
     scratch->members[i] = task.members[i].At(ordinal);
   }

@@ -83,6 +83,8 @@ class Program {
     std::vector<Buffer> members;
     const RingPlace* place = nullptr;
     bool passes_on = false;
+    bool lands =
+        false;  // a ring_reduce: chunks that the place gathers are in the buffer when they have come
     int64_t touched_bytes = 0;    // of all its ports: at least what a firing reads and writes
     uint64_t received_bytes = 0;  // per firing, from another device
     uint32_t receiver = 0;        // global id of the device that receives them
@@ -121,6 +123,9 @@ class Program {
   // round. REQUIRES: nothing runs.
   void SumInPlace(const RingPlace& place, const std::vector<comm::Region>& buffers);
   size_t rings_in_place() const;
+  // Whether what the place gathers is put into its buffer by who receives it. REQUIRES: SumInPlace was called.
+  void Land(const RingPlace& place, bool lands) { tasks_[place.reduce].lands = lands; }
+  size_t rings_landing() const;
 
   // Clears the blocks of a step. REQUIRES: the step kWindow before it is over; before its firings.
   void BeginStep(int64_t step);

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "plan/sent_pieces.h"
 #include "plan/verify.h"
 #include "runtime/io/fetch_ring.h"
 #include "runtime/io/staging.h"
@@ -301,6 +302,7 @@ class SessionImpl : public Session {
     for (const auto& [id, plan] : plans_) {
       holdings.channels += plan.run->channels.size();
       holdings.rings_in_place += plan.program->rings_in_place();
+      holdings.rings_landing += plan.program->rings_landing();
     }
     holdings.fetch_rings = plans_.size() + unloaded_outputs_.size();
     holdings.staging_bytes = staging_.bytes();
@@ -456,10 +458,12 @@ class SessionImpl : public Session {
     return absl::OkStatus();
   }
 
-  // Where the messages of a channel lie at this end, and the stretch of a ring that it leads to.
+  // Where the messages of a channel lie at this end, the stretch of a ring that it leads to, and where what that ring
+  // gathers belongs.
   struct ChannelEnd {
     comm::Region region;
     comm::RingStretch ring;
+    comm::Region landing;
   };
   static std::map<uint32_t, ChannelEnd> EndsOf(const Program& program) {
     std::map<uint32_t, ChannelEnd> ends;
@@ -474,6 +478,7 @@ class SessionImpl : public Session {
     for (const std::vector<size_t>& stretch : RingStretchesOf(places)) {
       const RingPlace &first = places[stretch.front()], &last = places[stretch.back()];
       if (first.receive == WholeRing::kNoTask) continue;
+      ends[ChannelOf(program, first.receive)].landing = LandingOf(program, first);
       comm::RingStretch& ring = ends[ChannelOf(program, first.receive)].ring;
       ring.buffers = BuffersOf(program, stretch);
       ring.bytes = program.plan().registers(BufferOf(program, first)).bytes();
@@ -492,6 +497,15 @@ class SessionImpl : public Session {
   static int BufferOf(const Program& program, const RingPlace& place) {
     return static_cast<int>(program.tasks()[place.reduce].proto->inputs(0).register_());
   }
+  static comm::Region LandingOf(const Program& program, const RingPlace& place) {
+    const Program::Task& reduce = program.tasks()[place.reduce];
+    const Program::Buffer& buffer = reduce.inputs[0];
+    std::vector<int64_t> offsets = ReceivedPiecesOf(*reduce.proto)->offsets;
+    for (size_t chunk = 0; chunk < offsets.size(); ++chunk) {
+      if (!place.Gathers(static_cast<int64_t>(chunk))) offsets[chunk] = -1;
+    }
+    return {buffer.base, buffer.stride, buffer.slots, buffer.inner, std::move(offsets)};
+  }
   static std::vector<comm::Region> BuffersOf(const Program& program,
                                              const std::vector<size_t>& stretch) {
     std::vector<comm::Region> buffers;
@@ -506,9 +520,9 @@ class SessionImpl : public Session {
   void MoveChannels(const LoadedPlan& loaded) {
     if (loaded.run->channels.empty()) return;  // none, or they could not be opened
     for (const auto& [channel, end] : EndsOf(*loaded.program)) {
-      std::vector<std::byte*> ring;
-      for (const comm::Region& buffer : end.ring.buffers) ring.push_back(buffer.base);
-      options_.transport->MoveRegion(loaded.run->channels[channel], end.region.base, ring);
+      comm::MovedTo to{end.region.base, {}, end.landing.base};
+      for (const comm::Region& buffer : end.ring.buffers) to.ring.push_back(buffer.base);
+      options_.transport->MoveRegion(loaded.run->channels[channel], to);
     }
   }
 
@@ -518,17 +532,21 @@ class SessionImpl : public Session {
     for (const std::vector<size_t>& stretch : RingStretchesOf(places)) {
       const RingPlace& first = places[stretch.front()];
       std::vector<comm::Region> buffers;
+      bool lands = false;
       if (first.receive == WholeRing::kNoTask) {
         buffers = BuffersOf(*loaded.program, stretch);
       } else if (!loaded.run->channels.empty()) {
-        buffers = options_.transport->InPlace(
-            loaded.run->channels[ChannelOf(*loaded.program, first.receive)]);
+        const comm::ChannelId into =
+            loaded.run->channels[ChannelOf(*loaded.program, first.receive)];
+        buffers = options_.transport->InPlace(into);
+        lands = options_.transport->Lands(into);
       }
       if (static_cast<int64_t>(buffers.size()) != first.members) buffers.clear();
       for (const size_t i : stretch) {
         loaded.program->SumInPlace(places[i], buffers);
         if (!buffers.empty()) std::rotate(buffers.begin(), buffers.begin() + 1, buffers.end());
       }
+      loaded.program->Land(first, lands);
     }
   }
 
@@ -577,6 +595,7 @@ class SessionImpl : public Session {
         const ChannelEnd& end = ends.at(static_cast<uint32_t>(specs.size()));
         spec.region = end.region;
         spec.ring = end.ring;
+        spec.landing = end.landing;
       }
       spec.name = channel.name();
       spec.sends = channel.source() == plan.rank();

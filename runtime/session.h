@@ -120,6 +120,7 @@ class Session {
     size_t fetch_rings = 0;     // of plans, and of unloaded ones with unread outputs
     size_t staging_bytes = 0;   // copies of inputs
     size_t rings_in_place = 0;  // members of rings that do not go round (plan/rings.h, RingPlace)
+    size_t rings_landing = 0;   // members of others into whose buffers what is gathered is received
   };
   virtual Holdings holdings() const = 0;
   // How the threads have waited for messages so far: all waits, those that parked the thread, and how

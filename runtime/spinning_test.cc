@@ -124,7 +124,7 @@ class Whispers : public comm::Transport {
                                                             comm::TransportCallbacks) override {
     return std::vector<comm::ChannelId>();
   }
-  void MoveRegion(comm::ChannelId, std::byte*, const std::vector<std::byte*>&) override {}
+  void MoveRegion(comm::ChannelId, const comm::MovedTo&) override {}
   comm::Region RemoteRegion(comm::ChannelId) const override { return {}; }
   void Post(comm::ChannelId) override {}
   bool Send(comm::ChannelId) override { return true; }

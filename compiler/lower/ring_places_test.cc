@@ -1,5 +1,5 @@
-// Which rings may be in place (plan/rings.h, RingPlace): those alone whose bytes nobody touches at the same time, in any
-// order that the plans of all ranks leave open. That order is found here from every edge of all plans and from every
+// Which rings may be in place, and which may receive what they gather where it belongs (plan/rings.h, RingPlace): those
+// alone whose bytes nobody touches at the same time, in any order that the plans of all ranks leave open. That order is found here from every edge of all plans and from every
 // message; what touches a buffer, from what a ring is.
 #include <gtest/gtest.h>
 
@@ -159,9 +159,15 @@ SentPieces PiecesOf(const plan::Plan& plan, const RingPlace& place) {
   return *ReceivedPiecesOf(plan.tasks(static_cast<int>(place.reduce)));
 }
 
-// What is unordered if each ring is in place; empty: nothing. Its whole sums are made so many chunks early (negative:
-// late). `rings`: how many members there are.
-std::string Unordered(const std::vector<plan::Plan>& plans, int64_t early, int* rings) {
+// How rings do without copies.
+enum class Way {
+  kSummed,   // members sum their share out of all buffers into all
+  kLanding,  // the ring goes round; what a rank gathers is received into its buffer
+};
+
+// What is unordered if each ring goes so; empty: nothing. Its whole sums are made, or put into the place of what comes,
+// so many chunks early (negative: late). `rings`: how many members there are.
+std::string Unordered(const std::vector<plan::Plan>& plans, Way way, int64_t early, int* rings) {
   AllRanks order(plans, 3);
   std::vector<Access> accesses;
   size_t of_rings = 0;  // the first so many
@@ -178,6 +184,7 @@ std::string Unordered(const std::vector<plan::Plan>& plans, int64_t early, int* 
   using Member = std::pair<size_t, size_t>;  // rank, place
   std::vector<std::vector<RingPlace>> places;
   std::map<std::string, Member> behind;           // by channel: the member that it leads to
+  std::map<std::string, Member> before;           // and the one that it comes from
   std::set<std::pair<size_t, uint32_t>> of_ring;  // tasks that touch their buffers by pieces
   const auto channel_of = [&](size_t r, uint32_t task) {
     const uint32_t channel = plans[r].tasks(static_cast<int>(task)).channel();
@@ -190,8 +197,14 @@ std::string Unordered(const std::vector<plan::Plan>& plans, int64_t early, int* 
       const RingPlace& place = places[r][i];
       for (const uint32_t task : {place.reduce, place.send, place.ship}) of_ring.insert({r, task});
       if (place.receive != WholeRing::kNoTask) behind[channel_of(r, place.receive)] = {r, i};
+      if (place.ship != WholeRing::kNoTask) before[channel_of(r, place.ship)] = {r, i};
     }
   }
+  const auto buffer_of = [&](Member member) {
+    const RingPlace& place = places[member.first][member.second];
+    const plan::Task& reduce = plans[member.first].tasks(static_cast<int>(place.reduce));
+    return reduce.inputs(0).register_();
+  };
   // All members, from this one on.
   const auto ring_of = [&](Member first) {
     std::vector<Member> ring;
@@ -211,15 +224,36 @@ std::string Unordered(const std::vector<plan::Plan>& plans, int64_t early, int* 
       if (static_cast<int64_t>(ring.size()) != place.members) return "a ring is not closed";
       const SentPieces pieces = PiecesOf(plans[r], place);
       const auto chunks = static_cast<int64_t>(pieces.offsets.size());
+      if (way == Way::kLanding) {
+        const auto [next, j] = ring[1];
+        const RingPlace& takes = places[next][j];
+        const SentPieces sent = PiecesOf(plans[next], takes);  // as the next member takes them
+        for (int64_t n = 0; n < order.steps() * FiringsPerStep(plans[r], place.reduce); ++n) {
+          const auto chunk = static_cast<size_t>(n % chunks);
+          const bool lands = place.receive != WholeRing::kNoTask && place.Gathers(n % chunks);
+          if (!lands) {
+            touch(r, place.reduce, n, r, buffer_of({r, i}), n / chunks, pieces.offsets[chunk],
+                  pieces.bytes, true);
+          } else {
+            // From when the one before begins to send it until it is here.
+            const auto [from, k] = before.at(channel_of(r, place.receive));
+            const auto put = static_cast<size_t>((n + chunks - early) % chunks);
+            touch(r, place.receive, n, r, buffer_of({r, i}), n / chunks, pieces.offsets[put],
+                  pieces.bytes, true);
+            accesses.back().begins = order.Begin(from, places[from][k].ship, n);
+          }
+          // Of a message that is lent too, a source is read before the message is there.
+          touch(r, place.ship != WholeRing::kNoTask ? place.ship : place.send, n, r,
+                buffer_of({r, i}), n / chunks, sent.offsets[chunk], sent.bytes, false);
+        }
+        continue;
+      }
       for (int64_t n = 0; n < order.steps() * FiringsPerStep(plans[r], place.reduce); ++n) {
         if (!place.Sums(n % chunks + early)) continue;
         // The piece that belongs to this chunk without being early.
         const int64_t at = pieces.offsets[static_cast<size_t>(n % chunks + early)];
         for (const auto& [far, j] : ring) {
-          const uint32_t reduce = places[far][j].reduce;
-          touch(r, place.reduce, n, far,
-                plans[far].tasks(static_cast<int>(reduce)).inputs(0).register_(), n / chunks, at,
-                pieces.bytes, true);
+          touch(r, place.reduce, n, far, buffer_of({far, j}), n / chunks, at, pieces.bytes, true);
         }
       }
     }
@@ -271,7 +305,7 @@ TEST(RingPlacesTest, WhatIsInPlaceIsOrderedByTheRingItself) {
         c.axes[0].name + ":" + std::to_string(c.axes[0].size) + " width " + std::to_string(c.width);
     const std::vector<plan::Plan> plans = CompileAll(c.axes, c.per_rank, c.width, c.micro);
     int rings = 0;
-    EXPECT_EQ(Unordered(plans, 0, &rings), "") << name;
+    EXPECT_EQ(Unordered(plans, Way::kSummed, 0, &rings), "") << name;
     if (rings == 0) {
       EXPECT_EQ(c.width, 48) << name;  // too small for a ring
       continue;
@@ -282,10 +316,34 @@ TEST(RingPlacesTest, WhatIsInPlaceIsOrderedByTheRingItself) {
     const RingPlace place = RingPlacesOf(plans[0])[0];
     const auto chunks = static_cast<int64_t>(PiecesOf(plans[0], place).offsets.size());
     const int64_t last = chunks - place.pieces_per_share;
-    EXPECT_NE(Unordered(plans, place.sums_from - last, &rings), "") << name;
+    EXPECT_NE(Unordered(plans, Way::kSummed, place.sums_from - last, &rings), "") << name;
     if (place.members > 2) {
-      EXPECT_NE(Unordered(plans, place.sums_from, &rings), "") << name;
+      EXPECT_NE(Unordered(plans, Way::kSummed, place.sums_from, &rings), "") << name;
     }
+  }
+}
+
+TEST(RingPlacesTest, WhatIsGatheredMayLandWhereItBelongs) {
+  const struct {
+    std::vector<Axis> axes;
+    int per_rank;
+    int micro;
+  } cases[] = {{{{"dp", 2}}, 1, 1},
+               {{{"dp", 3}}, 1, 1},
+               {{{"dp", 4}}, 1, 2},
+               {{{"dp", 4}}, 2, 1},
+               {{{"dp", 6}}, 3, 1}};
+  for (const auto& c : cases) {
+    const std::string name =
+        c.axes[0].name + ":" + std::to_string(c.axes[0].size) + " of " + std::to_string(c.per_rank);
+    const std::vector<plan::Plan> plans = CompileAll(c.axes, c.per_rank, 3072, c.micro);
+    int rings = 0;
+    EXPECT_EQ(Unordered(plans, Way::kLanding, 0, &rings), "") << name;
+    EXPECT_GE(rings, 2 * c.axes[0].size) << name;
+    // Another piece's bytes are in use.
+    const RingPlace place = RingPlacesOf(plans[0])[0];
+    EXPECT_NE(Unordered(plans, Way::kLanding, 1, &rings), "") << name;
+    EXPECT_NE(Unordered(plans, Way::kLanding, place.pieces_per_share, &rings), "") << name;
   }
 }
 

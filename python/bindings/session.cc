@@ -156,6 +156,7 @@ py::dict Holdings(PySession& self) {
   result["channels"] = holdings.channels;
   result["fetch_rings"] = holdings.fetch_rings;
   result["rings_in_place"] = holdings.rings_in_place;
+  result["rings_landing"] = holdings.rings_landing;
   result["staging_bytes"] = holdings.staging_bytes;
   return result;
 }

@@ -38,9 +38,10 @@ def main() -> None:
     np.testing.assert_array_equal(whole, x.sum(0, dtype=np.float64))
     np.testing.assert_array_equal(most, x.max(0))
     np.testing.assert_array_equal(doubled, 2 * x.sum(0, dtype=np.float64))
-    in_place = step.store.session.holdings()["rings_in_place"]
+    holdings = step.store.session.holdings()
+    said = {name: holdings[name] for name in ("rings_in_place", "rings_landing")}
     with open(f"{path}.rank{flow.rank()}", "w") as file:
-        json.dump({"plan": plan, "rings_in_place": in_place}, file)
+        json.dump({"plan": plan, **said}, file)
 
 
 if __name__ == "__main__":

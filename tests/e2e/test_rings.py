@@ -21,6 +21,7 @@ class Ran:
 
     plan: str  # as text
     rings_in_place: int  # members of rings that did not go round
+    rings_landing: int  # members of others that received what was gathered where it belongs
 
 
 def run(processes: int, devices: int, count: int, folder: Path, path: str = "auto") -> list[Ran]:
@@ -47,7 +48,16 @@ def tasks(plan: str, kind: str) -> list[str]:
 # 48 MiB: shares of 24 MiB in six equal pieces, of 16 MiB in four. 8,000,003 floats are no multiple of anything.
 @pytest.mark.parametrize(
     ("processes", "devices", "path"),
-    [(1, 2, "auto"), (2, 2, "shm"), (2, 2, "tcp"), (3, 3, "shm"), (2, 4, "shm"), (4, 4, "shm")],
+    [
+        (1, 2, "auto"),
+        (2, 2, "shm"),
+        (2, 2, "tcp"),
+        (3, 3, "shm"),
+        (3, 3, "tcp"),
+        (2, 4, "shm"),
+        (2, 4, "tcp"),
+        (4, 4, "shm"),
+    ],
 )
 def test_equal_pieces_are_sent_from_where_they_lie(
     processes: int, devices: int, path: str, tmp_path: Path
@@ -62,6 +72,8 @@ def test_equal_pieces_are_sent_from_where_they_lie(
         # Where all share memory, the sum and the maximum are made in place; what is only scattered or gathered goes round.
         in_place = 0 if path == "tcp" else 2 * devices // processes
         assert ran.rings_in_place == in_place
+        # Else what comes to a rank from another has its place; what passes between devices of a rank is copied there.
+        assert ran.rings_landing == (2 if path == "tcp" else 0)
         # Between ranks there is nothing but the messages, of one piece each.
         assert bool(sends) == (processes > 1)
         assert bool(tasks(plan, "ring_send")) == (processes < devices)
