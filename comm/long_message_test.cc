@@ -298,12 +298,14 @@ TEST(LongMessagesTest, ChannelsAreClosedWhenThePeerHasWhatTheyLent) {
     world[0]->Send(way.out);
     ASSERT_TRUE(at_0.WaitFor(&at_0.sent, 1));
     world[0]->Send(way.out);
+    const auto soon = std::chrono::milliseconds(100);
+    std::this_thread::sleep_for(soon);  // so that it has begun: else there is nothing to wait for
     std::thread closing([&] {
       world[0]->CloseChannels({way.out});
       std::fill(way.from.begin(), way.from.end(), std::byte{0xee});
     });
     // So that a call which does not wait is over before the reader goes on; one that waits is right at any time.
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    std::this_thread::sleep_for(soon);
     held.store(false);
     closing.join();
     world[1]->CloseChannels({way.in});
