@@ -76,8 +76,8 @@ struct ChannelSpec {
       check;  // must be equal on both ends (stamp, bytes, slots), else the error prints both
   Region region = {};     // this rank's end; outlives the channel
   RingStretch ring = {};  // a receiver's: the stretch that it leads to; its buffers do too
-  Region landing =
-      {};  // a receiver's: messages that it has go there and not into their slots, if the channel Lands
+  // A receiver's: messages that it has go there and not into their slots, if the channel Lands.
+  Region landing = {};
 };
 
 // Where the memory of a channel has moved to (ChannelSpec).

@@ -83,8 +83,8 @@ class Program {
     std::vector<Buffer> members;
     const RingPlace* place = nullptr;
     bool passes_on = false;
-    bool lands =
-        false;  // a ring_reduce: chunks that the place gathers are in the buffer when they have come
+    // Of a ring that goes round, its ring_reduce: what it gathers is in the buffer when it has come.
+    bool lands = false;
     int64_t touched_bytes = 0;    // of all its ports: at least what a firing reads and writes
     uint64_t received_bytes = 0;  // per firing, from another device
     uint32_t receiver = 0;        // global id of the device that receives them
