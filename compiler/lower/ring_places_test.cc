@@ -1,6 +1,6 @@
 // Which rings may be in place, and which may receive what they gather where it belongs (plan/rings.h, RingPlace): those
-// alone whose bytes nobody touches at the same time, in any order that the plans of all ranks leave open. That order is found here from every edge of all plans and from every
-// message; what touches a buffer, from what a ring is.
+// alone whose bytes nobody touches at the same time, in any order that the plans of all ranks leave open. That order is
+// found here from every edge of all plans and from every message; what touches a buffer, from what a ring is.
 #include <gtest/gtest.h>
 
 #include <algorithm>
