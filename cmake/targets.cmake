@@ -64,3 +64,14 @@ function(oneflow_tests name)
   # libgomp is not instrumented, so that more than one OpenMP thread gives false reports under TSan.
   set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "OMP_NUM_THREADS=1;OMP_WAIT_POLICY=PASSIVE")
 endfunction()
+
+# oneflow_unity(LIBRARY): sanitizers' builds (ONEFLOW_UNITY) compile its sources, and its tests, a dozen as one: half of
+# their compile time is what each source instantiates anew. So names in anonymous namespaces differ within a folder.
+# Other builds compile source by source, as suits work on them.
+function(oneflow_unity name)
+  foreach(target ${name} ${name}_test)
+    if(ONEFLOW_UNITY AND TARGET ${target})
+      set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
+    endif()
+  endforeach()
+endfunction()

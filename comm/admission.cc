@@ -15,7 +15,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr size_t kMostPending = 128;
-constexpr auto kHandshakeTime = std::chrono::seconds(5);
 
 // Answers are shorter than any socket's buffer: all at once or not at all.
 bool SendAtOnce(const Socket& socket, const std::string& bytes) {

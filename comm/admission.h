@@ -8,6 +8,7 @@
 #define ONEFLOW_COMM_ADMISSION_H_
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <list>
 #include <string>
@@ -17,6 +18,9 @@
 #include "comm/socket.h"
 
 namespace oneflow::comm {
+
+// What a connection has to prove the secret.
+inline constexpr auto kHandshakeTime = std::chrono::seconds(5);
 
 class Admission {
  public:

@@ -79,10 +79,6 @@ Agreed AgreeAll(const std::vector<Rank>& ranks, const Gathering::Change& change 
   return agreed;
 }
 
-bool Has(const absl::Status& status, const std::string& words) {
-  return MessageOf(status).find(words) != std::string::npos;
-}
-
 TEST(AgreementTest, RanksThatRunTheSameSayNoRows) {
   Rank rank;
   rank.program.rows.resize(10000, "0123456789abcdef mlp.py:8");

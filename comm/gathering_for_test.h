@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/status.h"
 #include "comm/blame.h"
 #include "comm/meeting.h"
 
@@ -68,6 +69,11 @@ class Gathering {
   std::vector<size_t> calls_;
   std::vector<bool> left_;
 };
+
+// Whether the message of `status` has `words`.
+inline bool Has(const absl::Status& status, const std::string& words) {
+  return MessageOf(status).find(words) != std::string::npos;
+}
 
 inline std::string Unchanged(int, int, std::string said) { return said; }
 

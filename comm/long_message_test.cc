@@ -26,8 +26,8 @@ namespace {
 using std::chrono_literals::operator""s;
 
 // The two ends of a connection.
-struct Pair {
-  Pair() {
+struct Connected {
+  Connected() {
     const Socket listener = *Socket::Listen(0);
     const Deadline deadline = std::chrono::steady_clock::now() + 20s;
     Socket one = *Socket::Connect("127.0.0.1", *listener.port(), deadline);
@@ -51,7 +51,7 @@ std::string ReadAll(const Socket& socket, size_t bytes) {
 }
 
 TEST(PageLenderTest, WhatIsLentArrives) {
-  Pair pair;
+  Connected pair;
   const std::string text = Numbers(3 << 20);
   std::string came;
   std::thread other([&] { came = ReadAll(pair.reader, text.size() - 5); });
@@ -71,7 +71,7 @@ TEST(PageLenderTest, WhatIsLentArrives) {
 
 // What makes lending worth it, and its rule necessary: the reader sees what the pages hold when it reads.
 TEST(PageLenderTest, NothingIsCopied) {
-  Pair pair;
+  Connected pair;
   std::string text = Numbers(16 << 10);
   PageLender lender;
   ASSERT_TRUE(lender.Lend(text.data(), text.size()));
@@ -81,7 +81,7 @@ TEST(PageLenderTest, NothingIsCopied) {
 }
 
 TEST(PageLenderTest, PagesOutliveTheirMapping) {
-  Pair pair;
+  Connected pair;
   const size_t bytes = 64 << 10;
   void* pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(pages, MAP_FAILED);
@@ -96,7 +96,7 @@ TEST(PageLenderTest, PagesOutliveTheirMapping) {
 
 // SIGPIPE would end this process.
 TEST(PageLenderTest, AConnectionThatHasEndedIsAnErrorNotASignal) {
-  Pair pair;
+  Connected pair;
   ASSERT_EQ(shutdown(pair.writer.fd(), SHUT_RDWR), 0);
   const std::string text = Numbers(4096);
   PageLender lender;
@@ -172,7 +172,7 @@ class LongMessageTest : public testing::Test {
     EXPECT_EQ(count, until);
   }
 
-  Pair pair_;
+  Connected pair_;
   Outbox outbox_;
   FrameReader reader_;
   Sink sink_;

@@ -34,8 +34,8 @@ void Reset(Socket* socket) {
 }
 
 // Rank 0 of two, and the far ends of its connections.
-struct Pair {
-  Pair() {
+struct Watched {
+  Watched() {
     Links links{std::vector<Socket>(2), std::vector<Socket>(2)};
     std::tie(links.data[1], data) = SocketPair();
     std::tie(links.beats[1], beats) = SocketPair();
@@ -49,7 +49,7 @@ struct Pair {
 // The outbox is blocked, the thread is told that it may write, and the peer is lost: in any order.
 TEST(LostPeerTest, AResetWhileMuchIsToBeWrittenIsAnErrorOfThePeer) {
   for (int round = 0; round < 12; ++round) {
-    Pair pair;
+    Watched pair;
     auto said = std::async(std::launch::async,
                            [&] { return pair.transport->AllGather(std::string(6 << 20, 'x')); });
     std::string some(256 << 10, '\0');
@@ -111,7 +111,7 @@ TEST(LostPeerTest, WhoTalksNonsenseToOneRankIsKnownToAll) {
 TEST(LostPeerTest, ChannelsThatCouldNotBeOpenedCallNobody) {
   std::atomic<int> calls = 0;
   {
-    Pair pair;
+    Watched pair;
     TransportCallbacks callbacks;
     callbacks.on_credit = callbacks.on_sent = callbacks.on_arrived = [&](ChannelId) { ++calls; };
     callbacks.on_left = [&](int) { ++calls; };

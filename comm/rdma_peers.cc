@@ -47,7 +47,7 @@ QueuePairAddress ReadAddress(ByteReader* reader) {
 }
 
 // What a rank says first to another.
-struct Introduction {
+struct RdmaIntroduction {
   Stance stance;
   bool tries = false;                       // it has an address for some rank
   std::string port;                         // its name; empty if there is none
@@ -97,7 +97,7 @@ absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
   };
 
   // 1: who has what.
-  Introduction own{{choice, ""}, false, "", {}};
+  RdmaIntroduction own{{choice, ""}, false, "", {}};
   const bool needs_port = Wants(choice, PathChoice::kRdma) && !neighbours.all();
   if (needs_port) {
     if (options.verbs == nullptr) options.verbs = SystemVerbs();
@@ -124,7 +124,7 @@ absl::Status RdmaPeers::Meet(int rank, PathChoice choice, RdmaOptions options,
     words.push_back(own.Encode());
   }
   OF_ASSIGN_OR_RETURN(const std::vector<std::string> said, exchange(words));
-  std::vector<Introduction> all(world);
+  std::vector<RdmaIntroduction> all(world);
   std::vector<std::string> reasons(world);  // why the path to that rank is not RDMA
   std::vector<PathChoice> choices(world);
   bool any_tries = false;

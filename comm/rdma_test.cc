@@ -26,12 +26,8 @@ std::vector<std::unique_ptr<Transport>> RdmaWorld(FakeFabric* fabric, int size) 
   });
 }
 
-bool Has(const absl::Status& status, const std::string& words) {
-  return MessageOf(status).find(words) != std::string::npos;
-}
-
 // Two ranks whose only way is RDMA, and a channel from 0 to 1 of one message of 64 bytes.
-struct Pair {
+struct RdmaPair {
   FakeFabric fabric;
   Recorder recorders[2];
   std::vector<std::unique_ptr<Transport>> world = RdmaWorld(&fabric, 2);
@@ -101,7 +97,7 @@ TEST(RdmaTest, AFullSendQueueIsWaitedFor) {
 
 // Without it the caller would write into, or free, what the adapter still reads.
 TEST(RdmaTest, ClosingWaitsForTheAdapterToBeDoneWithASource) {
-  Pair pair;
+  RdmaPair pair;
   auto& [fabric, recorders, world, way] = pair;
   ASSERT_TRUE(pair.Grants());
   std::memset(way.from.data(), 6, 64);
@@ -184,7 +180,7 @@ TEST_P(FailureTest, AnAdapterThatFailsLosesThePeerWithItsStatus) {
 }
 
 TEST(RdmaTest, APeerThatIsNotReachedAnyMoreIsLost) {
-  Pair pair;
+  RdmaPair pair;
   auto& [fabric, recorders, world, way] = pair;
   fabric.Unplug(1);
   world[1]->Post(way.in);
@@ -196,7 +192,7 @@ TEST(RdmaTest, APeerThatIsNotReachedAnyMoreIsLost) {
 
 // Its words come by TCP a little after its adapter has stopped; they are the cause.
 TEST(RdmaTest, APeerThatFailsIsHeardBeforeItsAdapterIsBlamed) {
-  Pair pair;
+  RdmaPair pair;
   auto& [fabric, recorders, world, way] = pair;
   ASSERT_TRUE(pair.Grants());
   fabric.Unplug(1);
@@ -210,7 +206,7 @@ TEST(RdmaTest, APeerThatFailsIsHeardBeforeItsAdapterIsBlamed) {
 
 // By TCP it would be dropped; here the adapter keeps it out, and says so.
 TEST(RdmaTest, AMessageIntoMemoryThatWasGivenBackIsKeptOut) {
-  Pair pair;
+  RdmaPair pair;
   auto& [fabric, recorders, world, way] = pair;
   ASSERT_TRUE(pair.Grants());
   std::memset(way.from.data(), 6, 64);
@@ -223,7 +219,7 @@ TEST(RdmaTest, AMessageIntoMemoryThatWasGivenBackIsKeptOut) {
 
 // ---- Who reaches whom.
 
-struct Met {
+struct RdmaMet {
   std::vector<std::unique_ptr<Neighbours>> neighbours;
   std::vector<std::unique_ptr<RdmaPeers>> ranks;
   std::vector<absl::Status> statuses;
@@ -231,11 +227,11 @@ struct Met {
 };
 
 // Ranks that share no memory.
-Met Meet(FakeFabric* fabric, const std::vector<PathChoice>& choices,
-         const Gathering::Change& change = Unchanged) {
+RdmaMet Meet(FakeFabric* fabric, const std::vector<PathChoice>& choices,
+             const Gathering::Change& change = Unchanged) {
   const int size = static_cast<int>(choices.size());
   Gathering gathering(size, change);
-  Met met;
+  RdmaMet met;
   met.statuses.resize(choices.size());
   for (int r = 0; r < size; ++r) {
     met.neighbours.push_back(std::make_unique<Neighbours>(size));
@@ -255,15 +251,15 @@ Met Meet(FakeFabric* fabric, const std::vector<PathChoice>& choices,
   return met;
 }
 
-constexpr PathChoice kAuto = PathChoice::kAuto;
+constexpr PathChoice kAny = PathChoice::kAuto;
 
 TEST(RdmaPeersTest, EachPairFindsItsOwnWay) {
   FakeFabric fabric;
-  const Met met = Meet(&fabric, {kAuto, PathChoice::kTcp, kRdma, kAuto});
+  const RdmaMet met = Meet(&fabric, {kAny, PathChoice::kTcp, kRdma, kAny});
   EXPECT_FALSE(met.statuses[2].ok());
   EXPECT_TRUE(Has(met.statuses[0], "ONEFLOW_TRANSPORT=rdma on rank 2, but ranks 1 and 2 do not"))
       << met.statuses[0];
-  const Met other = Meet(&fabric, {kAuto, PathChoice::kTcp, kAuto});
+  const RdmaMet other = Meet(&fabric, {kAny, PathChoice::kTcp, kAny});
   for (const absl::Status& status : other.statuses) EXPECT_TRUE(status.ok()) << status;
   EXPECT_NE(other.ranks[0]->link(2), nullptr);
   EXPECT_NE(other.ranks[2]->link(0), nullptr);
@@ -276,10 +272,10 @@ TEST(RdmaPeersTest, EachPairFindsItsOwnWay) {
 TEST(RdmaPeersTest, WithoutAnAdapterThereIsTcpOrAReason) {
   FakeFabric fabric;
   fabric.PutDown(1);
-  const Met met = Meet(&fabric, {kAuto, kAuto});
+  const RdmaMet met = Meet(&fabric, {kAny, kAny});
   for (const absl::Status& status : met.statuses) EXPECT_TRUE(status.ok()) << status;
   EXPECT_FALSE(met.ranks[0]->any());
-  const Met forced = Meet(&fabric, {kRdma, kAuto});
+  const RdmaMet forced = Meet(&fabric, {kRdma, kAny});
   for (const absl::Status& status : forced.statuses) {
     EXPECT_EQ(KindOf(status), ErrorKind::kPeer);
     EXPECT_TRUE(Has(status,
@@ -295,7 +291,7 @@ TEST(RdmaPeersTest, APairWhoseProbeFailsOrDoesNotComeUsesTcp) {
   for (const bool in_silence : {false, true}) {
     FakeFabric fabric;
     in_silence ? fabric.Swallow(1) : fabric.Unplug(1);
-    const Met met = Meet(&fabric, {kAuto, kAuto, kAuto});
+    const RdmaMet met = Meet(&fabric, {kAny, kAny, kAny});
     for (const absl::Status& status : met.statuses) EXPECT_TRUE(status.ok()) << status;
     EXPECT_EQ(met.ranks[0]->link(1), nullptr);
     EXPECT_EQ(met.ranks[1]->link(0), nullptr);
@@ -306,7 +302,7 @@ TEST(RdmaPeersTest, APairWhoseProbeFailsOrDoesNotComeUsesTcp) {
 TEST(RdmaPeersTest, WhatIsCutOrChangedIsAnErrorOrAnotherPathNeverMore) {
   FakeFabric fabric;
   const int blamed = BlamedForTampering(120, 3, [&](const Gathering::Change& change) {
-    return Meet(&fabric, {kAuto, kAuto}, change).statuses[0];
+    return Meet(&fabric, {kAny, kAny}, change).statuses[0];
   });
   EXPECT_GE(blamed, 30);  // at least all that were cut
 }

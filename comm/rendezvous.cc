@@ -24,7 +24,6 @@ namespace oneflow::comm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kHandshakeTime = std::chrono::seconds(5);
 // One attempt to connect, to a host that may not answer yet.
 constexpr auto kAttemptTime = std::chrono::seconds(10);
 constexpr size_t kShortestSecret = 16;

@@ -5,11 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "comm/system_error.h"
 
 namespace oneflow::comm {
 
@@ -38,7 +36,7 @@ absl::StatusOr<std::unique_ptr<SharedLink>> SharedLink::Make() {
       std::make_unique<NoticeReader>(reinterpret_cast<NoticeRing*>(link->ring_->data()));
   int ends[2];
   if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
-    return absl::UnavailableError(absl::StrCat("pipe2: ", std::strerror(errno)));
+    return SystemError("pipe2");
   }
   link->bell_read_ = Socket(ends[0]);
   link->bell_write_ = Socket(ends[1]);

@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstring>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "comm/system_error.h"
 
 namespace oneflow::comm {
 namespace {
@@ -26,10 +26,6 @@ size_t PageBytes() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
 
 // With the page of the nonce behind it.
 size_t WithNonce(uint64_t bytes) { return (bytes / PageBytes() + 2) * PageBytes(); }
-
-absl::Status SystemError(const std::string& what) {
-  return absl::UnavailableError(absl::StrCat(what, ": ", std::strerror(errno)));
-}
 
 }  // namespace
 

@@ -83,8 +83,8 @@ TEST(SharedMemoryTest, ADeviceOrPipeIsNotOpenedAsMemory) {
 }
 
 // A ring in this process.
-struct Ring {
-  Ring() : memory(*SharedMemory::Make("test", sizeof(NoticeRing))) {}
+struct MemoryRing {
+  MemoryRing() : memory(*SharedMemory::Make("test", sizeof(NoticeRing))) {}
   NoticeRing* ring() { return reinterpret_cast<NoticeRing*>(memory->data()); }
   std::unique_ptr<SharedMemory> memory;
   NoticeReader reader{ring()};
@@ -92,7 +92,7 @@ struct Ring {
 };
 
 TEST(NoticeRingTest, NoticesComeInOrderForManyRounds) {
-  Ring r;
+  MemoryRing r;
   Notice notice;
   uint32_t sent = 0, taken = 0;
   std::mt19937 random(1);
@@ -114,7 +114,7 @@ TEST(NoticeRingTest, NoticesComeInOrderForManyRounds) {
 }
 
 TEST(NoticeRingTest, AFullRingSaysSo) {
-  Ring r;
+  MemoryRing r;
   uint32_t sent = 0;
   while (r.writer.Put({NoticeKind::kData, sent})) ASSERT_LE(++sent, NoticeRing::kPlaces);
   EXPECT_EQ(sent, NoticeRing::kPlaces);
@@ -127,7 +127,7 @@ TEST(NoticeRingTest, AFullRingSaysSo) {
 
 // A reader that lies about how far it is harms nobody but itself.
 TEST(NoticeRingTest, WhatThePeerClaimsToHaveReadIsNotBelievedBeyondReason) {
-  Ring r;
+  MemoryRing r;
   for (uint32_t i = 0; i < NoticeRing::kPlaces; ++i) {
     ASSERT_TRUE(r.writer.Put({NoticeKind::kData, i}));
   }
@@ -138,7 +138,7 @@ TEST(NoticeRingTest, WhatThePeerClaimsToHaveReadIsNotBelievedBeyondReason) {
 }
 
 TEST(NoticeRingTest, WhatIsNoNoticeIsSeenAtOnce) {
-  Ring r;
+  MemoryRing r;
   Notice notice;
   ASSERT_TRUE(r.writer.Put({NoticeKind::kData, 5}));
   ASSERT_EQ(r.reader.Take(&notice), NoticeReader::Found::kNotice);
@@ -154,7 +154,7 @@ TEST(NoticeRingTest, WhatIsNoNoticeIsSeenAtOnce) {
 }
 
 TEST(NoticeRingTest, AReaderThatSleepsIsRungOnce) {
-  Ring r;
+  MemoryRing r;
   Notice notice;
   EXPECT_TRUE(r.reader.Arm());
   ASSERT_TRUE(r.writer.Put({NoticeKind::kData, 1}));

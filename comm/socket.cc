@@ -15,13 +15,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "comm/system_error.h"
 
 namespace oneflow::comm {
 namespace {
-
-absl::Status SystemError(const std::string& what) {
-  return absl::UnavailableError(absl::StrCat(what, ": ", std::strerror(errno)));
-}
 
 // Waits for `events`; kDeadlineExceeded when the time is over.
 absl::Status WaitFor(int fd, short events, Deadline deadline) {

@@ -13,6 +13,7 @@
 #include "plan/cycle_ratio.h"
 #include "plan/firing_graph.h"
 #include "plan/firings.h"
+#include "plan/shape_of.h"
 
 namespace oneflow {
 namespace {
@@ -86,8 +87,8 @@ DeviceMemory MemoryOf(const plan::Plan& plan, const FiringGraph& graph, uint32_t
   for (const plan::StateProto& state : plan.states()) {
     for (const plan::StateShard& shard : state.shards()) {
       if (shard.device() != device) continue;
-      memory.state_bytes += NumElements(Shape(shard.shape().begin(), shard.shape().end())) *
-                            SizeOf(static_cast<DType>(state.dtype()));
+      memory.state_bytes +=
+          NumElements(ShapeOf(shard.shape())) * SizeOf(static_cast<DType>(state.dtype()));
     }
   }
 

@@ -76,6 +76,9 @@ struct PlanAnalysis {
 constexpr int64_t kMaxPeriod = 1 << 20;
 int64_t PeriodOf(const plan::Plan& plan);
 
+// "cuda:0"; `device` as in Plan.devices.
+std::string DeviceName(const plan::Plan& plan, uint32_t device);
+
 // REQUIRES: VerifyPlan(plan).
 PlanAnalysis AnalysePlan(const plan::Plan& plan);
 // Its `memory` alone: linear, while the search for the critical cycle takes many rounds.

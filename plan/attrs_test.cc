@@ -7,7 +7,7 @@
 namespace oneflow {
 namespace {
 
-Attrs Sample() {
+Attrs SampleAttrs() {
   return Attrs{{"b", true},
                {"eps", 1e-5},
                {"axis", int64_t{-1}},
@@ -18,7 +18,7 @@ Attrs Sample() {
 }
 
 TEST(AttrsTest, PrintsInNameOrder) {
-  EXPECT_EQ(Sample().ToString(),
+  EXPECT_EQ(SampleAttrs().ToString(),
             "{axis=-1, b=true, dims=[0,2], eps=1e-05, mode=\"a\\\"b\", names=[\"x\",\"\"], "
             "scales=[1.0,0.1]}");
   EXPECT_EQ(Attrs().ToString(), "{}");
@@ -37,14 +37,14 @@ TEST(AttrsTest, EmptyListsKeepTheirType) {
 TEST(AttrsTest, ProtoRoundTripKeepsTypesAndOrder) {
   google::protobuf::RepeatedPtrField<plan::AttrProto> proto;
   proto.Add()->set_name("stale");
-  Sample().ToProto(&proto);
+  SampleAttrs().ToProto(&proto);
   ASSERT_EQ(proto.size(), 7);
   for (int i = 1; i < proto.size(); ++i) EXPECT_LT(proto[i - 1].name(), proto[i].name());
-  EXPECT_EQ(Attrs::FromProto(proto), Sample());
+  EXPECT_EQ(Attrs::FromProto(proto), SampleAttrs());
 }
 
 TEST(AttrsTest, GettersGiveTheValues) {
-  const Attrs attrs = Sample();
+  const Attrs attrs = SampleAttrs();
   EXPECT_EQ(attrs.Int("axis"), -1);
   EXPECT_EQ(attrs.Float("eps"), 1e-5);
   EXPECT_TRUE(attrs.Bool("b"));
@@ -57,11 +57,11 @@ TEST(AttrsTest, GettersGiveTheValues) {
 }
 
 TEST(AttrsTest, ACopyThatIsChangedLeavesTheOther) {
-  const Attrs original = Sample();
+  const Attrs original = SampleAttrs();
   Attrs changed = original, shorter = original;
   changed.Set("axis", int64_t{7});
   shorter.Remove("axis");
-  EXPECT_EQ(original, Sample());
+  EXPECT_EQ(original, SampleAttrs());
   EXPECT_EQ(changed.Int("axis"), 7);
   EXPECT_FALSE(shorter.Has("axis"));
   changed.Set("axis", int64_t{-1});
@@ -69,8 +69,8 @@ TEST(AttrsTest, ACopyThatIsChangedLeavesTheOther) {
 }
 
 TEST(AttrsDeathTest, MissingOrMistypedIsOurBug) {
-  EXPECT_DEATH(Sample().Int("nope"), "no attribute 'nope'");
-  EXPECT_DEATH(Sample().Int("eps"), "read as int but holds float");
+  EXPECT_DEATH(SampleAttrs().Int("nope"), "no attribute 'nope'");
+  EXPECT_DEATH(SampleAttrs().Int("eps"), "read as int but holds float");
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ constexpr std::pair<std::string_view, FusedRole> kRoles[] = {
     {"tanh_grad", FusedRole::kBinary},
 };
 
-absl::Status Wrong(const std::string& what) {
+absl::Status WrongChain(const std::string& what) {
   return MakeError(ErrorKind::kPlan, absl::StrCat("fused: ", what));
 }
 
@@ -102,43 +102,44 @@ absl::StatusOr<std::vector<FusedStep>> FusedSteps(const Attrs& attrs) {
   const auto* types = Find<std::vector<std::string>>(attrs, "types");
   if (ops == nullptr || reads == nullptr || reversed == nullptr || values == nullptr ||
       types == nullptr) {
-    return Wrong("ops, reads, reversed, values and types must be lists");
+    return WrongChain("ops, reads, reversed, values and types must be lists");
   }
   const size_t count = ops->size();
   if (count < 2 || count > kMaxFusedSteps) {
-    return Wrong(absl::StrCat("there are ", count, " ops but must be 2 to ", kMaxFusedSteps));
+    return WrongChain(absl::StrCat("there are ", count, " ops but must be 2 to ", kMaxFusedSteps));
   }
   if (reads->size() != count || reversed->size() != count || values->size() != count ||
       types->size() != count) {
-    return Wrong("reads, reversed, values and types must be as long as ops");
+    return WrongChain("reads, reversed, values and types must be as long as ops");
   }
   std::vector<FusedStep> steps(count);
   int next = 1;  // input
   int draws = 0, channels = 0;
   for (size_t k = 0; k < count; ++k) {
     const std::optional<FusedRole> role = FusedRoleOf((*ops)[k]);
-    if (!role.has_value()) return Wrong(absl::StrCat("`", (*ops)[k], "` cannot stand in a chain"));
+    if (!role.has_value())
+      return WrongChain(absl::StrCat("`", (*ops)[k], "` cannot stand in a chain"));
     const std::optional<DType> dtype = ParseDType((*types)[k]);
     if (!dtype.has_value() || !RunsFused(*dtype)) {
-      return Wrong(absl::StrCat("type ", (*types)[k], " but must be f32, bf16 or f16"));
+      return WrongChain(absl::StrCat("type ", (*types)[k], " but must be f32, bf16 or f16"));
     }
     const int inputs = InputsRead(*role);
     if ((*reads)[k] != (inputs == 0 ? 0 : next)) {
-      return Wrong(absl::StrCat("step ", k, " reads from input ", (*reads)[k], ", the next is ",
-                                inputs == 0 ? 0 : next));
+      return WrongChain(absl::StrCat("step ", k, " reads from input ", (*reads)[k],
+                                     ", the next is ", inputs == 0 ? 0 : next));
     }
     const bool turned = (*reversed)[k] != 0;
     if (turned && *role != FusedRole::kBinary) {
-      return Wrong(absl::StrCat("step ", k, " is reversed and has one operand"));
+      return WrongChain(absl::StrCat("step ", k, " is reversed and has one operand"));
     }
     next += inputs;
     draws += *role == FusedRole::kDropout ? 1 : 0;
     channels += *role == FusedRole::kBatchNorm ? 1 : 0;
     steps[k] = {(*ops)[k], *role, inputs == 0 ? 0 : next - inputs, turned, (*values)[k], *dtype};
   }
-  if (draws > 1 || channels > 1) return Wrong("more than one dropout or bn_apply");
+  if (draws > 1 || channels > 1) return WrongChain("more than one dropout or bn_apply");
   if (next > kMaxFusedInputs) {
-    return Wrong(absl::StrCat("there are ", next, " inputs but at most ", kMaxFusedInputs));
+    return WrongChain(absl::StrCat("there are ", next, " inputs but at most ", kMaxFusedInputs));
   }
   return steps;
 }

@@ -9,6 +9,7 @@
 #include "base/shape.h"
 #include "plan/firings.h"
 #include "plan/needs.h"
+#include "plan/shape_of.h"
 
 namespace oneflow {
 namespace {
@@ -18,9 +19,6 @@ constexpr int64_t kAlignment = 256;
 constexpr int64_t kReportBytes = 64;  // a StepBlock (kernels/step_block.h)
 int64_t Aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-Shape ShapeOf(const google::protobuf::RepeatedField<int64_t>& dims) {
-  return Shape(dims.begin(), dims.end());
-}
 int64_t ElementBytes(const plan::Port& port) {
   return SizeOf(static_cast<DType>(port.type().dtype()));
 }

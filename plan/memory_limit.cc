@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "plan/analyse.h"
 #include "plan/firings.h"
+#include "plan/shape_of.h"
 
 namespace oneflow {
 namespace {
@@ -19,11 +20,6 @@ constexpr size_t kShown = 5;
 
 std::string Exactly(int64_t bytes) {
   return absl::StrCat(bytes, " bytes (", BytesText(bytes), ")");
-}
-
-std::string DeviceName(const plan::Plan& plan, uint32_t device) {
-  const plan::DeviceProto& proto = plan.devices(static_cast<int>(device));
-  return absl::StrCat(proto.kind(), ":", proto.id());
 }
 
 // "GPU 0 (cuda:0, cuda:2)".
@@ -36,8 +32,7 @@ std::string NameOfGpu(const plan::Plan& plan, const GpuMemory& memory) {
 }
 
 int64_t BytesOfShard(const plan::StateProto& state, const plan::StateShard& shard) {
-  return NumElements(Shape(shard.shape().begin(), shard.shape().end())) *
-         SizeOf(static_cast<DType>(state.dtype()));
+  return NumElements(ShapeOf(shard.shape())) * SizeOf(static_cast<DType>(state.dtype()));
 }
 
 // What is largest where most is alive on a device, and the largest states there. `location`: of the first.

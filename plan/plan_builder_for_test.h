@@ -18,6 +18,7 @@
 #include "plan/attrs.h"
 #include "plan/firings.h"
 #include "plan/plan.pb.h"
+#include "plan/shape_of.h"
 
 namespace oneflow {
 
@@ -124,7 +125,7 @@ class PlanBuilder {
   // One more consumer of a register.
   void Read(uint32_t task, uint32_t reg) {
     plan::Register* r = plan_.mutable_registers(static_cast<int>(reg));
-    FillPort(task, reg, Shape(r->type().shape().begin(), r->type().shape().end()),
+    FillPort(task, reg, ShapeOf(r->type().shape()),
              plan_.mutable_tasks(static_cast<int>(task))->add_inputs());
     r->add_consumers(task);
     std::sort(r->mutable_consumers()->begin(), r->mutable_consumers()->end());
@@ -305,7 +306,7 @@ class PlanBuilder {
   }
   void FillStatePort(uint32_t task, uint32_t state, plan::Port* port) {
     const plan::StateProto& s = plan_.states(static_cast<int>(state));
-    const Shape shape(s.logical_shape().begin(), s.logical_shape().end());
+    const Shape shape = ShapeOf(s.logical_shape());
     port->set_state(state);
     FillType(s.dtype(), shape, port->mutable_type());
     FillLogical(task, shape, port);

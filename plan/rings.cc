@@ -11,6 +11,7 @@
 #include "plan/attrs.h"
 #include "plan/firings.h"
 #include "plan/sent_pieces.h"
+#include "plan/shape_of.h"
 
 namespace oneflow {
 namespace {
@@ -199,7 +200,7 @@ class Finder {
     if (!kind.has_value()) return std::nullopt;
     ring.kind = *kind;
     ring.dtype = static_cast<DType>(model.inputs(0).type().dtype());
-    const Shape shape(model.inputs(0).type().shape().begin(), model.inputs(0).type().shape().end());
+    const Shape shape = ShapeOf(model.inputs(0).type().shape());
     ring.elements = NumElements(shape);
     ring.members.resize(reduces.size());
     std::set<int64_t> owners;
@@ -216,8 +217,7 @@ class Finder {
           return std::nullopt;
         }
       }
-      const Shape here(Task(reduce).inputs(0).type().shape().begin(),
-                       Task(reduce).inputs(0).type().shape().end());
+      const Shape here = ShapeOf(Task(reduce).inputs(0).type().shape());
       if (mine->reduce_chunks != terms->reduce_chunks || mine->mode != terms->mode ||
           here != shape ||
           Task(reduce).inputs(0).type().dtype() != model.inputs(0).type().dtype() ||
@@ -309,7 +309,7 @@ class Finder {
     ring.kind = *kind;
     const plan::TensorTypeProto& type = reducer.inputs(0).type();
     ring.dtype = static_cast<DType>(type.dtype());
-    const Shape shape(type.shape().begin(), type.shape().end());
+    const Shape shape = ShapeOf(type.shape());
     if (terms->dim < 0 || static_cast<size_t>(terms->dim) >= shape.size()) return std::nullopt;
     ring.elements = NumElements(shape);
     ring.even = IsEven(*terms, shape, n);

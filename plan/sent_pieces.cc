@@ -7,6 +7,7 @@
 #include "base/shape.h"
 #include "base/status.h"
 #include "plan/attrs.h"
+#include "plan/shape_of.h"
 #include "plan/sharding.h"
 
 namespace oneflow {
@@ -29,7 +30,7 @@ absl::StatusOr<int64_t> Number(const Attrs& attrs, const std::string& name, int6
 absl::StatusOr<SentPieces> PiecesOf(const plan::Task& send, int64_t back) {
   if (send.level() != plan::CHUNK) return Wrong("sends pieces outside of a chunk loop");
   const plan::TensorTypeProto& type = send.inputs(0).type();
-  const Shape shape(type.shape().begin(), type.shape().end());
+  const Shape shape = ShapeOf(type.shape());
   const Attrs attrs = Attrs::FromProto(send.attrs());
   OF_ASSIGN_OR_RETURN(const int64_t dim,
                       Number(attrs, "dim", 0, static_cast<int64_t>(shape.size()) - 1));

@@ -12,8 +12,6 @@
 namespace oneflow {
 namespace {
 
-constexpr int64_t kMaxInt = std::numeric_limits<int64_t>::max();
-
 absl::Status SyntaxError(const std::string& what, const std::string& text) {
   return MakeError(ErrorKind::kSharding, what + " in sharding '" + text +
                                              "'; write e.g. \"(S(0),B)\" with one of S(dim), B, P, "
@@ -21,13 +19,13 @@ absl::Status SyntaxError(const std::string& what, const std::string& text) {
 }
 
 // Product of the sizes of the axes that split `dim`, saturating; 0 if none does.
-int64_t Parts(const Sharding& sharding, const std::vector<Axis>& axes, size_t dim) {
+int64_t PartsOf(const Sharding& sharding, const std::vector<Axis>& axes, size_t dim) {
   int64_t parts = 0;
   for (size_t i = 0; i < sharding.sbps.size() && i < axes.size(); ++i) {
     if (sharding.sbps[i].kind != Sbp::kSplit || sharding.sbps[i].dim != dim) continue;
     if (parts == 0) parts = 1;
     const int64_t size = std::max<int64_t>(axes[i].size, 1);
-    if (__builtin_mul_overflow(parts, size, &parts)) return kMaxInt;
+    if (__builtin_mul_overflow(parts, size, &parts)) return std::numeric_limits<int64_t>::max();
   }
   return parts;
 }
@@ -182,7 +180,7 @@ std::string Sharding::ToString(const std::vector<Axis>& axes) const {
   const auto sbp_text = [&](const Sbp& sbp) {
     std::string text = sbp.ToString();
     if (sbp.kind == Sbp::kSplit && sbp.dim < units.size() && units[sbp.dim] != 0 &&
-        (axes.empty() || units[sbp.dim] != Parts(*this, axes, sbp.dim))) {
+        (axes.empty() || units[sbp.dim] != PartsOf(*this, axes, sbp.dim))) {
       text += "/" + std::to_string(units[sbp.dim]) + "u";
     }
     return text;
@@ -277,7 +275,7 @@ Sharding Canonical(Sharding sharding, const std::vector<Axis>& axes, const Shape
   sharding.units.resize(shape.size(), 0);
   for (size_t d = 0; d < shape.size(); ++d) {
     int64_t& units = sharding.units[d];
-    const int64_t parts = Parts(sharding, axes, d);
+    const int64_t parts = PartsOf(sharding, axes, d);
     if (parts == 0) {
       units = 0;
       continue;

@@ -14,7 +14,7 @@ namespace oneflow {
 namespace {
 
 constexpr int64_t kMaxInt = std::numeric_limits<int64_t>::max();
-constexpr size_t kMaxRank = 64;
+constexpr size_t kMaxRuleRank = 64;
 constexpr size_t kMaxCombinations = 4096;
 
 std::string Join(const std::vector<std::string>& parts, const char* separator) {
@@ -102,7 +102,7 @@ class RuleBinder {
       for (const DimText& dim : texts[t]) ellipses += dim.ellipsis ? 1 : 0;
       if (ellipses > 1) return Error(name + " has two '...'");
       const size_t named = texts[t].size() - ellipses;
-      if (rank > kMaxRank || rank < named || (ellipses == 0 && rank != named)) {
+      if (rank > kMaxRuleRank || rank < named || (ellipses == 0 && rank != named)) {
         return Error(name + " has rank " + std::to_string(rank) + ", which the rule does not fit");
       }
       if (!CheckedNumElements(shapes[t]).has_value())

@@ -5,12 +5,13 @@
 
 #include "base/status.h"
 #include "base/text.h"
+#include "plan/text_format.h"
 
 namespace oneflow {
 namespace {
 
-bool IsNameStart(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+using text_format::IsDigit;
+using text_format::IsNameStart;
 
 // Recursive descent over the grammar of the header.
 class RuleParser {

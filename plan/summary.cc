@@ -71,11 +71,6 @@ std::string Table(const std::vector<Row>& rows, const std::string& indent) {
   return text;
 }
 
-std::string DeviceName(const plan::Plan& plan, uint32_t device) {
-  const plan::DeviceProto& proto = plan.devices(static_cast<int>(device));
-  return absl::StrCat(proto.kind(), ":", proto.id());
-}
-
 // Device, tasks by stream, memory. Devices with equal rows stand together.
 std::string Devices(const plan::Plan& plan, const PlanAnalysis& analysis) {
   std::vector<std::string> streams;  // by name, in order of appearance
@@ -201,6 +196,11 @@ int64_t RanksOfGroup(const plan::Target& target, int64_t group) {
 }
 
 }  // namespace
+
+std::string DeviceName(const plan::Plan& plan, uint32_t device) {
+  const plan::DeviceProto& proto = plan.devices(static_cast<int>(device));
+  return absl::StrCat(proto.kind(), ":", proto.id());
+}
 
 std::string LinksText(const plan::Target& target) {
   const int64_t all = std::max<int64_t>(target.devices_size(), 1);

@@ -11,6 +11,7 @@
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 #include "plan/attrs.h"
+#include "plan/shape_of.h"
 #include "plan/text_format.h"
 
 namespace oneflow {
@@ -266,7 +267,7 @@ class PlanPrinter {
     for (const plan::StateProto& state : plan_.states()) {
       for (const plan::StateShard& shard : state.shards()) {
         int64_t& total = state_bytes[shard.device()];
-        const Shape shape(shard.shape().begin(), shard.shape().end());
+        const Shape shape = ShapeOf(shard.shape());
         int64_t bytes = CheckedNumElements(shape).value_or(0);
         if (__builtin_mul_overflow(bytes, SizeOf(static_cast<DType>(state.dtype())), &bytes) ||
             __builtin_add_overflow(total, bytes, &total)) {

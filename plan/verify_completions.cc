@@ -12,7 +12,7 @@
 namespace oneflow {
 namespace {
 
-const char kProof[] = "completions";
+const char kCompletionsProof[] = "completions";
 
 // Why an edge between these tasks needs the one to be finished, from the side of `to`.
 std::string Why(const plan::Plan& plan, uint32_t from, uint32_t to) {
@@ -29,7 +29,7 @@ std::string Why(const plan::Plan& plan, uint32_t from, uint32_t to) {
 
 absl::Status Refuse(const plan::Plan& plan, uint32_t from, uint32_t to, const std::string& edge) {
   return ProofError(
-      plan, kProof, to,
+      plan, kCompletionsProof, to,
       absl::StrCat(TaskText(plan, to), " waits until ", TaskText(plan, from), " is enqueued (",
                    edge, "), but needs it finished: ", Why(plan, from, to)));
 }

@@ -15,7 +15,7 @@
 namespace oneflow {
 namespace {
 
-const char kProof[] = "live";
+const char kLiveProof[] = "live";
 
 bool Rises(const plan::Plan& plan, const FiringGraph& graph, const FiringEdge& edge) {
   const FiringId from = graph.At(plan, edge.from);
@@ -87,7 +87,7 @@ absl::Status NotRising(const plan::Plan& plan, const FiringGraph& graph, const F
   absl::StrAppend(&text, "\n  stamp ", ToString(StampOf(plan, from)), " of ",
                   FiringName(plan, from), " is not below ", ToString(begin), " of ",
                   FiringName(plan, to), Cure(plan, hops));
-  return ProofError(plan, kProof, to.task, text);
+  return ProofError(plan, kLiveProof, to.task, text);
 }
 
 }  // namespace
@@ -99,7 +99,7 @@ absl::Status ProveLive(const plan::Plan& plan, const FiringGraph& graph) {
       const FiringId firing = FiringAt(plan, t, i);
       if (BeginStampOf(plan, firing) < StampOf(plan, firing)) continue;
       return ProofError(
-          plan, kProof, t,
+          plan, kLiveProof, t,
           absl::StrCat(TaskText(plan, t), ": ", FiringName(plan, firing), " arrives at stamp ",
                        ToString(StampOf(plan, firing)), ", not behind the stamp ",
                        ToString(BeginStampOf(plan, firing)), " of its channel"));

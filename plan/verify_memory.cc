@@ -19,7 +19,7 @@
 namespace oneflow {
 namespace {
 
-const char kProof[] = "no overlap";
+const char kNoOverlapProof[] = "no overlap";
 constexpr int64_t kMaxUses = int64_t{1} << 24;
 
 // A register with all that is written in place of it: the same bytes, one lifetime.
@@ -116,7 +116,7 @@ class Overlaps {
                 ? absl::StrCat("state ", plan_.states(static_cast<int>(output.state())).name())
                 : RegisterText(plan_, output.register_());
         return ProofError(
-            plan_, kProof, t,
+            plan_, kNoOverlapProof, t,
             says
                 ? absl::StrCat(TaskText(plan_, t), " says that it writes ", what, " over input ", i,
                                ", but that lies elsewhere")
@@ -157,7 +157,7 @@ class Overlaps {
             continue;
           }
           return ProofError(
-              plan_, kProof, writer,
+              plan_, kNoOverlapProof, writer,
               absl::StrCat(TaskText(plan_, writer), " writes register ", place.members[m], " over ",
                            RegisterText(plan_, place.members[m - 1]), ", but ",
                            TaskText(plan_, other), " may touch it at the same time; order ",
@@ -234,7 +234,7 @@ class Overlaps {
       period = std::lcm(period, place->period());
       if (2 * period > kMaxUses / uses_per_step) {
         return ProofError(
-            plan_, kProof, place->first,
+            plan_, kNoOverlapProof, place->first,
             absl::StrCat("slots repeat only after ", period, " steps, too many to prove; give ",
                          RegisterText(plan_, place->members[0]), " bytes of its own"));
       }
@@ -299,7 +299,7 @@ class Overlaps {
                         " in place");
       }
       return ProofError(
-          plan_, kProof, task,
+          plan_, kNoOverlapProof, task,
           absl::StrCat(FiringName(plan_, a), " (", LocationOfTask(plan_, task).Short(),
                        ") may still use ", members, " when ", FiringName(plan_, b), " (",
                        LocationOfTask(plan_, begin.task).Short(), ") fills ",
@@ -345,14 +345,14 @@ class Overlaps {
           if (!order_.Before(LastFiring(plan_, other, plan::STEP, 0),
                              FirstFiring(plan_, writer, plan::STEP, 0))) {
             return ProofError(
-                plan_, kProof, other,
+                plan_, kNoOverlapProof, other,
                 absl::StrCat(TaskText(plan_, other), " may still use state ", name, " when ",
                              TaskText(plan_, writer), " writes it; order it before the write"));
           }
           if (!order_.Before(LastFiring(plan_, writer, plan::STEP, 0),
                              FirstFiring(plan_, other, plan::STEP, 1))) {
             return ProofError(
-                plan_, kProof, other,
+                plan_, kNoOverlapProof, other,
                 absl::StrCat(TaskText(plan_, other), " of the next step may use state ", name,
                              " before ", TaskText(plan_, writer), " has written it; let it wait"));
           }

@@ -13,7 +13,7 @@
 namespace oneflow {
 namespace {
 
-const char kProof[] = "one order";
+const char kOneOrderProof[] = "one order";
 
 std::string StampText(const plan::StampProto& stamp) {
   return absl::StrCat("slot ", stamp.slot(), "+", stamp.slot_per_micro(), "m, position ",
@@ -44,7 +44,7 @@ absl::Status Channel(const plan::Plan& plan, uint32_t t) {
                           stamp.position() == task.stamp().position();
   const bool sends = task.kind() == plan::SEND;
   if (same_place && (!sends || stamp.sub() == task.stamp().sub())) return absl::OkStatus();
-  return ProofError(plan, kProof, t,
+  return ProofError(plan, kOneOrderProof, t,
                     absl::StrCat(TaskText(plan, t), sends ? " sends" : " receives", " on channel ",
                                  channel.name(), " at ", StampText(task.stamp()),
                                  ", but the channel's messages are sent at ", StampText(stamp)));
@@ -71,7 +71,7 @@ absl::Status ProveOneOrder(const plan::Plan& plan) {
         other.stamp().slot_per_micro() != task.stamp().slot_per_micro() ||
         other.reshard() != task.reshard()) {
       return ProofError(
-          plan, kProof, t,
+          plan, kOneOrderProof, t,
           absl::StrCat(TaskText(plan, t), " (", task.reshard(), ", ", StampText(task.stamp()),
                        ") and ", TaskText(plan, member->second), " (", other.reshard(), ", ",
                        StampText(other.stamp()),

@@ -12,18 +12,14 @@
 #include "base/status.h"
 #include "plan/firings.h"
 #include "plan/proofs.h"
+#include "plan/shape_of.h"
 #include "plan/sharding.h"
 #include "plan/sharding_rule.h"
 
 namespace oneflow {
 namespace {
 
-const char kProof[] = "types";
-
-template <typename Repeated>
-Shape ShapeOf(const Repeated& extents) {
-  return Shape(extents.begin(), extents.end());
-}
+const char kTypesProof[] = "types";
 
 class Types {
  public:
@@ -55,7 +51,7 @@ class Types {
 
  private:
   absl::Status Task(uint32_t t, const std::string& message) const {
-    return ProofError(plan_, kProof, t, absl::StrCat(TaskText(plan_, t), ": ", message));
+    return ProofError(plan_, kTypesProof, t, absl::StrCat(TaskText(plan_, t), ": ", message));
   }
 
   // The slice that a device holds in micro-batch `micro`; nullopt if it is not of the sharding's
@@ -75,7 +71,7 @@ class Types {
     const Shape shape = ShapeOf(state.logical_shape());
     const Sharding sharding = Sharding::FromProto(state.sharding(), shape.size());
     const auto error = [&](const std::string& what) {
-      return MakeError(ErrorKind::kPlan, absl::StrCat(kProof, ": state ", state.name(), " ",
+      return MakeError(ErrorKind::kPlan, absl::StrCat(kTypesProof, ": state ", state.name(), " ",
                                                       sharding.ToString(), ": ", what));
     };
     if (absl::Status status = CheckSharding(sharding, axes_, shape); !status.ok())

@@ -21,7 +21,7 @@
 namespace oneflow {
 namespace {
 
-const char kProof[] = "well formed";
+const char kWellFormedProof[] = "well formed";
 
 // Far above any real plan, far below what would exhaust memory.
 constexpr int kMaxItems = 1 << 22;               // tasks, registers, ...
@@ -82,15 +82,16 @@ class WellFormed {
   const plan::Register& Reg(uint32_t r) const { return plan_.registers(static_cast<int>(r)); }
 
   absl::Status Plain(const std::string& message) const {
-    return MakeError(ErrorKind::kPlan, absl::StrCat(kProof, ": ", message));
+    return MakeError(ErrorKind::kPlan, absl::StrCat(kWellFormedProof, ": ", message));
   }
   absl::Status Task(uint32_t task, const std::string& message) const {
-    return ProofError(plan_, kProof, task,
+    return ProofError(plan_, kWellFormedProof, task,
                       absl::StrCat("task ", task, ", ", TaskText(plan_, task), ": ", message));
   }
   absl::Status Register(uint32_t r, const std::string& message) const {
     const uint32_t producer = Reg(r).producer();
-    return ProofError(plan_, kProof, producer, absl::StrCat(RegisterText(plan_, r), ": ", message));
+    return ProofError(plan_, kWellFormedProof, producer,
+                      absl::StrCat(RegisterText(plan_, r), ": ", message));
   }
 
   absl::Status Header() const {
@@ -294,7 +295,7 @@ class WellFormed {
       const plan::Stream& stream = plan_.streams(static_cast<int>(s));
       absl::StatusOr<std::vector<FiringId>> firings =
           ExpandStreamChecked(plan_, stream, kMaxFirings);
-      if (!firings.ok()) return WithContext(firings.status(), kProof);
+      if (!firings.ok()) return WithContext(firings.status(), kWellFormedProof);
       for (const FiringId& firing : *firings) {
         if (TaskAt(firing.task).stream() != s) {
           return Task(firing.task,

@@ -55,7 +55,7 @@ absl::StatusOr<VirtualRun> RunVirtually(const std::vector<plan::Plan>& plans, co
   return (*runtime)->Run({}, inputs, options);
 }
 
-std::vector<std::vector<float>> BitsOf(const VirtualRun& run) {
+std::vector<std::vector<float>> AllBitsOf(const VirtualRun& run) {
   std::vector<std::vector<float>> bits;
   for (const std::vector<HostTensor>& step : run.outputs) {
     for (const HostTensor& output : step) bits.push_back(ValuesOf(output));
@@ -81,11 +81,11 @@ TEST(AsyncDeviceTest, ManyOrdersGiveTheSameBits) {
   for (const auto& [plans, shape] : cases) {
     std::vector<plan::Plan> later;
     for (const plan::Plan& plan : plans) later.push_back(OnAsyncDevices(plan));
-    const std::vector<std::vector<float>> right = BitsOf(*RunVirtually(plans, shape, 0));
+    const std::vector<std::vector<float>> right = AllBitsOf(*RunVirtually(plans, shape, 0));
     for (uint64_t seed = 0; seed < 100; ++seed) {
       const absl::StatusOr<VirtualRun> run = RunVirtually(later, shape, seed);
       ASSERT_TRUE(run.ok()) << MessageOf(run.status());
-      ASSERT_EQ(BitsOf(*run), right) << plans[0].name() << " seed " << seed;
+      ASSERT_EQ(AllBitsOf(*run), right) << plans[0].name() << " seed " << seed;
     }
   }
 }
@@ -99,11 +99,11 @@ TEST(AsyncDeviceTest, EnqueuedInPlaceOfFinishedShowsAsWrongBits) {
   }
   EXPECT_EQ(KindOf(VerifyPlan(planted)), ErrorKind::kPlan);
   const std::vector<std::vector<float>> right =
-      BitsOf(*RunVirtually({PipelinePlan(4, 2)}, {16, 4}, 0));
+      AllBitsOf(*RunVirtually({PipelinePlan(4, 2)}, {16, 4}, 0));
   int wrong = 0;
   for (uint64_t seed = 0; seed < 20; ++seed) {
     const absl::StatusOr<VirtualRun> run = RunVirtually({planted}, {16, 4}, seed, false);
-    wrong += !run.ok() || BitsOf(*run) != right;
+    wrong += !run.ok() || AllBitsOf(*run) != right;
   }
   EXPECT_GT(wrong, 0);
 }

@@ -20,7 +20,7 @@ namespace oneflow {
 namespace {
 
 constexpr std::byte kBeside{0xa5};
-constexpr size_t kAlignment = 64;
+constexpr size_t kBlockAlignment = 64;
 
 size_t PageBytes() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
 size_t Up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
@@ -29,7 +29,7 @@ size_t Up(size_t value, size_t multiple) { return (value + multiple - 1) / multi
 
 GuardedBlock::GuardedBlock(int64_t bytes) : bytes_(bytes) {
   const size_t page = PageBytes();
-  const size_t room = Up(Up(static_cast<size_t>(bytes), kAlignment), page);
+  const size_t room = Up(Up(static_cast<size_t>(bytes), kBlockAlignment), page);
   mapped_ = room + 2 * page;
   void* map = mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   OF_CHECK(map != MAP_FAILED) << "no " << mapped_ << " bytes for a guarded block";
@@ -37,7 +37,7 @@ GuardedBlock::GuardedBlock(int64_t bytes) : bytes_(bytes) {
   if (room > 0) {
     OF_CHECK(mprotect(inside(), room, PROT_READ | PROT_WRITE) == 0) << "mprotect";
   }
-  data_ = inside() + room - Up(static_cast<size_t>(bytes), kAlignment);
+  data_ = inside() + room - Up(static_cast<size_t>(bytes), kBlockAlignment);
   std::byte* const end = data_ + bytes;
   std::fill(inside(), data_, kBeside);
   std::fill(end, inside() + room, kBeside);

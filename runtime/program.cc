@@ -9,21 +9,18 @@
 #include "base/status.h"
 #include "plan/attrs.h"
 #include "plan/needs.h"
+#include "plan/shape_of.h"
 
 namespace oneflow {
 namespace {
 
 using kernels::StepBlock;
 
-Shape ShapeOf(const google::protobuf::RepeatedField<int64_t>& dims) {
-  return Shape(dims.begin(), dims.end());
-}
-
 int64_t ElementBytes(const plan::Port& port) {
   return SizeOf(static_cast<DType>(port.type().dtype()));
 }
 
-constexpr int64_t kAlignment = 64;  // of every slot (KernelArgs)
+constexpr int64_t kSlotAlignment = 64;  // of every slot (KernelArgs)
 
 // The list, empty if there is none of that name.
 std::vector<int64_t> IntsOr(const Attrs& attrs, const std::string& name) {
@@ -219,8 +216,8 @@ absl::Status Program::AddWork() {
   for (int r = 0; r < plan_.registers_size(); ++r) {
     const plan::Register& reg = plan_.registers(r);
     int64_t end = int64_t{reg.slots()} - 1;
-    if (reg.offset() < 0 || reg.offset() % kAlignment != 0 || reg.slot_stride() < 0 ||
-        (reg.slots() > 1 && reg.slot_stride() % kAlignment != 0) || reg.slots() < 1 ||
+    if (reg.offset() < 0 || reg.offset() % kSlotAlignment != 0 || reg.slot_stride() < 0 ||
+        (reg.slots() > 1 && reg.slot_stride() % kSlotAlignment != 0) || reg.slots() < 1 ||
         reg.bytes() < 0 || __builtin_mul_overflow(end, reg.slot_stride(), &end) ||
         __builtin_add_overflow(end, reg.offset(), &end) ||
         __builtin_add_overflow(end, reg.bytes(), &end) ||

@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "plan/sent_pieces.h"
+#include "plan/shape_of.h"
 #include "plan/verify.h"
 #include "runtime/io/fetch_ring.h"
 #include "runtime/io/staging.h"
@@ -23,10 +24,6 @@
 
 namespace oneflow {
 namespace {
-
-Shape ShapeOf(const google::protobuf::RepeatedField<int64_t>& dims) {
-  return Shape(dims.begin(), dims.end());
-}
 
 // A plan that a session has loaded.
 struct LoadedPlan {

@@ -6,13 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "plan/shape_of.h"
 
 namespace oneflow {
 namespace {
-
-Shape ShapeOf(const google::protobuf::RepeatedField<int64_t>& dims) {
-  return Shape(dims.begin(), dims.end());
-}
 
 absl::Status Unknown(const std::string& name) {
   return MakeError(ErrorKind::kError, absl::StrCat("no state is named \"", name,

@@ -9,13 +9,10 @@
 #include "base/dtype.h"
 #include "base/status.h"
 #include "plan/firings.h"
+#include "plan/shape_of.h"
 
 namespace oneflow {
 namespace {
-
-Shape ShapeOf(const google::protobuf::RepeatedField<int64_t>& dims) {
-  return Shape(dims.begin(), dims.end());
-}
 
 constexpr uint32_t kNobody = ~0u;
 

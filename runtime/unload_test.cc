@@ -12,7 +12,7 @@
 namespace oneflow {
 namespace {
 
-std::unique_ptr<Session> MakeSession(const kernels::KernelTable* table,
+std::unique_ptr<Session> SessionWith(const kernels::KernelTable* table,
                                      SessionOptions options = {}) {
   options.cpu_kernels = table;
   return *Session::Create(options);
@@ -29,7 +29,7 @@ float FirstOf(Session* session, PlanId plan, float value) {
 
 TEST(UnloadTest, WhatASessionHoldsIsFlatOverPlans) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId kept = *session->Load(ChainPlan(2));
   EXPECT_EQ(FirstOf(session.get(), kept, 1), 3);
   const Session::Holdings before = session->holdings();
@@ -53,7 +53,7 @@ TEST(UnloadTest, WhatASessionHoldsIsFlatOverPlans) {
 
 TEST(UnloadTest, WaitsForStepsInFlightAndKeepsUnreadOutputs) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId plan = *session->Load(ChainPlan(3));
   std::vector<InvocationId> ids;
   for (int i = 0; i < 3; ++i) {
@@ -74,7 +74,7 @@ TEST(UnloadTest, NumbersAreUsedAgainAndRefusedWhenNoneIsLeft) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;
   options.max_plans = 2;
-  std::unique_ptr<Session> session = MakeSession(&table, options);
+  std::unique_ptr<Session> session = SessionWith(&table, options);
   const PlanId first = *session->Load(ChainPlan(1));
   const PlanId second = *session->Load(ChainPlan(2));
   const absl::Status refused = session->Load(ChainPlan(3)).status();
@@ -89,7 +89,7 @@ TEST(UnloadTest, NumbersAreUsedAgainAndRefusedWhenNoneIsLeft) {
 
 TEST(UnloadTest, AStateGoesWhenNoPlanNamesIt) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId plan = *session->Load(ChainPlan(1));
   EXPECT_FALSE(session->DropState("w").ok());
   ASSERT_TRUE(session->Unload(plan).ok());
@@ -103,7 +103,7 @@ TEST(UnloadTest, ATraceNamesTheSlicesOfPlansThatHaveGone) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;
   options.trace_path = testing::TempDir() + "/unload_test.pftrace";
-  std::unique_ptr<Session> session = MakeSession(&table, options);
+  std::unique_ptr<Session> session = SessionWith(&table, options);
   for (int i = 0; i < 3; ++i) {
     plan::Plan plan = ChainPlan(2);
     plan.set_name("chain_" + std::to_string(i));
@@ -130,7 +130,7 @@ TEST(UnloadTest, RanksLoadAndUnloadUnderAnyTiming) {
       SessionOptions options;
       options.transport = network.rank(r);
       options.verify = false;  // HasDataflow
-      sessions.push_back(MakeSession(&table, options));
+      sessions.push_back(SessionWith(&table, options));
     }
     for (int round = 0; round < 6; ++round) {
       std::vector<plan::Plan> plans = TwoRankPlans(2 + static_cast<uint32_t>(round) % 3, 2);

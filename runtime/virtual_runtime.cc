@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "plan/shape_of.h"
 #include "plan/verify.h"
 #include "runtime/actor.h"
 #include "runtime/guarded_block.h"
@@ -253,7 +254,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
           const plan::InputProto& input = plan.inputs(i);
           const HostTensor& given = step[static_cast<size_t>(i)];
           fits = given.dtype == static_cast<DType>(input.dtype()) &&
-                 given.shape == Shape(input.logical_shape().begin(), input.logical_shape().end());
+                 given.shape == ShapeOf(input.logical_shape());
         }
         if (!fits) {
           return MakeError(ErrorKind::kData, absl::StrCat("the inputs are not those of plan ",
@@ -270,7 +271,7 @@ class VirtualRuntimeImpl : public VirtualRuntime {
       std::vector<HostTensor>& outputs = run_.outputs.emplace_back();
       for (const plan::OutputProto* proto : outputs_) {
         const DType dtype = static_cast<DType>(proto->dtype());
-        const Shape shape(proto->logical_shape().begin(), proto->logical_shape().end());
+        const Shape shape = ShapeOf(proto->logical_shape());
         outputs.push_back(isolate_ ? GuardedTensor(dtype, shape)
                                    : HostTensor::Allocate(dtype, shape));
         std::memset(outputs.back().data.get(), 0, static_cast<size_t>(outputs.back().bytes()));

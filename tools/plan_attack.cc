@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "plan/shape_of.h"
 #include "plan/text.h"
 #include "plan/verify.h"
 #include "runtime/guarded_block.h"
@@ -33,7 +34,7 @@ constexpr int64_t kMaxBytes = int64_t{64} << 20;
 constexpr int kSteps = 2;
 
 int64_t BytesOf(plan::DTypeProto dtype, const google::protobuf::RepeatedField<int64_t>& shape) {
-  return NumElements(Shape(shape.begin(), shape.end())) * SizeOf(static_cast<DType>(dtype));
+  return NumElements(ShapeOf(shape)) * SizeOf(static_cast<DType>(dtype));
 }
 
 // Of arenas, states, inputs and outputs. REQUIRES: the plan is well formed.
@@ -56,8 +57,7 @@ int64_t MemoryOf(const plan::Plan& plan) {
 // Small numbers that no kernel minds: indices, labels, steps and halves.
 HostTensor Filled(const plan::InputProto& input) {
   const HostTensor tensor =
-      GuardedTensor(static_cast<DType>(input.dtype()),
-                    Shape(input.logical_shape().begin(), input.logical_shape().end()));
+      GuardedTensor(static_cast<DType>(input.dtype()), ShapeOf(input.logical_shape()));
   if (tensor.dtype == DType::kF32) {
     float* const data = reinterpret_cast<float*>(tensor.data.get());
     for (int64_t i = 0; i < NumElements(tensor.shape); ++i)

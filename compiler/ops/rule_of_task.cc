@@ -11,6 +11,7 @@
 #include "compiler/ops/infer.h"
 #include "compiler/ops/op_table.h"
 #include "plan/attrs.h"
+#include "plan/shape_of.h"
 
 namespace oneflow {
 namespace {
@@ -20,8 +21,7 @@ using Ports = google::protobuf::RepeatedPtrField<plan::Port>;
 std::vector<TensorType> LogicalTypes(const Ports& ports) {
   std::vector<TensorType> types;
   for (const plan::Port& port : ports) {
-    types.push_back({static_cast<DType>(port.type().dtype()),
-                     Shape(port.logical_shape().begin(), port.logical_shape().end())});
+    types.push_back({static_cast<DType>(port.type().dtype()), ShapeOf(port.logical_shape())});
   }
   return types;
 }

@@ -163,7 +163,9 @@ void Compare(CudaAttention a, bool f16, bool packed) {
   EXPECT_LT(dk.From(expected.dk), close);
   EXPECT_LT(dv.From(expected.dv), close);
   // What lies between the rows is others'.
-  if (packed) EXPECT_EQ(static_cast<float>(dq.elements[static_cast<size_t>(of_q)]), 77.0f);
+  if (packed) {
+    EXPECT_EQ(static_cast<float>(dq.elements[static_cast<size_t>(of_q)]), 77.0f);
+  }
 }
 
 CudaAttention ProblemOf(int64_t queries, int64_t keys, int64_t heads, int64_t key_heads,

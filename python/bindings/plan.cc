@@ -6,6 +6,7 @@
 #include "plan/analyse.h"
 #include "plan/firings.h"
 #include "plan/plan.pb.h"
+#include "plan/shape_of.h"
 #include "plan/text.h"
 #include "plan/verify.h"
 #include "python/bindings/bindings.h"
@@ -68,7 +69,7 @@ py::list Work(const plan::Plan& plan) {
 py::list TypesOf(const google::protobuf::RepeatedPtrField<plan::Port>& ports) {
   py::list types;
   for (const plan::Port& port : ports) {
-    const Shape shape(port.type().shape().begin(), port.type().shape().end());
+    const Shape shape = ShapeOf(port.type().shape());
     types.append(py::make_tuple(std::string(NameOf(static_cast<DType>(port.type().dtype()))),
                                 py::tuple(py::cast(shape))));
   }
@@ -120,7 +121,7 @@ py::list NamesAndTypes(const Items& items) {
   py::list result;
   for (const auto& item : items) {
     const auto dtype = static_cast<DType>(item.dtype());
-    const Shape shape(item.logical_shape().begin(), item.logical_shape().end());
+    const Shape shape = ShapeOf(item.logical_shape());
     result.append(
         py::make_tuple(item.name(), std::string(NameOf(dtype)), py::tuple(py::cast(shape))));
   }

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "plan/shape_of.h"
+
 namespace oneflow {
 namespace {
 
@@ -27,8 +29,7 @@ FetchRing::FetchRing(const plan::Plan& plan, const std::vector<bool>& fetched)
         std::vector<Output> outputs;
         for (int i = 0; i < plan.outputs_size(); ++i) {
           const plan::OutputProto& output = plan.outputs(i);
-          outputs.push_back({static_cast<DType>(output.dtype()),
-                             Shape(output.logical_shape().begin(), output.logical_shape().end()),
+          outputs.push_back({static_cast<DType>(output.dtype()), ShapeOf(output.logical_shape()),
                              fetched[static_cast<size_t>(i)]});
         }
         return outputs;

@@ -41,9 +41,9 @@ bool EndsOnAChecksum(const std::string& stream, size_t begin, uint64_t bytes) {
 }
 
 // Takes what the transport would, and compares it with what was sent.
-class Sink : public FrameSink {
+class EndSink : public FrameSink {
  public:
-  explicit Sink(const std::vector<Sent>* sent) : sent_(sent) {}
+  explicit EndSink(const std::vector<Sent>* sent) : sent_(sent) {}
 
   std::string BeginFrame(const FrameHeader& header, char** target) override {
     OF_CHECK(begun_ < sent_->size());
@@ -135,7 +135,7 @@ void FuzzFrames(const uint8_t* data, size_t size) {
   int ends[2];
   OF_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
   FrameReader reader;
-  Sink sink(&sent);
+  EndSink sink(&sent);
   std::string wrong;
   bool broken = false;
   size_t pieces = 0;

@@ -168,7 +168,9 @@ TEST_F(CudaCommsTest, EndsOfAGroupWaitForNoneOfThem) {
       float* data = data_[static_cast<size_t>(rank)];
       for (int i = 0; i < 4; ++i) data[i] = static_cast<float>(10 * rank + i);
       CudaStream* stream = streams_[static_cast<size_t>(rank)].get();
-      if (captured) ASSERT_TRUE(stream->BeginCapture().ok());
+      if (captured) {
+        ASSERT_TRUE(stream->BeginCapture().ok());
+      }
       // The first two floats there, one by one, and into the last two what comes.
       ASSERT_TRUE(
           comms_
