@@ -163,7 +163,6 @@ def one_gpu() -> Any:
 def resources() -> tuple[list[dict[str, Any]], list[str]]:
     """A row for each kernel template of kernels/cuda, its instances together; and those that spill."""
     from tools import cuda_resources
-    from tools.long.cuda_architectures import spills
 
     if why := cuda_resources.missing():
         raise RuntimeError(why)
@@ -186,7 +185,7 @@ def resources() -> tuple[list[dict[str, Any]], list[str]]:
         }
         for (file, kernel), of in sorted(found.items())
     ]
-    return rows, spills(every)
+    return rows, cuda_resources.spills(every)
 
 
 def main(arguments: list[str]) -> Outcome:

@@ -41,7 +41,7 @@ Met Meet(const std::vector<PathChoice>& choices, const Gathering::Change& change
   return met;
 }
 
-constexpr PathChoice kAuto = PathChoice::kAuto;
+using PathChoice::kAuto;
 
 TEST(NeighboursTest, EachPairFindsItsOwnWay) {
   const Met met = Meet({kAuto, PathChoice::kTcp, kAuto}, Unchanged);

@@ -18,7 +18,7 @@
 namespace oneflow::comm {
 namespace {
 
-constexpr PathChoice kRdma = PathChoice::kRdma;
+using PathChoice::kRdma;
 
 std::vector<std::unique_ptr<Transport>> RdmaWorld(FakeFabric* fabric, int size) {
   return World(size, kRdma, [fabric](int rank) {
@@ -251,15 +251,15 @@ RdmaMet Meet(FakeFabric* fabric, const std::vector<PathChoice>& choices,
   return met;
 }
 
-constexpr PathChoice kAny = PathChoice::kAuto;
+using PathChoice::kAuto;
 
 TEST(RdmaPeersTest, EachPairFindsItsOwnWay) {
   FakeFabric fabric;
-  const RdmaMet met = Meet(&fabric, {kAny, PathChoice::kTcp, kRdma, kAny});
+  const RdmaMet met = Meet(&fabric, {kAuto, PathChoice::kTcp, kRdma, kAuto});
   EXPECT_FALSE(met.statuses[2].ok());
   EXPECT_TRUE(Has(met.statuses[0], "ONEFLOW_TRANSPORT=rdma on rank 2, but ranks 1 and 2 do not"))
       << met.statuses[0];
-  const RdmaMet other = Meet(&fabric, {kAny, PathChoice::kTcp, kAny});
+  const RdmaMet other = Meet(&fabric, {kAuto, PathChoice::kTcp, kAuto});
   for (const absl::Status& status : other.statuses) EXPECT_TRUE(status.ok()) << status;
   EXPECT_NE(other.ranks[0]->link(2), nullptr);
   EXPECT_NE(other.ranks[2]->link(0), nullptr);
@@ -272,10 +272,10 @@ TEST(RdmaPeersTest, EachPairFindsItsOwnWay) {
 TEST(RdmaPeersTest, WithoutAnAdapterThereIsTcpOrAReason) {
   FakeFabric fabric;
   fabric.PutDown(1);
-  const RdmaMet met = Meet(&fabric, {kAny, kAny});
+  const RdmaMet met = Meet(&fabric, {kAuto, kAuto});
   for (const absl::Status& status : met.statuses) EXPECT_TRUE(status.ok()) << status;
   EXPECT_FALSE(met.ranks[0]->any());
-  const RdmaMet forced = Meet(&fabric, {kRdma, kAny});
+  const RdmaMet forced = Meet(&fabric, {kRdma, kAuto});
   for (const absl::Status& status : forced.statuses) {
     EXPECT_EQ(KindOf(status), ErrorKind::kPeer);
     EXPECT_TRUE(Has(status,
@@ -291,7 +291,7 @@ TEST(RdmaPeersTest, APairWhoseProbeFailsOrDoesNotComeUsesTcp) {
   for (const bool in_silence : {false, true}) {
     FakeFabric fabric;
     in_silence ? fabric.Swallow(1) : fabric.Unplug(1);
-    const RdmaMet met = Meet(&fabric, {kAny, kAny, kAny});
+    const RdmaMet met = Meet(&fabric, {kAuto, kAuto, kAuto});
     for (const absl::Status& status : met.statuses) EXPECT_TRUE(status.ok()) << status;
     EXPECT_EQ(met.ranks[0]->link(1), nullptr);
     EXPECT_EQ(met.ranks[1]->link(0), nullptr);
@@ -302,7 +302,7 @@ TEST(RdmaPeersTest, APairWhoseProbeFailsOrDoesNotComeUsesTcp) {
 TEST(RdmaPeersTest, WhatIsCutOrChangedIsAnErrorOrAnotherPathNeverMore) {
   FakeFabric fabric;
   const int blamed = BlamedForTampering(120, 3, [&](const Gathering::Change& change) {
-    return Meet(&fabric, {kAny, kAny}, change).statuses[0];
+    return Meet(&fabric, {kAuto, kAuto}, change).statuses[0];
   });
   EXPECT_GE(blamed, 30);  // at least all that were cut
 }

@@ -29,7 +29,7 @@ using AttrValue = std::variant<int64_t, double, std::string, bool, std::vector<i
 std::string ToString(const AttrValue& value);
 
 // Named constants. Getters CHECK that the name exists with that type: schemas are verified when a
-// node is added to a graph, so a miss is our bug.
+// node is added to a graph, so a miss is our bug. What is not verified yet is asked by Find.
 class Attrs {
  public:
   using Values = std::map<std::string, AttrValue>;
@@ -48,6 +48,12 @@ class Attrs {
   const std::vector<int64_t>& Ints(const std::string& name) const;
   const std::vector<double>& Floats(const std::string& name) const;
   const std::vector<std::string>& Strings(const std::string& name) const;
+  // The constant; nullptr if there is none of that name and type.
+  template <typename T>
+  const T* Find(const std::string& name) const {
+    const auto found = values().find(name);
+    return found == values().end() ? nullptr : std::get_if<T>(&found->second);
+  }
   void Set(const std::string& name, AttrValue value) { Own()[name] = std::move(value); }
   void Remove(const std::string& name) {
     if (Has(name)) Own().erase(name);

@@ -59,13 +59,6 @@ absl::Status WrongChain(const std::string& what) {
   return MakeError(ErrorKind::kPlan, absl::StrCat("fused: ", what));
 }
 
-// The attribute as T; nullptr if it is missing or of another type.
-template <typename T>
-const T* Find(const Attrs& attrs, const std::string& name) {
-  const auto found = attrs.values().find(name);
-  return found == attrs.values().end() ? nullptr : std::get_if<T>(&found->second);
-}
-
 }  // namespace
 
 std::optional<FusedRole> FusedRoleOf(std::string_view op) {
@@ -95,11 +88,11 @@ bool RunsFused(DType dtype) {
 }
 
 absl::StatusOr<std::vector<FusedStep>> FusedSteps(const Attrs& attrs) {
-  const auto* ops = Find<std::vector<std::string>>(attrs, "ops");
-  const auto* reads = Find<std::vector<int64_t>>(attrs, "reads");
-  const auto* reversed = Find<std::vector<int64_t>>(attrs, "reversed");
-  const auto* values = Find<std::vector<double>>(attrs, "values");
-  const auto* types = Find<std::vector<std::string>>(attrs, "types");
+  const auto* ops = attrs.Find<std::vector<std::string>>("ops");
+  const auto* reads = attrs.Find<std::vector<int64_t>>("reads");
+  const auto* reversed = attrs.Find<std::vector<int64_t>>("reversed");
+  const auto* values = attrs.Find<std::vector<double>>("values");
+  const auto* types = attrs.Find<std::vector<std::string>>("types");
   if (ops == nullptr || reads == nullptr || reversed == nullptr || values == nullptr ||
       types == nullptr) {
     return WrongChain("ops, reads, reversed, values and types must be lists");

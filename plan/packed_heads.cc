@@ -10,22 +10,16 @@ namespace {
 
 constexpr int64_t kMostHeads = int64_t{1} << 40;  // sums of three do not overflow
 
-// The list, or nullptr.
-const std::vector<int64_t>* ListOf(const Attrs& attrs) {
-  const auto it = attrs.values().find("packed");
-  return it == attrs.values().end() ? nullptr : std::get_if<std::vector<int64_t>>(&it->second);
-}
-
 }  // namespace
 
 bool IsPacked(const Attrs& attrs) {
   if (!attrs.Has("packed")) return false;
-  const std::vector<int64_t>* list = ListOf(attrs);
+  const std::vector<int64_t>* list = attrs.Find<std::vector<int64_t>>("packed");
   return list == nullptr || !list->empty();
 }
 
 std::optional<PackedHeads> PackedHeadsOf(const Attrs& attrs) {
-  const std::vector<int64_t>* list = ListOf(attrs);
+  const std::vector<int64_t>* list = attrs.Find<std::vector<int64_t>>("packed");
   if (list == nullptr || list->size() != 5) return std::nullopt;
   const PackedHeads packed = {{(*list)[0], (*list)[1], (*list)[2]}, (*list)[3], (*list)[4]};
   if (packed.heads < 1 || packed.key_heads < 1 || packed.heads > kMostHeads ||

@@ -25,9 +25,7 @@ struct Terms {
 
 template <typename T>
 bool Read(const Attrs& attrs, const std::string& name, T* value) {
-  const auto found = attrs.values().find(name);
-  if (found == attrs.values().end()) return false;
-  const T* held = std::get_if<T>(&found->second);
+  const T* held = attrs.Find<T>(name);
   if (held != nullptr) *value = *held;
   return held != nullptr;
 }

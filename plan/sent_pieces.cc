@@ -17,9 +17,7 @@ absl::Status Wrong(const std::string& what) { return MakeError(ErrorKind::kPlan,
 
 absl::StatusOr<int64_t> Number(const Attrs& attrs, const std::string& name, int64_t least,
                                int64_t most) {
-  const auto found = attrs.values().find(name);
-  const int64_t* value =
-      found == attrs.values().end() ? nullptr : std::get_if<int64_t>(&found->second);
+  const int64_t* value = attrs.Find<int64_t>(name);
   if (value == nullptr || *value < least || *value > most) {
     return Wrong(absl::StrCat("sends pieces, but has no ", name, " from ", least, " to ", most));
   }

@@ -33,13 +33,6 @@ const char kDataflowProof[] = "dataflow";
 
 Shape FrameOf(const plan::Port& port) { return ShapeOf(port.type().shape()); }
 
-// An attribute of a movement task; nullptr if it has none of that name and type.
-template <typename T>
-const T* AttrAs(const Attrs& attrs, const std::string& name) {
-  const auto it = attrs.values().find(name);
-  return it == attrs.values().end() ? nullptr : std::get_if<T>(&it->second);
-}
-
 // A logical value, whichever ranks hold it.
 struct LogicalValue {
   std::string name;
@@ -296,8 +289,8 @@ class Flow {
     if (task.op() == "pack") return Packed(p, t, attrs, micro);
     if (task.op() == "accumulate") return Accumulated(p, t, attrs);
     if (task.op() == "micro_slice" || task.op() == "micro_concat") {
-      const int64_t* dim = AttrAs<int64_t>(attrs, "dim");
-      const int64_t* parts = AttrAs<int64_t>(attrs, "parts");
+      const int64_t* dim = attrs.Find<int64_t>("dim");
+      const int64_t* parts = attrs.Find<int64_t>("parts");
       const Shape in = FrameOf(task.inputs(0)), out = FrameOf(task.outputs(0));
       const bool slices = task.op() == "micro_slice";
       const Shape& whole = slices ? in : out;
@@ -327,8 +320,8 @@ class Flow {
   }
 
   absl::StatusOr<Content> Packed(size_t p, uint32_t t, const Attrs& attrs, int64_t micro) {
-    const auto* begin = AttrAs<std::vector<int64_t>>(attrs, "begin");
-    const auto* extent = AttrAs<std::vector<int64_t>>(attrs, "extent");
+    const auto* begin = attrs.Find<std::vector<int64_t>>("begin");
+    const auto* extent = attrs.Find<std::vector<int64_t>>("extent");
     Content made;
     OF_ASSIGN_OR_RETURN(const Content* in, Seen(p, t, 0, micro, &made));
     if (begin == nullptr || extent == nullptr || !Inside(*begin, *extent, in->frame))
@@ -341,13 +334,13 @@ class Flow {
 
   absl::StatusOr<Content> Assembled(size_t p, uint32_t t, const Attrs& attrs, int64_t micro) {
     const plan::Task& task = TaskAt(p, t);
-    const auto* rank = AttrAs<int64_t>(attrs, "rank");
-    const auto* inputs = AttrAs<std::vector<int64_t>>(attrs, "piece_input");
-    const auto* modes = AttrAs<std::vector<std::string>>(attrs, "piece_mode");
-    const auto* from = AttrAs<std::vector<int64_t>>(attrs, "src_begin");
-    const auto* to = AttrAs<std::vector<int64_t>>(attrs, "dst_begin");
-    const auto* extents = AttrAs<std::vector<int64_t>>(attrs, "extent");
-    const bool* zero = AttrAs<bool>(attrs, "zero");
+    const auto* rank = attrs.Find<int64_t>("rank");
+    const auto* inputs = attrs.Find<std::vector<int64_t>>("piece_input");
+    const auto* modes = attrs.Find<std::vector<std::string>>("piece_mode");
+    const auto* from = attrs.Find<std::vector<int64_t>>("src_begin");
+    const auto* to = attrs.Find<std::vector<int64_t>>("dst_begin");
+    const auto* extents = attrs.Find<std::vector<int64_t>>("extent");
+    const bool* zero = attrs.Find<bool>("zero");
     const Shape frame = FrameOf(task.outputs(0));
     const size_t pieces = inputs == nullptr ? 0 : inputs->size();
     if (rank == nullptr || modes == nullptr || from == nullptr || to == nullptr ||
@@ -400,7 +393,7 @@ class Flow {
   }
 
   absl::StatusOr<Content> Accumulated(size_t p, uint32_t t, const Attrs& attrs) {
-    const auto* text = AttrAs<std::string>(attrs, "mode");
+    const auto* text = attrs.Find<std::string>("mode");
     const std::optional<Combine> mode = text == nullptr ? std::nullopt : ParseCombine(*text);
     if (!mode.has_value() || *mode == Combine::kCopy)
       return Wrong(p, t, "does not say how it combines micro-batches");
@@ -452,12 +445,12 @@ class Flow {
     }
   };
   absl::StatusOr<Shares> SharesOf(size_t p, uint32_t t, const Attrs& attrs) const {
-    const int64_t* dim = AttrAs<int64_t>(attrs, "dim");
-    const int64_t* units = AttrAs<int64_t>(attrs, "units");
-    const int64_t* parts = AttrAs<int64_t>(attrs, "parts");
-    const int64_t* base = AttrAs<int64_t>(attrs, "base");
+    const int64_t* dim = attrs.Find<int64_t>("dim");
+    const int64_t* units = attrs.Find<int64_t>("units");
+    const int64_t* parts = attrs.Find<int64_t>("parts");
+    const int64_t* base = attrs.Find<int64_t>("base");
     const int64_t one = 1;  // where nothing is said
-    const int64_t* pieces = attrs.Has("pieces") ? AttrAs<int64_t>(attrs, "pieces") : &one;
+    const int64_t* pieces = attrs.Has("pieces") ? attrs.Find<int64_t>("pieces") : &one;
     const Shape frame = FrameOf(TaskAt(p, t).inputs(0));
     if (dim == nullptr || units == nullptr || parts == nullptr || base == nullptr || *dim < 0 ||
         *dim >= static_cast<int64_t>(frame.size()) || *parts < 1 || *parts > kMaxParts ||
@@ -516,8 +509,8 @@ class Flow {
   absl::StatusOr<Member> MemberOf(size_t p, uint32_t t, int64_t micro) {
     const plan::Task& task = TaskAt(p, t);
     const Attrs attrs = Attrs::FromProto(task.attrs());
-    const int64_t* reduce_chunks = AttrAs<int64_t>(attrs, "reduce_chunks");
-    const auto* text = AttrAs<std::string>(attrs, "mode");
+    const int64_t* reduce_chunks = attrs.Find<int64_t>("reduce_chunks");
+    const auto* text = attrs.Find<std::string>("mode");
     const std::optional<Combine> mode = text == nullptr ? std::nullopt : ParseCombine(*text);
     if (task.inputs_size() != 2 || task.inputs(0).has_state() || reduce_chunks == nullptr ||
         !mode.has_value() || task.level() != plan::CHUNK) {

@@ -40,10 +40,9 @@ namespace {
 void CountASteadyStep(const plan::Plan& pipeline) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;
-  options.cpu_kernels = &table;
   options.verify = HasDataflow(pipeline);
   options.trace_path = testing::TempDir() + "/allocation_test.pftrace";
-  std::unique_ptr<Session> session = *Session::Create(options);
+  std::unique_ptr<Session> session = SessionWith(&table, options);
   const PlanId plan = *session->Load(pipeline);
   const HostTensor x = Filled({16, 4}, 1);
   const auto run = [&](int steps) {

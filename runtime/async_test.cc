@@ -19,9 +19,8 @@ using Steps = std::vector<std::vector<std::vector<float>>>;  // [step][output]
 Steps RunInSession(const plan::Plan& plan, const Shape& shape, int steps) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;
-  options.cpu_kernels = &table;
   options.verify = HasDataflow(plan);
-  std::unique_ptr<Session> session = *Session::Create(options);
+  std::unique_ptr<Session> session = SessionWith(&table, options);
   const absl::StatusOr<PlanId> id = session->Load(plan);
   EXPECT_TRUE(id.ok()) << MessageOf(id.status());
   std::vector<InvocationId> launched;
@@ -112,9 +111,8 @@ TEST(AsyncDeviceTest, ASessionThatIsDestroyedInMidStepEndsWhatItsDevicesHave) {
   const kernels::KernelTable table = TestKernels();
   for (int round = 0; round < 10; ++round) {
     SessionOptions options;
-    options.cpu_kernels = &table;
     options.verify = false;  // HasDataflow
-    std::unique_ptr<Session> session = *Session::Create(options);
+    std::unique_ptr<Session> session = SessionWith(&table, options);
     const PlanId id = *session->Load(OnAsyncDevices(PipelinePlan(8, 2)));
     for (int step = 0; step < 4; ++step) {
       ASSERT_TRUE(session->Launch(id, {Filled({32, 4}, 1)}).ok());
@@ -126,9 +124,7 @@ TEST(AsyncDeviceTest, ASessionThatIsDestroyedInMidStepEndsWhatItsDevicesHave) {
 TEST(AsyncDeviceTest, ReportsSayWhatIsOnADevice) {
   std::atomic<bool> gate{false};
   const kernels::KernelTable table = TestKernels(&gate);
-  SessionOptions options;
-  options.cpu_kernels = &table;
-  std::unique_ptr<Session> session = *Session::Create(options);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId id = *session->Load(OnAsyncDevices(ChainPlan(3, "block")));
   const InvocationId invocation = *session->Launch(id, {Filled({4, 4}, 1)});
   std::string text;

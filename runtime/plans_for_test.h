@@ -21,6 +21,7 @@
 #include "kernels/kernel.h"
 #include "plan/needs.h"
 #include "plan/plan_builder_for_test.h"
+#include "runtime/session.h"
 
 namespace oneflow {
 
@@ -104,6 +105,13 @@ inline kernels::KernelTable TestKernels(const std::atomic<bool>* gate = nullptr)
   return kernels::KernelTable({DefineKernel("add", add), DefineKernel("accumulate", accumulate),
                                DefineKernel("update", update), DefineKernel("block", block),
                                DefineKernel("refuse", refuse), DefineKernel("judge", judge)});
+}
+
+// A session whose CPU devices have the kernels of `table`.
+inline std::unique_ptr<Session> SessionWith(const kernels::KernelTable* table,
+                                            SessionOptions options = {}) {
+  options.cpu_kernels = table;
+  return *Session::Create(options);
 }
 
 inline void AddInput(plan::Plan* plan, const std::string& name, const Shape& shape) {

@@ -24,9 +24,7 @@ constexpr int64_t kSlotAlignment = 64;  // of every slot (KernelArgs)
 
 // The list, empty if there is none of that name.
 std::vector<int64_t> IntsOr(const Attrs& attrs, const std::string& name) {
-  const auto found = attrs.values().find(name);
-  if (found == attrs.values().end()) return {};
-  const auto* list = std::get_if<std::vector<int64_t>>(&found->second);
+  const auto* list = attrs.Find<std::vector<int64_t>>(name);
   return list == nullptr ? std::vector<int64_t>() : *list;
 }
 

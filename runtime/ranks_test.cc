@@ -18,10 +18,9 @@ class RanksTest : public testing::Test {
     network_ = std::make_unique<FakeNetwork>(2, seed);
     const std::vector<plan::Plan> plans = TwoRankPlans(chunks, slots);
     for (int r = 0; r < 2; ++r) {
-      options.cpu_kernels = &table_;
       options.verify = false;  // HasDataflow
       options.transport = network_->rank(r);
-      sessions_.push_back(*Session::Create(options));
+      sessions_.push_back(SessionWith(&table_, options));
       absl::StatusOr<PlanId> plan = sessions_.back()->Load(plans[static_cast<size_t>(r)]);
       ASSERT_TRUE(plan.ok()) << MessageOf(plan.status());
       plan_[r] = *plan;

@@ -12,14 +12,6 @@
 namespace oneflow {
 namespace {
 
-std::unique_ptr<Session> MakeSession(const kernels::KernelTable* table,
-                                     SessionOptions options = {}) {
-  options.cpu_kernels = table;
-  absl::StatusOr<std::unique_ptr<Session>> session = Session::Create(options);
-  EXPECT_TRUE(session.ok()) << MessageOf(session.status());
-  return *std::move(session);
-}
-
 std::vector<HostTensor> Fetched(Session* session, InvocationId id) {
   absl::StatusOr<std::vector<HostTensor>> outputs = session->Fetch(id);
   EXPECT_TRUE(outputs.ok()) << MessageOf(outputs.status());
@@ -39,7 +31,7 @@ std::vector<float> Plus(std::vector<float> values, float more) {
 
 TEST(SessionTest, RunsStepsAndKeepsStates) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   absl::StatusOr<PlanId> plan = session->Load(ChainPlan(5));
   ASSERT_TRUE(plan.ok()) << MessageOf(plan.status());
   ASSERT_TRUE(session->HasState("w"));
@@ -63,7 +55,7 @@ TEST(SessionTest, RunsStepsAndKeepsStates) {
 
 TEST(SessionTest, UnreadOutputsStallNothingAndAreNotLost) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId plan = *session->Load(ChainPlan(2));
   std::vector<InvocationId> ids;
   for (int step = 0; step < 50; ++step) {
@@ -81,7 +73,7 @@ TEST(SessionTest, UnreadOutputsStallNothingAndAreNotLost) {
 
 TEST(SessionTest, AReadOutputIsNotOverwrittenWhileItIsHeld) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId plan = *session->Load(ChainPlan(2));
   std::vector<std::vector<HostTensor>> held;
   for (int step = 0; step < 10; ++step) {
@@ -99,7 +91,7 @@ TEST(SessionTest, MicroBatchesMoveBetweenDevices) {
   for (uint32_t slots : {1u, 2u, 3u}) {
     SessionOptions options;
     options.verify = false;  // HasDataflow
-    std::unique_ptr<Session> session = MakeSession(&table, options);
+    std::unique_ptr<Session> session = SessionWith(&table, options);
     absl::StatusOr<PlanId> plan = session->Load(PipelinePlan(4, slots));
     ASSERT_TRUE(plan.ok()) << MessageOf(plan.status());
     for (int step = 0; step < 5; ++step) {
@@ -124,7 +116,7 @@ TEST(SessionTest, MicroBatchesMoveBetweenDevices) {
 
 TEST(SessionTest, PlansShareStatesAndOneArena) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId small = *session->Load(ChainPlan(2));
   const uint64_t before = session->Counters()[0].arena_bytes;
   Launched(session.get(), small, {Filled({4, 4}, 1)});
@@ -146,7 +138,7 @@ TEST(SessionTest, TwoSessionsRunAtOnce) {
   std::vector<std::unique_ptr<Session>> sessions;
   std::vector<PlanId> plans;
   for (int s = 0; s < 2; ++s) {
-    sessions.push_back(MakeSession(&table));
+    sessions.push_back(SessionWith(&table));
     plans.push_back(*sessions.back()->Load(ChainPlan(3 + s)));
   }
   for (int step = 0; step < 20; ++step) {
@@ -164,7 +156,7 @@ TEST(SessionTest, TwoSessionsRunAtOnce) {
 
 TEST(SessionTest, RefusesWhatDoesNotFitBeforeAnythingRuns) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId plan = *session->Load(ChainPlan(2));
   EXPECT_EQ(KindOf(session->Launch(plan, {}).status()), ErrorKind::kData);
   EXPECT_EQ(KindOf(session->Launch(plan, {Filled({4, 5}, 0)}).status()), ErrorKind::kShape);
@@ -194,7 +186,7 @@ TEST(SessionTest, NullDevicesRunTheOrderAlone) {
   for (plan::DeviceProto& device : *plan.mutable_devices()) device.set_kind("null");
   SessionOptions options;
   options.verify = HasDataflow(plan);
-  std::unique_ptr<Session> session = MakeSession(nullptr, options);
+  std::unique_ptr<Session> session = SessionWith(nullptr, options);
   const PlanId id = *session->Load(plan);
   for (int step = 0; step < 10; ++step) {
     const std::vector<HostTensor> outputs =
@@ -208,7 +200,7 @@ TEST(SessionTest, NullDevicesRunTheOrderAlone) {
 TEST(SessionTest, DestructionInMidStepJoinsTheThreads) {
   std::atomic<bool> gate{false};
   const kernels::KernelTable table = TestKernels(&gate);
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId plan = *session->Load(ChainPlan(3, "block"));
   for (int i = 0; i < 3; ++i) Launched(session.get(), plan, {Filled({4, 4}, 1)});
   std::thread opener([&] {
@@ -225,7 +217,7 @@ TEST(SessionTest, TheWatchdogNamesTheKernelThatBlocks) {
   SessionOptions options;
   options.watchdog_seconds = 0.02;
   testing::internal::CaptureStderr();
-  std::unique_ptr<Session> session = MakeSession(&table, options);
+  std::unique_ptr<Session> session = SessionWith(&table, options);
   const PlanId plan = *session->Load(ChainPlan(3, "block"));
   const InvocationId id = Launched(session.get(), plan, {Filled({4, 4}, 1)});
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
@@ -242,7 +234,7 @@ TEST(SessionTest, TheWatchdogNamesTheKernelThatBlocks) {
 
 TEST(SessionTest, AFiringThatTheDeviceDoesNotTakeFailsTheSession) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId plan = *session->Load(ChainPlan(3, "refuse"));
   for (int step = 0; step < 2; ++step) {
     EXPECT_EQ(Fetched(session.get(), Launched(session.get(), plan, {Filled({4, 4}, 1)})).size(),
@@ -259,7 +251,7 @@ TEST(SessionTest, WritesATraceWithTheTasksNames) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;
   options.trace_path = testing::TempDir() + "/session_test.pftrace";
-  std::unique_ptr<Session> session = MakeSession(&table, options);
+  std::unique_ptr<Session> session = SessionWith(&table, options);
   const PlanId plan = *session->Load(ChainPlan(3));
   for (int i = 0; i < 4; ++i) Launched(session.get(), plan, {Filled({4, 4}, 1)});
   ASSERT_TRUE(session->Wait().ok());
@@ -278,7 +270,7 @@ TEST(SessionTest, WritesATraceWithTheTasksNames) {
 
 TEST(SessionTest, DebugStringShowsEveryActor) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = MakeSession(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId plan = *session->Load(ChainPlan(2));
   Fetched(session.get(), Launched(session.get(), plan, {Filled({4, 4}, 1)}));
   ASSERT_TRUE(session->Wait().ok());

@@ -23,10 +23,9 @@ constexpr int64_t kForever = std::numeric_limits<int64_t>::max();
 Session::Waits WaitsOfPingPong(int cores, int64_t patience_ns, int steps, uint64_t borrowed = 0) {
   const kernels::KernelTable table = TestKernels();
   SessionOptions options;
-  options.cpu_kernels = &table;
   options.cores = cores;
   options.patience_ns = patience_ns;
-  std::unique_ptr<Session> session = *Session::Create(options);
+  std::unique_ptr<Session> session = SessionWith(&table, options);
   const PlanId plan = *session->Load(PingPongPlan(20));
   for (int step = 0; step < steps || session->waits().borrowed < borrowed; ++step) {
     const float x = static_cast<float>(step);

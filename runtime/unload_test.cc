@@ -12,12 +12,6 @@
 namespace oneflow {
 namespace {
 
-std::unique_ptr<Session> SessionWith(const kernels::KernelTable* table,
-                                     SessionOptions options = {}) {
-  options.cpu_kernels = table;
-  return *Session::Create(options);
-}
-
 float FirstOf(Session* session, PlanId plan, float value) {
   absl::StatusOr<InvocationId> id = session->Launch(plan, {Filled({4, 4}, value)});
   EXPECT_TRUE(id.ok()) << MessageOf(id.status());

@@ -91,9 +91,7 @@ TEST(VirtualRuntimeTest, EqualsTheThreadedExecutor) {
   std::unique_ptr<VirtualRuntime> runtime = Loaded({plan}, &table);
   absl::StatusOr<VirtualRun> run = runtime->Run({{"w", Filled({4, 4}, 9)}}, inputs, Options(3, 5));
   ASSERT_TRUE(run.ok()) << MessageOf(run.status());
-  SessionOptions options;
-  options.cpu_kernels = &table;
-  std::unique_ptr<Session> session = *Session::Create(options);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId id = *session->Load(plan);
   ASSERT_TRUE(session->WriteState("w", Filled({4, 4}, 9)).ok());
   for (size_t step = 0; step < inputs.size(); ++step) {

@@ -29,9 +29,7 @@ plan::Plan JudgedChain(const std::string& kind) {
 class WrongDataTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    SessionOptions options;
-    options.cpu_kernels = &table_;
-    session_ = *Session::Create(options);
+    session_ = SessionWith(&table_);
     plan_ = *session_->Load(JudgedChain(GetParam()));
   }
   absl::StatusOr<InvocationId> Launch(float value) {
@@ -129,10 +127,9 @@ TEST_P(WrongDataTest, EndsAJobOfSeveralRanks) {
   std::vector<InvocationId> ids;
   for (int r = 0; r < 2; ++r) {
     SessionOptions options;
-    options.cpu_kernels = &table_;
     options.transport = network.rank(r);
     options.verify = false;  // HasDataflow
-    sessions.push_back(*Session::Create(options));
+    sessions.push_back(SessionWith(&table_, options));
     const absl::StatusOr<PlanId> plan = sessions.back()->Load(plans[static_cast<size_t>(r)]);
     ASSERT_TRUE(plan.ok()) << MessageOf(plan.status());
     ids.push_back(*sessions.back()->Launch(*plan, {Filled({4, 4}, -5)}));

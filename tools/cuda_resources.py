@@ -1,24 +1,35 @@
-"""What nvcc makes of kernels/cuda/*.cu for an architecture: registers, shared memory, stack and spills of each kernel.
+"""What nvcc makes of kernels/cuda/*.cu for an architecture: registers, shared memory, stack and spills of each kernel,
+and liboneflow_cuda.so, which a loader takes where no driver is.
 
 No GPU is needed: the figures are the assembler's (`ptxas -v`). A file that was compiled is not compiled again while
 nothing that it read and no option changes; objects lie in build/cuda-resources/sm_NN.
+
+    python -m tools.cuda_resources ARCHITECTURE [FILE...]    a line for each file, and one for the library
 """
 
 from __future__ import annotations
 
+import argparse
+import ctypes
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "kernels" / "cuda"
 OBJECTS = ROOT / "build" / "cuda-resources"
 LIMIT = 900  # seconds for one file
+# Kernels that may spill, by file, and why.
+MAY_SPILL: dict[str, str] = {}
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(sm_\w+)'")
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers(?:, used \d+ barriers)?(?:.*?, (\d+) bytes smem)?")
@@ -34,6 +45,15 @@ class Resources:
     shared_bytes: int
     stack_bytes: int
     spilled_bytes: int  # stored and loaded
+
+
+@dataclass
+class Build:
+    """What became of an architecture's files and, where none of them failed, of its library."""
+
+    kernels: list[Resources] = field(default_factory=list)
+    library: Path | None = None
+    wrong: list[str] = field(default_factory=list)
 
 
 def find_nvcc() -> str:
@@ -173,8 +193,20 @@ def compile_file(file: str, architecture: str) -> list[Resources]:
     return found
 
 
+def spills(kernels: list[Resources]) -> list[str]:
+    """The kernels that spill and may not."""
+    return [
+        f"{one.file}: {one.kernel} spills {one.spilled_bytes} bytes"
+        for one in kernels
+        if one.spilled_bytes and one.file not in MAY_SPILL
+    ]
+
+
 def link(architecture: str) -> Path:
-    """liboneflow_cuda.so of that architecture alone, from the objects of all files."""
+    """liboneflow_cuda.so of that architecture alone, from the objects of all files; the loader has taken it.
+
+    RuntimeError with the words of the linker or of the loader if it fails.
+    """
     folder = OBJECTS / f"sm_{architecture}"
     library = folder / "liboneflow_cuda.so"
     objects = [str(folder / f"{file}.o") for file in files()]
@@ -182,4 +214,60 @@ def link(architecture: str) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     if done.returncode:
         raise RuntimeError(f"linking for sm_{architecture}:\n{done.stderr[-2000:]}")
+    try:
+        assert ctypes.CDLL(str(library)).oneflow_cuda_api  # the one entry
+    except (OSError, AttributeError) as error:
+        raise RuntimeError(f"loading {library.name} for sm_{architecture}: {error}") from error
     return library
+
+
+def build(architecture: str, chosen: Sequence[str] = ()) -> Build:
+    """Compiles all files, or those `chosen`, as many at once as there are cores, and links what are all; prints a line
+    for each file and for the library: `ok` or `FAILED`, what it is, what it has or what is wrong with it."""
+    made = Build()
+
+    def say(what: str, wrong: list[str], seconds: float, has: str = "") -> None:
+        print(f"{'FAILED' if wrong else 'ok':6} sm_{architecture} {what}: {has} ({seconds:.1f} s)")
+        print(*wrong, sep="\n", end="\n" if wrong else "", flush=True)
+        made.wrong += [f"sm_{architecture} {one}" for one in wrong]
+
+    def compile_one(file: str) -> tuple[list[Resources], list[str], float]:
+        start = time.monotonic()
+        try:
+            kernels = compile_file(file, architecture)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            return [], [str(error)], time.monotonic() - start
+        return kernels, spills(kernels), time.monotonic() - start
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        running = {pool.submit(compile_one, file): file for file in chosen or files()}
+        for done in as_completed(running):
+            kernels, wrong, seconds = done.result()
+            say(running[done], wrong, seconds, f"{len(kernels)} kernels")
+            made.kernels += kernels
+    made.kernels.sort(key=lambda one: (one.file, one.kernel))
+    if not chosen and not made.wrong:
+        start = time.monotonic()
+        try:
+            made.library = link(architecture)
+            say("library", [], time.monotonic() - start, "linked and loaded")
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            say("library", [str(error)], time.monotonic() - start)
+    return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("architecture", help="a compute capability, as 90")
+    parser.add_argument(
+        "files", nargs="*", help="of kernels/cuda, without .cu; all if none is named"
+    )
+    options = parser.parse_args()
+    if why := missing():
+        print(why)
+        return 1
+    return 1 if build(options.architecture, options.files).wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

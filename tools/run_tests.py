@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import process
+from tools import cuda_resources, process
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test-logs"
@@ -46,6 +46,9 @@ NEEDED_BY_PYTEST = (
     "oneflow_cuda_layers_benchmark",
     "oneflow_kernels_test",
 )
+# liboneflow_cuda.so is compiled by nvcc for this compute capability, where it is at hand; for others by
+# `./dev long cuda-architectures`.
+CUDA_ARCHITECTURE = "90"
 # Those in which a peer waits for another only so long: they are not run at a lower priority.
 HURRIED = ("comm", "runtime")
 CASE = re.compile(r"^\[\s+(RUN|OK|FAILED|SKIPPED)\s+\] (\S+?)(?:,.*)?(?: \(\d+ ms\))?$")
@@ -199,6 +202,23 @@ def build_targets(preset: str, targets: Sequence[str], *, nice: bool = False) ->
     return Counts(failed=1)
 
 
+def compile_cuda() -> Counts:
+    """A case for each file of CUDA kernels, and one for the library of all: it loads, and none spills a register."""
+    start = time.monotonic()
+    name = f"nvcc sm_{CUDA_ARCHITECTURE}"
+    if why := cuda_resources.missing():
+        print(f"{name}: skipped, {why}", flush=True)
+        return Counts(skipped=1)
+    command = ["nice", sys.executable, "-m", "tools.cuda_resources", CUDA_ARCHITECTURE]
+    code, output = run("cuda-resources", command, 1800)
+    failed = re.findall(r"^FAILED (sm_\w+ \w+)", output, re.MULTILINE)
+    if code and not failed:
+        failed = ["out of time" if code == process.OUT_OF_TIME else f"exit code {code}"]
+    counts = Counts(len(re.findall(r"^ok ", output, re.MULTILINE)), len(failed))
+    report(name, counts, time.monotonic() - start, failed, output)
+    return counts
+
+
 def install() -> Counts:
     """What only the tests need; most of it is PyTorch. ./run_tests has installed what the build needs."""
     code, output = run("setup", ["./dev", "setup", "test"], 1800)
@@ -257,6 +277,7 @@ def run_all(folders: list[str]) -> Counts:
             for preset, chosen in presets.items()
         }
         tested = [tests.submit(unhurried, *each) for each in built.items()]
+        tested.append(builds.submit(compile_cuda))
         total.add(run_pytest([], 2000, none_is_failure=True))
         for preset, each in built.items():
             total.add(each.result())

@@ -76,20 +76,13 @@ T* Out(const KernelArgs& args, int i) {
 
 // An int or float attribute as double.
 inline double NumberAttr(const Attrs& attrs, const std::string& name) {
-  const auto it = attrs.values().find(name);
-  if (it != attrs.values().end() && std::holds_alternative<int64_t>(it->second)) {
-    return static_cast<double>(std::get<int64_t>(it->second));
-  }
-  return attrs.Float(name);
+  const int64_t* integer = attrs.Find<int64_t>(name);
+  return integer == nullptr ? attrs.Float(name) : static_cast<double>(*integer);
 }
 
 // An attribute for two image dims: one number for both, or [height, width].
 inline std::array<int64_t, 2> PairAttr(const Attrs& attrs, const std::string& name) {
-  const auto it = attrs.values().find(name);
-  if (it != attrs.values().end() && std::holds_alternative<int64_t>(it->second)) {
-    const int64_t both = std::get<int64_t>(it->second);
-    return {both, both};
-  }
+  if (const int64_t* both = attrs.Find<int64_t>(name)) return {*both, *both};
   const std::vector<int64_t>& values = attrs.Ints(name);
   return {values.at(0), values.at(values.size() - 1)};
 }

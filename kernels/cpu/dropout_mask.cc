@@ -11,11 +11,8 @@ namespace oneflow::kernels {
 namespace {
 
 uint64_t KeyAttr(const Attrs& attrs, const std::string& name) {
-  const auto it = attrs.values().find(name);
-  if (it != attrs.values().end() && std::holds_alternative<std::string>(it->second)) {
-    return HashBytes(std::get<std::string>(it->second));
-  }
-  return static_cast<uint64_t>(attrs.Int(name));
+  const std::string* text = attrs.Find<std::string>(name);
+  return text == nullptr ? static_cast<uint64_t>(attrs.Int(name)) : HashBytes(*text);
 }
 
 }  // namespace

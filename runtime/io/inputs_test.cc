@@ -13,12 +13,6 @@
 namespace oneflow {
 namespace {
 
-std::unique_ptr<Session> SessionOf(const kernels::KernelTable* table) {
-  SessionOptions options;
-  options.cpu_kernels = table;
-  return *Session::Create(options);
-}
-
 // feed -> fetch of one large input.
 plan::Plan CopyPlan(const Shape& shape) {
   PlanBuilder b;
@@ -37,7 +31,7 @@ plan::Plan CopyPlan(const Shape& shape) {
 TEST(InputsTest, SmallOnesMayChangeAfterLaunchAlsoWhileStepsWait) {
   std::atomic<bool> gate{false};
   const kernels::KernelTable table = TestKernels(&gate);
-  std::unique_ptr<Session> session = SessionOf(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const PlanId plan = *session->Load(ChainPlan(2, "block"));
   HostTensor x = HostTensor::Allocate(DType::kF32, {4, 4});
   std::vector<InvocationId> ids;
@@ -57,7 +51,7 @@ TEST(InputsTest, SmallOnesMayChangeAfterLaunchAlsoWhileStepsWait) {
 
 TEST(InputsTest, LargeOnesAreReadInPlaceWithinLaunch) {
   const kernels::KernelTable table = TestKernels();
-  std::unique_ptr<Session> session = SessionOf(&table);
+  std::unique_ptr<Session> session = SessionWith(&table);
   const Shape shape = {256, 1024};  // 1 MiB
   absl::StatusOr<PlanId> plan = session->Load(CopyPlan(shape));
   ASSERT_TRUE(plan.ok()) << MessageOf(plan.status());

@@ -70,6 +70,9 @@ class Suite:
         patch.setattr(run_tests, "build_targets", self.build)
         patch.setattr(run_tests, "run_binaries", self.binaries)
         patch.setattr(run_tests, "run_pytest", self.pytest)
+        patch.setattr(
+            run_tests, "compile_cuda", lambda: self.step("cuda", counts=Counts(passed=10000))
+        )
 
     def step(self, name: str, counts: Counts | None = None) -> Counts:
         self.log += [f"+{name}", f"-{name}"]
@@ -108,7 +111,9 @@ def test_every_folder_is_tested_once_in_each_preset(monkeypatch: pytest.MonkeyPa
     counts = run_tests.run_all(FOLDERS)
     tested = Counter(event[1:] for event in suite.log if event[0] == "+" and " " in event)
     assert tested == Counter(f"{preset} {folder}" for preset in TESTED for folder in TESTED[preset])
-    assert counts == Counts(passed=1000 + sum(len(folders) for folders in TESTED.values()))
+    tests = sum(len(folders) for folders in TESTED.values())
+    assert counts == Counts(passed=11000 + tests)
+    assert suite.log.index("+cuda") > suite.log.index(f"-{list(TESTED)[-1]}")  # as builds follow
 
 
 def test_what_may_be_late_to_nothing_waits_until_pytest_is_over(
@@ -127,6 +132,19 @@ def test_what_may_be_late_to_nothing_waits_until_pytest_is_over(
         assert all(
             suite.log.index(f"+{preset} {f}") > suite.log.index(f"-{preset}") for f in folders
         )
+
+
+def test_each_file_of_cuda_kernels_is_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = (1, "ok     sm_90 norms: 9 kernels (3.0 s)\nFAILED sm_90 pool: 8 kernels (2.0 s)\n")
+    monkeypatch.setattr(run_tests.cuda_resources, "missing", lambda: "")
+    monkeypatch.setattr(run_tests, "run", lambda *_: printed)
+    assert run_tests.compile_cuda() == Counts(1, 1, 0)
+    printed = (process.OUT_OF_TIME, "ok     sm_90 norms: 9 kernels (3.0 s)\n")
+    assert run_tests.compile_cuda() == Counts(1, 1, 0)
+    printed = (0, "ok     sm_90 norms: 9 kernels (3.0 s)\nok     sm_90 library: loaded (1.0 s)\n")
+    assert run_tests.compile_cuda() == Counts(2, 0, 0)
+    monkeypatch.setattr(run_tests.cuda_resources, "missing", lambda: "no nvcc")
+    assert run_tests.compile_cuda() == Counts(0, 0, 1)
 
 
 def test_what_was_not_built_is_one_failure_and_not_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ requirements() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$@"; }
 # stamp_path LEVEL: where the stamp of LEVEL lies, given the requirement files as they are now.
 stamp_path() {
   local files=("$setup_dir/setup.sh" "$setup_dir"/{debian,python}-build.txt)
-  [ "$1" = build ] || files+=("$setup_dir"/{debian,python}-test.txt "$setup_dir/python-torch.txt")
+  [ "$1" = build ] || files+=("$setup_dir"/{debian,python}-test.txt "$setup_dir"/python-{torch,cuda}.txt)
   [ "$1" != long ] || files+=("$setup_dir/debian-long.txt")
   echo "$venv/stamps/$1-$( (echo "$root"; cat "${files[@]}") | sha256sum | cut -c1-16)"
 }
@@ -94,6 +94,15 @@ install_torch() {
   fi
 }
 
+# cuBLASLt's header, without which nvcc, where it is at hand, cannot compile all of liboneflow_cuda.so.
+install_cublas() {
+  find_nvcc >/dev/null || { say "no nvcc of CUDA 13 here: the CUDA kernels are compiled for the host alone"; return 0; }
+  [ -z "$(cuda_include)" ] || return 0
+  say "installing cuBLASLt, for its header (420 MB)"
+  pip_install --retries 1 --timeout 30 --no-deps "$(requirements "$setup_dir/python-cuda.txt" | grep cublas)" \
+    || say "cuBLASLt cannot be had here: the CUDA kernels are compiled for the host alone"
+}
+
 ensure() {  # build|test|long
   local packages=("$setup_dir/debian-build.txt") modules=(-r "$setup_dir/python-build.txt")
   case $1 in
@@ -113,7 +122,7 @@ ensure() {  # build|test|long
   make_environment
   say "installing Python packages ($1)"
   pip_install "${modules[@]}" || { tail -20 "$root/build/pip.log" >&2; fail "pip could not install ${modules[*]}"; }
-  [ "$1" = build ] || { install_torch; unpack_sshd; }
+  [ "$1" = build ] || { install_torch; install_cublas; unpack_sshd; }
   if ! find_cmake >/dev/null; then pip_install 'cmake>=3.25,<4' ninja; fi
   mkdir -p "$venv/stamps"
   rm -f "$venv/stamps/$1"-*
