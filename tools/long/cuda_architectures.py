@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tools import cuda_resources, results
 
-COST = "three times nvcc over all kernels: 10 minutes on 2 cores; no GPU"
+COST = "three times nvcc over all kernels: 6 to 10 minutes on 2 cores; no GPU"
 ARCHITECTURES = ("80", "90", "100")
 
 
