@@ -1,7 +1,8 @@
 # Sourced by ./dev: makes the Debian packages and the virtual environment `.venv` complete, on demand.
 #
 #   ensure build   compilers, libraries, oneDNN, what the package and the examples need
-#   ensure test    the above, and what checks and tests need (PyTorch where it can be had)
+#   ensure test    the above, and what checks and tests need (PyTorch where it can be had, cuBLASLt's
+#                  header where nvcc is)
 #   ensure long    the above, and what the long suite needs (clang's fuzzer, valgrind)
 #
 # A stamp in .venv, keyed by a hash of the requirement files, makes the next call return at once.
