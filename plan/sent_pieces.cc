@@ -1,7 +1,6 @@
 #include "plan/sent_pieces.h"
 
 #include <string>
-#include <variant>
 
 #include "base/dtype.h"
 #include "base/shape.h"
