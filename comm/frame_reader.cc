@@ -109,8 +109,8 @@ bool FrameReader::Begin(FrameSink* sink, std::string* wrong) {
 }
 
 bool FrameReader::Count(uint64_t bytes, FrameSink* sink) {
-  const bool is_long = header_.frame_type() == FrameType::kData && header_.bytes >= kLongMessage;
-  const uint64_t lent = is_long ? header_.bytes - kCopiedEnd : 0;
+  const bool is_long = header_.frame_type() == FrameType::kData && header_.bytes >= lent_.from;
+  const uint64_t lent = is_long ? header_.bytes - lent_.copied_end : 0;
   const bool due = payload_read_ < lent && payload_read_ + bytes >= lent;
   payload_read_ += bytes;
   if (payload_read_ == header_.bytes) part_ = Part::kTrailer;

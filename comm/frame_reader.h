@@ -32,7 +32,13 @@ class FrameSink {
 
 class FrameReader {
  public:
-  FrameReader() : buffer_(kBuffer) {}
+  // Messages of so many bytes are long ones, of which all but the end may be lent. Both ends of a connection agree.
+  struct Lent {
+    uint64_t from = kLongMessage;
+    uint64_t copied_end = kCopiedEnd;
+  };
+  FrameReader() : FrameReader(Lent{}) {}
+  explicit FrameReader(Lent lent) : lent_(lent), buffer_(kBuffer) {}
 
   // How a call to Read ended.
   enum class End { kDrained, kMore, kClosed, kFailed, kBroken };
@@ -58,6 +64,7 @@ class FrameReader {
 
   enum class Part { kHeader, kPayload, kTrailer };
 
+  const Lent lent_;
   std::vector<char> buffer_;
   size_t begin_ = 0;  // unread bytes of the buffer
   size_t end_ = 0;

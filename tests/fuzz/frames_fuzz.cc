@@ -1,14 +1,16 @@
 // Any stream of frames to FrameReader, in pieces of any size: what its sink gets is what was sent and
 // whole; a header or payload that was touched, and a frame lost or repeated, break the connection.
 //
-// Input: records. A byte of what is done to the frame (0 to 191: nothing), a byte of type, one of the
-// channel, one of its length, then the payload; the frame gets the checksums and the number that it
-// should have. The last byte of all cuts the stream into pieces, of which the first ones are small.
+// Input: records. A byte of what is done to the frame (below kNamesAnother: nothing; the next two: the reader is told to
+// discard a channel while the frame comes; then what is touched), a byte of type, one of the channel, one of its length,
+// then the payload; the frame gets the checksums and the number that it should have. The last byte of all cuts the
+// stream into pieces, of which the first ones are small.
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/check.h"
@@ -18,16 +20,31 @@
 namespace oneflow::comm {
 namespace {
 
-constexpr uint32_t kChannels = 4;       // channel c takes c times as many bytes
-constexpr uint64_t kPerChannel = 9000;  // channel 2 and 3: read without the buffer
+constexpr uint32_t kChannels = 5;  // channel c takes c times as many bytes; odd ones have a slot
+constexpr uint64_t kPerChannel = 9000;  // channel 3: read without the buffer
+// Long messages are those of channels 3 and 4: the transport's megabyte would cost more than all else.
+constexpr FrameReader::Lent kLent{20'000, 9'000};
 // Pieces as the input says; what is left comes in large ones, for a call to the kernel costs more than all else.
 constexpr size_t kSmallPieces = 48;
 constexpr size_t kLargePiece = 60'000;
+constexpr uint8_t kNamesAnother = 190;  // another channel is discarded
+constexpr uint8_t kNamesThis = 191;
 
 struct Sent {
   FrameHeader header;
   std::string payload;
+  uint8_t how = 0;
 };
+
+// What messages are filled up with: no piece of it is like another.
+const std::string& Filling() {
+  static const std::string text = [] {
+    std::string bytes(kChannels * kPerChannel, '\0');
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 2654435761u >> 24);
+    return bytes;
+  }();
+  return text;
+}
 
 // A frame whose header lies about its length, under a checksum that fits: `begin` is where its payload should be. The
 // lie may end where bytes that fit as the payload's checksum happen to stand (the next header ends on its own, of all
@@ -43,12 +60,14 @@ bool EndsOnAChecksum(const std::string& stream, size_t begin, uint64_t bytes) {
 // Takes what the transport would, and compares it with what was sent.
 class EndSink : public FrameSink {
  public:
-  explicit EndSink(const std::vector<Sent>* sent) : sent_(sent) {}
+  // The first `good` frames were not touched.
+  EndSink(const std::vector<Sent>* sent, size_t good) : sent_(sent), good_(good) {}
 
   std::string BeginFrame(const FrameHeader& header, char** target) override {
-    OF_CHECK(begun_ < sent_->size());
+    OF_CHECK(begun_ == ended_ && begun_ < sent_->size());
     OF_CHECK(std::memcmp(&header, &(*sent_)[begun_].header, sizeof(header)) == 0);
     ++begun_;
+    is_lent_ = is_discarded_ = false;
     if (header.frame_type() != FrameType::kData) return WrongLength(header);
     if (header.channel >= kChannels || header.bytes != header.channel * kPerChannel) {
       return "another length";
@@ -59,32 +78,69 @@ class EndSink : public FrameSink {
   }
 
   void TakeLent(const FrameHeader& header) override {
-    OF_CHECK(false) << "a message of " << header.bytes << " bytes is no long one";
+    OF_CHECK(ended_ < begun_ && !is_lent_ && IsLong(header));
+    OF_CHECK(std::memcmp(&header, &(*sent_)[ended_].header, sizeof(header)) == 0);
+    if (ended_ < good_) ExpectInSlot(header.bytes - kLent.copied_end);
+    is_lent_ = true;
   }
 
   std::string EndFrame(const FrameHeader& header, std::string text) override {
     OF_CHECK(ended_ < begun_);
-    const std::string& payload = (*sent_)[ended_].payload;
     if (header.frame_type() == FrameType::kData) {
       OF_CHECK(text.empty());
-      if (header.channel % 2 == 1) {
-        OF_CHECK(std::memcmp(slot_.get(), payload.data(), payload.size()) == 0);
-      }
+      OF_CHECK(is_lent_ == IsLong(header)) << "lent bytes were never given back";
+      ExpectInSlot(header.bytes);
     } else {
-      OF_CHECK(text == payload);
+      OF_CHECK(text == (*sent_)[ended_].payload && !is_lent_);
     }
     ++ended_;
     return "";
   }
 
+  // What its reader is to discard now that it has read a piece, if the frame that comes says so. Nothing may be written
+  // to a slot that was discarded: there is none.
+  std::optional<uint32_t> ToDiscard() {
+    if (begun_ == ended_ || is_discarded_) return std::nullopt;
+    const Sent& coming = (*sent_)[ended_];
+    if (coming.how == kNamesAnother) return coming.header.channel + 1;
+    if (coming.how != kNamesThis) return std::nullopt;
+    is_discarded_ = true;
+    slot_.reset();
+    return coming.header.channel;
+  }
+
   size_t ended() const { return ended_; }
 
  private:
+  static bool IsLong(const FrameHeader& header) { return header.bytes >= kLent.from; }
+
+  void ExpectInSlot(size_t bytes) const {
+    if ((*sent_)[ended_].header.channel % 2 == 0 || is_discarded_) return;
+    OF_CHECK(std::memcmp(slot_.get(), (*sent_)[ended_].payload.data(), bytes) == 0);
+  }
+
   const std::vector<Sent>* sent_;
+  const size_t good_;
   std::unique_ptr<char[]> slot_;
+  bool is_lent_ = false;       // of the frame that comes
+  bool is_discarded_ = false;  // likewise
   size_t begun_ = 0;
   size_t ended_ = 0;
 };
+
+// All that has come is read, whatever the reader says of how much that is. False: the connection is broken.
+bool Drain(FrameReader* reader, int fd, EndSink* sink, std::string* wrong) {
+  FrameReader::End end = FrameReader::End::kMore;
+  while (end == FrameReader::End::kMore) {
+    end = reader->Read(fd, sink, wrong);
+    const std::optional<uint32_t> channel = sink->ToDiscard();
+    if (channel) reader->Discard(*channel);
+  }
+  const bool broken = end == FrameReader::End::kBroken;
+  OF_CHECK(broken || end == FrameReader::End::kDrained);
+  OF_CHECK(broken == !wrong->empty());
+  return !broken;
+}
 
 }  // namespace
 
@@ -98,12 +154,14 @@ void FuzzFrames(const uint8_t* data, size_t size) {
   for (uint32_t sequence = 0; input.size > 0 && sent.size() < 64; ++sequence) {
     const uint8_t how = input.Next<uint8_t>();
     Sent one;
+    one.how = how;
     one.header.type = input.Next<uint8_t>() % 9;
     one.header.channel = input.Next<uint8_t>() % (kChannels + 1);
     const uint8_t length = input.Next<uint8_t>();
     one.payload = input.Text(length);
     if (one.header.frame_type() == FrameType::kData && length < 200) {  // mostly what fits
-      one.payload.resize(std::min(one.header.channel, kChannels) * kPerChannel, 'x');
+      one.payload.append(Filling(), one.payload.size());
+      one.payload.resize(std::min(one.header.channel, kChannels) * kPerChannel);
     }
     one.header.bytes = one.payload.size();
     one.header.sequence = sequence;
@@ -134,24 +192,22 @@ void FuzzFrames(const uint8_t* data, size_t size) {
   if (lie != SIZE_MAX && EndsOnAChecksum(stream, lie, sent[good].header.bytes)) return;
   int ends[2];
   OF_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
-  FrameReader reader;
-  EndSink sink(&sent);
+  FrameReader reader(kLent);
+  EndSink sink(&sent, good);
   std::string wrong;
-  bool broken = false;
+  bool whole = true;
   size_t pieces = 0;
-  for (size_t at = 0, count = 0; at < stream.size() && !broken; at += count) {
+  for (size_t at = 0, count = 0; at < stream.size() && whole; at += count) {
     count = std::min(pieces++ < kSmallPieces ? small : kLargePiece, stream.size() - at);
     OF_CHECK(write(ends[0], stream.data() + at, count) == static_cast<ssize_t>(count));
-    FrameReader::End end = FrameReader::End::kMore;
-    while (end == FrameReader::End::kMore) end = reader.Read(ends[1], &sink, &wrong);
-    broken = end == FrameReader::End::kBroken;
-    OF_CHECK(broken || end == FrameReader::End::kDrained);
-    OF_CHECK(broken == !wrong.empty());
+    whole = Drain(&reader, ends[1], &sink, &wrong);
   }
   OF_CHECK(sink.ended() <= good) << "a frame that was touched was taken";
-  OF_CHECK(broken || good != SIZE_MAX || sink.ended() == sent.size()) << "a frame was lost";
+  OF_CHECK(!whole || good != SIZE_MAX || sink.ended() == sent.size()) << "a frame was lost";
   close(ends[0]);
+  OF_CHECK(!whole || reader.Read(ends[1], &sink, &wrong) == FrameReader::End::kClosed);
   close(ends[1]);
+  OF_CHECK(reader.Read(-1, &sink, &wrong) == FrameReader::End::kFailed && !wrong.empty());
 }
 
 }  // namespace oneflow::comm

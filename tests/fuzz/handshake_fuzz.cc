@@ -2,11 +2,14 @@
 // proven without the secret, nor with a field that does not fit; no answer is longer than it may be.
 //
 // Input: a byte that says whether the peer knows the secret and which fields of its hello are as they
-// should be; the hello (96 bytes); its proof (32 bytes); the rest is what an acceptor answers.
+// should be; the hello (96 bytes); its proof (32 bytes); the rest is what an acceptor answers. If that byte is 128 or
+// more, instead: a byte of what the acceptor is, two of which of its bytes is changed on the way, one of how: then a
+// whole handshake is made, and both ends are sure of each other if and only if they should be.
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <thread>
 
 #include "base/check.h"
 #include "base/status.h"
@@ -39,12 +42,59 @@ const Hello& Welcome() {
   return hello;
 }
 
+// A connector and an acceptor of which one may be another, by a connection that may change a byte of the acceptor's. Its
+// last answer is no secret and bears no mac: what it becomes on the way is believed.
+void FuzzWhole(FuzzInput input) {
+  Identity acceptor = Acceptor();
+  const uint8_t what = input.Next<uint8_t>();
+  const uint16_t changed = input.Next<uint16_t>() % 512;
+  const uint8_t change = input.Next<uint8_t>();
+  if (what & 1) acceptor.secret += "another";
+  if (what & 2) acceptor.world_size = 5;
+  if (what & 4) acceptor.epoch = 8;
+  if (what & 8) acceptor.job = "another job";
+  if (what & 16) acceptor.rank = 3;
+  Identity connector = Acceptor();
+  connector.rank = 2;
+  int ends[2];
+  OF_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  const Socket near(ends[0]);
+  const Socket far(ends[1]);
+  const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  Acceptance acceptance(acceptor);
+  std::string said;  // by the acceptor
+  std::thread accepting([&] {
+    std::string answer;
+    while (!acceptance.proven()) {
+      std::string bytes(acceptance.wanted(), '\0');
+      if (!far.ReadAll(bytes.data(), bytes.size(), deadline).ok())
+        return;  // it does not believe us
+      const absl::Status taken = acceptance.Take(bytes, &answer);
+      if (acceptance.proven()) answer = Acceptance::Yes();
+      const size_t begin = said.size();
+      said += answer;
+      if (begin <= changed && changed < said.size()) said[changed] ^= static_cast<char>(change);
+      OF_CHECK(far.WriteAll(said.data() + begin, said.size() - begin, deadline).ok());
+      if (!taken.ok()) break;
+    }
+    shutdown(ends[1], SHUT_WR);
+  });
+  const absl::Status met = Introduce(near, connector, 1, Purpose::kData, deadline);
+  shutdown(ends[0], SHUT_RDWR);
+  accepting.join();
+  const bool believed = (what & 1) == 0 && (changed >= 64 || change == 0);
+  OF_CHECK(acceptance.proven() == (believed && (what & 31) == 0));
+  const bool welcomed = said.size() >= 68 && said.compare(64, 4, Acceptance::Yes()) == 0;
+  OF_CHECK(met.ok() == (believed && welcomed)) << met.message();
+}
+
 }  // namespace
 
 void FuzzHandshake(const uint8_t* data, size_t size) {
   const Identity self = Acceptor();
   FuzzInput input{data, size};
   const uint8_t how = input.Next<uint8_t>();
+  if (how & 128) return FuzzWhole(input);
   Hello hello = input.Next<Hello>();
   if (how & 2) hello.magic = Welcome().magic;
   if (how & 4) hello.version = Welcome().version;
