@@ -247,13 +247,16 @@ def _read_earlier(path: Path, above: int, location: Any) -> Stored | None:
             progress
         ):
             raise ValueError("entries are missing")
-        if progress["format"] != 1 or type(progress["steps"]) is not int:
-            raise ValueError(f"it has format {progress['format']}, and 1 is what bears this name")
+        if progress["format"] != 1:
+            raise ValueError(
+                f"it has format {progress['format']!r:.60}, and 1 is what bears this name"
+            )
+        steps = manifest.count(progress["steps"], "steps")
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} is no checkpoint of a step: {_EARLIER}: {error}", location
         ) from error
-    if progress["steps"] <= above:
+    if steps <= above:
         return None
     if environment.rank() == 0:
         print(f"oneflow: {path} is of the earlier form, without checksums", file=sys.stderr)
@@ -261,7 +264,7 @@ def _read_earlier(path: Path, above: int, location: Any) -> Stored | None:
         path,
         load_file(path / "model.safetensors"),
         load_file(path / "optimizer.safetensors"),
-        progress["steps"],
+        steps,
         progress["loader"],
         None,
         progress["extra"],

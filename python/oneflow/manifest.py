@@ -154,7 +154,7 @@ def files_of(entries: Any) -> dict[str, StoredFile]:
         if len(head) != 1:
             raise ValueError(f"the head of {name} has {len(head)} checksums")
         tensors = {key: _checksums(value, key) for key, value in entry["tensors"].items()}
-        files[name] = StoredFile(_count(entry["bytes"], name), head[0], tensors)
+        files[name] = StoredFile(count(entry["bytes"], name), head[0], tensors)
     return files
 
 
@@ -196,12 +196,12 @@ def parse(text: bytes) -> Manifest:
     body = unsealed(text, {"format", "steps", "loader", "seeds", "extra", "files"}, {"epoch": 0})
     files = files_of(body["files"])
     manifest = Manifest(
-        _count(body["steps"], "steps"),
+        count(body["steps"], "steps"),
         body["loader"],
         body["seeds"],
         body["extra"],
         files,
-        _count(body["epoch"], "epoch"),
+        count(body["epoch"], "epoch"),
     )
     for kind in KINDS:
         _check_parts(kind, manifest.names(kind))
@@ -226,7 +226,8 @@ def _expect(value: Any, keys: set[str], what: str) -> None:
         raise ValueError(f"{what} must have the entries {', '.join(sorted(keys))}")
 
 
-def _count(value: Any, what: str) -> int:
+def count(value: Any, what: str) -> int:
+    """The number; ValueError, with `what` it counts, if it is none or too large."""
     if type(value) is not int or not 0 <= value <= MOST:
         raise ValueError(f"{what:.200}: {value!r:.60} is no count")
     return value

@@ -2,7 +2,8 @@
 // their neighbours, and their adapters: refused with the rank that said it, or an announcement that encodes to the same.
 //
 // Input: a byte that chooses; a byte of ranks (up to 4); then for each a length (u16) and its bytes; then, where
-// channels are announced, for each the same of the next call.
+// channels are announced, for each the same of the next call. Of what is announced a bit of the first byte puts right
+// what nobody could guess: the digest of the program that the rank shows in the next call.
 #include <vector>
 
 #include "base/check.h"
@@ -145,6 +146,13 @@ void FuzzAnnouncements(const uint8_t* data, size_t size) {
   if (what % 2 == 0) {
     std::vector<std::string> later(said.size());
     for (std::string& text : later) text = input.Text(input.Next<uint16_t>());
+    for (size_t r = 1; what & 2 && r < said.size(); ++r) {
+      absl::StatusOr<Announcement> one = Decode(said[r]);
+      const absl::StatusOr<RankProgram> shown = DecodeProgram(later[r]);
+      if (!one.ok() || !shown.ok()) continue;
+      one->digest = DigestOf(*shown);
+      said[r] = Encode(*one);
+    }
     const std::vector<std::string> calls[2] = {said, later};
     Announce(calls);
   } else if (what < 128) {

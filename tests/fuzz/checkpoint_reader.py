@@ -1,12 +1,14 @@
 """The reader of checkpoints against files that were changed: by accident, or on purpose with checksums that fit.
 
-`Target` has small checkpoints of known contents, of one part and of two. `change(seed)` draws a change; what is read
-then is a CheckpointError, or the tensors that were written. By accident (bits flipped, cuts, blocks lost, files
-swapped) it must be the error. On purpose the manifest is sealed again, and the checksum of a head that was changed is
-computed again: who can write both can write anything, but nothing else than a CheckpointError may come of it.
+`Target` has small checkpoints of known contents: one of one part, and a run's newest of two parts, with one before it.
+`change(seed)` draws a change; what is read then is a CheckpointError, or the tensors that were written; of the run, the
+checkpoint before where the newest is refused. By accident (bits flipped, cuts, blocks lost, files swapped or replaced)
+it must be refused. On purpose the manifest is sealed again, and the checksum of a head that was changed is computed
+again: who can write both can write anything, but nothing else than a CheckpointError may come of it. Likewise the
+manifest of format 1, which has no checksums.
 
 A line of the corpus is one such input: {"kind": "head", "parts": 1, "files": {name: text in latin-1}}, the files that
-differ.
+differ; null is a file that is missing, {"is": "pipe"} a Special one.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import contextlib
 import copy
 import io
 import json
+import os
 import random
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,7 @@ from oneflow import _core, checkpoint, manifest
 from tests.api import stored
 
 STEPS = 3
+BEFORE = 2  # of the checkpoint before
 CORPUS = Path(__file__).parent / "seeds" / "checkpoint_reader" / "corpus.jsonl"
 NUMBERS = [0, 1, -1, 7, 8, 60, 64, 1 << 20, (1 << 31) - 1, 1 << 62, 1 << 63, 1 << 80, 0.5, 1e308]
 TEXTS = [
@@ -47,24 +52,60 @@ VALUES: list[Any] = [*NUMBERS, *TEXTS, None, True, [], {}, [0, 0], [0, 4], [3, 5
 TOKENS = ['{', '}', '[', ']', ',', ':', '"files"', '"bytes"', '"steps"', '"tensors"', '"', '1', '-', '1e9', 'null', '\\u0000', '\xff', ' ']  # fmt: skip
 
 
+class Special(Enum):
+    """What may be there in place of a file."""
+
+    PIPE = "pipe"
+    FOLDER = "folder"
+    LOOP = "loop"  # a link to itself
+    ENDLESS = "endless"  # longer than any manifest, as far as its size says
+
+
+Data = bytes | Special | None  # None: it is missing
+Files = dict[str, Data]
+
+
 @dataclass
 class Change:
     """An input: the files that differ, and whether they must be refused."""
 
     kind: str
     parts: int
-    files: dict[str, bytes | None]  # None: it is missing
+    files: Files
     must_fail: bool
+
+
+def put(path: Path, data: Data) -> None:
+    """Makes `path` that, whatever it was."""
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+    elif data == Special.PIPE:
+        os.mkfifo(path)
+    elif data == Special.FOLDER:
+        path.mkdir()
+    elif data == Special.LOOP:
+        path.symlink_to(path.name)
+    elif data == Special.ENDLESS:
+        with open(path, "wb") as file:
+            file.truncate(1 << 40)
 
 
 class Target:
     """Checkpoints in `folder`, which it owns. Use from one thread."""
 
     def __init__(self, folder: Path) -> None:
-        self.folders = {parts: folder / f"of-{parts}" for parts in (1, 2)}
+        run = folder / "run"
+        self.asked = {1: folder / "of-1", 2: run}
+        self.folders = {1: folder / "of-1", 2: run / f"step-{STEPS:08d}"}
         self.intact: dict[int, dict[str, bytes]] = {}
-        for parts, path in self.folders.items():
+        for path in self.asked.values():
             shutil.rmtree(path, ignore_errors=True)
+        stored.write(run / f"step-{BEFORE:08d}", BEFORE)
+        for parts, path in self.folders.items():
             stored.write(path, STEPS, parts=parts, extra={"note": "x"})
             self.intact[parts] = {each.name: each.read_bytes() for each in sorted(path.iterdir())}
 
@@ -72,33 +113,38 @@ class Target:
         """What the reader said; AssertionError if that is not what it may say."""
         folder, intact = self.folders[change.parts], self.intact[change.parts]
         for name, data in change.files.items():
-            (folder / name).unlink()
-            if data is not None:
-                (folder / name).write_bytes(data)
+            put(folder / name, data)
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
-                return self._read(folder, change)
+            return self._read(change)
         finally:
             for name in change.files:
-                (folder / name).unlink(missing_ok=True)
-                (folder / name).write_bytes(intact[name])
+                put(folder / name, intact.get(name))
 
-    def _read(self, folder: Path, change: Change) -> str:
+    def _read(self, change: Change) -> str:
+        said = io.StringIO()
         try:
-            found = checkpoint.find(folder)
+            with contextlib.redirect_stderr(said):
+                found = checkpoint.find(self.asked[change.parts])
         except flow.CheckpointError as error:
+            assert change.parts == 1, "the one before is intact"
             return error.message
         if found is None:
-            assert change.files.get("manifest.json", b"") is None, "it is there and was not found"
+            gone = change.files.get("manifest.json", b"") in (None, Special.LOOP)
+            assert gone and change.parts == 1, "it is there and was not found"
             return "no checkpoint"
+        if found.path != self.folders[change.parts]:
+            _, _, why = said.getvalue().partition(" is refused: ")
+            assert why and found.steps == BEFORE
+            expect(found.model, "model", BEFORE)
+            expect(found.optimizer, "optimizer", BEFORE)
+            return why.strip()
         assert not change.must_fail, f"{change.kind} was not seen"
-        for kind, held in (("model", found.model), ("optimizer", found.optimizer)):
-            expected = stored.values(kind, STEPS)
-            if change.kind != "head":
-                assert sorted(held) == sorted(expected)
-            for name, tensor in held.items():
-                data = tensor.numpy().tobytes()
-                assert change.kind == "head" or data == expected[name].tobytes(), name
+        with contextlib.redirect_stderr(said):
+            above = checkpoint.find(self.asked[change.parts], found.steps)
+        assert above is None or above.steps > found.steps and above.path != found.path
+        if change.kind != "head":
+            expect(found.model, "model", STEPS)
+            expect(found.optimizer, "optimizer", STEPS)
         return "read"
 
     def flip(self, seed: int) -> Change:
@@ -124,16 +170,18 @@ class Target:
             "manifest": self._manifest,
             "head": self._head,
             "text": self._text,
+            "special": self._special,
+            "earlier": self._earlier,
         }
         kind = chosen.choice(list(kinds))
         intact = self.intact[parts]
         changed = kinds[kind](chosen, intact)
-        files = {name: data for name, data in changed.items() if data != intact[name]}
-        by_accident = kind in ("flip", "cut", "block", "swap", "missing")
+        files = {name: data for name, data in changed.items() if data != intact.get(name)}
+        by_accident = kind in ("flip", "cut", "block", "swap", "missing", "special")
         return Change(kind, parts, files, by_accident and bool(files))
 
     @staticmethod
-    def _flip(chosen: random.Random, intact: dict[str, bytes]) -> dict[str, bytes | None]:
+    def _flip(chosen: random.Random, intact: dict[str, bytes]) -> Files:
         name = chosen.choice(list(intact))
         data = bytearray(intact[name])
         for _ in range(chosen.randint(1, 3)):
@@ -142,7 +190,7 @@ class Target:
         return {name: bytes(data)}
 
     @staticmethod
-    def _cut(chosen: random.Random, intact: dict[str, bytes]) -> dict[str, bytes | None]:
+    def _cut(chosen: random.Random, intact: dict[str, bytes]) -> Files:
         name = chosen.choice(list(intact))
         data = intact[name]
         if chosen.random() < 0.2:
@@ -150,7 +198,7 @@ class Target:
         return {name: data[: chosen.randrange(len(data))]}
 
     @staticmethod
-    def _block(chosen: random.Random, intact: dict[str, bytes]) -> dict[str, bytes | None]:
+    def _block(chosen: random.Random, intact: dict[str, bytes]) -> Files:
         """A part that was never written, or holds what was written elsewhere."""
         name = chosen.choice(list(intact))
         data = bytearray(intact[name])
@@ -163,16 +211,16 @@ class Target:
         return {name: bytes(data)}
 
     @staticmethod
-    def _swap(chosen: random.Random, intact: dict[str, bytes]) -> dict[str, bytes | None]:
+    def _swap(chosen: random.Random, intact: dict[str, bytes]) -> Files:
         one, other = chosen.sample(list(intact), 2)
         return {one: intact[other], other: intact[one]}
 
     @staticmethod
-    def _missing(chosen: random.Random, intact: dict[str, bytes]) -> dict[str, bytes | None]:
+    def _missing(chosen: random.Random, intact: dict[str, bytes]) -> Files:
         return {chosen.choice(list(intact)): None}
 
     @staticmethod
-    def _manifest(chosen: random.Random, intact: dict[str, bytes]) -> dict[str, bytes | None]:
+    def _manifest(chosen: random.Random, intact: dict[str, bytes]) -> Files:
         body = json.loads(intact["manifest.json"])
         del body["crc32c"]
         for _ in range(chosen.randint(1, 3)):
@@ -180,7 +228,7 @@ class Target:
         return {"manifest.json": manifest.sealed(body)}
 
     @staticmethod
-    def _head(chosen: random.Random, intact: dict[str, bytes]) -> dict[str, bytes | None]:
+    def _head(chosen: random.Random, intact: dict[str, bytes]) -> Files:
         name = chosen.choice([name for name in intact if name != "manifest.json"])
         data = intact[name]
         size = 8 + int.from_bytes(data[:8], "little")
@@ -210,9 +258,34 @@ class Target:
         return {name: new, "manifest.json": manifest.sealed(body)}
 
     @staticmethod
-    def _text(chosen: random.Random, intact: dict[str, bytes]) -> dict[str, bytes | None]:
+    def _text(chosen: random.Random, intact: dict[str, bytes]) -> Files:
         rest = "".join(chosen.choice(TOKENS) for _ in range(chosen.randint(0, 40))).encode()
         return {"manifest.json": manifest.first_line(rest) + rest}
+
+    @staticmethod
+    def _special(chosen: random.Random, intact: dict[str, bytes]) -> Files:
+        there = [
+            special for special in Special if special is not Special.ENDLESS
+        ]  # which costs time
+        return {chosen.choice(list(intact)): chosen.choice(there)}
+
+    @staticmethod
+    def _earlier(chosen: random.Random, intact: dict[str, bytes]) -> Files:
+        body = {"format": 1, "steps": STEPS, "loader": None, "extra": {"note": "x"}}
+        for _ in range(chosen.randint(0, 2)):
+            mutate(chosen, body)
+        text = json.dumps(body)
+        if chosen.random() < 0.2:
+            text = "".join(chosen.choice(TOKENS) for _ in range(chosen.randint(0, 40)))
+        return {"manifest.json": None, "progress.json": text.encode()}
+
+
+def expect(held: Mapping[str, flow.Tensor], kind: str, steps: int) -> None:
+    """Bit for bit what was written."""
+    expected = stored.values(kind, steps)
+    assert sorted(held) == sorted(expected)
+    for name, tensor in held.items():
+        assert tensor.numpy().tobytes() == expected[name].tobytes(), name
 
 
 def mutate(chosen: random.Random, value: Any) -> None:
@@ -257,11 +330,18 @@ def shape_of(message: str) -> str:
     return re.sub(r"[0-9a-f]{8}|-?\d+(\.\d+)?", "#", message)[:50]
 
 
+def data_of(there: str | dict[str, str] | None) -> Data:
+    """Of a file of the corpus."""
+    if isinstance(there, dict):
+        return Special(there["is"])
+    return None if there is None else there.encode("latin-1")
+
+
 def corpus() -> list[Change]:
     """The inputs of the corpus: one for each message that some draw has met."""
     result = []
     for line in CORPUS.read_text().splitlines():
         entry = json.loads(line)
-        files = {n: None if t is None else t.encode("latin-1") for n, t in entry["files"].items()}
+        files = {name: data_of(there) for name, there in entry["files"].items()}
         result.append(Change(entry["kind"], entry["parts"], files, False))
     return result

@@ -27,6 +27,7 @@ constexpr FrameReader::Lent kLent{20'000, 9'000};
 // Pieces as the input says; what is left comes in large ones, for a call to the kernel costs more than all else.
 constexpr size_t kSmallPieces = 48;
 constexpr size_t kLargePiece = 60'000;
+constexpr size_t kMostBytes = 150'000;  // of a stream, but for its last frame
 constexpr uint8_t kNamesAnother = 190;  // another channel is discarded
 constexpr uint8_t kNamesThis = 191;
 
@@ -68,7 +69,8 @@ class EndSink : public FrameSink {
     OF_CHECK(std::memcmp(&header, &(*sent_)[begun_].header, sizeof(header)) == 0);
     ++begun_;
     is_lent_ = is_discarded_ = false;
-    if (header.frame_type() != FrameType::kData) return WrongLength(header);
+    const std::string wrong = WrongLength(header);
+    if (header.frame_type() != FrameType::kData || !wrong.empty()) return wrong;
     if (header.channel >= kChannels || header.bytes != header.channel * kPerChannel) {
       return "another length";
     }
@@ -151,7 +153,7 @@ void FuzzFrames(const uint8_t* data, size_t size) {
   std::string stream;
   size_t good = SIZE_MAX;  // frames before the first one that was touched
   size_t lie = SIZE_MAX;   // if that one lies: where its payload begins
-  for (uint32_t sequence = 0; input.size > 0 && sent.size() < 64; ++sequence) {
+  for (uint32_t sequence = 0; input.size > 0 && stream.size() < kMostBytes; ++sequence) {
     const uint8_t how = input.Next<uint8_t>();
     Sent one;
     one.how = how;

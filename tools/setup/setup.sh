@@ -3,7 +3,7 @@
 #   ensure build   compilers, libraries, oneDNN, what the package and the examples need
 #   ensure test    the above, and what checks and tests need (PyTorch where it can be had, cuBLASLt's
 #                  header where nvcc is)
-#   ensure long    the above, and what the long suite needs (clang's fuzzer, valgrind)
+#   ensure long    the above, and what the long suite needs (clang's fuzzer, coverage, valgrind)
 #
 # A stamp in .venv, keyed by a hash of the requirement files, makes the next call return at once.
 # As root missing Debian packages are installed; any other user is told the exact command.
@@ -18,7 +18,7 @@ requirements() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$@"; }
 stamp_path() {
   local files=("$setup_dir/setup.sh" "$setup_dir"/{debian,python}-build.txt)
   [ "$1" = build ] || files+=("$setup_dir"/{debian,python}-test.txt "$setup_dir"/python-{torch,cuda}.txt)
-  [ "$1" != long ] || files+=("$setup_dir/debian-long.txt")
+  [ "$1" != long ] || files+=("$setup_dir"/{debian,python}-long.txt)
   echo "$venv/stamps/$1-$( (echo "$root"; cat "${files[@]}") | sha256sum | cut -c1-16)"
 }
 
@@ -115,7 +115,9 @@ ensure() {  # build|test|long
   if [ "$1" != build ]; then
     packages+=("$setup_dir/debian-test.txt"); modules+=(-r "$setup_dir/python-test.txt")
   fi
-  [ "$1" != long ] || packages+=("$setup_dir/debian-long.txt")
+  if [ "$1" = long ]; then
+    packages+=("$setup_dir/debian-long.txt"); modules+=(-r "$setup_dir/python-long.txt")
+  fi
   mkdir -p "$root/build"
   exec 9>"$root/build/setup.lock"
   if command -v flock >/dev/null; then flock -w 1800 9 || fail "another setup holds build/setup.lock"; fi
