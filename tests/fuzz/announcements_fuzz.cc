@@ -40,6 +40,10 @@ void CheckText(const std::string& text) {
       OF_CHECK(end.spec.region.slots > 0 && end.spec.region.per_slot > 0);
       OF_CHECK(end.number < ChannelTable::capacity());
     }
+    for (const Announcement::Ring& ring : one->rings) {
+      OF_CHECK(!ring.stretch.buffers.empty() && ring.stretch.bytes >= 0);
+      OF_CHECK(ring.number < ChannelTable::capacity());
+    }
   }
   if (const absl::StatusOr<Verdict> verdict = DecodeVerdict(text); verdict.ok()) {
     OF_CHECK(Encode(*DecodeVerdict(Encode(*verdict))) == Encode(*verdict));

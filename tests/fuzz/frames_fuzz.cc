@@ -206,8 +206,10 @@ void FuzzFrames(const uint8_t* data, size_t size) {
   }
   OF_CHECK(sink.ended() <= good) << "a frame that was touched was taken";
   OF_CHECK(!whole || good != SIZE_MAX || sink.ended() == sent.size()) << "a frame was lost";
-  close(ends[0]);
+  // No close, which takes effect later where somebody looks at /proc/PID/fd just then.
+  OF_CHECK(shutdown(ends[0], SHUT_WR) == 0);
   OF_CHECK(!whole || reader.Read(ends[1], &sink, &wrong) == FrameReader::End::kClosed);
+  close(ends[0]);
   close(ends[1]);
   OF_CHECK(reader.Read(-1, &sink, &wrong) == FrameReader::End::kFailed && !wrong.empty());
 }
