@@ -206,7 +206,7 @@ void FuzzFrames(const uint8_t* data, size_t size) {
   }
   OF_CHECK(sink.ended() <= good) << "a frame that was touched was taken";
   OF_CHECK(!whole || good != SIZE_MAX || sink.ended() == sent.size()) << "a frame was lost";
-  // No close, which takes effect later where somebody looks at /proc/PID/fd just then.
+  // Not close(): while somebody else holds the file (a look at /proc/PID/fd is enough) that ends nothing.
   OF_CHECK(shutdown(ends[0], SHUT_WR) == 0);
   OF_CHECK(!whole || reader.Read(ends[1], &sink, &wrong) == FrameReader::End::kClosed);
   close(ends[0]);
