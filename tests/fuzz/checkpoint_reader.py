@@ -51,6 +51,19 @@ TEXTS = [
 VALUES: list[Any] = [*NUMBERS, *TEXTS, None, True, [], {}, [0, 0], [0, 4], [3, 5], [-1], {"x": 1}]
 TOKENS = ['{', '}', '[', ']', ',', ':', '"files"', '"bytes"', '"steps"', '"tensors"', '"', '1', '-', '1e9', 'null', '\\u0000', '\xff', ' ']  # fmt: skip
 
+# Heads of files, which no change of one place makes.
+HEADS = [
+    "[]",
+    '{"a.bias": 1, "a.bias": 2}',
+    '{"a.bias": NaN}',
+    '{"a.bias": ' + "1" * 5000 + "}",
+    "[" * 5000 + "]" * 5000,
+    '{"__metadata__": []}',
+    '{"__metadata__": {"alias:x": "a.bias"}}',
+    '{"a.bias": {"dtype": "F32", "shape": [' + "0, " * 80 + '1], "data_offsets": [0, 0]}}',
+    '{"a.bias": {"dtype": "F32", "shape": [0, 4611686018427387904], "data_offsets": [0, 0]}}',
+]
+
 
 class Special(Enum):
     """What may be there in place of a file."""
@@ -232,7 +245,11 @@ class Target:
         name = chosen.choice([name for name in intact if name != "manifest.json"])
         data = intact[name]
         size = 8 + int.from_bytes(data[:8], "little")
-        if chosen.random() < 0.7:
+        how = chosen.random()
+        if how < 0.1:
+            text = chosen.choice(HEADS).encode()
+            data = data[:size]  # none of them has elements
+        elif how < 0.7:
             header = json.loads(data[8:size])
             for _ in range(chosen.randint(1, 3)):
                 mutate(chosen, header)
@@ -250,7 +267,7 @@ class Target:
         body["files"][name]["bytes"] = len(new)
         body["files"][name]["head"] = f"{_core.crc32c(new[: 8 + length]):08x}"
         if chosen.random() < 0.5:  # the names that the head has now
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 names = json.loads(bytes(text))
                 if isinstance(names, dict):
                     held = body["files"][name]["tensors"]
