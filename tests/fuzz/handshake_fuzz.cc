@@ -2,9 +2,10 @@
 // proven without the secret, nor with a field that does not fit; no answer is longer than it may be.
 //
 // Input: a byte that says whether the peer knows the secret and which fields of its hello are as they
-// should be; the hello (96 bytes); its proof (32 bytes); the rest is what an acceptor answers. If that byte is 128 or
-// more, instead: a byte of what the acceptor is, two of which of its bytes is changed on the way, one of how: then a
-// whole handshake is made, and both ends are sure of each other if and only if they should be.
+// should be (of its job's hash, but for the bits that the hello has); the hello (96 bytes); its proof (32
+// bytes); the rest is what an acceptor answers. If that byte is 128 or more, instead: a byte of what the
+// acceptor is, two of which of its bytes is changed on the way, one of how: then a whole handshake is made,
+// and both ends are sure of each other if and only if they should be.
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -100,7 +101,7 @@ void FuzzHandshake(const uint8_t* data, size_t size) {
   if (how & 4) hello.version = Welcome().version;
   if (how & 8) hello.world_size = Welcome().world_size;
   if (how & 16) hello.epoch = Welcome().epoch;
-  if (how & 32) std::memcpy(hello.job, Welcome().job, sizeof(hello.job));
+  for (size_t i = 0; how & 32 && i < sizeof(hello.job); ++i) hello.job[i] ^= Welcome().job[i];
   if (how & 64) hello.peer = Welcome().peer;
   const std::string first(reinterpret_cast<const char*>(&hello), sizeof(hello));
   Acceptance acceptance(self);
