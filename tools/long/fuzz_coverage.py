@@ -1,8 +1,8 @@
 """Which lines of the readers of what is not trusted the committed seeds reach: at least 95 % of each.
 
 Replays tests/fuzz/seeds: in C++ by targets of libFuzzer that clang 16 instruments (llvm-cov counts), in Python by the
-corpus of the checkpoint reader and 4,000 drawn inputs (coverage.py counts). Lines that are not reached are printed. `--corpus` adds what
-`./dev long fuzz` has kept in build/fuzz/corpus.
+corpus of the checkpoint reader and 4,000 drawn inputs (coverage.py counts). Lines that are not reached are printed.
+`--corpus` adds what `./dev long fuzz` has kept in build/fuzz/corpus.
 """
 
 from __future__ import annotations
