@@ -32,7 +32,8 @@ class FrameSink {
 
 class FrameReader {
  public:
-  // Messages of so many bytes are long ones, of which all but the end may be lent. Both ends of a connection agree.
+  // Messages of so many bytes are long ones, of which all but the end may be lent. Both ends of a connection
+  // agree; shorter than the transport's only where a megabyte would be too much, in a fuzzer.
   struct Lent {
     uint64_t from = kLongMessage;
     uint64_t copied_end = kCopiedEnd;

@@ -1,7 +1,7 @@
 // Any stream of frames to FrameReader, in pieces of any size: what its sink gets is what was sent and
 // whole; a header or payload that was touched, and a frame lost or repeated, break the connection.
 //
-// Input: records. A byte of what is done to the frame (below kNamesAnother: nothing; the next two: the reader is told to
+// Input: records. A byte of what is done to the frame (below kDiscardAnother: nothing; the next two: the reader is told to
 // discard a channel while the frame comes; then what is touched), a byte of type, one of the channel, one of its length,
 // then the payload; the frame gets the checksums and the number that it should have. The last byte of all cuts the
 // stream into pieces, of which the first ones are small.
@@ -27,9 +27,9 @@ constexpr FrameReader::Lent kLent{20'000, 9'000};
 // Pieces as the input says; what is left comes in large ones, for a call to the kernel costs more than all else.
 constexpr size_t kSmallPieces = 48;
 constexpr size_t kLargePiece = 60'000;
-constexpr size_t kMostBytes = 150'000;  // of a stream, but for its last frame
-constexpr uint8_t kNamesAnother = 190;  // another channel is discarded
-constexpr uint8_t kNamesThis = 191;
+constexpr size_t kMostBytes = 150'000;    // of a stream, but for its last frame
+constexpr uint8_t kDiscardAnother = 190;  // another channel is discarded
+constexpr uint8_t kDiscardThis = 191;
 
 struct Sent {
   FrameHeader header;
@@ -104,8 +104,8 @@ class EndSink : public FrameSink {
   std::optional<uint32_t> ToDiscard() {
     if (begun_ == ended_ || is_discarded_) return std::nullopt;
     const Sent& coming = (*sent_)[ended_];
-    if (coming.how == kNamesAnother) return coming.header.channel + 1;
-    if (coming.how != kNamesThis) return std::nullopt;
+    if (coming.how == kDiscardAnother) return coming.header.channel + 1;
+    if (coming.how != kDiscardThis) return std::nullopt;
     is_discarded_ = true;
     slot_.reset();
     return coming.header.channel;

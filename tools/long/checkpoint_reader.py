@@ -22,7 +22,7 @@ from tests.fuzz.checkpoint_reader import Target, shape_of
 from tools import results
 from tools.long import resumable
 
-COST = "5,000,000 changes and 5,000,000 flipped bits at about 2,500 a second and core: 35 minutes; goes on where it stopped"
+COST = "5,000,000 changes and 5,000,000 flipped bits at about 1,500 a second and core: 55 minutes; goes on where it stopped"
 PIECE = 20_000
 _MEMORY = Path("/dev/shm")  # every input writes and removes files
 

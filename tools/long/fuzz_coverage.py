@@ -2,7 +2,6 @@
 
 Replays tests/fuzz/seeds: in C++ by targets of libFuzzer that clang 16 instruments (llvm-cov counts), in Python by the
 corpus of the checkpoint reader and 4,000 drawn inputs (coverage.py counts). Lines that are not reached are printed.
-`--corpus` adds what `./dev long fuzz` has kept in build/fuzz/corpus.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from tools import process, results, run_tests
 
 COST = "builds base, plan and comm once more with clang 16 (3 minutes), then seconds"
 ROOT = results.ROOT
-FUZZ = ROOT / "tests" / "fuzz"
+SEEDS = ROOT / "tests" / "fuzz" / "seeds"
 BUILD = ROOT / "build" / "fuzz-coverage"
 LEAST = 0.95
 DRAWN = 2000  # inputs of the checkpoint reader
@@ -86,14 +85,13 @@ def lines_of(lcov: str) -> dict[str, Lines]:
     return found
 
 
-def replay(target: str, more: Sequence[Path]) -> dict[str, Lines]:
+def replay(target: str) -> dict[str, Lines]:
     """The lines of a C++ target's parsers by its seeds."""
     binary = BUILD / "tests" / "fuzz" / target
     with tempfile.TemporaryDirectory() as folder:
         raw, merged = Path(folder) / "raw", Path(folder) / "merged"
-        seeds = [str(path) for path in (FUZZ / "seeds" / target, *more)]
         log = run_tests.LOGS / f"{target}-coverage.log"
-        command = [str(binary), "-runs=0", *seeds]
+        command = [str(binary), "-runs=0", str(SEEDS / target)]
         if process.run(command, 600, cwd=ROOT, env={"LLVM_PROFILE_FILE": str(raw)}, log=log):
             raise RuntimeError(f"a seed of {target} breaks a claim, see {log.relative_to(ROOT)}")
 
@@ -150,6 +148,7 @@ def replay_checkpoints() -> dict[str, Lines]:
 
 
 def described(path: str, lines: Lines) -> str:
+    """The share of the lines that was reached, and the text of the others."""
     reached = sum(lines.values())
     text = f"{reached / len(lines):7.1%} {path}: {reached} of {len(lines)} lines"
     source = (ROOT / path).read_text().splitlines()
@@ -158,17 +157,14 @@ def described(path: str, lines: Lines) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="./dev long fuzz-coverage")
-    parser.add_argument("--corpus", action="store_true", help="what fuzzing has found as well")
-    options = parser.parse_args(arguments)
+    argparse.ArgumentParser(prog="./dev long fuzz-coverage").parse_args(arguments)
     log = run_tests.LOGS / "build-fuzz-coverage.log"
     if process.run(["./dev", "build", "fuzz-coverage", *PARSERS], 2400, cwd=ROOT, log=log):
         print(f"FAILED build ({log.relative_to(ROOT)})")
         return 1
     reached: dict[str, Lines] = {}
     for target in PARSERS:
-        kept = ROOT / "build" / "fuzz" / "corpus" / target
-        reached |= replay(target, [kept] if options.corpus and kept.is_dir() else [])
+        reached |= replay(target)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         reached |= pool.submit(replay_checkpoints).result()
     shares = {}
